@@ -1,0 +1,105 @@
+/**
+ * Stopping and continuing all processes of a cgroup: the v1 controller and the file that every cgroup2 cgroup has.
+ *
+ * @module
+ */
+
+import { RuncError } from "../errors.ts";
+import { isErrno, readIfThere, sleepMs, writeCgroupFile } from "./file.ts";
+
+/** Whether the container is paused. */
+export type FreezerState = "running" | "frozen";
+
+/** A freezer as the managers use it. `directory`: the container's cgroup. */
+export interface Freezer {
+  /** @throws {RuncError} where the kernel answers something unknown, or is not done within 10 s. */
+  readonly state: (directory: string) => FreezerState;
+  /** Returns when every process has stopped. */
+  readonly freeze: (directory: string) => void;
+  /** A cgroup that is gone is fine. */
+  readonly thaw: (directory: string) => void;
+}
+
+/** @see Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst */
+export const freezerV1: Freezer = {
+  state(directory) {
+    // FREEZING ends by itself, unless processes keep coming. 10 000 times 1 ms: as long as v2's limit.
+    for (let tries = 0; tries < 10_000; tries++) {
+      const state = readIfThere(directory, "freezer.state")?.trim() ?? "THAWED";
+      if (state === "THAWED") return "running";
+      // An ancestor's freeze is not the container's: `resume` could not end it.
+      if (state === "FROZEN") return readIfThere(directory, "freezer.self_freezing") === "0\n" ? "running" : "frozen";
+      if (state !== "FREEZING") throw unknownState("freezer.state", state);
+      sleepMs(1);
+    }
+    throw new RuncError("cgroup-failed", `${directory} is still freezing after 10 s`);
+  },
+  freeze(directory) {
+    try {
+      freezeV1(directory);
+    } catch (error) {
+      // Half frozen is worse than either.
+      freezerV1.thaw(directory);
+      throw error;
+    }
+  },
+  thaw(directory) {
+    writeIfThere(directory, "freezer.state", "THAWED");
+  },
+};
+
+/** @see Documentation/admin-guide/cgroup-v2.rst, cgroup.freeze */
+export const freezerV2: Freezer = {
+  state(directory) {
+    if (readIfThere(directory, "cgroup.freeze") !== "1\n") return "running";
+    waitUntilFrozen(directory);
+    return "frozen";
+  },
+  freeze(directory) {
+    writeCgroupFile(directory, "cgroup.freeze", "1");
+    waitUntilFrozen(directory);
+  },
+  thaw(directory) {
+    writeIfThere(directory, "cgroup.freeze", "0");
+  },
+};
+
+/**
+ * v1 cannot freeze reliably while processes appear, so it is asked again and again, with a pause in which they run now and then. The
+ * numbers are those that runc found by trial (cgroups/fs/freezer.go).
+ */
+function freezeV1(directory: string): void {
+  for (let attempt = 0; attempt < 1000; attempt++) {
+    if (attempt % 50 === 49) {
+      freezerV1.thaw(directory);
+      sleepMs(10);
+    }
+    writeCgroupFile(directory, "freezer.state", "FROZEN");
+    const state = readIfThere(directory, "freezer.state")?.trim();
+    if (state === "FROZEN") return;
+    if (state !== "FREEZING") throw unknownState("freezer.state", state ?? "");
+  }
+  throw new RuncError("cgroup-failed", "unable to freeze");
+}
+
+/** 1000 times 10 ms, as runc waits. */
+function waitUntilFrozen(directory: string): void {
+  for (let tries = 0; tries < 1000; tries++) {
+    const events = readIfThere(directory, "cgroup.events");
+    if (events === undefined || /^frozen 1$/m.test(events)) return;
+    sleepMs(10);
+  }
+  throw new RuncError("cgroup-failed", "timeout of 10 s reached waiting for the cgroup to freeze");
+}
+
+function writeIfThere(directory: string, name: string, text: string): void {
+  try {
+    writeCgroupFile(directory, name, text);
+  } catch (error) {
+    if (!isErrno(error, "ENOENT", "ENODEV")) throw error;
+  }
+}
+
+function unknownState(file: string, state: string): RuncError {
+  return new RuncError("cgroup-failed", `unknown ${file} ${JSON.stringify(state)}`);
+}

@@ -1,0 +1,185 @@
+/**
+ * cgroup v1, and the cgroup2 mount of a hybrid host beside it: one directory a hierarchy.
+ *
+ * @module
+ */
+
+import { RuncError } from "../errors.ts";
+import { inheritCpuset } from "./cpuset_v1.ts";
+import { containerDeviceFilter, type SpecDeviceRule } from "./devices.ts";
+import { setDevicesV1 } from "./devices_v1.ts";
+import { isPermission, isThere, refuseFrozen, refuseProcesses, undoMade } from "./driver.ts";
+import { makeCgroup, removeCgroup, writeProcess } from "./file.ts";
+import { type FreezerState, freezerV1 } from "./freezer.ts";
+import type { CgroupManager, DriverOptions, SelfJoin } from "./manager.ts";
+import { v1Controllers } from "./path.ts";
+import { killByFile, killEach, processesIn, type SendSignal } from "./processes.ts";
+
+/** One directory and the controllers that it is for: `cpu` and `cpuacct` are often joined. */
+interface Group {
+  readonly directory: string;
+  readonly controllers: readonly string[];
+}
+
+/** Hierarchies that limit nothing: runc goes on without them. "" is cgroup2. */
+const dispensable: readonly string[] = ["name=systemd", "misc", ""];
+
+/** The v1 and hybrid driver. See {@link CgroupManager} for the methods. */
+export class CgroupV1 implements CgroupManager {
+  readonly #paths: Record<string, string>;
+  readonly #options: DriverOptions;
+  /** Directories that `create` made. */
+  readonly #made: string[] = [];
+  #refused = false;
+
+  /** `paths`: by controller; the object becomes the driver's own. */
+  constructor(paths: Record<string, string>, options: DriverOptions) {
+    this.#paths = paths;
+    this.#options = options;
+  }
+
+  get paths(): Readonly<Record<string, string>> {
+    return this.#paths;
+  }
+
+  get refused(): boolean {
+    return this.#refused;
+  }
+
+  get selfJoin(): SelfJoin {
+    const v1 = this.#groups().filter(({ controllers }) => !controllers.includes(""));
+    return {
+      taskFiles: v1.map((group) => ({
+        path: `${group.directory}/tasks`,
+        tolerate: isDispensable(group) ? "all" : this.#toleratesPermission ? "permission" : undefined,
+      })),
+      cloneInto: this.#paths[""],
+    };
+  }
+
+  create(): void {
+    try {
+      for (const group of this.#groups()) this.#tolerant(group, () => createGroup(group, this.#made));
+    } catch (error) {
+      undoMade(this.#made);
+      throw error;
+    }
+  }
+
+  join(pid: number): void {
+    for (const group of this.#groups()) this.#tolerant(group, () => writeProcess(group.directory, pid));
+  }
+
+  setDevices(rules: readonly SpecDeviceRule[]): void {
+    const filter = containerDeviceFilter(rules);
+    const directory = this.#paths["devices"];
+    // In a user namespace the kernel takes no rules; a missing directory was refused, and `refused` says so.
+    if (this.#options.inUserNamespace || directory === undefined) return;
+    try {
+      setDevicesV1(directory, filter);
+    } catch (error) {
+      if (!this.#options.rootless) throw error;
+    }
+  }
+
+  processes(): number[] {
+    return this.#main === undefined ? [] : processesIn(this.#main);
+  }
+
+  exists(): boolean {
+    return this.#main !== undefined && isThere(this.#main);
+  }
+
+  kill(send: SendSignal): boolean {
+    const directory = this.#main;
+    if (directory === undefined || !isThere(directory)) return false;
+    const unified = this.#paths[""];
+    if (unified !== undefined && killByFile(unified)) {
+      // The v1 freezer holds even a killed process.
+      this.thaw();
+    } else {
+      killEach(directory, { freeze: () => this.freeze(), thaw: () => this.thaw() }, send);
+    }
+    return true;
+  }
+
+  freezerState(): FreezerState {
+    const directory = this.#paths["freezer"];
+    return directory === undefined ? "running" : freezerV1.state(directory);
+  }
+
+  freeze(): void {
+    const directory = this.#paths["freezer"];
+    if (directory === undefined) {
+      throw new RuncError("cgroup-failed", "cannot toggle freezer: cgroups not configured for container");
+    }
+    freezerV1.freeze(directory);
+  }
+
+  thaw(): void {
+    const directory = this.#paths["freezer"];
+    if (directory !== undefined) freezerV1.thaw(directory);
+  }
+
+  destroy(): void {
+    const left: string[] = [];
+    let cause: unknown;
+    for (const { directory } of this.#groups()) {
+      try {
+        removeCgroup(directory);
+      } catch (error) {
+        cause = error;
+        left.push(directory);
+      }
+    }
+    if (left.length > 0) throw new RuncError("cgroup-failed", `Failed to remove paths: ${left.join(" ")}`, { cause });
+  }
+
+  /** The hierarchy that stands for all of them where one must answer: devices, as in runc; another where a rootless container has no devices. */
+  get #main(): string | undefined {
+    return this.#paths["devices"] ?? Object.values(this.#paths)[0];
+  }
+
+  get #toleratesPermission(): boolean {
+    return this.#options.rootless && !this.#options.explicitPath;
+  }
+
+  /** The directories in joining order, each once. */
+  #groups(): readonly Group[] {
+    const byDirectory = new Map<string, string[]>();
+    for (const controller of v1Controllers) {
+      const directory = this.#paths[controller];
+      if (directory === undefined) continue;
+      const controllers = byDirectory.get(directory);
+      if (controllers === undefined) byDirectory.set(directory, [controller]);
+      else controllers.push(controller);
+    }
+    return Array.from(byDirectory, ([directory, controllers]) => ({ directory, controllers }));
+  }
+
+  /** Runs `action`; where its failure is to be tolerated, the container goes on without that hierarchy. */
+  #tolerant(group: Group, action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      const refused = this.#toleratesPermission && isPermission(error);
+      if (!refused && !isDispensable(group)) throw error;
+      if (refused) this.#refused = true;
+      for (const controller of group.controllers) delete this.#paths[controller];
+      // What no path names is never destroyed.
+      undoMade(this.#made.filter((directory) => directory === group.directory));
+    }
+  }
+}
+
+function isDispensable({ controllers }: Group): boolean {
+  return controllers.every((controller) => dispensable.includes(controller));
+}
+
+/** Only devices and freezer are checked, as in runc: reading every hierarchy costs more than it finds. */
+function createGroup({ directory, controllers }: Group, made: string[]): void {
+  const fresh = makeCgroup(directory, made);
+  if (!fresh && controllers.includes("devices")) refuseProcesses(directory);
+  if (!fresh && controllers.includes("freezer")) refuseFrozen(freezerV1, directory);
+  if (controllers.includes("cpuset")) inheritCpuset(directory, fresh);
+}

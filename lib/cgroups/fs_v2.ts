@@ -1,0 +1,205 @@
+/**
+ * cgroup v2: one directory for everything.
+ *
+ * @module
+ */
+
+import { dirname, resolve } from "@std/path";
+import { RuncError } from "../errors.ts";
+import { openFlag } from "../ffi/constants.ts";
+import { open } from "../ffi/files.ts";
+import { attachDeviceProgram, bpfCall } from "./bpf.ts";
+import { allowsAll, containerDeviceFilter, type DeviceFilter, type SpecDeviceRule } from "./devices.ts";
+import { deviceProgram } from "./devices_v2.ts";
+import { isPermission, isThere, refuseFrozen, refuseProcesses, undoMade } from "./driver.ts";
+import { isErrno, makeCgroup, readIfThere, removeCgroup, writeCgroupFile, writeProcess } from "./file.ts";
+import { type FreezerState, freezerV2 } from "./freezer.ts";
+import { parseProcCgroup } from "./layout.ts";
+import type { CgroupManager, DriverOptions, SelfJoin } from "./manager.ts";
+import { killByFile, killEach, processesIn, type SendSignal } from "./processes.ts";
+
+/** The cgroup2 driver. See {@link CgroupManager} for the methods. */
+export class CgroupV2 implements CgroupManager {
+  readonly #directory: string | undefined;
+  readonly #options: DriverOptions;
+  #refused = false;
+
+  /** `paths`: the directory under "". */
+  constructor(paths: Readonly<Record<string, string>>, options: DriverOptions) {
+    this.#directory = paths[""];
+    this.#options = options;
+  }
+
+  get paths(): Readonly<Record<string, string>> {
+    const directory = this.#usable;
+    return directory === undefined ? {} : { "": directory };
+  }
+
+  get refused(): boolean {
+    return this.#refused;
+  }
+
+  get selfJoin(): SelfJoin {
+    return { taskFiles: [], cloneInto: this.#usable };
+  }
+
+  create(): void {
+    const directory = this.#usable;
+    if (directory === undefined) return;
+    const made: string[] = [];
+    try {
+      createUnified(this.#options.unifiedMount, directory, made);
+    } catch (error) {
+      undoMade(made);
+      if (!this.#options.rootless || this.#options.explicitPath || !isPermission(error)) throw error;
+      this.#refused = true;
+    }
+  }
+
+  join(pid: number, initPid?: number): void {
+    const directory = this.#usable;
+    if (directory === undefined) return;
+    try {
+      this.#joinOrFollow(directory, pid, initPid);
+    } catch (error) {
+      // A container that runs goes on running; one that is made must be where its config says.
+      if (!this.#options.rootless || !this.#options.loaded) throw error;
+      this.#refused = true;
+    }
+  }
+
+  setDevices(rules: readonly SpecDeviceRule[]): void {
+    const filter = containerDeviceFilter(rules);
+    const directory = this.#usable;
+    if (directory === undefined) return;
+    try {
+      this.#attachFilter(directory, filter);
+    } catch (error) {
+      // bpf(2) is not for users; there the owner of the device nodes decides. A filter that allows all may be missing.
+      const { rootless, inUserNamespace } = this.#options;
+      if (!rootless && !inUserNamespace && !allowsAll(filter)) throw error;
+    }
+  }
+
+  processes(): number[] {
+    return this.#usable === undefined ? [] : processesIn(this.#usable);
+  }
+
+  exists(): boolean {
+    return this.#usable !== undefined && isThere(this.#usable);
+  }
+
+  kill(send: SendSignal): boolean {
+    const directory = this.#usable;
+    if (directory === undefined || !isThere(directory)) return false;
+    // It reaches frozen processes too.
+    if (!killByFile(directory)) {
+      killEach(directory, { freeze: () => this.freeze(), thaw: () => this.thaw() }, send);
+    }
+    return true;
+  }
+
+  freezerState(): FreezerState {
+    return this.#usable === undefined ? "running" : freezerV2.state(this.#usable);
+  }
+
+  freeze(): void {
+    if (this.#usable !== undefined) freezerV2.freeze(this.#usable);
+  }
+
+  thaw(): void {
+    if (this.#usable !== undefined) freezerV2.thaw(this.#usable);
+  }
+
+  destroy(): void {
+    if (this.#usable !== undefined) removeCgroup(this.#usable);
+  }
+
+  get #usable(): string | undefined {
+    return this.#refused ? undefined : this.#directory;
+  }
+
+  #joinOrFollow(directory: string, pid: number, initPid: number | undefined): void {
+    try {
+      writeProcess(directory, pid);
+    } catch (error) {
+      // EBUSY: the container's processes made cgroups of their own below it. ENOENT: they left it, and something removed it.
+      if (initPid === undefined || !isErrno(error, "EBUSY", "ENOENT")) throw error;
+      const followed = cgroupOf(this.#options.unifiedMount, initPid);
+      if (followed === undefined) throw error;
+      writeProcess(followed, pid);
+    }
+  }
+
+  #attachFilter(directory: string, filter: DeviceFilter): void {
+    const { kernel } = this.#options;
+    using opened = open(kernel, directory, openFlag(kernel.arch).O_DIRECTORY);
+    attachDeviceProgram({
+      bpf: bpfCall(kernel),
+      close: (fd) => kernel.call("close", fd),
+      directoryFd: opened.number,
+      program: deviceProgram(filter),
+    });
+  }
+}
+
+function createUnified(mountPoint: string, directory: string, made: string[]): void {
+  if (!makeCgroup(directory, made)) {
+    refuseProcesses(directory);
+    refuseFrozen(freezerV2, directory);
+  }
+  passControllersDown(mountPoint, dirname(directory));
+  becomeThreaded(directory);
+}
+
+/**
+ * Enables every controller that the host has for the children of `directory`, and on every level above, so that the container's cgroup has
+ * them. Nearly always they are enabled already, and two reads show it.
+ */
+function passControllersDown(mountPoint: string, directory: string): void {
+  const wanted = words(readIfThere(mountPoint, "cgroup.controllers") ?? "");
+  const enabled = words(readIfThere(directory, "cgroup.subtree_control") ?? "");
+  if (wanted.every((controller) => enabled.includes(controller))) return;
+  const changes = wanted.map((controller) => `+${controller}`);
+  for (const level of levels(mountPoint, directory)) {
+    if (!tryToEnable(level, changes.join(" "))) changes.forEach((change) => tryToEnable(level, change));
+  }
+}
+
+/**
+ * Whether the kernel took `change`. Processes in the way, or a controller that is not delegated, are no error here: only a limit that needs
+ * the controller would be, and setting that limit fails by itself.
+ */
+function tryToEnable(directory: string, change: string): boolean {
+  try {
+    writeCgroupFile(directory, "cgroup.subtree_control", change);
+    return true;
+  } catch (error) {
+    if (error instanceof RuncError) return false;
+    throw error;
+  }
+}
+
+/** `top`, and the directories between it and `directory` with that one: from above. */
+function levels(top: string, directory: string): readonly string[] {
+  if (directory === top || !directory.startsWith(`${top}/`)) return [top];
+  return [...levels(top, dirname(directory)), directory];
+}
+
+/** In a threaded subtree a new cgroup is invalid, and takes no process, until it is threaded too. Nothing here limits what that excludes. */
+function becomeThreaded(directory: string): void {
+  if (readIfThere(directory, "cgroup.type")?.trim() !== "domain invalid") return;
+  becomeThreaded(dirname(directory));
+  writeCgroupFile(directory, "cgroup.type", "threaded");
+}
+
+/** The directory of a process's cgroup2 cgroup. */
+function cgroupOf(mountPoint: string, pid: number): string | undefined {
+  const text = readIfThere(`/proc/${pid}`, "cgroup") ?? "";
+  const own = parseProcCgroup(text).find(({ controllers }) => controllers.length === 0);
+  return own === undefined ? undefined : mountPoint + resolve("/", own.path);
+}
+
+function words(text: string): readonly string[] {
+  return text.split(/\s+/).filter((word) => word !== "");
+}

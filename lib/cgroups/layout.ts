@@ -1,0 +1,174 @@
+/**
+ * Which cgroup hierarchies this host has, where they are mounted, and where in them this process is.
+ *
+ * Parsing is pure; {@link readCgroupLayout} reads the two files that everything follows from, each at most once.
+ *
+ * @module
+ */
+
+import { basename, resolve } from "@std/path";
+
+/**
+ * `v1`: one hierarchy a controller, or several joined. `hybrid`: the same, and a cgroup2 mount beside them at
+ * /sys/fs/cgroup/unified. `v2`: one cgroup2 mount.
+ */
+export type CgroupMode = "v1" | "hybrid" | "v2";
+
+/** One mounted cgroup hierarchy. */
+export interface Hierarchy {
+  /** `["cpu", "cpuacct"]`, `["name=systemd"]`; empty for cgroup2. */
+  readonly controllers: readonly string[];
+  /** Absolute path of the mount. */
+  readonly mountPoint: string;
+  /** Which cgroup of the hierarchy the mount shows at its top, as mountinfo has it: `/` unless this is a container. */
+  readonly root: string;
+  /** This process's own cgroup, as /proc/self/cgroup has it. */
+  readonly ownPath: string;
+}
+
+/** The host's cgroups, in the order of mountinfo. */
+export interface CgroupLayout {
+  readonly mode: CgroupMode;
+  readonly hierarchies: readonly Hierarchy[];
+}
+
+/** A v1 hierarchy as a container's mount of type `cgroup` shows it. */
+export interface V1Mount {
+  /** Directory below the mount's destination: `cpu,cpuacct`. */
+  readonly name: string;
+  /** Mount data for a new mount of the hierarchy (in a cgroup namespace): `cpu,cpuacct`, `name=systemd`. */
+  readonly data: string;
+  /** The container's cgroup on the host: what to bind where there is no cgroup namespace. */
+  readonly source: string;
+  /** Symlinks to `name` beside it: `cpu`, `cpuacct`. */
+  readonly links: readonly string[];
+}
+
+interface CgroupMount {
+  readonly type: string;
+  readonly root: string;
+  readonly mountPoint: string;
+  readonly superOptions: readonly string[];
+}
+
+const CGROUP_ROOT = "/sys/fs/cgroup";
+/** Where systemd mounts cgroup2 beside v1, and the only place where runc looks for it. */
+const HYBRID_MOUNT = "/sys/fs/cgroup/unified";
+
+/** Reads what {@link parseCgroupLayout} needs. A caller that has one of the texts already passes it. */
+export function readCgroupLayout(texts: { mountinfo?: string; cgroup?: string } = {}): CgroupLayout {
+  return parseCgroupLayout(
+    texts.mountinfo ?? Deno.readTextFileSync("/proc/self/mountinfo"),
+    texts.cgroup ?? Deno.readTextFileSync("/proc/self/cgroup"),
+  );
+}
+
+/**
+ * The layout from the texts of /proc/self/mountinfo and /proc/self/cgroup.
+ *
+ * A host without cgroups gives mode `v1` without hierarchies.
+ *
+ * @see proc_pid_mountinfo(5), cgroups(7)
+ */
+export function parseCgroupLayout(mountinfo: string, cgroup: string): CgroupLayout {
+  const mounts = parseMounts(mountinfo);
+  const ownPaths = parseProcCgroup(cgroup);
+  const unified = (mount: CgroupMount): Hierarchy =>
+    hierarchy(mount, [], ownPaths.find(({ controllers }) => controllers.length === 0)?.path ?? "/");
+  // The topmost mount at /sys/fs/cgroup decides, as runc's statfs of it does.
+  const top = mounts.findLast(({ mountPoint }) => mountPoint === CGROUP_ROOT);
+  if (top?.type === "cgroup2") return { mode: "v2", hierarchies: [unified(top)] };
+  const v1 = v1Hierarchies(mounts, ownPaths);
+  const v2 = mounts.filter(({ type }) => type === "cgroup2");
+  const [elsewhere] = v2;
+  if (v1.length === 0 && elsewhere !== undefined) return { mode: "v2", hierarchies: [unified(elsewhere)] };
+  const beside = v2.find(({ mountPoint }) => mountPoint === HYBRID_MOUNT);
+  if (beside === undefined) return { mode: "v1", hierarchies: v1 };
+  return { mode: "hybrid", hierarchies: [...v1, unified(beside)] };
+}
+
+/** One line of /proc/PID/cgroup. `controllers` is empty for cgroup2. */
+export interface OwnCgroup {
+  readonly controllers: readonly string[];
+  readonly path: string;
+}
+
+/** The lines of /proc/PID/cgroup: `4:cpu,cpuacct:/user.slice`. A path may hold colons. */
+export function parseProcCgroup(text: string): readonly OwnCgroup[] {
+  return text.split("\n").filter((line) => line !== "").map((line) => {
+    const [, controllers = "", ...path] = line.split(":");
+    return { controllers: controllers === "" ? [] : controllers.split(","), path: path.join(":") };
+  });
+}
+
+/**
+ * The directory of `cgroup` (as /proc/PID/cgroup names it) below the hierarchy's mount point.
+ *
+ * In a container without a cgroup namespace the mount shows only the part below `root`, while /proc names the whole path. One that is not
+ * below `root` cannot be reached through this mount: the mount point itself stands for it, never something outside.
+ */
+export function directoryOf({ mountPoint, root }: Hierarchy, cgroup: string): string {
+  const top = resolve("/", root);
+  const path = resolve("/", cgroup);
+  if (top === "/") return path === "/" ? mountPoint : mountPoint + path;
+  return path.startsWith(`${top}/`) ? mountPoint + path.slice(top.length) : mountPoint;
+}
+
+/**
+ * What a container's mount of type `cgroup` is made of on a v1 host: every v1 hierarchy, not the cgroup2 mount of a hybrid host (runc
+ * leaves it out too).
+ *
+ * `paths`: the container's cgroups by controller. A hierarchy that it has none in shows this process's own cgroup.
+ */
+export function v1Mounts(layout: CgroupLayout, paths: Readonly<Record<string, string>>): readonly V1Mount[] {
+  return layout.hierarchies.filter(({ controllers }) => controllers.length > 0).map((hierarchy) => {
+    const name = basename(hierarchy.mountPoint);
+    const known = hierarchy.controllers.find((controller) => paths[controller] !== undefined);
+    return {
+      name,
+      data: hierarchy.controllers.join(","),
+      source: (known === undefined ? undefined : paths[known]) ?? directoryOf(hierarchy, hierarchy.ownPath),
+      links: name.includes(",") ? name.split(",") : [],
+    };
+  });
+}
+
+function hierarchy(mount: CgroupMount, controllers: readonly string[], ownPath: string): Hierarchy {
+  return { controllers, mountPoint: mount.mountPoint, root: mount.root, ownPath };
+}
+
+/** Mounts of cgroups, and whatever else is mounted at /sys/fs/cgroup. A host may have thousands of others, so they are not taken apart. */
+function parseMounts(mountinfo: string): readonly CgroupMount[] {
+  return mountinfo.split("\n")
+    .filter((line) => line.includes(" - cgroup") || line.includes(` ${CGROUP_ROOT} `))
+    .map(parseMount);
+}
+
+function parseMount(line: string): CgroupMount {
+  const fields = line.split(" ");
+  // A variable number of optional fields ends with "-".
+  const end = fields.indexOf("-", 6);
+  return {
+    root: unescape(fields[3] ?? "/"),
+    mountPoint: unescape(fields[4] ?? "/"),
+    type: fields[end + 1] ?? "",
+    superOptions: (fields[end + 3] ?? "").split(","),
+  };
+}
+
+/** mountinfo writes space, tab, newline and backslash as three octal digits. */
+function unescape(field: string): string {
+  if (!field.includes("\\")) return field;
+  return field.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)));
+}
+
+/** A hierarchy mounted twice counts once: where it is below /sys/fs/cgroup if it is. */
+function v1Hierarchies(mounts: readonly CgroupMount[], ownPaths: readonly OwnCgroup[]): readonly Hierarchy[] {
+  const v1 = mounts.filter(({ type }) => type === "cgroup");
+  const found = ownPaths.filter(({ controllers }) => controllers.length > 0).flatMap(({ controllers, path }) => {
+    const shows = v1.filter(({ superOptions }) => controllers.every((controller) => superOptions.includes(controller)));
+    const mount = shows.find(({ mountPoint }) => mountPoint.startsWith(`${CGROUP_ROOT}/`)) ?? shows[0];
+    return mount === undefined ? [] : [{ order: v1.indexOf(mount), hierarchy: hierarchy(mount, controllers, path) }];
+  });
+  return found.toSorted((a, b) => a.order - b.order).map(({ hierarchy }) => hierarchy);
+}

@@ -1,0 +1,94 @@
+/**
+ * What a command is given besides its own options: the only way in which commands reach the process around them.
+ *
+ * @module
+ */
+
+import { ensureDirSync } from "@std/fs";
+import { RuncError } from "../errors.ts";
+import { Kernel } from "../ffi/kernel.ts";
+import { chooseRoot, forgivesCgroups, readCaller } from "./identity.ts";
+import { fileTarget, Logger, stderrTarget, writeAll, writeStderr } from "./log.ts";
+import type { Environment, Invocation } from "./parse.ts";
+import { systemError, withSystemErrors } from "./system_error.ts";
+import { type CommandName, type GlobalOptions, specOf } from "./table.ts";
+
+/** A command's surroundings. */
+export interface Context {
+  readonly global: GlobalOptions;
+  /** The state directory, absolute; its default is made ready before a command that uses it, another one may be missing. */
+  readonly root: string;
+  /** Whether --root was given. */
+  readonly rootGiven: boolean;
+  readonly log: Logger;
+  readonly environment: Environment;
+  /** Whether a cgroup that we may not write to is no error. */
+  readonly forgivesCgroups: () => boolean;
+  /** libc; opened when it is first asked for, because that costs a millisecond. */
+  readonly kernel: () => Kernel;
+  readonly stdout: (text: string) => void;
+  readonly stderr: (text: string) => void;
+}
+
+/** A command's body: does its work, returns the exit status. */
+export type Command<Name extends CommandName> = (
+  context: Context,
+  invocation: Invocation<Name>,
+) => number | Promise<number>;
+
+/**
+ * Makes the context of an invocation.
+ *
+ * @throws {RuncError} `usage` for a --root that cannot be, `syscall-failed` where the default one cannot be made.
+ */
+export function createContext(
+  { command, global, globalGiven }: Invocation,
+  environment: Environment,
+  log: Logger,
+): Context {
+  const caller = readCaller(environment);
+  const root = chooseRoot(global.root, caller);
+  if (root.inRuntimeDir && specOf(command).usesState) makeRuntimeRoot(root.path);
+  let kernel: Kernel | undefined;
+  return {
+    global,
+    root: root.path,
+    rootGiven: globalGiven.has("root"),
+    log,
+    environment,
+    forgivesCgroups: () => forgivesCgroups(global.rootless, global["systemd-cgroup"], caller),
+    kernel: () => kernel ??= new Kernel(),
+    stdout: (text) => writeAll(Deno.stdout, text),
+    stderr: writeStderr,
+  };
+}
+
+/**
+ * Whatever in $XDG_RUNTIME_DIR lacks the sticky bit may be cleaned away.
+ *
+ * @see https://specifications.freedesktop.org/basedir-spec/latest/
+ */
+function makeRuntimeRoot(path: string): void {
+  try {
+    ensureDirSync(path);
+    Deno.chmodSync(path, 0o1700);
+  } catch (cause) {
+    const { code, message, ...details } = systemError(`mkdir ${path}`, cause);
+    const hint = "the directory in $XDG_RUNTIME_DIR must be writable; or choose another one with --root";
+    throw new RuncError(code, message, { ...details, hint });
+  }
+}
+
+/**
+ * The log that the global options ask for.
+ *
+ * @throws {RuncError} `usage` for a format that there is not, `syscall-failed` where the file cannot be opened.
+ */
+export function createLogger(options: Pick<GlobalOptions, "debug" | "log" | "log-format">): Logger {
+  const { debug, log = "", "log-format": format } = options;
+  if (format !== "json" && format !== "text" && format !== "") {
+    throw new RuncError("usage", `invalid log-format: ${format}`);
+  }
+  const target = log === "" ? stderrTarget() : withSystemErrors(`open ${log}`, () => fileTarget(log));
+  return new Logger(target, { format: format === "json" ? "json" : "text", debug });
+}

@@ -1,0 +1,341 @@
+/**
+ * The command line as data: every command with its arguments and options. The parser and the help are driven by this table
+ * alone, so they cannot disagree. Names are those of the OCI runtime command line.
+ *
+ * @see https://github.com/opencontainers/runtime-tools/blob/master/docs/command-line-interface.md
+ * @module
+ */
+
+/** How an option's value is read. `duration` is Go's (`1m30s`), in milliseconds once parsed; the lists may be repeated. */
+export type OptionType = "bool" | "string" | "int" | "duration" | "list" | "intList";
+
+/** One option; its name is its key in the table. */
+export interface OptionSpec {
+  readonly type: OptionType;
+  /** Verb phrase for the help. */
+  readonly help: string;
+  /** Other names, mostly one letter. */
+  readonly aliases?: readonly string[];
+  /** What stands for the value in the help; every type but `bool` has it. */
+  readonly value?: string;
+  readonly default?: string | number;
+  /** What a string may be, where that is a closed list. */
+  readonly choices?: readonly string[];
+  /** Environment variable that is read when the option is not given. */
+  readonly env?: string;
+  /** Not shown in the help. */
+  readonly hidden?: boolean;
+}
+
+/** How many arguments a command takes; equal numbers mean exactly that many. */
+export interface ArgsRule {
+  readonly min: number;
+  readonly max: number;
+}
+
+/** One command; its name is its key in the table. */
+export interface CommandSpec {
+  /** Verb phrase for the help. */
+  readonly summary: string;
+  /** Arguments as the help shows them, after the options. */
+  readonly usage: string;
+  readonly args: ArgsRule;
+  readonly options: Readonly<Record<string, OptionSpec>>;
+  /** One command line that works. */
+  readonly example: string;
+  readonly aliases?: readonly string[];
+  /** Everything after the first argument is an argument, whatever it looks like. */
+  readonly stopAtFirstArg?: boolean;
+  /** Not listed in the help. */
+  readonly hidden?: boolean;
+  /** Reads or writes the state directory, which is made ready beforehand. */
+  readonly usesState?: boolean;
+  /** Stands before the message of an error that the command throws. */
+  readonly errorPrefix?: string;
+  /** Exit status for an error that the command throws; 1 unless it says otherwise. */
+  readonly errorStatus?: number;
+}
+
+const one: ArgsRule = { min: 1, max: 1 };
+const none: ArgsRule = { min: 0, max: 0 };
+
+const bundle = {
+  type: "string",
+  aliases: ["b"],
+  value: "dir",
+  help: "use the bundle in this directory instead of the current one",
+} as const satisfies OptionSpec;
+
+const consoleSocket = {
+  type: "string",
+  value: "path",
+  help: "send the master end of the terminal to this AF_UNIX socket",
+} as const satisfies OptionSpec;
+
+const pidfdSocket = {
+  type: "string",
+  value: "path",
+  help: "send a pidfd of the new process to this AF_UNIX socket",
+} as const satisfies OptionSpec;
+
+const pidFile = {
+  type: "string",
+  value: "path",
+  help: "write the process id to this file",
+} as const satisfies OptionSpec;
+
+const preserveFds = {
+  type: "int",
+  value: "n",
+  default: 0,
+  help: "pass n more descriptors to the container, those after stdio and $LISTEN_FDS",
+} as const satisfies OptionSpec;
+
+const detach = {
+  type: "bool",
+  aliases: ["d"],
+  help: "return as soon as the process runs",
+} as const satisfies OptionSpec;
+
+/** What `create` and `run` share. */
+const createOptions = {
+  bundle,
+  "console-socket": consoleSocket,
+  "pidfd-socket": pidfdSocket,
+  "pid-file": pidFile,
+  "no-pivot": { type: "bool", help: "enter the root file system without pivot_root, for one that lies in a ramdisk" },
+  "no-new-keyring": { type: "bool", help: "keep the caller's session keyring" },
+  "preserve-fds": preserveFds,
+} as const satisfies Record<string, OptionSpec>;
+
+/** Stands in every command and before it. */
+export const helpOption = {
+  type: "bool",
+  aliases: ["h"],
+  help: "show help",
+} as const satisfies OptionSpec;
+
+/** Options of the program, before the command; all but `version` are also accepted after it. */
+export const globalOptions = {
+  root: { type: "string", value: "dir", help: "keep the state of containers in this directory (default: /run/runc)" },
+  log: { type: "string", value: "file", help: "append the log to this file instead of standard error" },
+  // No `choices`: callers know the text of this refusal, see log.ts.
+  "log-format": { type: "string", value: "format", default: "text", help: "write the log as text or json" },
+  debug: { type: "bool", help: "log more, each record with its place in the program" },
+  "systemd-cgroup": { type: "bool", help: "manage cgroups by systemd; cgroupsPath is then slice:prefix:name" },
+  rootless: {
+    type: "string",
+    value: "bool",
+    default: "auto",
+    help: "go on without permission for cgroups: true, false or auto",
+  },
+  criu: { type: "string", value: "path", hidden: true, help: "accepted for older callers, and ignored" },
+  init: {
+    type: "string",
+    value: "kind",
+    default: "native",
+    choices: ["native", "deno"],
+    env: "RUNC_INIT",
+    help: "set containers up by native code or by a second Deno",
+  },
+  version: { type: "bool", aliases: ["v"], help: "print versions" },
+  help: helpOption,
+} as const satisfies Record<string, OptionSpec>;
+
+/** Every command, in the order of the help. */
+export const commands = {
+  create: {
+    summary: "set a container up, without starting its program",
+    usage: "<container-id>",
+    args: one,
+    options: createOptions,
+    example: "runc create --bundle /bundles/web web",
+    usesState: true,
+    errorPrefix: "runc create failed",
+  },
+  delete: {
+    summary: "remove a stopped container with everything that belongs to it",
+    usage: "<container-id>",
+    args: one,
+    options: { force: { type: "bool", aliases: ["f"], help: "kill the container first if it is not stopped" } },
+    example: "runc delete web",
+    usesState: true,
+  },
+  exec: {
+    summary: "run another program in a container",
+    usage: "<container-id> <command> [<arg>...]",
+    args: { min: 1, max: Infinity },
+    stopAtFirstArg: true,
+    options: {
+      "console-socket": consoleSocket,
+      "pidfd-socket": pidfdSocket,
+      cwd: { type: "string", value: "dir", help: "start in this directory of the container" },
+      env: { type: "list", aliases: ["e"], value: "name=value", help: "set an environment variable; may be repeated" },
+      tty: { type: "bool", aliases: ["t"], help: "give the program a terminal" },
+      user: { type: "string", aliases: ["u"], value: "uid[:gid]", help: "run as this user" },
+      "additional-gids": { type: "intList", aliases: ["g"], value: "gid", help: "add a group; may be repeated" },
+      process: {
+        type: "string",
+        aliases: ["p"],
+        value: "file",
+        help: "take the whole process from this JSON file; the other options for it do nothing then",
+      },
+      detach,
+      "pid-file": pidFile,
+      "process-label": { type: "string", value: "label", help: "set the SELinux label of the process" },
+      apparmor: { type: "string", value: "profile", help: "set the AppArmor profile of the process" },
+      "no-new-privs": { type: "bool", help: "forbid the process to gain privileges" },
+      cap: { type: "list", aliases: ["c"], value: "name", help: "add a capability; may be repeated" },
+      "preserve-fds": preserveFds,
+      cgroup: {
+        type: "list",
+        value: "[controller:]path",
+        help: "start in this cgroup below the container's; may be repeated",
+      },
+      "ignore-paused": { type: "bool", help: "accept a paused container" },
+    },
+    example: "runc exec --env TERM=xterm --tty web sh -l",
+    usesState: true,
+    errorPrefix: "exec failed",
+    // A program's own status is passed through, so an error of ours takes one that few programs use.
+    errorStatus: 255,
+  },
+  features: {
+    summary: "print what this runtime can do, as JSON",
+    usage: "",
+    args: none,
+    options: {},
+    example: "runc features",
+  },
+  init: {
+    summary: "carry out a plan inside a new container; started by this program only",
+    usage: "",
+    args: { min: 0, max: Infinity },
+    options: {},
+    example: "runc init",
+    hidden: true,
+  },
+  kill: {
+    summary: "send a signal to the container's first process",
+    usage: "<container-id> [<signal>]",
+    args: { min: 1, max: 2 },
+    stopAtFirstArg: true,
+    options: { all: { type: "bool", aliases: ["a"], hidden: true, help: "accepted for older callers" } },
+    example: "runc kill web SIGTERM",
+    usesState: true,
+  },
+  list: {
+    summary: "list the containers below the state directory",
+    usage: "",
+    args: none,
+    options: {
+      // No `choices`: callers know the text of this refusal, see output.ts.
+      format: { type: "string", aliases: ["f"], value: "format", default: "table", help: "print a table or json" },
+      quiet: { type: "bool", aliases: ["q"], help: "print ids only" },
+    },
+    example: "runc list --format json",
+    usesState: true,
+  },
+  plan: {
+    summary: "print the system calls that would set a container up, and do nothing",
+    usage: "[<container-id>]",
+    args: { min: 0, max: 1 },
+    options: {
+      bundle,
+      format: {
+        type: "string",
+        aliases: ["f"],
+        value: "format",
+        default: "text",
+        choices: ["text", "json"],
+        help: "print text or json",
+      },
+    },
+    example: "runc plan --bundle /bundles/web",
+  },
+  run: {
+    summary: "create a container, start it and wait for its end",
+    usage: "<container-id>",
+    args: one,
+    options: {
+      ...createOptions,
+      detach,
+      keep: { type: "bool", help: "leave the container in place after its end" },
+      "no-subreaper": { type: "bool", help: "do not adopt the container's orphans" },
+    },
+    example: "runc run --bundle /bundles/web web",
+    usesState: true,
+    errorPrefix: "runc run failed",
+  },
+  spec: {
+    summary: "write a config.json to start from",
+    usage: "",
+    args: none,
+    options: {
+      bundle: { ...bundle, help: "write it to this directory instead of the current one" },
+      rootless: { type: "bool", help: "make it work for the user who calls, without root" },
+    },
+    example: "runc spec --bundle /bundles/web",
+  },
+  start: {
+    summary: "start the program of a created container",
+    usage: "<container-id>",
+    args: one,
+    options: {},
+    example: "runc start web",
+    usesState: true,
+  },
+  state: {
+    summary: "print the state of a container, as JSON",
+    usage: "<container-id>",
+    args: one,
+    options: {},
+    example: "runc state web",
+    usesState: true,
+  },
+  help: {
+    summary: "show help",
+    usage: "[<command>]",
+    args: { min: 0, max: 1 },
+    options: {},
+    example: "runc help run",
+    aliases: ["h"],
+  },
+} as const satisfies Record<string, CommandSpec>;
+
+/** Name of a command. */
+export type CommandName = keyof typeof commands;
+
+/** What one option is after parsing; undefined where it may be left out. */
+type ValueOf<O extends OptionSpec> = O["type"] extends "bool" ? boolean
+  : O["type"] extends "list" ? readonly string[]
+  : O["type"] extends "intList" ? readonly number[]
+  : O extends { readonly default: unknown } ? Scalar<O>
+  : Scalar<O> | undefined;
+
+type Scalar<O extends OptionSpec> = O extends { readonly choices: readonly (infer Choice)[] } ? Choice
+  : O["type"] extends "string" ? string
+  : number;
+
+/** The values of a table of options, under the options' names. */
+export type OptionValues<Options extends Readonly<Record<string, OptionSpec>>> = {
+  readonly [Name in keyof Options]: ValueOf<Options[Name]>;
+};
+
+/** The global options. */
+export type GlobalOptions = OptionValues<typeof globalOptions>;
+
+/** The command that is called `word`, by name or alias. */
+export function findCommand(word: string): CommandName | undefined {
+  return commandNames().find((name) => name === word || specOf(name).aliases?.includes(word));
+}
+
+/** Names of all commands, in the order of the table. */
+export function commandNames(): readonly CommandName[] {
+  return Object.keys(commands) as CommandName[];
+}
+
+/** The table's entry for `name`, without the literal types that the single entries have. */
+export function specOf(name: CommandName): CommandSpec {
+  return commands[name];
+}

@@ -1,0 +1,80 @@
+/**
+ * The one error type: what was attempted, on what, which call and errno, which field of config.json, what to do.
+ *
+ * @module
+ */
+
+/** Stable codes that callers branch on; the texts may change, these do not. */
+export type ErrorCode =
+  /** config.json is missing, broken, or says something that cannot be. */
+  | "config-invalid"
+  /** The config asks for something that this runtime does not do. */
+  | "unsupported"
+  /** A wrong command line or argument. */
+  | "usage"
+  /** The container id is not allowed. */
+  | "id-invalid"
+  /** A container with this id exists. */
+  | "container-exists"
+  /** No container with this id. */
+  | "container-missing"
+  /** The container is in the wrong state for the operation. */
+  | "container-state"
+  /** The kernel said no. */
+  | "syscall-failed"
+  /** A step of the plan failed in the stage or in init. */
+  | "step-failed"
+  /** The container's command cannot be found or executed. */
+  | "command-failed"
+  | "hook-failed"
+  | "cgroup-failed"
+  /** Something is missing on this host: a library, a file system, systemd. */
+  | "host-lacks"
+  /** Not possible as designed: a bug. */
+  | "internal";
+
+/** What is known beside the text. Everything is optional; the JSON log record carries each that is present. */
+export interface ErrorDetails {
+  /** JSON pointer into config.json: `/linux/readonlyPaths/4`. */
+  readonly field?: string;
+  /** Label of the plan's step that failed. */
+  readonly step?: string;
+  /** The call with its arguments, in strace notation. */
+  readonly call?: string;
+  /** Positive errno. */
+  readonly errno?: number;
+  /** `ENOENT`. */
+  readonly errnoName?: string;
+  /** What to do about it. */
+  readonly hint?: string;
+  readonly cause?: unknown;
+}
+
+/** An error of this runtime. `message` is one line, worded as runc's callers expect. */
+export class RuncError extends Error {
+  override readonly name = "RuncError";
+  readonly code: ErrorCode;
+  readonly field?: string;
+  readonly step?: string;
+  readonly call?: string;
+  readonly errno?: number;
+  readonly errnoName?: string;
+  readonly hint?: string;
+
+  /** `message`: sentence without a final period. */
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.code = code;
+    this.field = details.field;
+    this.step = details.step;
+    this.call = details.call;
+    this.errno = details.errno;
+    this.errnoName = details.errnoName;
+    this.hint = details.hint;
+  }
+
+  /** The same error with `prefix: ` before its message: context that only the caller knows. */
+  within(prefix: string): RuncError {
+    return new RuncError(this.code, `${prefix}: ${this.message}`, { ...this, cause: this });
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * System calls on files and descriptors.
+ *
+ * @module
+ */
+
+import { alloc, cString, type Kernel } from "./kernel.ts";
+import { openFlag } from "./constants.ts";
+import { Fd } from "./fd.ts";
+
+const F_GETFD = 1, F_SETFL = 4, F_GETFL = 3, F_ADD_SEALS = 1033;
+const FD_CLOEXEC = 1;
+const MFD_CLOEXEC = 1, MFD_ALLOW_SEALING = 2, MFD_EXEC = 0x10;
+const F_SEAL_SEAL = 1, F_SEAL_SHRINK = 2, F_SEAL_GROW = 4, F_SEAL_WRITE = 8;
+
+/**
+ * open(2) with O_CLOEXEC.
+ *
+ * @throws {RuncError} with the path and the errno.
+ */
+export function open(kernel: Kernel, path: string, flags: number, mode = 0): Fd {
+  const number = kernel.must(
+    `open(${JSON.stringify(path)})`,
+    "open",
+    cString(path),
+    flags | openFlag(kernel.arch).O_CLOEXEC,
+    mode,
+  );
+  return new Fd(kernel, number, path);
+}
+
+/** An O_PATH descriptor of `path`, symlinks followed. @see open(2) */
+export function openPath(kernel: Kernel, path: string): Fd {
+  return open(kernel, path, openFlag(kernel.arch).O_PATH);
+}
+
+/** A pipe, both ends close-on-exec. @see pipe(2) */
+export function pipe(kernel: Kernel, label: string): { read: Fd; write: Fd } {
+  const pair = alloc(8);
+  kernel.must("pipe2(O_CLOEXEC)", "pipe2", pair, openFlag(kernel.arch).O_CLOEXEC);
+  const view = new DataView(pair.buffer);
+  return {
+    read: new Fd(kernel, view.getInt32(0, true), `${label} (read end)`),
+    write: new Fd(kernel, view.getInt32(4, true), `${label} (write end)`),
+  };
+}
+
+/** An empty file in memory. @see memfd_create(2) */
+export function memfd(kernel: Kernel, name: string): Fd {
+  return new Fd(
+    kernel,
+    kernel.must(`memfd_create(${JSON.stringify(name)})`, "memfd_create", cString(name), MFD_CLOEXEC),
+    name,
+  );
+}
+
+/** The text in a memfd from its start, `limit` bytes at most. */
+export function readMemfd(kernel: Kernel, fd: Fd, limit: number): string {
+  const bytes = alloc(limit);
+  const length = kernel.must(`pread(${fd.label})`, "pread", fd.number, bytes, limit, 0);
+  return new TextDecoder().decode(bytes.subarray(0, length));
+}
+
+/** A memfd that holds `content` and can no longer be changed. `executable`: it may be executed. `rewind`: the first read starts at its beginning. @see memfd_create(2) */
+export function sealedMemfd(
+  kernel: Kernel,
+  options: { name: string; content: Uint8Array<ArrayBuffer>; executable: boolean; rewind?: boolean },
+): Fd {
+  const name = cString(options.name);
+  const flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+  let number = kernel.retry("memfd_create", name, options.executable ? flags | MFD_EXEC : flags);
+  // EINVAL: Linux before 6.3 does not know MFD_EXEC, and makes every memfd executable.
+  if (number === -22) number = kernel.retry("memfd_create", name, flags);
+  if (number < 0) number = kernel.must(`memfd_create(${JSON.stringify(options.name)})`, "memfd_create", name, flags);
+  const fd = new Fd(kernel, number, options.name);
+  try {
+    writeAll(kernel, fd.number, options.content);
+    const seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+    kernel.must("fcntl(F_ADD_SEALS)", "fcntl", fd.number, F_ADD_SEALS, seals);
+    if (options.rewind) kernel.must("lseek(0)", "lseek", fd.number, 0, 0);
+    return fd;
+  } catch (error) {
+    fd.close();
+    throw error;
+  }
+}
+
+/** write(2) until everything is written. */
+export function writeAll(kernel: Kernel, fd: number, bytes: Uint8Array<ArrayBuffer>): void {
+  let done = 0;
+  while (done < bytes.length) {
+    done += kernel.must(`write(${fd})`, "write", fd, bytes.subarray(done), bytes.length - done);
+  }
+}
+
+/** Whether `fd` is open and not close-on-exec: one that our caller gave us. Deno's own are all close-on-exec. */
+export function isInherited(kernel: Kernel, fd: number): boolean {
+  const flags = kernel.call("fcntl", fd, F_GETFD);
+  return flags >= 0 && (flags & FD_CLOEXEC) === 0;
+}
+
+/** Sets or clears O_NONBLOCK. @see fcntl(2) */
+export function setNonblocking(kernel: Kernel, fd: number, on: boolean): void {
+  const O_NONBLOCK = openFlag(kernel.arch).O_NONBLOCK;
+  const flags = kernel.must(`fcntl(${fd}, F_GETFL)`, "fcntl", fd, F_GETFL);
+  kernel.must(`fcntl(${fd}, F_SETFL)`, "fcntl", fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
+}
+
+/** fchown(2). */
+export function fchown(kernel: Kernel, fd: Fd, uid: number, gid: number): void {
+  kernel.must(`fchown(${fd.label}, ${uid}, ${gid})`, "fchown", fd.number, uid, gid);
+}
+
+/** The file system type of `path`: a number of {@link FsMagic}. @see statfs(2) */
+export function fsMagic(kernel: Kernel, path: string): number {
+  // struct statfs is 120 bytes on both architectures; f_type is its first word. include/uapi/asm-generic/statfs.h
+  const buffer = alloc(120);
+  kernel.must(`statfs(${JSON.stringify(path)})`, "statfs", cString(path), buffer);
+  return new DataView(buffer.buffer).getUint32(0, true);
+}

@@ -1,0 +1,196 @@
+/**
+ * The door to libc: every native call of the program goes through one {@link Kernel}.
+ *
+ * `Deno.dlopen` binds `dlsym` alone, because each bound symbol costs a compiled trampoline of its own (0.3 ms); every other function
+ * is found by `dlsym` when it is first called and called by address, through a few bytes of machine code that return
+ * −errno (see machine_code.ts).
+ *
+ * @module
+ */
+
+import { RuncError } from "../errors.ts";
+import { errnoName, errnoText } from "./errno.ts";
+import { assemble, trampolineListing } from "./machine_code.ts";
+import type { Arch } from "./syscalls.ts";
+
+/** A C argument: an integer, a buffer passed by address, or NULL. */
+export type Argument = number | bigint | Uint8Array<ArrayBuffer> | null;
+
+const PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4;
+const MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20;
+
+const mmapSignature = { parameters: ["u64", "u64", "i32", "i32", "i32", "i64"], result: "u64" } as const;
+const mprotectSignature = { parameters: ["u64", "u64", "i32"], result: "i32" } as const;
+const word = "i64" as const;
+const callSignature = { parameters: ["pointer", word, word, word, word, word, word, word], result: word } as const;
+const asyncSignature = { ...callSignature, nonblocking: true } as const;
+
+/** Memory for a C call: zeroed, outside the JavaScript heap, so its address stays the same. */
+export function alloc(size: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(new ArrayBuffer(size));
+}
+
+/**
+ * `text` as a NUL-terminated string.
+ *
+ * @throws {RuncError} where it holds a NUL: C would cut it there.
+ */
+export function cString(text: string): Uint8Array<ArrayBuffer> {
+  if (text.includes("\0")) throw new RuncError("usage", `${JSON.stringify(text)} contains a NUL byte`);
+  // Three bytes of UTF-8 at most for each UTF-16 unit.
+  const bytes = alloc(text.length * 3 + 1);
+  const { written } = new TextEncoder().encodeInto(text, bytes);
+  return bytes.subarray(0, written + 1);
+}
+
+/** The address of a buffer. It is valid as long as the buffer is referenced. */
+export function addressOf(buffer: Uint8Array<ArrayBuffer>): bigint {
+  return BigInt(Deno.UnsafePointer.value(Deno.UnsafePointer.of(buffer)));
+}
+
+/** The machine's architecture as the kernel names it. */
+export function hostArch(): Arch {
+  return Deno.build.arch;
+}
+
+/** The address as a function of that signature; Deno's type asks for a pointer that carries it. */
+function bind<const Signature extends Deno.ForeignFunction>(
+  address: Deno.PointerObject,
+  signature: Signature,
+): Deno.UnsafeFnPointer<Signature> {
+  return new Deno.UnsafeFnPointer<Signature>(
+    address as ConstructorParameters<typeof Deno.UnsafeFnPointer<Signature>>[0],
+    signature,
+  );
+}
+
+/** libc, opened. One a process is enough; nothing but `main.ts` and a library's user opens it. */
+export class Kernel {
+  readonly arch: Arch = hostArch();
+  readonly #library: Deno.DynamicLibrary<{ dlsym: { parameters: ["u64", "buffer"]; result: "pointer" } }>;
+  /** The last call's arguments: a buffer must not be collected between taking its address and the call. */
+  protected held: readonly Argument[] = [];
+  readonly #functions = new Map<string, Deno.PointerObject>();
+  readonly #call: Deno.UnsafeFnPointer<typeof callSignature>;
+  readonly #callAsync: () => Deno.UnsafeFnPointer<typeof asyncSignature>;
+
+  /** @throws {RuncError} `host-lacks` where there is no glibc. */
+  constructor() {
+    try {
+      this.#library = Deno.dlopen("libc.so.6", { dlsym: { parameters: ["u64", "buffer"], result: "pointer" } });
+    } catch (cause) {
+      throw new RuncError("host-lacks", "cannot open libc.so.6", {
+        cause,
+        hint: "this program needs glibc 2.34 or newer",
+      });
+    }
+    const errnoLocation = Deno.UnsafePointer.value(this.#address("__errno_location"));
+    const trampoline = this.mapCode(assemble(trampolineListing[this.arch], BigInt(errnoLocation)));
+    this.#call = bind(trampoline, callSignature);
+    this.#callAsync = () => bind(trampoline, asyncSignature);
+  }
+
+  #address(name: string): Deno.PointerObject {
+    let address = this.#functions.get(name) ?? null;
+    if (address === null) {
+      // 0 is RTLD_DEFAULT: every library that is loaded.
+      address = this.#library.symbols.dlsym(0n, cString(name));
+      if (address === null) {
+        throw new RuncError("host-lacks", `libc has no function ${name}`, { hint: "it needs glibc 2.34 or newer" });
+      }
+      this.#functions.set(name, address);
+    }
+    return address;
+  }
+
+  /** Copies machine code to memory of its own, read-execute and never writable and executable at once. Returns its address. */
+  mapCode(code: Uint8Array<ArrayBuffer>): Deno.PointerObject {
+    const mmap = bind(this.#address("mmap"), mmapSignature);
+    const mprotect = bind(this.#address("mprotect"), mprotectSignature);
+    const address = mmap.call(0n, BigInt(code.length), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0n);
+    const pointer = Deno.UnsafePointer.create(address);
+    // MAP_FAILED is -1.
+    if (pointer === null || address === 0xffffffffffffffffn) {
+      throw new RuncError("syscall-failed", "mmap of one page failed");
+    }
+    new Uint8Array(Deno.UnsafePointerView.getArrayBuffer(pointer, code.length)).set(code);
+    if (mprotect.call(address, BigInt(code.length), PROT_READ | PROT_EXEC) !== 0) {
+      throw new RuncError("syscall-failed", "mprotect of one page to PROT_READ|PROT_EXEC failed");
+    }
+    return pointer;
+  }
+
+  /**
+   * Calls libc's `name` on this thread. Returns its result, or −errno. EINTR is the caller's to retry.
+   *
+   * A buffer whose address stands in another one may be passed as a further argument, up to seven in all: a C function does not look
+   * at what it does not take, and the buffer stays referenced until the call returns.
+   */
+  call(name: string, ...args: Argument[]): number {
+    this.held = args;
+    const [a, b, c, d, e, f, g] = args;
+    return Number(
+      this.#call.call(this.#address(name), toWord(a), toWord(b), toWord(c), toWord(d), toWord(e), toWord(f), toWord(g)),
+    );
+  }
+
+  /** As {@link call}, on another thread, without blocking the event loop: never for calls that change the calling thread's state. */
+  async callAsync(name: string, ...args: Argument[]): Promise<number> {
+    const [a, b, c, d, e, f, g] = args;
+    const result = await this.#callAsync().call(
+      this.#address(name),
+      toWord(a),
+      toWord(b),
+      toWord(c),
+      toWord(d),
+      toWord(e),
+      toWord(f),
+      toWord(g),
+    );
+    // A use after the call keeps the buffers alive until it has returned.
+    return args.length > 7 ? -1 : Number(result);
+  }
+
+  /**
+   * As {@link call}, retried on EINTR; a failure throws.
+   *
+   * `describe` gives the call in strace notation for the message.
+   *
+   * @throws {RuncError} `syscall-failed` with call, errno and errnoName.
+   */
+  must(describe: string, name: string, ...args: Argument[]): number {
+    const result = this.retry(name, ...args);
+    if (result < 0) throw syscallError(describe, -result);
+    return result;
+  }
+
+  /** As {@link call}, again as long as it answers EINTR. */
+  retry(name: string, ...args: Argument[]): number {
+    for (;;) {
+      const result = this.call(name, ...args);
+      if (result !== -4) return result;
+    }
+  }
+
+  /** Closes the library. No call may follow. */
+  close(): void {
+    this.#library.close();
+  }
+}
+
+function toWord(value: Argument | undefined): bigint {
+  if (value === undefined || value === null) return 0n;
+  if (typeof value === "number") return BigInt(value);
+  if (typeof value === "bigint") return BigInt.asIntN(64, value);
+  return value.length === 0 ? 0n : addressOf(value);
+}
+
+/** The kernel's no, as an error. `call`: strace notation. `errno`: positive. */
+export function syscallError(call: string, errno: number, hint?: string): RuncError {
+  return new RuncError("syscall-failed", `${call}: ${errnoText(errno)}`, {
+    call,
+    errno,
+    errnoName: errnoName(errno),
+    hint,
+  });
+}

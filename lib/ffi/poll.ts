@@ -1,0 +1,51 @@
+/**
+ * ppoll(2): waiting for several descriptors at once.
+ *
+ * @module
+ */
+
+import { alloc, type Kernel, syscallError } from "./kernel.ts";
+
+export const POLLIN = 1, POLLOUT = 4, POLLERR = 8, POLLHUP = 16;
+
+/** One descriptor to watch. `events`: POLL* bits. */
+export interface Watch {
+  readonly fd: number;
+  readonly events: number;
+}
+
+function encode(watches: readonly Watch[]): Uint8Array<ArrayBuffer> {
+  // struct pollfd: int fd, short events, short revents.
+  const table = alloc(8 * watches.length);
+  const view = new DataView(table.buffer);
+  watches.forEach((watch, index) => {
+    view.setInt32(8 * index, watch.fd, true);
+    view.setInt16(8 * index + 4, watch.events, true);
+  });
+  return table;
+}
+
+function decode(table: Uint8Array<ArrayBuffer>): number[] {
+  const view = new DataView(table.buffer);
+  return Array.from({ length: table.length / 8 }, (_, index) => view.getInt16(8 * index + 6, true));
+}
+
+/**
+ * Waits until one of `watches` is ready, a signal handler ran, or `timeoutMs` (negative: no limit) is over.
+ *
+ * Returns the ready POLL* bits of each, in order; all 0 after a timeout or a signal. @see poll(2)
+ */
+export function poll(kernel: Kernel, watches: readonly Watch[], timeoutMs = -1): number[] {
+  const table = encode(watches);
+  const ready = kernel.call("poll", table, watches.length, Math.ceil(timeoutMs));
+  if (ready < 0 && ready !== -4) throw syscallError("poll", -ready);
+  return ready <= 0 ? watches.map(() => 0) : decode(table);
+}
+
+/** As {@link poll}, without blocking the event loop. */
+export async function pollAsync(kernel: Kernel, watches: readonly Watch[], timeoutMs = -1): Promise<number[]> {
+  const table = encode(watches);
+  const ready = await kernel.callAsync("poll", table, watches.length, Math.ceil(timeoutMs));
+  if (ready < 0 && ready !== -4) throw syscallError("poll", -ready);
+  return ready <= 0 ? watches.map(() => 0) : decode(table);
+}

@@ -1,0 +1,150 @@
+/**
+ * AF_UNIX sockets and the passing of descriptors.
+ *
+ * @module
+ */
+
+import { addressOf, alloc, type Kernel, syscallError } from "./kernel.ts";
+import { RuncError } from "../errors.ts";
+import { MsgFlag } from "./constants.ts";
+import { Fd } from "./fd.ts";
+
+const AF_UNIX = 1, SOCK_STREAM = 1, SOCK_DGRAM = 2, SOCK_SEQPACKET = 5, SOCK_CLOEXEC = 0o2000000;
+const SOL_SOCKET = 1, SCM_RIGHTS = 1;
+
+/** A connected pair of SOCK_SEQPACKET sockets, close-on-exec. @see socketpair(2) */
+export function packetPair(kernel: Kernel, label: string): [Fd, Fd] {
+  const pair = alloc(8);
+  kernel.must("socketpair(AF_UNIX, SOCK_SEQPACKET)", "socketpair", AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair);
+  const view = new DataView(pair.buffer);
+  return [
+    new Fd(kernel, view.getInt32(0, true), `${label} (parent)`),
+    new Fd(kernel, view.getInt32(4, true), `${label} (child)`),
+  ];
+}
+
+/** A connected pair of stream sockets, close-on-exec. @see socketpair(2) */
+export function streamPair(kernel: Kernel, label: string): [Fd, Fd] {
+  const pair = alloc(8);
+  kernel.must("socketpair(AF_UNIX, SOCK_STREAM)", "socketpair", AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair);
+  const view = new DataView(pair.buffer);
+  return [
+    new Fd(kernel, view.getInt32(0, true), label),
+    new Fd(kernel, view.getInt32(4, true), label),
+  ];
+}
+
+/** `struct sockaddr_un` of `path`: 2 bytes of family, then the path with its NUL. @see unix(7) */
+function socketAddress(path: string): Uint8Array<ArrayBuffer> {
+  const text = new TextEncoder().encode(path);
+  // sun_path has 108 bytes. include/uapi/linux/un.h
+  if (text.length > 107) {
+    throw new RuncError("usage", `socket path ${JSON.stringify(path)} is longer than 107 bytes`);
+  }
+  const address = alloc(2 + text.length + 1);
+  address[0] = AF_UNIX;
+  address.set(text, 2);
+  // A leading @ is the abstract namespace, as systemd writes NOTIFY_SOCKET. sd_notify(3)
+  if (text[0] === 0x40) {
+    address[2] = 0;
+    return address.subarray(0, 2 + text.length);
+  }
+  return address;
+}
+
+/** A socket connected to the AF_UNIX socket at `path`. @throws {RuncError} with the path and the errno. */
+export function connectUnix(kernel: Kernel, path: string, type: "stream" | "dgram"): Fd {
+  const kind = type === "stream" ? SOCK_STREAM : SOCK_DGRAM;
+  const fd = new Fd(kernel, kernel.must("socket(AF_UNIX)", "socket", AF_UNIX, kind | SOCK_CLOEXEC, 0), path);
+  try {
+    const address = socketAddress(path);
+    kernel.must(`connect(${JSON.stringify(path)})`, "connect", fd.number, address, address.length);
+    return fd;
+  } catch (error) {
+    fd.close();
+    throw error;
+  }
+}
+
+/** A datagram socket bound to `path`. @throws {RuncError} */
+export function bindDatagram(kernel: Kernel, path: string): Fd {
+  const fd = new Fd(kernel, kernel.must("socket(AF_UNIX)", "socket", AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), path);
+  try {
+    const address = socketAddress(path);
+    kernel.must(`bind(${JSON.stringify(path)})`, "bind", fd.number, address, address.length);
+    return fd;
+  } catch (error) {
+    fd.close();
+    throw error;
+  }
+}
+
+/** send(2) of one message; SIGPIPE is not raised. Returns −errno or the bytes sent. */
+export function send(kernel: Kernel, fd: number, bytes: Uint8Array<ArrayBuffer>): number {
+  return kernel.retry("send", fd, bytes, bytes.length, MsgFlag.MSG_NOSIGNAL);
+}
+
+/** What {@link receive} got. `bytes` is empty at the end of the stream. */
+export interface Message {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly fds: readonly Fd[];
+}
+
+/** Layout of `struct msghdr`, 56 bytes on 64-bit, and the struct iovec beside it. @see recvmsg(2) */
+function messageHeader(
+  payload: Uint8Array<ArrayBuffer>,
+  control: Uint8Array<ArrayBuffer>,
+): [header: Uint8Array<ArrayBuffer>, vector: Uint8Array<ArrayBuffer>] {
+  const vector = alloc(16);
+  const vectorView = new DataView(vector.buffer);
+  vectorView.setBigUint64(0, addressOf(payload), true);
+  vectorView.setBigUint64(8, BigInt(payload.length), true);
+  const header = alloc(56);
+  const view = new DataView(header.buffer);
+  view.setBigUint64(16, addressOf(vector), true);
+  view.setBigUint64(24, 1n, true);
+  view.setBigUint64(32, control.length === 0 ? 0n : addressOf(control), true);
+  view.setBigUint64(40, BigInt(control.length), true);
+  return [header, vector];
+}
+
+/** Sends `payload` with one descriptor. @see unix(7), "SCM_RIGHTS" @throws {RuncError} */
+export function sendFd(kernel: Kernel, socket: Fd, payload: Uint8Array<ArrayBuffer>, fd: number): void {
+  // cmsghdr is 16 bytes (length, level, type), the descriptor 4, padded to 24.
+  const control = alloc(24);
+  const view = new DataView(control.buffer);
+  view.setBigUint64(0, 20n, true);
+  view.setInt32(8, SOL_SOCKET, true);
+  view.setInt32(12, SCM_RIGHTS, true);
+  view.setInt32(16, fd, true);
+  const [header, vector] = messageHeader(payload, control);
+  const call = `sendmsg(${socket.label}, SCM_RIGHTS)`;
+  kernel.must(call, "sendmsg", socket.number, header, MsgFlag.MSG_NOSIGNAL, vector, payload, control);
+}
+
+/**
+ * recvmsg(2) of one message of at most `limit` bytes, with up to `maxFds` descriptors, close-on-exec.
+ *
+ * Every descriptor that arrives is owned by the result. @throws {RuncError}
+ */
+export function receive(kernel: Kernel, socket: Fd, limit: number, maxFds = 1): Message {
+  const payload = alloc(limit);
+  const control = alloc(16 + 4 * maxFds + 4 * (maxFds & 1));
+  const [header, vector] = messageHeader(payload, control);
+  const flags = MsgFlag.MSG_CMSG_CLOEXEC;
+  const length = kernel.retry("recvmsg", socket.number, header, flags, vector, payload, control);
+  // A peer that died with data unread resets the connection: the end, like any other death.
+  if (length === -104) return { bytes: alloc(0), fds: [] };
+  if (length < 0) throw syscallError(`recvmsg(${socket.label})`, -length);
+  return { bytes: payload.subarray(0, length), fds: passedFds(kernel, header, control) };
+}
+
+function passedFds(kernel: Kernel, header: Uint8Array<ArrayBuffer>, control: Uint8Array<ArrayBuffer>): Fd[] {
+  const used = Number(new DataView(header.buffer).getBigUint64(40, true));
+  const view = new DataView(control.buffer);
+  if (used < 20 || view.getInt32(8, true) !== SOL_SOCKET || view.getInt32(12, true) !== SCM_RIGHTS) return [];
+  const end = Math.min(Number(view.getBigUint64(0, true)), used);
+  const fds: Fd[] = [];
+  for (let at = 16; at + 4 <= end; at += 4) fds.push(new Fd(kernel, view.getInt32(at, true), "passed descriptor"));
+  return fds;
+}

@@ -1,0 +1,95 @@
+/**
+ * The system calls that a plan may name: their numbers, and how explain and error texts print their arguments.
+ *
+ * Source: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h, Linux 6.1.
+ *
+ * @module
+ */
+
+/** Machine architectures that Deno exists for on Linux. */
+export type Arch = "x86_64" | "aarch64";
+
+/**
+ * Number on x86_64, number on aarch64, and the arguments' kinds in order: `fd`, `at` (a directory's descriptor or AT_FDCWD), `str`,
+ * `ptr`, `int`, `hex`, `oct`, `dev`, `flags:<table>` (a bit set) and `enum:<table>` with a table of constants.ts.
+ */
+export type SyscallRow = readonly [x86_64: number, aarch64: number, args: string];
+
+export const syscalls = {
+  capset: [126, 91, "ptr ptr"],
+  chdir: [80, 49, "str"],
+  chroot: [161, 51, "str"],
+  clone: [56, 220, "flags:CloneFlag ptr ptr ptr int"],
+  clone3: [435, 435, "ptr int"],
+  close: [3, 57, "fd"],
+  close_range: [436, 436, "int int flags:CloseRange"],
+  connect: [42, 203, "fd ptr int"],
+  dup3: [292, 24, "fd fd flags:OpenFlag"],
+  execve: [59, 221, "ptr ptr ptr"],
+  execveat: [322, 281, "at str ptr ptr flags:AtFlag"],
+  exit_group: [231, 94, "int"],
+  faccessat2: [439, 439, "at str int flags:AtFlag"],
+  fchmodat: [268, 53, "at str oct"],
+  fchdir: [81, 50, "fd"],
+  fchmod: [91, 52, "fd oct"],
+  fchown: [93, 55, "fd int int"],
+  fchownat: [260, 54, "at str int int flags:AtFlag"],
+  fcntl: [72, 25, "fd int int"],
+  fsconfig: [431, 431, "fd enum:FsConfig str ptr int"],
+  fsmount: [432, 432, "fd flags:FsMount flags:MountAttr"],
+  fsopen: [430, 430, "str flags:FsOpen"],
+  fstat: [5, 80, "fd ptr"],
+  fstatfs: [138, 44, "fd ptr"],
+  getcwd: [79, 17, "ptr int"],
+  getpid: [39, 172, ""],
+  getppid: [110, 173, ""],
+  ioctl: [16, 29, "fd enum:Ioctl ptr"],
+  keyctl: [250, 219, "enum:Keyctl int int int int"],
+  kill: [62, 129, "int int"],
+  lseek: [8, 62, "fd int int"],
+  mkdirat: [258, 34, "at str oct"],
+  mknodat: [259, 33, "at str oct dev"],
+  mount: [165, 40, "str str str flags:MountFlag str"],
+  mount_setattr: [442, 442, "at str flags:AtFlag ptr int"],
+  move_mount: [429, 429, "at str at str flags:MoveMount"],
+  openat: [257, 56, "at str flags:OpenFlag oct"],
+  openat2: [437, 437, "at str ptr int"],
+  open_tree: [428, 428, "at str flags:OpenTree"],
+  pidfd_open: [434, 434, "int int"],
+  pidfd_send_signal: [424, 424, "fd int ptr int"],
+  pipe2: [293, 59, "ptr flags:OpenFlag"],
+  pivot_root: [155, 41, "str str"],
+  ppoll: [271, 73, "ptr int ptr ptr int"],
+  prctl: [157, 167, "enum:Prctl int int int int"],
+  prlimit64: [302, 261, "int int ptr ptr"],
+  read: [0, 63, "fd ptr int"],
+  recvfrom: [45, 207, "fd ptr int int ptr ptr"],
+  sched_setaffinity: [203, 122, "int int ptr"],
+  sendmsg: [46, 211, "fd ptr flags:MsgFlag"],
+  sendto: [44, 206, "fd ptr int flags:MsgFlag ptr int"],
+  setdomainname: [171, 162, "str int"],
+  setgid: [106, 144, "int"],
+  setgroups: [116, 159, "int ptr"],
+  sethostname: [170, 161, "str int"],
+  setns: [308, 268, "fd flags:CloneFlag"],
+  setresgid: [119, 149, "int int int"],
+  setresuid: [117, 147, "int int int"],
+  setsid: [112, 157, ""],
+  setuid: [105, 146, "int"],
+  socket: [41, 198, "int int int"],
+  statx: [332, 291, "at str flags:AtFlag hex ptr"],
+  symlinkat: [266, 36, "str at str"],
+  umask: [95, 166, "oct"],
+  umount2: [166, 39, "str flags:UmountFlag"],
+  unlinkat: [263, 35, "at str flags:AtFlag"],
+  unshare: [272, 97, "flags:CloneFlag"],
+  wait4: [61, 260, "int ptr int ptr"],
+  write: [1, 64, "fd str int"],
+} as const satisfies Record<string, SyscallRow>;
+
+export type SyscallName = keyof typeof syscalls;
+
+/** The number of `name` on `arch`. */
+export function syscallNumber(name: SyscallName, arch: Arch): number {
+  return syscalls[name][arch === "x86_64" ? 0 : 1];
+}

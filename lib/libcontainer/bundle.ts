@@ -1,0 +1,128 @@
+/**
+ * config.json from a bundle: read, parsed, checked. Runs in: parent.
+ *
+ * @module
+ */
+
+import { RuncError } from "../errors.ts";
+import type { Config, IdMapping, NamespaceType } from "../specs/config.ts";
+import { parseConfig } from "../specs/parse.ts";
+import { resolve } from "@std/path";
+import type { Runtime } from "./runtime.ts";
+import { namespaceKinds } from "./namespaces.ts";
+import { unsupported } from "./unsupported.ts";
+import { configError, configWarnings, type RootfsFacts, validate, type ValidationFacts } from "./validate.ts";
+
+/** A checked config and where it came from. */
+export interface Spec {
+  readonly config: Config;
+  /** Absolute. */
+  readonly bundle: string;
+  /** Absolute, a directory, no symlink on the way. */
+  readonly rootfs: string;
+}
+
+/** Reads and parses `<bundle>/config.json`. @throws {RuncError} `config-invalid`. */
+export function readConfig(bundle: string, log: Runtime["log"]): Config {
+  let text: string;
+  try {
+    text = Deno.readTextFileSync(`${bundle}/config.json`);
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) {
+      throw new RuncError("config-invalid", "JSON specification file config.json not found", {
+        cause,
+        hint: `"runc spec --bundle ${bundle}" writes one`,
+      });
+    }
+    throw new RuncError("config-invalid", `cannot read ${bundle}/config.json: ${(cause as Error).message}`, { cause });
+  }
+  return parseConfig(text, { onWarning: (problem) => log("warning", problem.message) });
+}
+
+function rootfsFacts(path: string): RootfsFacts {
+  try {
+    const resolved = Deno.realPathSync(path);
+    return { path, resolved, isDirectory: Deno.statSync(path).isDirectory };
+  } catch (cause) {
+    const why = cause instanceof Deno.errors.NotFound ? "no such file or directory" : (cause as Error).message;
+    return { path, error: `stat ${path}: ${why}` };
+  }
+}
+
+/** The kinds of namespaces that the kernel has. */
+export function kernelNamespaces(): readonly NamespaceType[] {
+  const files = new Set([...Deno.readDirSync("/proc/self/ns")].map(({ name }) => name));
+  return (Object.keys(namespaceKinds) as NamespaceType[]).filter((type) => files.has(namespaceKinds[type].file));
+}
+
+function pathOf(config: Config, type: NamespaceType): string | undefined {
+  return config.linux?.namespaces?.find((namespace) => namespace.type === type)?.path || undefined;
+}
+
+function joinedNetwork(path: string | undefined): ValidationFacts["joinedNetwork"] {
+  if (path === undefined) return undefined;
+  try {
+    const [theirs, ours] = [Deno.statSync(path), Deno.statSync("/proc/self/ns/net")];
+    return { isOurs: theirs.dev === ours.dev && theirs.ino === ours.ino };
+  } catch (error) {
+    return { error: (error as Error).message };
+  }
+}
+
+/** The maps of a user namespace that is given as /proc/PID/ns/user; one bound elsewhere cannot be looked into from here. */
+function joinedUser(path: string | undefined): ValidationFacts["joinedUser"] {
+  if (path === undefined) return undefined;
+  const match = /^(\/proc\/(?:\d+|self))\/ns\/user$/.exec(path);
+  if (match === null) return undefined;
+  try {
+    const [uidMappings, gidMappings] = ["uid_map", "gid_map"].map((file) =>
+      readIdMap(Deno.readTextFileSync(`${match[1]}/${file}`))
+    ) as [IdMapping[], IdMapping[]];
+    return { uidMappings, gidMappings };
+  } catch (error) {
+    return { error: (error as Error).message };
+  }
+}
+
+function readIdMap(text: string): IdMapping[] {
+  return text.trim().split("\n").filter((line) => line !== "").map((line) => {
+    const [containerID, hostID, size] = line.trim().split(/\s+/).map(Number) as [number, number, number];
+    return { containerID, hostID, size };
+  });
+}
+
+function isThere(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Checks a config against the host. `bundle`: absolute. @throws {RuncError} with every problem, `config-invalid` or `unsupported`. */
+export function checkConfig(
+  config: Config,
+  bundle: string,
+  options: { noPivot: boolean; cgroup2: boolean } & Pick<Runtime, "log" | "rootlessCgroups" | "systemdCgroup">,
+): Spec {
+  const rootfs = rootfsFacts(resolve(bundle, config.root?.path ?? ""));
+  const facts: ValidationFacts = {
+    rootfs,
+    rootlessEuid: Deno.uid() !== 0,
+    rootlessCgroups: options.rootlessCgroups,
+    cgroup2: options.cgroup2,
+    systemdCgroup: options.systemdCgroup,
+    noPivot: options.noPivot,
+    selinux: isThere("/sys/fs/selinux/enforce"),
+    kernelNamespaces: kernelNamespaces(),
+    joinedNetwork: joinedNetwork(pathOf(config, "network")),
+    joinedUser: joinedUser(pathOf(config, "user")),
+  };
+  const problems = validate(config, facts);
+  if (problems.length > 0) throw configError(problems);
+  const unbuilt = unsupported(config);
+  if (unbuilt.length > 0) throw configError(unbuilt);
+  for (const { message } of configWarnings(config)) options.log("warning", message);
+  return { config, bundle, rootfs: rootfs.path };
+}

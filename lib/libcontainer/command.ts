@@ -1,0 +1,161 @@
+/**
+ * The container's program: environment, look-up, execve. Runs in: init, as the user.
+ *
+ * @module
+ */
+
+import { AT_EACCESS, AT_FDCWD, CloseRange, openFlag } from "../ffi/constants.ts";
+import { Errno, type ErrnoName, errnoText } from "../ffi/errno.ts";
+import { call, fail, slot, step, stringPointers, text, when } from "../plan/build.ts";
+import type { Data, Op, Step } from "../plan/op.ts";
+import type { Process } from "../specs/config.ts";
+import { RuncError } from "../errors.ts";
+import type { Arch } from "../ffi/syscalls.ts";
+import { homeEntry } from "./protocol.ts";
+
+/** The environment as execve gets it; `needsHome`: HOME must be looked up in the container's /etc/passwd. */
+export interface Environment {
+  readonly entries: readonly string[];
+  readonly needsHome: boolean;
+}
+
+/**
+ * Checks and tidies process.env: of two entries with one name the last stays, at its place; an empty HOME is looked up.
+ *
+ * @throws {RuncError} for an entry without `=` or without a name, or with a NUL.
+ */
+export function environment(env: readonly string[], field = "/process/env"): Environment {
+  const last = new Map<string, number>();
+  env.forEach((entry, index) => {
+    const problem = entryProblem(entry);
+    if (problem !== undefined) throw new RuncError("config-invalid", problem, { field: `${field}/${index}` });
+    last.set(entry.slice(0, entry.indexOf("=")), index);
+  });
+  const kept = env.filter((entry, index) => last.get(entry.slice(0, entry.indexOf("="))) === index);
+  const entries = kept.filter((entry) => entry !== "HOME=");
+  return { entries, needsHome: !entries.some((entry) => entry.startsWith("HOME=")) };
+}
+
+function entryProblem(entry: string): string | undefined {
+  if (entry.includes("\0")) return `invalid environment variable: contains nul byte: ${JSON.stringify(entry)}`;
+  const equals = entry.indexOf("=");
+  if (equals < 0) return `invalid environment variable: missing '=': ${JSON.stringify(entry)}`;
+  if (equals === 0) return `invalid environment variable: name cannot be empty: ${JSON.stringify(entry)}`;
+  return undefined;
+}
+
+/** Adds what only a plan knows to the environment. */
+export function environmentPointers(env: Environment, listenFds: number): Data {
+  const items: (string | Data)[] = [...env.entries];
+  if (listenFds > 0) items.push(`LISTEN_FDS=${listenFds}`, "LISTEN_PID=1");
+  if (env.needsHome) items.push(homeEntry);
+  const count = items.length;
+  return stringPointers(items, `/* ${count} vars */`);
+}
+
+const lookup = slot("lookup");
+const program = slot("program");
+
+/** Tells a directory from a file: only a directory opens with O_DIRECTORY. */
+function openDirectory(path: string, arch: Arch): Op {
+  const O = openFlag(arch);
+  return call("openat", [AT_FDCWD, path, O.O_PATH | O.O_DIRECTORY | O.O_CLOEXEC, 0], { out: lookup, tolerate: ["*"] });
+}
+
+const found = (path: string): Op => ({ op: "add", left: text(path), right: 0, out: program });
+
+/** The names that args[0] may mean: itself with a slash in it, else below each directory of the container's PATH. */
+export function candidates(command: string, env: readonly string[]): readonly string[] {
+  if (command.includes("/")) return [command];
+  const path = env.findLast((entry) => entry.startsWith("PATH="))?.slice("PATH=".length);
+  if (path === undefined || path === "") return [];
+  // An empty element means the working directory, which Go's and so runc's look-up refuses to run from.
+  return path.split(":").filter((directory) => directory.startsWith("/")).map((directory) =>
+    `${directory === "/" ? "" : directory.replace(/\/+$/, "")}/${command}`
+  );
+}
+
+/** Finds the program now, so that a missing one is an error of `create`. */
+export function lookupSteps(command: string, env: readonly string[], arch: Arch): readonly Step[] {
+  const quoted = JSON.stringify(command);
+  const from = "/process/args/0";
+  if (command.includes("/")) {
+    const stat = (errno: ErrnoName) => `exec: ${quoted}: stat ${command}: ${errnoText(Errno[errno])}`;
+    return [step(`look for ${command}`, from, [
+      call("faccessat2", [AT_FDCWD, command, 1, AT_EACCESS], {
+        meaning: {
+          ENOENT: stat("ENOENT"),
+          ENOTDIR: stat("ENOTDIR"),
+          ELOOP: stat("ELOOP"),
+          ENAMETOOLONG: stat("ENAMETOOLONG"),
+          EACCES: `exec: ${quoted}: permission denied`,
+          "*": `exec: ${quoted}`,
+        },
+        hint: { EACCES: "the file needs its execute bit for process.user" },
+      }),
+      openDirectory(command, arch),
+      when(lookup, "!=", -Errno.ENOTDIR, [fail(Errno.EISDIR, `exec: ${quoted}: is a directory`)]),
+      found(command),
+    ])];
+  }
+  const ops = candidates(command, env).flatMap((path): readonly Op[] => [
+    call("faccessat2", [AT_FDCWD, path, 1, AT_EACCESS], { out: lookup, tolerate: ["*"] }),
+    when(lookup, "==", 0, [
+      openDirectory(path, arch),
+      when(lookup, "==", -Errno.ENOTDIR, [found(path), { op: "endStep" }]),
+    ]),
+  ]);
+  const missing = fail(
+    Errno.ENOENT,
+    `exec: ${quoted}: executable file not found in $PATH`,
+    "PATH is process.env's, and it is searched inside the container",
+  );
+  return [step(`look for ${command} in the container's PATH`, from, [...ops, missing])];
+}
+
+/** execve's usual refusals. The parent may have gone: what is left to tell with is the container's own stderr. */
+const execErrors: readonly ErrnoName[] = [
+  "ENOENT",
+  "EACCES",
+  "ENOEXEC",
+  "ENOTDIR",
+  "E2BIG",
+  "ENOMEM",
+  "ELOOP",
+  "EPERM",
+  "ETXTBSY",
+  "EINVAL",
+];
+
+/** Closes what is not the container's (CVE-2024-21626), and becomes the program. Exit 255 where execve refuses. */
+export function execSteps(
+  process: Process,
+  env: Environment,
+  options: { inheritedFds: number; listenFds: number },
+): readonly Step[] {
+  const args = process.args!;
+  const say = (reason: string): readonly Op[] => {
+    const line = `exec ${args[0]}: ${reason}\n`;
+    return [
+      call("write", [2, line, new TextEncoder().encode(line).length], { tolerate: ["*"] }),
+      call("exit_group", [255]),
+    ];
+  };
+  return [
+    step("close everything that is not the container's", "", [
+      call("close_range", [3 + options.inheritedFds, -1, CloseRange.CLOSE_RANGE_CLOEXEC]),
+    ]),
+    step(`become ${args[0]}`, "/process/args", [
+      call("execve", [
+        program,
+        stringPointers(args, JSON.stringify(args)),
+        environmentPointers(env, options.listenFds),
+      ], {
+        onError: [
+          ...execErrors.map((name) => ({ errnos: [name], ops: say(errnoText(Errno[name])) })),
+          { errnos: ["*"] as const, ops: say("failed") },
+        ],
+      }),
+    ]),
+  ];
+}

@@ -1,0 +1,788 @@
+/**
+ * A container: made, started, looked at, signalled, entered and removed. Runs in: parent.
+ *
+ * Calls are synchronous, as the kernel's are; only waiting for the end of a process is not.
+ *
+ * @module
+ */
+
+import { type CgroupManager, createCgroupManager, loadCgroupManager } from "../cgroups/manager.ts";
+import { type CgroupLayout, readCgroupLayout } from "../cgroups/layout.ts";
+import { refuseSystemdDriver } from "../cgroups/path.ts";
+import { RuncError } from "../errors.ts";
+import { openFlag, rlimitNames } from "../ffi/constants.ts";
+import { errnoText } from "../ffi/errno.ts";
+import { Fd } from "../ffi/fd.ts";
+import { memfd, open, openPath } from "../ffi/files.ts";
+import { alloc } from "../ffi/kernel.ts";
+import { poll, pollAsync, POLLIN } from "../ffi/poll.ts";
+import { type ExitStatus, getRlimit, kill, pidfdOpen, pidfdSendSignal, setRlimit, waitChild } from "../ffi/process.ts";
+import type { Config, HookName, NamespaceType, Process } from "../specs/config.ts";
+import { OCI_VERSION, type State, type Status } from "../specs/state.ts";
+import type { Plan } from "../plan/op.ts";
+import { checkConfig, kernelNamespaces, type Spec } from "./bundle.ts";
+import { capabilityNumbers } from "./credentials.ts";
+import { inUserNamespace, readFacts } from "./facts.ts";
+import { hookStateFile } from "./hook_state.ts";
+import { runHooks } from "./host_hooks.ts";
+import { hostRoot, writeIdMaps } from "./id_maps.ts";
+import { Launch } from "./launch.ts";
+import type { HostFacts, LaunchRequest } from "./launch_request.ts";
+import { joinedNamespaces, makesNamespace, namespaceKinds } from "./namespaces.ts";
+import { homeOf } from "./passwd.ts";
+import { planCreate } from "./plan_create.ts";
+import { planExec } from "./plan_exec.ts";
+import { isAlive, processStat } from "./process_status.ts";
+import {
+  annotationsOf,
+  bundleOf,
+  capabilitiesOf,
+  cgroupPathsOf,
+  hooksOf,
+  mappingsOfState,
+  namespacesOf,
+  rootfsOf,
+  rootlessCgroupsOf,
+  type RuncState,
+  toRuncState,
+  umaskOf,
+  versionOf,
+} from "./runc_state.ts";
+import type { Runtime } from "./runtime.ts";
+import { checkId, containerIds, StateDirectory } from "./state_store.ts";
+import { configError, validateProcess } from "./validate.ts";
+
+/** Options that every process has, the first one and those of `exec`. */
+export interface ProcessOptions {
+  /** stdin, stdout, stderr. */
+  readonly stdio: readonly [number, number, number];
+  /** Connected socket that the terminal's master is sent to; needed when the process has a terminal. */
+  readonly consoleSocket?: Fd;
+  /** Connected socket that a pidfd of the process is sent to. */
+  readonly pidfdSocket?: Fd;
+  /** Descriptors from 3 up that the process inherits: LISTEN_FDS first. They must be open and not close-on-exec. */
+  readonly inheritedFds?: number;
+  readonly listenFds?: number;
+}
+
+/** What a container is created from. */
+export interface CreateOptions extends ProcessOptions {
+  readonly id: string;
+  readonly spec: Spec;
+  readonly noPivot?: boolean;
+  readonly noNewKeyring?: boolean;
+  /** `fifo`: the caller may leave, {@link Container.start} starts it. `parent`: {@link ContainerProcess.start} does. */
+  readonly startBy: "fifo" | "parent";
+  /** Makes `<state directory>/notify` for an sd_notify proxy and binds it into the container. */
+  readonly notify?: boolean;
+}
+
+/** What `exec` starts. */
+export interface ExecOptions extends ProcessOptions {
+  readonly process: Process;
+  /** Into a paused container too: the process then waits until it is resumed. */
+  readonly ignorePaused?: boolean;
+}
+
+/** A process that this program started in a container, and is the parent of. */
+export class ContainerProcess implements Disposable {
+  readonly #runtime: Runtime;
+  readonly #launch: Launch;
+  /** On the host. */
+  readonly pid: number;
+  readonly pidfd: Fd;
+
+  constructor(runtime: Runtime, launch: Launch) {
+    this.#runtime = runtime;
+    this.#launch = launch;
+    this.pid = launch.initPid;
+    // It is our child and not reaped, so the pid cannot be another's.
+    const pidfd = pidfdOpen(runtime.kernel, this.pid);
+    if (pidfd === undefined) throw new RuncError("internal", `process ${this.pid} is gone before it was reaped`);
+    this.pidfd = pidfd;
+  }
+
+  /** Lets a process that was created with `startBy: "parent"` become its program. */
+  start(): void {
+    this.#launch.go();
+  }
+
+  /** Sends a signal. Returns 0 or −errno. */
+  signal(signal: number): number {
+    return pidfdSendSignal(this.#runtime.kernel, this.pidfd, signal);
+  }
+
+  /** Waits for its end without blocking the event loop, and reaps it. */
+  async wait(): Promise<ExitStatus> {
+    const { kernel } = this.#runtime;
+    while ((await pollAsync(kernel, [{ fd: this.pidfd.number, events: POLLIN }]))[0] === 0);
+    return this.reap();
+  }
+
+  /** Waits for its end and reaps it. */
+  reap(): ExitStatus {
+    return waitChild(this.#runtime.kernel, this.pid) ?? { code: 0 };
+  }
+
+  /** SIGKILL, and reaps it: after a failure. */
+  abort(): void {
+    this.#launch.abort();
+  }
+
+  [Symbol.dispose](): void {
+    this.pidfd.close();
+    this.#launch[Symbol.dispose]();
+  }
+}
+
+/** A plan together with what it was made from. */
+export interface PlannedContainer {
+  readonly plan: Plan;
+  readonly facts: HostFacts;
+  readonly request: LaunchRequest;
+  readonly cgroup: CgroupManager;
+}
+
+function cgroupOptions(runtime: Runtime, rootless: boolean) {
+  return { kernel: runtime.kernel, rootless, inUserNamespace: inUserNamespace() };
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Plans a container: reads the host's facts, makes nothing. @throws {RuncError} */
+export function planContainer(runtime: Runtime, options: Omit<CreateOptions, "stdio">): PlannedContainer {
+  const { id, spec } = options;
+  checkId(id);
+  if (runtime.systemdCgroup) refuseSystemdDriver(exists("/run/systemd/system"));
+  const layout = readCgroupLayout();
+  const cgroup = createCgroupManager(
+    layout,
+    { id, cgroupsPath: spec.config.linux?.cgroupsPath },
+    cgroupOptions(runtime, runtime.rootlessCgroups),
+  );
+  const facts = readFacts({
+    arch: runtime.kernel.arch,
+    layout,
+    cgroupPaths: cgroup.paths,
+    noPivot: options.noPivot ?? false,
+    rootfs: spec.rootfs,
+    config: spec.config,
+  });
+  const request: LaunchRequest = {
+    id,
+    bundle: spec.bundle,
+    rootfs: spec.rootfs,
+    cgroup: cgroup.selfJoin,
+    noPivot: options.noPivot ?? false,
+    noNewKeyring: options.noNewKeyring ?? false,
+    inheritedFds: options.inheritedFds ?? 0,
+    listenFds: options.listenFds ?? 0,
+    pidfdSocket: options.pidfdSocket !== undefined,
+    startBy: options.startBy,
+    notifyDirectory: options.notify ? new StateDirectory(runtime.root, id).notify : undefined,
+  };
+  return { plan: planCreate(spec.config, facts, request), facts, request, cgroup };
+}
+
+/** Whether this host has only cgroup2: what validation asks. */
+export function hasOnlyCgroup2(layout: CgroupLayout = readCgroupLayout()): boolean {
+  return layout.mode === "v2";
+}
+
+/** Checks a config and its bundle. @see checkConfig */
+export function loadSpec(runtime: Runtime, config: Config, bundle: string, options: { noPivot?: boolean } = {}): Spec {
+  return checkConfig(config, bundle, {
+    noPivot: options.noPivot ?? false,
+    cgroup2: hasOnlyCgroup2(),
+    log: runtime.log,
+    rootlessCgroups: runtime.rootlessCgroups,
+    systemdCgroup: runtime.systemdCgroup,
+  });
+}
+
+/** A container that exists, created by this runtime or by runc. */
+export class Container {
+  readonly #runtime: Runtime;
+  readonly #directory: StateDirectory;
+  readonly #cgroup: CgroupManager;
+  #state: RuncState;
+
+  private constructor(runtime: Runtime, directory: StateDirectory, state: RuncState, cgroup: CgroupManager) {
+    this.#runtime = runtime;
+    this.#directory = directory;
+    this.#state = state;
+    this.#cgroup = cgroup;
+  }
+
+  /** Opens an existing container. @throws {RuncError} `id-invalid`, `container-missing`. */
+  static load(runtime: Runtime, id: string): Container {
+    const directory = new StateDirectory(runtime.root, id);
+    const state = directory.load();
+    const cgroup = loadCgroupManager(cgroupPathsOf(state), cgroupOptions(runtime, rootlessCgroupsOf(state)));
+    return new Container(runtime, directory, state, cgroup);
+  }
+
+  /** Ids of all containers below the runtime's root, sorted. */
+  static ids(runtime: Runtime): readonly string[] {
+    return containerIds(runtime.root);
+  }
+
+  /**
+   * Creates a container: everything is set up and its process waits to be started.
+   *
+   * @throws {RuncError} and leaves nothing behind: no cgroup, mount, process or state directory.
+   */
+  static create(runtime: Runtime, options: CreateOptions): { container: Container; process: ContainerProcess } {
+    return new Creation(runtime, options).run((directory, state, cgroup) =>
+      new Container(runtime, directory, state, cgroup)
+    );
+  }
+
+  get id(): string {
+    return this.#state.id;
+  }
+
+  /** Host pid of the container's init. */
+  get pid(): number {
+    return this.#state.init_process_pid;
+  }
+
+  /** Absolute. */
+  get bundle(): string {
+    return bundleOf(this.#state);
+  }
+
+  get #alive(): boolean {
+    return isAlive(this.pid, this.#state.init_process_start);
+  }
+
+  /** Computed from the kernel's view, never stored. */
+  status(): Status {
+    if (this.#cgroup.exists() && this.#cgroup.freezerState() === "frozen") return "paused";
+    if (!this.#alive) return "stopped";
+    return this.#directory.hasFifo() ? "created" : "running";
+  }
+
+  /** What `runc state` prints. */
+  state(): {
+    readonly ociVersion: string;
+    readonly id: string;
+    readonly pid: number;
+    readonly status: Status;
+    readonly bundle: string;
+    readonly rootfs: string;
+    readonly created: string;
+    readonly annotations: Readonly<Record<string, string>>;
+    readonly owner: string;
+  } {
+    const status = this.status();
+    return {
+      ociVersion: versionOf(this.#state),
+      id: this.id,
+      pid: status === "stopped" ? 0 : this.pid,
+      status,
+      bundle: this.bundle,
+      rootfs: rootfsOf(this.#state),
+      created: this.#state.created,
+      annotations: annotationsOf(this.#state),
+      owner: "",
+    };
+  }
+
+  #hookState(status: Status): State {
+    const annotations = annotationsOf(this.#state);
+    return {
+      ociVersion: versionOf(this.#state),
+      id: this.id,
+      status,
+      ...(status === "stopped" ? {} : { pid: this.pid }),
+      bundle: this.bundle,
+      ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
+    };
+  }
+
+  /** Runs this container's hooks of a name on the host. `failed`: told of each failure instead of the first ending it. */
+  runHooks(name: HookName, status: Status, failed?: (error: RuncError) => void): void {
+    const cwd = name === "poststop" ? undefined : this.bundle;
+    runHooks(this.#runtime, name, hooksOf(this.#state)[name], this.#hookState(status), { cwd, goOn: failed });
+  }
+
+  /**
+   * Starts a container in state `created`, and runs its poststart hooks.
+   *
+   * `beforeStart` runs once it is known that it can be started. @throws {RuncError} `container-state` in any other state.
+   */
+  start(beforeStart: () => void = () => {}): void {
+    const status = this.status();
+    if (status !== "created") {
+      const why = status === "stopped"
+        ? "cannot start a container that has stopped"
+        : status === "running"
+        ? "cannot start an already running container"
+        : `cannot start a container in the ${status} state`;
+      throw new RuncError("container-state", why);
+    }
+    beforeStart();
+    this.#openFifo();
+    this.poststart();
+  }
+
+  /** poststart hooks; where one fails the container is killed. @throws {RuncError} `hook-failed`. */
+  poststart(): void {
+    try {
+      this.runHooks("poststart", "running");
+    } catch (error) {
+      kill(this.#runtime.kernel, this.pid, 9);
+      throw error;
+    }
+  }
+
+  /** Reads the byte that init writes when the fifo opens: of two starts only one gets it. */
+  #openFifo(): void {
+    const { kernel } = this.#runtime;
+    using fifo = open(kernel, this.#directory.fifo, openFlag(kernel.arch).O_NONBLOCK);
+    using pidfd = pidfdOpen(kernel, this.pid);
+    const byte = alloc(1);
+    for (;;) {
+      const watches = [{ fd: fifo.number, events: POLLIN }];
+      if (pidfd !== undefined) watches.push({ fd: pidfd.number, events: POLLIN });
+      const [ready = 0, ended = 0] = poll(kernel, watches);
+      if (ready === 0 && ended === 0 && pidfd !== undefined) continue;
+      const got = kernel.retry("read", fifo.number, byte, 1);
+      if (got === 1) break;
+      if (ended !== 0 || pidfd === undefined || got === 0) {
+        throw new RuncError("container-state", "exec fifo is empty: container init did not signal execve readiness", {
+          hint: "its process has ended, or another start was faster",
+        });
+      }
+    }
+    Deno.removeSync(this.#directory.fifo);
+  }
+
+  /**
+   * Sends a signal: to init, or for SIGKILL with a shared pid namespace to all processes of the cgroup.
+   *
+   * @throws {RuncError} `container-state` (`container not running`).
+   */
+  kill(signal: number, options: { all?: boolean } = {}): void {
+    const { kernel } = this.#runtime;
+    const sharedPids = !namespacesOf(this.#state).some(({ type }) => type === "pid");
+    const notRunning = () => {
+      if (!options.all) throw new RuncError("container-state", "container not running");
+    };
+    if (signal === 9 && sharedPids) {
+      const killed = this.#cgroup.kill((pid, number) => void kill(kernel, pid, number));
+      if (killed) return;
+      if (!this.#alive) return notRunning();
+    }
+    if (!this.#alive) return notRunning();
+    const result = kill(kernel, this.pid, signal);
+    if (result === -3) return notRunning();
+    if (result < 0) throw new RuncError("syscall-failed", `unable to signal init: ${errnoText(-result)}`);
+    // A frozen process does not die of it on v1 before it is thawed.
+    if (signal === 9 && this.#cgroup.exists() && this.#cgroup.freezerState() === "frozen") this.#cgroup.thaw();
+  }
+
+  /**
+   * Removes a container that is stopped, or, after SIGKILL, one that was only created. `force`: kills it in any state.
+   *
+   * @throws {RuncError} `container-state` where it runs.
+   */
+  delete(options: { force?: boolean } = {}): void {
+    const status = this.status();
+    if (options.force) this.#killAndWait();
+    else if (status === "created") this.#killAndWait();
+    else if (status !== "stopped") {
+      throw new RuncError("container-state", `cannot delete container ${this.id} that is not stopped: ${status}`, {
+        hint: "runc kill stops it, runc delete --force does both",
+      });
+    }
+    this.destroy();
+  }
+
+  /** SIGKILL, then waits for the end by pidfd. @throws {RuncError} after 10 s, runc's limit. */
+  #killAndWait(): void {
+    const { kernel } = this.#runtime;
+    using pidfd = this.#alive ? pidfdOpen(kernel, this.pid) : undefined;
+    this.kill(9, { all: true });
+    if (pidfd === undefined) return;
+    const deadline = performance.now() + 10_000;
+    while (poll(kernel, [{ fd: pidfd.number, events: POLLIN }], Math.max(0, deadline - performance.now()))[0] === 0) {
+      if (performance.now() >= deadline) throw new RuncError("container-state", "container init still running");
+    }
+  }
+
+  /** Removes cgroup and state of a container whose init is gone, then runs its poststop hooks; a failed one is logged. */
+  destroy(): void {
+    const sharedPids = !namespacesOf(this.#state).some(({ type }) => type === "pid");
+    if (sharedPids && this.#cgroup.exists()) {
+      this.#cgroup.kill((pid, number) => void kill(this.#runtime.kernel, pid, number));
+    }
+    try {
+      this.#cgroup.destroy();
+    } catch (error) {
+      throw error instanceof RuncError ? error.within("unable to remove container's cgroup") : error;
+    }
+    this.#directory.remove();
+    this.runHooks("poststop", "stopped", (error) => this.#runtime.log("warning", error.message));
+  }
+
+  /**
+   * Starts a further process in the container.
+   *
+   * @throws {RuncError} and the process is gone again.
+   */
+  exec(options: ExecOptions): ContainerProcess {
+    const status = this.status();
+    if (status === "stopped") throw new RuncError("container-state", "cannot exec in a stopped container");
+    if (status === "paused" && !options.ignorePaused) {
+      throw new RuncError("container-state", "cannot exec in a paused container (use --ignore-paused to override)");
+    }
+    const process = this.#completeProcess(options.process);
+    const problems = validateProcess(process, { selinux: false, rootlessEuid: Deno.uid() !== 0 });
+    if (problems.length > 0) throw configError(problems);
+    const { kernel } = this.#runtime;
+    const namespaces = this.#joinable();
+    const facts = readFacts({
+      arch: kernel.arch,
+      layout: readCgroupLayout(),
+      cgroupPaths: this.#cgroup.paths,
+      noPivot: false,
+      rootfs: rootfsOf(this.#state),
+      config: {},
+    });
+    const plan = planExec(process, facts, {
+      id: this.id,
+      namespaces,
+      cgroup: this.#cgroup.selfJoin,
+      noNewKeyring: this.#state.config.no_new_keyring ?? false,
+      umask: umaskOf(this.#state),
+      inheritedFds: options.inheritedFds ?? 0,
+      listenFds: options.listenFds ?? 0,
+      pidfdSocket: options.pidfdSocket !== undefined,
+    });
+    warnOfCapabilities(this.#runtime, process, facts);
+    const fds: Record<string, Fd> = socketFds(options);
+    try {
+      for (const type of namespaces) {
+        fds[`ns-${type}`] = open(kernel, `/proc/${this.pid}/ns/${namespaceKinds[type].file}`, 0);
+      }
+      return launchExec(this.#runtime, plan, { ...options, process, fds });
+    } finally {
+      for (const [name, fd] of Object.entries(fds)) if (name.startsWith("ns-")) fd.close();
+    }
+  }
+
+  /** What the process does not say of itself is the container's. */
+  #completeProcess(process: Process): Process {
+    return {
+      ...process,
+      capabilities: process.capabilities ?? capabilitiesOf(this.#state),
+      noNewPrivileges: process.noNewPrivileges ?? this.#state.config.no_new_privileges,
+      oomScoreAdj: this.#state.config.oom_score_adj ?? undefined,
+    };
+  }
+
+  /** The namespaces that the config lists and that are not our own: setns(2) refuses to join the own user namespace. */
+  #joinable(): readonly NamespaceType[] {
+    return namespacesOf(this.#state).map(({ type }) => type).filter((type) => {
+      const { file } = namespaceKinds[type];
+      const theirs = Deno.statSync(`/proc/${this.pid}/ns/${file}`);
+      const ours = Deno.statSync(`/proc/self/ns/${file}`);
+      return theirs.ino !== ours.ino || theirs.dev !== ours.dev;
+    });
+  }
+}
+
+function socketFds(options: ProcessOptions): Record<string, Fd> {
+  const fds: Record<string, Fd> = {};
+  if (options.consoleSocket !== undefined) fds.console = options.consoleSocket;
+  if (options.pidfdSocket !== undefined) fds["pidfd-socket"] = options.pidfdSocket;
+  return fds;
+}
+
+function warnOfCapabilities(runtime: Runtime, process: Process, facts: HostFacts): void {
+  if (process.capabilities === undefined) return;
+  const { unknown } = capabilityNumbers(process.capabilities, facts.lastCapability);
+  if (unknown.length > 0) {
+    runtime.log("warning", `ignoring unknown or unavailable capabilities: [${unknown.join(" ")}]`);
+  }
+}
+
+/** process.rlimits, by the parent, who may raise what the process no longer may; and the caller's own limit of open files. */
+function setRlimits(runtime: Runtime, pid: number, process: Process): void {
+  const { kernel } = runtime;
+  const files = rlimitNames.indexOf("RLIMIT_NOFILE");
+  if (runtime.softFileLimit !== undefined && !process.rlimits?.some(({ type }) => type === "RLIMIT_NOFILE")) {
+    const { hard } = getRlimit(kernel, pid, files);
+    setRlimit(kernel, pid, files, { soft: BigInt(runtime.softFileLimit), hard });
+  }
+  process.rlimits?.forEach(({ type, soft, hard }, index) => {
+    const result = setRlimit(kernel, pid, rlimitNames.indexOf(type), { soft: BigInt(soft), hard: BigInt(hard) });
+    if (result < 0) {
+      throw new RuncError(
+        "syscall-failed",
+        `error setting rlimits for ready process: error setting rlimit type ${rlimitNames.indexOf(type)}: ${
+          errnoText(-result)
+        }`,
+        {
+          field: `/process/rlimits/${index}`,
+          call: `prlimit64(${pid}, ${type}, {soft: ${soft}, hard: ${hard}})`,
+          errno: -result,
+          hint: result === -1 ? "raising a hard limit needs CAP_SYS_RESOURCE" : undefined,
+        },
+      );
+    }
+  });
+}
+
+/** Speaks with the stage and init of an exec until the process is its program. */
+function launchExec(
+  runtime: Runtime,
+  plan: Plan,
+  options: ExecOptions & { fds: Readonly<Record<string, Fd>> },
+): ContainerProcess {
+  const launch = new Launch(runtime, {
+    plan,
+    stdio: options.stdio,
+    fds: options.fds,
+    inheritedFds: options.inheritedFds ?? 0,
+  });
+  try {
+    launch.go();
+    for (let said = launch.next(); said.kind !== "created"; said = launch.next()) {
+      if (said.kind !== "ready") continue;
+      setRlimits(runtime, launch.initPid, options.process);
+      launch.go(homeOf(options.process.user.uid, launch.passwd));
+    }
+    return new ContainerProcess(runtime, launch);
+  } catch (error) {
+    launch.abort();
+    launch[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** One creation, and the way back where it fails. */
+class Creation {
+  readonly #runtime: Runtime;
+  readonly #options: CreateOptions;
+  readonly #config: Config;
+  readonly #directory: StateDirectory;
+  /** Undoes what was done, last first. */
+  readonly #undo: (() => void)[] = [];
+
+  constructor(runtime: Runtime, options: CreateOptions) {
+    this.#runtime = runtime;
+    this.#options = options;
+    this.#config = options.spec.config;
+    this.#directory = new StateDirectory(runtime.root, options.id);
+  }
+
+  run(
+    wrap: (directory: StateDirectory, state: RuncState, cgroup: CgroupManager) => Container,
+  ): { container: Container; process: ContainerProcess } {
+    const fds: Record<string, Fd> = {};
+    try {
+      const planned = planContainer(this.#runtime, this.#options);
+      warnOfCapabilities(this.#runtime, this.#config.process!, planned.facts);
+      this.#directory.make(this.#runtime.kernel, this.#runtime.root);
+      this.#undo.push(() => this.#directory.remove());
+      this.#openFds(fds, planned.facts);
+      const { state, process } = this.#launch(planned, fds);
+      return { container: wrap(this.#directory, state, planned.cgroup), process };
+    } catch (error) {
+      for (const undo of this.#undo.reverse()) this.#tryUndo(undo);
+      throw error;
+    } finally {
+      // Those of the caller stay open.
+      for (const [name, fd] of Object.entries(fds)) if (name !== "console" && name !== "pidfd-socket") fd.close();
+    }
+  }
+
+  #tryUndo(undo: () => void): void {
+    try {
+      undo();
+    } catch (error) {
+      // The failure that led here is the one to tell; this one says what is left behind.
+      this.#runtime.log("warning", `while cleaning up: ${(error as Error).message}`);
+    }
+  }
+
+  /** Opens what the stage is given. */
+  #openFds(fds: Record<string, Fd>, facts: HostFacts): void {
+    const { kernel } = this.#runtime;
+    Object.assign(fds, socketFds(this.#options));
+    if (this.#options.startBy === "fifo") {
+      this.#directory.makeFifo(kernel, { uid: facts.rootUid, gid: facts.rootGid });
+      fds.fifo = openPath(kernel, this.#directory.fifo);
+    }
+    for (const { type, path, from } of joinedNamespaces(this.#config)) {
+      try {
+        fds[`ns-${type}`] = open(kernel, path, 0);
+      } catch (error) {
+        throw new RuncError("config-invalid", `namespace path: ${(error as Error).message}`, {
+          field: `${from}/path`,
+          cause: error,
+        });
+      }
+    }
+    const hooks = this.#config.hooks;
+    if (hooks?.createContainer?.length || hooks?.startContainer?.length) {
+      fds["hook-stdout"] = memfd(kernel, "hook stdout");
+      fds["hook-stderr"] = memfd(kernel, "hook stderr");
+      fds["createContainer-stdin"] = memfd(kernel, "state");
+      fds["startContainer-stdin"] = memfd(kernel, "state");
+    }
+  }
+
+  #launch(
+    planned: PlannedContainer,
+    fds: Readonly<Record<string, Fd>>,
+  ): { state: RuncState; process: ContainerProcess } {
+    const { cgroup } = planned;
+    const launch = new Launch(this.#runtime, {
+      plan: planned.plan,
+      stdio: this.#options.stdio,
+      fds,
+      inheritedFds: this.#options.inheritedFds ?? 0,
+    });
+    this.#undo.push(() => {
+      launch.abort();
+      launch[Symbol.dispose]();
+    });
+    // The stage starts meanwhile.
+    try {
+      cgroup.create();
+    } catch (error) {
+      throw error instanceof RuncError ? error.within("unable to apply cgroup configuration") : error;
+    }
+    // Before the abort in order: the cgroup can go once its processes have.
+    this.#undo.splice(-1, 0, () => cgroup.destroy());
+    if (this.#config.linux?.namespaces?.every(({ type }) => type !== "pid") && cgroup.refused) {
+      this.#runtime.log(
+        "warning",
+        "Creating a rootless container with no cgroup and no private pid namespace. Such configuration is strongly discouraged (as it is impossible to properly kill all container's processes) and will result in an error in a future runc version.",
+      );
+    }
+    launch.go();
+    const state = this.#converse(launch, planned, fds);
+    return { state, process: new ContainerProcess(this.#runtime, launch) };
+  }
+
+  /** Does what stage and init ask for, until the container is created. */
+  #converse(launch: Launch, planned: PlannedContainer, fds: Readonly<Record<string, Fd>>): RuncState {
+    const { linux, hooks, process } = this.#config;
+    let limited = false;
+    const limit = () => {
+      if (!limited) planned.cgroup.setDevices(linux?.resources?.devices ?? []);
+      limited = true;
+    };
+    let state: RuncState | undefined;
+    for (;;) {
+      const said = launch.next();
+      switch (said.kind) {
+        case "mapping":
+          writeIdMaps(launch.stagePid, { uid: linux?.uidMappings ?? [], gid: linux?.gidMappings ?? [] });
+          launch.go();
+          break;
+        case "child":
+          this.#writeHookStates(launch.initPid, fds);
+          state = this.#describe(launch.initPid, planned);
+          break;
+        case "hooks": {
+          limit();
+          const hookState = this.#hookState(launch.initPid);
+          runHooks(this.#runtime, "prestart", hooks?.prestart, hookState, { cwd: this.#options.spec.bundle });
+          runHooks(this.#runtime, "createRuntime", hooks?.createRuntime, hookState, { cwd: this.#options.spec.bundle });
+          launch.go();
+          break;
+        }
+        case "ready":
+          limit();
+          setRlimits(this.#runtime, launch.initPid, process!);
+          this.#directory.save(state!);
+          launch.go(homeOf(process!.user.uid, launch.passwd));
+          break;
+        case "created":
+          return state!;
+      }
+    }
+  }
+
+  #hookState(pid: number): State {
+    const { annotations = {} } = this.#config;
+    return {
+      ociVersion: OCI_VERSION,
+      id: this.#options.id,
+      status: "creating",
+      pid,
+      bundle: this.#options.spec.bundle,
+      ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
+    };
+  }
+
+  /** What hooks in the container read: their pid is the container's own view of init. */
+  #writeHookStates(pid: number, fds: Readonly<Record<string, Fd>>): void {
+    if (fds["createContainer-stdin"] === undefined) return;
+    const inside = { ...this.#hookState(pid), pid: makesNamespace(this.#config, "pid") ? 1 : pid };
+    hookStateFile(this.#runtime.kernel, fds["createContainer-stdin"], { ...inside, status: "creating" });
+    hookStateFile(this.#runtime.kernel, fds["startContainer-stdin"]!, { ...inside, status: "created" });
+  }
+
+  #describe(pid: number, planned: PlannedContainer): RuncState {
+    const { spec, id } = this.#options;
+    const startTime = processStat(pid)?.startTime ?? 0;
+    return toRuncState({
+      config: spec.config,
+      id,
+      bundle: spec.bundle,
+      rootfs: spec.rootfs,
+      pid,
+      startTime,
+      created: timestamp(),
+      cgroupPaths: planned.cgroup.paths,
+      kernelNamespaces: kernelNamespaces(),
+      externalDescriptors: [0, 1, 2].map((fd) => linkOf(`/proc/${pid}/fd/${fd}`)),
+      rootlessEuid: Deno.uid() !== 0,
+      rootlessCgroups: this.#runtime.rootlessCgroups,
+      systemdCgroup: this.#runtime.systemdCgroup,
+      noPivot: this.#options.noPivot ?? false,
+      noNewKeyring: this.#options.noNewKeyring ?? false,
+    });
+  }
+}
+
+function linkOf(path: string): string {
+  try {
+    return Deno.readLinkSync(path);
+  } catch {
+    // Closed, or not ours to read: CRIU, which alone uses it, then has nothing to restore.
+    return "";
+  }
+}
+
+/** Now, RFC 3339 with nanoseconds. JavaScript's clock has milliseconds; the rest tells two containers of one millisecond apart. */
+function timestamp(): string {
+  const now = new Date().toISOString();
+  const rest = String(Math.floor((performance.now() % 1) * 1e6)).padStart(6, "0");
+  return now.replace("Z", `${rest}Z`);
+}
+
+/** For callers that must know who the container's root is on the host. */
+export function rootOwner(config: Config): { uid: number; gid: number } {
+  return { uid: hostRoot(config.linux?.uidMappings), gid: hostRoot(config.linux?.gidMappings) };
+}
+
+/** The same of a container that exists. */
+export function rootOwnerOf(state: RuncState): { uid: number; gid: number } {
+  const { uidMappings, gidMappings } = mappingsOfState(state);
+  return { uid: hostRoot(uidMappings), gid: hostRoot(gidMappings) };
+}

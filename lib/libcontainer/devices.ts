@@ -1,0 +1,221 @@
+/**
+ * /dev: device nodes, links, ptmx, and stdio that is the host's /dev/null. Runs in: init.
+ *
+ * @module
+ */
+
+import { AT_FDCWD, AtFlag, FileType, MoveMount, openFlag, OpenTree } from "../ffi/constants.ts";
+import { at, buffer, call, fail, load, slot, step, when } from "../plan/build.ts";
+import type { Op, Operand, Step } from "../plan/op.ts";
+import type { Config, LinuxDevice } from "../specs/config.ts";
+import { RuncError } from "../errors.ts";
+import { cleanPath, ensureDirectory } from "./in_root.ts";
+import type { HostFacts } from "./launch_request.ts";
+import { isBind } from "./mounts.ts";
+import { makesNamespace } from "./namespaces.ts";
+
+/** config-linux.md, "Default Devices". Each is 0666 and root's. */
+const defaultDevices: readonly LinuxDevice[] = [
+  { path: "/dev/null", type: "c", major: 1, minor: 3 },
+  { path: "/dev/random", type: "c", major: 1, minor: 8 },
+  { path: "/dev/full", type: "c", major: 1, minor: 7 },
+  { path: "/dev/tty", type: "c", major: 5, minor: 0 },
+  { path: "/dev/zero", type: "c", major: 1, minor: 5 },
+  { path: "/dev/urandom", type: "c", major: 1, minor: 9 },
+];
+
+const fileTypes: Readonly<Record<string, number>> = {
+  c: FileType.S_IFCHR,
+  u: FileType.S_IFCHR,
+  b: FileType.S_IFBLK,
+  p: FileType.S_IFIFO,
+};
+
+/** A device to make and where config.json asks for it; empty for a default one. */
+interface Wanted {
+  readonly device: LinuxDevice;
+  readonly path: string;
+  readonly from: string;
+}
+
+function wantedDevices(config: Config): readonly Wanted[] {
+  const listed = (config.linux?.devices ?? []).map((device, index): Wanted => ({
+    device,
+    path: cleanPath(device.path),
+    from: `/linux/devices/${index}`,
+  }));
+  const defaults = defaultDevices
+    .filter(({ path }) => !listed.some((one) => one.path === path))
+    .map((device): Wanted => ({ device, path: device.path, from: "" }));
+  // /dev/ptmx is a link, always.
+  return [...listed, ...defaults].filter(({ path }) => path !== "/dev/ptmx");
+}
+
+/** A device number as the kernel encodes it. include/linux/kdev_t.h, new_encode_dev */
+export function deviceNumber(major: number, minor: number): number {
+  return ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0;
+}
+
+const statx = buffer("statx", 256);
+
+/** Puts type, major and minor of the file open as `fd` in slots. Offsets: struct statx, include/uapi/linux/stat.h */
+function loadIdentity(fd: Operand): readonly Op[] {
+  return [
+    call("statx", [fd, "", AtFlag.AT_EMPTY_PATH, 0x7ff, statx]),
+    load(at(statx, 28), 2, slot("type")),
+    { op: "and", left: slot("type"), right: FileType.S_IFMT, out: slot("type") },
+    load(at(statx, 128), 4, slot("major")),
+    load(at(statx, 132), 4, slot("minor")),
+  ];
+}
+
+/** Runs `then` unless the identity in the slots is that of a character device with these numbers. */
+function unlessDevice(
+  major: number,
+  minor: number,
+  then: readonly Op[],
+  type: number = FileType.S_IFCHR,
+): readonly Op[] {
+  const is = slot("is device");
+  return [
+    { op: "add", left: 0, right: 0, out: is },
+    when(slot("type"), "==", type, [
+      when(slot("major"), "==", major, [
+        when(slot("minor"), "==", minor, [{ op: "add", left: 1, right: 0, out: is }]),
+      ]),
+    ]),
+    when(is, "==", 0, then),
+  ];
+}
+
+/** Owner and mode of a new node; verified first, for the name may mean another file by now (CVE-2025-52565 was one). */
+function ownOps({ device, path }: Wanted, parent: Operand, name: string, facts: HostFacts): readonly Op[] {
+  const { uid = 0, gid = 0, major, minor, type } = device;
+  if (uid === 0 && gid === 0) return [];
+  const O = openFlag(facts.arch);
+  const node = slot("node");
+  const numbers = type === "p" ? [0, 0] as const : [major, minor] as const;
+  return [
+    call("openat", [parent, name, O.O_PATH | O.O_NOFOLLOW | O.O_CLOEXEC, 0], { out: node }),
+    ...loadIdentity(node),
+    ...unlessDevice(
+      ...numbers,
+      [fail(0, `new device ${path} is not what was made: another process changed it`)],
+      fileTypes[type],
+    ),
+    call("fchownat", [node, "", uid, gid, AtFlag.AT_EMPTY_PATH]),
+    call("close", [node]),
+  ];
+}
+
+/** The node itself, below the open directory `parent`; one that exists stays as it is. */
+function nodeOps(wanted: Wanted, parent: Operand, name: string, facts: HostFacts): readonly Op[] {
+  const { device } = wanted;
+  const mode = fileTypes[device.type]! | ((device.fileMode ?? 0o666) & 0o7777);
+  const number = device.type === "p" ? 0 : deviceNumber(device.major, device.minor);
+  const made = slot("made");
+  const own = ownOps(wanted, parent, name, facts);
+  return [
+    call("mknodat", [parent, name, mode, number], {
+      out: made,
+      tolerate: ["EEXIST"],
+      onError: [{ errnos: ["EPERM"], ops: bindOps(wanted, parent, name, facts) }],
+    }),
+    ...(own.length === 0 ? [] : [when(made, "==", 0, own)]),
+  ];
+}
+
+/** The host's node, bound over an empty file: a user namespace may not make device nodes. */
+function bindOps({ path }: Wanted, parent: Operand, name: string, facts: HostFacts): readonly Op[] {
+  const O = openFlag(facts.arch);
+  const node = slot("node");
+  const copy = slot("copy");
+  return [
+    call("open_tree", [AT_FDCWD, path, OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC], { out: copy }),
+    call("openat", [parent, name, O.O_CREAT | O.O_NOFOLLOW | O.O_CLOEXEC, 0], { out: node }),
+    call("move_mount", [copy, "", node, "", MoveMount.MOVE_MOUNT_F_EMPTY_PATH | MoveMount.MOVE_MOUNT_T_EMPTY_PATH]),
+    call("close", [copy]),
+    call("close", [node]),
+  ];
+}
+
+function checkType({ device, from }: Wanted): void {
+  if (fileTypes[device.type] !== undefined) return;
+  throw new RuncError("config-invalid", `${device.type} is not a valid device type for device ${device.path}`, {
+    field: `${from}/type`,
+  });
+}
+
+/** The links of config-linux.md, "Dev symbolic links". */
+function linkOps(dev: Operand, facts: HostFacts): readonly Op[] {
+  const links: readonly (readonly [target: string, name: string])[] = [
+    ["/proc/self/fd", "fd"],
+    ["/proc/self/fd/0", "stdin"],
+    ["/proc/self/fd/1", "stdout"],
+    ["/proc/self/fd/2", "stderr"],
+    ...(facts.kcore ? [["/proc/kcore", "core"] as const] : []),
+  ];
+  return [
+    call("unlinkat", [dev, "ptmx", 0], { tolerate: ["ENOENT"] }),
+    call("symlinkat", ["pts/ptmx", dev, "ptmx"]),
+    ...links.map(([target, name]) => call("symlinkat", [target, dev, name], { tolerate: ["EEXIST"] })),
+  ];
+}
+
+/** Whether /dev is the container's own to fill: not where it is a bind mount. */
+export function fillsDev(config: Config): boolean {
+  return !(config.mounts ?? []).some((mount) => cleanPath(mount.destination) === "/dev" && isBind(mount));
+}
+
+/** Nodes and links in the rootfs's /dev, all below descriptors of it (CVE-2026-41579). Runs before pivot_root. */
+export function deviceSteps(config: Config, facts: HostFacts): readonly Step[] {
+  if (!fillsDev(config)) return [];
+  const bind = facts.inUserNamespace || makesNamespace(config, "user") ||
+    (config.linux?.namespaces?.some(({ type }) => type === "user") ?? false);
+  const make = bind ? bindOps : nodeOps;
+  const dev = slot("dev");
+  const parent = slot("device directory");
+  const open = step("open /dev", "", ensureDirectory("/dev", dev, { arch: facts.arch }));
+  const nodes = wantedDevices(config).map((wanted) => {
+    checkType(wanted);
+    const name = wanted.path.slice(wanted.path.lastIndexOf("/") + 1);
+    const directory = wanted.path.slice(0, wanted.path.lastIndexOf("/")) || "/";
+    const ops = directory === "/dev" ? make(wanted, dev, name, facts) : [
+      ...ensureDirectory(directory, parent, { arch: facts.arch }),
+      ...make(wanted, parent, name, facts),
+      call("close", [parent]),
+    ];
+    return step(`make ${wanted.path}`, wanted.from, ops);
+  });
+  return [open, ...nodes, step("make the links in /dev", "", [...linkOps(dev, facts), call("close", [dev])])];
+}
+
+/** Opens the container's /dev/null and makes sure that it is that (CVE-2025-31133). */
+export function openNullOps(facts: HostFacts, flags: number, why: string): readonly Op[] {
+  const null_ = slot("null");
+  return [
+    call("openat", [AT_FDCWD, "/dev/null", flags | openFlag(facts.arch).O_CLOEXEC, 0], {
+      out: null_,
+      meaning: { "*": `${why}: open /dev/null` },
+    }),
+    ...loadIdentity(null_),
+    ...unlessDevice(1, 3, [fail(0, `${why}: container's /dev/null is invalid`)]),
+  ];
+}
+
+/** stdin, stdout and stderr that are the host's /dev/null become the container's. Runs after pivot_root. */
+export function reopenNullSteps(config: Config, facts: HostFacts): readonly Step[] {
+  if (!fillsDev(config)) return [];
+  const { O_RDWR } = openFlag(facts.arch);
+  const again = [0, 1, 2].flatMap((fd): readonly Op[] => [
+    ...loadIdentity(fd),
+    { op: "add", left: 1, right: 0, out: slot("reopen") },
+    ...unlessDevice(1, 3, [{ op: "add", left: 0, right: 0, out: slot("reopen") }]),
+    when(slot("reopen"), "!=", 0, [call("dup3", [slot("null"), fd, 0])]),
+  ]);
+  return [step("use the container's /dev/null for stdio", "", [
+    ...openNullOps(facts, O_RDWR, "can't reopen /dev/null"),
+    ...again,
+    call("close", [slot("null")]),
+  ])];
+}

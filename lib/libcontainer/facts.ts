@@ -1,0 +1,87 @@
+/**
+ * Reads the host's facts that a plan depends on, each once. Runs in: parent.
+ *
+ * @module
+ */
+
+import type { CgroupLayout } from "../cgroups/layout.ts";
+import { v1Mounts } from "../cgroups/layout.ts";
+import type { Arch } from "../ffi/syscalls.ts";
+import { capabilityNames } from "../ffi/constants.ts";
+import type { Config } from "../specs/config.ts";
+import type { HostFacts } from "./launch_request.ts";
+import { hostRoot } from "./id_maps.ts";
+
+/** What the reader needs to know already. */
+export interface FactsInput {
+  readonly arch: Arch;
+  readonly layout: CgroupLayout;
+  /** The container's cgroups by controller. */
+  readonly cgroupPaths: Readonly<Record<string, string>>;
+  readonly noPivot: boolean;
+  readonly rootfs: string;
+  /** The config, as far as it says who the container's root is on the host. */
+  readonly config: Pick<Config, "linux">;
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** user_namespaces(7): the first namespace maps everything onto itself. */
+export function inUserNamespace(): boolean {
+  const [first = ""] = (readText("/proc/self/uid_map") ?? "").split("\n");
+  const [inside, outside, size] = first.trim().split(/\s+/).map(Number);
+  return !(inside === 0 && outside === 0 && size === 4294967295);
+}
+
+/** Mount points of whole procfs and sysfs mounts outside of `rootfs`. Format: proc(5), /proc/pid/mountinfo */
+function fullProcMounts(rootfs: string): readonly string[] {
+  const lines = (readText("/proc/self/mountinfo") ?? "").split("\n");
+  return lines.flatMap((line) => {
+    const [before = "", after = ""] = line.split(" - ");
+    const [, , , root, mountPoint = ""] = before.split(" ");
+    const type = after.split(" ")[0];
+    const path = mountPoint.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)));
+    const inside = path === rootfs || path.startsWith(`${rootfs}/`);
+    return root === "/" && (type === "proc" || type === "sysfs") && !inside ? [path] : [];
+  });
+}
+
+/** setgroups(2) is denied for good where the user namespace's file says so. user_namespaces(7) */
+function setgroupsAllowed(): boolean {
+  return readText("/proc/self/setgroups")?.trim() !== "deny";
+}
+
+/** Reads what is needed and nothing else. */
+export function readFacts(input: FactsInput): HostFacts {
+  const { layout, cgroupPaths, config } = input;
+  const lastCapability = Number(readText("/proc/sys/kernel/cap_last_cap") ?? capabilityNames.length - 1);
+  return {
+    arch: input.arch,
+    lastCapability,
+    kcore: exists("/proc/kcore"),
+    inUserNamespace: inUserNamespace(),
+    euid: Deno.uid() ?? 0,
+    setgroupsAllowed: setgroupsAllowed(),
+    cgroupMode: layout.mode,
+    cgroupMounts: v1Mounts(layout, cgroupPaths).map(({ name, source, data }) => ({ name, source, controllers: data })),
+    cgroup2Path: cgroupPaths[""],
+    fullProcMounts: input.noPivot ? fullProcMounts(input.rootfs) : [],
+    rootUid: hostRoot(config.linux?.uidMappings),
+    rootGid: hostRoot(config.linux?.gidMappings),
+  };
+}

@@ -1,0 +1,133 @@
+/**
+ * prestart, createRuntime, poststart and poststop hooks: run by the parent, in its own namespaces. Runs in: parent.
+ *
+ * @module
+ */
+
+import { RuncError } from "../errors.ts";
+import { errnoText } from "../ffi/errno.ts";
+import { Fd } from "../ffi/fd.ts";
+import { memfd, readMemfd, sealedMemfd } from "../ffi/files.ts";
+import { poll, POLLIN } from "../ffi/poll.ts";
+import { type ExitStatus, kill, pidfdOpen, spawn, waitChild } from "../ffi/process.ts";
+import type { Hook, HookName } from "../specs/config.ts";
+import type { State } from "../specs/state.ts";
+import type { Runtime } from "./runtime.ts";
+
+/** How much of a hook's output an error quotes, in bytes: enough for a stack trace, not for a flood. */
+export const OUTPUT_LIMIT = 64 * 1024;
+
+/** `exit status 3`, `signal: killed`: the words of Go's exec package, which callers know. */
+export function statusText(status: ExitStatus): string {
+  if ("code" in status) return `exit status ${status.code}`;
+  return `signal: ${signalTexts[status.signal] ?? status.signal}`;
+}
+
+const signalTexts: Readonly<Record<number, string>> = {
+  1: "hangup",
+  2: "interrupt",
+  3: "quit",
+  6: "aborted",
+  9: "killed",
+  11: "segmentation fault",
+  13: "broken pipe",
+  15: "terminated",
+  31: "bad system call",
+};
+
+/** `2.0s` for 2, as runc prints a hook's timeout. */
+export function secondsText(seconds: number): string {
+  return Number.isInteger(seconds) ? `${seconds}.0s` : `${seconds}s`;
+}
+
+/** The descriptors of a hook's stdio: state on stdin, output caught in memory. */
+interface Stdio {
+  readonly input: Fd;
+  readonly output: Fd;
+  readonly errors: Fd;
+}
+
+function environmentOf(hook: Hook, runtime: Runtime): readonly string[] {
+  return hook.env ?? Object.entries(runtime.environment).map(([name, value]) => `${name}=${value}`);
+}
+
+/** Waits for the hook, or kills it when its time is over. Undefined: it was killed. */
+function waitBounded(runtime: Runtime, pid: number, timeout: number | undefined): ExitStatus | undefined {
+  const { kernel } = runtime;
+  if (timeout !== undefined) {
+    using pidfd = pidfdOpen(kernel, pid);
+    const deadline = performance.now() + timeout * 1000;
+    let ready = false;
+    while (!ready && pidfd !== undefined) {
+      const left = deadline - performance.now();
+      if (left <= 0) {
+        kill(kernel, pid, 9);
+        waitChild(kernel, pid);
+        return undefined;
+      }
+      ready = poll(kernel, [{ fd: pidfd.number, events: POLLIN }], left)[0] !== 0;
+    }
+  }
+  return waitChild(kernel, pid) ?? { code: 0 };
+}
+
+function runHook(runtime: Runtime, hook: Hook, name: string, cwd: string | undefined, stdio: Stdio): void {
+  const { kernel } = runtime;
+  const pid = spawn(kernel, {
+    path: hook.path,
+    argv: hook.args?.length ? hook.args : [hook.path],
+    env: environmentOf(hook, runtime),
+    cwd,
+    fds: [
+      { to: 0, from: stdio.input.number },
+      { to: 1, from: stdio.output.number },
+      { to: 2, from: stdio.errors.number },
+    ],
+  });
+  if (pid < 0) throw new RuncError("hook-failed", `error running ${name}: fork/exec ${hook.path}: ${errnoText(-pid)}`);
+  const status = waitBounded(runtime, pid, hook.timeout);
+  if (status === undefined) {
+    throw new RuncError(
+      "hook-failed",
+      `error running ${name}: hook ran past specified timeout of ${secondsText(hook.timeout!)}`,
+    );
+  }
+  if ("code" in status && status.code === 0) return;
+  const said = (fd: Fd) => readMemfd(kernel, fd, OUTPUT_LIMIT);
+  throw new RuncError(
+    "hook-failed",
+    `error running ${name}: ${statusText(status)}, stdout: ${said(stdio.output)}, stderr: ${said(stdio.errors)}`,
+  );
+}
+
+/**
+ * Runs the hooks of one name in order. `state`: what they read on stdin. `cwd`: the bundle, or where the caller is.
+ *
+ * @throws {RuncError} `hook-failed` with what the hook printed, at the first that fails; with `goOn` the failure goes there instead.
+ */
+export function runHooks(
+  runtime: Runtime,
+  name: HookName,
+  hooks: readonly Hook[] | undefined,
+  state: State,
+  options: { cwd?: string; goOn?: (error: RuncError) => void } = {},
+): void {
+  if (hooks === undefined || hooks.length === 0) return;
+  const { kernel } = runtime;
+  const text = new TextEncoder().encode(JSON.stringify(state));
+  hooks.forEach((hook, index) => {
+    using input = sealedMemfd(kernel, { name: "state", content: text, executable: false, rewind: true });
+    using output = memfd(kernel, "hook stdout");
+    using errors = memfd(kernel, "hook stderr");
+    try {
+      runHook(runtime, hook, `${name} hook #${index}`, options.cwd, { input, output, errors });
+    } catch (error) {
+      const failure = new RuncError("hook-failed", (error as Error).message, {
+        field: `/hooks/${name}/${index}`,
+        cause: error,
+      });
+      if (options.goOn === undefined) throw failure;
+      options.goOn(failure);
+    }
+  });
+}

@@ -1,0 +1,288 @@
+/**
+ * Carries a plan out: encodes it, starts the stage, and speaks with stage and init until the process is ready. Runs in: parent.
+ *
+ * @module
+ */
+
+import { RuncError } from "../errors.ts";
+import { errnoName, errnoText } from "../ffi/errno.ts";
+import { Fd } from "../ffi/fd.ts";
+import { openPath, readMemfd, sealedMemfd } from "../ffi/files.ts";
+import { alloc, type Kernel, syscallError } from "../ffi/kernel.ts";
+import { type ExitStatus, kill, spawn, waitChild } from "../ffi/process.ts";
+import { packetPair, receive, send } from "../ffi/sockets.ts";
+import { call, fixedFd, step, stringPointers } from "../plan/build.ts";
+import { formatCall } from "../plan/explain.ts";
+import type { Instruction } from "../plan/lower.ts";
+import { encode, type Encoded } from "../plan/native/encode.ts";
+import { report } from "../plan/native/format.ts";
+import type { CallOp, FailOp, Plan, Step, WarnOp } from "../plan/op.ts";
+import { AtFlag } from "../ffi/constants.ts";
+import { OUTPUT_LIMIT, statusText } from "./host_hooks.ts";
+import { HOME_LIMIT, MESSAGE_SIZE, MessageKind, PASSWD_CHUNK } from "./protocol.ts";
+import type { Runtime } from "./runtime.ts";
+import { sealedSelf } from "./self.ts";
+
+/** What a launch is given. */
+export interface LaunchOptions {
+  readonly plan: Plan;
+  /** stdin, stdout, stderr of the process. */
+  readonly stdio: readonly [number, number, number];
+  /** The plan's fixed descriptors by name; `sync` and `proc` are added here. Closed by the caller. */
+  readonly fds: Readonly<Record<string, Fd>>;
+  /** Descriptors from 3 up that the process inherits as they are. */
+  readonly inheritedFds: number;
+}
+
+/** What stage and init say, in order. */
+export type Said =
+  | { readonly kind: "mapping" | "hooks" | "ready" | "created" }
+  | { readonly kind: "child"; readonly pid: number };
+
+/** More than any container's is known to have; a rootfs must not make the parent read without end. */
+const PASSWD_LIMIT = 16 * 1024 * 1024;
+
+/** A process being set up: the stage, then init. */
+export class Launch implements Disposable {
+  readonly #runtime: Runtime;
+  readonly #kernel: Kernel;
+  readonly #encoded: Encoded;
+  readonly #sync: Fd;
+  readonly #hookOutput: { readonly stdout?: Fd; readonly stderr?: Fd };
+  readonly stagePid: number;
+  #stageReaped = false;
+  /** Host pid of init; 0 before the stage has told. */
+  initPid = 0;
+  #passwd = "";
+
+  /** Starts the stage, which waits for {@link go}. @throws {RuncError} where it cannot be started. */
+  constructor(runtime: Runtime, options: LaunchOptions) {
+    const { kernel } = runtime;
+    this.#runtime = runtime;
+    this.#kernel = kernel;
+    this.#hookOutput = { stdout: options.fds["hook-stdout"], stderr: options.fds["hook-stderr"] };
+    const [ours, theirs] = packetPair(kernel, "sync");
+    this.#sync = ours;
+    using child = theirs;
+    using proc = openPath(kernel, "/proc");
+    using self = runtime.executor === "deno" ? sealedSelf(runtime) : undefined;
+    try {
+      const sources: Record<string, Fd> = { ...options.fds, sync: child, proc };
+      if (self !== undefined) sources.self = self;
+      const { numbers, spare } = fixNumbers(sources, options);
+      // The other executor reads the image that the stage runs from.
+      if (self !== undefined) numbers.image = spare;
+      const plan = self === undefined ? options.plan : withReexec(options.plan, runtime, numbers);
+      this.#encoded = encode(plan, { arch: kernel.arch, fds: numbers });
+      using image = sealedMemfd(kernel, { name: "runc-init", content: this.#encoded.image, executable: true });
+      const fds = Object.entries(sources).map(([name, fd]) => ({ to: numbers[name]!, from: fd.number }));
+      if (self !== undefined) fds.push({ to: spare, from: image.number });
+      this.stagePid = this.#spawn(image, fds, options.stdio);
+    } catch (error) {
+      ours.close();
+      throw error;
+    }
+  }
+
+  #spawn(image: Fd, fds: { to: number; from: number }[], stdio: LaunchOptions["stdio"]): number {
+    const standard = stdio.flatMap((from, to) => from === to ? [] : [{ to, from }]);
+    const pid = spawn(this.#kernel, {
+      path: `/proc/self/fd/${image.number}`,
+      argv: ["runc", "init"],
+      env: [],
+      fds: [...fds, ...standard],
+    });
+    if (pid < 0) {
+      throw syscallError(
+        "posix_spawn of the container's init",
+        -pid,
+        pid === -13 ? "vm.memfd_noexec=2 forbids to execute memory files, and /proc must be mounted" : undefined,
+      );
+    }
+    return pid;
+  }
+
+  /** Lets stage or init go on. `home`: the HOME that it asked for. */
+  go(home = ""): void {
+    const text = new TextEncoder().encode(home + "\0");
+    if (text.length > HOME_LIMIT) {
+      throw new RuncError("unsupported", "the user's home directory is longer than 4095 bytes");
+    }
+    const bytes = alloc(text.length);
+    bytes.set(text);
+    // EPIPE: it is gone; the next `next` tells why.
+    send(this.#kernel, this.#sync.number, bytes);
+  }
+
+  /** /etc/passwd of the container, as far as init sent it. */
+  get passwd(): string {
+    return this.#passwd;
+  }
+
+  /**
+   * Waits for the next thing that stage or init says.
+   *
+   * @throws {RuncError} `step-failed` for a failed step with all that is known about it, or where the process died.
+   */
+  next(): Said {
+    for (;;) {
+      const { bytes, fds } = receive(this.#kernel, this.#sync, MESSAGE_SIZE + PASSWD_CHUNK);
+      for (const fd of fds) fd.close();
+      if (bytes.length === 0) throw this.#died();
+      if (bytes.length < MESSAGE_SIZE) throw new RuncError("internal", "init sent a message that is too short");
+      const view = new DataView(bytes.buffer, bytes.byteOffset);
+      const kind = view.getUint32(0, true);
+      const value = Number(view.getBigInt64(report.value, true));
+      const said = this.#understand(
+        kind,
+        view.getUint32(report.instruction, true),
+        value,
+        bytes.subarray(MESSAGE_SIZE),
+      );
+      if (said !== undefined) return said;
+    }
+  }
+
+  #understand(kind: number, offset: number, value: number, rest: Uint8Array): Said | undefined {
+    switch (kind) {
+      case MessageKind.error:
+        throw this.#failure(offset, value);
+      case MessageKind.warning:
+        this.#warn(offset, value);
+        return undefined;
+      case MessageKind.child:
+        this.initPid = value;
+        waitChild(this.#kernel, this.stagePid);
+        this.#stageReaped = true;
+        return { kind: "child", pid: value };
+      case MessageKind.passwd:
+        if (this.#passwd.length + rest.length > PASSWD_LIMIT) {
+          throw new RuncError("unsupported", "/etc/passwd is over 16 MiB");
+        }
+        // Latin-1 keeps bytes apart from each other; homes are compared and passed on as they are.
+        this.#passwd += new TextDecoder().decode(rest);
+        return undefined;
+      case MessageKind.mapping:
+        return { kind: "mapping" };
+      case MessageKind.hooks:
+        return { kind: "hooks" };
+      case MessageKind.ready:
+        return { kind: "ready" };
+      case MessageKind.created:
+        return { kind: "created" };
+      default:
+        throw new RuncError("internal", `init sent a message of unknown kind ${kind}`);
+    }
+  }
+
+  #failure(offset: number, value: number): RuncError {
+    const instruction = this.#encoded.instructionAt(offset);
+    if (instruction === undefined) {
+      return new RuncError("internal", `init failed at unknown instruction ${offset}: ${value}`);
+    }
+    const { op, step } = instruction;
+    if (op.op === "fail") return this.#declared(op, step, value);
+    return callFailure(instruction, value);
+  }
+
+  #declared(op: FailOp, step: Step, value: number): RuncError {
+    let message = op.why.replace("{}", String(value));
+    if (message.includes("{wait}")) {
+      const status: ExitStatus = (value & 0x7f) === 0 ? { code: (value >> 8) & 0xff } : { signal: value & 0x7f };
+      const said = (fd: Fd | undefined) => fd === undefined ? "" : readMemfd(this.#kernel, fd, OUTPUT_LIMIT);
+      const { stdout, stderr } = this.#hookOutput;
+      message = message.replace("{wait}", `${statusText(status)}, stdout: ${said(stdout)}, stderr: ${said(stderr)}`);
+    }
+    const code = step.from.startsWith("/hooks")
+      ? "hook-failed"
+      : step.from.startsWith("/process/args")
+      ? "command-failed"
+      : "step-failed";
+    return new RuncError(code, message, { field: step.from || undefined, step: step.label, hint: op.hint });
+  }
+
+  #warn(offset: number, value: number): void {
+    const op = this.#encoded.instructionAt(offset)?.op as WarnOp | undefined;
+    if (op?.op === "warn") this.#runtime.log("warning", `${op.why}: ${errnoText(Math.abs(value))}`);
+  }
+
+  #died(): RuncError {
+    const [pid, who] = this.initPid === 0 ? [this.stagePid, "stage"] : [this.initPid, "container init"];
+    const status = waitChild(this.#kernel, pid);
+    if (pid === this.stagePid) this.#stageReaped = true;
+    else this.initPid = 0;
+    if (status !== undefined && "signal" in status && status.signal === 9) {
+      return new RuncError("step-failed", `${who} was killed: was it out of memory? (memory limit too low?)`);
+    }
+    const how = status === undefined ? "ended" : statusText(status);
+    return new RuncError("step-failed", `${who} ended before it was ready: ${how}`);
+  }
+
+  /** Ends whatever was started and reaps it: after a failure. */
+  abort(): void {
+    for (const pid of [this.initPid, this.#stageReaped ? 0 : this.stagePid]) {
+      if (pid <= 0) continue;
+      kill(this.#kernel, pid, 9);
+      waitChild(this.#kernel, pid);
+    }
+    this.initPid = 0;
+    this.#stageReaped = true;
+  }
+
+  [Symbol.dispose](): void {
+    this.#sync.close();
+  }
+}
+
+/** Numbers for the fixed descriptors: above all that are in use and all that are inherited, so that no dup2 hits a source. */
+function fixNumbers(
+  sources: Readonly<Record<string, Fd>>,
+  options: LaunchOptions,
+): { numbers: Record<string, number>; spare: number } {
+  const used = Object.values(sources).map((fd) => fd.number);
+  // Two more: the image gets the lowest free number, which is at most one above those in use.
+  let next = Math.max(2 + options.inheritedFds, ...used, ...options.stdio) + 2;
+  const numbers: Record<string, number> = {};
+  for (const name of Object.keys(sources)) numbers[name] = next++;
+  return { numbers, spare: next };
+}
+
+/** The stage's child becomes this program again, as `init`, and finds the image by its descriptor. */
+function withReexec(plan: Plan, runtime: Runtime, numbers: Readonly<Record<string, number>>): Plan {
+  const { path, args } = runtime.reexec;
+  const argv = [path, ...args, "init", String(numbers.image)];
+  const env = [`RUNC_INIT_IMAGE=${numbers.image}`, "DENO_NO_UPDATE_CHECK=1", "NO_COLOR=1", "PATH=/usr/bin:/bin"];
+  const reexec = step("start this program again as init", "", [
+    call("execveat", [
+      fixedFd("self"),
+      "",
+      stringPointers(argv, JSON.stringify(argv)),
+      stringPointers(env, JSON.stringify(env)),
+      AtFlag.AT_EMPTY_PATH,
+    ]),
+  ]);
+  return { stage: [...plan.stage, reexec], init: plan.init };
+}
+
+function isCall(op: Instruction["op"]): op is CallOp {
+  return op.op === "call";
+}
+
+/** A system call's failure, told with the words that its op brings for this errno. */
+function callFailure({ op, step, code, args }: Instruction, errno: number): RuncError {
+  const name = errnoName(errno) as keyof NonNullable<CallOp["meaning"]>;
+  const meaning = isCall(op) ? op.meaning : undefined;
+  const hint = isCall(op) ? op.hint : undefined;
+  const call = isCall(op) ? formatCall(op.call, op.args) : `${code}(${args.length} arguments)`;
+  const exact = meaning?.[name];
+  const message = exact ??
+    `${meaning?.["*"] ?? `cannot ${step.label}: ${isCall(op) ? op.call : code}`}: ${errnoText(errno)}`;
+  return new RuncError(step.from.startsWith("/process/args") ? "command-failed" : "step-failed", message, {
+    field: step.from || undefined,
+    step: step.label,
+    call,
+    errno,
+    errnoName: name,
+    hint: hint?.[name] ?? hint?.["*"],
+  });
+}

@@ -1,0 +1,68 @@
+/**
+ * What a plan depends on beside config.json: the host's facts, read once beforehand, and what the command line asked for.
+ *
+ * @module
+ */
+
+import type { Arch } from "../ffi/syscalls.ts";
+
+/** One hierarchy as a container's `cgroup` mount shows it. */
+export interface CgroupMountFact {
+  /** Directory below the mount: `cpu,cpuacct`, `systemd`. */
+  readonly name: string;
+  /** The container's own cgroup, absolute on the host. */
+  readonly source: string;
+  /** Mount data that selects the hierarchy in a cgroup namespace: `cpu,cpuacct`, `name=systemd`. */
+  readonly controllers: string;
+}
+
+/** The host, as far as a plan depends on it. */
+export interface HostFacts {
+  readonly arch: Arch;
+  /** /proc/sys/kernel/cap_last_cap. */
+  readonly lastCapability: number;
+  /** /proc/kcore exists. */
+  readonly kcore: boolean;
+  /** This runtime itself runs in a user namespace. */
+  readonly inUserNamespace: boolean;
+  readonly euid: number;
+  /** /proc/self/setgroups of the container's user namespace will not say `deny`. */
+  readonly setgroupsAllowed: boolean;
+  readonly cgroupMode: "v1" | "hybrid" | "v2";
+  /** v1 and hybrid: the hierarchies of a `cgroup` mount. */
+  readonly cgroupMounts: readonly CgroupMountFact[];
+  /** v2: the container's cgroup, absolute on the host. */
+  readonly cgroup2Path?: string;
+  /** Mount points of whole procfs and sysfs mounts outside the rootfs: what --no-pivot has to cover. Empty otherwise. */
+  readonly fullProcMounts: readonly string[];
+  /** Host uid and gid of the container's root, where it has a user namespace. */
+  readonly rootUid: number;
+  readonly rootGid: number;
+}
+
+/** How the stage and its child get into the container's cgroups by themselves. @see ../cgroups/manager.ts, SelfJoin */
+export interface CgroupEntry {
+  readonly taskFiles: readonly { readonly path: string; readonly tolerate?: "all" | "permission" }[];
+  readonly cloneInto?: string;
+}
+
+/** What the caller of `create` and `run` asked for. */
+export interface LaunchRequest {
+  readonly id: string;
+  /** Absolute. */
+  readonly bundle: string;
+  /** Absolute, no symlink. */
+  readonly rootfs: string;
+  readonly cgroup: CgroupEntry;
+  readonly noPivot: boolean;
+  readonly noNewKeyring: boolean;
+  /** Descriptors from 3 up that the container's process inherits: LISTEN_FDS first, then --preserve-fds. */
+  readonly inheritedFds: number;
+  /** How many of them are LISTEN_FDS. */
+  readonly listenFds: number;
+  readonly pidfdSocket: boolean;
+  /** What ends the wait before execve: the exec fifo (create), or a message from the parent, who stays (run). */
+  readonly startBy: "fifo" | "parent";
+  /** Directory with the notify socket on the host; bound to /run/notify. */
+  readonly notifyDirectory?: string;
+}

@@ -1,0 +1,191 @@
+/**
+ * The plan of a new container, as a table of contents. The order is the security argument; each comment says why.
+ *
+ * @module
+ */
+
+import { openFlag, Prctl } from "../ffi/constants.ts";
+import { call, fixedFd, slot, step, struct, text } from "../plan/build.ts";
+import type { Plan, Step } from "../plan/op.ts";
+import type { Config } from "../specs/config.ts";
+import { environment, environmentPointers, execSteps, lookupSteps } from "./command.ts";
+import { consoleSteps } from "./console.ts";
+import { containerHookSteps } from "./container_hooks.ts";
+import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSteps } from "./credentials.ts";
+import { checkDirectorySteps, enterDirectorySteps } from "./working_directory.ts";
+import { deviceSteps, reopenNullSteps } from "./devices.ts";
+import { root } from "./in_root.ts";
+import type { HostFacts, LaunchRequest } from "./launch_request.ts";
+import { maskedPathSteps, readonlyPathSteps } from "./masked_paths.ts";
+import { mountSteps, readonlyMountSteps } from "./mounts.ts";
+import {
+  createSteps,
+  enterCgroupSteps,
+  forkSteps,
+  hasNamespace,
+  joinedNamespaces,
+  joinSteps,
+  ownCgroupNamespaceSteps,
+} from "./namespaces.ts";
+import { awaitGo, tell } from "./protocol.ts";
+import { readySteps } from "./ready.ts";
+import { enterRootSteps, prepareRootSteps, readonlyRootSteps, workingDirectorySteps } from "./rootfs.ts";
+import {
+  affinityStep,
+  keyringSteps,
+  loopbackSteps,
+  nameSteps,
+  noNewPrivilegesSteps,
+  oomScoreSteps,
+  pidfdSteps,
+} from "./small_steps.ts";
+import { sysctlSteps } from "./sysctl.ts";
+
+/** Whether init waits for prestart and createRuntime hooks. */
+export function hasRuntimeHooks(config: Config): boolean {
+  return (config.hooks?.prestart?.length ?? 0) + (config.hooks?.createRuntime?.length ?? 0) > 0;
+}
+
+const setProcessName = (name: string): Step =>
+  step(`take the process name ${name}`, "", [call("prctl", [Prctl.PR_SET_NAME, text(name), 0, 0, 0])]);
+
+function runtimeHookSteps(config: Config): readonly Step[] {
+  if (!hasRuntimeHooks(config)) return [];
+  return [step("let the parent run prestart and createRuntime hooks", "/hooks", [tell("hooks"), ...awaitGo()])];
+}
+
+function createContainerHookSteps(config: Config): readonly Step[] {
+  const hooks = config.hooks?.createContainer ?? [];
+  if (hooks.length === 0) return [];
+  const none = struct("/* 0 vars */", 8, []);
+  return [
+    step("enter the rootfs for the hooks", "/hooks/createContainer", [call("fchdir", [root])]),
+    ...containerHookSteps("createContainer", hooks, none),
+  ];
+}
+
+/** Told by whoever starts the container: by the exec fifo, whose reader `start` is, or by the parent that stayed. */
+function startSteps(request: LaunchRequest, facts: HostFacts): readonly Step[] {
+  if (request.startBy === "parent") {
+    return [step("wait for the parent's start", "", [tell("created"), ...awaitGo(), call("close", [fixedFd("sync")])])];
+  }
+  const O = openFlag(facts.arch);
+  const fifo = slot("fifo");
+  return [
+    step("tell the parent that the container is created", "", [
+      tell("created"),
+      // The fifo is open by path only; through the host's procfs it opens for writing, which waits for a reader: `start`.
+      call("close", [fixedFd("sync")]),
+    ]),
+    step("wait for start on the exec fifo", "", [
+      call("openat", [fixedFd("proc"), { data: "fdPath", fd: "fifo" }, O.O_WRONLY | O.O_CLOEXEC, 0], { out: fifo }),
+      call("write", [fifo, "0", 1]),
+      call("close", [fifo]),
+      call("close", [fixedFd("fifo")]),
+    ]),
+  ];
+}
+
+function stage(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
+  return [
+    // While the process's files in /proc are still its own.
+    ...oomScoreSteps(config.process!, facts.arch),
+    // Before any namespace: all of the container's processes are to be born inside.
+    ...enterCgroupSteps(request.cgroup, facts.arch),
+    affinityStep(),
+    ...joinSteps(joinedNamespaces(config)),
+    ...createSteps(config, facts.arch, request.cgroup),
+    setProcessName("runc:[2:INIT]"),
+    ...forkSteps(request.cgroup),
+  ];
+}
+
+function init(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
+  const process = config.process!;
+  const env = environment(process.env ?? []);
+  const inUserNamespace = hasNamespace(config, "user");
+  const ownMounts = hasNamespace(config, "mount");
+  const exec = { inheritedFds: request.inheritedFds, listenFds: request.listenFds };
+  return [
+    step("start a session", "", [call("setsid", [], { tolerate: ["EPERM"] }), call("umask", [0])]),
+    ...ownCgroupNamespaceSteps(config, request.cgroup),
+    ...(inUserNamespace && facts.euid === 0 ? [clearGroupsStep()] : []),
+    ...(request.noNewKeyring ? [] : keyringSteps({ id: request.id, init: true, userNamespace: inUserNamespace })),
+    ...loopbackSteps(config),
+    ...prepareRootSteps(config, request),
+    ...mountSteps(withNotify(config, request), facts, request),
+    ...deviceSteps(config, facts),
+    // The old root is still there for the hooks, and the mounts already are.
+    ...runtimeHookSteps(config),
+    ...createContainerHookSteps(config),
+    ...enterRootSteps(config, facts, request),
+    ...reopenNullSteps(config, facts),
+    ...workingDirectorySteps(process.cwd),
+    // After the config's mounts, for the pty is of the container's devpts; before the root is read-only, for /dev/console is made in it.
+    ...consoleSteps(process, facts.arch, { devConsole: true }),
+    ...(request.pidfdSocket ? pidfdSteps("standard") : []),
+    ...(ownMounts
+      ? [...readonlyMountSteps(config), ...readonlyRootSteps(config), umaskStep(config)]
+      : [restoreUmaskStep()]),
+    ...nameSteps(config),
+    // Before masks and read-only paths, which may cover /proc/sys.
+    ...sysctlSteps(config, facts.arch),
+    // After every mount: a later one here would bring back a writable view.
+    ...readonlyPathSteps(config, facts),
+    ...maskedPathSteps(config, facts),
+    ...noNewPrivilegesSteps(process),
+    ...readySteps({ needsHome: env.needsHome, arch: facts.arch }),
+    ...enterDirectorySteps(process.cwd, "before setuid"),
+    ...boundingSteps(process, facts),
+    keepCapabilities(true),
+    ...ownStdioSteps(process, [0, 1, 2]),
+    ...userSteps(process, { setgroupsAllowed: facts.setgroupsAllowed }),
+    ...enterDirectorySteps(process.cwd, "after setuid"),
+    ...checkDirectorySteps(),
+    keepCapabilities(false),
+    ...capabilitySteps(process, facts),
+    ...lookupSteps(process.args![0]!, env.entries, facts.arch),
+    ...startSteps(request, facts),
+    ...containerHookSteps(
+      "startContainer",
+      config.hooks?.startContainer ?? [],
+      environmentPointers(env, request.listenFds),
+    ),
+    ...execSteps(process, env, exec),
+  ];
+}
+
+function clearGroupsStep(): Step {
+  // The host's groups mean nothing in the user namespace. EPERM: its setgroups is denied.
+  return step("leave the host's groups", "/linux/gidMappings", [call("setgroups", [0, 0], { tolerate: ["EPERM"] })]);
+}
+
+function umaskStep(config: Config): Step {
+  const umask = config.process!.user.umask ?? 0o022;
+  return step(`set the umask to 0${umask.toString(8)}`, "/process/user/umask", [call("umask", [umask])]);
+}
+
+function restoreUmaskStep(): Step {
+  return step("set the umask to 022", "", [call("umask", [0o022])]);
+}
+
+/** The sd_notify proxy's directory is the last mount. */
+function withNotify(config: Config, request: LaunchRequest): Config {
+  if (request.notifyDirectory === undefined) return config;
+  const mount = {
+    destination: "/run/notify",
+    type: "bind",
+    source: request.notifyDirectory,
+    options: ["bind", "nosuid", "noexec", "nodev", "ro"],
+  };
+  return { ...config, mounts: [...(config.mounts ?? []), mount] };
+}
+
+/**
+ * The plan that starts the container of `config`. Pure: equal arguments give equal plans.
+ *
+ * `config` has been validated. @throws {RuncError} for what only planning finds, with the field.
+ */
+export function planCreate(config: Config, facts: HostFacts, request: LaunchRequest): Plan {
+  return { stage: stage(config, facts, request), init: init(config, facts, request) };
+}

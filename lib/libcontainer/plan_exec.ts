@@ -1,0 +1,81 @@
+/**
+ * The plan of a further process in a running container.
+ *
+ * @module
+ */
+
+import { Prctl } from "../ffi/constants.ts";
+import { call, fixedFd, step, text } from "../plan/build.ts";
+import type { Plan, Step } from "../plan/op.ts";
+import type { NamespaceType, Process } from "../specs/config.ts";
+import { environment, execSteps, lookupSteps } from "./command.ts";
+import { consoleSteps } from "./console.ts";
+import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSteps } from "./credentials.ts";
+import type { CgroupEntry, HostFacts } from "./launch_request.ts";
+import { enterCgroupSteps, forkSteps, joinSteps } from "./namespaces.ts";
+import { tell } from "./protocol.ts";
+import { readySteps } from "./ready.ts";
+import { affinityStep, keyringSteps, noNewPrivilegesSteps, oomScoreSteps, pidfdSteps } from "./small_steps.ts";
+import { checkDirectorySteps, enterDirectorySteps } from "./working_directory.ts";
+
+/** What `exec` depends on beside the process. */
+export interface ExecRequest {
+  readonly id: string;
+  /** The container's namespaces; each is joined through init's, the fixed descriptor `ns-<type>`. */
+  readonly namespaces: readonly NamespaceType[];
+  readonly cgroup: CgroupEntry;
+  readonly noNewKeyring: boolean;
+  /** Absent: the caller's. */
+  readonly umask?: number;
+  readonly inheritedFds: number;
+  readonly listenFds: number;
+  readonly pidfdSocket: boolean;
+}
+
+function umaskSteps(umask: number | undefined): readonly Step[] {
+  if (umask === undefined) return [];
+  return [step(`set the umask to 0${umask.toString(8)}`, "/process/user/umask", [call("umask", [umask])])];
+}
+
+/** The plan that runs `process` in the container. Pure. @throws {RuncError} for what only planning finds. */
+export function planExec(process: Process, facts: HostFacts, request: ExecRequest): Plan {
+  const env = environment(process.env ?? []);
+  const joined = request.namespaces.map((type) => ({ type, from: "", path: "of the container's init" }));
+  const userNamespace = request.namespaces.includes("user");
+  const exec = { inheritedFds: request.inheritedFds, listenFds: request.listenFds };
+  return {
+    stage: [
+      ...oomScoreSteps(process, facts.arch),
+      ...enterCgroupSteps(request.cgroup, facts.arch),
+      affinityStep(),
+      ...joinSteps(joined),
+      step("take the process name runc:[2:INIT]", "", [
+        call("prctl", [Prctl.PR_SET_NAME, text("runc:[2:INIT]"), 0, 0, 0]),
+        // Nothing of the host is to be open where the container's files are looked up (CVE-2024-21626).
+        call("close", [fixedFd("proc")]),
+      ]),
+      ...forkSteps(request.cgroup),
+    ],
+    init: [
+      step("start a session", "", [call("setsid", [], { tolerate: ["EPERM"] })]),
+      ...(request.noNewKeyring ? [] : keyringSteps({ id: request.id, init: false, userNamespace })),
+      ...consoleSteps(process, facts.arch, { devConsole: false }),
+      ...(request.pidfdSocket ? pidfdSteps("setns") : []),
+      ...noNewPrivilegesSteps(process),
+      ...umaskSteps(request.umask),
+      ...readySteps({ needsHome: env.needsHome, arch: facts.arch }),
+      ...enterDirectorySteps(process.cwd, "before setuid"),
+      ...boundingSteps(process, facts),
+      keepCapabilities(true),
+      ...ownStdioSteps(process, [0, 1, 2]),
+      ...userSteps(process, { setgroupsAllowed: facts.setgroupsAllowed }),
+      ...enterDirectorySteps(process.cwd, "after setuid"),
+      ...checkDirectorySteps(),
+      keepCapabilities(false),
+      ...capabilitySteps(process, facts),
+      ...lookupSteps(process.args![0]!, env.entries, facts.arch),
+      step("tell the parent that the command was found", "", [tell("created"), call("close", [fixedFd("sync")])]),
+      ...execSteps(process, env, exec),
+    ],
+  };
+}

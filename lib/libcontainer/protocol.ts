@@ -1,0 +1,72 @@
+/**
+ * The messages between parent, stage and init, on one SOCK_SEQPACKET pair.
+ *
+ *     parent                     stage                       init
+ *       | ------- go ------------> |   (it is in its cgroup)
+ *       | <------ mapping -------- |   (new user namespace)
+ *       | ------- go ------------> |
+ *       | <------ child pid ------ |  forks ----------------> |
+ *       |                          x  exits
+ *       | <------ hooks ------------------------------------- |   mounts are done, still in the old root
+ *       | ------- go ----------------------------------------> |
+ *       | <------ passwd * ----------------------------------- |   only where env has no HOME
+ *       | <------ ready -------------------------------------- |   all but credentials is done
+ *       | ------- go, home directory ------------------------> |
+ *       | <------ created ------------------------------------ |   the command was found
+ *       | ------- go ----------------------------------------> |   run only; create leaves, and start writes the exec fifo
+ *
+ * At any time a report (kind error or warning, see ../plan/native/format.ts) may come instead, and the end of the stream means that the
+ * peer died. The parent reads all of it as it would a stranger's.
+ *
+ * @module
+ */
+
+import { MsgFlag } from "../ffi/constants.ts";
+import { at, buffer, call, fixedFd, slot, store, struct, when } from "../plan/build.ts";
+import type { Op } from "../plan/op.ts";
+
+/** First u32 of each message; 1 and 2 are the interpreter's own reports. */
+export const MessageKind = {
+  error: 1,
+  warning: 2,
+  mapping: 3,
+  child: 4,
+  hooks: 5,
+  passwd: 6,
+  ready: 7,
+  created: 8,
+} as const;
+
+/** A message is u32 kind, u32 zero, i64 value; `passwd` is followed by up to {@link PASSWD_CHUNK} bytes. */
+export const MESSAGE_SIZE = 16;
+export const PASSWD_CHUNK = 32768;
+/** The longest `HOME=` value that the parent sends, with its NUL: PATH_MAX. */
+export const HOME_LIMIT = 4096;
+
+/** `NAME=value` of HOME, filled in when the parent answers `ready`. */
+export const homeEntry = buffer("HOME entry", HOME_LIMIT + 5);
+
+const reply = slot("reply");
+
+/** Sends a message without a value. */
+export function tell(kind: keyof typeof MessageKind): Op {
+  const message = struct(`{${kind}}`, MESSAGE_SIZE, [{ at: 0, size: 4, value: MessageKind[kind] }]);
+  return call("sendto", [fixedFd("sync"), message, MESSAGE_SIZE, MsgFlag.MSG_NOSIGNAL, 0, 0]);
+}
+
+/** Sends `kind` with the value of a slot. */
+export function tellValue(kind: keyof typeof MessageKind, value: { slot: string }): readonly Op[] {
+  const message = struct(`{${kind}, ${value.slot}}`, MESSAGE_SIZE, [{ at: 0, size: 4, value: MessageKind[kind] }]);
+  return [
+    store(at(message, 8), 8, value),
+    call("sendto", [fixedFd("sync"), message, MESSAGE_SIZE, MsgFlag.MSG_NOSIGNAL, 0, 0]),
+  ];
+}
+
+/** Waits for the parent's word; ends the process where the parent is gone. */
+export function awaitGo(into = at(buffer("reply", 8), 0), limit = 8): readonly Op[] {
+  return [
+    call("recvfrom", [fixedFd("sync"), into, limit, 0, 0, 0], { out: reply }),
+    when(reply, "==", 0, [call("exit_group", [1])]),
+  ];
+}

@@ -1,0 +1,156 @@
+/**
+ * The container's root: taken from the host, and entered. Runs in: init.
+ *
+ * @module
+ */
+
+import { AT_FDCWD, MountAttr, MountFlag, MoveMount, openFlag, OpenTree, UmountFlag } from "../ffi/constants.ts";
+import { call, slot, step, struct } from "../plan/build.ts";
+import type { Op, Step } from "../plan/op.ts";
+import type { Config } from "../specs/config.ts";
+import type { Arch } from "../ffi/syscalls.ts";
+import { cleanPath, root } from "./in_root.ts";
+import type { HostFacts, LaunchRequest } from "./launch_request.ts";
+import { hasNamespace } from "./namespaces.ts";
+
+const { MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE } = MountFlag;
+
+/** linux.rootfsPropagation to mount(2)'s flags. */
+const propagationFlags: Readonly<Record<string, number>> = {
+  private: MS_PRIVATE,
+  rprivate: MS_PRIVATE | MS_REC,
+  slave: MS_SLAVE,
+  rslave: MS_SLAVE | MS_REC,
+  shared: MS_SHARED,
+  rshared: MS_SHARED | MS_REC,
+  unbindable: MS_UNBINDABLE,
+  runbindable: MS_UNBINDABLE | MS_REC,
+};
+
+/** `/a/b/c` gives `/a/b/c`, `/a/b`, `/a`, `/`. */
+function ancestors(path: string): readonly string[] {
+  const all: string[] = [];
+  for (let at = path; at !== "/" && at !== ""; at = at.slice(0, at.lastIndexOf("/"))) all.push(at);
+  return [...all, "/"];
+}
+
+/** Cuts the rootfs off from the host: what is mounted here must not show there. */
+function isolateStep(config: Config, rootfs: string): Step {
+  const wanted = config.linux?.rootfsPropagation;
+  const flags = wanted ? propagationFlags[wanted]! : MS_SLAVE | MS_REC;
+  // The mount that the rootfs lies on: the first of its ancestors that is a mount point, found by trying. EINVAL is "not one".
+  // Reading mountinfo instead would be a race.
+  const [first, ...rest] = ancestors(rootfs);
+  const makePrivate = (path: string, then: readonly Op[]): Op =>
+    call(
+      "mount",
+      [0, path, 0, MS_PRIVATE, 0],
+      then.length === 0 ? {} : { onError: [{ errnos: ["EINVAL"], ops: then }] },
+    );
+  const chain = [first!, ...rest].reduceRight<readonly Op[]>((then, path) => [makePrivate(path, then)], []);
+  return step("stop mounts from reaching the host", wanted ? "/linux/rootfsPropagation" : "", [
+    call("mount", [0, "/", 0, flags, 0]),
+    ...chain,
+  ]);
+}
+
+/** Makes the rootfs a mount of its own, with all that lies below, and keeps it open as the root of all further paths. */
+function takeRootStep(rootfs: string): Step {
+  const flags = OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC | OpenTree.AT_RECURSIVE;
+  return step(`take ${rootfs} as the root file system`, "/root/path", [
+    call("open_tree", [AT_FDCWD, rootfs, flags], { out: root }),
+    call("move_mount", [root, "", AT_FDCWD, rootfs, MoveMount.MOVE_MOUNT_F_EMPTY_PATH]),
+  ]);
+}
+
+/** Everything before the first mount of the config. */
+export function prepareRootSteps(config: Config, request: LaunchRequest): readonly Step[] {
+  return [isolateStep(config, request.rootfs), takeRootStep(request.rootfs)];
+}
+
+/** pivot_root(2) onto the open root, the old one stacked below and then taken away. Needs no directory inside the rootfs. */
+function pivotStep(arch: Arch): Step {
+  const O = openFlag(arch);
+  const old = slot("old root");
+  return step("make the rootfs the root", "/root/path", [
+    call("openat", [AT_FDCWD, "/", O.O_DIRECTORY | O.O_PATH | O.O_CLOEXEC, 0], { out: old }),
+    call("fchdir", [root]),
+    call("pivot_root", [".", "."]),
+    call("fchdir", [old]),
+    // The unmount must not reach the host. Slave rather than private: a private copy would keep a mount busy that the host
+    // takes away meanwhile.
+    call("mount", [0, ".", 0, MS_SLAVE | MS_REC, 0]),
+    call("umount2", [".", UmountFlag.MNT_DETACH]),
+    call("close", [old]),
+    call("close", [root]),
+    call("chdir", ["/"]),
+  ]);
+}
+
+const enterByChroot: readonly Op[] = [call("chroot", ["."]), call("close", [root]), call("chdir", ["/"])];
+
+/**
+ * Without pivot_root the host's mounts stay in the namespace, and a whole procfs among them would let the kernel allow a new one without
+ * the masks: each is unmounted, or covered where that is not allowed.
+ */
+function moveRootSteps(facts: HostFacts, rootfs: string): readonly Step[] {
+  const cover = facts.fullProcMounts.map((path) =>
+    step(`take ${path} out of reach`, "", [
+      call("mount", [0, path, 0, MS_SLAVE | MS_REC, 0], { endStepOn: ["ENOENT"] }),
+      call("umount2", [path, UmountFlag.MNT_DETACH], {
+        onError: [{ errnos: ["EINVAL", "EPERM"], ops: [call("mount", ["tmpfs", path, "tmpfs", 0, 0])] }],
+      }),
+    ])
+  );
+  return [
+    ...cover,
+    step("move the rootfs over the root", "/root/path", [
+      call("fchdir", [root]),
+      call("mount", [rootfs, "/", 0, MountFlag.MS_MOVE, 0]),
+      ...enterByChroot,
+    ]),
+  ];
+}
+
+/** Makes the rootfs the process's root. */
+export function enterRootSteps(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
+  const steps: Step[] = [];
+  if (request.noPivot) steps.push(...moveRootSteps(facts, request.rootfs));
+  else if (hasNamespace(config, "mount")) steps.push(pivotStep(facts.arch));
+  else steps.push(step("make the rootfs the root", "/root/path", [call("fchdir", [root]), ...enterByChroot]));
+  const wanted = config.linux?.rootfsPropagation;
+  const flags = wanted ? propagationFlags[wanted]! : 0;
+  if (flags & (MS_SHARED | MS_UNBINDABLE | MS_SLAVE)) {
+    // Only now: before, the same flag on the old root would have changed the host's mount.
+    steps.push(step(`make the root ${wanted}`, "/linux/rootfsPropagation", [call("mount", [0, "/", 0, flags, 0])]));
+  }
+  return steps;
+}
+
+/** `root.readonly`: once nothing is made in it any more. */
+export function readonlyRootSteps(config: Config): readonly Step[] {
+  if (!config.root?.readonly) return [];
+  const attributes = struct("{attr_set: MOUNT_ATTR_RDONLY}", 32, [
+    { at: 0, size: 8, value: MountAttr.MOUNT_ATTR_RDONLY },
+  ]);
+  return [step("make the root read-only", "/root/readonly", [
+    call("mount_setattr", [AT_FDCWD, "/", 0, attributes, 32]),
+  ])];
+}
+
+/** The working directory, made where it is missing (0755): inside the root already, so names are safe. */
+export function workingDirectorySteps(cwd: string): readonly Step[] {
+  const components = cleanPath(cwd).split("/").filter((part) => part !== "");
+  if (components.length === 0) return [];
+  // Most often it exists: one look saves a system call a component.
+  const make = components.map((_, index) =>
+    call("mkdirat", [AT_FDCWD, "/" + components.slice(0, index + 1).join("/"), 0o755], { tolerate: ["EEXIST"] })
+  );
+  return [step(`make sure that ${cwd} exists`, "/process/cwd", [
+    call("faccessat2", [AT_FDCWD, cwd, 0, 0], {
+      // Without search permission for us, the user may still have it: chdir tells.
+      tolerate: ["EACCES"],
+      onError: [{ errnos: ["ENOENT"], ops: make }],
+    }),
+  ])];
+}

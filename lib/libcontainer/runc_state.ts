@@ -1,0 +1,574 @@
+/**
+ * runc's state.json: what we write so that runc can go on with a container of ours, and how we read one of either.
+ *
+ * The fields and their names are runc 1.5's. Older ones (1.0, 1.1) wrote zero values where 1.5 leaves a field out, so a
+ * reader takes both for the same: ask the accessors below, not the fields.
+ *
+ * Source: runc 1.5.1, libcontainer/container_linux.go (State), libcontainer/configs (Config), opencontainers/cgroups
+ * (Cgroup).
+ *
+ * @module
+ */
+
+import { resolve } from "@std/path";
+import { cleanPath, parseSystemdPath } from "../cgroups/path.ts";
+import { RuncError } from "../errors.ts";
+import { MountFlag } from "../ffi/constants.ts";
+import type {
+  Capabilities,
+  Config,
+  Hook,
+  HookName,
+  Hooks,
+  IdMapping,
+  LinuxDevice,
+  Mount,
+  Namespace,
+  NamespaceType,
+  TimeOffsets,
+} from "../specs/config.ts";
+import { parseJson } from "../specs/json.ts";
+import { OCI_VERSION } from "../specs/state.ts";
+import { parseMountOptions } from "./mount_options.ts";
+import { isBind } from "./mounts.ts";
+import { hasNamespace, makesNamespace, namespaceKinds } from "./namespaces.ts";
+
+/** state.json. What is optional may also be `null` or zero in a file of runc 1.1. */
+export interface RuncState {
+  readonly id: string;
+  readonly init_process_pid: number;
+  /** Field 22 of /proc/PID/stat: clock ticks after boot. */
+  readonly init_process_start: number;
+  /** RFC 3339, UTC, with nanoseconds. */
+  readonly created: string;
+  readonly config: RuncConfig;
+  readonly rootless?: boolean;
+  /** By controller on cgroup v1, under `""` on v2. */
+  readonly cgroup_paths?: Readonly<Record<string, string>> | null;
+  /** By {@link RuncNamespaceType}. */
+  readonly namespace_paths: Readonly<Record<string, string>>;
+  /** Where the first process's standard streams led at its start. */
+  readonly external_descriptors?: readonly string[] | null;
+  readonly intel_rdt_path?: string;
+}
+
+/** libcontainer's view of config.json. */
+export interface RuncConfig {
+  readonly no_pivot_root?: boolean;
+  readonly rootfs: string;
+  readonly umask?: number | null;
+  readonly readonlyfs?: boolean;
+  /** MS_* flags. */
+  readonly rootPropagation?: number;
+  readonly mounts: readonly RuncMount[] | null;
+  readonly devices: readonly RuncDevice[] | null;
+  readonly hostname?: string;
+  readonly domainname?: string;
+  readonly namespaces: readonly RuncNamespace[] | null;
+  readonly capabilities?: RuncCapabilities | null;
+  readonly networks?: readonly { readonly type: string }[] | null;
+  readonly cgroups: RuncCgroup | null;
+  readonly oom_score_adj?: number | null;
+  readonly uid_mappings?: readonly RuncIdMapping[] | null;
+  readonly gid_mappings?: readonly RuncIdMapping[] | null;
+  readonly mask_paths?: readonly string[] | null;
+  readonly readonly_paths?: readonly string[] | null;
+  readonly sysctl?: Readonly<Record<string, string>> | null;
+  readonly no_new_privileges?: boolean;
+  readonly Hooks: Readonly<Partial<Record<HookName, readonly RuncHook[] | null>>> | null;
+  /** The specification's version that the runtime implements, not the one that the bundle follows. */
+  readonly version: string;
+  /** The annotations and `bundle`, as `key=value`. */
+  readonly labels: readonly string[] | null;
+  readonly no_new_keyring?: boolean;
+  readonly rootless_euid?: boolean;
+  readonly rootless_cgroups?: boolean;
+  readonly time_offsets?: TimeOffsets | null;
+}
+
+/** The names that libcontainer has for the kinds of namespaces. */
+export type RuncNamespaceType = (typeof namespaceNames)[NamespaceType];
+
+/** A namespace of the container, joined where it has a path. */
+export interface RuncNamespace {
+  readonly type: RuncNamespaceType;
+  readonly path?: string;
+}
+
+/** A mount with its options taken apart. */
+export interface RuncMount {
+  readonly source: string;
+  readonly destination: string;
+  readonly device: string;
+  readonly flags?: number;
+  readonly cleared_flags?: number;
+  readonly propagation_flags?: readonly number[] | null;
+  readonly data?: string;
+  readonly rec_attr?: RuncMountAttr | null;
+  readonly extensions?: number;
+}
+
+/** `struct mount_attr`. */
+export interface RuncMountAttr {
+  readonly Attr_set: number;
+  readonly Attr_clr: number;
+  readonly Propagation: number;
+  readonly Userns_fd: number;
+}
+
+/** A rule of the device controller; -1 is any number. */
+export interface RuncDeviceRule {
+  /** The letter's code: 99 is `c`. */
+  readonly type: number;
+  readonly major: number;
+  readonly minor: number;
+  readonly permissions: string;
+  readonly allow: boolean;
+}
+
+/** A device node. */
+export interface RuncDevice extends RuncDeviceRule {
+  readonly path: string;
+  readonly file_mode: number;
+  readonly uid?: number;
+  readonly gid?: number;
+}
+
+/** The five capability sets. */
+export interface RuncCapabilities {
+  readonly Bounding?: readonly string[] | null;
+  readonly Effective?: readonly string[] | null;
+  readonly Inheritable?: readonly string[] | null;
+  readonly Permitted?: readonly string[] | null;
+  readonly Ambient?: readonly string[] | null;
+}
+
+/** A range of ids. */
+export interface RuncIdMapping {
+  readonly container_id: number;
+  readonly host_id: number;
+  readonly size: number;
+}
+
+/** A hook's command; the timeout is in nanoseconds. */
+export interface RuncHook {
+  readonly path: string;
+  readonly args: readonly string[] | null;
+  readonly env: readonly string[] | null;
+  readonly dir: string;
+  readonly timeout: number | null;
+}
+
+/** The container's cgroup: where, by which driver, and the resources among the same fields. */
+export interface RuncCgroup {
+  readonly name?: string;
+  readonly parent?: string;
+  readonly path?: string;
+  readonly scope_prefix?: string;
+  /** Missing, as every other resource may be, in files of older versions. */
+  readonly devices?: readonly RuncDeviceRule[] | null;
+  readonly Systemd?: boolean;
+  readonly Rootless?: boolean;
+  readonly owner_uid?: number | null;
+}
+
+/** What a container's state is made of. */
+export interface StateInput {
+  readonly config: Config;
+  readonly id: string;
+  /** Absolute. */
+  readonly bundle: string;
+  /** Absolute. */
+  readonly rootfs: string;
+  readonly pid: number;
+  /** Field 22 of /proc/PID/stat. */
+  readonly startTime: number;
+  /** RFC 3339, UTC. */
+  readonly created: string;
+  readonly cgroupPaths: Readonly<Record<string, string>>;
+  /** The kinds of namespaces that the kernel has. */
+  readonly kernelNamespaces: readonly NamespaceType[];
+  /** The id mappings of a user namespace that is joined by path. */
+  readonly joinedUser?: { readonly uidMappings: readonly IdMapping[]; readonly gidMappings: readonly IdMapping[] };
+  /** Where the first process's standard streams lead. */
+  readonly externalDescriptors?: readonly string[];
+  readonly rootlessEuid?: boolean;
+  readonly rootlessCgroups?: boolean;
+  readonly systemdCgroup?: boolean;
+  readonly noPivot?: boolean;
+  readonly noNewKeyring?: boolean;
+}
+
+const namespaceNames = {
+  pid: "NEWPID",
+  network: "NEWNET",
+  mount: "NEWNS",
+  ipc: "NEWIPC",
+  uts: "NEWUTS",
+  user: "NEWUSER",
+  cgroup: "NEWCGROUP",
+  time: "NEWTIME",
+} as const satisfies Readonly<Record<NamespaceType, string>>;
+
+/** The nodes that every container has, and the device rules that no config can switch off: specconv, AllowedDevices. */
+const allowedDevices: readonly { readonly path?: string; readonly rule: RuncDeviceRule }[] = [
+  { rule: deviceRule("c", -1, -1, "m") },
+  { rule: deviceRule("b", -1, -1, "m") },
+  { path: "/dev/null", rule: deviceRule("c", 1, 3) },
+  { path: "/dev/random", rule: deviceRule("c", 1, 8) },
+  { path: "/dev/full", rule: deviceRule("c", 1, 7) },
+  { path: "/dev/tty", rule: deviceRule("c", 5, 0) },
+  { path: "/dev/zero", rule: deviceRule("c", 1, 5) },
+  { path: "/dev/urandom", rule: deviceRule("c", 1, 9) },
+  { rule: deviceRule("c", 136, -1) },
+  { rule: deviceRule("c", 5, 2) },
+  { rule: deviceRule("c", 10, 200) },
+];
+
+function deviceRule(type: string, major: number, minor: number, permissions = "rwm", allow = true): RuncDeviceRule {
+  return { type: type.charCodeAt(0), major, minor, permissions, allow };
+}
+
+/** The state as runc would write it: fields in its order, left out where it would leave them out. */
+export function toRuncState(input: StateInput): RuncState {
+  const { rootlessEuid = false, rootlessCgroups = false, externalDescriptors = [] } = input;
+  return omitEmpty({
+    id: input.id,
+    init_process_pid: input.pid,
+    init_process_start: input.startTime,
+    created: input.created,
+    config: toRuncConfig(input),
+    rootless: rootlessEuid && rootlessCgroups,
+    cgroup_paths: input.cgroupPaths,
+    namespace_paths: namespacePaths(input),
+    external_descriptors: externalDescriptors,
+  }, ["namespace_paths"]);
+}
+
+function toRuncConfig(input: StateInput): RuncConfig {
+  const { config, rootlessEuid = false, rootlessCgroups = false } = input;
+  const { process, root, linux = {} } = config;
+  return omitEmpty({
+    no_pivot_root: input.noPivot ?? false,
+    rootfs: input.rootfs,
+    umask: process?.user.umask,
+    readonlyfs: root?.readonly ?? false,
+    rootPropagation: propagationFlag(linux.rootfsPropagation),
+    mounts: (config.mounts ?? []).map((mount) => toRuncMount(mount, input.bundle)),
+    devices: toRuncDevices(input),
+    hostname: config.hostname,
+    domainname: config.domainname,
+    namespaces: (linux.namespaces ?? []).map(toRuncNamespace),
+    capabilities: process?.capabilities && toRuncCapabilities(process.capabilities),
+    networks: makesNamespace(config, "network") ? [{ type: "loopback" }] : [],
+    cgroups: toRuncCgroup(input),
+    oom_score_adj: process?.oomScoreAdj,
+    uid_mappings: mappingsOf(input, "uidMappings").map(toRuncMapping),
+    gid_mappings: mappingsOf(input, "gidMappings").map(toRuncMapping),
+    mask_paths: linux.maskedPaths,
+    readonly_paths: linux.readonlyPaths,
+    sysctl: linux.sysctl,
+    no_new_privileges: process?.noNewPrivileges,
+    Hooks: toRuncHooks(config.hooks ?? {}),
+    version: OCI_VERSION,
+    labels: [
+      ...Object.entries(config.annotations ?? {}).map(([key, value]) => `${key}=${value}`),
+      `bundle=${input.bundle}`,
+    ],
+    no_new_keyring: input.noNewKeyring ?? false,
+    rootless_euid: rootlessEuid,
+    rootless_cgroups: rootlessCgroups,
+    time_offsets: linux.timeOffsets,
+  }, ["rootfs", "mounts", "devices", "namespaces", "umask", "oom_score_adj", "labels"]);
+}
+
+/** `object` without the fields that Go's omitempty leaves out: false, 0, "", empty lists and maps. `keep`: fields without it. */
+function omitEmpty<Type extends object>(object: Type, keep: readonly (keyof Type)[] = []): Type {
+  const kept = Object.entries(object).filter(([key, value]) =>
+    value !== undefined && (keep.includes(key as keyof Type) || !isEmpty(value))
+  );
+  return Object.fromEntries(kept) as Type;
+}
+
+function isEmpty(value: unknown): boolean {
+  return typeof value === "object" && value !== null ? Object.keys(value).length === 0 : !value;
+}
+
+/** Every kind that the kernel has, also those that the container shares with the host. */
+function namespacePaths({ pid, kernelNamespaces }: StateInput): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    kernelNamespaces.map((type) => [namespaceNames[type], `/proc/${pid}/ns/${namespaceKinds[type].file}`]),
+  );
+}
+
+function propagationFlag(propagation: string | undefined): number | undefined {
+  return propagation === undefined ? undefined : parseMountOptions([propagation]).propagation[0];
+}
+
+/** specconv, createLibcontainerMount: a bind mount's type and relative source are resolved here. */
+function toRuncMount(mount: Mount, bundle: string): RuncMount {
+  const { source = "", destination, type = "", options = [] } = mount;
+  const { flags, clearedFlags, propagation, data, recursiveSet, recursiveClear, extensions } = parseMountOptions(
+    options,
+  );
+  const bind = isBind(mount);
+  return omitEmpty({
+    source: bind && !source.startsWith("/") ? resolve(bundle, source) : source,
+    destination,
+    device: bind ? "bind" : type,
+    flags,
+    cleared_flags: clearedFlags,
+    propagation_flags: propagation,
+    data,
+    rec_attr: recursiveSet === 0 && recursiveClear === 0
+      ? undefined
+      : { Attr_set: recursiveSet, Attr_clr: recursiveClear, Propagation: 0, Userns_fd: 0 },
+    extensions: extensions.includes("tmpcopyup") ? 1 : 0,
+  }, ["source", "destination", "device"]);
+}
+
+function toRuncDevices(input: StateInput): readonly RuncDevice[] {
+  const owner = rootOwner(input);
+  const defaults = ownAllowedDevices(input.config).flatMap(({ path, rule }) =>
+    path === undefined ? [] : [omitEmpty({ ...rule, path, file_mode: 0o666, ...owner }, ["major", "minor", "allow"])]
+  );
+  return [...defaults, ...(input.config.linux?.devices ?? []).map((device) => toRuncDevice(device, owner))];
+}
+
+function toRuncDevice(device: LinuxDevice, owner: { readonly uid?: number; readonly gid?: number }): RuncDevice {
+  const { path, type, major, minor, fileMode = 0o666, uid, gid } = device;
+  return omitEmpty({
+    ...deviceRule(type === "u" ? "c" : type, major, minor, "", false),
+    path,
+    file_mode: fileMode & 0o7777,
+    uid,
+    gid,
+    ...owner,
+  }, ["major", "minor", "permissions", "allow", "file_mode"]);
+}
+
+/** A default device that the config has a device of its own for gets neither node nor rule. */
+function ownAllowedDevices(config: Config): typeof allowedDevices {
+  const paths = (config.linux?.devices ?? []).map(({ path }) => path);
+  return allowedDevices.filter(({ path }) => path === undefined || !paths.includes(path));
+}
+
+/** In a user namespace every node belongs to its root. */
+function rootOwner(input: StateInput): { readonly uid?: number; readonly gid?: number } {
+  if (!hasNamespace(input.config, "user")) return {};
+  return { uid: hostId(mappingsOf(input, "uidMappings"), 0), gid: hostId(mappingsOf(input, "gidMappings"), 0) };
+}
+
+function mappingsOf({ config, joinedUser }: StateInput, field: "uidMappings" | "gidMappings"): readonly IdMapping[] {
+  if (!hasNamespace(config, "user")) return [];
+  return (makesNamespace(config, "user") ? config.linux?.[field] : joinedUser?.[field]) ?? [];
+}
+
+function hostId(mappings: readonly IdMapping[], id: number): number | undefined {
+  const range = mappings.find(({ containerID, size }) => id >= containerID && id < containerID + size);
+  return range && range.hostID + (id - range.containerID);
+}
+
+function toRuncNamespace({ type, path = "" }: Namespace): RuncNamespace {
+  return omitEmpty({ type: namespaceNames[type], path });
+}
+
+function toRuncCapabilities(sets: Capabilities): RuncCapabilities | undefined {
+  return omitEmpty({
+    Bounding: sets.bounding,
+    Effective: sets.effective,
+    Inheritable: sets.inheritable,
+    Permitted: sets.permitted,
+    Ambient: sets.ambient,
+  });
+}
+
+function toRuncMapping({ containerID, hostID, size }: IdMapping): RuncIdMapping {
+  return { container_id: containerID, host_id: hostID, size };
+}
+
+const hookNames = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"] as const;
+
+function toRuncHooks(hooks: Hooks): RuncConfig["Hooks"] {
+  return Object.fromEntries(hookNames.map((name) => [name, hooks[name]?.map(toRuncHook) ?? null]));
+}
+
+function toRuncHook({ path, args, env, timeout }: Hook): RuncHook {
+  return {
+    path,
+    args: args ?? null,
+    env: env ?? null,
+    dir: "",
+    timeout: timeout === undefined ? null : timeout * 1e9,
+  };
+}
+
+/** specconv, CreateCgroupConfig. Limits would stand among these fields; a config that has any is refused before. */
+function toRuncCgroup(input: StateInput): RuncCgroup {
+  const { config, rootlessCgroups = false, systemdCgroup = false } = input;
+  return omitEmpty({
+    ...(systemdCgroup ? systemdCgroupFields(input) : pathFields(input)),
+    devices: [
+      ...(config.linux?.resources?.devices ?? []).map(({ type = "", major = -1, minor = -1, access = "", allow }) =>
+        deviceRule(type === "" ? "a" : type, major, minor, access, allow)
+      ),
+      ...ownAllowedDevices(config).map(({ rule }) => rule),
+    ],
+    Systemd: systemdCgroup,
+    Rootless: rootlessCgroups,
+    owner_uid: cgroupOwner(input),
+  }, ["owner_uid"]);
+}
+
+function pathFields({ config, id }: StateInput): RuncCgroup {
+  const path = cleanPath(config.linux?.cgroupsPath ?? "");
+  return path === "" ? { name: id } : { path };
+}
+
+function systemdCgroupFields({ config, id }: StateInput): RuncCgroup {
+  const { slice, prefix, name } = parseSystemdPath({ id, cgroupsPath: config.linux?.cgroupsPath });
+  return { name, parent: slice, scope_prefix: prefix };
+}
+
+/** A container that can write to its own cgroup directory owns it, as the user of its process. */
+function cgroupOwner(input: StateInput): number | undefined {
+  const { config } = input;
+  const writable = (config.mounts ?? []).some(({ source, destination, options = [] }) =>
+    source === "cgroup" && resolve("/", destination) === "/sys/fs/cgroup" &&
+    (parseMountOptions(options).flags & MountFlag.MS_RDONLY) === 0
+  );
+  if (!writable || !makesNamespace(config, "cgroup")) return undefined;
+  const uid = config.process?.user.uid ?? 0;
+  return hasNamespace(config, "user") ? hostId(mappingsOf(input, "uidMappings"), uid) : uid;
+}
+
+/**
+ * Reads state.json.
+ *
+ * @throws {RuncError} `container-state` when it is broken: it is written by renaming, so nobody saw it half done.
+ */
+export function parseRuncState(text: string): RuncState {
+  const state = parseJson(text, "state.json") as Partial<RuncState> | null;
+  if (
+    typeof state?.config !== "object" || state.config === null || typeof state.init_process_pid !== "number" ||
+    typeof state.id !== "string"
+  ) {
+    throw new RuncError("container-state", "state.json is not the state of a container");
+  }
+  return state as RuncState;
+}
+
+/** The bundle's directory, absolute. */
+export function bundleOf(state: RuncState): string {
+  return labelsOf(state).find(([key]) => key === "bundle")?.[1] ?? "";
+}
+
+/** The config's annotations. */
+export function annotationsOf(state: RuncState): Readonly<Record<string, string>> {
+  return Object.fromEntries(labelsOf(state).filter(([key]) => key !== "bundle"));
+}
+
+function labelsOf({ config }: RuncState): readonly (readonly [key: string, value: string])[] {
+  return (config.labels ?? []).flatMap((label) => {
+    const equals = label.indexOf("=");
+    return equals < 0 ? [] : [[label.slice(0, equals), label.slice(equals + 1)] as const];
+  });
+}
+
+/** The specification's version that `state` prints. */
+export function versionOf({ config }: RuncState): string {
+  return config.version || OCI_VERSION;
+}
+
+/** The root file system's path on the host. */
+export function rootfsOf({ config }: RuncState): string {
+  return config.rootfs;
+}
+
+/** The namespaces of the container's own, not those that it shares with the host, with paths that `exec` can join. */
+export function namespacesOf(state: RuncState): readonly Required<Namespace>[] {
+  const types = Object.keys(namespaceNames) as NamespaceType[];
+  return (state.config.namespaces ?? []).flatMap(({ type: name }) => {
+    const type = types.find((candidate) => namespaceNames[candidate] === name);
+    const path = state.namespace_paths[name];
+    return type === undefined || path === undefined ? [] : [{ type, path }];
+  });
+}
+
+/** The hooks, as config.json had them. */
+export function hooksOf({ config }: RuncState): Hooks {
+  return Object.fromEntries(
+    hookNames.flatMap((name) => {
+      const hooks = config.Hooks?.[name] ?? [];
+      return hooks.length === 0 ? [] : [[name, hooks.map(fromRuncHook)]];
+    }),
+  );
+}
+
+function fromRuncHook({ path, args, env, timeout }: RuncHook): Hook {
+  return {
+    path,
+    ...(args === null ? {} : { args }),
+    ...(env === null ? {} : { env }),
+    ...(timeout === null ? {} : { timeout: timeout / 1e9 }),
+  };
+}
+
+/** The capability sets; undefined where the config had none. */
+export function capabilitiesOf({ config }: RuncState): Capabilities | undefined {
+  const sets = config.capabilities;
+  if (sets === undefined || sets === null) return undefined;
+  const { Bounding, Effective, Inheritable, Permitted, Ambient } = sets;
+  return {
+    bounding: Bounding ?? [],
+    effective: Effective ?? [],
+    inheritable: Inheritable ?? [],
+    permitted: Permitted ?? [],
+    ambient: Ambient ?? [],
+  };
+}
+
+/** The id mappings of the container's user namespace; empty without one. */
+export function mappingsOfState({ config }: RuncState): {
+  readonly uidMappings: readonly IdMapping[];
+  readonly gidMappings: readonly IdMapping[];
+} {
+  return {
+    uidMappings: (config.uid_mappings ?? []).map(fromRuncMapping),
+    gidMappings: (config.gid_mappings ?? []).map(fromRuncMapping),
+  };
+}
+
+function fromRuncMapping({ container_id, host_id, size }: RuncIdMapping): IdMapping {
+  return { containerID: container_id, hostID: host_id, size };
+}
+
+/** The umask that the config asked for; undefined where it had none. */
+export function umaskOf({ config }: RuncState): number | undefined {
+  return config.umask ?? undefined;
+}
+
+/** The cgroup's directories by controller, as in {@link RuncState}. */
+export function cgroupPathsOf(state: RuncState): Readonly<Record<string, string>> {
+  return state.cgroup_paths ?? {};
+}
+
+/** The rules of the device controller; none in a file without resources. */
+export function deviceRulesOf({ config }: RuncState): readonly RuncDeviceRule[] {
+  return config.cgroups?.devices ?? [];
+}
+
+/** Whether systemd manages the cgroup. */
+export function systemdOf({ config }: RuncState): boolean {
+  return config.cgroups?.Systemd ?? false;
+}
+
+/** Whether failures to manage the cgroup are to be expected. */
+export function rootlessCgroupsOf({ config }: RuncState): boolean {
+  return (config.rootless_cgroups ?? config.cgroups?.Rootless) ?? false;
+}
+
+/** Whether it was started by a user who is not root. */
+export function rootlessEuidOf({ config }: RuncState): boolean {
+  return config.rootless_euid ?? false;
+}

@@ -1,0 +1,82 @@
+/**
+ * Short names for building ops; each returns data and does nothing.
+ *
+ * @module
+ */
+
+import type { SyscallName } from "../ffi/syscalls.ts";
+import type {
+  At,
+  Buffer,
+  Bytes,
+  CallOp,
+  Data,
+  FailOp,
+  FixedFd,
+  IfOp,
+  LoadOp,
+  Op,
+  Operand,
+  Slot,
+  Step,
+  StoreOp,
+  Struct,
+  Text,
+  Word,
+} from "./op.ts";
+
+/** A named result. The same name is the same slot throughout a plan. */
+export const slot = (name: string): Slot => ({ slot: name });
+
+/** A descriptor by its name in the encoder's table. */
+export const fixedFd = (name: string): FixedFd => ({ fd: name });
+
+/** @throws {TypeError} where the text holds a NUL, which C would end it at. Validation has refused it before. */
+export function text(value: string): Text {
+  if (value.includes("\0")) throw new TypeError(`${JSON.stringify(value)} contains a NUL byte`);
+  return { data: "text", text: value };
+}
+
+export const bytes = (value: Uint8Array, show: string): Bytes => ({ data: "bytes", bytes: value, show });
+export const buffer = (name: string, size: number): Buffer => ({ data: "buffer", name, size });
+export const struct = (show: string, size: number, words: readonly Word[]): Struct => ({
+  data: "struct",
+  size,
+  words,
+  show,
+});
+export const at = (base: At["base"], offset: number): At => ({ data: "at", base, offset });
+
+/** `char *[]` of the texts, ended by NULL. */
+export function stringPointers(items: readonly (string | Data)[], show: string): Struct {
+  const words = items.map((item, index): Word => ({
+    at: 8 * index,
+    size: 8,
+    value: typeof item === "string" ? text(item) : item,
+  }));
+  return struct(show, 8 * (items.length + 1), words);
+}
+
+/** A system call. Strings become NUL-terminated data. */
+export function call(
+  name: SyscallName,
+  args: readonly (Operand | string)[],
+  options: Omit<CallOp, "op" | "call" | "args"> = {},
+): CallOp {
+  const operands = args.map((arg) => typeof arg === "string" ? text(arg) : arg);
+  return { op: "call", call: name, args: operands, ...options };
+}
+
+export const load = (from: Data, size: LoadOp["size"], out: Slot): LoadOp => ({ op: "load", from, size, out });
+export const store = (to: Data, size: StoreOp["size"], value: Operand): StoreOp => ({ op: "store", to, size, value });
+export const fail = (value: Operand, why: string, hint?: string): FailOp => ({ op: "fail", value, why, hint });
+
+export const when = (
+  left: Operand,
+  is: IfOp["is"],
+  right: Operand,
+  then: readonly Op[],
+  otherwise?: readonly Op[],
+): IfOp => ({ op: "if", left, is, right, then, otherwise });
+
+export const step = (label: string, from: string, ops: readonly Op[]): Step => ({ label, from, ops });

@@ -1,0 +1,153 @@
+/**
+ * A plan as text: strace notation, with each step's label and the config.json field that asked for it.
+ *
+ * @module
+ */
+
+import { flagTables, formatFlags } from "../ffi/constants.ts";
+import { type SyscallName, syscalls } from "../ffi/syscalls.ts";
+import type { CallOp, Data, Op, Operand, Plan, Step } from "./op.ts";
+
+/** `"/dev/pts"`, `{attr_set: …}`, `home+5`. */
+export function formatData(data: Data): string {
+  switch (data.data) {
+    case "text":
+      return JSON.stringify(data.text);
+    case "fdPath":
+      return `"self/fd/<${data.fd}>"`;
+    case "bytes":
+    case "struct":
+      return data.show;
+    case "buffer":
+      return `&${data.name.replaceAll(" ", "_")}`;
+    case "at":
+      return `${formatData(data.base)}+${data.offset}`;
+  }
+}
+
+/** A descriptor or a number of its own kind; `$name` is the result of an earlier call. */
+export function formatOperand(operand: Operand, kind = "int"): string {
+  if (typeof operand === "number") return formatNumber(operand, kind);
+  if ("slot" in operand) return `$${operand.slot.replaceAll(" ", "_")}`;
+  if ("data" in operand) return formatData(operand);
+  return `<${operand.fd}>`;
+}
+
+function formatNumber(value: number, kind: string): string {
+  const [name, table] = kind.split(":") as [string, string?];
+  if (name === "at" && value === -100) return "AT_FDCWD";
+  if ((name === "str" || name === "ptr") && value === 0) return "NULL";
+  if (name === "oct") return value === 0 ? "0" : `0${value.toString(8)}`;
+  if (name === "hex") return `0x${value.toString(16)}`;
+  if (name === "dev") return `makedev(${(value >>> 8) & 0xfff}, ${(value & 0xff) | ((value >>> 12) & 0xfff00)})`;
+  if (name === "flags") return formatFlags(flagTable(table!), value);
+  if (name === "enum") return Object.entries(flagTable(table!)).find(([, number]) => number === value)?.[0] ?? `${value}`;
+  return String(value);
+}
+
+function flagTable(name: string): Readonly<Record<string, number>> {
+  return flagTables[name] ?? {};
+}
+
+/** `mount("proc", ".", "proc", MS_NOSUID, NULL)`. */
+export function formatCall(name: SyscallName, args: readonly Operand[]): string {
+  const kinds = syscalls[name][2].split(" ");
+  return `${name}(${args.map((arg, index) => formatOperand(arg, kinds[index])).join(", ")})`;
+}
+
+/** What happens with the errors that the call expects. */
+function formatHandled(op: CallOp): string {
+  const parts: string[] = [];
+  const names = (list: readonly string[]) => list.map((name) => name === "*" ? "any error" : name).join(", ");
+  if (op.tolerate?.length) parts.push(`fine if ${names(op.tolerate)}`);
+  if (op.endStepOn?.length) parts.push(`step is done if ${names(op.endStepOn)}`);
+  return parts.length === 0 ? "" : `  /* ${parts.join("; ")} */`;
+}
+
+/** One op as lines, `indent` deep. */
+export function formatOp(op: Op, indent = ""): readonly string[] {
+  const deeper = (ops: readonly Op[]) => ops.flatMap((inner) => formatOp(inner, indent + "  "));
+  const out = "out" in op && op.out !== undefined ? `${formatOperand(op.out)} = ` : "";
+  switch (op.op) {
+    case "call":
+      return [
+        `${indent}${out}${formatCall(op.call, op.args)}${formatHandled(op)}`,
+        ...(op.onError ?? []).flatMap(({ errnos, ops }) => [
+          `${indent}on ${errnos.map((name) => name === "*" ? "any error" : name).join(", ")}:`,
+          ...deeper(ops),
+        ]),
+      ];
+    case "if":
+      return [
+        `${indent}if ${formatOperand(op.left)} ${op.is} ${formatOperand(op.right)}:`,
+        ...deeper(op.then),
+        ...(op.otherwise === undefined ? [] : [`${indent}else:`, ...deeper(op.otherwise)]),
+      ];
+    case "repeat":
+      return [
+        `${indent}repeat:`,
+        ...deeper(op.body),
+        `${indent}until ${formatOperand(op.until.left)} == ${formatOperand(op.until.right)}`,
+      ];
+    case "load":
+      return [`${indent}${out}${op.size} bytes at ${formatData(op.from)}`];
+    case "store":
+      return [`${indent}${op.size} bytes at ${formatData(op.to)} = ${formatOperand(op.value)}`];
+    case "and":
+      return [`${indent}${out}${formatOperand(op.left)} & ${formatOperand(op.right)}`];
+    case "add":
+      return [`${indent}${out}${formatOperand(op.left)}${op.right === 0 ? "" : ` + ${formatOperand(op.right)}`}`];
+    case "fail":
+      return [`${indent}fail: ${op.why}`];
+    case "warn":
+      return [`${indent}warn: ${op.why}`];
+    case "endStep":
+      return [`${indent}step is done`];
+    case "fork":
+      return [
+        `${indent}${out}${formatCall("clone", [op.flags, 0, op.pidfd ?? 0, 0, 0])}`,
+        ...(op.child.length === 0 ? [] : [`${indent}in the child:`, ...deeper(op.child)]),
+        ...(op.parent.length === 0 ? [] : [`${indent}in the parent:`, ...deeper(op.parent)]),
+      ];
+  }
+}
+
+function formatStep(step: Step, number: number): readonly string[] {
+  const from = step.from === "" ? "" : `  (${step.from})`;
+  return [`${String(number).padStart(3)}. ${step.label}${from}`, ...step.ops.flatMap((op) => formatOp(op, "       "))];
+}
+
+/** The whole plan, one step after the other. Ends with a newline. */
+export function explain(plan: Plan): string {
+  const lines = [
+    "stage: a process in the host's namespaces, which joins and creates the container's and forks",
+    ...plan.stage.flatMap((step, index) => formatStep(step, index + 1)),
+    "",
+    "init: its child, which becomes the container's process",
+    ...plan.init.flatMap((step, index) => formatStep(step, plan.stage.length + index + 1)),
+  ];
+  return lines.join("\n") + "\n";
+}
+
+/** A step as JSON carries it. */
+export interface ExplainedStep {
+  readonly number: number;
+  readonly process: "stage" | "init";
+  readonly label: string;
+  /** JSON pointer into config.json; empty where no field asked for it. */
+  readonly from: string;
+  /** The system calls and conditions, a line each. */
+  readonly calls: readonly string[];
+}
+
+/** The plan for programs: what {@link explain} prints, taken apart. */
+export function explainSteps(plan: Plan): readonly ExplainedStep[] {
+  const describe = (process: "stage" | "init", offset: number) => (step: Step, index: number): ExplainedStep => ({
+    number: offset + index + 1,
+    process,
+    label: step.label,
+    from: step.from,
+    calls: step.ops.flatMap((op) => formatOp(op)),
+  });
+  return [...plan.stage.map(describe("stage", 0)), ...plan.init.map(describe("init", plan.stage.length))];
+}

@@ -1,0 +1,175 @@
+/**
+ * From structured ops to a flat list of instructions with labels: what the encoder lays out and explain numbers.
+ *
+ * @module
+ */
+
+import { CloneFlag, formatFlags } from "../ffi/constants.ts";
+import { Errno, type ErrnoName } from "../ffi/errno.ts";
+import type { SyscallName } from "../ffi/syscalls.ts";
+import { at, struct } from "./build.ts";
+import { ANY_ERRNO, Opcode } from "./native/format.ts";
+import type { CallOp, ForkOp, IfOp, Op, Operand, Plan, RepeatOp, Slot, Step } from "./op.ts";
+
+/** A place in the list; `at` is the index of an instruction once it is placed. */
+export interface Label {
+  at?: number;
+}
+
+/** Where a handled errno goes; without a target to the next instruction. */
+export interface Handler {
+  readonly errno: number;
+  readonly target?: Label;
+}
+
+/** One instruction, its operands still symbolic. */
+export interface Instruction {
+  readonly code: SyscallName | keyof typeof Opcode;
+  readonly args: readonly (Operand | Label)[];
+  readonly out?: Slot;
+  readonly handlers: readonly Handler[];
+  readonly retryAgain: boolean;
+  /** The step and the op that it comes from, for error messages. */
+  readonly step: Step;
+  readonly op: Op;
+}
+
+/** A flat plan. `initEntry`: index of the first instruction of init. */
+export interface Lowered {
+  readonly instructions: readonly Instruction[];
+  readonly initEntry: number;
+}
+
+class Lowering {
+  readonly list: Instruction[] = [];
+  #step!: Step;
+  #endOfStep!: Label;
+
+  steps(steps: readonly Step[]): void {
+    for (const step of steps) {
+      this.#step = step;
+      this.#endOfStep = {};
+      this.#ops(step.ops);
+      this.#place(this.#endOfStep);
+    }
+  }
+
+  #place(label: Label): void {
+    label.at = this.list.length;
+  }
+
+  #emit(
+    op: Op,
+    code: Instruction["code"],
+    args: Instruction["args"],
+    rest: { out?: Slot; handlers?: readonly Handler[]; retryAgain?: boolean } = {},
+  ): void {
+    const { out, handlers = [], retryAgain = false } = rest;
+    this.list.push({ code, args, out, handlers, retryAgain, step: this.#step, op });
+  }
+
+  #ops(ops: readonly Op[]): void {
+    for (const op of ops) this.#op(op);
+  }
+
+  #op(op: Op): void {
+    switch (op.op) {
+      case "call":
+        return this.#call(op);
+      case "if":
+        return this.#if(op);
+      case "repeat":
+        return this.#repeat(op);
+      case "fork":
+        return this.#fork(op);
+      case "load":
+        return this.#emit(op, "load", [op.from, op.size], { out: op.out });
+      case "store":
+        return this.#emit(op, "store", [op.to, op.size, op.value]);
+      case "and":
+      case "add":
+        return this.#emit(op, op.op, [op.left, op.right], { out: op.out });
+      case "fail":
+      case "warn":
+        return this.#emit(op, op.op, [op.value]);
+      case "endStep":
+        return this.#emit(op, "jump", [this.#endOfStep]);
+    }
+  }
+
+  #call(op: CallOp): void {
+    const handlers: Handler[] = (op.tolerate ?? []).map((name) => ({ errno: errnoOf(name) }));
+    for (const name of op.endStepOn ?? []) handlers.push({ errno: errnoOf(name), target: this.#endOfStep });
+    const branches = (op.onError ?? []).map((branch) => ({ ...branch, start: {} as Label }));
+    for (const { errnos, start } of branches) {
+      for (const name of errnos) handlers.push({ errno: errnoOf(name), target: start });
+    }
+    this.#emit(op, op.call, op.args, { out: op.out, handlers, retryAgain: op.retryAgain });
+    if (branches.length === 0) return;
+    const done: Label = {};
+    this.#emit(op, "jump", [done]);
+    branches.forEach((branch, index) => {
+      this.#place(branch.start);
+      this.#ops(branch.ops);
+      if (index < branches.length - 1) this.#emit(op, "jump", [done]);
+    });
+    this.#place(done);
+  }
+
+  #if(op: IfOp): void {
+    const otherwise: Label = {};
+    const done: Label = {};
+    this.#emit(op, op.is === "==" ? "jumpNotEqual" : "jumpEqual", [op.left, op.right, otherwise]);
+    this.#ops(op.then);
+    if (op.otherwise !== undefined) this.#emit(op, "jump", [done]);
+    this.#place(otherwise);
+    this.#ops(op.otherwise ?? []);
+    this.#place(done);
+  }
+
+  #repeat(op: RepeatOp): void {
+    const start: Label = {};
+    this.#place(start);
+    this.#ops(op.body);
+    this.#emit(op, "jumpNotEqual", [op.until.left, op.until.right, start]);
+  }
+
+  #fork(op: ForkOp): void {
+    const child: Label = {};
+    const done: Label = {};
+    if (op.intoCgroup === undefined) this.#emit(op, "clone", [op.flags, 0, op.pidfd ?? 0, 0, 0], { out: op.out });
+    else this.#cloneIntoCgroup(op, op.intoCgroup);
+    this.#emit(op, "jumpEqual", [op.out, 0, child]);
+    this.#ops(op.parent);
+    this.#emit(op, "jump", [done]);
+    this.#place(child);
+    this.#ops(op.child);
+    this.#place(done);
+  }
+
+  #cloneIntoCgroup(op: ForkOp, cgroup: Slot): void {
+    const flags = (op.flags & ~0xff) + CLONE_INTO_CGROUP;
+    // struct clone_args, 88 bytes (CLONE_ARGS_SIZE_VER2): flags first, cgroup last. clone3(2)
+    const args = struct(`{flags: ${formatFlags(CloneFlag, op.flags & ~0xff)}|CLONE_INTO_CGROUP}`, 88, [
+      { at: 0, size: 8, value: flags },
+    ]);
+    this.#emit(op, "store", [at(args, 80), 8, cgroup]);
+    this.#emit(op, "clone3", [args, 88], { out: op.out });
+  }
+}
+
+/** include/uapi/linux/sched.h; beyond 32 bits. */
+const CLONE_INTO_CGROUP = 0x200000000;
+
+function errnoOf(name: ErrnoName | "*"): number {
+  return name === "*" ? ANY_ERRNO : Errno[name];
+}
+
+/** Flattens a plan; equal plans give equal lists. */
+export function lower(plan: Plan): Lowered {
+  const lowering = new Lowering();
+  lowering.steps(plan.stage);
+  const initEntry = lowering.list.length;
+  lowering.steps(plan.init);
+  return { instructions: lowering.list, initEntry };
+}

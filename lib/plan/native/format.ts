@@ -1,0 +1,115 @@
+/**
+ * The image's byte format, version 1: what the encoder writes and what both executors read.
+ *
+ * All numbers are little-endian. An image is an ELF header, the interpreter's code (mapped read-execute) and the
+ * *program* (mapped read-write at {@link PROGRAM_BASE} plus its file offset): a header, the instruction table, initialised data.
+ * Zeroed memory follows the data in memory only; the relocation list follows it in the file only.
+ *
+ * @module
+ */
+
+/** Where the interpreter's code is mapped: file offset 0 of the image. */
+export const CODE_BASE = 0x400000;
+/**
+ * The program is mapped at this address plus its offset in the file, so that one file page can serve both segments
+ * whatever the page size is (64 KiB at most, arm64).
+ */
+export const PROGRAM_BASE = 0x10000000;
+
+/** "RUNP". */
+export const MAGIC = 0x504e5552;
+export const VERSION = 1;
+
+/** Byte offsets in the program's header. Each field is a u32 unless it says otherwise. */
+export const header = {
+  magic: 0,
+  version: 4,
+  /** Offset of the first instruction from the program's start. */
+  entry: 8,
+  /** Offset of the first instruction of `init`: where the other executor takes over. */
+  initEntry: 12,
+  /** Descriptor that reports are sent to. */
+  reportFd: 16,
+  /** Offset and length in bytes of the instruction table. */
+  table: 20,
+  tableLength: 24,
+  /** Offset and length in bytes of the initialised data. */
+  data: 28,
+  dataLength: 32,
+  /** Length in bytes of the zeroed memory that follows the data. */
+  zeroLength: 36,
+  /** Offset of the relocation list (u32 each: offset of an 8-byte word in the data that holds an address), and its length in entries. */
+  relocations: 40,
+  relocationCount: 44,
+  /** The absolute address that the program's start is mapped at. */
+  base: 48,
+  /** 16 bytes: the report being sent. See {@link report}. */
+  report: 64,
+  /** {@link SLOT_COUNT} u64 slots. */
+  slots: 80,
+} as const;
+
+export const SLOT_COUNT = 48;
+/** The header's size: the instruction table starts here. */
+export const HEADER_SIZE = 80 + 8 * SLOT_COUNT;
+
+/** A report, as sent on the report descriptor with MSG_NOSIGNAL: u32 kind, u32 offset of the instruction from the program's start, i64 value. */
+export const report = { kind: 0, instruction: 4, value: 8, size: 16 } as const;
+export const ReportKind = { error: 1, warning: 2 } as const;
+
+/**
+ * An instruction is a head of 8 bytes, `operands` u32 words and `handlers` u32 words.
+ *
+ *     u16 code      a system call's number, or an Opcode
+ *     u16 kinds     two bits an operand, the first operand in the lowest: an OperandKind
+ *     u8  operands  0 to 6; one that is not given is 0
+ *     u8  out       slot that receives the result, or NO_SLOT
+ *     u8  handlers  number of handler words
+ *     u8  flags     Flag bits
+ *
+ * A handler word is `errno << 20 | target / 4`: where to go on when the system call fails with that errno. The target is an offset
+ * from the program's start; 0 is the next instruction. Errno {@link ANY_ERRNO} fits every failure. The first that fits wins. On a handled
+ * failure `out` receives −errno. A failure without a handler is reported (kind error, value errno) and ends the process.
+ * EINTR is retried; EAGAIN too, 128 times, with `Flag.retryAgain`.
+ */
+export const ANY_ERRNO = 0xfff;
+/** Results from −MAX_ERRNO to −1 are failures: include/linux/err.h. */
+export const MAX_ERRNO = 4095;
+export const NO_SLOT = 0xff;
+export const HEAD_SIZE = 8;
+/** Byte offsets in the head. */
+export const head = { code: 0, kinds: 2, operands: 4, out: 5, handlers: 6, flags: 7 } as const;
+export const RETRY_LIMIT = 128;
+
+export const OperandKind = {
+  /** The word, sign-extended to 64 bits. */
+  immediate: 0,
+  /** The slot with the word's number. */
+  slot: 1,
+  /** An absolute address, zero-extended; the other executor subtracts the header's `base`. */
+  address: 2,
+} as const;
+
+export const Flag = { retryAgain: 1 } as const;
+
+/** Codes from 0x8000 up are the interpreter's own. Operands are named a, b, c in order. */
+export const Opcode = {
+  /** Go on at offset a. */
+  jump: 0x8000,
+  /** Go on at offset c if a == b (64 bits). */
+  jumpEqual: 0x8001,
+  /** Go on at offset c if a != b. */
+  jumpNotEqual: 0x8002,
+  /** out = the b bytes (1, 2, 4, 8) at address a, zero-extended. */
+  load: 0x8003,
+  /** The b bytes at address a = c. */
+  store: 0x8004,
+  /** out = a & b. */
+  and: 0x8005,
+  /** out = a + b. */
+  add: 0x8006,
+  /** Report an error with value a, exit 1. */
+  fail: 0x8007,
+  /** Report a warning with value a, go on. */
+  warn: 0x8008,
+} as const;

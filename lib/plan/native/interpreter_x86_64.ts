@@ -1,0 +1,263 @@
+/**
+ * The interpreter for x86-64, as a listing. What it executes is described in format.ts.
+ *
+ * It has no stack, and writes nothing but the program. What must outlive a system call is in registers that it keeps:
+ * rbx is the program's start, rbp the current instruction, r13 its handlers, r12b the tries it has left.
+ * docs/listing_x86_64.txt is the assembled result.
+ *
+ * Runs in: stage and init.
+ *
+ * @module
+ */
+
+import { MsgFlag } from "../../ffi/constants.ts";
+import { Errno } from "../../ffi/errno.ts";
+import { syscallNumber } from "../../ffi/syscalls.ts";
+import {
+  add,
+  and,
+  at,
+  btr,
+  cmp,
+  cmpByte,
+  cmpByteImm,
+  cmpImm,
+  element,
+  inc,
+  lea,
+  load,
+  mov,
+  movImm,
+  movsxd,
+  movzxByte,
+  movzxWord,
+  near,
+  neg,
+  repMovsb,
+  sarImm,
+  shlImm,
+  short,
+  shrImm,
+  shrOne,
+  store,
+  sub,
+  subImm,
+  syscall,
+  test,
+  testByteImm,
+  xor,
+} from "./asm_x86_64.ts";
+import { assemble, type Assembly, type Row } from "./assembler.ts";
+import {
+  ANY_ERRNO,
+  Flag,
+  head,
+  HEAD_SIZE,
+  header,
+  MAX_ERRNO,
+  NO_SLOT,
+  Opcode,
+  report,
+  ReportKind,
+  RETRY_LIMIT,
+} from "./format.ts";
+
+/** Assembles the interpreter of a program that is mapped at `programBase`. */
+export function interpreterX86_64(programBase: number): Assembly {
+  return assemble([
+    [movImm("ebx", programBase), "the kernel has cleared every other register and the direction flag"],
+    load("ebp", at("rbx", header.entry)),
+    ...startInstruction,
+    ...evaluateOperands,
+    ...makeCall,
+    ...handleFailure,
+    ...sendReport,
+    ...dispatchOpcode,
+    ...opcodes,
+    ...finishInstruction,
+  ]);
+}
+
+/** A field of the current instruction's head. */
+const field = (name: keyof typeof head) => at("rbp", head[name]);
+/** The slot whose number is in the register. */
+const slot = (index: "rax" | "rcx") => element("rbx", index, 8, header.slots);
+/** A field of the report. Its value is also where load and store put what they copy. */
+const reportField = (name: "kind" | "instruction" | "value") => at("rbx", header.report + report[name]);
+/** Dispatch counts opcodes from 0. */
+const numberOf = (opcode: number) => opcode - Opcode.jump;
+
+const startInstruction: readonly Row[] = [
+  "go_to:",
+  [add("rbp", "rbx"), "an offset becomes an address"],
+  "fetch:",
+  movImm("r12b", RETRY_LIMIT),
+];
+
+const evaluateOperands: readonly Row[] = [
+  "execute:",
+  [movzxWord("r11d", field("kinds")), "an operand's kind is the two lowest bits when its turn comes"],
+  [xor("ecx", "ecx"), "number of the operand"],
+  "operand:",
+  [xor("eax", "eax"), "an operand that is not given is 0"],
+  cmpByte("cl", field("operands")),
+  short("jae", "shift"),
+  movsxd("rax", element("rbp", "rcx", 4, HEAD_SIZE)),
+  shrOne("r11d"),
+  short("jae", "not_slot"),
+  load("rax", slot("rax")),
+  "not_slot:",
+  shrOne("r11d"),
+  short("jae", "shift"),
+  [mov("eax", "eax"), "an address: zero-extended"],
+  "shift:",
+  [mov("rdi", "rsi"), "six times, then the first operand has arrived in rdi"],
+  mov("rsi", "rdx"),
+  mov("rdx", "r10"),
+  mov("r10", "r8"),
+  mov("r8", "r9"),
+  mov("r9", "rax"),
+  inc("ecx"),
+  cmpImm("ecx", 6),
+  short("jb", "operand"),
+  movzxByte("ecx", field("operands")),
+  lea("r13", element("rbp", "rcx", 4, HEAD_SIZE)),
+];
+
+const makeCall: readonly Row[] = [
+  movzxWord("eax", field("code")),
+  [btr("eax", 15), "carry: the code was 0x8000 or more, it is an opcode"],
+  near("jb", "opcode"),
+  syscall(),
+  cmpImm("rax", -MAX_ERRNO),
+  near("jb", "next"),
+];
+
+const handleFailure: readonly Row[] = [
+  mov("ecx", "eax"),
+  [neg("ecx"), "errno"],
+  cmpImm("ecx", Errno.EINTR),
+  short("je", "execute"),
+  cmpImm("ecx", Errno.EAGAIN),
+  short("jne", "find"),
+  testByteImm(field("flags"), Flag.retryAgain),
+  short("je", "find"),
+  subImm("r12b", 1),
+  short("jae", "execute"),
+  "find:",
+  [xor("edx", "edx"), "number of the handler"],
+  "handler:",
+  cmpByte("dl", field("handlers")),
+  short("jae", "unhandled"),
+  load("esi", element("r13", "rdx", 4, 0)),
+  inc("edx"),
+  mov("edi", "esi"),
+  [sarImm("edi", 20), "the errno that it is for; ANY_ERRNO becomes -1"],
+  cmp("edi", "ecx"),
+  short("je", "handled"),
+  cmpImm("edi", ANY_ERRNO - 0x1000),
+  short("jne", "handler"),
+  "handled:",
+  shlImm("esi", 12),
+  [shrImm("esi", 10), "the target, times 4"],
+  mov("edx", "esi"),
+  near("jmp", "done"),
+];
+
+const sendReport: readonly Row[] = [
+  "warn:",
+  movImm("eax", ReportKind.warning),
+  short("jmp", "send"),
+  "unhandled:",
+  mov("edi", "ecx"),
+  "fail:",
+  movImm("eax", ReportKind.error),
+  "send:",
+  store(reportField("kind"), "eax"),
+  mov("eax", "ebp"),
+  sub("eax", "ebx"),
+  store(reportField("instruction"), "eax"),
+  store(reportField("value"), "rdi"),
+  load("edi", at("rbx", header.reportFd)),
+  lea("rsi", at("rbx", header.report)),
+  movImm("edx", report.size),
+  movImm("r10d", MsgFlag.MSG_NOSIGNAL),
+  [xor("r8d", "r8d"), "no address, so its length in r9 does not matter"],
+  movImm("eax", syscallNumber("sendto", "x86_64")),
+  [syscall(), "if this fails, the parent sees the socket close"],
+  cmpByteImm(reportField("kind"), ReportKind.warning),
+  near("je", "next"),
+  movImm("edi", 1),
+  movImm("eax", syscallNumber("exit_group", "x86_64")),
+  syscall(),
+];
+
+const dispatchOpcode: readonly Row[] = [
+  "opcode:",
+  [store(reportField("value"), "rdx"), "operands a, b, c are in rdi, rsi, rdx; store copies c from here, load to here"],
+  mov("ecx", "esi"),
+  cmpImm("eax", numberOf(Opcode.jumpEqual)),
+  short("jb", "jump"),
+  short("je", "jump_equal"),
+  cmpImm("eax", numberOf(Opcode.load)),
+  short("jb", "jump_not_equal"),
+  short("je", "load"),
+  cmpImm("eax", numberOf(Opcode.and)),
+  short("jb", "store"),
+  short("je", "and"),
+  cmpImm("eax", numberOf(Opcode.fail)),
+  short("jb", "add"),
+  short("je", "fail"),
+  cmpImm("eax", numberOf(Opcode.warn)),
+  short("je", "warn"),
+  movImm("edi", Errno.ENOSYS),
+  short("jmp", "fail"),
+];
+
+const opcodes: readonly Row[] = [
+  "jump_equal:",
+  cmp("rdi", "rsi"),
+  short("je", "done"),
+  short("jmp", "next"),
+  "jump_not_equal:",
+  cmp("rdi", "rsi"),
+  short("jne", "done"),
+  short("jmp", "next"),
+  "jump:",
+  mov("edx", "edi"),
+  short("jmp", "done"),
+  "load:",
+  mov("rsi", "rdi"),
+  lea("rdi", reportField("value")),
+  [repMovsb(), "onto c, which load does not have and so is 0"],
+  load("rax", reportField("value")),
+  short("jmp", "next"),
+  "store:",
+  lea("rsi", reportField("value")),
+  repMovsb(),
+  short("jmp", "next"),
+  "and:",
+  and("rdi", "rsi"),
+  short("jmp", "result"),
+  "add:",
+  add("rdi", "rsi"),
+  "result:",
+  mov("rax", "rdi"),
+];
+
+const finishInstruction: readonly Row[] = [
+  "next:",
+  xor("edx", "edx"),
+  "done:",
+  [movzxByte("ecx", field("out")), "rax: the result; edx: offset of where to go on, or 0"],
+  cmpImm("cl", NO_SLOT),
+  short("je", "stored"),
+  store(slot("rcx"), "rax"),
+  "stored:",
+  [movzxByte("ecx", field("handlers")), "while rbp is this instruction"],
+  mov("ebp", "edx"),
+  test("edx", "edx"),
+  near("jne", "go_to"),
+  lea("rbp", element("r13", "rcx", 4, 0)),
+  near("jmp", "fetch"),
+];

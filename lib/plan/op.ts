@@ -1,0 +1,219 @@
+/**
+ * The plan's vocabulary: a container's setup as data.
+ *
+ * A {@link Step} says what is done, which line of config.json asked for it, and the {@link Op}s that do it. Ops name
+ * system calls with symbolic operands; control flow is structured, and the only conditions are errnos and slot values.
+ * Pure: nothing here touches the system.
+ *
+ * @module
+ */
+
+import type { SyscallName } from "../ffi/syscalls.ts";
+import type { ErrnoName } from "../ffi/errno.ts";
+
+/** A JSON pointer into config.json such as `/mounts/2`; empty where no field asked for it. */
+export type ConfigPath = string;
+
+/** A named 64-bit result of an earlier op: known only when the plan runs. */
+export interface Slot {
+  readonly slot: string;
+}
+
+/** A descriptor whose number is fixed when the plan is encoded; the parent puts it there when it spawns the stage. */
+export interface FixedFd {
+  readonly fd: string;
+}
+
+/** Something in the image's data: an operand that is passed as its address. */
+export type Data = Text | FdPath | Bytes | Buffer | Struct | At;
+
+/** A NUL-terminated UTF-8 string. Equal strings are stored once. */
+export interface Text {
+  readonly data: "text";
+  readonly text: string;
+}
+
+/** `self/fd/<number of fd>`: a fixed descriptor's name below a procfs. */
+export interface FdPath {
+  readonly data: "fdPath";
+  readonly fd: string;
+}
+
+/** Initialised memory. */
+export interface Bytes {
+  readonly data: "bytes";
+  readonly bytes: Uint8Array;
+  /** How explain prints it. */
+  readonly show: string;
+}
+
+/** Zeroed writable memory of `size` bytes; two with the same name are the same memory. */
+export interface Buffer {
+  readonly data: "buffer";
+  readonly name: string;
+  readonly size: number;
+}
+
+/** A C struct or array: words at offsets, where a word may be a number, a fixed descriptor's number or an address. */
+export interface Struct {
+  readonly data: "struct";
+  readonly size: number;
+  readonly words: readonly Word[];
+  /** How explain prints it. */
+  readonly show: string;
+}
+
+/** One little-endian word of a {@link Struct}; an address takes 8 bytes. */
+export interface Word {
+  readonly at: number;
+  readonly size: 1 | 2 | 4 | 8;
+  readonly value: number | bigint | FixedFd | Data;
+}
+
+/** An address `offset` bytes into another piece of data. */
+export interface At {
+  readonly data: "at";
+  readonly base: Bytes | Buffer | Struct;
+  readonly offset: number;
+}
+
+/** What a system call or an op takes: a number, an earlier result, a descriptor, or the address of data. */
+export type Operand = number | Slot | FixedFd | Data;
+
+/** One system call. A negative result ends the plan unless its errno is named here. */
+export interface CallOp {
+  readonly op: "call";
+  readonly call: SyscallName;
+  readonly args: readonly Operand[];
+  /** Receives the result, also −errno of a tolerated failure. */
+  readonly out?: Slot;
+  /** Going on as if it had worked. */
+  readonly tolerate?: readonly (ErrnoName | "*")[];
+  /** These errnos end the step as done. */
+  readonly endStepOn?: readonly (ErrnoName | "*")[];
+  /** These errnos run `ops` instead, then go on after the call. `"*"` is every errno not named before it. */
+  readonly onError?: readonly { readonly errnos: readonly (ErrnoName | "*")[]; readonly ops: readonly Op[] }[];
+  /** EAGAIN means "raced with a rename": try again, at most 128 times (openat2(2), RESOLVE_IN_ROOT). */
+  readonly retryAgain?: boolean;
+  /** What a given errno (`"*"`: any) of this call means in words; replaces the generic text. */
+  readonly meaning?: Readonly<Partial<Record<ErrnoName | "*", string>>>;
+  /** What to do about a given errno of this call. */
+  readonly hint?: Readonly<Partial<Record<ErrnoName | "*", string>>>;
+}
+
+/** Runs `then` where the comparison holds, `otherwise` where it does not. */
+export interface IfOp {
+  readonly op: "if";
+  readonly left: Operand;
+  readonly is: "==" | "!=";
+  readonly right: Operand;
+  readonly then: readonly Op[];
+  readonly otherwise?: readonly Op[];
+}
+
+/** Runs `body` once, and again as long as `left` differs from `right` afterwards. */
+export interface RepeatOp {
+  readonly op: "repeat";
+  readonly body: readonly Op[];
+  readonly until: { readonly left: Operand; readonly right: Operand };
+}
+
+/** Reads `size` bytes, zero-extended, from memory into `out`. */
+export interface LoadOp {
+  readonly op: "load";
+  readonly from: Data;
+  readonly size: 1 | 2 | 4 | 8;
+  readonly out: Slot;
+}
+
+/** Writes the low `size` bytes of `value` into memory. */
+export interface StoreOp {
+  readonly op: "store";
+  readonly to: Data;
+  readonly size: 1 | 2 | 4 | 8;
+  readonly value: Operand;
+}
+
+/** `out = left & right`. */
+export interface AndOp {
+  readonly op: "and";
+  readonly left: Operand;
+  readonly right: Operand;
+  readonly out: Slot;
+}
+
+/** `out = left + right`; with `right` 0 it copies. */
+export interface AddOp {
+  readonly op: "add";
+  readonly left: Operand;
+  readonly right: Operand;
+  readonly out: Slot;
+}
+
+/** Ends the plan with an error that carries `value` (an exit status, an errno, an address's content). */
+export interface FailOp {
+  readonly op: "fail";
+  readonly value: Operand;
+  /** The error's text; `{}` stands for the value. */
+  readonly why: string;
+  readonly hint?: string;
+}
+
+/** Tells the parent about something that is not fatal, and goes on. */
+export interface WarnOp {
+  readonly op: "warn";
+  readonly value: Operand;
+  readonly why: string;
+}
+
+/**
+ * clone(2) without a new stack: `child` runs in the new process, `parent` in the old one; both go on after the op unless
+ * their ops end the process. `out` holds the child's pid in the parent, 0 in the child.
+ */
+export interface ForkOp {
+  readonly op: "fork";
+  /** CLONE_* flags with the exit signal in the low byte. */
+  readonly flags: number;
+  readonly pidfd?: Data;
+  /** Directory of a cgroup2 that the child is born in: clone3(2), CLONE_INTO_CGROUP. The exit signal must then come from CLONE_PARENT. */
+  readonly intoCgroup?: Slot;
+  readonly out: Slot;
+  readonly child: readonly Op[];
+  readonly parent: readonly Op[];
+}
+
+/** Ends the step: the next step runs. */
+export interface EndStepOp {
+  readonly op: "endStep";
+}
+
+/** Everything that an executor knows how to do. */
+export type Op =
+  | CallOp
+  | IfOp
+  | RepeatOp
+  | LoadOp
+  | StoreOp
+  | AndOp
+  | AddOp
+  | FailOp
+  | WarnOp
+  | ForkOp
+  | EndStepOp;
+
+/** What the container needs, the line of config.json that asked for it, and how it is done. */
+export interface Step {
+  /** What a person would say: `mount devpts on /dev/pts`. */
+  readonly label: string;
+  readonly from: ConfigPath;
+  readonly ops: readonly Op[];
+}
+
+/**
+ * A whole launch. `stage` runs in the process that the parent spawned and ends by forking; `init` runs in that child,
+ * which becomes the container's process.
+ */
+export interface Plan {
+  readonly stage: readonly Step[];
+  readonly init: readonly Step[];
+}

@@ -1,0 +1,10 @@
+/**
+ * The program's entry: `runc` on the command line. The library's is mod.ts.
+ *
+ * @module
+ */
+
+import { main } from "./lib/cli/program.ts";
+
+// Deno.exit skips the disposal of V8's heap, 1.2 ms at every end; nothing is left to be written by then.
+if (import.meta.main) Deno.exit(await main(Deno.args, (name) => Deno.env.get(name)));

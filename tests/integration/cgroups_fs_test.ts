@@ -1,0 +1,400 @@
+/**
+ * The cgroup drivers against the real kernel: what they make, who is in it, and that nothing stays.
+ *
+ * Needs root and writable cgroup mounts. Everything happens below /runc-deno-test-<pid> in each hierarchy.
+ */
+
+import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
+import { dirname } from "@std/path";
+import { attachedPrograms, bpfCall } from "../../lib/cgroups/bpf.ts";
+import { type CgroupLayout, parseProcCgroup, readCgroupLayout } from "../../lib/cgroups/layout.ts";
+import { type CgroupManager, createCgroupManager, loadCgroupManager } from "../../lib/cgroups/manager.ts";
+import { RuncError } from "../../lib/errors.ts";
+import { openFlag } from "../../lib/ffi/constants.ts";
+import { open } from "../../lib/ffi/files.ts";
+import { Kernel } from "../../lib/ffi/kernel.ts";
+
+const layout = readCgroupLayout();
+const unified = layout.hierarchies.find(({ controllers }) => controllers.length === 0);
+const isRoot = Deno.uid() === 0;
+const top = `/runc-deno-test-${Deno.pid}`;
+
+/** Reasons to skip stand in the test's name. */
+const needsV1 = { ignore: !isRoot || layout.mode === "v2" };
+const needsUnified = { ignore: !isRoot || unified === undefined };
+
+/** A layout as on a host that has nothing but the cgroup2 mount. */
+const v2Layout: CgroupLayout = { mode: "v2", hierarchies: unified === undefined ? [] : [unified] };
+
+interface Fixture {
+  readonly kernel: Kernel;
+  readonly manager: CgroupManager;
+  /** A process of `argv`, outside the cgroup; ended with the test. */
+  readonly start: (...argv: [string, ...string[]]) => Deno.ChildProcess;
+  readonly send: (pid: number, signal: number) => void;
+}
+
+/** Runs `body` with a manager for `<top>/<name>`, then removes whatever is left below `top` and fails if something was. */
+async function withManager(
+  on: CgroupLayout,
+  name: string,
+  body: (fixture: Fixture) => void | Promise<void>,
+): Promise<void> {
+  const kernel = new Kernel();
+  const children: Deno.ChildProcess[] = [];
+  const unifiedBefore = subtreeControl();
+  const manager = createCgroupManager(on, { id: name, cgroupsPath: `${top}/${name}` }, {
+    kernel,
+    rootless: false,
+    inUserNamespace: false,
+  });
+  const start = (command: string, ...args: string[]): Deno.ChildProcess => {
+    const child = new Deno.Command(command, { args, stdin: "null", stdout: "piped", stderr: "piped" }).spawn();
+    children.push(child);
+    return child;
+  };
+  try {
+    await body({ kernel, manager, start, send: (pid, signal) => void kernel.call("kill", pid, signal) });
+  } finally {
+    for (const child of children) await end(child);
+    removeTop();
+    restoreSubtreeControl(unifiedBefore);
+    kernel.close();
+  }
+}
+
+async function end(child: Deno.ChildProcess): Promise<void> {
+  try {
+    child.kill("SIGKILL");
+  } catch {
+    // It has ended.
+  }
+  await Promise.all([child.stdout.cancel(), child.stderr.cancel(), child.status].map((done) => done.catch(() => {})));
+}
+
+/** The directories of every hierarchy that this test owns and that exist. */
+function leftOvers(): readonly string[] {
+  return layout.hierarchies.map(({ mountPoint }) => mountPoint + top).filter(isDirectory);
+}
+
+function removeTop(): void {
+  const options = { kernel: new Kernel(), rootless: false, inUserNamespace: false };
+  leftOvers().forEach((directory) => loadCgroupManager({ devices: directory, "": directory }, options).destroy());
+  options.kernel.close();
+}
+
+/** The v2 driver passes controllers down from the top: the host's own setting is put back. */
+function subtreeControl(): readonly string[] {
+  if (unified === undefined) return [];
+  return Deno.readTextFileSync(`${unified.mountPoint}/cgroup.subtree_control`).split(/\s+/).filter((word) =>
+    word !== ""
+  );
+}
+
+function restoreSubtreeControl(before: readonly string[]): void {
+  for (const added of subtreeControl().filter((controller) => !before.includes(controller))) {
+    Deno.writeTextFileSync(`${unified?.mountPoint}/cgroup.subtree_control`, `-${added}`, { create: false });
+  }
+}
+
+function isDirectory(path: string): boolean {
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch {
+    return false;
+  }
+}
+
+/** A process's cgroup by controller, as the kernel tells. */
+function cgroupsOf(pid: number): Record<string, string> {
+  const lines = parseProcCgroup(Deno.readTextFileSync(`/proc/${pid}/cgroup`));
+  return Object.fromEntries(
+    lines.flatMap(({ controllers, path }) =>
+      (controllers.length === 0 ? [""] : controllers).map((name) => [name, path])
+    ),
+  );
+}
+
+/** The words that it prints. */
+async function outputOf(child: Deno.ChildProcess): Promise<string> {
+  return new TextDecoder().decode((await child.output()).stdout).trim().split(/\s+/).join(" ");
+}
+
+Deno.test({
+  name: "v1 (root): create() and join() put a process into every hierarchy, destroy() leaves nothing",
+  ...needsV1,
+  fn: () =>
+    withManager(layout, "joined", async ({ manager, start, send }) => {
+      const child = start("sleep", "100");
+      const other = cgroupsOf(Deno.pid);
+      manager.create();
+      manager.join(child.pid);
+      const actual = cgroupsOf(child.pid);
+      for (const controller of Object.keys(manager.paths)) {
+        assertEquals(actual[controller], `${top}/joined`, controller);
+      }
+      assertEquals(Object.keys(manager.paths).toSorted(), Object.keys(actual).toSorted());
+      assertEquals(cgroupsOf(Deno.pid), other);
+      assertEquals(manager.processes(), [child.pid]);
+      assert(manager.exists());
+      assert(manager.kill(send));
+      assertEquals((await child.status).signal, "SIGKILL");
+      manager.destroy();
+      assertEquals(Object.values(manager.paths).filter(isDirectory), []);
+      assert(!manager.exists());
+      assert(!manager.kill(send));
+      manager.destroy();
+    }),
+});
+
+Deno.test({
+  name: "v1 (root): a single-threaded process joins by itself through selfJoin's files",
+  ...needsV1,
+  fn: () =>
+    withManager(layout, "self", ({ manager, start }) => {
+      manager.create();
+      const writes = manager.selfJoin.taskFiles.map(({ path }) => `echo 0 > ${path}`).join(" && ");
+      // The shell is one thread, and `echo` is built in.
+      const child = start("sh", "-c", `${writes} && exec sleep 100`);
+      const devices = manager.paths["devices"] ?? "";
+      waitUntil(() => Deno.readTextFileSync(`/proc/${child.pid}/comm`) === "sleep\n");
+      assertEquals(cgroupsOf(child.pid)["devices"], `${top}/self`);
+      assertEquals(cgroupsOf(child.pid)["freezer"], `${top}/self`);
+      assertEquals(manager.selfJoin.cloneInto, manager.paths[""]);
+      assert(devices.endsWith(`${top}/self`));
+    }),
+});
+
+Deno.test({
+  name: "v1 (root): setDevices() of the default spec denies what it does not list, and a second time changes nothing",
+  ...needsV1,
+  fn: () =>
+    withManager(layout, "devices", async ({ manager, start }) => {
+      manager.create();
+      const list = () =>
+        Deno.readTextFileSync(`${manager.paths["devices"]}/devices.list`).trim().split("\n").toSorted();
+      assertEquals(list(), ["a *:* rwm"]);
+      for (let times = 0; times < 2; times++) {
+        manager.setDevices([{ allow: false, access: "rwm" }]);
+        assertEquals(
+          list(),
+          [
+            "b *:* m",
+            "c *:* m",
+            "c 10:200 rwm",
+            "c 136:* rwm",
+            "c 1:3 rwm",
+            "c 1:5 rwm",
+            "c 1:7 rwm",
+            "c 1:8 rwm",
+            "c 1:9 rwm",
+            "c 5:0 rwm",
+            "c 5:2 rwm",
+          ].toSorted(),
+        );
+      }
+      manager.setDevices([{ allow: false, access: "rwm" }, {
+        allow: true,
+        type: "c",
+        major: 1,
+        minor: 11,
+        access: "r",
+      }]);
+      assert(list().includes("c 1:11 r"));
+      const child = start("sh", "-c", "read go; cat /dev/kmsg; head -c1 /dev/zero | wc -c");
+      manager.join(child.pid);
+      await end(child);
+      manager.setDevices([]);
+      assert(!list().includes("c 1:11 r"));
+    }),
+});
+
+Deno.test({
+  name: "v1 (root): create() refuses a cgroup with processes or a frozen one, and removes only what it made",
+  ...needsV1,
+  fn: () =>
+    withManager(layout, "taken", async ({ kernel, manager, start }) => {
+      const options = { kernel, rootless: false, inUserNamespace: false };
+      const again = () => createCgroupManager(layout, { id: "x", cgroupsPath: `${top}/taken` }, options);
+      const child = start("sleep", "100");
+      manager.create();
+      manager.join(child.pid);
+      const refusal = assertThrows(() => again().create(), RuncError);
+      assertEquals(refusal.message, "container's cgroup is not empty: 1 process(es) found");
+      assertEquals(refusal.code, "cgroup-failed");
+      assertEquals(manager.processes(), [child.pid]);
+      await end(child);
+      // Empty ones are taken over.
+      waitUntil(() => manager.processes().length === 0);
+      again().create();
+      manager.freeze();
+      assertEquals(assertThrows(() => again().create(), RuncError).message, "container's cgroup unexpectedly frozen");
+      manager.thaw();
+      manager.destroy();
+    }),
+});
+
+Deno.test({
+  name: "v1 (root): freeze(), thaw() and the state; a parent's freeze is not the container's",
+  ...needsV1,
+  fn: () =>
+    withManager(layout, "frozen", async ({ manager, start, send }) => {
+      const child = start("sleep", "100");
+      manager.create();
+      manager.join(child.pid);
+      assertEquals(manager.freezerState(), "running");
+      manager.freeze();
+      assertEquals(manager.freezerState(), "frozen");
+      manager.thaw();
+      assertEquals(manager.freezerState(), "running");
+      const parent = `${dirname(manager.paths["freezer"] ?? "")}/freezer.state`;
+      Deno.writeTextFileSync(parent, "FROZEN", { create: false });
+      assertEquals(manager.freezerState(), "running");
+      Deno.writeTextFileSync(parent, "THAWED", { create: false });
+      // A frozen container dies as well.
+      manager.freeze();
+      assert(manager.kill(send));
+      assertEquals((await child.status).signal, "SIGKILL");
+      manager.destroy();
+      assertEquals(manager.freezerState(), "running");
+    }),
+});
+
+Deno.test({
+  name: "v1 (root): without cgroup2, kill() signals every process of the cgroup and those below it",
+  ...needsV1,
+  fn: () =>
+    withManager(
+      { mode: "v1", hierarchies: layout.hierarchies.filter((one) => one !== unified) },
+      "each",
+      async (fixture) => {
+        const { manager, start, send } = fixture;
+        const children = [start("sleep", "100"), start("sleep", "100")];
+        const [inside, below] = children;
+        manager.create();
+        assertEquals(manager.paths[""], undefined);
+        const devices = `${manager.paths["devices"]}`;
+        Deno.mkdirSync(`${devices}/below`);
+        if (inside !== undefined) manager.join(inside.pid);
+        Deno.writeTextFileSync(`${devices}/below/cgroup.procs`, String(below?.pid), { create: false });
+        assertEquals(manager.processes().toSorted(), children.map(({ pid }) => pid).toSorted());
+        assert(manager.kill(send));
+        for (const child of children) assertEquals((await child.status).signal, "SIGKILL");
+        manager.destroy();
+        assert(!isDirectory(devices));
+      },
+    ),
+});
+
+Deno.test({
+  name: "v1 (root): a failing create() leaves nothing, a failing destroy() names what is left",
+  ...needsV1,
+  fn: () =>
+    withManager(layout, "half", ({ manager, start, kernel }) => {
+      // Memory is made after cpuset and devices: there, a file system without cgroups refuses.
+      const broken = loadCgroupManager({ ...manager.paths, memory: "/proc/runc-deno-test/x" }, {
+        kernel,
+        rootless: false,
+        inUserNamespace: false,
+      });
+      assertInstanceOf(assertThrows(() => broken.create()), RuncError);
+      assertEquals(leftOvers(), []);
+      const child = start("sleep", "100");
+      manager.create();
+      manager.join(child.pid);
+      const pids = loadCgroupManager({ pids: manager.paths["pids"] ?? "" }, {
+        kernel,
+        rootless: false,
+        inUserNamespace: false,
+      });
+      assertEquals(
+        assertThrows(() => pids.destroy(), RuncError).message,
+        `Failed to remove paths: ${manager.paths["pids"]}`,
+      );
+    }),
+});
+
+Deno.test({
+  name: "v2 (root): create(), join(), freeze(), kill() and destroy() on the cgroup2 mount",
+  ...needsUnified,
+  fn: () =>
+    withManager(v2Layout, "unified", async ({ kernel, manager, start, send }) => {
+      const options = { kernel, rootless: false, inUserNamespace: false };
+      const child = start("sleep", "100");
+      manager.create();
+      manager.join(child.pid);
+      assertEquals(Object.keys(manager.paths), [""]);
+      assertEquals(cgroupsOf(child.pid)[""], `${top}/unified`);
+      const controllers = Deno.readTextFileSync(`${unified?.mountPoint}/cgroup.controllers`);
+      assertEquals(Deno.readTextFileSync(`${manager.paths[""]}/cgroup.controllers`), controllers);
+      const again = createCgroupManager(v2Layout, { id: "x", cgroupsPath: `${top}/unified` }, options);
+      assertThrows(() => again.create(), RuncError, "container's cgroup is not empty: 1 process(es) found");
+      manager.freeze();
+      assertEquals(loadCgroupManager(manager.paths, options).freezerState(), "frozen");
+      assert(manager.kill(send));
+      assertEquals((await child.status).signal, "SIGKILL");
+      manager.thaw();
+      assertEquals(manager.freezerState(), "running");
+      manager.destroy();
+      assert(!manager.exists());
+    }),
+});
+
+Deno.test({
+  name: "v2 (root): setDevices() attaches one program that refuses what it does not list",
+  ...needsUnified,
+  fn: () =>
+    withManager(v2Layout, "filter", async ({ kernel, manager, start }) => {
+      manager.create();
+      using directory = open(kernel, manager.paths[""] ?? "", openFlag(kernel.arch).O_DIRECTORY);
+      const programs = () => attachedPrograms(bpfCall(kernel), directory.number);
+      const inside = (script: string) =>
+        outputOf(start("sh", "-c", `echo $$ > ${manager.paths[""]}/cgroup.procs; ${script}`));
+      await withTemporaryNode(async (node, probe) => {
+        assertEquals(await inside(probe), "made readable writable null");
+        for (let times = 0; times < 2; times++) {
+          manager.setDevices([{ allow: false, access: "rwm" }]);
+          assertEquals(programs().length, 1);
+        }
+        // runc lets a container make any node; using it is another thing.
+        assertEquals(await inside(probe), "made null");
+        manager.setDevices([{ allow: false, access: "rwm" }, { ...kmsg, allow: true, access: "r" }]);
+        assertEquals(await inside(probe), "made readable null");
+        assertEquals(
+          await inside(`( : <> ${node} ) 2>&1 | grep -o 'Operation not permitted'`),
+          "Operation not permitted",
+        );
+        manager.setDevices([{ allow: true, access: "rwm" }, { ...kmsg, allow: false, access: "wm" }]);
+        assertEquals(await inside(probe), "readable null");
+        assertEquals(programs().length, 1);
+      });
+    }),
+});
+
+/** A device that no default rule is about. */
+const kmsg = { type: "c", major: 1, minor: 11 } as const;
+
+/** Gives `body` the path of a node of {@link kmsg} and a script that makes it anew and says what it may do with it. */
+async function withTemporaryNode(body: (node: string, probe: string) => Promise<void>): Promise<void> {
+  const directory = Deno.makeTempDirSync();
+  const node = `${directory}/kmsg`;
+  try {
+    await new Deno.Command("mknod", { args: [node, "c", String(kmsg.major), String(kmsg.minor)] }).output();
+    await body(
+      node,
+      `exec 2>&-; mknod ${node}2 c 1 11 && echo made; rm -f ${node}2; ` +
+        `( : < ${node} ) && echo readable; ( : >> ${node} ) && echo writable; echo x > /dev/null && echo null; true`,
+    );
+  } finally {
+    Deno.removeSync(directory, { recursive: true });
+  }
+}
+
+/** Looks until it is so; 5 s is far more than a shell needs. */
+function waitUntil(condition: () => boolean): void {
+  for (let tries = 0; tries < 5000; tries++) {
+    if (condition()) return;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+  }
+  throw new Error("not within 5 s");
+}

@@ -1,0 +1,65 @@
+/** What the interpreters' listings say is what objdump reads in their bytes, and the checked-in ones are current. */
+
+import { assertEquals } from "@std/assert";
+import type { Arch } from "../../lib/ffi/syscalls.ts";
+import type { Assembly } from "../../lib/plan/native/assembler.ts";
+import { assembleInterpreter, listing } from "../../tools/listing.ts";
+import { lacks } from "./interpreter_harness.ts";
+
+const disassemblers: Record<Arch, { command: string; args: readonly string[] }> = {
+  x86_64: {
+    command: Deno.build.arch === "x86_64" ? "/usr/bin/objdump" : "/usr/bin/x86_64-linux-gnu-objdump",
+    args: ["-m", "i386:x86-64", "-M", "intel", "--insn-width=16"],
+  },
+  aarch64: {
+    command: Deno.build.arch === "aarch64" ? "/usr/bin/objdump" : "/usr/bin/aarch64-linux-gnu-objdump",
+    args: ["-m", "aarch64"],
+  },
+};
+
+for (const arch of ["x86_64", "aarch64"] as const) {
+  const { command, args } = disassemblers[arch];
+
+  Deno.test({
+    name: `objdump reads the ${arch} interpreter as its listing says (needs ${command})`,
+    ignore: lacks(command),
+    fn: () => {
+      const assembly = assembleInterpreter(arch);
+      assertEquals(disassemble(command, args, assembly.code), expectedLines(assembly));
+    },
+  });
+
+  Deno.test(`docs/listing_${arch}.txt is current (else run tools/listing.ts)`, () => {
+    const path = new URL(`../../docs/listing_${arch}.txt`, import.meta.url);
+    assertEquals(Deno.readTextFileSync(path), listing(arch));
+  });
+}
+
+/** `offset: instruction`, one each. */
+function disassemble(command: string, args: readonly string[], code: Uint8Array): string[] {
+  const path = Deno.makeTempFileSync({ prefix: "interpreter-code-" });
+  try {
+    Deno.writeFileSync(path, code);
+    const { stdout } = new Deno.Command(command, { args: ["-D", "-b", "binary", ...args, path] }).outputSync();
+    const lines = new TextDecoder().decode(stdout).matchAll(/^ *([0-9a-f]+):\t[0-9a-f ]+\t(.*)$/gm);
+    return [...lines].map(([, offset, text]) => `${parseInt(offset!, 16)}: ${normal(text!)}`);
+  } finally {
+    Deno.removeSync(path);
+  }
+}
+
+/** The listing with offsets in the place of labels, as objdump has it. */
+function expectedLines({ lines, labels }: Assembly): string[] {
+  return lines.map(({ offset, text }) => {
+    const [label] = text.match(/\w+$/) ?? [];
+    const target = label === undefined ? undefined : labels.get(label);
+    const isJump = target !== undefined && /^(j|b |b\.|cb|tb)/.test(text);
+    return `${offset}: ${normal(isJump ? text.replace(/\w+$/, `0x${target.toString(16)}`) : text)}`;
+  });
+}
+
+/** Without objdump's comments and column spaces, numbers in decimal: what differs between its versions. */
+function normal(text: string): string {
+  return text.replace(/\s*\/\/.*/, "").trim().replace(/\s+/g, " ").replace(/, /g, ",")
+    .replace(/0x[0-9a-f]+/g, (number) => BigInt(number).toString());
+}

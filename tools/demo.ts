@@ -1,0 +1,52 @@
+/**
+ * `deno task demo`: builds the runtime, makes a bundle of a static busybox and runs it.
+ *
+ * @module
+ */
+
+import { ensureDirSync } from "@std/fs";
+import { join } from "@std/path";
+import { build } from "./build.ts";
+import { giveUp } from "./bundle.ts";
+import { findBusybox } from "./packages.ts";
+
+const script =
+  `echo "Hello from $(hostname), process $$ of this container. Its processes:"; ps; echo "Its files:"; ls /`;
+
+function demo(): number {
+  if (Deno.uid() !== 0) giveUp("the demo starts a container as root: run it as root, or with sudo");
+  const runc = build();
+  const busybox = findBusybox();
+  const directory = Deno.makeTempDirSync({ prefix: "runc-demo-" });
+  try {
+    makeRootfs(join(directory, "rootfs"), busybox);
+    show(runc, ["spec", "--bundle", directory]);
+    edit(join(directory, "config.json"));
+    return show(runc, ["--root", join(directory, "state"), "run", "--bundle", directory, "demo"]);
+  } finally {
+    Deno.removeSync(directory, { recursive: true });
+  }
+}
+
+/** Busybox is every program that it is called by. */
+function makeRootfs(rootfs: string, busybox: string): void {
+  for (const name of ["bin", "proc", "sys", "dev"]) ensureDirSync(join(rootfs, name));
+  Deno.copyFileSync(busybox, join(rootfs, "bin/busybox"));
+  for (const name of ["sh", "hostname", "ps", "ls"]) Deno.symlinkSync("busybox", join(rootfs, "bin", name));
+}
+
+/** The default config.json asks for a terminal, which not everybody who runs this has. */
+function edit(path: string): void {
+  const config = JSON.parse(Deno.readTextFileSync(path));
+  config.process.terminal = false;
+  config.process.args = ["sh", "-c", script];
+  Deno.writeTextFileSync(path, JSON.stringify(config, undefined, 2));
+}
+
+/** Runs a command in the open; returns its exit status. */
+function show(program: string, args: readonly string[]): number {
+  console.log(`$ ${[program, ...args].join(" ")}`);
+  return new Deno.Command(program, { args: [...args], stdout: "inherit", stderr: "inherit" }).outputSync().code;
+}
+
+if (import.meta.main) Deno.exit(demo());

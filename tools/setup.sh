@@ -1,0 +1,43 @@
+#!/bin/sh
+# Brings Deno in by npm and runs one of the tasks in deno.json with it:
+#
+#     sh tools/setup.sh TASK [ARG...]
+#
+# `npm run demo`, `npm test` and the like come here; who has Deno says `deno task TASK` and needs none of this.
+set -eu
+
+die() {
+  echo "error: $*" >&2
+  exit 1
+}
+
+# The machine's name in Deno's npm packages.
+deno_arch() {
+  case $(uname -m) in
+    x86_64) echo x64 ;;
+    aarch64) echo arm64 ;;
+    *) die "there is no Deno for $(uname -m): x86_64 and aarch64 only" ;;
+  esac
+}
+
+# The value of the first `"NAME": "..."` in a JSON file; empty where the file is missing.
+json_value() {
+  sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" "$2" 2>/dev/null | head -n 1
+}
+
+# Installs what package-lock.json pins, unless it is there. Scripts of packages are not run: the binary comes without.
+ensure_deno() {
+  if [ -x "$deno" ] && [ "$(json_value version "node_modules/deno/package.json")" = "$(json_value deno package.json)" ]; then
+    return
+  fi
+  command -v npm >/dev/null || die "npm is missing: install it (Debian: apt-get install npm), or Deno itself"
+  npm ci --ignore-scripts --no-audit --no-fund || die "npm ci failed: is the npm registry reachable?"
+  [ -x "$deno" ] || die "npm ci did not bring $deno: is this a glibc system?"
+}
+
+[ $# -ge 1 ] || die "usage: sh tools/setup.sh TASK [ARG...]"
+cd "$(dirname "$0")/.."
+arch=$(deno_arch)
+deno=$PWD/node_modules/@deno/linux-$arch-glibc/deno
+ensure_deno
+exec "$deno" task "$@"
