@@ -27,7 +27,7 @@ json_value() {
 
 # Installs what package-lock.json pins, unless it is there. Scripts of packages are not run: the binary comes without.
 ensure_deno() {
-  if [ -x "$deno" ] && [ "$(json_value version "node_modules/deno/package.json")" = "$(json_value deno package.json)" ]; then
+  if [ -x "$deno" ] && [ "$(json_value version "${deno%/*}/package.json")" = "$(json_value "@deno\/linux-$arch-glibc" package.json)" ]; then
     return
   fi
   command -v npm >/dev/null || die "npm is missing: install it (Debian: apt-get install npm), or Deno itself"

@@ -242,6 +242,7 @@ export const commands = {
     args: { min: 0, max: 1 },
     options: {
       bundle,
+      "no-pivot": { type: "bool", help: "plan to enter the root file system without pivot_root" },
       format: {
         type: "string",
         aliases: ["f"],

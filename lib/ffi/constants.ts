@@ -301,6 +301,7 @@ export const flagTables: Readonly<Record<string, Readonly<Record<string, number>
   MountFlag,
   MoveMount,
   MsgFlag,
+  OpenFlag: openFlags.x86_64,
   OpenTree,
   Prctl,
   UmountFlag,

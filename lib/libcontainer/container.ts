@@ -434,17 +434,28 @@ export class Container {
     this.runHooks("poststop", "stopped", (error) => this.#runtime.log("warning", error.message));
   }
 
+  /** @throws {RuncError} `container-state` where no process can be started in it. */
+  refuseExec(options: { ignorePaused?: boolean } = {}): void {
+    const status = this.status();
+    if (status === "stopped") throw new RuncError("container-state", "cannot exec in a stopped container");
+    if (status === "paused" && !options.ignorePaused) {
+      throw new RuncError("container-state", "cannot exec in a paused container (use --ignore-paused to override)");
+    }
+  }
+
+  /** Ids of the container's root on the host. */
+  get rootOwner(): { uid: number; gid: number } {
+    const { uidMappings, gidMappings } = mappingsOfState(this.#state);
+    return { uid: hostRoot(uidMappings), gid: hostRoot(gidMappings) };
+  }
+
   /**
    * Starts a further process in the container.
    *
    * @throws {RuncError} and the process is gone again.
    */
   exec(options: ExecOptions): ContainerProcess {
-    const status = this.status();
-    if (status === "stopped") throw new RuncError("container-state", "cannot exec in a stopped container");
-    if (status === "paused" && !options.ignorePaused) {
-      throw new RuncError("container-state", "cannot exec in a paused container (use --ignore-paused to override)");
-    }
+    this.refuseExec(options);
     const process = this.#completeProcess(options.process);
     const problems = validateProcess(process, { selinux: false, rootlessEuid: Deno.uid() !== 0 });
     if (problems.length > 0) throw configError(problems);
@@ -595,16 +606,26 @@ class Creation {
       warnOfCapabilities(this.#runtime, this.#config.process!, planned.facts);
       this.#directory.make(this.#runtime.kernel, this.#runtime.root);
       this.#undo.push(() => this.#directory.remove());
+      if (this.#options.notify) Deno.mkdirSync(this.#directory.notify, { mode: 0o755 });
       this.#openFds(fds, planned.facts);
       const { state, process } = this.#launch(planned, fds);
       return { container: wrap(this.#directory, state, planned.cgroup), process };
     } catch (error) {
       for (const undo of this.#undo.reverse()) this.#tryUndo(undo);
+      if (this.#undo.length > 0) this.#runPoststop();
       throw error;
     } finally {
       // Those of the caller stay open.
       for (const [name, fd] of Object.entries(fds)) if (name !== "console" && name !== "pidfd-socket") fd.close();
     }
+  }
+
+  /** A container that was never started is stopped all the same. */
+  #runPoststop(): void {
+    const { pid: _, ...state } = this.#hookState(0);
+    runHooks(this.#runtime, "poststop", this.#config.hooks?.poststop, { ...state, status: "stopped" }, {
+      goOn: (error) => this.#runtime.log("warning", error.message),
+    });
   }
 
   #tryUndo(undo: () => void): void {
@@ -779,10 +800,4 @@ function timestamp(): string {
 /** For callers that must know who the container's root is on the host. */
 export function rootOwner(config: Config): { uid: number; gid: number } {
   return { uid: hostRoot(config.linux?.uidMappings), gid: hostRoot(config.linux?.gidMappings) };
-}
-
-/** The same of a container that exists. */
-export function rootOwnerOf(state: RuncState): { uid: number; gid: number } {
-  const { uidMappings, gidMappings } = mappingsOfState(state);
-  return { uid: hostRoot(uidMappings), gid: hostRoot(gidMappings) };
 }

@@ -17,8 +17,9 @@ const status = buffer("wait status", 8);
 const POLLIN = 1;
 
 /** What runs in the fork: stdio as prepared, nothing else open, then the hook. */
-function childOps(hook: Hook, env: Data, name: string, index: number): readonly Op[] {
+function childOps(hook: Hook, env: Data, name: string, index: number, enter: Op): readonly Op[] {
   return [
+    enter,
     // Every hook reads the state from its start.
     call("lseek", [fixedFd(`${name}-stdin`), 0, 0]),
     call("dup3", [fixedFd(`${name}-stdin`), 0, 0]),
@@ -58,12 +59,13 @@ function boundedWait(hook: Hook, name: string, index: number, pidfd: Data): read
 /**
  * One step a hook, in order; the first that fails ends the start.
  *
- * `env`: what a hook without `env` gets.
+ * `env`: what a hook without `env` gets. `enter`: puts the hook in its working directory.
  */
 export function containerHookSteps(
   name: "createContainer" | "startContainer",
   hooks: readonly Hook[],
   env: Data,
+  enter: Op,
 ): readonly Step[] {
   return hooks.map((hook, index) => {
     const pidfd = buffer("hook pidfd", 8);
@@ -76,7 +78,7 @@ export function containerHookSteps(
         flags: CloneFlag.SIGCHLD | (hook.timeout === undefined ? 0 : CloneFlag.CLONE_PIDFD),
         pidfd: hook.timeout === undefined ? undefined : pidfd,
         out: pid,
-        child: childOps(hook, hookEnv, name, index),
+        child: childOps(hook, hookEnv, name, index, enter),
         parent: [],
       },
       ...boundedWait(hook, name, index, pidfd),

@@ -250,8 +250,8 @@ function fixNumbers(
 /** The stage's child becomes this program again, as `init`, and finds the image by its descriptor. */
 function withReexec(plan: Plan, runtime: Runtime, numbers: Readonly<Record<string, number>>): Plan {
   const { path, args } = runtime.reexec;
-  const argv = [path, ...args, "init", String(numbers.image)];
-  const env = [`RUNC_INIT_IMAGE=${numbers.image}`, "DENO_NO_UPDATE_CHECK=1", "NO_COLOR=1", "PATH=/usr/bin:/bin"];
+  const argv = [path, ...args, "init", String(numbers.image), String(numbers.proc)];
+  const env = ["DENO_NO_UPDATE_CHECK=1", "NO_COLOR=1", "PATH=/usr/bin:/bin"];
   const reexec = step("start this program again as init", "", [
     call("execveat", [
       fixedFd("self"),

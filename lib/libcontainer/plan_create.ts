@@ -58,10 +58,7 @@ function createContainerHookSteps(config: Config): readonly Step[] {
   const hooks = config.hooks?.createContainer ?? [];
   if (hooks.length === 0) return [];
   const none = struct("/* 0 vars */", 8, []);
-  return [
-    step("enter the rootfs for the hooks", "/hooks/createContainer", [call("fchdir", [root])]),
-    ...containerHookSteps("createContainer", hooks, none),
-  ];
+  return containerHookSteps("createContainer", hooks, none, call("fchdir", [root]));
 }
 
 /** Told by whoever starts the container: by the exec fifo, whose reader `start` is, or by the parent that stayed. */
@@ -102,7 +99,8 @@ function stage(config: Config, facts: HostFacts, request: LaunchRequest): readon
 
 function init(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
   const process = config.process!;
-  const env = environment(process.env ?? []);
+  const notify = request.notifyDirectory === undefined ? [] : [`NOTIFY_SOCKET=${NOTIFY_PLACE}/notify.sock`];
+  const env = environment([...(process.env ?? []), ...notify]);
   const inUserNamespace = hasNamespace(config, "user");
   const ownMounts = hasNamespace(config, "mount");
   const exec = { inheritedFds: request.inheritedFds, listenFds: request.listenFds };
@@ -150,6 +148,7 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
       "startContainer",
       config.hooks?.startContainer ?? [],
       environmentPointers(env, request.listenFds),
+      call("chdir", [process.cwd]),
     ),
     ...execSteps(process, env, exec),
   ];
@@ -169,11 +168,14 @@ function restoreUmaskStep(): Step {
   return step("set the umask to 022", "", [call("umask", [0o022])]);
 }
 
+/** Where the container finds the sd_notify proxy's socket. */
+const NOTIFY_PLACE = "/run/notify";
+
 /** The sd_notify proxy's directory is the last mount. */
 function withNotify(config: Config, request: LaunchRequest): Config {
   if (request.notifyDirectory === undefined) return config;
   const mount = {
-    destination: "/run/notify",
+    destination: NOTIFY_PLACE,
     type: "bind",
     source: request.notifyDirectory,
     options: ["bind", "nosuid", "noexec", "nodev", "ro"],

@@ -41,7 +41,9 @@ function formatNumber(value: number, kind: string): string {
   if (name === "hex") return `0x${value.toString(16)}`;
   if (name === "dev") return `makedev(${(value >>> 8) & 0xfff}, ${(value & 0xff) | ((value >>> 12) & 0xfff00)})`;
   if (name === "flags") return formatFlags(flagTable(table!), value);
-  if (name === "enum") return Object.entries(flagTable(table!)).find(([, number]) => number === value)?.[0] ?? `${value}`;
+  if (name === "enum") {
+    return Object.entries(flagTable(table!)).find(([, number]) => number === value)?.[0] ?? `${value}`;
+  }
   return String(value);
 }
 

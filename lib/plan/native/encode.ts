@@ -227,8 +227,9 @@ function operandWord(arg: Operand | Label, context: Context): [kind: number, wor
   }
   if (isLabel(arg)) return [OperandKind.immediate, context.offsets[arg.at!]!];
   if ("slot" in arg) return [OperandKind.slot, context.slots.number(arg.slot)];
-  if ("fd" in arg) return [OperandKind.immediate, fdNumber(arg.fd, context.fds)];
-  return [OperandKind.address, context.base + context.layout.offsetOf(arg)];
+  // A path of a descriptor names one too: data first.
+  if ("data" in arg) return [OperandKind.address, context.base + context.layout.offsetOf(arg)];
+  return [OperandKind.immediate, fdNumber(arg.fd, context.fds)];
 }
 
 function isSyscall(code: Instruction["code"]): code is SyscallName {

@@ -1,0 +1,170 @@
+/**
+ * `runc exec`.
+ *
+ * @module
+ */
+
+import { resolve } from "@std/path";
+import { RuncError } from "../errors.ts";
+import { readConfig } from "../libcontainer/bundle.ts";
+import { Container, type ContainerProcess } from "../libcontainer/container.ts";
+import type { Process } from "../specs/config.ts";
+import { parseProcess } from "../specs/parse.ts";
+import { unsupported } from "../libcontainer/unsupported.ts";
+import { configError } from "../libcontainer/validate.ts";
+import type { Runtime } from "../libcontainer/runtime.ts";
+import type { Command } from "./context.ts";
+import { Foreground } from "./foreground.ts";
+import {
+  checkTerminal,
+  inheritedDescriptors,
+  pidfdSocket,
+  type ProcessIo,
+  processIo,
+  writePidFile,
+} from "./process_io.ts";
+import { makeRuntime } from "./runtime.ts";
+import { withSystemErrors } from "./system_error.ts";
+
+/** The options that change the config's process. */
+interface Overrides {
+  readonly cwd?: string;
+  readonly env: readonly string[];
+  readonly tty: boolean;
+  readonly user?: string;
+  readonly "additional-gids": readonly number[];
+  readonly cap: readonly string[];
+  readonly "no-new-privs": boolean;
+}
+
+/** Strictly decimal, as Go's Atoi: the kernel's ids, never names. */
+function parseNumericId(kind: "uid" | "gid", text: string): number {
+  if (/^[+-]?\d+$/.test(text) && Number(text) >= 0 && Number(text) <= 0xffffffff) return Number(text);
+  throw new RuncError("usage", `bad ${kind}: strconv.Atoi: parsing ${JSON.stringify(text)}: invalid syntax`, {
+    hint: "--user takes numbers: uid or uid:gid",
+  });
+}
+
+function overrideUser(user: Process["user"], options: Overrides): Process["user"] {
+  const groups = options["additional-gids"];
+  const negative = groups.find((gid) => gid < 0);
+  if (negative !== undefined) throw new RuncError("usage", `additional-gids must be a positive number ${negative}`);
+  const additionalGids = [...(user.additionalGids ?? []), ...groups];
+  if (!options.user) return { ...user, additionalGids };
+  const colon = options.user.indexOf(":");
+  const gid = colon < 0 ? user.gid : parseNumericId("gid", options.user.slice(colon + 1));
+  const uid = parseNumericId("uid", colon < 0 ? options.user : options.user.slice(0, colon));
+  return { ...user, uid, gid, additionalGids };
+}
+
+/** --cap: never inheritable, and ambient only where the config already has inheritable ones (CVE-2022-29162). */
+function addCapabilities(capabilities: Process["capabilities"], names: readonly string[]): Process["capabilities"] {
+  if (names.length === 0) return capabilities;
+  const add = (set: readonly string[] | undefined) => [...(set ?? []), ...names];
+  const known = capabilities ?? {};
+  return {
+    ...known,
+    bounding: add(known.bounding),
+    effective: add(known.effective),
+    permitted: add(known.permitted),
+    ...(known.inheritable === undefined ? {} : { ambient: add(known.ambient) }),
+  };
+}
+
+/** The process of the container's config with what the command line changes. */
+function processFromConfig(
+  bundle: string,
+  args: readonly string[],
+  options: Overrides,
+  given: ReadonlySet<string>,
+  runtime: Runtime,
+): Process {
+  withSystemErrors(`chdir ${bundle}`, () => Deno.chdir(bundle));
+  const { process } = readConfig(bundle, runtime.log);
+  if (args.length === 0) throw new RuncError("usage", "exec args cannot be empty");
+  if (process === undefined) {
+    throw new RuncError("config-invalid", "process property must not be empty", { field: "/process" });
+  }
+  return {
+    ...process,
+    args,
+    terminal: options.tty,
+    cwd: options.cwd || process.cwd,
+    env: [...(process.env ?? []), ...options.env],
+    user: overrideUser(process.user, options),
+    capabilities: addCapabilities(process.capabilities, options.cap),
+    noNewPrivileges: given.has("no-new-privs") ? options["no-new-privs"] : process.noNewPrivileges,
+  };
+}
+
+/** Refuses options of things that are not built, by name. */
+function refuseUnbuilt(options: { apparmor?: string; "process-label"?: string; cgroup: readonly string[] }): void {
+  const refuse = (name: string, what: string) => {
+    throw new RuncError("unsupported", `--${name} is not supported: ${what}`);
+  };
+  if (options.apparmor) refuse("apparmor", "AppArmor profiles are not built in this version");
+  if (options["process-label"]) refuse("process-label", "SELinux labels are not built in this version");
+  if (options.cgroup.length > 0) refuse("cgroup", "sub-cgroups are not built in this version");
+}
+
+/** Runs another process in a container. */
+export const run: Command<"exec"> = (context, { args: [id = "", ...args], options, given }) => {
+  const runtime = makeRuntime(context);
+  const pidFile = options["pid-file"] ? resolve(options["pid-file"]) : undefined;
+  const processFile = options.process ? resolve(options.process) : undefined;
+  const container = Container.load(runtime, id);
+  container.refuseExec({ ignorePaused: options["ignore-paused"] });
+  refuseUnbuilt(options);
+  const process = processFile === undefined
+    ? processFromConfig(container.bundle, args, options, given, runtime)
+    : parseProcess(withSystemErrors(`open ${options.process}`, () => Deno.readTextFileSync(processFile)), {
+      file: options.process,
+    });
+  const unbuilt = unsupported({ process });
+  if (unbuilt.length > 0) throw configError(unbuilt);
+  return execute(runtime, container, process, { ...options, pidFile });
+};
+
+function execute(
+  runtime: Runtime,
+  container: Container,
+  process: Process,
+  options: {
+    readonly detach: boolean;
+    readonly pidFile?: string;
+    readonly "console-socket"?: string;
+    readonly "pidfd-socket"?: string;
+    readonly "preserve-fds": number;
+    readonly "ignore-paused": boolean;
+  },
+): number {
+  const { kernel } = runtime;
+  const { detach } = options;
+  const terminal = process.terminal ?? false;
+  checkTerminal({ terminal, detach, consoleSocket: options["console-socket"] });
+  const { inheritedFds } = inheritedDescriptors(kernel, options["preserve-fds"], () => undefined);
+  using foreground = detach ? undefined : new Foreground(runtime, { terminal });
+  using io: ProcessIo = processIo(kernel, {
+    terminal,
+    detach,
+    consoleSocket: options["console-socket"],
+    owner: container.rootOwner,
+  });
+  using pidfd = pidfdSocket(kernel, options["pidfd-socket"]);
+  using started: ContainerProcess = container.exec({
+    process,
+    ignorePaused: options["ignore-paused"],
+    stdio: io.stdio,
+    consoleSocket: io.consoleSocket,
+    pidfdSocket: pidfd,
+    inheritedFds,
+  });
+  io.closeTheirs();
+  try {
+    if (options.pidFile !== undefined) writePidFile(options.pidFile, started.pid);
+    return foreground === undefined ? 0 : foreground.run(started, io, { reapOrphans: false });
+  } catch (error) {
+    started.abort();
+    throw error;
+  }
+}

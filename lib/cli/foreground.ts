@@ -1,0 +1,71 @@
+/**
+ * A process in the foreground, as `run` and `exec` have it.
+ *
+ * @module
+ */
+
+import type { ContainerProcess } from "../libcontainer/container.ts";
+import { supervise } from "../libcontainer/foreground.ts";
+import { HostTerminal, receiveMaster } from "../libcontainer/host_terminal.ts";
+import type { NotifyProxy } from "../libcontainer/notify.ts";
+import type { Runtime } from "../libcontainer/runtime.ts";
+import { shellStatus } from "../ffi/process.ts";
+import { SignalPipe } from "../ffi/signals.ts";
+import type { ProcessIo } from "./process_io.ts";
+
+/** What has to be there before the process is: no signal may be lost, and no process made for want of a terminal. */
+export class Foreground implements Disposable {
+  readonly #runtime: Runtime;
+  readonly #signals: SignalPipe;
+  readonly #terminal: HostTerminal | undefined;
+
+  /** @throws {RuncError} where `terminal` is asked for and there is none. */
+  constructor(runtime: Runtime, options: { terminal: boolean }) {
+    this.#runtime = runtime;
+    this.#terminal = options.terminal ? new HostTerminal(runtime.kernel) : undefined;
+    this.#signals = new SignalPipe(runtime.kernel);
+  }
+
+  /**
+   * Passes streams and signals on until the process ends; returns what a shell would. `start` lets it run, once its terminal is ours.
+   */
+  run(
+    process: ContainerProcess,
+    io: ProcessIo,
+    options: {
+      start?: () => void;
+      reapOrphans: boolean;
+      notify?: NotifyProxy;
+      onExit?: () => void;
+    },
+  ): number {
+    const { kernel, log } = this.#runtime;
+    const { reapOrphans, notify, onExit } = options;
+    const stdio = this.#stdio(io);
+    options.start?.();
+    const outcome = supervise(kernel, {
+      pid: process.pid,
+      pidfd: process.pidfd,
+      stdio,
+      signals: this.#signals,
+      reapOrphans,
+      notify: notify && { proxy: notify, mainPid: Deno.pid },
+      onExit,
+      log,
+    });
+    return outcome === "interrupted" ? 0 : shellStatus(outcome);
+  }
+
+  #stdio(io: ProcessIo): Parameters<typeof supervise>[1]["stdio"] {
+    if (io.pipes !== undefined) return { kind: "pipes", ...io.pipes };
+    if (io.console === undefined || this.#terminal === undefined) return { kind: "inherited" };
+    const master = receiveMaster(this.#runtime.kernel, io.console);
+    this.#terminal.makeRaw();
+    return { kind: "terminal", master, host: this.#terminal };
+  }
+
+  [Symbol.dispose](): void {
+    this.#signals[Symbol.dispose]();
+    this.#terminal?.[Symbol.dispose]();
+  }
+}

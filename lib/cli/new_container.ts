@@ -1,0 +1,102 @@
+/**
+ * What `create` and `run` have in common: from the command line to a created container.
+ *
+ * @module
+ */
+
+import { resolve } from "@std/path";
+import { readConfig } from "../libcontainer/bundle.ts";
+import { Container, type ContainerProcess, loadSpec, rootOwner } from "../libcontainer/container.ts";
+import { setSubreaper } from "../ffi/process.ts";
+import type { Runtime } from "../libcontainer/runtime.ts";
+import type { Context } from "./context.ts";
+import {
+  checkTerminal,
+  inheritedDescriptors,
+  pidfdSocket,
+  type ProcessIo,
+  processIo,
+  writePidFile,
+} from "./process_io.ts";
+import { withSystemErrors } from "./system_error.ts";
+
+/** The options of both commands. */
+export interface NewContainerOptions {
+  readonly bundle?: string;
+  readonly "console-socket"?: string;
+  readonly "pidfd-socket"?: string;
+  readonly "pid-file"?: string;
+  readonly "no-pivot": boolean;
+  readonly "no-new-keyring": boolean;
+  readonly "preserve-fds": number;
+}
+
+/** A container that has just been created, and our side of it. */
+export interface NewContainer {
+  readonly container: Container;
+  readonly process: ContainerProcess;
+  readonly io: ProcessIo;
+  readonly terminal: boolean;
+}
+
+/** Removes what there is of a container after a failure of its creator. */
+function giveUp({ container, process }: { container: Container; process: ContainerProcess }): void {
+  process.abort();
+  process[Symbol.dispose]();
+  container.destroy();
+}
+
+/** Creates the container of a command line; its process waits to be started. `prepare` runs before there is one. @throws {RuncError} and nothing is left. */
+export function newContainer(
+  context: Context,
+  runtime: Runtime,
+  id: string,
+  options: NewContainerOptions,
+  how: { detach: boolean; startBy: "fifo" | "parent"; subreaper: boolean; prepare?: (terminal: boolean) => void },
+): NewContainer {
+  const pidFile = options["pid-file"] ? resolve(options["pid-file"]) : undefined;
+  const bundle = resolve(options.bundle || ".");
+  // Hooks run there, and the config's relative paths start there.
+  if (options.bundle) withSystemErrors(`chdir ${options.bundle}`, () => Deno.chdir(options.bundle!));
+  const config = readConfig(bundle, runtime.log);
+  const noPivot = options["no-pivot"];
+  const spec = loadSpec(runtime, config, bundle, { noPivot });
+  const terminal = config.process?.terminal ?? false;
+  checkTerminal({ terminal, detach: how.detach, consoleSocket: options["console-socket"] });
+  const { kernel } = runtime;
+  const inherited = inheritedDescriptors(kernel, options["preserve-fds"], context.environment);
+  if (how.subreaper) setSubreaper(kernel);
+  how.prepare?.(terminal);
+  const io = processIo(kernel, {
+    terminal,
+    detach: how.detach,
+    consoleSocket: options["console-socket"],
+    owner: rootOwner(config),
+  });
+  try {
+    using pidfd = pidfdSocket(kernel, options["pidfd-socket"]);
+    const created = Container.create(runtime, {
+      id,
+      spec,
+      noPivot,
+      noNewKeyring: options["no-new-keyring"],
+      startBy: how.startBy,
+      notify: Boolean(context.environment("NOTIFY_SOCKET")),
+      stdio: io.stdio,
+      consoleSocket: io.consoleSocket,
+      pidfdSocket: pidfd,
+      ...inherited,
+    });
+    io.closeTheirs();
+    try {
+      if (pidFile !== undefined) writePidFile(pidFile, created.process.pid);
+    } catch (error) {
+      giveUp(created);
+      throw error;
+    }
+    return { ...created, io, terminal };
+  } catch (error) {
+    io[Symbol.dispose]();
+    throw error;
+  }
+}

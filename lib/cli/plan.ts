@@ -1,0 +1,23 @@
+/**
+ * `runc plan`.
+ *
+ * @module
+ */
+
+import { resolve } from "@std/path";
+import { readConfig } from "../libcontainer/bundle.ts";
+import { loadSpec, planContainer } from "../libcontainer/container.ts";
+import { explain, explainSteps } from "../plan/explain.ts";
+import type { Command } from "./context.ts";
+import { makeRuntime } from "./runtime.ts";
+
+/** Prints what `run` would do, without doing any of it. */
+export const run: Command<"plan"> = (context, { args: [id = "container"], options }) => {
+  const runtime = makeRuntime(context);
+  const bundle = resolve(options.bundle ?? ".");
+  const config = readConfig(bundle, runtime.log);
+  const spec = loadSpec(runtime, config, bundle, { noPivot: options["no-pivot"] });
+  const { plan } = planContainer(runtime, { id, spec, startBy: "fifo", noPivot: options["no-pivot"] });
+  context.stdout(options.format === "json" ? JSON.stringify(explainSteps(plan), null, 2) + "\n" : explain(plan));
+  return 0;
+};

@@ -1,0 +1,75 @@
+/**
+ * `runc run`.
+ *
+ * @module
+ */
+
+import type { Runtime } from "../libcontainer/runtime.ts";
+import type { Command, Context } from "./context.ts";
+import { Foreground } from "./foreground.ts";
+import { type NewContainer, newContainer } from "./new_container.ts";
+import { notifyProxy } from "./notify.ts";
+import { makeRuntime } from "./runtime.ts";
+
+/** Creates a container, starts it, and in the foreground waits for its end and removes it. */
+export const run: Command<"run"> = (context, { args: [id = ""], options }) => {
+  const runtime = makeRuntime(context);
+  const { detach, keep } = options;
+  const foreground = { current: undefined as Foreground | undefined };
+  try {
+    const created = newContainer(context, runtime, id, options, {
+      detach,
+      startBy: "parent",
+      subreaper: !options["no-subreaper"],
+      prepare: (terminal) => {
+        if (!detach) foreground.current = new Foreground(runtime, { terminal });
+      },
+    });
+    return runCreated(context, runtime, created, {
+      foreground: foreground.current,
+      keep,
+      subreaper: !options["no-subreaper"],
+    });
+  } finally {
+    foreground.current?.[Symbol.dispose]();
+  }
+};
+
+function runCreated(
+  context: Context,
+  runtime: Runtime,
+  { container, process, io }: NewContainer,
+  options: { foreground: Foreground | undefined; keep: boolean; subreaper: boolean },
+): number {
+  using _process = process;
+  using _io = io;
+  let ended = false;
+  try {
+    using notify = notifyProxy(context, runtime, container.id);
+    const start = () => {
+      process.start();
+      container.poststart();
+    };
+    if (options.foreground === undefined) {
+      start();
+      notify?.runUntilReady({ pidfd: process.pidfd, mainPid: process.pid });
+      return 0;
+    }
+    return options.foreground.run(process, io, {
+      start,
+      notify,
+      reapOrphans: options.subreaper,
+      // Its last output may still be on the way; what it was made of is not needed for that.
+      onExit: () => {
+        ended = true;
+        if (!options.keep) container.destroy();
+      },
+    });
+  } catch (error) {
+    if (!ended) {
+      process.abort();
+      if (!options.keep) container.destroy();
+    }
+    throw error;
+  }
+}

@@ -1,0 +1,64 @@
+/**
+ * The library's surroundings from the command line's.
+ *
+ * @module
+ */
+
+import type { Runtime } from "../libcontainer/runtime.ts";
+import type { Context } from "./context.ts";
+
+/** How this program is started again: a compiled binary by itself, a script by the Deno that runs it. */
+function reexec(): Runtime["reexec"] {
+  const path = Deno.execPath();
+  if (Deno.build.standalone) return { path, args: [] };
+  const script = decodeURIComponent(new URL(Deno.mainModule).pathname);
+  const flags = [
+    "run",
+    "--allow-all",
+    "--no-lock",
+    "--cached-only",
+    "--v8-flags=--single-threaded,--no-rehash-snapshot",
+  ];
+  // The bundle needs no import map; from source, deno.json beside main.ts has it.
+  if (!script.endsWith(".ts")) flags.push("--no-config", "--no-npm", "--no-remote", "--no-check");
+  return { path, args: [...flags, script] };
+}
+
+/** The limit that the launcher saw before Deno raised it. `unlimited` leaves it raised. */
+function softFileLimit(text: string | undefined): number | undefined {
+  return text !== undefined && /^\d+$/.test(text) ? Number(text) : undefined;
+}
+
+/** What hooks inherit: our environment, but for the launcher's own variable. */
+function hookEnvironment(): Record<string, string> {
+  const environment = Deno.env.toObject();
+  delete environment[SOFT_LIMIT];
+  return environment;
+}
+
+const SOFT_LIMIT = "RUNC_NOFILE_SOFT";
+
+/** Everything that the library may touch. */
+export function makeRuntime(context: Context): Runtime {
+  const { global, log } = context;
+  let environment: Record<string, string> | undefined;
+  let again: Runtime["reexec"] | undefined;
+  let rootlessCgroups: boolean | undefined;
+  return {
+    kernel: context.kernel(),
+    root: context.root,
+    executor: global.init === "deno" ? "deno" : "native",
+    get reexec() {
+      return again ??= reexec();
+    },
+    systemdCgroup: global["systemd-cgroup"],
+    get rootlessCgroups() {
+      return rootlessCgroups ??= context.forgivesCgroups();
+    },
+    get environment() {
+      return environment ??= hookEnvironment();
+    },
+    softFileLimit: softFileLimit(context.environment(SOFT_LIMIT)),
+    log: (level, message) => log[level](message),
+  };
+}

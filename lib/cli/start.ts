@@ -1,0 +1,31 @@
+/**
+ * `runc start`.
+ *
+ * @module
+ */
+
+import { pidfdOpen } from "../ffi/process.ts";
+import { Container } from "../libcontainer/container.ts";
+import type { NotifyProxy } from "../libcontainer/notify.ts";
+import type { Command } from "./context.ts";
+import { notifyProxy } from "./notify.ts";
+import { makeRuntime } from "./runtime.ts";
+
+/** Starts a created container; with NOTIFY_SOCKET set it returns once the container has said that it is ready. */
+export const run: Command<"start"> = (context, { args: [id = ""] }) => {
+  const runtime = makeRuntime(context);
+  const container = Container.load(runtime, id);
+  let proxy: NotifyProxy | undefined;
+  try {
+    container.start(() => {
+      proxy = notifyProxy(context, runtime, id);
+    });
+    if (proxy !== undefined) {
+      using pidfd = pidfdOpen(runtime.kernel, container.pid);
+      if (pidfd !== undefined) proxy.runUntilReady({ pidfd, mainPid: container.pid });
+    }
+  } finally {
+    proxy?.[Symbol.dispose]();
+  }
+  return 0;
+};

@@ -1,0 +1,138 @@
+/**
+ * Signals as something to poll: a handler of machine code writes each one's number to a pipe.
+ *
+ * JavaScript cannot run in a signal handler, and Deno's own listeners need the event loop, which a program that waits
+ * in poll(2) does not turn.
+ *
+ * @module
+ */
+
+import { alloc, type Kernel, syscallError } from "./kernel.ts";
+import { Errno } from "./errno.ts";
+import type { Fd } from "./fd.ts";
+import { pipe, setNonblocking } from "./files.ts";
+import { assemble, signalHandlerListing } from "./machine_code.ts";
+
+/** signal(7): those that the foreground loop does not merely forward. */
+export const Signal = { SIGINT: 2, SIGCHLD: 17, SIGWINCH: 28 } as const;
+
+/** The highest signal number of Linux (_NSIG, include/uapi/asm-generic/signal.h). */
+const LAST_SIGNAL = 64;
+
+/** Signals that keep the disposition they have, and why. */
+const untouched: Readonly<Record<number, string>> = {
+  4: "SIGILL is the processor's; V8 and Rust report it",
+  5: "SIGTRAP is the processor's",
+  7: "SIGBUS is the processor's",
+  8: "SIGFPE is the processor's",
+  9: "SIGKILL cannot be caught",
+  11: "SIGSEGV is the processor's; V8 catches it",
+  // A write to a closed pipe answers EPIPE, which whoever writes deals with.
+  13: "SIGPIPE is ignored by Deno",
+  19: "SIGSTOP cannot be caught",
+  // Caught, each read from a terminal would raise it again, without end. By default it stops us until we are in the
+  // foreground again, as a shell's user expects of `runc run … &`.
+  21: "SIGTTIN is job control's",
+  22: "SIGTTOU is job control's",
+  // Go's scheduler uses it, so runc never forwards it. Its default is to be ignored.
+  23: "SIGURG is not forwarded",
+  31: "SIGSYS is the processor's",
+  32: "SIGCANCEL is glibc's",
+  33: "SIGSETXID is glibc's",
+};
+
+/** What {@link SignalPipe} catches. */
+export const caughtSignals: readonly number[] = Array.from({ length: LAST_SIGNAL }, (_, index) => index + 1)
+  .filter((signal) => untouched[signal] === undefined);
+
+/** `struct sigaction` of glibc on 64-bit, 152 bytes: bits/sigaction.h. Not the kernel's, which has the mask last. */
+const sigaction = { size: 152, handler: 0, mask: 8, flags: 136 } as const;
+const SA_RESTART = 0x10000000;
+
+/** `sigset_t` of glibc: bits/types/__sigset_t.h. */
+const SIGSET_SIZE = 128;
+const SIG_UNBLOCK = 1, SIG_SETMASK = 2;
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** The handler's action: interrupted calls go on, except poll(2), and no other caught signal comes between. */
+function handlerAction(handler: Deno.PointerObject): Bytes {
+  const action = alloc(sigaction.size);
+  const view = new DataView(action.buffer);
+  view.setBigUint64(sigaction.handler, BigInt(Deno.UnsafePointer.value(handler)), true);
+  view.setInt32(sigaction.flags, SA_RESTART, true);
+  action.set(signalSet(caughtSignals), sigaction.mask);
+  return action;
+}
+
+function signalSet(signals: readonly number[]): Bytes {
+  const set = alloc(SIGSET_SIZE);
+  for (const signal of signals) set[(signal - 1) >> 3]! |= 1 << ((signal - 1) & 7);
+  return set;
+}
+
+/**
+ * Catches every signal that a runtime forwards, from its construction to its disposal.
+ *
+ * Scope: process; the mask: thread. SIGCHLD is among them, so no `Deno.Command` may run meanwhile: Deno learns of its
+ * children's ends by that signal.
+ */
+export class SignalPipe implements Disposable {
+  readonly #kernel: Kernel;
+  readonly #read: Fd;
+  readonly #write: Fd;
+  /** What was there before: signal → `struct sigaction`. */
+  readonly #before = new Map<number, Bytes>();
+  readonly #maskBefore = alloc(SIGSET_SIZE);
+
+  /** @throws {RuncError} */
+  constructor(kernel: Kernel) {
+    this.#kernel = kernel;
+    ({ read: this.#read, write: this.#write } = pipe(kernel, "signals"));
+    try {
+      // A full pipe (65536 signals that nobody took) loses signals instead of blocking in the handler.
+      for (const end of [this.#read, this.#write]) setNonblocking(kernel, end.number, true);
+      const code = assemble(signalHandlerListing[kernel.arch], BigInt(this.#write.number));
+      const action = handlerAction(kernel.mapCode(code));
+      for (const signal of caughtSignals) this.#before.set(signal, setAction(kernel, signal, action));
+      // Whoever started us may have blocked some, and a mask is inherited across execve.
+      const set = signalSet(caughtSignals);
+      kernel.must("sigprocmask(SIG_UNBLOCK)", "sigprocmask", SIG_UNBLOCK, set, this.#maskBefore);
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** Readable as long as there are signals to take. */
+  get fd(): number {
+    return this.#read.number;
+  }
+
+  /** Takes the numbers of the signals that came, in order. Empty where none did. @throws {RuncError} */
+  take(): readonly number[] {
+    // Any size will do: what stays in the pipe keeps it readable.
+    const numbers = alloc(512);
+    const length = this.#kernel.retry("read", this.fd, numbers, numbers.length);
+    if (length === -Errno.EAGAIN) return [];
+    if (length < 0) throw syscallError("read(signals)", -length);
+    return [...numbers.subarray(0, length)];
+  }
+
+  /** Gives every signal the disposition that it had. Signals not taken yet are lost. */
+  [Symbol.dispose](): void {
+    if (this.#before.size > 0) this.#kernel.call("sigprocmask", SIG_SETMASK, this.#maskBefore, null);
+    for (const [signal, action] of this.#before) this.#kernel.call("sigaction", signal, action, null);
+    this.#before.clear();
+    // Last: a handler that another thread is still in has its few instructions until here to write.
+    this.#write.close();
+    this.#read.close();
+  }
+}
+
+/** Sets what `signal` does. Returns what it did before. @see sigaction(2) */
+function setAction(kernel: Kernel, signal: number, action: Bytes): Bytes {
+  const before = alloc(sigaction.size);
+  kernel.must(`sigaction(${signal})`, "sigaction", signal, action, before);
+  return before;
+}
