@@ -1,0 +1,114 @@
+/**
+ * The library: OCI containers from a Deno program, by the same code as the `runc` command line.
+ *
+ * ```ts
+ * import { createRuntime, defaultSpec, hasOnlyCgroup2, loadSpec, runOutput } from "@runc/runc";
+ *
+ * const runtime = createRuntime();
+ * const config = defaultSpec({ cgroup2: hasOnlyCgroup2() });
+ * const spec = loadSpec(runtime, {
+ *   ...config,
+ *   process: { ...config.process!, terminal: false, args: ["hostname"] },
+ *   root: { path: "/bundles/web/rootfs", readonly: true },
+ * }, "/bundles/web");
+ * const { code, stdout } = await runOutput(runtime, { id: "hello", spec });
+ * ```
+ *
+ * The way of a container is {@link readConfig} → {@link loadSpec} → {@link Container.create} →
+ * {@link Container.start} → {@link Container.exec}, {@link Container.kill} → {@link Container.delete}; {@link runOutput} goes all
+ * of it. {@link planContainer} and {@link explain} tell what would be done, and do nothing.
+ *
+ * Importing this module does nothing. Nothing in it exits, prints, or reads arguments and environment: whatever it can touch is
+ * in the {@link Runtime} that it is given. It needs `--allow-all`, since it calls libc; everything that it refuses or that fails is a
+ * {@link RuncError}.
+ *
+ * @module
+ */
+
+// Surroundings.
+export { createRuntime } from "./lib/libcontainer/create_runtime.ts";
+export type { Log, Runtime } from "./lib/libcontainer/runtime.ts";
+export { type Argument, Kernel } from "./lib/ffi/kernel.ts";
+export { Fd } from "./lib/ffi/fd.ts";
+export { type Arch, type SyscallName, type SyscallRow, syscalls } from "./lib/ffi/syscalls.ts";
+export { type ErrorCode, type ErrorDetails, RuncError } from "./lib/errors.ts";
+export { type ErrnoName, errnos } from "./lib/ffi/errno.ts";
+
+// config.json: defaults, reading, checking.
+export { defaultSpec, rootlessSpec } from "./lib/specs/default_spec.ts";
+export { parseConfig, type ParseOptions, parseProcess } from "./lib/specs/parse.ts";
+export { readConfig, type Spec } from "./lib/libcontainer/bundle.ts";
+export { hasOnlyCgroup2, loadSpec } from "./lib/libcontainer/container.ts";
+export {
+  configError,
+  configWarnings,
+  type Problem,
+  type ProcessFacts,
+  type RootfsFacts,
+  type Unreadable,
+  validate,
+  validateProcess,
+  type ValidationFacts,
+} from "./lib/libcontainer/validate.ts";
+export { unsupported } from "./lib/libcontainer/unsupported.ts";
+
+// The plan.
+export { planContainer, type PlannedContainer } from "./lib/libcontainer/container.ts";
+export { explain, type ExplainedStep, explainSteps } from "./lib/plan/explain.ts";
+export type { CgroupEntry, CgroupMountFact, HostFacts, LaunchRequest } from "./lib/libcontainer/launch_request.ts";
+export type { CgroupManager, SelfJoin } from "./lib/cgroups/manager.ts";
+export type { SpecDeviceRule } from "./lib/cgroups/devices.ts";
+export type { FreezerState } from "./lib/cgroups/freezer.ts";
+export type { SendSignal } from "./lib/cgroups/processes.ts";
+export type { CgroupLayout, CgroupMode, Hierarchy } from "./lib/cgroups/layout.ts";
+export type {
+  AddOp,
+  AndOp,
+  At,
+  Buffer,
+  Bytes,
+  CallOp,
+  ConfigPath,
+  Data,
+  EndStepOp,
+  FailOp,
+  FdPath,
+  FixedFd,
+  ForkOp,
+  IfOp,
+  LoadOp,
+  Op,
+  Operand,
+  Plan,
+  RepeatOp,
+  Slot,
+  Step,
+  StoreOp,
+  Struct,
+  Text,
+  WarnOp,
+  Word,
+} from "./lib/plan/op.ts";
+
+// Containers.
+export {
+  Container,
+  ContainerProcess,
+  type CreateOptions,
+  type ExecOptions,
+  type ProcessOptions,
+  rootOwner,
+} from "./lib/libcontainer/container.ts";
+export {
+  execOutput,
+  type ExecOutputOptions,
+  type OutputOptions,
+  type ProcessOutput,
+  runOutput,
+  type RunOutputOptions,
+} from "./lib/libcontainer/output.ts";
+export { type ExitStatus, shellStatus } from "./lib/ffi/process.ts";
+
+// The specification's types.
+export { OCI_VERSION, type State, type Status } from "./lib/specs/state.ts";
+export type * from "./lib/specs/config.ts";

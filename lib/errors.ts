@@ -47,18 +47,27 @@ export interface ErrorDetails {
   readonly errnoName?: string;
   /** What to do about it. */
   readonly hint?: string;
+  /** The error that led to this one. */
   readonly cause?: unknown;
 }
 
 /** An error of this runtime. `message` is one line, worded as runc's callers expect. */
 export class RuncError extends Error {
+  /** `RuncError`. */
   override readonly name = "RuncError";
+  /** What kind of failure it is. */
   readonly code: ErrorCode;
+  /** JSON pointer into config.json. */
   readonly field?: string;
+  /** Label of the step of the plan that failed. */
   readonly step?: string;
+  /** The call with its arguments, in strace notation. */
   readonly call?: string;
+  /** Positive errno. */
   readonly errno?: number;
+  /** `ENOENT`. */
   readonly errnoName?: string;
+  /** What to do about it. */
   readonly hint?: string;
 
   /** `message`: sentence without a final period. */

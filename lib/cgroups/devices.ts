@@ -12,11 +12,13 @@ import { RuncError } from "../errors.ts";
 
 /** A rule as config.json has it. */
 export interface SpecDeviceRule {
+  /** Allows, or forbids. */
   readonly allow: boolean;
   /** `a` (where absent), `b` or `c`. */
   readonly type?: string;
   /** Absent or -1: any. */
   readonly major?: number;
+  /** Absent: any. */
   readonly minor?: number;
   /** Of the letters `rwm`; at least one. */
   readonly access?: string;

@@ -28,7 +28,9 @@ export interface Hierarchy {
 
 /** The host's cgroups, in the order of mountinfo. */
 export interface CgroupLayout {
+  /** Which versions there are. */
   readonly mode: CgroupMode;
+  /** Those that are mounted. */
   readonly hierarchies: readonly Hierarchy[];
 }
 

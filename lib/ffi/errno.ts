@@ -7,7 +7,8 @@
  * @module
  */
 
-const table = {
+/** Number and text of each errno. */
+export const errnos = {
   EPERM: [1, "operation not permitted"],
   ENOENT: [2, "no such file or directory"],
   ESRCH: [3, "no such process"],
@@ -141,23 +142,24 @@ const table = {
   EHWPOISON: [133, "memory page has hardware error"],
 } as const satisfies Record<string, readonly [number, string]>;
 
-export type ErrnoName = keyof typeof table;
+/** Name of an errno: `ENOENT`. */
+export type ErrnoName = keyof typeof errnos;
 
 /** The number of an errno: `Errno.ENOENT` is 2. */
 export const Errno: Readonly<Record<ErrnoName, number>> = /* @__PURE__ */ (() => {
   const numbers: Record<string, number> = {};
-  for (const name of Object.keys(table)) numbers[name] = table[name as ErrnoName][0];
+  for (const name of Object.keys(errnos)) numbers[name] = errnos[name as ErrnoName][0];
   return numbers as Record<ErrnoName, number>;
 })();
 
 /** `ENOENT` for 2; `errno 4095` for a number without a name. */
 export function errnoName(errno: number): string {
-  for (const name of Object.keys(table)) if (table[name as ErrnoName][0] === errno) return name;
+  for (const name of Object.keys(errnos)) if (errnos[name as ErrnoName][0] === errno) return name;
   return `errno ${errno}`;
 }
 
 /** `no such file or directory` for 2. */
 export function errnoText(errno: number): string {
-  const row = (table as Record<string, readonly [number, string]>)[errnoName(errno)];
+  const row = (errnos as Record<string, readonly [number, string]>)[errnoName(errno)];
   return row === undefined ? `errno ${errno}` : row[1];
 }

@@ -13,13 +13,14 @@ export class Fd implements Disposable {
   /** What it was opened by; for messages only. */
   readonly label: string;
 
+  /** Takes `number` over. `label`: what it was opened by. */
   constructor(kernel: Kernel, number: number, label: string) {
     this.#kernel = kernel;
     this.#number = number;
     this.label = label;
   }
 
-  /** @throws {TypeError} after close or release. */
+  /** The descriptor. @throws {TypeError} after close or release. */
   get number(): number {
     if (this.#number < 0) throw new TypeError(`descriptor of ${this.label} used after close`);
     return this.#number;
@@ -40,6 +41,7 @@ export class Fd implements Disposable {
     this.#number = -1;
   }
 
+  /** As {@link close}. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -66,6 +66,7 @@ function bind<const Signature extends Deno.ForeignFunction>(
 
 /** libc, opened. One a process is enough; nothing but `main.ts` and a library's user opens it. */
 export class Kernel {
+  /** The machine's. */
   readonly arch: Arch = hostArch();
   readonly #library: Deno.DynamicLibrary<{ dlsym: { parameters: ["u64", "buffer"]; result: "pointer" } }>;
   /** The last call's arguments: a buffer must not be collected between taking its address and the call. */

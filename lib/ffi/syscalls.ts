@@ -15,6 +15,7 @@ export type Arch = "x86_64" | "aarch64";
  */
 export type SyscallRow = readonly [x86_64: number, aarch64: number, args: string];
 
+/** The table, by name. */
 export const syscalls = {
   capset: [126, 91, "ptr ptr"],
   chdir: [80, 49, "str"],
@@ -87,6 +88,7 @@ export const syscalls = {
   write: [1, 64, "fd str int"],
 } as const satisfies Record<string, SyscallRow>;
 
+/** Name of a system call that a plan may have: `openat`. */
 export type SyscallName = keyof typeof syscalls;
 
 /** The number of `name` on `arch`. */

@@ -15,6 +15,7 @@ import { configError, configWarnings, type RootfsFacts, validate, type Validatio
 
 /** A checked config and where it came from. */
 export interface Spec {
+  /** It has passed validation. */
   readonly config: Config;
   /** Absolute. */
   readonly bundle: string;

@@ -98,19 +98,25 @@ export function lookupSteps(command: string, env: readonly string[], arch: Arch)
       found(command),
     ])];
   }
-  const ops = candidates(command, env).flatMap((path): readonly Op[] => [
-    call("faccessat2", [AT_FDCWD, path, 1, AT_EACCESS], { out: lookup, tolerate: ["*"] }),
-    when(lookup, "==", 0, [
+  const tries = candidates(command, env).map((path) =>
+    step(`look for ${path}`, from, [
+      when(program, "!=", 0, [{ op: "endStep" }]),
+      call("faccessat2", [AT_FDCWD, path, 1, AT_EACCESS], { out: lookup, endStepOn: ["*"] }),
       openDirectory(path, arch),
-      when(lookup, "==", -Errno.ENOTDIR, [found(path), { op: "endStep" }]),
-    ]),
-  ]);
+      when(lookup, "==", -Errno.ENOTDIR, [found(path)]),
+    ])
+  );
   const missing = fail(
     Errno.ENOENT,
     `exec: ${quoted}: executable file not found in $PATH`,
     "PATH is process.env's, and it is searched inside the container",
   );
-  return [step(`look for ${command} in the container's PATH`, from, [...ops, missing])];
+  const start: Op = { op: "add", left: 0, right: 0, out: program };
+  return [
+    step(`look for ${command} in the container's PATH`, from, [start]),
+    ...tries,
+    step(`make sure that ${command} was found`, from, [when(program, "==", 0, [missing])]),
+  ];
 }
 
 /** execve's usual refusals. The parent may have gone: what is left to tell with is the container's own stderr. */

@@ -27,8 +27,8 @@ import { hookStateFile } from "./hook_state.ts";
 import { runHooks } from "./host_hooks.ts";
 import { hostRoot, writeIdMaps } from "./id_maps.ts";
 import { Launch } from "./launch.ts";
-import type { HostFacts, LaunchRequest } from "./launch_request.ts";
-import { joinedNamespaces, makesNamespace, namespaceKinds } from "./namespaces.ts";
+import type { CgroupEntry, HostFacts, LaunchRequest } from "./launch_request.ts";
+import { hasNamespace, joinedNamespaces, makesNamespace, namespaceKinds } from "./namespaces.ts";
 import { homeOf } from "./passwd.ts";
 import { planCreate } from "./plan_create.ts";
 import { planExec } from "./plan_exec.ts";
@@ -62,14 +62,19 @@ export interface ProcessOptions {
   readonly pidfdSocket?: Fd;
   /** Descriptors from 3 up that the process inherits: LISTEN_FDS first. They must be open and not close-on-exec. */
   readonly inheritedFds?: number;
+  /** How many of them are LISTEN_FDS: the process is told by its environment. */
   readonly listenFds?: number;
 }
 
 /** What a container is created from. */
 export interface CreateOptions extends ProcessOptions {
+  /** Letters, digits and `_+-.`. */
   readonly id: string;
+  /** From {@link loadSpec}. */
   readonly spec: Spec;
+  /** Enter the rootfs without pivot_root, for one that lies in a ramdisk. */
   readonly noPivot?: boolean;
+  /** Keep the caller's session keyring. */
   readonly noNewKeyring?: boolean;
   /** `fifo`: the caller may leave, {@link Container.start} starts it. `parent`: {@link ContainerProcess.start} does. */
   readonly startBy: "fifo" | "parent";
@@ -79,6 +84,7 @@ export interface CreateOptions extends ProcessOptions {
 
 /** What `exec` starts. */
 export interface ExecOptions extends ProcessOptions {
+  /** The process; capability sets and noNewPrivileges that it does not have are the container's. */
   readonly process: Process;
   /** Into a paused container too: the process then waits until it is resumed. */
   readonly ignorePaused?: boolean;
@@ -90,8 +96,10 @@ export class ContainerProcess implements Disposable {
   readonly #launch: Launch;
   /** On the host. */
   readonly pid: number;
+  /** Becomes readable when it ends. pidfd_open(2) */
   readonly pidfd: Fd;
 
+  /** Takes `launch` over, after `created`. */
   constructor(runtime: Runtime, launch: Launch) {
     this.#runtime = runtime;
     this.#launch = launch;
@@ -102,9 +110,9 @@ export class ContainerProcess implements Disposable {
     this.pidfd = pidfd;
   }
 
-  /** Lets a process that was created with `startBy: "parent"` become its program. */
+  /** Lets a process that was created with `startBy: "parent"` become its program. @throws {RuncError} `hook-failed` of startContainer. */
   start(): void {
-    this.#launch.go();
+    this.#launch.goToExec();
   }
 
   /** Sends a signal. Returns 0 or −errno. */
@@ -129,6 +137,7 @@ export class ContainerProcess implements Disposable {
     this.#launch.abort();
   }
 
+  /** Closes our descriptors; the process goes on. */
   [Symbol.dispose](): void {
     this.pidfd.close();
     this.#launch[Symbol.dispose]();
@@ -137,10 +146,22 @@ export class ContainerProcess implements Disposable {
 
 /** A plan together with what it was made from. */
 export interface PlannedContainer {
+  /** What would be done. */
   readonly plan: Plan;
+  /** The host. */
   readonly facts: HostFacts;
+  /** What was asked for beside config.json. */
   readonly request: LaunchRequest;
+  /** The container's cgroups, not made yet. */
   readonly cgroup: CgroupManager;
+}
+
+/**
+ * How the stage gets into the cgroups. Once it is in a user namespace it may not be born into one (clone3 answers EACCES): the parent then
+ * moves it, before it goes on.
+ */
+function cgroupEntry(cgroup: CgroupManager, userNamespace: boolean): CgroupEntry {
+  return userNamespace ? { taskFiles: [] } : cgroup.selfJoin;
 }
 
 function cgroupOptions(runtime: Runtime, rootless: boolean) {
@@ -179,7 +200,7 @@ export function planContainer(runtime: Runtime, options: Omit<CreateOptions, "st
     id,
     bundle: spec.bundle,
     rootfs: spec.rootfs,
-    cgroup: cgroup.selfJoin,
+    cgroup: cgroupEntry(cgroup, hasNamespace(spec.config, "user")),
     noPivot: options.noPivot ?? false,
     noNewKeyring: options.noNewKeyring ?? false,
     inheritedFds: options.inheritedFds ?? 0,
@@ -245,6 +266,7 @@ export class Container {
     );
   }
 
+  /** Its name below the runtime's root. */
   get id(): string {
     return this.#state.id;
   }
@@ -434,7 +456,7 @@ export class Container {
     this.runHooks("poststop", "stopped", (error) => this.#runtime.log("warning", error.message));
   }
 
-  /** @throws {RuncError} `container-state` where no process can be started in it. */
+  /** Does nothing where a process can be started in it. @throws {RuncError} `container-state` where not. */
   refuseExec(options: { ignorePaused?: boolean } = {}): void {
     const status = this.status();
     if (status === "stopped") throw new RuncError("container-state", "cannot exec in a stopped container");
@@ -472,7 +494,7 @@ export class Container {
     const plan = planExec(process, facts, {
       id: this.id,
       namespaces,
-      cgroup: this.#cgroup.selfJoin,
+      cgroup: cgroupEntry(this.#cgroup, namespaces.includes("user")),
       noNewKeyring: this.#state.config.no_new_keyring ?? false,
       umask: umaskOf(this.#state),
       inheritedFds: options.inheritedFds ?? 0,
@@ -485,7 +507,14 @@ export class Container {
       for (const type of namespaces) {
         fds[`ns-${type}`] = open(kernel, `/proc/${this.pid}/ns/${namespaceKinds[type].file}`, 0);
       }
-      return launchExec(this.#runtime, plan, { ...options, process, fds });
+      return launchExec(this.#runtime, plan, {
+        ...options,
+        process,
+        fds,
+        enterCgroup: (pid) => {
+          if (namespaces.includes("user")) this.#cgroup.join(pid, this.pid);
+        },
+      });
     } finally {
       for (const [name, fd] of Object.entries(fds)) if (name.startsWith("ns-")) fd.close();
     }
@@ -558,7 +587,7 @@ function setRlimits(runtime: Runtime, pid: number, process: Process): void {
 function launchExec(
   runtime: Runtime,
   plan: Plan,
-  options: ExecOptions & { fds: Readonly<Record<string, Fd>> },
+  options: ExecOptions & { fds: Readonly<Record<string, Fd>>; enterCgroup: (pid: number) => void },
 ): ContainerProcess {
   const launch = new Launch(runtime, {
     plan,
@@ -567,12 +596,14 @@ function launchExec(
     inheritedFds: options.inheritedFds ?? 0,
   });
   try {
+    options.enterCgroup(launch.stagePid);
     launch.go();
     for (let said = launch.next(); said.kind !== "created"; said = launch.next()) {
       if (said.kind !== "ready") continue;
       setRlimits(runtime, launch.initPid, options.process);
       launch.go(homeOf(options.process.user.uid, launch.passwd));
     }
+    runtime.log("debug", "setns_init: about to exec");
     return new ContainerProcess(runtime, launch);
   } catch (error) {
     launch.abort();
@@ -682,6 +713,7 @@ class Creation {
     // The stage starts meanwhile.
     try {
       cgroup.create();
+      if (hasNamespace(this.#config, "user")) cgroup.join(launch.stagePid);
     } catch (error) {
       throw error instanceof RuncError ? error.within("unable to apply cgroup configuration") : error;
     }
@@ -733,6 +765,7 @@ class Creation {
           launch.go(homeOf(process!.user.uid, launch.passwd));
           break;
         case "created":
+          this.#runtime.log("debug", "init: closing the pipe to signal completion");
           return state!;
       }
     }

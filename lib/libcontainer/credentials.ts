@@ -77,11 +77,12 @@ function capsetOp({ effective, permitted, inheritable }: CapabilityNumbers): Op 
 export function boundingSteps(process: Process, facts: HostFacts): readonly Step[] {
   if (process.capabilities === undefined) return [];
   const { bounding } = capabilityNumbers(process.capabilities, facts.lastCapability);
-  const ops: Op[] = [];
-  for (let number = 0; number <= facts.lastCapability; number++) {
-    if (!bounding.has(number)) ops.push(call("prctl", [Prctl.PR_CAPBSET_DROP, number, 0, 0, 0]));
-  }
-  return [step("limit the bounding set", "/process/capabilities/bounding", ops)];
+  const all = Array.from({ length: facts.lastCapability + 1 }, (_, number) => number);
+  return all.filter((number) => !bounding.has(number)).map((number) =>
+    step(`drop ${capabilityNames[number] ?? number} from the bounding set`, "/process/capabilities/bounding", [
+      call("prctl", [Prctl.PR_CAPBSET_DROP, number, 0, 0, 0]),
+    ])
+  );
 }
 
 /** The other four sets. Ambient comes last, and what cannot be raised is a warning. */
@@ -111,7 +112,7 @@ const statx = buffer("statx", 256);
 /** Gives stdio to the user, except /dev/null, and except where that is not possible: then it works as it is. */
 export function ownStdioSteps(process: Process, fds: readonly number[]): readonly Step[] {
   const { uid } = process.user;
-  const ops = fds.flatMap((fd): readonly Op[] => [
+  const ops = (fd: number): readonly Op[] => [
     call("statx", [fd, "", AtFlag.AT_EMPTY_PATH, 0x7ff, statx]),
     load(at(statx, 20), 4, slot("uid")),
     load(at(statx, 128), 4, slot("major")),
@@ -126,8 +127,8 @@ export function ownStdioSteps(process: Process, fds: readonly number[]): readonl
         call("fchown", [fd, uid, -1], { tolerate: ["EINVAL", "EPERM", "EROFS"] }),
       ]),
     ]),
-  ]);
-  return [step("give stdio to the user", "/process/user/uid", ops)];
+  ];
+  return fds.map((fd) => step(`give descriptor ${fd} to the user`, "/process/user/uid", ops(fd)));
 }
 
 /** setgroups, setgid, setuid. `setgroupsAllowed`: /proc/self/setgroups of the user namespace does not say deny. */

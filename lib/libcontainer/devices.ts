@@ -203,19 +203,18 @@ export function openNullOps(facts: HostFacts, flags: number, why: string): reado
   ];
 }
 
-/** stdin, stdout and stderr that are the host's /dev/null become the container's. Runs after pivot_root. */
+/** stdin, stdout and stderr that are the host's /dev/null become the container's, which stays open in the slot `null`. Runs after pivot_root. */
 export function reopenNullSteps(config: Config, facts: HostFacts): readonly Step[] {
   if (!fillsDev(config)) return [];
   const { O_RDWR } = openFlag(facts.arch);
-  const again = [0, 1, 2].flatMap((fd): readonly Op[] => [
+  const again = (fd: number): readonly Op[] => [
     ...loadIdentity(fd),
     { op: "add", left: 1, right: 0, out: slot("reopen") },
     ...unlessDevice(1, 3, [{ op: "add", left: 0, right: 0, out: slot("reopen") }]),
     when(slot("reopen"), "!=", 0, [call("dup3", [slot("null"), fd, 0])]),
-  ]);
-  return [step("use the container's /dev/null for stdio", "", [
-    ...openNullOps(facts, O_RDWR, "can't reopen /dev/null"),
-    ...again,
-    call("close", [slot("null")]),
-  ])];
+  ];
+  return [
+    step("open the container's /dev/null for stdio", "", openNullOps(facts, O_RDWR, "can't reopen /dev/null")),
+    ...[0, 1, 2].map((fd) => step(`use the container's /dev/null for descriptor ${fd} if it is one`, "", again(fd))),
+  ];
 }

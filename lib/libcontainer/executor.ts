@@ -241,7 +241,10 @@ export class Executor {
     view.setUint32(header.report + report.kind, kind, true);
     view.setUint32(header.report + report.instruction, instruction.offset, true);
     view.setBigInt64(header.report + report.value, value, true);
-    const message = this.#memory.subarray(header.report, header.report + report.size);
+    const message = this.#memory.slice(header.report, header.report + report.size);
+    // The parent knows where the native interpreter would have its table.
+    const cursor = view.getBigUint64(header.slots, true) - this.#address;
+    new DataView(message.buffer).setBigUint64(report.cursor, BigInt.asUintN(64, BigInt(this.#base) + cursor), true);
     const fd = view.getUint32(header.reportFd, true);
     this.#kernel.retry("send", fd, message, report.size, MsgFlag.MSG_NOSIGNAL);
   }

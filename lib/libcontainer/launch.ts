@@ -39,6 +39,18 @@ export type Said =
   | { readonly kind: "mapping" | "hooks" | "ready" | "created" }
   | { readonly kind: "child"; readonly pid: number };
 
+/** Where in the plan a report comes from. */
+interface Where {
+  readonly offset: number;
+  readonly cursor: bigint;
+}
+
+/** A message that is no report has no cursor. */
+function whereOf(view: DataView): Where {
+  const cursor = view.byteLength >= report.size ? view.getBigUint64(report.cursor, true) : 0n;
+  return { offset: view.getUint32(report.instruction, true), cursor };
+}
+
 /** More than any container's is known to have; a rootfs must not make the parent read without end. */
 const PASSWD_LIMIT = 16 * 1024 * 1024;
 
@@ -54,6 +66,8 @@ export class Launch implements Disposable {
   /** Host pid of init; 0 before the stage has told. */
   initPid = 0;
   #passwd = "";
+  /** Messages of init that came before the stage had told its pid. */
+  readonly #early: Uint8Array<ArrayBuffer>[] = [];
 
   /** Starts the stage, which waits for {@link go}. @throws {RuncError} where it cannot be started. */
   constructor(runtime: Runtime, options: LaunchOptions) {
@@ -77,6 +91,10 @@ export class Launch implements Disposable {
       using image = sealedMemfd(kernel, { name: "runc-init", content: this.#encoded.image, executable: true });
       const fds = Object.entries(sources).map(([name, fd]) => ({ to: numbers[name]!, from: fd.number }));
       if (self !== undefined) fds.push({ to: spare, from: image.number });
+      runtime.log(
+        "debug",
+        `runc exeseal: using /proc/self/exe clone: a sealed image of ${this.#encoded.image.length} bytes`,
+      );
       this.stagePid = this.#spawn(image, fds, options.stdio);
     } catch (error) {
       ours.close();
@@ -92,6 +110,7 @@ export class Launch implements Disposable {
       env: [],
       fds: [...fds, ...standard],
     });
+    this.#runtime.log("debug", `nsexec container setup: stage is process ${pid}`);
     if (pid < 0) {
       throw syscallError(
         "posix_spawn of the container's init",
@@ -126,16 +145,15 @@ export class Launch implements Disposable {
    */
   next(): Said {
     for (;;) {
-      const { bytes, fds } = receive(this.#kernel, this.#sync, MESSAGE_SIZE + PASSWD_CHUNK);
-      for (const fd of fds) fd.close();
+      const bytes = this.#nextMessage();
       if (bytes.length === 0) throw this.#died();
       if (bytes.length < MESSAGE_SIZE) throw new RuncError("internal", "init sent a message that is too short");
-      const view = new DataView(bytes.buffer, bytes.byteOffset);
+      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
       const kind = view.getUint32(0, true);
       const value = Number(view.getBigInt64(report.value, true));
       const said = this.#understand(
         kind,
-        view.getUint32(report.instruction, true),
+        whereOf(view),
         value,
         bytes.subarray(MESSAGE_SIZE),
       );
@@ -143,14 +161,48 @@ export class Launch implements Disposable {
     }
   }
 
-  #understand(kind: number, offset: number, value: number, rest: Uint8Array): Said | undefined {
+  #receive(): Uint8Array<ArrayBuffer> {
+    const { bytes, fds } = receive(this.#kernel, this.#sync, MESSAGE_SIZE + PASSWD_CHUNK);
+    for (const fd of fds) fd.close();
+    return bytes;
+  }
+
+  /** Init may speak before its stage has told who it is: then the stage's word, its last, is taken first. */
+  #nextMessage(): Uint8Array<ArrayBuffer> {
+    if (this.initPid !== 0) return this.#early.shift() ?? this.#receive();
+    for (;;) {
+      const bytes = this.#receive();
+      if (!isFromInit(bytes)) return bytes;
+      this.#early.push(bytes);
+    }
+  }
+
+  /**
+   * Lets init, which waits for nothing else, become its program: the socket closes when it does.
+   *
+   * @throws {RuncError} for a startContainer hook that failed.
+   */
+  goToExec(): void {
+    this.go();
+    while (true) {
+      const bytes = this.#receive();
+      if (bytes.length < MESSAGE_SIZE) return;
+      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+      const value = Number(view.getBigInt64(report.value, true));
+      this.#understand(view.getUint32(0, true), whereOf(view), value, alloc(0));
+    }
+  }
+
+  #understand(kind: number, where: Where, value: number, rest: Uint8Array): Said | undefined {
     switch (kind) {
       case MessageKind.error:
-        throw this.#failure(offset, value);
+        if (this.initPid === 0) this.#findInit();
+        throw this.#failure(where, value);
       case MessageKind.warning:
-        this.#warn(offset, value);
+        this.#warn(where, value);
         return undefined;
       case MessageKind.child:
+        this.#runtime.log("debug", `child process in init(): ${value}`);
         this.initPid = value;
         waitChild(this.#kernel, this.stagePid);
         this.#stageReaped = true;
@@ -175,8 +227,16 @@ export class Launch implements Disposable {
     }
   }
 
-  #failure(offset: number, value: number): RuncError {
-    const instruction = this.#encoded.instructionAt(offset);
+  /** After a failure before the stage's last word: that word may still be there, and then there is an init to reap. */
+  #findInit(): void {
+    for (let bytes = this.#receive(); bytes.length >= MESSAGE_SIZE; bytes = this.#receive()) {
+      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+      if (view.getUint32(0, true) === MessageKind.child) this.initPid = Number(view.getBigInt64(report.value, true));
+    }
+  }
+
+  #failure({ offset, cursor }: Where, value: number): RuncError {
+    const instruction = this.#encoded.instructionAt(offset, cursor);
     if (instruction === undefined) {
       return new RuncError("internal", `init failed at unknown instruction ${offset}: ${value}`);
     }
@@ -201,8 +261,8 @@ export class Launch implements Disposable {
     return new RuncError(code, message, { field: step.from || undefined, step: step.label, hint: op.hint });
   }
 
-  #warn(offset: number, value: number): void {
-    const op = this.#encoded.instructionAt(offset)?.op as WarnOp | undefined;
+  #warn({ offset, cursor }: Where, value: number): void {
+    const op = this.#encoded.instructionAt(offset, cursor)?.op as WarnOp | undefined;
     if (op?.op === "warn") this.#runtime.log("warning", `${op.why}: ${errnoText(Math.abs(value))}`);
   }
 
@@ -234,6 +294,13 @@ export class Launch implements Disposable {
   }
 }
 
+/** Whether only init sends such a message: it sends none before it is forked. */
+function isFromInit(bytes: Uint8Array<ArrayBuffer>): boolean {
+  if (bytes.length < MESSAGE_SIZE) return false;
+  const kind = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  return kind === MessageKind.hooks || kind === MessageKind.passwd || kind === MessageKind.ready;
+}
+
 /** Numbers for the fixed descriptors: above all that are in use and all that are inherited, so that no dup2 hits a source. */
 function fixNumbers(
   sources: Readonly<Record<string, Fd>>,
@@ -243,6 +310,7 @@ function fixNumbers(
   // Two more: the image gets the lowest free number, which is at most one above those in use.
   let next = Math.max(2 + options.inheritedFds, ...used, ...options.stdio) + 2;
   const numbers: Record<string, number> = {};
+  numbers["last foreign"] = next - 1;
   for (const name of Object.keys(sources)) numbers[name] = next++;
   return { numbers, spare: next };
 }

@@ -18,6 +18,7 @@ export interface CgroupMountFact {
 
 /** The host, as far as a plan depends on it. */
 export interface HostFacts {
+  /** The machine's. */
   readonly arch: Arch;
   /** /proc/sys/kernel/cap_last_cap. */
   readonly lastCapability: number;
@@ -25,9 +26,11 @@ export interface HostFacts {
   readonly kcore: boolean;
   /** This runtime itself runs in a user namespace. */
   readonly inUserNamespace: boolean;
+  /** Whom this runtime runs as. */
   readonly euid: number;
   /** /proc/self/setgroups of the container's user namespace will not say `deny`. */
   readonly setgroupsAllowed: boolean;
+  /** Which versions of cgroups are mounted. */
   readonly cgroupMode: "v1" | "hybrid" | "v2";
   /** v1 and hybrid: the hierarchies of a `cgroup` mount. */
   readonly cgroupMounts: readonly CgroupMountFact[];
@@ -37,29 +40,37 @@ export interface HostFacts {
   readonly fullProcMounts: readonly string[];
   /** Host uid and gid of the container's root, where it has a user namespace. */
   readonly rootUid: number;
+  /** See `rootUid`. */
   readonly rootGid: number;
 }
 
 /** How the stage and its child get into the container's cgroups by themselves. @see ../cgroups/manager.ts, SelfJoin */
 export interface CgroupEntry {
+  /** The v1 files to write `0` to, in order, and which errors do not matter. */
   readonly taskFiles: readonly { readonly path: string; readonly tolerate?: "all" | "permission" }[];
+  /** The cgroup2 directory that the child is born in. */
   readonly cloneInto?: string;
 }
 
 /** What the caller of `create` and `run` asked for. */
 export interface LaunchRequest {
+  /** Of the container. */
   readonly id: string;
   /** Absolute. */
   readonly bundle: string;
   /** Absolute, no symlink. */
   readonly rootfs: string;
+  /** How its processes get into its cgroups. */
   readonly cgroup: CgroupEntry;
+  /** `--no-pivot`. */
   readonly noPivot: boolean;
+  /** `--no-new-keyring`. */
   readonly noNewKeyring: boolean;
   /** Descriptors from 3 up that the container's process inherits: LISTEN_FDS first, then --preserve-fds. */
   readonly inheritedFds: number;
   /** How many of them are LISTEN_FDS. */
   readonly listenFds: number;
+  /** Whether a pidfd goes to the fixed descriptor `pidfd-socket`. */
   readonly pidfdSocket: boolean;
   /** What ends the wait before execve: the exec fifo (create), or a message from the parent, who stays (run). */
   readonly startBy: "fifo" | "parent";

@@ -8,7 +8,7 @@ import { AT_FDCWD, AtFlag, MountAttr, MountFlag, MoveMount, openFlag, OpenTree }
 import { call, slot, step, struct, when } from "../plan/build.ts";
 import type { Op, Step } from "../plan/op.ts";
 import type { Config } from "../specs/config.ts";
-import { openNullOps } from "./devices.ts";
+import { fillsDev, openNullOps } from "./devices.ts";
 import { cleanPath } from "./in_root.ts";
 import type { HostFacts } from "./launch_request.ts";
 
@@ -60,12 +60,17 @@ export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step
     ])
   );
   return [
-    step("open the container's /dev/null", "/linux/maskedPaths", [
-      ...openNullOps(facts, O.O_PATH, "can't mask paths"),
+    step("prepare to mask paths", "/linux/maskedPaths", [
+      // Open and verified already where stdio was looked at.
+      ...(fillsDev(config) ? [] : openNullOps(facts, O.O_PATH, "can't mask paths")),
       { op: "add", left: 0, right: 0, out: mask },
     ]),
     ...masks,
-    step("leave the masked directories", "/linux/maskedPaths", [call("chdir", ["/"]), call("close", [slot("null")])]),
+    step("leave the masked directories", "/linux/maskedPaths", [
+      call("chdir", ["/"]),
+      call("close", [slot("null")]),
+      when(mask, "!=", 0, [call("close", [mask])]),
+    ]),
   ];
 }
 

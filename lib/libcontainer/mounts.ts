@@ -12,7 +12,7 @@ import type { CallOp, Op, Operand, Step, Struct } from "../plan/op.ts";
 import type { Config, Mount } from "../specs/config.ts";
 import { RuncError } from "../errors.ts";
 import { cleanPath, ensureDirectory, ensureTarget, openInRoot } from "./in_root.ts";
-import type { HostFacts, LaunchRequest } from "./launch_request.ts";
+import type { CgroupMountFact, HostFacts, LaunchRequest } from "./launch_request.ts";
 import { type MountOptions, parseMountOptions } from "./mount_options.ts";
 import { hasNamespace } from "./namespaces.ts";
 
@@ -35,9 +35,11 @@ export function isBind(mount: Mount): boolean {
   return mount.options?.some((option) => option === "bind" || option === "rbind") ?? false;
 }
 
-function parse(mount: Mount, index: number): Parsed {
+function parse(mount: Mount, index: number, rootfs: string): Parsed {
   const from = `/mounts/${index}`;
-  const destination = cleanPath(mount.destination);
+  const path = cleanPath(mount.destination);
+  // A destination that names the rootfs as the host does is meant inside it, as runc reads it.
+  const destination = path.startsWith(`${rootfs}/`) ? path.slice(rootfs.length) : path;
   if (destination === "/") {
     throw new RuncError("config-invalid", `mountpoint ${JSON.stringify(mount.destination)} is on the top of rootfs`, {
       field: `${from}/destination`,
@@ -341,43 +343,56 @@ function plainOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
 const cgroupFlags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 
 /** v1: a tmpfs with one directory a hierarchy, and symlinks for joined names (`cpu` → `cpu,cpuacct`). */
-function cgroup1Ops(parsed: Parsed, config: Config, facts: HostFacts): readonly Op[] {
-  const { destination, options } = parsed;
+function cgroup1Steps(parsed: Parsed, config: Config, facts: HostFacts): readonly Step[] {
+  const { destination, from } = parsed;
   const own = hasNamespace(config, "cgroup");
-  const base = slot("base");
-  const ops: Op[] = [
+  const show = own ? mountHierarchy : bindHierarchy;
+  const tmpfs: Op[] = [
     ...ensureDirectory(destination, target, { arch: facts.arch }),
     ...refuseProcTarget(parsed),
     ...mountHere(parsed, { type: "tmpfs", source: "tmpfs", flags: cgroupFlags, data: "mode=755" }),
     openInRoot(destination, base, { arch: facts.arch, directory: true }),
   ];
-  const bindFlags = { ...parsed, options: { ...options, flags: options.flags | MS_BIND | MS_REC } };
-  for (const hierarchy of facts.cgroupMounts) {
-    ops.push(
-      call("mkdirat", [base, hierarchy.name, 0o755]),
-      openInRoot(`${destination}/${hierarchy.name}`, target, { arch: facts.arch, directory: true }),
-    );
-    if (own) {
-      // A mount made in the cgroup namespace has the container's cgroup as its root. cgroup_namespaces(7)
-      const flags = cgroupFlags | (options.flags & MS_RDONLY);
-      const source = hierarchy.name === "systemd" ? "systemd" : "cgroup";
-      ops.push(...mountHere(parsed, { type: "cgroup", source, flags, data: hierarchy.controllers }));
-    } else {
-      ops.push(
-        cloneMount(AT_FDCWD, hierarchy.source, true, { meaning: mountMeaning(parsed, bindFlags.options.flags, "") }),
-        ...bindAttributes(bindFlags),
-        ...placeMount(target),
-        call("close", [target]),
-      );
-    }
-    if (hierarchy.name.includes(",")) {
-      for (const controller of hierarchy.name.split(",")) {
-        ops.push(call("symlinkat", [hierarchy.name, base, controller], { tolerate: ["EEXIST"] }));
-      }
-    }
-  }
-  ops.push(call("close", [base]));
-  return ops;
+  return [
+    step(`mount tmpfs for cgroups on ${destination}`, from, tmpfs),
+    ...facts.cgroupMounts.map((hierarchy) =>
+      step(`show the ${hierarchy.name} hierarchy on ${destination}/${hierarchy.name}`, from, [
+        call("mkdirat", [base, hierarchy.name, 0o755]),
+        openInRoot(`${destination}/${hierarchy.name}`, target, { arch: facts.arch, directory: true }),
+        ...show(parsed, hierarchy),
+      ])
+    ),
+    ...facts.cgroupMounts.filter(({ name }) => name.includes(",")).flatMap(({ name }) =>
+      name.split(",").map((controller) =>
+        step(`link ${controller} to ${name}`, from, [
+          call("symlinkat", [name, base, controller], { tolerate: ["EEXIST"] }),
+        ])
+      )
+    ),
+    step(`leave ${destination}`, from, [call("close", [base])]),
+  ];
+}
+
+/** Directory that holds the hierarchies. */
+const base = slot("base");
+
+/** A mount made in the cgroup namespace has the container's cgroup as its root. cgroup_namespaces(7) */
+function mountHierarchy(parsed: Parsed, hierarchy: CgroupMountFact): readonly Op[] {
+  const flags = cgroupFlags | (parsed.options.flags & MS_RDONLY);
+  const name = hierarchy.name === "systemd" ? "systemd" : "cgroup";
+  return mountHere(parsed, { type: "cgroup", source: name, flags, data: hierarchy.controllers });
+}
+
+/** Without the namespace it is a copy of the container's part of the host's mount. */
+function bindHierarchy(parsed: Parsed, hierarchy: CgroupMountFact): readonly Op[] {
+  const { options } = parsed;
+  const bind = { ...parsed, options: { ...options, flags: options.flags | MS_BIND | MS_REC } };
+  return [
+    cloneMount(AT_FDCWD, hierarchy.source, true, { meaning: mountMeaning(parsed, bind.options.flags, "") }),
+    ...bindAttributes(bind),
+    ...placeMount(target),
+    call("close", [target]),
+  ];
 }
 
 /** v2: a cgroup2 mount; where that is refused (a user namespace without a cgroup namespace), a copy of the host's. */
@@ -409,7 +424,7 @@ function fileSystemOps(parsed: Parsed, config: Config, facts: HostFacts): readon
     case "tmpfs":
       return tmpfsOps(parsed, facts);
     case "cgroup":
-      return facts.cgroupMode === "v2" ? cgroup2Ops(parsed, config, facts) : cgroup1Ops(parsed, config, facts);
+      return cgroup2Ops(parsed, config, facts);
     default:
       return plainOps(parsed, facts);
   }
@@ -418,9 +433,10 @@ function fileSystemOps(parsed: Parsed, config: Config, facts: HostFacts): readon
 /** All mounts, in the config's order, writable where something has to be made in them. */
 export function mountSteps(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
   return (config.mounts ?? []).flatMap((mount, index) => {
-    const parsed = parse(mount, index);
+    const parsed = parse(mount, index, request.rootfs);
     refuseInsideProc(parsed);
     if (isBind(mount)) return bindSteps(parsed, facts, request);
+    if (mount.type === "cgroup" && facts.cgroupMode !== "v2") return cgroup1Steps(parsed, config, facts);
     const ops = [...fileSystemOps(parsed, config, facts), ...propagation(parsed, facts)];
     return [step(`mount ${mount.type ?? "nothing"} on ${parsed.destination}`, parsed.from, ops)];
   });
@@ -429,9 +445,9 @@ export function mountSteps(config: Config, facts: HostFacts, request: LaunchRequ
 /**
  * The tmpfs mounts and /dev that were asked for read-only, now that nothing more is made in them. Runs in: init, after pivot_root.
  */
-export function readonlyMountSteps(config: Config): readonly Step[] {
+export function readonlyMountSteps(config: Config, request: LaunchRequest): readonly Step[] {
   return (config.mounts ?? []).flatMap((mount, index) => {
-    const { destination, options, from } = parse(mount, index);
+    const { destination, options, from } = parse(mount, index, request.rootfs);
     const delayed = (options.flags & MS_RDONLY) !== 0 && (mount.type === "tmpfs" || destination === "/dev");
     if (!delayed || isBind(mount)) return [];
     const attributes = mountAttr(MountAttr.MOUNT_ATTR_RDONLY, 0);

@@ -148,6 +148,13 @@ export function ownCgroupNamespaceSteps(config: Config, cgroup: CgroupEntry): re
   return [step("create cgroup namespace", "/linux/namespaces", [call("unshare", [CloneFlag.CLONE_NEWCGROUP])])];
 }
 
+/** Descriptors that our caller left open by mistake are not the container's. The fixed ones stand above them. Runs in: stage. */
+export function closeForeignStep(inheritedFds: number): Step {
+  return step("close what the caller left open", "", [
+    call("close_range", [3 + inheritedFds, fixedFd("last foreign"), 0]),
+  ]);
+}
+
 /** The parent has made the cgroups; this process, which has one thread, goes in by itself: far cheaper than being put there. */
 export function enterCgroupSteps(cgroup: CgroupEntry, arch: Arch): readonly Step[] {
   const O = openFlag(arch);
@@ -186,7 +193,7 @@ export function forkSteps(cgroup: CgroupEntry): readonly Step[] {
       intoCgroup: cgroup.cloneInto === undefined ? undefined : cgroupDirectory,
       out: pid,
       parent: [...tellValue("child", pid), call("exit_group", [0])],
-      child: [],
+      child: cgroup.cloneInto === undefined ? [] : [call("close", [cgroupDirectory])],
     },
   ])];
 }

@@ -19,6 +19,7 @@ import type { HostFacts, LaunchRequest } from "./launch_request.ts";
 import { maskedPathSteps, readonlyPathSteps } from "./masked_paths.ts";
 import { mountSteps, readonlyMountSteps } from "./mounts.ts";
 import {
+  closeForeignStep,
   createSteps,
   enterCgroupSteps,
   forkSteps,
@@ -64,7 +65,8 @@ function createContainerHookSteps(config: Config): readonly Step[] {
 /** Told by whoever starts the container: by the exec fifo, whose reader `start` is, or by the parent that stayed. */
 function startSteps(request: LaunchRequest, facts: HostFacts): readonly Step[] {
   if (request.startBy === "parent") {
-    return [step("wait for the parent's start", "", [tell("created"), ...awaitGo(), call("close", [fixedFd("sync")])])];
+    // The socket stays open until execve closes it: a startContainer hook that fails is told.
+    return [step("wait for the parent's start", "", [tell("created"), ...awaitGo()])];
   }
   const O = openFlag(facts.arch);
   const fifo = slot("fifo");
@@ -85,6 +87,7 @@ function startSteps(request: LaunchRequest, facts: HostFacts): readonly Step[] {
 
 function stage(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
   return [
+    closeForeignStep(request.inheritedFds),
     // While the process's files in /proc are still its own.
     ...oomScoreSteps(config.process!, facts.arch),
     // Before any namespace: all of the container's processes are to be born inside.
@@ -123,7 +126,7 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
     ...consoleSteps(process, facts.arch, { devConsole: true }),
     ...(request.pidfdSocket ? pidfdSteps("standard") : []),
     ...(ownMounts
-      ? [...readonlyMountSteps(config), ...readonlyRootSteps(config), umaskStep(config)]
+      ? [...readonlyMountSteps(config, request), ...readonlyRootSteps(config), umaskStep(config)]
       : [restoreUmaskStep()]),
     ...nameSteps(config),
     // Before masks and read-only paths, which may cover /proc/sys.

@@ -12,7 +12,7 @@ import { environment, execSteps, lookupSteps } from "./command.ts";
 import { consoleSteps } from "./console.ts";
 import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSteps } from "./credentials.ts";
 import type { CgroupEntry, HostFacts } from "./launch_request.ts";
-import { enterCgroupSteps, forkSteps, joinSteps } from "./namespaces.ts";
+import { closeForeignStep, enterCgroupSteps, forkSteps, joinSteps } from "./namespaces.ts";
 import { tell } from "./protocol.ts";
 import { readySteps } from "./ready.ts";
 import { affinityStep, keyringSteps, noNewPrivilegesSteps, oomScoreSteps, pidfdSteps } from "./small_steps.ts";
@@ -45,6 +45,7 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
   const exec = { inheritedFds: request.inheritedFds, listenFds: request.listenFds };
   return {
     stage: [
+      closeForeignStep(request.inheritedFds),
       ...oomScoreSteps(process, facts.arch),
       ...enterCgroupSteps(request.cgroup, facts.arch),
       affinityStep(),

@@ -11,6 +11,7 @@ export type Log = (level: "debug" | "info" | "warning" | "error", message: strin
 
 /** The surroundings of a container. */
 export interface Runtime {
+  /** libc. */
   readonly kernel: Kernel;
   /** State directory, absolute: one directory a container. */
   readonly root: string;
@@ -18,6 +19,7 @@ export interface Runtime {
   readonly executor: "native" | "deno";
   /** How this program is started again for `executor: "deno"`: absolute path of the binary, and its arguments up to `init`. */
   readonly reexec: { readonly path: string; readonly args: readonly string[] };
+  /** cgroups are managed by systemd (`--systemd-cgroup`); refused with the reason, in this version. */
   readonly systemdCgroup: boolean;
   /** Being refused a cgroup is no error (`--rootless`). */
   readonly rootlessCgroups: boolean;
@@ -25,5 +27,6 @@ export interface Runtime {
   readonly environment: Readonly<Record<string, string>>;
   /** The caller's soft limit of open files, which Deno raises for itself: given back to the container. */
   readonly softFileLimit?: number;
+  /** Where warnings go. */
   readonly log: Log;
 }

@@ -79,14 +79,8 @@ const unbuilt: Unbuilt = {
   freebsd: always,
 };
 
-/** Attributes that mount_setattr(2) sets on a whole tree, `r` before the option's name. */
-const recursiveOptions = ["ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "nodiratime", "diratime"]
-  .concat(["relatime", "norelatime", "noatime", "atime", "strictatime", "nostrictatime", "nosymfollow", "symfollow"]);
-
 function isUnbuiltOption(option: unknown): boolean {
-  const name = String(option);
-  if (name === "idmap" || name === "ridmap" || name === "tmpcopyup") return true;
-  return name.startsWith("r") && recursiveOptions.includes(name.slice(1));
+  return option === "idmap" || option === "ridmap" || option === "tmpcopyup";
 }
 
 /**

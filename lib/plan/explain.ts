@@ -133,8 +133,11 @@ export function explain(plan: Plan): string {
 
 /** A step as JSON carries it. */
 export interface ExplainedStep {
+  /** From 1, through both processes. */
   readonly number: number;
+  /** Who does it. */
   readonly process: "stage" | "init";
+  /** What a person would say. */
   readonly label: string;
   /** JSON pointer into config.json; empty where no field asked for it. */
   readonly from: string;

@@ -16,6 +16,11 @@ export interface Label {
   at?: number;
 }
 
+/** Whether an instruction's argument is a place in the list. */
+export function isLabel(arg: Operand | Label): arg is Label {
+  return typeof arg === "object" && !("slot" in arg) && !("fd" in arg) && !("data" in arg);
+}
+
 /** Where a handled errno goes; without a target to the next instruction. */
 export interface Handler {
   readonly errno: number;
@@ -111,7 +116,7 @@ class Lowering {
     branches.forEach((branch, index) => {
       this.#place(branch.start);
       this.#ops(branch.ops);
-      if (index < branches.length - 1) this.#emit(op, "jump", [done]);
+      if (index < branches.length - 1 && goesOn(branch.ops)) this.#emit(op, "jump", [done]);
     });
     this.#place(done);
   }
@@ -121,7 +126,7 @@ class Lowering {
     const done: Label = {};
     this.#emit(op, op.is === "==" ? "jumpNotEqual" : "jumpEqual", [op.left, op.right, otherwise]);
     this.#ops(op.then);
-    if (op.otherwise !== undefined) this.#emit(op, "jump", [done]);
+    if (op.otherwise !== undefined && goesOn(op.then)) this.#emit(op, "jump", [done]);
     this.#place(otherwise);
     this.#ops(op.otherwise ?? []);
     this.#place(done);
@@ -141,7 +146,7 @@ class Lowering {
     else this.#cloneIntoCgroup(op, op.intoCgroup);
     this.#emit(op, "jumpEqual", [op.out, 0, child]);
     this.#ops(op.parent);
-    this.#emit(op, "jump", [done]);
+    if (goesOn(op.parent)) this.#emit(op, "jump", [done]);
     this.#place(child);
     this.#ops(op.child);
     this.#place(done);
@@ -160,6 +165,13 @@ class Lowering {
 
 /** include/uapi/linux/sched.h; beyond 32 bits. */
 const CLONE_INTO_CGROUP = 0x200000000;
+
+/** Whether what follows these ops is reached from them. */
+function goesOn(ops: readonly Op[]): boolean {
+  const last = ops.at(-1);
+  if (last === undefined) return true;
+  return !(last.op === "fail" || last.op === "endStep" || (last.op === "call" && last.call === "exit_group"));
+}
 
 function errnoOf(name: ErrnoName | "*"): number {
   return name === "*" ? ANY_ERRNO : Errno[name];

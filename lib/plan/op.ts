@@ -16,11 +16,13 @@ export type ConfigPath = string;
 
 /** A named 64-bit result of an earlier op: known only when the plan runs. */
 export interface Slot {
+  /** The name; equal names in a plan are one slot. */
   readonly slot: string;
 }
 
 /** A descriptor whose number is fixed when the plan is encoded; the parent puts it there when it spawns the stage. */
 export interface FixedFd {
+  /** The name; the parent knows the number. */
   readonly fd: string;
 }
 
@@ -29,19 +31,25 @@ export type Data = Text | FdPath | Bytes | Buffer | Struct | At;
 
 /** A NUL-terminated UTF-8 string. Equal strings are stored once. */
 export interface Text {
+  /** The kind of data. */
   readonly data: "text";
+  /** Without the NUL. */
   readonly text: string;
 }
 
 /** `self/fd/<number of fd>`: a fixed descriptor's name below a procfs. */
 export interface FdPath {
+  /** The kind of data. */
   readonly data: "fdPath";
+  /** Name of the descriptor. */
   readonly fd: string;
 }
 
 /** Initialised memory. */
 export interface Bytes {
+  /** The kind of data. */
   readonly data: "bytes";
+  /** The content. */
   readonly bytes: Uint8Array;
   /** How explain prints it. */
   readonly show: string;
@@ -49,15 +57,21 @@ export interface Bytes {
 
 /** Zeroed writable memory of `size` bytes; two with the same name are the same memory. */
 export interface Buffer {
+  /** The kind of data. */
   readonly data: "buffer";
+  /** What makes it the same memory. */
   readonly name: string;
+  /** In bytes. */
   readonly size: number;
 }
 
 /** A C struct or array: words at offsets, where a word may be a number, a fixed descriptor's number or an address. */
 export interface Struct {
+  /** The kind of data. */
   readonly data: "struct";
+  /** In bytes; what no word covers is zero. */
   readonly size: number;
+  /** What is not zero. */
   readonly words: readonly Word[];
   /** How explain prints it. */
   readonly show: string;
@@ -65,15 +79,21 @@ export interface Struct {
 
 /** One little-endian word of a {@link Struct}; an address takes 8 bytes. */
 export interface Word {
+  /** Offset in bytes. */
   readonly at: number;
+  /** In bytes. */
   readonly size: 1 | 2 | 4 | 8;
+  /** The content. */
   readonly value: number | bigint | FixedFd | Data;
 }
 
 /** An address `offset` bytes into another piece of data. */
 export interface At {
+  /** The kind of data. */
   readonly data: "at";
+  /** What it points into. */
   readonly base: Bytes | Buffer | Struct;
+  /** In bytes. */
   readonly offset: number;
 }
 
@@ -82,8 +102,11 @@ export type Operand = number | Slot | FixedFd | Data;
 
 /** One system call. A negative result ends the plan unless its errno is named here. */
 export interface CallOp {
+  /** The kind of op. */
   readonly op: "call";
+  /** The system call. */
   readonly call: SyscallName;
+  /** Its arguments; those left out are 0. */
   readonly args: readonly Operand[];
   /** Receives the result, also −errno of a tolerated failure. */
   readonly out?: Slot;
@@ -103,66 +126,97 @@ export interface CallOp {
 
 /** Runs `then` where the comparison holds, `otherwise` where it does not. */
 export interface IfOp {
+  /** The kind of op. */
   readonly op: "if";
+  /** Compared with `right`, as 64 bits. */
   readonly left: Operand;
+  /** The comparison. */
   readonly is: "==" | "!=";
+  /** Compared with `left`. */
   readonly right: Operand;
+  /** Where it holds. */
   readonly then: readonly Op[];
+  /** Where it does not. */
   readonly otherwise?: readonly Op[];
 }
 
 /** Runs `body` once, and again as long as `left` differs from `right` afterwards. */
 export interface RepeatOp {
+  /** The kind of op. */
   readonly op: "repeat";
+  /** What is repeated. */
   readonly body: readonly Op[];
+  /** Equal after the last round. */
   readonly until: { readonly left: Operand; readonly right: Operand };
 }
 
 /** Reads `size` bytes, zero-extended, from memory into `out`. */
 export interface LoadOp {
+  /** The kind of op. */
   readonly op: "load";
+  /** The memory. */
   readonly from: Data;
+  /** In bytes. */
   readonly size: 1 | 2 | 4 | 8;
+  /** Receives the value. */
   readonly out: Slot;
 }
 
 /** Writes the low `size` bytes of `value` into memory. */
 export interface StoreOp {
+  /** The kind of op. */
   readonly op: "store";
+  /** The memory. */
   readonly to: Data;
+  /** In bytes. */
   readonly size: 1 | 2 | 4 | 8;
+  /** What is written. */
   readonly value: Operand;
 }
 
 /** `out = left & right`. */
 export interface AndOp {
+  /** The kind of op. */
   readonly op: "and";
+  /** One operand. */
   readonly left: Operand;
+  /** The other one. */
   readonly right: Operand;
+  /** Receives the result. */
   readonly out: Slot;
 }
 
 /** `out = left + right`; with `right` 0 it copies. */
 export interface AddOp {
+  /** The kind of op. */
   readonly op: "add";
+  /** One operand. */
   readonly left: Operand;
+  /** The other one. */
   readonly right: Operand;
+  /** Receives the result. */
   readonly out: Slot;
 }
 
 /** Ends the plan with an error that carries `value` (an exit status, an errno, an address's content). */
 export interface FailOp {
+  /** The kind of op. */
   readonly op: "fail";
+  /** Reported with the error. */
   readonly value: Operand;
   /** The error's text; `{}` stands for the value. */
   readonly why: string;
+  /** What to do about it. */
   readonly hint?: string;
 }
 
 /** Tells the parent about something that is not fatal, and goes on. */
 export interface WarnOp {
+  /** The kind of op. */
   readonly op: "warn";
+  /** Reported with the warning: an errno. */
   readonly value: Operand;
+  /** The warning's text. */
   readonly why: string;
 }
 
@@ -171,19 +225,25 @@ export interface WarnOp {
  * their ops end the process. `out` holds the child's pid in the parent, 0 in the child.
  */
 export interface ForkOp {
+  /** The kind of op. */
   readonly op: "fork";
   /** CLONE_* flags with the exit signal in the low byte. */
   readonly flags: number;
+  /** Memory that receives the child's pidfd; `flags` must then have CLONE_PIDFD. */
   readonly pidfd?: Data;
   /** Directory of a cgroup2 that the child is born in: clone3(2), CLONE_INTO_CGROUP. The exit signal must then come from CLONE_PARENT. */
   readonly intoCgroup?: Slot;
+  /** Receives the pid. */
   readonly out: Slot;
+  /** Run by the child alone. */
   readonly child: readonly Op[];
+  /** Run by the parent alone. */
   readonly parent: readonly Op[];
 }
 
 /** Ends the step: the next step runs. */
 export interface EndStepOp {
+  /** The kind of op. */
   readonly op: "endStep";
 }
 
@@ -205,7 +265,9 @@ export type Op =
 export interface Step {
   /** What a person would say: `mount devpts on /dev/pts`. */
   readonly label: string;
+  /** The field that asked for it. */
   readonly from: ConfigPath;
+  /** In order; a failure ends the plan unless the op says otherwise. */
   readonly ops: readonly Op[];
 }
 
@@ -214,6 +276,8 @@ export interface Step {
  * which becomes the container's process.
  */
 export interface Plan {
+  /** In the host's namespaces at first. */
   readonly stage: readonly Step[];
+  /** In the container's. */
   readonly init: readonly Step[];
 }

@@ -13,13 +13,17 @@ export type Status = "creating" | "created" | "running" | "stopped" | "paused";
 
 /** A container's state. */
 export interface State {
+  /** Version of the specification that this follows. */
   readonly ociVersion: string;
+  /** Of the container. */
   readonly id: string;
+  /** Where it is in its life. */
   readonly status: Status;
   /** On the host; absent once the process is gone. */
   readonly pid?: number;
   /** Absolute. */
   readonly bundle: string;
+  /** From config.json. */
   readonly annotations?: Readonly<Record<string, string>>;
 }
 

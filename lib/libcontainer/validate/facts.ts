@@ -9,6 +9,7 @@ import type { Problem } from "../../specs/problem.ts";
 
 /** The host and the command line, as far as a config can be wrong for them. */
 export interface ValidationFacts {
+  /** Of `root.path`. */
   readonly rootfs: RootfsFacts;
   /** The caller is not root: a user namespace is needed for everything. */
   readonly rootlessEuid: boolean;
@@ -40,6 +41,7 @@ export interface RootfsFacts {
   readonly path: string;
   /** The same without symlinks; absent where it cannot be resolved. */
   readonly resolved?: string;
+  /** Absent where it could not be looked at. */
   readonly isDirectory?: boolean;
   /** Why not: `stat /bundle/rootfs: no such file or directory`. */
   readonly error?: string;
@@ -47,6 +49,7 @@ export interface RootfsFacts {
 
 /** Why something could not be looked at. */
 export interface Unreadable {
+  /** Why. */
   readonly error: string;
 }
 

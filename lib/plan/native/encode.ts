@@ -5,8 +5,10 @@
  */
 
 import { type Arch, type SyscallName, syscallNumber, syscalls } from "../../ffi/syscalls.ts";
-import type { Buffer, Bytes, Data, FdPath, Operand, Plan, Struct, Text } from "../op.ts";
-import { type Instruction, type Label, lower } from "../lower.ts";
+import type { Buffer, Data, FdPath, Operand, Plan, Struct, Text } from "../op.ts";
+import { DataKeys } from "../data_key.ts";
+import { cursor, fold, type Folded } from "../fold.ts";
+import { type Instruction, isLabel, type Label, lower } from "../lower.ts";
 import { buildImage, programBase } from "./elf.ts";
 import {
   Flag,
@@ -32,53 +34,38 @@ export interface EncodeOptions {
 export interface Encoded {
   /** The whole ELF file. */
   readonly image: Uint8Array<ArrayBuffer>;
-  /** The instruction at a byte offset of the program, as reports name it. */
-  instructionAt(offset: number): Instruction | undefined;
+  /** The instruction at a byte offset of the program, as reports name it; in a loop, in the turn that `cursor` tells. */
+  instructionAt(offset: number, cursor: bigint): Instruction | undefined;
 }
-
-/** Data that has memory of its own; an {@link At} points into one of these. */
-type Piece = Text | FdPath | Bytes | Buffer | Struct;
 
 /** Lays out data: initialised pieces by first use, then zeroed buffers. Offsets count from the program's start. */
 class DataLayout {
-  readonly #offsets = new Map<Piece | string, number>();
+  readonly #offsets = new Map<string, number>();
   readonly #initialised: { piece: Struct | undefined; at: number; encoded: Uint8Array }[] = [];
   readonly #zeroed = new Map<string, Buffer>();
-  readonly #keys = new Map<Struct, string>();
-  readonly #written: ReadonlySet<Piece>;
+  /** Strings by their keys. */
+  readonly #texts = new Map<string, string>();
+  readonly #keys: DataKeys;
   readonly #fds: EncodeOptions["fds"];
   readonly #start: number;
   #end: number;
 
-  /** `written`: the pieces that the plan writes to, which no other piece may share memory with. */
-  constructor(start: number, written: ReadonlySet<Piece>, fds: EncodeOptions["fds"]) {
+  constructor(start: number, keys: DataKeys, fds: EncodeOptions["fds"]) {
     this.#start = start;
     this.#end = start;
-    this.#written = written;
+    this.#keys = keys;
     this.#fds = fds;
   }
 
-  #keyOf(piece: Piece): Piece | string {
-    if (piece.data === "text") return `t${piece.text}`;
-    if (piece.data === "buffer") return `b${piece.name}`;
-    if (piece.data === "fdPath") return `f${piece.fd}`;
-    if (piece.data === "bytes" || this.#written.has(piece)) return piece;
-    let key = this.#keys.get(piece);
-    if (key === undefined) this.#keys.set(piece, key = structKey(piece));
-    return key === "" ? piece : key;
-  }
-
-  #encode(piece: Text | FdPath | Bytes | Struct): Uint8Array {
-    if (piece.data === "text") return new TextEncoder().encode(piece.text + "\0");
-    if (piece.data === "fdPath") return new TextEncoder().encode(`self/fd/${fdNumber(piece.fd, this.#fds)}\0`);
-    return piece.data === "bytes" ? piece.bytes : new Uint8Array(piece.size);
+  #textOf(piece: Text | FdPath): string {
+    return piece.data === "text" ? piece.text : `self/fd/${fdNumber(piece.fd, this.#fds)}`;
   }
 
   /** Makes room for `data` and all that it points to. */
   add(data: Data): void {
     const piece = data.data === "at" ? data.base : data;
-    const key = this.#keyOf(piece);
-    if (this.#offsets.has(key)) return;
+    const key = this.#keys.of(piece);
+    if (this.#offsets.has(key) || this.#texts.has(key)) return;
     if (piece.data === "buffer") {
       const known = this.#zeroed.get(piece.name);
       if (known !== undefined && known.size !== piece.size) {
@@ -87,12 +74,14 @@ class DataLayout {
       this.#zeroed.set(piece.name, piece);
       return;
     }
-    const encoded = this.#encode(piece);
-    // Words are aligned for the kernel's sake: struct fields, argv tables. Strings need none.
-    if (piece.data === "struct" || piece.data === "bytes") this.#end = align(this.#end, 8);
-    this.#offsets.set(key, this.#end);
-    this.#initialised.push({ piece: piece.data === "struct" ? piece : undefined, at: this.#end, encoded });
-    this.#end += encoded.length;
+    if (piece.data === "text" || piece.data === "fdPath") {
+      this.#texts.set(key, this.#textOf(piece));
+      return;
+    }
+    // Aligned for the kernel's sake: struct fields, argv tables.
+    this.#end = align(this.#end, 8);
+    const encoded = piece.data === "bytes" ? piece.bytes : new Uint8Array(piece.size);
+    this.#place(key, encoded, piece.data === "struct" ? piece : undefined);
     if (piece.data === "struct") {
       for (const word of piece.words) {
         if (typeof word.value === "object" && "data" in word.value) this.add(word.value);
@@ -100,12 +89,36 @@ class DataLayout {
     }
   }
 
+  #place(key: string, encoded: Uint8Array, piece?: Struct): void {
+    this.#offsets.set(key, this.#end);
+    this.#initialised.push({ piece, at: this.#end, encoded });
+    this.#end += encoded.length;
+  }
+
+  /** Places the strings; one that another one ends with is the other's end. */
+  #placeTexts(): void {
+    const encoder = new TextEncoder();
+    const backwards = [...this.#texts].map(([key, text]) => ({ key, text, reversed: [...text].reverse().join("") }))
+      .sort((one, other) => one.reversed < other.reversed ? 1 : -1);
+    let longer = { reversed: "", end: 0 };
+    for (const { key, text, reversed } of backwards) {
+      const encoded = encoder.encode(text + "\0");
+      if (longer.end !== 0 && longer.reversed.startsWith(reversed)) {
+        this.#offsets.set(key, longer.end - encoded.length);
+        continue;
+      }
+      this.#place(key, encoded);
+      longer = { reversed, end: this.#end };
+    }
+  }
+
   /** Ends the initialised part; buffers follow. Returns the length of both parts. */
   finish(): { dataLength: number; zeroLength: number } {
+    this.#placeTexts();
     const dataEnd = align(this.#end, 8);
     let at = dataEnd;
     for (const buffer of this.#zeroed.values()) {
-      this.#offsets.set(this.#keyOf(buffer), at);
+      this.#offsets.set(this.#keys.of(buffer), at);
       at = align(at + buffer.size, 8);
     }
     return { dataLength: dataEnd - this.#start, zeroLength: at - dataEnd };
@@ -113,7 +126,7 @@ class DataLayout {
 
   offsetOf(data: Data): number {
     const [piece, extra] = data.data === "at" ? [data.base, data.offset] : [data, 0];
-    return this.#offsets.get(this.#keyOf(piece))! + extra;
+    return this.#offsets.get(this.#keys.of(piece))! + extra;
   }
 
   /** Writes the initialised pieces; returns the offsets, in the data, of words that hold addresses. */
@@ -153,28 +166,6 @@ function writeWord(view: DataView, at: number, size: 1 | 2 | 4 | 8, value: bigin
   else view.setUint8(at, Number(BigInt.asUintN(8, value)));
 }
 
-/** What makes two structs the same memory: only numbers, and the same ones. Empty where it holds an address. */
-function structKey(piece: Struct): string {
-  const words = piece.words.map(({ at, size, value }) => {
-    if (typeof value === "object") {
-      return "fd" in value && !("data" in value) ? `${at}:${size}=fd ${value.fd}` : undefined;
-    }
-    return `${at}:${size}=${value}`;
-  });
-  return words.includes(undefined) ? "" : `s${piece.size} ${words.join(" ")}`;
-}
-
-/** The pieces that store ops write to. */
-function writtenPieces(instructions: readonly Instruction[]): ReadonlySet<Piece> {
-  const written = new Set<Piece>();
-  for (const { code, args } of instructions) {
-    const [to] = args;
-    if (code !== "store" || typeof to !== "object" || !("data" in to)) continue;
-    written.add(to.data === "at" ? to.base : to);
-  }
-  return written;
-}
-
 function align(value: number, to: number): number {
   return (value + to - 1) & -to;
 }
@@ -185,13 +176,10 @@ function fdNumber(name: string, fds: EncodeOptions["fds"]): number {
   return number;
 }
 
-function isLabel(arg: Operand | Label): arg is Label {
-  return typeof arg === "object" && !("slot" in arg) && !("fd" in arg) && !("data" in arg);
-}
-
 /** Numbers the slots by first use. */
 class Slots {
-  readonly #numbers = new Map<string, number>();
+  // Reports are sent together with the slot behind them: the first.
+  readonly #numbers = new Map<string, number>([[cursor.slot, 0]]);
 
   number(name: string): number {
     let number = this.#numbers.get(name);
@@ -259,6 +247,17 @@ function writeInstruction(view: DataView, offset: number, instruction: Instructi
   view.setUint8(offset + 7, retryAgain ? Flag.retryAgain : 0);
 }
 
+/** The instruction that a folded one stands for while the cursor is behind a certain row of its table. */
+function turnOf(
+  instruction: Folded | undefined,
+  cursor: bigint,
+  addressOf: (table: Struct) => number,
+): Instruction | undefined {
+  if (instruction?.turns === undefined) return instruction;
+  const { instructions, table, rowSize } = instruction.turns;
+  return instructions[(Number(cursor) - addressOf(table)) / rowSize - 1];
+}
+
 /** Handler targets are 20 bits of 4-byte units. */
 const TABLE_LIMIT = 4 << 20;
 
@@ -268,7 +267,9 @@ const TABLE_LIMIT = 4 << 20;
  * @throws {RangeError} where something does not fit the format: too many slots, a table over 4 MiB, a number over 32 bits.
  */
 export function encode(plan: Plan, options: EncodeOptions): Encoded {
-  const { instructions, initEntry } = lower(plan);
+  const lowered = lower(plan);
+  const keys = new DataKeys(lowered.instructions);
+  const { instructions, initEntry } = fold(lowered, keys);
   const offsets: number[] = [];
   let at = HEADER_SIZE;
   for (const instruction of instructions) {
@@ -279,7 +280,7 @@ export function encode(plan: Plan, options: EncodeOptions): Encoded {
   if (at > TABLE_LIMIT) throw new RangeError("the plan's table is larger than 4 MiB");
 
   const dataStart = align(at, 16);
-  const layout = new DataLayout(dataStart, writtenPieces(instructions), options.fds);
+  const layout = new DataLayout(dataStart, keys, options.fds);
   for (const { args } of instructions) {
     for (const arg of args) if (typeof arg === "object" && "data" in arg) layout.add(arg);
   }
@@ -311,6 +312,7 @@ export function encode(plan: Plan, options: EncodeOptions): Encoded {
   const { image } = buildImage({ arch: options.arch, program, zeroLength, trailer });
   return {
     image: image as Uint8Array<ArrayBuffer>,
-    instructionAt: (offset) => instructions[offsets.indexOf(offset)],
+    instructionAt: (offset, cursor) =>
+      turnOf(instructions[offsets.indexOf(offset)], cursor, (table) => base + layout.offsetOf(table)),
   };
 }

@@ -43,7 +43,7 @@ export const header = {
   relocationCount: 44,
   /** The absolute address that the program's start is mapped at. */
   base: 48,
-  /** 16 bytes: the report being sent. See {@link report}. */
+  /** 16 bytes: the report being sent, which goes on in the first slot. See {@link report}. */
   report: 64,
   /** {@link SLOT_COUNT} u64 slots. */
   slots: 80,
@@ -53,8 +53,11 @@ export const SLOT_COUNT = 48;
 /** The header's size: the instruction table starts here. */
 export const HEADER_SIZE = 80 + 8 * SLOT_COUNT;
 
-/** A report, as sent on the report descriptor with MSG_NOSIGNAL: u32 kind, u32 offset of the instruction from the program's start, i64 value. */
-export const report = { kind: 0, instruction: 4, value: 8, size: 16 } as const;
+/**
+ * A report, as sent on the report descriptor with MSG_NOSIGNAL: u32 kind, u32 offset of the instruction from the program's start, i64 value,
+ * and the first slot, which stands behind it: where a loop was.
+ */
+export const report = { kind: 0, instruction: 4, value: 8, cursor: 16, size: 24 } as const;
 export const ReportKind = { error: 1, warning: 2 } as const;
 
 /**

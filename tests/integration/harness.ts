@@ -1,0 +1,312 @@
+/**
+ * Containers for tests: a bundle of their own, the program built by `deno task build`, Debian's runc to compare with, and
+ * the proof that nothing is left behind.
+ */
+
+import { assertEquals } from "@std/assert";
+import { resolve } from "@std/path";
+import type { Fd } from "../../lib/ffi/fd.ts";
+import { memfd, open, readMemfd, sealedMemfd } from "../../lib/ffi/files.ts";
+import { poll, POLLIN } from "../../lib/ffi/poll.ts";
+import { kill, pidfdOpen, shellStatus, spawn, waitChild } from "../../lib/ffi/process.ts";
+import type { Config, Linux, Mount, Process } from "../../lib/specs/config.ts";
+import typicalConfig from "../fixtures/typical_config.json" with { type: "json" };
+import { kernel, until } from "./foreground_harness.ts";
+import { Watchman } from "./leftovers.ts";
+
+export { kernel, until };
+
+/** What a container is run by: ours with either executor, or Debian's runc 1.1.5. */
+export type Runtime = "native" | "deno" | "debian";
+/** Both ways in which ours sets a container up. */
+export const executors: readonly Runtime[] = ["native", "deno"];
+/** All that can be compared. */
+export const everyone: readonly Runtime[] = [...executors, "debian"];
+
+/** RUNC names another build: `RUNC=dist/runc-compiled deno test -A tests/integration`. */
+const program = resolve(Deno.env.get("RUNC") ?? new URL("../../dist/runc", import.meta.url).pathname);
+const debianProgram = "/usr/sbin/runc";
+const busybox = "/usr/bin/busybox";
+
+/** Programs of the rootfs; all are busybox. */
+const applets =
+  ("cat chmod cut date echo env false grep head hostname id ifconfig ip kill ln ls mkdir mknod mount ps pwd " +
+    "readlink rm seq sh sleep sort stat stty sysctl tail test touch tr true tty umount uname unshare wc").split(" ");
+
+/** A bound for what takes milliseconds: nothing is measured by it. */
+const PATIENCE_MS = 60_000;
+
+type Mutable<T> = T extends (infer Item)[] | readonly (infer Item)[] ? Mutable<Item>[]
+  : T extends object ? { -readonly [Key in keyof T]: Mutable<T[Key]> }
+  : T;
+
+/** config.json, to be changed by tests. */
+export type TestConfig = Mutable<
+  & Config
+  & { process: Process & { args: readonly string[]; env: readonly string[] } }
+  & { mounts: readonly Mount[]; root: { path: string; readonly: boolean } }
+  & { linux: Linux & Required<Pick<Linux, "namespaces" | "maskedPaths" | "readonlyPaths">> }
+>;
+
+/** Changes a config in place. */
+export type Change = (config: TestConfig) => void;
+
+/** What came of a program. `code`: as a shell reports it. */
+export interface Result {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** How a program is started, beside its arguments. */
+export interface StartOptions {
+  /** More environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  /** A text, or an open file; nothing where absent. */
+  readonly stdin?: string | Fd;
+  /** Instead of a file that is read afterwards. */
+  readonly stdout?: Fd;
+  readonly stderr?: Fd;
+  /** Further descriptors: number there, file here. */
+  readonly fds?: Readonly<Record<number, Fd>>;
+}
+
+/** A program that was started and has not been waited for. */
+export class Running implements Disposable {
+  readonly pid: number;
+  readonly #stdout = memfd(kernel, "stdout");
+  readonly #stderr = memfd(kernel, "stderr");
+  #hasEnded = false;
+
+  /** @throws where it cannot be executed. */
+  constructor(argv: readonly string[], options: StartOptions = {}) {
+    using input = inputOf(options.stdin);
+    const given = Object.entries(options.fds ?? {}).map(([to, fd]) => ({ to: Number(to), from: fd.number }));
+    const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", HOME: "/root", ...options.env };
+    this.pid = spawn(kernel, {
+      path: argv[0]!,
+      argv,
+      env: Object.entries(env).map(([name, value]) => `${name}=${value}`),
+      cwd: options.cwd,
+      fds: [
+        { to: 0, from: (options.stdin instanceof Object ? options.stdin : input).number },
+        { to: 1, from: (options.stdout ?? this.#stdout).number },
+        { to: 2, from: (options.stderr ?? this.#stderr).number },
+        ...given,
+      ],
+    });
+    if (this.pid < 0) throw new Error(`cannot execute ${argv[0]}: errno ${-this.pid}`);
+  }
+
+  /** What it has printed so far. */
+  get stdout(): string {
+    return readMemfd(kernel, this.#stdout, 1 << 20);
+  }
+
+  /** What it has printed so far. */
+  get stderr(): string {
+    return readMemfd(kernel, this.#stderr, 1 << 20);
+  }
+
+  signal(signal: number): void {
+    kill(kernel, this.pid, signal);
+  }
+
+  /** Waits for its end. @throws where that does not come. */
+  wait(): Result {
+    using pidfd = pidfdOpen(kernel, this.pid)!;
+    const [ended] = poll(kernel, [{ fd: pidfd.number, events: POLLIN }], PATIENCE_MS);
+    if (ended === 0) throw new Error(`does not end; so far: ${this.stdout}${this.stderr}`);
+    const status = waitChild(kernel, this.pid)!;
+    this.#hasEnded = true;
+    return { code: shellStatus(status), stdout: this.stdout, stderr: this.stderr };
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#hasEnded) {
+      this.signal(9);
+      waitChild(kernel, this.pid);
+    }
+    this.#stdout.close();
+    this.#stderr.close();
+  }
+}
+
+function inputOf(stdin: StartOptions["stdin"]): Fd {
+  if (typeof stdin !== "string") return open(kernel, "/dev/null", 0);
+  const content = new TextEncoder().encode(stdin);
+  return sealedMemfd(kernel, { name: "stdin", content, executable: false, rewind: true });
+}
+
+/** Runs a program to its end. */
+export function execute(argv: readonly string[], options: StartOptions = {}): Result {
+  using running = new Running(argv, options);
+  return running.wait();
+}
+
+/** A bundle, a state directory and a cgroup of one test. */
+export class Box {
+  readonly runtime: Runtime;
+  readonly directory = Deno.makeTempDirSync({ prefix: "runc-test-" });
+  readonly bundle = `${this.directory}/bundle`;
+  readonly rootfs = `${this.bundle}/rootfs`;
+  /** Where the runtime keeps state. */
+  readonly root = `${this.directory}/state`;
+  /** No other test's, at the same time on the same machine. */
+  readonly name = this.directory.slice("/tmp/runc-test-".length);
+  readonly cgroup = `/runc-deno-test-${Deno.pid}-${this.name}`;
+  /** The usual container. */
+  readonly id = "box";
+
+  constructor(runtime: Runtime) {
+    this.runtime = runtime;
+    Deno.chmodSync(this.directory, 0o755);
+    makeRootfs(this.rootfs);
+    this.write();
+  }
+
+  /** Writes config.json: the usual one, with `true` as its command, after `change`. */
+  write(change: Change = () => {}): void {
+    const config = structuredClone(typicalConfig) as unknown as TestConfig;
+    config.process.terminal = false;
+    config.process.args = ["true"];
+    config.linux.cgroupsPath = this.cgroup;
+    change(config);
+    this.writeText(JSON.stringify(config, undefined, 1));
+  }
+
+  /** Writes config.json as it is. */
+  writeText(text: string): void {
+    Deno.writeTextFileSync(`${this.bundle}/config.json`, text);
+  }
+
+  /** The runtime's command line. */
+  argv(...args: readonly string[]): string[] {
+    if (this.runtime === "debian") return [debianProgram, "--root", this.root, ...args];
+    return [program, "--init", this.runtime, "--root", this.root, ...args];
+  }
+
+  /** Starts the runtime and does not wait. Dispose of what it returns. */
+  start(args: readonly string[], options: StartOptions = {}): Running {
+    return new Running(this.argv(...args), { cwd: this.bundle, ...options });
+  }
+
+  /** Runs the runtime to its end. */
+  runc(args: readonly string[], options: StartOptions = {}): Result {
+    using running = this.start(args, options);
+    return running.wait();
+  }
+
+  /** Runs the runtime, which has to succeed without a word on stderr; returns what it printed. */
+  must(args: readonly string[], options: StartOptions = {}): string {
+    const { code, stdout, stderr } = this.runc(args, options);
+    assertEquals({ code, stderr }, { code: 0, stderr: "" }, `runc ${args.join(" ")}`);
+    return stdout;
+  }
+
+  /** `run` of the config after `change`. */
+  run(change: Change, options: StartOptions = {}): Result {
+    this.write(change);
+    return this.runc(["run", this.id], options);
+  }
+
+  /** Runs a shell script in the container of the config after `change`; it has to succeed. Returns what it printed. */
+  sh(script: string, change: Change = () => {}, options: StartOptions = {}): string {
+    this.write((config) => {
+      config.process.args = ["sh", "-c", script];
+      change(config);
+    });
+    return this.must(["run", this.id], options);
+  }
+
+  /** Starts the usual container in the background, where it sleeps. Returns its pid. */
+  startSleeping(change: Change = () => {}): number {
+    this.write((config) => {
+      config.process.args = ["sleep", "1000"];
+      change(config);
+    });
+    this.must(["run", "--detach", this.id]);
+    return this.state().pid;
+  }
+
+  /** What `state` says. */
+  state(id: string = this.id): { status: string; pid: number; [key: string]: unknown } {
+    return JSON.parse(this.must(["state", id]));
+  }
+
+  /** Kills and removes a container. */
+  remove(id: string = this.id): void {
+    this.must(["delete", "--force", id]);
+  }
+
+  /** `text` without what differs from box to box. */
+  plain(text: string): string {
+    return text.replaceAll(this.directory, "<directory>").replaceAll(this.cgroup, "<cgroup>");
+  }
+
+  /** Containers that are in the state directory. */
+  containers(): string[] {
+    try {
+      return [...Deno.readDirSync(this.root)].map(({ name }) => name);
+    } catch {
+      // The first container makes it.
+      return [];
+    }
+  }
+}
+
+function makeRootfs(rootfs: string): void {
+  for (const name of ["bin", "dev", "etc", "home/someone", "proc", "root", "sys", "tmp"]) {
+    Deno.mkdirSync(`${rootfs}/${name}`, { recursive: true });
+  }
+  Deno.chmodSync(`${rootfs}/tmp`, 0o1777);
+  Deno.copyFileSync(busybox, `${rootfs}/bin/busybox`);
+  for (const name of applets) Deno.symlinkSync("busybox", `${rootfs}/bin/${name}`);
+  Deno.writeTextFileSync(
+    `${rootfs}/etc/passwd`,
+    "root:x:0:0:root:/root:/bin/sh\nsomeone:x:1000:1000::/home/someone:/bin/sh\n",
+  );
+  Deno.writeTextFileSync(`${rootfs}/etc/group`, "root:x:0:\nsomeone:x:1000:\n");
+}
+
+/** Runs `body` in a new box; afterwards the box is gone. @throws where anything else is not. */
+export function inBox<T>(runtime: Runtime, body: (box: Box) => T): T {
+  const box = new Box(runtime);
+  const watchman = new Watchman(box.name);
+  let left: string[] = [];
+  try {
+    const result = body(box);
+    left = [...box.containers().map((id) => `container ${id}`), ...watchman.find()];
+    return result;
+  } finally {
+    for (const id of box.containers()) box.runc(["delete", "--force", id]);
+    watchman.clear();
+    Deno.removeSync(box.directory, { recursive: true });
+    // Where the body failed that is what is told.
+    assertEquals(left, [], "left behind");
+  }
+}
+
+/** A test of what is the same whatever sets the container up: run with the native executor only. */
+export function boxTest(name: string, body: (box: Box) => void): void {
+  Deno.test(name, () => inBox("native", body));
+}
+
+/** A test that is run by each of `runtimes`: what it returns has to be the same. */
+export function comparing(name: string, body: (box: Box) => unknown, runtimes: readonly Runtime[] = executors): void {
+  Deno.test(name, () => {
+    const [first, ...others] = runtimes.map((runtime) => ({ runtime, observed: inBox(runtime, body) }));
+    for (const { runtime, observed } of others) {
+      assertEquals(observed, first!.observed, `${runtime} differs from ${first!.runtime}`);
+    }
+  });
+}
+
+/** Gives the rootfs the host's programs and libraries, perl among them, read-only. */
+export function addHostPrograms(box: Box): Change {
+  for (const name of ["lib", "lib64"]) Deno.symlinkSync(`usr/${name}`, `${box.rootfs}/${name}`);
+  return (config) => {
+    config.mounts.push({ destination: "/usr", type: "bind", source: "/usr", options: ["rbind", "ro"] });
+  };
+}

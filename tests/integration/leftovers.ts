@@ -1,0 +1,123 @@
+/** What a test could leave behind: looked for after each test, and removed so that the next one starts clean. */
+
+import { Prctl } from "../../lib/ffi/constants.ts";
+import { poll } from "../../lib/ffi/poll.ts";
+import { kill, reapAny } from "../../lib/ffi/process.ts";
+import { contentOf, kernel } from "./foreground_harness.ts";
+
+/** The mounts of this process's namespace: what of mountinfo stays the same, and where each is. proc(5) */
+export function mounts(pid: number | "self" = "self"): { line: string; place: string; type: string }[] {
+  return Deno.readTextFileSync(`/proc/${pid}/mountinfo`).trimEnd().split("\n").map((line) => {
+    const [before = "", after = ""] = line.split(" - ");
+    return { line, place: before.split(" ")[4]!, type: after.split(" ")[0]! };
+  });
+}
+
+/** Directories below every cgroup hierarchy with `name` in their names, deepest last. */
+export function cgroupsNamed(name: string): string[] {
+  const found: string[] = [];
+  const walk = (path: string) => {
+    for (const entry of Deno.readDirSync(path)) {
+      if (!entry.isDirectory) continue;
+      const child = `${path}/${entry.name}`;
+      if (entry.name.includes(name)) found.push(child);
+      walk(child);
+    }
+  };
+  mounts().filter(({ type }) => type === "cgroup" || type === "cgroup2").forEach(({ place }) => walk(place));
+  return found;
+}
+
+/** Descriptors of this process with what they are open on. */
+function descriptors(): string[] {
+  return [...Deno.readDirSync("/proc/self/fd")].flatMap(({ name }) => {
+    try {
+      return [`${name} ${Deno.readLinkSync(`/proc/self/fd/${name}`)}`];
+    } catch {
+      // The directory's own descriptor, closed by now.
+      return [];
+    }
+  });
+}
+
+interface Child {
+  readonly pid: number;
+  readonly isZombie: boolean;
+  readonly name: string;
+}
+
+/** Processes whose parent we are. */
+function children(): Child[] {
+  return [...Deno.readDirSync("/proc")].flatMap(({ name }) => {
+    if (!/^\d+$/.test(name)) return [];
+    // pid (name) state ppid ...: the name may hold blanks and parentheses.
+    const [, command, state, parent] = /^\d+ \(([^]*)\) (\S) (\d+)/.exec(contentOf(`/proc/${name}/stat`)) ?? [];
+    return Number(parent) === Deno.pid ? [{ pid: Number(name), isZombie: state === "Z", name: command! }] : [];
+  });
+}
+
+/** Reaps what has ended; returns our children that live. */
+function livingChildren(): Child[] {
+  while (reapAny(kernel) !== undefined);
+  return children().filter(({ isZombie }) => !isZombie);
+}
+
+/** What a killed process may take to end: it takes milliseconds. */
+const PATIENCE_MS = 10_000;
+
+/** Waits for the end of our children. Returns those that live on. */
+function waitForChildren(): Child[] {
+  const deadline = performance.now() + PATIENCE_MS;
+  let living = livingChildren();
+  while (living.length > 0 && performance.now() < deadline) {
+    poll(kernel, [], 2);
+    living = livingChildren();
+  }
+  return living;
+}
+
+/** Whether orphaned descendants become our children. @see PR_SET_CHILD_SUBREAPER(2const) */
+function setSubreaper(on: boolean): void {
+  kernel.must("prctl(PR_SET_CHILD_SUBREAPER)", "prctl", Prctl.PR_SET_CHILD_SUBREAPER, on ? 1 : 0, 0, 0, 0);
+}
+
+/**
+ * Looks at the host before a test and after it. Orphans become our children, so that no process gets lost.
+ *
+ * `name`: in the names of all cgroups that belong to the test.
+ */
+export class Watchman {
+  readonly #name: string;
+  readonly #mounts = new Set(mounts().map(({ line }) => line));
+  readonly #descriptors = new Set(descriptors());
+
+  constructor(name: string) {
+    this.#name = name;
+    setSubreaper(true);
+  }
+
+  /** One line for each thing that was not there before. Processes that have been killed get time to end. */
+  find(): string[] {
+    return [
+      ...waitForChildren().map(({ pid, name }) => `process ${pid} (${name})`),
+      ...cgroupsNamed(this.#name).map((path) => `cgroup ${path}`),
+      ...this.#newMounts().map(({ line }) => `mount ${line}`),
+      ...descriptors().filter((one) => !this.#descriptors.has(one)).map((one) => `descriptor ${one}`),
+    ];
+  }
+
+  #newMounts(): readonly { line: string; place: string }[] {
+    return mounts().filter(({ line }) => !this.#mounts.has(line));
+  }
+
+  /** Removes what {@link find} finds, but for descriptors. */
+  clear(): void {
+    for (const { pid } of livingChildren()) kill(kernel, pid, 9);
+    waitForChildren();
+    for (const { place } of this.#newMounts().toReversed()) {
+      new Deno.Command("umount", { args: ["-l", place] }).outputSync();
+    }
+    for (const path of cgroupsNamed(this.#name).reverse()) Deno.removeSync(path);
+    setSubreaper(false);
+  }
+}

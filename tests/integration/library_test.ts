@@ -1,0 +1,200 @@
+/** Containers from a Deno program, by mod.ts. As root; with Debian's busybox-static. */
+
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { ensureDirSync } from "@std/fs";
+import { join } from "@std/path";
+import {
+  type Config,
+  Container,
+  createRuntime,
+  defaultSpec,
+  execOutput,
+  explain,
+  hasOnlyCgroup2,
+  Kernel,
+  loadSpec,
+  planContainer,
+  type Process,
+  RuncError,
+  runOutput,
+  type Runtime,
+  type Spec,
+} from "../../mod.ts";
+import { lacks } from "./interpreter_harness.ts";
+
+const busybox = "/usr/bin/busybox";
+const kernel = new Kernel();
+
+/** A bundle and a state directory of its own, and a runtime for them. */
+class Library implements Disposable {
+  readonly directory = Deno.makeTempDirSync({ prefix: "runc-library-" });
+  readonly rootfs = join(this.directory, "rootfs");
+  readonly root = join(this.directory, "state");
+  readonly warnings: string[] = [];
+
+  constructor() {
+    for (const name of ["bin", "dev", "proc", "sys"]) ensureDirSync(join(this.rootfs, name));
+    Deno.copyFileSync(busybox, join(this.rootfs, "bin/busybox"));
+    for (const name of ["cat", "echo", "head", "hostname", "id", "sh", "sleep", "true", "yes"]) {
+      Deno.symlinkSync("busybox", join(this.rootfs, "bin", name));
+    }
+  }
+
+  runtime(options: Partial<Runtime> = {}): Runtime {
+    return createRuntime({ kernel, root: this.root, log: (_level, text) => this.warnings.push(text), ...options });
+  }
+
+  spec(args: readonly string[], change: (config: Config) => Config = (config) => config): Spec {
+    const config = defaultSpec({ cgroup2: hasOnlyCgroup2() });
+    const process = { ...config.process!, terminal: false, args };
+    return loadSpec(this.runtime(), change({ ...config, process }), this.directory);
+  }
+
+  /** What is left below the state directory. */
+  get left(): readonly string[] {
+    try {
+      return [...Deno.readDirSync(this.root)].map(({ name }) => name);
+    } catch {
+      return [];
+    }
+  }
+
+  [Symbol.dispose](): void {
+    Deno.removeSync(this.directory, { recursive: true });
+  }
+}
+
+const sh = (script: string) => ["sh", "-c", script];
+const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+
+function libraryTest(name: string, body: (library: Library) => void | Promise<void>): void {
+  const ignore = Deno.uid() !== 0 || lacks(busybox);
+  Deno.test({
+    name: `${name} (needs root and busybox-static)`,
+    ignore,
+    fn: async () => {
+      using library = new Library();
+      await body(library);
+    },
+  });
+}
+
+for (const executor of ["native", "deno"] as const) {
+  libraryTest(`runOutput() gives status and output of a container; executor: ${executor}`, async (library) => {
+    const spec = library.spec(sh("echo out of $(hostname); echo to stderr >&2; exit 3"));
+    const output = await runOutput(library.runtime({ executor }), { id: "a", spec });
+    assertEquals(
+      [output.code, output.signal, textOf(output.stdout), textOf(output.stderr)],
+      [3, undefined, "out of runc\n", "to stderr\n"],
+    );
+    assertEquals(library.left, []);
+  });
+}
+
+libraryTest("runOutput() passes more than a pipe holds, in both directions", async (library) => {
+  const stdin = "0123456789abcdef".repeat(64 * 1024);
+  const { stdout } = await runOutput(library.runtime(), { id: "a", spec: library.spec(["cat"]), stdin });
+  assert(textOf(stdout) === stdin, "cat changed its input");
+});
+
+libraryTest("runOutput() does not mind a process that leaves its input unread", async (library) => {
+  const stdin = "x".repeat(1024 * 1024);
+  const { code } = await runOutput(library.runtime(), { id: "a", spec: library.spec(["true"]), stdin });
+  assertEquals(code, 0);
+});
+
+libraryTest("runOutput() runs containers side by side while the event loop goes on", async (library) => {
+  let ticks = 0;
+  const timer = setInterval(() => ticks++, 20);
+  try {
+    const runs = ["a", "b", "c"].map((id) =>
+      runOutput(library.runtime(), { id, spec: library.spec(sh("sleep 0.5; echo done")) })
+    );
+    const before = performance.now();
+    const outputs = await Promise.all(runs);
+    assertEquals(outputs.map(({ stdout }) => textOf(stdout)), ["done\n", "done\n", "done\n"]);
+    assert(performance.now() - before < 1400, "one after the other");
+    assert(ticks > 5, `only ${ticks} ticks`);
+  } finally {
+    clearInterval(timer);
+  }
+  assertEquals(library.left, []);
+});
+
+libraryTest("runOutput() kills the container when its signal is aborted", async (library) => {
+  const aborter = new AbortController();
+  const timer = setTimeout(() => aborter.abort(), 300);
+  const spec = library.spec(sh("echo started; sleep 100"));
+  const { code, signal, stdout } = await runOutput(library.runtime(), { id: "a", spec, signal: aborter.signal });
+  clearTimeout(timer);
+  assertEquals([code, signal, textOf(stdout)], [137, 9, "started\n"]);
+  assertEquals(library.left, []);
+});
+
+libraryTest(
+  "runOutput() does not wait for what the container leaves behind in the host's pid namespace",
+  async (library) => {
+    const spec = library.spec(sh("sleep 100 & echo left"), (config) => ({
+      ...config,
+      linux: { ...config.linux, namespaces: config.linux!.namespaces!.filter(({ type }) => type !== "pid") },
+    }));
+    const { code, stdout } = await runOutput(library.runtime(), { id: "a", spec });
+    assertEquals([code, textOf(stdout)], [0, "left\n"]);
+  },
+);
+
+libraryTest("runOutput() throws what went wrong, and nothing is left", async (library) => {
+  const missing = library.spec(["missing"]);
+  const error = await assertRejects(() => runOutput(library.runtime(), { id: "a", spec: missing }), RuncError);
+  assertEquals([error.code, error.field], ["command-failed", "/process/args/0"]);
+  const terminal = library.spec(["true"], (config) => ({ ...config, process: { ...config.process!, terminal: true } }));
+  const refused = await assertRejects(() => runOutput(library.runtime(), { id: "a", spec: terminal }), RuncError);
+  assertEquals([refused.code, refused.field], ["usage", "/process/terminal"]);
+  const hooked = library.spec(["true"], (config) => ({
+    ...config,
+    hooks: { poststart: [{ path: "/bin/false" }] },
+  }));
+  const failed = await assertRejects(() => runOutput(library.runtime(), { id: "a", spec: hooked }), RuncError);
+  assertEquals(failed.code, "hook-failed");
+  assertEquals(library.left, []);
+});
+
+libraryTest("a container's life: create, start, exec, state, kill, delete", async (library) => {
+  const runtime = library.runtime();
+  const spec = library.spec(["sleep", "100"]);
+  const { container, process } = Container.create(runtime, { id: "a", spec, startBy: "fifo", stdio: [0, 1, 2] });
+  using _process = process;
+  try {
+    assertEquals(container.status(), "created");
+    container.start();
+    assertEquals(Container.ids(runtime), ["a"]);
+    const again = Container.load(runtime, "a");
+    assertEquals([again.state().status, again.state().pid], ["running", process.pid]);
+    const id: Process = { ...spec.config.process!, args: ["id", "-u"], user: { uid: 7, gid: 8 } };
+    const { code, stdout } = await execOutput(runtime, again, { process: id });
+    assertEquals([code, textOf(stdout)], [0, "7\n"]);
+    const refused = assertThrows(() => again.delete(), RuncError);
+    assertEquals(refused.code, "container-state");
+    again.kill(15);
+    again.kill(9);
+    assertEquals(await process.wait(), { signal: 9 });
+    assertEquals(again.status(), "stopped");
+  } finally {
+    container.delete({ force: true });
+  }
+  assertEquals(library.left, []);
+});
+
+libraryTest("planContainer() and explain() tell what would be done, and do nothing", (library) => {
+  const { plan } = planContainer(library.runtime(), { id: "a", spec: library.spec(["true"]), startBy: "fifo" });
+  assertStringIncludes(explain(plan), 'execve($program, ["true"], ');
+  assertStringIncludes(explain(plan), "(/mounts/0)");
+  assertEquals(library.left, []);
+});
+
+libraryTest("examples/hello.ts prints what a container says", async (library) => {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", new URL("../../examples/hello.ts", import.meta.url).pathname, library.rootfs],
+  }).output();
+  assertEquals([code, textOf(stdout)], [0, "Hello from runc, where I am process 1\n"], textOf(stderr));
+});

@@ -1,0 +1,423 @@
+/** `run` in the foreground: exit status, and what config.json's process and names come to in the container. */
+
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { type Box, boxTest, type Change, comparing, everyone, executors } from "./harness.ts";
+
+const exit = (code: number): Change => (config) => config.process.args = ["sh", "-c", `echo out; echo err >&2; exit ${code}`];
+
+/** The value of a field of the container's /proc/self/status. */
+function statusField(box: Box, field: string, change: Change): string {
+  const line = box.sh(`grep ^${field}: /proc/self/status`, change);
+  return line.slice(field.length + 1).trim();
+}
+
+// --- exit status --------------------------------------------------------------------------------------------------------
+
+for (const code of [0, 7, 255]) {
+  comparing(`run ends with the program's status ${code} and passes its output on`, (box) => {
+    const result = box.run(exit(code));
+    assertEquals(result, { code, stdout: "out\n", stderr: "err\n" });
+  }, everyone);
+}
+
+for (const [name, number] of [["TERM", 15], ["KILL", 9], ["SEGV", 11]] as const) {
+  comparing(`run ends with 128 + ${number} when SIG${name} ends the program`, (box) => {
+    // Process 1 of a pid namespace ignores signals from inside, so the namespace is the host's.
+    const result = box.run((config) => {
+      config.process.args = ["sh", "-c", `kill -${name} $$`];
+      config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== "pid");
+      config.mounts = config.mounts.filter(({ type }) => type !== "proc");
+      config.linux.maskedPaths = [];
+      config.linux.readonlyPaths = [];
+    });
+    assertEquals(result, { code: 128 + number, stdout: "", stderr: "" });
+  }, everyone);
+}
+
+comparing("stdin is passed to the program, and its end too", (box) => {
+  assertEquals(box.sh("cat; echo end", undefined, { stdin: "one\ntwo\n" }), "one\ntwo\nend\n");
+}, everyone);
+
+comparing("a signal to run is passed to the program", (box) => {
+  box.write((config) => config.process.args = ["sh", "-c", "trap 'echo hup; exit 3' HUP; echo ready; while :; do sleep 0.01; done"]);
+  using running = box.start(["run", box.id]);
+  until(running, "ready\n");
+  running.signal(1);
+  assertEquals(running.wait(), { code: 3, stdout: "ready\nhup\n", stderr: "" });
+}, everyone);
+
+// --- args ----------------------------------------------------------------------------------------------------------------
+
+comparing("arguments arrive as they are", (box) => {
+  const args = ["sh", "-c", 'for one; do echo "[$one]"; done', "sh", "", "a b", "$HOME", "é\n"];
+  const { stdout } = box.run((config) => config.process.args = args);
+  assertEquals(stdout, "[]\n[a b]\n[$HOME]\n[é\n]\n");
+}, everyone);
+
+comparing("a command without a slash is looked up in the container's PATH, in its order", (box) => {
+  for (const [directory, text] of [["first", "1"], ["second", "2"]]) {
+    Deno.mkdirSync(`${box.rootfs}/${directory}`);
+    Deno.writeTextFileSync(`${box.rootfs}/${directory}/program`, `#!/bin/sh\necho ${text}\n`, { mode: 0o755 });
+  }
+  const { stdout } = box.run((config) => {
+    config.process.args = ["program"];
+    config.process.env = ["PATH=/missing:/second:/first"];
+  });
+  assertEquals(stdout, "2\n");
+}, everyone);
+
+comparing("a file that is not executable is passed over in PATH", (box) => {
+  for (const [directory, mode] of [["first", 0o644], ["second", 0o755]] as const) {
+    Deno.mkdirSync(`${box.rootfs}/${directory}`);
+    Deno.writeTextFileSync(`${box.rootfs}/${directory}/program`, `#!/bin/sh\necho ${directory}\n`, { mode });
+  }
+  const { stdout } = box.run((config) => {
+    config.process.args = ["program"];
+    config.process.env = ["PATH=/first:/second"];
+  });
+  assertEquals(stdout, "second\n");
+}, everyone);
+
+comparing("a command with a slash is relative to cwd", (box) => {
+  Deno.writeTextFileSync(`${box.rootfs}/home/program`, "#!/bin/sh\npwd\n", { mode: 0o755 });
+  const { stdout } = box.run((config) => {
+    config.process.args = ["./program"];
+    config.process.cwd = "/home";
+  });
+  assertEquals(stdout, "/home\n");
+}, everyone);
+
+comparing("a file without an interpreter line is no program: 255, and the reason on stderr", (box) => {
+  Deno.writeTextFileSync(`${box.rootfs}/bin/program`, "echo no\n", { mode: 0o755 });
+  const result = box.run((config) => config.process.args = ["/bin/program"]);
+  assertEquals(result, { code: 255, stdout: "", stderr: "exec /bin/program: exec format error\n" });
+});
+
+// --- environment ---------------------------------------------------------------------------------------------------------
+
+const environments: readonly [fact: string, env: string[], expected: string[]][] = [
+  ["the environment is the config's and HOME", ["PATH=/bin", "A=1"], ["A=1", "HOME=/root", "PATH=/bin"]],
+  ["of two entries with one name the last counts", ["PATH=/bin", "A=1", "A=2"], ["A=2", "HOME=/root", "PATH=/bin"]],
+  ["a HOME that is given stays", ["PATH=/bin", "HOME=/x"], ["HOME=/x", "PATH=/bin"]],
+  ["an empty HOME is looked up", ["PATH=/bin", "HOME="], ["HOME=/root", "PATH=/bin"]],
+  ["a value may be empty or hold an equals sign", ["PATH=/bin", "A=", "B=c=d"], ["A=", "B=c=d", "HOME=/root", "PATH=/bin"]],
+];
+for (const [fact, env, expected] of environments) {
+  comparing(fact, (box) => {
+    const { stdout } = box.run((config) => {
+      config.process.args = ["env"];
+      config.process.env = env;
+    });
+    assertEquals(stdout.trimEnd().split("\n").sort(), expected);
+  }, everyone);
+}
+
+const homes: readonly [fact: string, uid: number, home: string][] = [
+  ["HOME is that of the user in the container's /etc/passwd", 1000, "/home/someone"],
+  ["HOME of a user that is not in /etc/passwd is /", 4711, "/"],
+];
+for (const [fact, uid, home] of homes) {
+  comparing(fact, (box) => {
+    assertEquals(box.sh("echo $HOME", (config) => config.process.user = { uid, gid: uid }), `${home}\n`);
+  }, everyone);
+}
+
+comparing("HOME is / where the container has no /etc/passwd", (box) => {
+  Deno.removeSync(`${box.rootfs}/etc`, { recursive: true });
+  assertEquals(box.sh("echo $HOME"), "/\n");
+}, everyone);
+
+// --- cwd -----------------------------------------------------------------------------------------------------------------
+
+comparing("cwd is made where it is missing: 0755 and root's, whatever the umask and the user", (box) => {
+  const seen = box.sh("pwd; stat -c '%a %u %g' . ..", (config) => {
+    config.process.cwd = "/new/deep";
+    config.process.user = { uid: 1000, gid: 1000, umask: 0o077 };
+    config.root.readonly = false;
+  });
+  assertEquals(seen, "/new/deep\n755 0 0\n755 0 0\n");
+}, everyone);
+
+comparing("cwd is entered as the user where root may not", (box) => {
+  Deno.chmodSync(`${box.rootfs}/home/someone`, 0o700);
+  Deno.chownSync(`${box.rootfs}/home/someone`, 1000, 1000);
+  const seen = box.sh("pwd", (config) => {
+    config.process.cwd = "/home/someone";
+    config.process.user = { uid: 1000, gid: 1000 };
+  });
+  assertEquals(seen, "/home/someone\n");
+}, everyone);
+
+comparing("cwd that is a symlink out of the rootfs ends inside", (box) => {
+  Deno.mkdirSync(`${box.rootfs}/tmp/target`);
+  Deno.symlinkSync("../../../../../../../../tmp/target", `${box.rootfs}/link`);
+  assertEquals(box.sh("pwd; readlink /proc/self/cwd", (config) => config.process.cwd = "/link"), "/tmp/target\n/tmp/target\n");
+}, everyone);
+
+comparing("cwd by a descriptor's number is refused, whatever the number: nothing of the host is reached", (box) => {
+  // What made CVE-2024-21626: a directory of the host, open when the runtime entered the container.
+  for (let fd = 3; fd < 64; fd++) {
+    const { code, stdout, stderr } = box.run((config) => {
+      config.process.args = ["ls"];
+      config.process.cwd = `/proc/self/fd/${fd}`;
+    });
+    assertEquals([fd, code, stdout], [fd, 1, ""]);
+    assertMatch(stderr, /mkdir|chdir to cwd|current working directory is outside of container mount namespace root/);
+  }
+});
+
+// --- user ----------------------------------------------------------------------------------------------------------------
+
+const users: readonly [fact: string, user: { uid: number; gid: number; additionalGids?: number[] }][] = [
+  ["the usual user is root, in no other group", { uid: 0, gid: 0 }],
+  ["user and group are those of the config", { uid: 1000, gid: 1001 }],
+  ["additional groups are exactly those of the config", { uid: 1000, gid: 1001, additionalGids: [5, 70000] }],
+];
+for (const [fact, user] of users) {
+  comparing(fact, (box) => {
+    const { uid, gid, additionalGids = [] } = user;
+    const seen = box.sh("grep -E '^(Uid|Gid|Groups):' /proc/self/status", (config) => config.process.user = user);
+    const four = (id: number) => Array(4).fill(id).join("\t");
+    assertEquals(seen.replaceAll(/ +$/gm, ""), `Uid:\t${four(uid)}\nGid:\t${four(gid)}\nGroups:\t${additionalGids.join(" ")}\n`);
+  }, everyone);
+}
+
+for (const [umask, seen] of [[undefined, "0022"], [0, "0000"], [0o027, "0027"]] as const) {
+  comparing(`the umask is ${seen} for ${umask === undefined ? "none" : umask.toString(8)} in the config`, (box) => {
+    assertEquals(box.sh("umask", (config) => config.process.user.umask = umask), `${seen}\n`);
+  }, everyone);
+}
+
+// --- capabilities, limits, flags ----------------------------------------------------------------------------------------
+
+const sets = ["Inh", "Prm", "Eff", "Bnd", "Amb"];
+function capabilities(box: Box, change: Change): string[] {
+  return sets.map((set) => statusField(box, `Cap${set}`, change));
+}
+const none = "0000000000000000";
+const killAndChown = "0000000000000021";
+
+comparing("the five capability sets are those of the config", (box) => {
+  const seen = capabilities(box, (config) => {
+    config.process.capabilities = {
+      bounding: ["CAP_CHOWN", "CAP_KILL", "CAP_SYS_ADMIN"],
+      permitted: ["CAP_CHOWN", "CAP_KILL"],
+      effective: ["CAP_CHOWN", "CAP_KILL"],
+      inheritable: ["CAP_CHOWN", "CAP_KILL"],
+      ambient: ["CAP_KILL"],
+    };
+  });
+  // execve as root: what is inheritable or in the bounding set is permitted. capabilities(7)
+  assertEquals(seen, [killAndChown, "0000000000200021", "0000000000200021", "0000000000200021", "0000000000000020"]);
+}, everyone);
+
+comparing("another user than root has the ambient capabilities and no others", (box) => {
+  const seen = capabilities(box, (config) => {
+    const both = ["CAP_CHOWN", "CAP_KILL"];
+    config.process.user = { uid: 1000, gid: 1000 };
+    config.process.capabilities = { bounding: both, permitted: both, effective: both, inheritable: both, ambient: ["CAP_KILL"] };
+  });
+  assertEquals(seen, [killAndChown, "0000000000000020", "0000000000000020", killAndChown, "0000000000000020"]);
+}, everyone);
+
+comparing("sets that the config leaves out are empty", (box) => {
+  assertEquals(capabilities(box, (config) => config.process.capabilities = {}), Array(5).fill(none));
+}, everyone);
+
+comparing("without capabilities in the config root keeps those of the caller", (box) => {
+  const own = Deno.readTextFileSync("/proc/self/status").match(/^CapBnd:\t(.*)$/m)![1]!;
+  assertEquals(capabilities(box, (config) => delete config.process.capabilities), [none, own, own, own, none]);
+});
+
+comparing("a capability that the kernel does not know is a warning", (box) => {
+  const { code, stderr } = box.run((config) => config.process.capabilities!.bounding!.push("CAP_TELEPORT"));
+  assertEquals(code, 0);
+  assertMatch(stderr, /level=warning msg="ignoring unknown or unavailable capabilities: \[CAP_TELEPORT\]"/);
+});
+
+comparing("limits are those of the config, and the caller's where it says nothing", (box) => {
+  const seen = box.sh("cat /proc/self/limits", (config) => {
+    config.process.rlimits = [
+      { type: "RLIMIT_NOFILE", soft: 100, hard: 200 },
+      { type: "RLIMIT_CORE", soft: 0, hard: 0 },
+      { type: "RLIMIT_STACK", soft: 1 << 20, hard: 1 << 21 },
+    ];
+  });
+  assertMatch(seen, /^Max open files +100 +200 /m);
+  assertMatch(seen, /^Max core file size +0 +0 /m);
+  assertMatch(seen, /^Max stack size +1048576 +2097152 /m);
+  return seen;
+}, everyone);
+
+comparing("the limit of open files is the caller's, not the one that Deno raises for itself", (box) => {
+  box.write((config) => {
+    config.process.args = ["sh", "-c", "ulimit -Sn; ulimit -Hn"];
+    config.process.rlimits = [];
+  });
+  using running = box.start(["run", box.id], { limitOpenFiles: [333, 4444] });
+  assertEquals(running.wait(), { code: 0, stdout: "333\n4444\n", stderr: "" });
+});
+
+for (const flag of [false, true]) {
+  comparing(`noNewPrivileges ${flag} is what the process has`, (box) => {
+    const seen = statusField(box, "NoNewPrivs", (config) => config.process.noNewPrivileges = flag);
+    assertEquals(seen, flag ? "1" : "0");
+  }, everyone);
+}
+
+for (const score of [0, 137, 1000]) {
+  comparing(`oomScoreAdj ${score} is what the process has`, (box) => {
+    assertEquals(box.sh("cat /proc/self/oom_score_adj", (config) => config.process.oomScoreAdj = score), `${score}\n`);
+  }, everyone);
+}
+
+comparing("no system call filter is there where none is asked for", (box) => {
+  assertEquals(statusField(box, "Seccomp", () => {}), "0");
+}, everyone);
+
+comparing("no signal is ignored or blocked in the program", (box) => {
+  const seen = box.sh("grep -E '^Sig(Blk|Ign):' /proc/self/status");
+  assertEquals(seen, `SigBlk:\t${none}\nSigIgn:\t${none}\n`);
+}, everyone);
+
+comparing("the program may run on every processor", (box) => {
+  assertEquals(box.sh("grep -c ^processor /proc/cpuinfo; grep Cpus_allowed_list /proc/self/status"), box.sh(
+    "grep -c ^processor /proc/cpuinfo; grep Cpus_allowed_list /proc/self/status",
+    undefined,
+    { prefix: ["/usr/bin/taskset", "1"] },
+  ));
+});
+
+comparing("the program leads a session of its own", (box) => {
+  assertEquals(box.sh("cut -d' ' -f1,5,6 /proc/1/stat"), "1 1 1\n");
+}, everyone);
+
+// --- names, network, keys -----------------------------------------------------------------------------------------------
+
+comparing("hostname and domainname are the container's alone", (box) => {
+  const own = Deno.hostname();
+  const seen = box.sh("hostname; cat /proc/sys/kernel/domainname", (config) => {
+    config.hostname = "inside";
+    config.domainname = "example.org";
+  });
+  assertEquals(seen, "inside\nexample.org\n");
+  assertEquals(Deno.hostname(), own);
+});
+
+comparing("the loopback device of a new network namespace is up, and the only one", (box) => {
+  const seen = box.sh("ip -o addr; ls /sys/class/net");
+  assertMatch(seen, /^1: lo {4}inet 127\.0\.0\.1\/8 /);
+  assertMatch(seen, /\nlo\n$/);
+  assertMatch(box.sh("cat /sys/class/net/lo/flags"), /^0x9$/m);
+  return seen;
+}, everyone);
+
+comparing("sysctls of the container's namespaces are set, in both spellings", (box) => {
+  const host = Deno.readTextFileSync("/proc/sys/net/ipv4/ip_forward");
+  const wanted = { "net.ipv4.ip_forward": "1", "net/ipv4/conf/lo/accept_local": "1", "kernel.msgmax": "12345" };
+  const seen = box.sh("cd /proc/sys; cat net/ipv4/ip_forward net/ipv4/conf/lo/accept_local kernel/msgmax", (config) => {
+    config.linux.sysctl = wanted;
+  });
+  assertEquals(seen, "1\n1\n12345\n");
+  assertEquals(Deno.readTextFileSync("/proc/sys/net/ipv4/ip_forward"), host);
+}, everyone);
+
+const showKeys: Change = (config) => config.linux.maskedPaths = [];
+
+comparing("the container has a session keyring of its own, named for it", (box) => {
+  assertMatch(box.sh("cat /proc/keys", showKeys), /keyring +_ses\.box: empty\n/);
+}, everyone);
+
+comparing("with --no-new-keyring it keeps the caller's", (box) => {
+  box.write((config) => {
+    config.process.args = ["cat", "/proc/keys"];
+    showKeys(config);
+  });
+  assertEquals(box.must(["run", "--no-new-keyring", box.id]).includes("_ses.box"), false);
+}, everyone);
+
+// --- root file system ---------------------------------------------------------------------------------------------------
+
+comparing("a read-only root cannot be written to", (box) => {
+  const { code, stderr } = box.run((config) => config.process.args = ["touch", "/file"]);
+  assertEquals([code, stderr], [1, "touch: /file: Read-only file system\n"]);
+}, everyone);
+
+comparing("another root is the bundle's own directory", (box) => {
+  box.sh("echo text > /file", (config) => config.root.readonly = false);
+  assertEquals(Deno.readTextFileSync(`${box.rootfs}/file`), "text\n");
+}, everyone);
+
+comparing("nothing of the host's files is to be seen in the root", (box) => {
+  assertEquals(box.sh("ls /; ls /.. | wc -l; ls /proc/1/root/"), box.sh("ls /; ls / | wc -l; ls /"));
+  return box.sh("ls /");
+}, everyone);
+
+comparing("with --no-pivot the root is the same, and the host's root not reachable above it", (box) => {
+  box.write((config) => config.process.args = ["sh", "-c", "ls / /.. && cd ../../.. && pwd && readlink /proc/1/root"]);
+  const [pivoted, moved] = [box.must(["run", box.id]), box.must(["run", "--no-pivot", box.id])];
+  assertEquals(moved, pivoted);
+}, everyone);
+
+// --- masked and read-only paths -----------------------------------------------------------------------------------------
+
+comparing("a masked file reads empty", (box) => {
+  Deno.writeTextFileSync(`${box.rootfs}/secret`, "secret");
+  const seen = box.sh("cat /secret; stat -c %F /secret; wc -c < /proc/timer_list", (config) => {
+    config.linux.maskedPaths = ["/secret", "/proc/timer_list"];
+  });
+  assertEquals(seen, "character special file\n0\n");
+}, everyone);
+
+comparing("a masked directory shows nothing", (box) => {
+  Deno.mkdirSync(`${box.rootfs}/secrets`);
+  Deno.writeTextFileSync(`${box.rootfs}/secrets/one`, "secret");
+  const seen = box.sh("ls -A /secrets /tmp; touch /secrets/x 2>&1; echo $?", (config) => {
+    config.linux.maskedPaths = ["/secrets", "/tmp"];
+  });
+  assertEquals(seen, "/secrets:\n\n/tmp:\ntouch: /secrets/x: Read-only file system\n1\n");
+}, everyone);
+
+comparing("a mask can be neither unmounted nor made writable by the container", (box) => {
+  Deno.writeTextFileSync(`${box.rootfs}/secret`, "secret");
+  Deno.mkdirSync(`${box.rootfs}/secrets`);
+  const seen = box.sh(
+    "for one in /secret /secrets; do umount $one; umount -l $one; mount -o remount,rw $one; mount -o bind /bin $one; done 2>&1; cat /secret",
+    (config) => config.linux.maskedPaths = ["/secret", "/secrets"],
+  );
+  assertEquals(seen.match(/secret/g)?.length, 8);
+  assertEquals(seen.replaceAll(/^(umount|mount): .*(not permitted|denied).*\n/gm, ""), "");
+}, everyone);
+
+comparing("read-only paths can be read and not written to, and not made writable", (box) => {
+  Deno.mkdirSync(`${box.rootfs}/data`);
+  Deno.writeTextFileSync(`${box.rootfs}/data/file`, "text\n");
+  const seen = box.sh(
+    "cat /data/file; echo x > /data/file; mount -o remount,rw /data; umount /data; echo 1 > /proc/sys/kernel/msgmax; echo x > /proc/sysrq-trigger; true",
+    (config) => {
+      config.root.readonly = false;
+      config.linux.readonlyPaths = ["/data", "/proc/sys", "/proc/sysrq-trigger"];
+    },
+    { stderr: undefined },
+  );
+  assertEquals(seen, "text\n");
+}, executors);
+
+comparing("masked and read-only paths that are not there are passed over", (box) => {
+  assertEquals(
+    box.sh("echo ok", (config) => {
+      config.linux.maskedPaths = ["/missing/file"];
+      config.linux.readonlyPaths = ["/missing/directory"];
+    }),
+    "ok\n",
+  );
+}, everyone);
+
+boxTest("what is masked must not be replaced: a /dev/null that is another file is refused", (box) => {
+  const { code, stderr } = box.run((config) => {
+    config.mounts.push({ destination: "/dev/null", type: "bind", source: `${box.rootfs}/etc/passwd`, options: ["bind"] });
+  });
+  assertEquals(code, 1);
+  assertStringIncludes(stderr, "container's /dev/null is invalid");
+  assert(!stderr.includes("internal"));
+});
