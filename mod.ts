@@ -81,6 +81,7 @@ export type {
   Operand,
   Plan,
   RepeatOp,
+  ShrOp,
   Slot,
   Step,
   StoreOp,

@@ -9,7 +9,7 @@ import { join } from "@std/path";
 import { bundle, distDir, giveUp, projectDir, runTool } from "./bundle.ts";
 
 /** Measured; see docs. `--no-code-cache`: the program ends by Deno.exit, after which Deno never writes that cache. */
-const denoFlags = [
+export const denoFlags: readonly string[] = [
   "--allow-all",
   "--quiet",
   "--no-config",

@@ -31,6 +31,7 @@ export function codeModule(): string {
     const rows = assembleInterpreter(arch).code.toHex().match(/.{1,96}/g)!;
     return `  ${arch}: ${rows.map((row) => `"${row}"`).join(" +\n    ")},\n`;
   };
+  const exit = (arch: Arch) => `${arch}: 0x${assembleInterpreter(arch).labels.get("exit")!.toString(16)}`;
   return `/**
  * The interpreters' machine code, as hexadecimal digits. Made by tools/listing.ts; docs/listing_*.txt show the same
  * bytes with their meaning. Assembling takes longer than the start of a container may, so it is done beforehand.
@@ -43,6 +44,9 @@ import type { Arch } from "../../ffi/syscalls.ts";
 /** Loaded at file offset 232 of an image, entered at its first byte. */
 export const interpreterCode: Readonly<Record<Arch, string>> = {
 ${constant("x86_64")}${constant("aarch64")}};
+
+/** Offset in the code of its label \`exit\`, which ends the process with status 1. */
+export const exitOffset: Readonly<Record<Arch, number>> = { ${exit("x86_64")}, ${exit("aarch64")} };
 `;
 }
 

@@ -6,7 +6,7 @@
 
 import { basename, dirname } from "@std/path";
 import { RuncError } from "../errors.ts";
-import { Fd } from "../ffi/fd.ts";
+import type { Fd } from "../ffi/fd.ts";
 import { fchown, isInherited, pipe } from "../ffi/files.ts";
 import type { Kernel } from "../ffi/kernel.ts";
 import { connectUnix, streamPair } from "../ffi/sockets.ts";

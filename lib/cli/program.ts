@@ -6,7 +6,7 @@
  * @module
  */
 
-import { RuncError } from "../errors.ts";
+import type { RuncError } from "../errors.ts";
 import { bodies } from "./commands.ts";
 import { type Command, type Context, createContext, createLogger } from "./context.ts";
 import { commandHelp, programHelp } from "./help.ts";

@@ -304,6 +304,7 @@ export const flagTables: Readonly<Record<string, Readonly<Record<string, number>
   OpenFlag: openFlags.x86_64,
   OpenTree,
   Prctl,
+  Signal: Object.fromEntries(signalNames.map((name, number) => [name, number])),
   UmountFlag,
 };
 

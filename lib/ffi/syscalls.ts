@@ -65,6 +65,7 @@ export const syscalls = {
   prlimit64: [302, 261, "int int ptr ptr"],
   read: [0, 63, "fd ptr int"],
   recvfrom: [45, 207, "fd ptr int int ptr ptr"],
+  rt_sigaction: [13, 134, "enum:Signal ptr ptr int"],
   sched_setaffinity: [203, 122, "int int ptr"],
   sendmsg: [46, 211, "fd ptr flags:MsgFlag"],
   sendto: [44, 206, "fd ptr int flags:MsgFlag ptr int"],

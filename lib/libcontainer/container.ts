@@ -12,7 +12,7 @@ import { refuseSystemdDriver } from "../cgroups/path.ts";
 import { RuncError } from "../errors.ts";
 import { openFlag, rlimitNames } from "../ffi/constants.ts";
 import { errnoText } from "../ffi/errno.ts";
-import { Fd } from "../ffi/fd.ts";
+import type { Fd } from "../ffi/fd.ts";
 import { memfd, open, openPath } from "../ffi/files.ts";
 import { alloc } from "../ffi/kernel.ts";
 import { poll, pollAsync, POLLIN } from "../ffi/poll.ts";
@@ -589,7 +589,8 @@ function launchExec(
   plan: Plan,
   options: ExecOptions & { fds: Readonly<Record<string, Fd>>; enterCgroup: (pid: number) => void },
 ): ContainerProcess {
-  const launch = new Launch(runtime, {
+  // Always natively: in the container's mount namespace there is no Deno, nor the libraries that it needs.
+  const launch = new Launch({ ...runtime, executor: "native" }, {
     plan,
     stdio: options.stdio,
     fds: options.fds,

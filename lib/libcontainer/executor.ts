@@ -32,6 +32,7 @@ import {
 
 const EINTR = 4, EAGAIN = 11, ENOSYS = 38;
 const SYS_pidfd_open = 434;
+const SIGPIPE = 13, SIG_DFL = 0;
 
 /** One instruction, decoded and checked. */
 interface Decoded {
@@ -77,6 +78,7 @@ export class Executor {
   /** Words in the memory that hold addresses, and what they hold in the image. */
   readonly #relocations: { readonly at: number; readonly address: bigint }[] = [];
   readonly #cloneNumber: number;
+  readonly #execs: readonly number[];
 
   /** @throws {RuncError} `internal` for an image that is not of this version, or whose lengths do not fit. */
   constructor(kernel: Kernel, image: Uint8Array<ArrayBuffer>, procFd: number) {
@@ -103,6 +105,7 @@ export class Executor {
     this.#base = field("base");
     this.#tableEnd = field("table") + field("tableLength");
     this.#cloneNumber = syscallNumber("clone", kernel.arch);
+    this.#execs = [syscallNumber("execve", kernel.arch), syscallNumber("execveat", kernel.arch)];
     this.#relocate(file, { at: field("relocations"), count: field("relocationCount"), data: field("data") });
   }
 
@@ -183,6 +186,9 @@ export class Executor {
       case Opcode.add:
         this.#store(instruction, BigInt.asIntN(64, a + b));
         break;
+      case Opcode.shr:
+        this.#store(instruction, BigInt.asIntN(64, BigInt.asUintN(64, a) >> (b & 63n)));
+        break;
       case Opcode.fail:
         return this.#fail(instruction, a);
       case Opcode.warn:
@@ -195,6 +201,8 @@ export class Executor {
   }
 
   #call(instruction: Decoded, values: readonly bigint[]): number {
+    // Deno ignores SIGPIPE, and what is ignored stays so in the container's program. signal(7), "Execution of programs"
+    if (this.#execs.includes(instruction.code)) this.#kernel.call("signal", SIGPIPE, SIG_DFL);
     for (let tries = 0;; tries++) {
       const result = this.#kernel.call("syscall", instruction.code, ...values);
       if (result === -EINTR) continue;

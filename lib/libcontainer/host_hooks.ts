@@ -6,7 +6,7 @@
 
 import { RuncError } from "../errors.ts";
 import { errnoText } from "../ffi/errno.ts";
-import { Fd } from "../ffi/fd.ts";
+import type { Fd } from "../ffi/fd.ts";
 import { memfd, readMemfd, sealedMemfd } from "../ffi/files.ts";
 import { poll, POLLIN } from "../ffi/poll.ts";
 import { type ExitStatus, kill, pidfdOpen, spawn, waitChild } from "../ffi/process.ts";

@@ -117,7 +117,10 @@ export function ensureTarget(path: string, out: Slot, isFile: Operand, options: 
       is: "!=",
       right: 0,
       then: [
-        call("openat", [parent, name, O.O_CREAT | O.O_EXCL | O.O_NOFOLLOW | O.O_CLOEXEC, 0o644], { out }),
+        call("openat", [parent, name, O.O_CREAT | O.O_EXCL | O.O_NOFOLLOW | O.O_CLOEXEC, 0o644], {
+          out,
+          meaning: { EEXIST: `mountpoint ${JSON.stringify(path)} is a symlink that leads to nothing` },
+        }),
         call("close", [out]),
       ],
       otherwise: [call("mkdirat", [parent, name, 0o755], { tolerate: ["EEXIST"] })],

@@ -6,7 +6,7 @@
 
 import { RuncError } from "../errors.ts";
 import { errnoName, errnoText } from "../ffi/errno.ts";
-import { Fd } from "../ffi/fd.ts";
+import type { Fd } from "../ffi/fd.ts";
 import { openPath, readMemfd, sealedMemfd } from "../ffi/files.ts";
 import { alloc, type Kernel, syscallError } from "../ffi/kernel.ts";
 import { type ExitStatus, kill, spawn, waitChild } from "../ffi/process.ts";

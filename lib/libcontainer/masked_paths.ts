@@ -43,10 +43,10 @@ export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step
   const distinct = paths.filter(({ clean }, index) => paths.findIndex((other) => other.clean === clean) === index);
   if (distinct.length === 0) return [];
   const O = openFlag(facts.arch);
-  const masks = distinct.map(({ path, index }) =>
+  const masks = distinct.map(({ path, index, clean }) =>
     step(`mask ${path}`, `/linux/maskedPaths/${index}`, [
       // The usual list names files that many kernels lack.
-      call("openat", [AT_FDCWD, path, O.O_PATH | O.O_CLOEXEC, 0], {
+      call("openat", [AT_FDCWD, clean, O.O_PATH | O.O_CLOEXEC, 0], {
         out: target,
         endStepOn: ["ENOENT"],
         meaning: { "*": `can't mask path ${JSON.stringify(path)}: open ${path}` },
@@ -55,7 +55,7 @@ export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step
         out: slot("is file"),
         tolerate: ["ENOTDIR"],
       }),
-      when(slot("is file"), "!=", 0, [copyOf(slot("null") as typeof mask), ...moveHere], maskDirectory(path, facts)),
+      when(slot("is file"), "!=", 0, [copyOf(slot("null") as typeof mask), ...moveHere], maskDirectory(clean, facts)),
       call("close", [target]),
     ])
   );
@@ -83,7 +83,7 @@ export function readonlyPathSteps(config: Config, facts: HostFacts): readonly St
   const flags = OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC | OpenTree.AT_RECURSIVE | OpenTree.AT_EMPTY_PATH;
   return (config.linux?.readonlyPaths ?? []).map((path, index) =>
     step(`make ${path} read-only`, `/linux/readonlyPaths/${index}`, [
-      call("openat", [AT_FDCWD, path, O.O_PATH | O.O_CLOEXEC, 0], { out: target, endStepOn: ["ENOENT"] }),
+      call("openat", [AT_FDCWD, cleanPath(path), O.O_PATH | O.O_CLOEXEC, 0], { out: target, endStepOn: ["ENOENT"] }),
       // From here by descriptor: the name may mean another file by now.
       call("open_tree", [target, "", flags], { out: copy }),
       // Before it is placed: there is no moment at which it can be written through.

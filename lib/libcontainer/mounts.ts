@@ -7,7 +7,7 @@
  */
 
 import { AT_FDCWD, AtFlag, formatFlags, FsMagic, MountAttr, MountFlag, MoveMount, OpenTree } from "../ffi/constants.ts";
-import { buffer, call, fail, load, slot, step, struct, when } from "../plan/build.ts";
+import { at, buffer, bytes, call, fail, load, slot, step, store, struct, when } from "../plan/build.ts";
 import type { CallOp, Op, Operand, Step, Struct } from "../plan/op.ts";
 import type { Config, Mount } from "../specs/config.ts";
 import { RuncError } from "../errors.ts";
@@ -181,10 +181,10 @@ function bindAttributes(parsed: Parsed): readonly Op[] {
 }
 
 /** Copies the mount at the host's `path` into the slot `source`. @see open_tree(2) */
-export function cloneMount(at: Operand, path: string, recursive: boolean, rest: Partial<CallOp> = {}): CallOp {
+export function cloneMount(directory: Operand, path: string, recursive: boolean, rest: Partial<CallOp> = {}): CallOp {
   const flags = OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC | (recursive ? OpenTree.AT_RECURSIVE : 0) |
     (path === "" ? OpenTree.AT_EMPTY_PATH : 0);
-  return call("open_tree", [at, path, flags], { out: source, ...rest });
+  return call("open_tree", [directory, path, flags], { out: source, ...rest });
 }
 
 /** Puts the copy in `source` on the place open as `on`, and closes it. @see move_mount(2) */
@@ -292,36 +292,49 @@ function kernelFsOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
 /** A tmpfs takes the mode of the directory that it covers, unless a mode is given or the directory is new. */
 function tmpfsOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
   const { mount, destination, options } = parsed;
-  const hasMode = options.data.split(",").some((option) => option.startsWith("mode="));
   // Read-only comes at the end: mount points and device nodes are made in it first.
   const how = { type: "tmpfs", source: mount.source ?? "tmpfs", flags: options.flags & ~MS_RDONLY, data: options.data };
   const place = ensureDirectory(destination, target, { arch: facts.arch });
+  const hasMode = options.data.split(",").some((option) => option.startsWith("mode="));
   if (hasMode) return [...place, ...refuseProcTarget(parsed), ...mountHere(parsed, how)];
-  // A new directory gives no mode: 0 stands for none, and no directory that matters has it.
-  const mode = slot("mode");
+  const existed = slot("existed");
+  const set = (value: number): Op => ({ op: "add", left: value, right: 0, out: existed });
   const [open] = place as [CallOp];
-  const statx = buffer("statx", 256);
-  const remember: Op[] = [
-    call("statx", [target, "", AtFlag.AT_EMPTY_PATH, 0x2, statx]),
-    load({ data: "at", base: statx, offset: 28 }, 2, mode),
-    { op: "and", left: mode, right: 0o7777, out: mode },
-  ];
-  const make = open.onError![0]!;
-  const placed: Op[] = [
-    { op: "add", left: 1, right: 0, out: slot("existed") },
-    { ...open, onError: [{ ...make, ops: [...make.ops, { op: "add", left: 0, right: 0, out: slot("existed") }] }] },
-    ...remember,
-  ];
+  const [make] = open.onError!;
   return [
-    ...placed,
+    set(1),
+    { ...open, onError: [{ errnos: make!.errnos, ops: [...make!.ops, set(0)] }] },
     ...refuseProcTarget(parsed),
-    ...mountHere(parsed, how),
-    when(slot("existed"), "!=", 0, [
-      openInRoot(destination, target, { arch: facts.arch, directory: true }),
-      call("fchdir", [target]),
-      call("fchmodat", [AT_FDCWD, ".", mode]),
-      call("close", [target]),
-    ]),
+    when(existed, "!=", 0, mountWithMode(parsed, how), mountHere(parsed, how)),
+  ];
+}
+
+/** Mounts with `mode=` as the directory in `target` has it, in four octal digits that are written when the plan runs. */
+function mountWithMode(
+  parsed: Parsed,
+  how: { type: string; source: string; flags: number; data: string },
+): readonly Op[] {
+  const statx = buffer("statx", 256);
+  const mode = slot("mode");
+  const digit = slot("digit");
+  const text = `mode=0000${how.data === "" ? "" : `,${how.data}`}`;
+  const data = bytes(
+    new TextEncoder().encode(`${text}\0`),
+    JSON.stringify(text.replace("0000", "<that of the directory>")),
+  );
+  const digits = [9, 6, 3, 0].flatMap((shift, index): readonly Op[] => [
+    { op: "shr", left: mode, right: shift, out: digit },
+    { op: "and", left: digit, right: 7, out: digit },
+    { op: "add", left: digit, right: "0".charCodeAt(0), out: digit },
+    store(at(data, "mode=".length + index), 1, digit),
+  ]);
+  return [
+    call("statx", [target, "", AtFlag.AT_EMPTY_PATH, 0x2, statx]),
+    load(at(statx, 28), 2, mode),
+    ...digits,
+    call("fchdir", [target]),
+    call("mount", [how.source, ".", how.type, how.flags, data], { meaning: mountMeaning(parsed, how.flags, text) }),
+    call("close", [target]),
   ];
 }
 

@@ -4,8 +4,9 @@
  * @module
  */
 
-import { openFlag, Prctl } from "../ffi/constants.ts";
+import { openFlag, Prctl, signalNames } from "../ffi/constants.ts";
 import { call, fixedFd, slot, step, struct, text } from "../plan/build.ts";
+import { exitAddress } from "../plan/native/elf.ts";
 import type { Plan, Step } from "../plan/op.ts";
 import type { Config } from "../specs/config.ts";
 import { environment, environmentPointers, execSteps, lookupSteps } from "./command.ts";
@@ -76,6 +77,7 @@ function startSteps(request: LaunchRequest, facts: HostFacts): readonly Step[] {
       // The fifo is open by path only; through the host's procfs it opens for writing, which waits for a reader: `start`.
       call("close", [fixedFd("sync")]),
     ]),
+    ...dieOnSignalSteps(facts),
     step("wait for start on the exec fifo", "", [
       call("openat", [fixedFd("proc"), { data: "fdPath", fd: "fifo" }, O.O_WRONLY | O.O_CLOEXEC, 0], { out: fifo }),
       call("write", [fifo, "0", 1]),
@@ -83,6 +85,27 @@ function startSteps(request: LaunchRequest, facts: HostFacts): readonly Step[] {
       call("close", [fixedFd("fifo")]),
     ]),
   ];
+}
+
+/** SA_RESTORER: x86_64 delivers no signal to a handler without it. include/uapi/asm/signal.h */
+const SA_RESTORER = 0x04000000;
+
+/**
+ * As PID 1 this process would ignore every signal that it does not catch, and `runc kill` could not end a created container but by SIGKILL.
+ * So it catches the usual ones with the interpreter's own way out; execve puts all back.
+ */
+function dieOnSignalSteps(facts: HostFacts): readonly Step[] {
+  const address = exitAddress(facts.arch);
+  const action = struct("{sa_handler: exit}", 32, [
+    { at: 0, size: 8, value: address },
+    { at: 8, size: 8, value: SA_RESTORER },
+    { at: 16, size: 8, value: address },
+  ]);
+  return ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"].map((name) =>
+    step(`let ${name} end the waiting process`, "", [
+      call("rt_sigaction", [signalNames.indexOf(name), action, 0, 8]),
+    ])
+  );
 }
 
 function stage(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {

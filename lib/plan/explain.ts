@@ -4,9 +4,9 @@
  * @module
  */
 
-import { flagTables, formatFlags } from "../ffi/constants.ts";
+import { CloneFlag, flagTables, formatFlags } from "../ffi/constants.ts";
 import { type SyscallName, syscalls } from "../ffi/syscalls.ts";
-import type { CallOp, Data, Op, Operand, Plan, Step } from "./op.ts";
+import type { CallOp, Data, ForkOp, Op, Operand, Plan, Step } from "./op.ts";
 
 /** `"/dev/pts"`, `{attr_set: …}`, `home+5`. */
 export function formatData(data: Data): string {
@@ -99,6 +99,8 @@ export function formatOp(op: Op, indent = ""): readonly string[] {
       return [`${indent}${out}${formatOperand(op.left)} & ${formatOperand(op.right)}`];
     case "add":
       return [`${indent}${out}${formatOperand(op.left)}${op.right === 0 ? "" : ` + ${formatOperand(op.right)}`}`];
+    case "shr":
+      return [`${indent}${out}${formatOperand(op.left)} >> ${formatOperand(op.right)}`];
     case "fail":
       return [`${indent}fail: ${op.why}`];
     case "warn":
@@ -107,11 +109,17 @@ export function formatOp(op: Op, indent = ""): readonly string[] {
       return [`${indent}step is done`];
     case "fork":
       return [
-        `${indent}${out}${formatCall("clone", [op.flags, 0, op.pidfd ?? 0, 0, 0])}`,
+        `${indent}${out}${formatFork(op)}`,
         ...(op.child.length === 0 ? [] : [`${indent}in the child:`, ...deeper(op.child)]),
         ...(op.parent.length === 0 ? [] : [`${indent}in the parent:`, ...deeper(op.parent)]),
       ];
   }
+}
+
+function formatFork({ flags, pidfd, intoCgroup }: ForkOp): string {
+  if (intoCgroup === undefined) return formatCall("clone", [flags, 0, pidfd ?? 0, 0, 0]);
+  const all = `${formatFlags(CloneFlag, flags & ~0xff)}|CLONE_INTO_CGROUP`;
+  return `clone3({flags: ${all}, cgroup: ${formatOperand(intoCgroup)}}, 88)`;
 }
 
 function formatStep(step: Step, number: number): readonly string[] {

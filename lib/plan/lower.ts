@@ -8,7 +8,7 @@ import { CloneFlag, formatFlags } from "../ffi/constants.ts";
 import { Errno, type ErrnoName } from "../ffi/errno.ts";
 import type { SyscallName } from "../ffi/syscalls.ts";
 import { at, struct } from "./build.ts";
-import { ANY_ERRNO, Opcode } from "./native/format.ts";
+import { ANY_ERRNO, type Opcode } from "./native/format.ts";
 import type { CallOp, ForkOp, IfOp, Op, Operand, Plan, RepeatOp, Slot, Step } from "./op.ts";
 
 /** A place in the list; `at` is the index of an instruction once it is placed. */
@@ -93,6 +93,7 @@ class Lowering {
         return this.#emit(op, "store", [op.to, op.size, op.value]);
       case "and":
       case "add":
+      case "shr":
         return this.#emit(op, op.op, [op.left, op.right], { out: op.out });
       case "fail":
       case "warn":

@@ -198,6 +198,18 @@ export interface AddOp {
   readonly out: Slot;
 }
 
+/** `out = left >> right`, of unsigned numbers. */
+export interface ShrOp {
+  /** The kind of op. */
+  readonly op: "shr";
+  /** What is shifted, as 64 bits. */
+  readonly left: Operand;
+  /** How far: 0 to 63. */
+  readonly right: Operand;
+  /** Receives the result. */
+  readonly out: Slot;
+}
+
 /** Ends the plan with an error that carries `value` (an exit status, an errno, an address's content). */
 export interface FailOp {
   /** The kind of op. */
@@ -256,6 +268,7 @@ export type Op =
   | StoreOp
   | AndOp
   | AddOp
+  | ShrOp
   | FailOp
   | WarnOp
   | ForkOp

@@ -11,7 +11,7 @@ import { poll, POLLIN } from "../../lib/ffi/poll.ts";
 import { kill, pidfdOpen, shellStatus, spawn, waitChild } from "../../lib/ffi/process.ts";
 import type { Config, Linux, Mount, Process } from "../../lib/specs/config.ts";
 import typicalConfig from "../fixtures/typical_config.json" with { type: "json" };
-import { kernel, until } from "./foreground_harness.ts";
+import { contentOf, kernel, until } from "./foreground_harness.ts";
 import { Watchman } from "./leftovers.ts";
 
 export { kernel, until };
@@ -58,6 +58,21 @@ export interface Result {
   readonly stderr: string;
 }
 
+/** A record of the JSON log for an error, with what the program said beside it. */
+export interface ErrorRecord {
+  readonly level: string;
+  readonly msg: string;
+  readonly time: string;
+  readonly code?: string;
+  readonly field?: string;
+  readonly step?: string;
+  readonly call?: string;
+  readonly errno?: string;
+  readonly hint?: string;
+  readonly exitCode: number;
+  readonly stderr: string;
+}
+
 /** How a program is started, beside its arguments. */
 export interface StartOptions {
   /** More environment. */
@@ -70,7 +85,12 @@ export interface StartOptions {
   readonly stderr?: Fd;
   /** Further descriptors: number there, file here. */
   readonly fds?: Readonly<Record<number, Fd>>;
+  /** A program that executes the runtime, with its arguments. */
+  readonly prefix?: readonly string[];
 }
+
+/** A {@link StartOptions.prefix}: shell commands that change what the runtime inherits. */
+export const afterShell = (commands: string): readonly string[] => ["/bin/sh", "-c", `${commands}; exec "$@"`, "sh"];
 
 /** A program that was started and has not been waited for. */
 export class Running implements Disposable {
@@ -111,6 +131,11 @@ export class Running implements Disposable {
 
   signal(signal: number): void {
     kill(kernel, this.pid, signal);
+  }
+
+  /** Waits until it has printed `text`. */
+  says(text: string): void {
+    until(`${JSON.stringify(text)} on stdout`, () => this.stdout.includes(text));
   }
 
   /** Waits for its end. @throws where that does not come. */
@@ -189,7 +214,7 @@ export class Box {
 
   /** Starts the runtime and does not wait. Dispose of what it returns. */
   start(args: readonly string[], options: StartOptions = {}): Running {
-    return new Running(this.argv(...args), { cwd: this.bundle, ...options });
+    return new Running([...(options.prefix ?? []), ...this.argv(...args)], { cwd: this.bundle, ...options });
   }
 
   /** Runs the runtime to its end. */
@@ -209,6 +234,24 @@ export class Box {
   run(change: Change, options: StartOptions = {}): Result {
     this.write(change);
     return this.runc(["run", this.id], options);
+  }
+
+  /** Runs what has to fail, without a word on stdout; returns the error's record in the log. */
+  refused(args: readonly string[], options: StartOptions = {}): ErrorRecord {
+    const log = `${this.directory}/log`;
+    const { code, stdout, stderr } = this.runc(["--log", log, "--log-format", "json", ...args], options);
+    const records: ErrorRecord[] = contentOf(log).trimEnd().split("\n").map((line) => JSON.parse(line));
+    Deno.removeSync(log);
+    assertEquals([code === 0, stdout], [false, ""], stderr);
+    const errors = records.filter(({ level }) => level === "error");
+    assertEquals(errors.length, 1, JSON.stringify(records));
+    return { ...errors[0]!, exitCode: code, stderr };
+  }
+
+  /** As {@link refused}, for `run` of the config after `change`. */
+  runRefused(change: Change): ErrorRecord {
+    this.write(change);
+    return this.refused(["run", this.id]);
   }
 
   /** Runs a shell script in the container of the config after `change`; it has to succeed. Returns what it printed. */

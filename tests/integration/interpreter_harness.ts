@@ -31,6 +31,7 @@ const calls = {
   epoll_pwait: [281, 22],
   eventfd2: [290, 19],
   exit_group: [231, 94],
+  getpid: [39, 172],
   getppid: [110, 173],
   kill: [62, 129],
   lseek: [8, 62],
@@ -38,6 +39,7 @@ const calls = {
   nanosleep: [35, 101],
   openat: [257, 56],
   read: [0, 63],
+  rt_sigaction: [13, 134],
   wait4: [61, 260],
   write: [1, 64],
 } as const;

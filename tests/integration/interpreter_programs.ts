@@ -1,7 +1,7 @@
 /** What the interpreters have to do, as programs with their outcome: one table for both architectures. */
 
 import type { Arch } from "../../lib/ffi/syscalls.ts";
-import { programBase } from "../../lib/plan/native/elf.ts";
+import { exitAddress, programBase } from "../../lib/plan/native/elf.ts";
 import { Opcode, ReportKind } from "../../lib/plan/native/format.ts";
 import type { Operand, Program, Report, Step } from "./interpreter_harness.ts";
 
@@ -30,7 +30,7 @@ const error = (at: string | number, value: bigint): Report => ({ kind: ReportKin
 const warning = (at: string | number, value: bigint): Report => ({ kind: ReportKind.warning, at, value });
 
 const [ENOENT, EAGAIN, EBADF, EINVAL, ENOSYS] = [2n, 11n, 9n, 22n, 38n];
-const [AT_FDCWD, O_NONBLOCK, SIGCHLD, SIGCONT, SIGSTOP] = [-100, 0o4000, 17, 18, 19];
+const [AT_FDCWD, O_NONBLOCK, SIGTERM, SIGCHLD, SIGCONT, SIGSTOP] = [-100, 0o4000, 15, 17, 18, 19];
 const EPOLL_CTL_ADD = 1, EPOLLIN = 1;
 /** openat(2) of a file that is not there: ENOENT. */
 const openMissing = { run: "openat", with: [AT_FDCWD, { data: "missing" }, 0] } as const;
@@ -41,6 +41,15 @@ export const readEmpty: readonly Step[] = [
   { label: "read", run: "read", with: [{ slot: 0 }, { data: "shown" }, 8], retryAgain: true },
 ];
 const sleep = { run: "nanosleep", with: [{ data: "50ms" }, 0] } as const;
+/**
+ * `struct sigaction` of the kernel (handler, flags, restorer, mask: 8 bytes each) for the code at exitAddress(). x86-64 starts no
+ * handler without SA_RESTORER; this one never returns, so what restores does not matter. arch/x86/kernel/signal_64.c
+ */
+function exitAction(arch: Arch): readonly number[] {
+  const SA_RESTORER = 0x04000000n;
+  const words = BigUint64Array.of(BigInt(exitAddress(arch)), SA_RESTORER, 0n, 0n);
+  return [...new Uint8Array(words.buffer)];
+}
 /** `struct timespec` of 50 ms. */
 const fiftyMs = { "50ms": [0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0xf0, 0xfa, 0x02, 0, 0, 0, 0] };
 
@@ -104,6 +113,35 @@ const values: readonly Case[] = [
       zeroed: shown,
     },
     stdout: [0x4000001300000000n, 0x300000001n],
+  },
+  {
+    name: "shr shifts 64 bits right and fills with 0; of the count the low 6 bits matter",
+    program: {
+      steps: [
+        { run: "load", with: [{ data: "a" }, 8], out: 0 },
+        set(1, 36),
+        ...[0, 3, 63, 64, 0x103].flatMap((count): Step[] => [
+          { run: "shr", with: [{ slot: 0 }, count], out: 2 },
+          ...show(2),
+        ]),
+        { run: "shr", with: [{ slot: 0 }, { slot: 1 }], out: 2 },
+        ...show(2),
+        { run: "shr", with: [-1, 1], out: 2 },
+        ...show(2),
+        exit(0),
+      ],
+      data: { a: [0xef, 0xcd, 0xab, 0x89, 0x67, 0x45, 0x23, 0x81] },
+      zeroed: shown,
+    },
+    stdout: [
+      0x8123456789abcdefn,
+      0x102468acf13579bdn,
+      1n,
+      0x8123456789abcdefn,
+      0x102468acf13579bdn,
+      0x8123456n,
+      0x7fffffffffffffffn,
+    ],
   },
   {
     name: "load reads 1, 2, 4 or 8 bytes, zero-extended",
@@ -428,6 +466,19 @@ const processes: readonly Case[] = [
       zeroed: { status: 4, ...shown },
     },
     stdout: `in child\0${String.fromCharCode(42)}\0\0\0\0\0\0`,
+  },
+  {
+    name: "exitAddress() as a signal handler ends the program with status 1",
+    program: (arch) => ({
+      steps: [
+        { run: "rt_sigaction", with: [SIGTERM, { data: "action" }, 0, 8] },
+        { run: "getpid", out: 0 },
+        { run: "kill", with: [{ slot: 0 }, SIGTERM] },
+        exit(2),
+      ],
+      data: { action: exitAction(arch) },
+    }),
+    status: 1,
   },
 ];
 

@@ -1,5 +1,6 @@
 /** What a test could leave behind: looked for after each test, and removed so that the next one starts clean. */
 
+import { basename, join } from "@std/path";
 import { Prctl } from "../../lib/ffi/constants.ts";
 import { poll } from "../../lib/ffi/poll.ts";
 import { kill, reapAny } from "../../lib/ffi/process.ts";
@@ -13,19 +14,23 @@ export function mounts(pid: number | "self" = "self"): { line: string; place: st
   });
 }
 
-/** Directories below every cgroup hierarchy with `name` in their names, deepest last. */
+/** Directories below every cgroup hierarchy with `name` in their names, parents first. */
 export function cgroupsNamed(name: string): string[] {
-  const found: string[] = [];
-  const walk = (path: string) => {
-    for (const entry of Deno.readDirSync(path)) {
-      if (!entry.isDirectory) continue;
-      const child = `${path}/${entry.name}`;
-      if (entry.name.includes(name)) found.push(child);
-      walk(child);
-    }
-  };
-  mounts().filter(({ type }) => type === "cgroup" || type === "cgroup2").forEach(({ place }) => walk(place));
-  return found;
+  const hierarchies = mounts().filter(({ type }) => type === "cgroup" || type === "cgroup2");
+  return hierarchies.flatMap(({ place }) => directoriesBelow(place)).filter((path) => basename(path).includes(name));
+}
+
+/** Others make and remove cgroups meanwhile: one that is gone has nothing below it. */
+function directoriesBelow(path: string): string[] {
+  try {
+    const paths = [...Deno.readDirSync(path)].filter((entry) => entry.isDirectory).map((entry) =>
+      join(path, entry.name)
+    );
+    return paths.flatMap((child) => [child, ...directoriesBelow(child)]);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
 }
 
 /** Descriptors of this process with what they are open on. */

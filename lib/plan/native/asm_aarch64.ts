@@ -47,6 +47,8 @@ export function neg(to: Register, from: Register): Instruction {
 export const add = threeRegisters("add", 0x0b000000);
 export const sub = threeRegisters("sub", 0x4b000000);
 export const and = threeRegisters("and", 0x0a000000);
+/** `to = left >> right`, filling with 0 (LSRV). Of `right` the low 5 bits count, 6 where the registers have 64. */
+export const lsr = threeRegisters("lsr", 0x1ac02400);
 
 /** `to = left + (right << shift)`. */
 export function addShifted(to: Register, left: Register, right: Register, shift: number): Instruction {

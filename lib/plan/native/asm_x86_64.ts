@@ -88,6 +88,11 @@ export function cmpImm(left: Register, right: number): Instruction {
 export const subImm = (from: Register8, value: number) => oneRegister("sub", 0x80, 5, from, value, 1);
 export const shlImm = (left: Register, count: number) => oneRegister("shl", 0xc1, 4, left, count, 1);
 export const shrImm = (left: Register, count: number) => oneRegister("shr", 0xc1, 5, left, count, 1);
+/** Shifts right by cl, filling with 0. Of cl the low 5 bits count, 6 where the register has 64. */
+export const shrCl = (left: Register32 | Register64): Instruction => ({
+  text: `shr ${left}, cl`,
+  bytes: oneRegister("shr", 0xd3, 5, left).bytes,
+});
 /** Shifts right, filling with copies of the sign. */
 export const sarImm = (left: Register, count: number) => oneRegister("sar", 0xc1, 7, left, count, 1);
 /** Shifts right by one bit, which becomes the carry flag. */

@@ -13,7 +13,7 @@
 
 import type { Arch } from "../../ffi/syscalls.ts";
 import { CODE_BASE, PROGRAM_BASE } from "./format.ts";
-import { interpreterCode } from "./interpreter_code.ts";
+import { exitOffset, interpreterCode } from "./interpreter_code.ts";
 
 const ELF_HEADER_SIZE = 64;
 const PROGRAM_HEADER_SIZE = 56;
@@ -44,6 +44,14 @@ export const programBase = (arch: Arch): number => baseAfterCode(interpreterCode
 
 /** The same for an interpreter of `codeLength` bytes. */
 export const baseAfterCode = (codeLength: number): number => PROGRAM_BASE + programOffsetAfter(codeLength);
+
+/**
+ * The absolute address of code that ends the process with status 1. It sets every register that it uses and needs no memory,
+ * so a plan can install it as a signal handler.
+ *
+ * @see rt_sigaction(2)
+ */
+export const exitAddress = (arch: Arch): number => CODE_BASE + CODE_OFFSET + exitOffset[arch];
 
 /** Puts an executable together. `programOffset` is where in it the program starts, a multiple of 16. */
 export function buildImage(parts: ImageParts): { image: Uint8Array<ArrayBuffer>; programOffset: number } {

@@ -111,8 +111,10 @@ export const Opcode = {
   and: 0x8005,
   /** out = a + b. */
   add: 0x8006,
+  /** out = a >> b (64 bits, filling with 0). Of b only the low 6 bits count. */
+  shr: 0x8007,
   /** Report an error with value a, exit 1. */
-  fail: 0x8007,
+  fail: 0x8008,
   /** Report a warning with value a, go on. */
-  warn: 0x8008,
+  warn: 0x8009,
 } as const;

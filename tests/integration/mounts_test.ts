@@ -1,0 +1,390 @@
+/** The mounts of config.json, as the container's own /proc/self/mountinfo shows them. */
+
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { type Box, boxTest, type Change, comparing, everyone, type TestConfig } from "./harness.ts";
+import { mounts } from "./leftovers.ts";
+
+/** What mountinfo says of each mount, without the numbers that differ from container to container. proc(5) */
+function mountinfo(box: Box, change?: Change): string[] {
+  return box.plain(box.sh("cat /proc/self/mountinfo", change)).trimEnd().split("\n").map((line) => {
+    const [before = "", after = ""] = line.split(" - ");
+    const [, , , root, place, options, ...propagation] = before.split(" ");
+    return [root, place, options, ...propagation.map((tag) => tag.replace(/:\d+/, "")), "-", after].join(" ");
+  });
+}
+
+/** What mountinfo says of the mount on `place`; undefined where there is none. */
+function mountOn(box: Box, place: string, change: Change): string | undefined {
+  return mountinfo(box, change).findLast((line) => line.split(" ")[1] === place);
+}
+
+const withMount = (mount: TestConfig["mounts"][number]): Change => (config) => {
+  config.root.readonly = false;
+  config.mounts.push(mount);
+};
+
+/** A bind mount of a directory of the host with a file in it. */
+function bindOf(box: Box, options: readonly string[], destination = "/mnt"): Change {
+  Deno.mkdirSync(`${box.directory}/data`, { recursive: true });
+  Deno.writeTextFileSync(`${box.directory}/data/file`, "data\n");
+  return withMount({ destination, type: "bind", source: `${box.directory}/data`, options: [...options] });
+}
+
+// --- the usual mounts ----------------------------------------------------------------------------------------------------
+
+comparing("the usual mounts are those of Debian's runc, in every field", (box) => {
+  // runc 1.1.5 does not limit the file system that masks directories.
+  return mountinfo(box).map((line) => line.replace(" tmpfs tmpfs ro,size=4k,nr_inodes=1", " tmpfs tmpfs ro"));
+}, everyone);
+
+comparing("a cgroup namespace of its own shows the container's cgroup as the root", (box) => {
+  const own = (config: TestConfig) => void config.linux.namespaces.push({ type: "cgroup" });
+  const seen = box.sh("cat /proc/self/cgroup", own);
+  assertEquals(new Set(seen.trimEnd().split("\n").map((line) => line.split(":")[2])), new Set(["/"]));
+  return mountinfo(box, own).filter((line) => line.includes("/sys/fs/cgroup"));
+}, everyone);
+
+comparing("the container sees its own cgroup and cannot change it", (box) => {
+  const seen = box.sh(`exec 2>&1
+    while read -r pid; do echo $pid; done < /sys/fs/cgroup/pids/cgroup.procs
+    mkdir /sys/fs/cgroup/pids/new; echo 1 > /sys/fs/cgroup/pids/pids.max; true`);
+  const refused = [
+    "mkdir: can't create directory '/sys/fs/cgroup/pids/new'",
+    "sh: can't create /sys/fs/cgroup/pids/pids.max",
+  ]
+    .map((what) => `${what}: Read-only file system\n`);
+  assertEquals(seen, `1\n${refused.join("")}`);
+}, everyone);
+
+comparing("the host's mounts do not change", (box) => {
+  const before = mounts();
+  const seen = box.startSleeping();
+  assertEquals(mounts(), before);
+  assertEquals(mounts(seen).some(({ place }) => place.includes("old")), false);
+  box.remove();
+}, everyone);
+
+// --- bind mounts ---------------------------------------------------------------------------------------------------------
+
+comparing("a directory is bound, at a place that is made for it", (box) => {
+  const seen = box.sh("cat /mnt/deep/file; stat -c '%a %u %F' /mnt", bindOf(box, ["bind"], "/mnt/deep"));
+  assertEquals(seen, "data\n755 0 directory\n");
+}, everyone);
+
+comparing("a file is bound, over one that is made for it", (box) => {
+  Deno.writeTextFileSync(`${box.directory}/file`, "text\n");
+  const mount = { destination: "/new/file", type: "bind", source: `${box.directory}/file`, options: ["bind", "ro"] };
+  assertEquals(
+    box.sh("cat /new/file; touch /new/file 2>/dev/null || echo refused", withMount(mount)),
+    "text\nrefused\n",
+  );
+  assertEquals(Deno.readTextFileSync(`${box.rootfs}/new/file`), "");
+}, everyone);
+
+comparing("a relative source starts at the bundle", (box) => {
+  Deno.mkdirSync(`${box.bundle}/data`);
+  Deno.writeTextFileSync(`${box.bundle}/data/file`, "bundle\n");
+  const mount = { destination: "/mnt", type: "bind", source: "data", options: ["bind"] };
+  assertEquals(box.sh("cat /mnt/file", withMount(mount)), "bundle\n");
+}, everyone);
+
+const bindOptions: readonly (readonly string[])[] = [
+  ["bind"],
+  ["rbind"],
+  ["bind", "ro"],
+  ["bind", "nosuid", "nodev", "noexec"],
+  ["bind", "noatime"],
+  ["bind", "strictatime"],
+  ["bind", "nodiratime"],
+  ["bind", "ro", "rw"],
+  ["bind", "private"],
+  ["bind", "shared"],
+  ["bind", "slave"],
+  ["rbind", "rprivate"],
+  ["rbind", "rslave"],
+  ["bind", "unbindable"],
+];
+for (const options of bindOptions) {
+  comparing(`a bind mount with ${options.join(",")} is as Debian's runc makes it`, (box) => {
+    const seen = mountOn(box, "/mnt", bindOf(box, options));
+    assertStringIncludes(seen ?? "none", " /mnt ");
+    return seen;
+  }, everyone);
+}
+
+const effects: readonly [fact: string, options: string[], script: string, seen: string][] = [
+  ["ro: nothing can be written", ["ro"], "touch /mnt/new 2>&1", "touch: /mnt/new: Read-only file system\n"],
+  ["noexec: nothing can be executed", ["noexec"], "/mnt/program 2>&1", "sh: /mnt/program: Permission denied\n"],
+  [
+    "nodev: no device can be opened",
+    ["nodev"],
+    "cat /mnt/null 2>&1",
+    "cat: can't open '/mnt/null': Permission denied\n",
+  ],
+  [
+    "nosymfollow: no symlink is followed",
+    ["nosymfollow"],
+    "cat /mnt/link 2>&1",
+    "cat: can't open '/mnt/link': Too many levels of symbolic links\n",
+  ],
+];
+for (const [fact, options, script, expected] of effects) {
+  comparing(`a bind mount with ${fact}`, (box) => {
+    const change = bindOf(box, ["bind", ...options]);
+    Deno.writeTextFileSync(`${box.directory}/data/program`, "#!/bin/sh\necho runs\n", { mode: 0o755 });
+    Deno.symlinkSync("file", `${box.directory}/data/link`);
+    new Deno.Command("mknod", { args: ["-m", "666", `${box.directory}/data/null`, "c", "1", "3"] }).outputSync();
+    assertEquals(box.sh(`${script}; true`, change), expected);
+  });
+}
+
+comparing("nosuid: a setuid program gives nothing", (box) => {
+  const change = bindOf(box, ["bind", "nosuid"]);
+  Deno.copyFileSync("/usr/bin/busybox", `${box.directory}/data/id`);
+  Deno.chmodSync(`${box.directory}/data/id`, 0o4755);
+  const asUser: Change = (config) => {
+    change(config);
+    config.process.user = { uid: 1000, gid: 1000 };
+    config.process.noNewPrivileges = false;
+  };
+  assertEquals(box.sh("/mnt/id -u", asUser), "1000\n");
+}, everyone);
+
+comparing("what is mounted below a bound directory comes along with rbind only", (box) => {
+  const below = (options: string[]): Change => (config) => {
+    config.mounts.push({ destination: "/mnt", type: "bind", source: "/sys/fs", options });
+    config.root.readonly = false;
+  };
+  const count = (options: string[]) =>
+    mountinfo(box, below(options)).filter((line) => line.split(" ")[1]!.startsWith("/mnt")).length;
+  assertEquals(count(["bind"]), 1);
+  assertEquals(count(["rbind"]), mounts().filter(({ place }) => place.startsWith("/sys/fs/")).length + 1);
+}, everyone);
+
+for (const [propagation, arrives] of [["rslave", true], ["rprivate", false]] as const) {
+  comparing(
+    `a mount that the host makes later ${arrives ? "arrives" : "does not arrive"} in an ${propagation} bind mount`,
+    (box) => {
+      const change = bindOf(box, ["rbind", propagation]);
+      const data = `${box.directory}/data`;
+      mountOnHost(["--bind", data, data]);
+      mountOnHost(["--make-shared", data]);
+      Deno.mkdirSync(`${data}/later`);
+      box.startSleeping(change);
+      mountOnHost(["-t", "tmpfs", "tmpfs", `${data}/later`]);
+      const seen = box.must(["exec", box.id, "cat", "/proc/self/mountinfo"]).includes(" /mnt/later ");
+      box.remove();
+      for (const path of [`${data}/later`, data]) new Deno.Command("umount", { args: [path] }).outputSync();
+      assertEquals(seen, arrives);
+    },
+    everyone,
+  );
+}
+
+function mountOnHost(args: string[]): void {
+  assertEquals(new Deno.Command("mount", { args }).outputSync().code, 0, `mount ${args.join(" ")}`);
+}
+
+const rootPropagations: readonly [propagation: string, tag: string][] = [
+  ["private", ""],
+  ["rprivate", ""],
+  ["slave", ""],
+  ["rslave", ""],
+  ["shared", "shared "],
+  ["rshared", "shared "],
+  ["unbindable", "unbindable "],
+];
+for (const [propagation, tag] of rootPropagations) {
+  comparing(`with rootfsPropagation ${propagation} mountinfo calls the root "${tag}"`, (box) => {
+    const seen = mountOn(box, "/", (config) => config.linux.rootfsPropagation = propagation);
+    assertMatch(seen!, new RegExp(`^<directory>/bundle/rootfs / \\S+ ${tag}- `));
+  });
+}
+
+// --- file systems --------------------------------------------------------------------------------------------------------
+
+const tmpfsOptions: readonly (readonly string[])[] = [
+  [],
+  ["size=64k"],
+  ["mode=1770", "uid=1000", "gid=5"],
+  ["nosuid", "nodev", "noexec", "nr_inodes=50"],
+  ["ro"],
+];
+for (const options of tmpfsOptions) {
+  comparing(`a tmpfs with ${options.join(",") || "no options"} is as Debian's runc makes it`, (box) => {
+    const mount = { destination: "/mnt", type: "tmpfs", source: "tmpfs", options: [...options] };
+    return mountOn(box, "/mnt", withMount(mount));
+  }, everyone);
+}
+
+comparing("a tmpfs has the mode and owner that its options say, also where its place exists", (box) => {
+  Deno.mkdirSync(`${box.rootfs}/mnt`);
+  const mount = { destination: "/mnt", type: "tmpfs", source: "tmpfs", options: ["mode=1770", "uid=1000", "gid=5"] };
+  assertEquals(box.sh("stat -c '%a %u %g' /mnt", withMount(mount)), "1770 1000 5\n");
+});
+
+comparing("a tmpfs takes the mode of the directory that it covers", (box) => {
+  Deno.mkdirSync(`${box.rootfs}/covered`);
+  Deno.chmodSync(`${box.rootfs}/covered`, 0o2751);
+  const mount = { destination: "/covered", type: "tmpfs", source: "tmpfs" };
+  assertEquals(box.sh("stat -c %a /covered", withMount(mount)), "2751\n");
+}, everyone);
+
+comparing("later mounts are made inside a read-only tmpfs", (box) => {
+  const seen = box.sh("ls -A /mnt; touch /mnt/x 2>&1; true", (config) => {
+    bindOf(box, ["bind"], "/mnt/inner")(config);
+    config.mounts.splice(-1, 0, { destination: "/mnt", type: "tmpfs", source: "tmpfs", options: ["ro"] });
+  });
+  assertEquals(seen, "inner\ntouch: /mnt/x: Read-only file system\n");
+}, everyone);
+
+comparing("mounts are made in the config's order: a later one covers an earlier one", (box) => {
+  const seen = box.sh("ls /mnt", (config) => {
+    bindOf(box, ["bind"])(config);
+    config.mounts.push({ destination: "/mnt", type: "tmpfs", source: "tmpfs" });
+  });
+  assertEquals(seen, "");
+}, everyone);
+
+comparing("mqueue is the container's own", (box) => {
+  assertEquals(box.sh("touch /dev/mqueue/queue; ls /dev/mqueue"), "queue\n");
+  assertEquals(box.sh("ls /dev/mqueue"), "");
+}, everyone);
+
+comparing("sysfs is that of the container's network namespace", (box) => {
+  assertEquals(box.sh("ls /sys/class/net"), "lo\n");
+}, everyone);
+
+// --- places --------------------------------------------------------------------------------------------------------------
+
+/** A directory of the host, and a file in it, that a symlink of the rootfs names. */
+function makeTrap(box: Box): string {
+  const trap = `${box.directory}/trap`;
+  Deno.mkdirSync(trap);
+  Deno.writeTextFileSync(`${trap}/file`, "host\n");
+  return trap;
+}
+
+/** Nothing was made in the trap, nothing written to it. */
+function assertUntouched(trap: string): void {
+  assertEquals([...Deno.readDirSync(trap)].map(({ name }) => name), ["file"]);
+  assertEquals(Deno.readTextFileSync(`${trap}/file`), "host\n");
+}
+
+for (const [kind, up] of [["an absolute", ""], ["a relative", "../../../../../../../../.."]] as const) {
+  comparing(`a directory's place behind ${kind} symlink out of the rootfs is found inside`, (box) => {
+    const trap = makeTrap(box);
+    Deno.mkdirSync(`${box.rootfs}${trap}`, { recursive: true });
+    Deno.symlinkSync(`${up}${trap}`, `${box.rootfs}/link`);
+    assertEquals(box.sh(`cat /link/new/file ${trap}/new/file`, bindOf(box, ["bind"], "/link/new")), "data\ndata\n");
+    assertUntouched(trap);
+  }, everyone);
+
+  comparing(`a file's place that is ${kind} symlink out of the rootfs is found inside`, (box) => {
+    const trap = makeTrap(box);
+    Deno.mkdirSync(`${box.rootfs}${trap}`, { recursive: true });
+    Deno.writeTextFileSync(`${box.rootfs}${trap}/file`, "inside\n");
+    Deno.symlinkSync(`${up}${trap}/file`, `${box.rootfs}/link`);
+    Deno.writeTextFileSync(`${box.directory}/bound`, "bound\n");
+    const mount = { destination: "/link", type: "bind", source: `${box.directory}/bound`, options: ["bind"] };
+    assertEquals(box.sh(`cat /link ${trap}/file`, withMount(mount)), "bound\nbound\n");
+    assertUntouched(trap);
+  }, everyone);
+
+  comparing(`a place that is ${kind} dangling symlink out of the rootfs is refused`, (box) => {
+    const trap = makeTrap(box);
+    Deno.symlinkSync(`${up}${trap}/new`, `${box.rootfs}/link`);
+    assertEquals(box.runRefused(bindOf(box, ["bind"], "/link")).field, "/mounts/7");
+    assertEquals(box.runRefused(bindOf(box, ["bind"], "/link/deep")).field, "/mounts/7");
+    assertUntouched(trap);
+  });
+}
+
+comparing("dots in a place end at the rootfs", (box) => {
+  assertEquals(box.sh("cat /mnt/file", bindOf(box, ["bind"], "/../../../tmp/../mnt")), "data\n");
+}, everyone);
+
+// --- refusals ------------------------------------------------------------------------------------------------------------
+
+type Refusal = readonly [fact: string, change: (box: Box) => Change, pattern: RegExp];
+
+const refusals: readonly Refusal[] = [
+  [
+    "a tmpfs on /proc",
+    () => withMount({ destination: "/proc", type: "tmpfs", source: "tmpfs" }),
+    /"\/proc" cannot be mounted because it is not of type proc/,
+  ],
+  [
+    "a tmpfs below /proc",
+    () => withMount({ destination: "/proc/sys", type: "tmpfs", source: "tmpfs" }),
+    /"\/proc\/sys" cannot be mounted because it is inside \/proc/,
+  ],
+  [
+    "a directory bound on /proc",
+    (box) => bindOf(box, ["bind"], "/proc"),
+    /"\/proc" cannot be mounted because it is not of type proc/,
+  ],
+  [
+    "a directory bound below /proc",
+    (box) => bindOf(box, ["bind"], "/proc/self/attr"),
+    /cannot be mounted because it is inside \/proc/,
+  ],
+  ["a mount below /proc by dots", (box) => bindOf(box, ["bind"], "/tmp/../proc/sys"), /inside \/proc/],
+  ["a mount below /proc by a symlink", (box) => {
+    Deno.symlinkSync("/proc/sys", `${box.rootfs}/link`);
+    return bindOf(box, ["bind"], "/link");
+  }, /inside \/proc/],
+  ["a place that is the rootfs itself", (box) => bindOf(box, ["bind"], "/"), /on the top of rootfs/],
+  [
+    "a source that is not there",
+    () => withMount({ destination: "/mnt", type: "bind", source: "/missing", options: ["bind"] }),
+    /error mounting "\/missing" to rootfs at "\/mnt": .*no such file or directory/,
+  ],
+  [
+    "a bind mount with data",
+    (box) => bindOf(box, ["bind", "size=1"]),
+    /bind mounts cannot have any filesystem-specific options applied/,
+  ],
+  [
+    "a file system that the kernel does not know",
+    () => withMount({ destination: "/mnt", type: "nofs", source: "x" }),
+    /error mounting "x" to rootfs at "\/mnt": .*no such device/,
+  ],
+  [
+    "an option that the file system does not know",
+    () => withMount({ destination: "/mnt", type: "tmpfs", source: "x", options: ["nonsense=1"] }),
+    /error mounting .*data=nonsense=1.*invalid argument/,
+  ],
+];
+for (const [fact, change, pattern] of refusals) {
+  comparing(`refused: ${fact}`, (box) => {
+    const { msg, field } = box.runRefused(change(box));
+    assertMatch(msg, pattern);
+    assertMatch(field ?? "none", /^\/mounts\/7/);
+  });
+}
+
+for (const type of ["proc", "sysfs"]) {
+  const destination = type === "proc" ? "/proc" : "/sys";
+  comparing(`refused: ${type} on a symlink`, (box) => {
+    Deno.removeSync(`${box.rootfs}${destination}`);
+    Deno.symlinkSync("/tmp", `${box.rootfs}${destination}`);
+    const { msg } = box.runRefused(() => {});
+    assertMatch(msg, new RegExp(`filesystem "${type}" must be mounted on ordinary directory`));
+  }, everyone);
+}
+
+comparing("files of /proc that lxcfs emulates may be bound over", (box) => {
+  Deno.writeTextFileSync(`${box.directory}/uptime`, "1.00 1.00\n");
+  const mount = { destination: "/proc/uptime", type: "bind", source: `${box.directory}/uptime`, options: ["bind"] };
+  assertEquals(box.sh("cat /proc/uptime", withMount(mount)), "1.00 1.00\n");
+}, everyone);
+
+boxTest("a relative place is below the root, with a warning", (box) => {
+  const { code, stdout, stderr } = box.run((config) => {
+    bindOf(box, ["bind"], "mnt")(config);
+    config.process.args = ["cat", "/mnt/file"];
+  });
+  assertEquals([code, stdout], [0, "data\n"]);
+  assertMatch(stderr, /level=warning .*mnt/);
+});
