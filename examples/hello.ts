@@ -14,7 +14,7 @@ if (rootfs === undefined) {
 
 // State is kept here while the container lives. The command line's is /run/runc.
 const root = Deno.makeTempDirSync({ prefix: "runc-hello-" });
-const runtime = createRuntime({ root, log: (level, message) => console.error(`${level}: ${message}`) });
+const runtime = createRuntime({ root, log: (level, message) => level === "debug" || console.error(message) });
 
 // What `runc spec` writes, with a command of our own, and no terminal: we want its output.
 const config = defaultSpec({ cgroup2: hasOnlyCgroup2() });

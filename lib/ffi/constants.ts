@@ -108,7 +108,7 @@ export const AtFlag = {
   AT_RECURSIVE: 0x8000,
 } as const;
 /** faccessat(2): the same number as AT_REMOVEDIR, in a call of its own. */
-export const AT_EACCESS = 0x200;
+export const AccessFlag = { AT_EACCESS: 0x200, AT_SYMLINK_NOFOLLOW: 0x100 } as const;
 export const AT_FDCWD = -100;
 
 /** include/uapi/linux/mount.h. AT_EMPTY_PATH and AT_RECURSIVE may be added. */
@@ -289,6 +289,7 @@ export const signalNames: readonly string[] = [
 
 /** The tables that explain prints bit sets with, by the name that syscalls.ts uses. */
 export const flagTables: Readonly<Record<string, Readonly<Record<string, number>>>> = {
+  AccessFlag,
   AtFlag,
   CloneFlag,
   CloseRange,
@@ -301,6 +302,7 @@ export const flagTables: Readonly<Record<string, Readonly<Record<string, number>
   MountFlag,
   MoveMount,
   MsgFlag,
+  // The bits that x86_64 and aarch64 swap print as x86_64's: a plan for another machine is read, not run.
   OpenFlag: openFlags.x86_64,
   OpenTree,
   Prctl,

@@ -29,7 +29,7 @@ export const syscalls = {
   execve: [59, 221, "ptr ptr ptr"],
   execveat: [322, 281, "at str ptr ptr flags:AtFlag"],
   exit_group: [231, 94, "int"],
-  faccessat2: [439, 439, "at str int flags:AtFlag"],
+  faccessat2: [439, 439, "at str int flags:AccessFlag"],
   fchmodat: [268, 53, "at str oct"],
   fchdir: [81, 50, "fd"],
   fchmod: [91, 52, "fd oct"],

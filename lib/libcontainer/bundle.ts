@@ -7,6 +7,7 @@
 import { RuncError } from "../errors.ts";
 import type { Config, IdMapping, NamespaceType } from "../specs/config.ts";
 import { parseConfig } from "../specs/parse.ts";
+import { pointerToken } from "../specs/problem.ts";
 import { resolve } from "@std/path";
 import type { Runtime } from "./runtime.ts";
 import { namespaceKinds } from "./namespaces.ts";
@@ -37,7 +38,21 @@ export function readConfig(bundle: string, log: Runtime["log"]): Config {
     }
     throw new RuncError("config-invalid", `cannot read ${bundle}/config.json: ${(cause as Error).message}`, { cause });
   }
-  return parseConfig(text, { onWarning: (problem) => log("warning", problem.message) });
+  const config = parseConfig(text, { onWarning: (problem) => log("warning", problem.message) });
+  // Every string may end up in a system call, where a NUL would cut it. The text is asked first: it is hardly ever there.
+  if (text.includes("\\u0000")) refuseNul(config, "");
+  return config;
+}
+
+function refuseNul(value: unknown, at: string): void {
+  if (typeof value === "string" && value.includes("\0")) {
+    throw new RuncError("config-invalid", `${JSON.stringify(value)} contains a NUL byte`, { field: at });
+  }
+  if (typeof value !== "object" || value === null) return;
+  for (const [key, item] of Object.entries(value)) {
+    refuseNul(key, at);
+    refuseNul(item, `${at}/${pointerToken(key)}`);
+  }
 }
 
 function rootfsFacts(path: string): RootfsFacts {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { AT_EACCESS, AT_FDCWD, CloseRange, openFlag } from "../ffi/constants.ts";
+import { AccessFlag, AT_FDCWD, CloseRange, openFlag } from "../ffi/constants.ts";
 import { Errno, type ErrnoName, errnoText } from "../ffi/errno.ts";
 import { call, fail, slot, step, stringPointers, text, when } from "../plan/build.ts";
 import type { Data, Op, Step } from "../plan/op.ts";
@@ -44,10 +44,14 @@ function entryProblem(entry: string): string | undefined {
   return undefined;
 }
 
-/** Adds what only a plan knows to the environment. */
-export function environmentPointers(env: Environment, listenFds: number): Data {
+/** What a process with socket activation finds in its environment: sd_listen_fds(3). */
+export function listenEntries(listenFds: number): readonly string[] {
+  return listenFds > 0 ? [`LISTEN_FDS=${listenFds}`, "LISTEN_PID=1"] : [];
+}
+
+/** The environment as execve takes it; a HOME that is looked up comes last. */
+export function environmentPointers(env: Environment): Data {
   const items: (string | Data)[] = [...env.entries];
-  if (listenFds > 0) items.push(`LISTEN_FDS=${listenFds}`, "LISTEN_PID=1");
   if (env.needsHome) items.push(homeEntry);
   const count = items.length;
   return stringPointers(items, `/* ${count} vars */`);
@@ -82,7 +86,7 @@ export function lookupSteps(command: string, env: readonly string[], arch: Arch)
   if (command.includes("/")) {
     const stat = (errno: ErrnoName) => `exec: ${quoted}: stat ${command}: ${errnoText(Errno[errno])}`;
     return [step(`look for ${command}`, from, [
-      call("faccessat2", [AT_FDCWD, command, 1, AT_EACCESS], {
+      call("faccessat2", [AT_FDCWD, command, 1, AccessFlag.AT_EACCESS], {
         meaning: {
           ENOENT: stat("ENOENT"),
           ENOTDIR: stat("ENOTDIR"),
@@ -101,7 +105,7 @@ export function lookupSteps(command: string, env: readonly string[], arch: Arch)
   const tries = candidates(command, env).map((path) =>
     step(`look for ${path}`, from, [
       when(program, "!=", 0, [{ op: "endStep" }]),
-      call("faccessat2", [AT_FDCWD, path, 1, AT_EACCESS], { out: lookup, endStepOn: ["*"] }),
+      call("faccessat2", [AT_FDCWD, path, 1, AccessFlag.AT_EACCESS], { out: lookup, endStepOn: ["*"] }),
       openDirectory(path, arch),
       when(lookup, "==", -Errno.ENOTDIR, [found(path)]),
     ])
@@ -137,7 +141,7 @@ const execErrors: readonly ErrnoName[] = [
 export function execSteps(
   process: Process,
   env: Environment,
-  options: { inheritedFds: number; listenFds: number },
+  options: { inheritedFds: number },
 ): readonly Step[] {
   const args = process.args!;
   const say = (reason: string): readonly Op[] => {
@@ -155,7 +159,7 @@ export function execSteps(
       call("execve", [
         program,
         stringPointers(args, JSON.stringify(args)),
-        environmentPointers(env, options.listenFds),
+        environmentPointers(env),
       ], {
         onError: [
           ...execErrors.map((name) => ({ errnos: [name], ops: say(errnoText(Errno[name])) })),

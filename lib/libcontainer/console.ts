@@ -89,7 +89,9 @@ function bindConsole(arch: Arch): readonly Op[] {
 export function consoleSteps(process: Process, arch: Arch, options: { devConsole: boolean }): readonly Step[] {
   if (!process.terminal) return [];
   const O = openFlag(arch);
-  const { height = 0, width = 0 } = process.consoleSize ?? {};
+  // struct winsize has 16 bits for each.
+  const height = (process.consoleSize?.height ?? 0) & 0xffff;
+  const width = (process.consoleSize?.width ?? 0) & 0xffff;
   const size = struct(`{ws_row: ${height}, ws_col: ${width}}`, 8, [
     { at: 0, size: 2, value: height },
     { at: 2, size: 2, value: width },

@@ -619,6 +619,7 @@ class Creation {
   readonly #options: CreateOptions;
   readonly #config: Config;
   readonly #directory: StateDirectory;
+  #isLaunched = false;
   /** Undoes what was done, last first. */
   readonly #undo: (() => void)[] = [];
 
@@ -647,9 +648,13 @@ class Creation {
       if (this.#undo.length > 0) this.#runPoststop();
       throw error;
     } finally {
-      // Those of the caller stay open.
-      for (const [name, fd] of Object.entries(fds)) if (name !== "console" && name !== "pidfd-socket") fd.close();
+      for (const [name, fd] of Object.entries(fds)) if (!this.#keeps(name)) fd.close();
     }
+  }
+
+  /** The caller's sockets stay open; what hooks print is read by the launch as long as there is one. */
+  #keeps(name: string): boolean {
+    return name === "console" || name === "pidfd-socket" || (this.#isLaunched && name.startsWith("hook-"));
   }
 
   /** A container that was never started is stopped all the same. */
@@ -707,6 +712,7 @@ class Creation {
       fds,
       inheritedFds: this.#options.inheritedFds ?? 0,
     });
+    this.#isLaunched = true;
     this.#undo.push(() => {
       launch.abort();
       launch[Symbol.dispose]();

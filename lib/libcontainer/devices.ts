@@ -139,11 +139,18 @@ function bindOps({ path }: Wanted, parent: Operand, name: string, facts: HostFac
   ];
 }
 
-function checkType({ device, from }: Wanted): void {
-  if (fileTypes[device.type] !== undefined) return;
-  throw new RuncError("config-invalid", `${device.type} is not a valid device type for device ${device.path}`, {
-    field: `${from}/type`,
-  });
+/** dev_t has 12 bits for the major and 20 for the minor number. include/linux/kdev_t.h */
+const MAJOR_LIMIT = 1 << 12, MINOR_LIMIT = 1 << 20;
+
+function checkDevice({ device, from }: Wanted): void {
+  const { path, type, major, minor } = device;
+  const refuse = (what: string, field: string) => {
+    throw new RuncError("config-invalid", `${what} for device ${path}`, { field: `${from}/${field}` });
+  };
+  if (fileTypes[type] === undefined) refuse(`${type} is not a valid device type`, "type");
+  if (type === "p") return;
+  if (major < 0 || major >= MAJOR_LIMIT) refuse(`${major} is not a valid major number`, "major");
+  if (minor < 0 || minor >= MINOR_LIMIT) refuse(`${minor} is not a valid minor number`, "minor");
 }
 
 /** The links of config-linux.md, "Dev symbolic links". */
@@ -177,7 +184,7 @@ export function deviceSteps(config: Config, facts: HostFacts): readonly Step[] {
   const parent = slot("device directory");
   const open = step("open /dev", "", ensureDirectory("/dev", dev, { arch: facts.arch }));
   const nodes = wantedDevices(config).map((wanted) => {
-    checkType(wanted);
+    checkDevice(wanted);
     const name = wanted.path.slice(wanted.path.lastIndexOf("/") + 1);
     const directory = wanted.path.slice(0, wanted.path.lastIndexOf("/")) || "/";
     const ops = directory === "/dev" ? make(wanted, dev, name, facts) : [

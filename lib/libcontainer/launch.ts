@@ -28,7 +28,10 @@ export interface LaunchOptions {
   readonly plan: Plan;
   /** stdin, stdout, stderr of the process. */
   readonly stdio: readonly [number, number, number];
-  /** The plan's fixed descriptors by name; `sync` and `proc` are added here. Closed by the caller. */
+  /**
+   * The plan's fixed descriptors by name; `sync` and `proc` are added here. Closed by the caller, but for `hook-stdout` and `hook-stderr`,
+   * which the launch takes over.
+   */
   readonly fds: Readonly<Record<string, Fd>>;
   /** Descriptors from 3 up that the process inherits as they are. */
   readonly inheritedFds: number;
@@ -291,6 +294,8 @@ export class Launch implements Disposable {
 
   [Symbol.dispose](): void {
     this.#sync.close();
+    this.#hookOutput.stdout?.close();
+    this.#hookOutput.stderr?.close();
   }
 }
 

@@ -143,8 +143,9 @@ function remountAttributes(flags: number): { set: number; clear: number } {
   let all = attributeOf.reduce((bits, [, attribute]) => bits | attribute, 0) & ~MountAttr.MOUNT_ATTR_NODIRATIME;
   if (flags & atimeFlags) {
     all |= MountAttr.MOUNT_ATTR__ATIME | MountAttr.MOUNT_ATTR_NODIRATIME;
-    if (flags & MountFlag.MS_NOATIME) set |= MountAttr.MOUNT_ATTR_NOATIME;
+    // mount(2): of several modes strictatime wins.
     if (flags & MountFlag.MS_STRICTATIME) set |= MountAttr.MOUNT_ATTR_STRICTATIME;
+    else if (flags & MountFlag.MS_NOATIME) set |= MountAttr.MOUNT_ATTR_NOATIME;
   }
   // attr_clr must hold the whole of _ATIME where a mode is set. mount_setattr(2)
   return { set, clear: all & ~(set & ~MountAttr.MOUNT_ATTR__ATIME) };
@@ -193,27 +194,25 @@ export function placeMount(on: Operand, rest: Partial<CallOp> = {}): readonly Op
   return [call("move_mount", [source, "", on, "", flags], rest), call("close", [source])];
 }
 
-/** Sets the propagation of the mount that now lies on `destination`, one mount(2) a flag. mount(2), "Changing the propagation type" */
-function propagation({ destination, options, mount }: Parsed, facts: HostFacts): readonly Op[] {
-  if (options.propagation.length === 0) return [];
-  return [
-    openInRoot(destination, target, { arch: facts.arch, directory: false }),
-    // fchdir needs a directory: a file has no mounts below it, and its own propagation is set through its descriptor.
-    ...options.propagation.map((flags) =>
-      call("mount_setattr", [
-        target,
-        "",
-        AtFlag.AT_EMPTY_PATH | (flags & MS_REC ? AtFlag.AT_RECURSIVE : 0),
-        struct(`{propagation: ${formatFlags(MountFlag, flags & ~MS_REC)}}`, 32, [{
-          at: 16,
-          size: 8,
-          value: flags & ~MS_REC,
-        }]),
-        32,
-      ], { meaning: { "*": `${mountPrefix(mount)}: set propagation` } })
-    ),
-    call("close", [target]),
-  ];
+/** What is set on the mount that now lies on `destination`: propagation, one call a flag, and the attributes of all mounts below it. */
+function afterMount({ destination, options, mount }: Parsed, facts: HostFacts): readonly Op[] {
+  const setattr = (attributes: Struct, recursive: boolean, what: string) =>
+    call("mount_setattr", [target, "", AtFlag.AT_EMPTY_PATH | (recursive ? AtFlag.AT_RECURSIVE : 0), attributes, 32], {
+      meaning: { "*": `${mountPrefix(mount)}: ${what}` },
+    });
+  const ops = options.propagation.map((flags) => {
+    const value = flags & ~MS_REC;
+    const attributes = struct(`{propagation: ${formatFlags(MountFlag, value)}}`, 32, [{ at: 16, size: 8, value }]);
+    return setattr(attributes, (flags & MS_REC) !== 0, "set propagation");
+  });
+  // A bind mount has them already: they were set before anybody could see it.
+  if (!isBind(mount) && (options.recursiveSet !== 0 || options.recursiveClear !== 0)) {
+    ops.push(
+      setattr(mountAttr(options.recursiveSet, options.recursiveClear), true, "failed to set recursive vfs flags"),
+    );
+  }
+  if (ops.length === 0) return [];
+  return [openInRoot(destination, target, { arch: facts.arch }), ...ops, call("close", [target])];
 }
 
 function bindSteps(parsed: Parsed, facts: HostFacts, request: LaunchRequest): readonly Step[] {
@@ -237,7 +236,7 @@ function bindSteps(parsed: Parsed, facts: HostFacts, request: LaunchRequest): re
     ...bindAttributes(parsed),
     ...placeMount(target, { meaning }),
     call("close", [target]),
-    ...propagation(parsed, facts),
+    ...afterMount(parsed, facts),
   ];
   return [step(`bind ${path} on ${destination}`, from, ops)];
 }
@@ -382,7 +381,7 @@ function cgroup1Steps(parsed: Parsed, config: Config, facts: HostFacts): readonl
         ])
       )
     ),
-    step(`leave ${destination}`, from, [call("close", [base])]),
+    step(`leave ${destination}`, from, [call("close", [base]), ...afterMount(parsed, facts)]),
   ];
 }
 
@@ -450,7 +449,7 @@ export function mountSteps(config: Config, facts: HostFacts, request: LaunchRequ
     refuseInsideProc(parsed);
     if (isBind(mount)) return bindSteps(parsed, facts, request);
     if (mount.type === "cgroup" && facts.cgroupMode !== "v2") return cgroup1Steps(parsed, config, facts);
-    const ops = [...fileSystemOps(parsed, config, facts), ...propagation(parsed, facts)];
+    const ops = [...fileSystemOps(parsed, config, facts), ...afterMount(parsed, facts)];
     return [step(`mount ${mount.type ?? "nothing"} on ${parsed.destination}`, parsed.from, ops)];
   });
 }

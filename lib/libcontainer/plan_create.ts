@@ -9,7 +9,7 @@ import { call, fixedFd, slot, step, struct, text } from "../plan/build.ts";
 import { exitAddress } from "../plan/native/elf.ts";
 import type { Plan, Step } from "../plan/op.ts";
 import type { Config } from "../specs/config.ts";
-import { environment, environmentPointers, execSteps, lookupSteps } from "./command.ts";
+import { environment, environmentPointers, execSteps, listenEntries, lookupSteps } from "./command.ts";
 import { consoleSteps } from "./console.ts";
 import { containerHookSteps } from "./container_hooks.ts";
 import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSteps } from "./credentials.ts";
@@ -126,10 +126,10 @@ function stage(config: Config, facts: HostFacts, request: LaunchRequest): readon
 function init(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
   const process = config.process!;
   const notify = request.notifyDirectory === undefined ? [] : [`NOTIFY_SOCKET=${NOTIFY_PLACE}/notify.sock`];
-  const env = environment([...(process.env ?? []), ...notify]);
+  const env = environment([...(process.env ?? []), ...notify, ...listenEntries(request.listenFds)]);
   const inUserNamespace = hasNamespace(config, "user");
   const ownMounts = hasNamespace(config, "mount");
-  const exec = { inheritedFds: request.inheritedFds, listenFds: request.listenFds };
+  const exec = { inheritedFds: request.inheritedFds };
   return [
     step("start a session", "", [call("setsid", [], { tolerate: ["EPERM"] }), call("umask", [0])]),
     ...ownCgroupNamespaceSteps(config, request.cgroup),
@@ -173,7 +173,7 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
     ...containerHookSteps(
       "startContainer",
       config.hooks?.startContainer ?? [],
-      environmentPointers(env, request.listenFds),
+      environmentPointers(env),
       call("chdir", [process.cwd]),
     ),
     ...execSteps(process, env, exec),

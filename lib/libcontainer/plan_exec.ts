@@ -8,7 +8,7 @@ import { Prctl } from "../ffi/constants.ts";
 import { call, fixedFd, step, text } from "../plan/build.ts";
 import type { Plan, Step } from "../plan/op.ts";
 import type { NamespaceType, Process } from "../specs/config.ts";
-import { environment, execSteps, lookupSteps } from "./command.ts";
+import { environment, execSteps, listenEntries, lookupSteps } from "./command.ts";
 import { consoleSteps } from "./console.ts";
 import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSteps } from "./credentials.ts";
 import type { CgroupEntry, HostFacts } from "./launch_request.ts";
@@ -39,10 +39,10 @@ function umaskSteps(umask: number | undefined): readonly Step[] {
 
 /** The plan that runs `process` in the container. Pure. @throws {RuncError} for what only planning finds. */
 export function planExec(process: Process, facts: HostFacts, request: ExecRequest): Plan {
-  const env = environment(process.env ?? []);
+  const env = environment([...(process.env ?? []), ...listenEntries(request.listenFds)]);
   const joined = request.namespaces.map((type) => ({ type, from: "", path: "of the container's init" }));
   const userNamespace = request.namespaces.includes("user");
-  const exec = { inheritedFds: request.inheritedFds, listenFds: request.listenFds };
+  const exec = { inheritedFds: request.inheritedFds };
   return {
     stage: [
       closeForeignStep(request.inheritedFds),

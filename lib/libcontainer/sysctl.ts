@@ -13,10 +13,11 @@ import type { Config } from "../specs/config.ts";
 import type { Arch } from "../ffi/syscalls.ts";
 import { writeProc } from "./host_writes.ts";
 
-/** The path below /proc/sys of a key. With `/` as its separator a key may hold dots in a part. sysctl(8) */
+/** The path below /proc/sys of a key. Whichever of `.` and `/` comes first separates its parts; the other one stands for a dot in a part. sysctl(8) */
 export function sysctlPath(key: string): string {
   const first = key.search(/[./]/);
-  return first >= 0 && key[first] === "/" ? key : key.replaceAll(".", "/");
+  if (first >= 0 && key[first] === "/") return key;
+  return [...key].map((letter) => letter === "." ? "/" : letter === "/" ? "." : letter).join("");
 }
 
 /** One step a key. @throws {RuncError} for a key that would leave its directory. */

@@ -225,8 +225,25 @@ class Folding {
   }
 }
 
-/** Folds a flat plan. Pure: equal plans give equal results. */
-export function fold({ instructions, initEntry }: Lowered, keys: DataKeys): FoldedPlan {
+/** How many slots instructions use, with the cursor's. */
+function countSlots(instructions: readonly Instruction[]): number {
+  const names = new Set([cursor.slot]);
+  for (const { args, out } of instructions) {
+    if (out !== undefined) names.add(out.slot);
+    for (const arg of args) if (typeof arg === "object" && "slot" in arg) names.add(arg.slot);
+  }
+  return names.size;
+}
+
+/**
+ * Folds a flat plan; leaves it as it is where loops would take more than `slotLimit` slots. Pure: equal plans give equal results.
+ */
+export function fold(plan: Lowered, keys: DataKeys, slotLimit: number): FoldedPlan {
+  const folded = foldAll(plan, keys);
+  return countSlots(folded.instructions) <= slotLimit ? folded : plan;
+}
+
+function foldAll({ instructions, initEntry }: Lowered, keys: DataKeys): FoldedPlan {
   const folding = new Folding(instructions, keys);
   const blocks = blocksOf(instructions);
   const shapes = blocks.map((block) => shapeOfBlock(instructions, block));

@@ -7,8 +7,7 @@ import { assertEquals } from "@std/assert";
 import { resolve } from "@std/path";
 import type { Fd } from "../../lib/ffi/fd.ts";
 import { memfd, open, readMemfd, sealedMemfd } from "../../lib/ffi/files.ts";
-import { poll, POLLIN } from "../../lib/ffi/poll.ts";
-import { kill, pidfdOpen, shellStatus, spawn, waitChild } from "../../lib/ffi/process.ts";
+import { type ExitStatus, kill, reapAny, shellStatus, spawn, waitChild } from "../../lib/ffi/process.ts";
 import type { Config, Linux, Mount, Process } from "../../lib/specs/config.ts";
 import typicalConfig from "../fixtures/typical_config.json" with { type: "json" };
 import { contentOf, kernel, until } from "./foreground_harness.ts";
@@ -32,9 +31,6 @@ const busybox = "/usr/bin/busybox";
 const applets =
   ("cat chmod cut date echo env false grep head hostname id ifconfig ip kill ln ls mkdir mknod mount ps pwd " +
     "readlink rm seq sh sleep sort stat stty sysctl tail test touch tr true tty umount uname unshare wc").split(" ");
-
-/** A bound for what takes milliseconds: nothing is measured by it. */
-const PATIENCE_MS = 60_000;
 
 type Mutable<T> = T extends (infer Item)[] | readonly (infer Item)[] ? Mutable<Item>[]
   : T extends object ? { -readonly [Key in keyof T]: Mutable<T[Key]> }
@@ -92,12 +88,25 @@ export interface StartOptions {
 /** A {@link StartOptions.prefix}: shell commands that change what the runtime inherits. */
 export const afterShell = (commands: string): readonly string[] => ["/bin/sh", "-c", `${commands}; exec "$@"`, "sh"];
 
+/** Programs that have been started, by pid, until they are disposed of. */
+const started = new Map<number, Running>();
+
+/**
+ * Reaps what has ended. Orphans of containers are our children: as long as nobody reaps them, process 1 of their pid
+ * namespace does not end either. pid_namespaces(7)
+ */
+function reap(): void {
+  for (let ended = reapAny(kernel); ended !== undefined; ended = reapAny(kernel)) {
+    started.get(ended.pid)?.hasEnded(ended.status);
+  }
+}
+
 /** A program that was started and has not been waited for. */
 export class Running implements Disposable {
   readonly pid: number;
   readonly #stdout = memfd(kernel, "stdout");
   readonly #stderr = memfd(kernel, "stderr");
-  #hasEnded = false;
+  #status: ExitStatus | undefined;
 
   /** @throws where it cannot be executed. */
   constructor(argv: readonly string[], options: StartOptions = {}) {
@@ -117,6 +126,7 @@ export class Running implements Disposable {
       ],
     });
     if (this.pid < 0) throw new Error(`cannot execute ${argv[0]}: errno ${-this.pid}`);
+    started.set(this.pid, this);
   }
 
   /** What it has printed so far. */
@@ -138,21 +148,26 @@ export class Running implements Disposable {
     until(`${JSON.stringify(text)} on stdout`, () => this.stdout.includes(text));
   }
 
+  /** Takes note of its status, once it has been reaped. */
+  hasEnded(status: ExitStatus): void {
+    this.#status = status;
+  }
+
   /** Waits for its end. @throws where that does not come. */
   wait(): Result {
-    using pidfd = pidfdOpen(kernel, this.pid)!;
-    const [ended] = poll(kernel, [{ fd: pidfd.number, events: POLLIN }], PATIENCE_MS);
-    if (ended === 0) throw new Error(`does not end; so far: ${this.stdout}${this.stderr}`);
-    const status = waitChild(kernel, this.pid)!;
-    this.#hasEnded = true;
-    return { code: shellStatus(status), stdout: this.stdout, stderr: this.stderr };
+    until("its end", () => {
+      reap();
+      return this.#status;
+    });
+    return { code: shellStatus(this.#status!), stdout: this.stdout, stderr: this.stderr };
   }
 
   [Symbol.dispose](): void {
-    if (!this.#hasEnded) {
+    if (this.#status === undefined) {
       this.signal(9);
       waitChild(kernel, this.pid);
     }
+    started.delete(this.pid);
     this.#stdout.close();
     this.#stderr.close();
   }

@@ -170,9 +170,9 @@ for (const [propagation, arrives] of [["rslave", true], ["rprivate", false]] as 
       mountOnHost(["--bind", data, data]);
       mountOnHost(["--make-shared", data]);
       Deno.mkdirSync(`${data}/later`);
-      box.startSleeping(change);
+      const pid = box.startSleeping(change);
       mountOnHost(["-t", "tmpfs", "tmpfs", `${data}/later`]);
-      const seen = box.must(["exec", box.id, "cat", "/proc/self/mountinfo"]).includes(" /mnt/later ");
+      const seen = mounts(pid).some(({ place }) => place === "/mnt/later");
       box.remove();
       for (const path of [`${data}/later`, data]) new Deno.Command("umount", { args: [path] }).outputSync();
       assertEquals(seen, arrives);

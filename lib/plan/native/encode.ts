@@ -243,6 +243,7 @@ function writeInstruction(view: DataView, offset: number, instruction: Instructi
   view.setUint16(offset + 2, kinds, true);
   view.setUint8(offset + 4, args.length);
   view.setUint8(offset + 5, out === undefined ? NO_SLOT : context.slots.number(out.slot));
+  if (handlers.length > 0xff) throw new RangeError("a call has more than 255 handlers");
   view.setUint8(offset + 6, handlers.length);
   view.setUint8(offset + 7, retryAgain ? Flag.retryAgain : 0);
 }
@@ -269,7 +270,7 @@ const TABLE_LIMIT = 4 << 20;
 export function encode(plan: Plan, options: EncodeOptions): Encoded {
   const lowered = lower(plan);
   const keys = new DataKeys(lowered.instructions);
-  const { instructions, initEntry } = fold(lowered, keys);
+  const { instructions, initEntry } = fold(lowered, keys, SLOT_COUNT);
   const offsets: number[] = [];
   let at = HEADER_SIZE;
   for (const instruction of instructions) {
@@ -277,7 +278,7 @@ export function encode(plan: Plan, options: EncodeOptions): Encoded {
     at += sizeOf(instruction);
   }
   offsets.push(at);
-  if (at > TABLE_LIMIT) throw new RangeError("the plan's table is larger than 4 MiB");
+  if (at >= TABLE_LIMIT) throw new RangeError("the plan's table is larger than 4 MiB");
 
   const dataStart = align(at, 16);
   const layout = new DataLayout(dataStart, keys, options.fds);

@@ -49,7 +49,7 @@ export const header = {
   slots: 80,
 } as const;
 
-export const SLOT_COUNT = 48;
+export const SLOT_COUNT = 56;
 /** The header's size: the instruction table starts here. */
 export const HEADER_SIZE = 80 + 8 * SLOT_COUNT;
 

@@ -1,0 +1,156 @@
+/** /dev in the container: nodes, links, and which devices may be used. */
+
+import { assertEquals, assertMatch } from "@std/assert";
+import { type Box, type Change, comparing, everyone } from "./harness.ts";
+
+/** Type, mode, owner and numbers of every node, and where every link leads. */
+const listing = "cd /dev; stat -c '%n %F %a %u %g %t:%T' *; for name in *; do readlink $name; done; true";
+
+comparing("nodes and links in /dev are those of Debian's runc", (box) => box.sh(listing), everyone);
+
+comparing("the usual devices work", (box) => {
+  const seen = box.sh(`echo x > /dev/null; head -c 2 /dev/zero | wc -c; head -c 3 /dev/urandom | wc -c
+    head -c 4 /dev/random | wc -c; echo x 2>&1 > /dev/full || echo full; echo fd > /dev/fd/1; echo out > /dev/stdout`);
+  assertEquals(seen, "2\n3\n4\nsh: write error: No space left on device\nfull\nfd\nout\n");
+}, everyone);
+
+comparing("/dev/ptmx makes terminals of the container's own devpts", (box) => {
+  const seen = box.sh("readlink /dev/ptmx; ls /dev/pts; exec 3<> /dev/ptmx; ls /dev/pts");
+  assertEquals(seen, "pts/ptmx\nptmx\n0\nptmx\n");
+}, everyone);
+
+const devices: Change = (config) => {
+  config.linux.devices = [
+    { path: "/dev/one", type: "c", major: 1, minor: 7, fileMode: 0o640, uid: 1000, gid: 5 },
+    { path: "/dev/deep/two", type: "b", major: 7, minor: 300 },
+    { path: "/dev/three", type: "u", major: 1, minor: 3, fileMode: 0 },
+    { path: "/dev/fifo", type: "p", major: 0, minor: 0, fileMode: 0o622, gid: 1000 },
+  ];
+};
+
+comparing("linux.devices are made with their type, numbers, mode and owner", (box) => {
+  const seen = box.sh("cd /dev; stat -c '%n %F %a %u %g %t:%T' one deep/two three fifo", devices);
+  assertEquals(
+    seen,
+    [
+      "one character special file 640 1000 5 1:7",
+      "deep/two block special file 666 0 0 7:12c",
+      "three character special file 0 0 0 1:3",
+      "fifo fifo 622 0 1000 0:0",
+      "",
+    ].join("\n"),
+  );
+});
+
+comparing("a device of the config takes the place of a usual one", (box) => {
+  const seen = box.sh("stat -c '%a %u %t:%T' /dev/zero", (config) => {
+    config.linux.devices = [{ path: "/dev/zero", type: "c", major: 1, minor: 7, fileMode: 0o600, uid: 1000 }];
+  });
+  assertEquals(seen, "600 1000 1:7\n");
+});
+
+comparing("a device outside /dev is made where the config says", (box) => {
+  const seen = box.sh("stat -c '%t:%T' /opt/null", (config) => {
+    config.root.readonly = false;
+    config.linux.devices = [{ path: "/opt/null", type: "c", major: 1, minor: 3 }];
+  });
+  assertEquals(seen, "1:3\n");
+}, everyone);
+
+comparing("in a user namespace the host's devices are bound", (box) => {
+  const seen = box.sh(
+    "cd /dev; stat -c '%n %F %a %t:%T' full null random tty urandom zero; grep -c ' /dev/null ' /proc/self/mountinfo",
+    (config) => {
+      config.linux.namespaces.push({ type: "user" });
+      config.linux.uidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
+      config.linux.gidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
+    },
+  );
+  assertMatch(seen, /^null character special file 666 1:3$/m);
+  assertMatch(seen, /\n1\n$/);
+  return seen;
+}, everyone);
+
+comparing("a type that is none is refused", (box) => {
+  const { msg, field, code } = box.runRefused((config) => {
+    config.linux.devices = [{ path: "/dev/x", type: "z", major: 1, minor: 3 }];
+  });
+  assertEquals(code, "config-invalid");
+  assertMatch(msg, /z/);
+  assertMatch(field ?? "none", /^\/linux\/devices\/0/);
+});
+
+comparing("where /dev is bound from the host nothing is made in it", (box) => {
+  Deno.mkdirSync(`${box.directory}/dev`);
+  const { code, stderr } = box.run((config) => {
+    config.mounts = config.mounts.filter(({ destination }) => !destination.startsWith("/dev"));
+    config.mounts.push({ destination: "/dev", type: "bind", source: `${box.directory}/dev`, options: ["bind"] });
+    // A mask needs the container's /dev/null.
+    config.linux.maskedPaths = [];
+  });
+  assertEquals([code, stderr, [...Deno.readDirSync(`${box.directory}/dev`)]], [0, "", []]);
+}, everyone);
+
+comparing("a /dev of the rootfs that is a symlink to the host leads nowhere outside", (box) => {
+  const trap = `${box.directory}/trap`;
+  Deno.mkdirSync(trap);
+  Deno.writeTextFileSync(`${trap}/ptmx`, "host\n");
+  Deno.removeSync(`${box.rootfs}/dev`);
+  Deno.symlinkSync(`../../../../../../..${trap}`, `${box.rootfs}/dev`);
+  box.run((config) => {
+    config.mounts = config.mounts.filter(({ destination }) => !destination.startsWith("/dev"));
+    config.root.readonly = false;
+  });
+  assertEquals([...Deno.readDirSync(trap)].map(({ name }) => name), ["ptmx"]);
+  assertEquals(Deno.readTextFileSync(`${trap}/ptmx`), "host\n");
+});
+
+// --- device rules --------------------------------------------------------------------------------------------------------
+
+type Rules = NonNullable<NonNullable<Parameters<Change>[0]["linux"]["resources"]>["devices"]>;
+
+/** Lets root make nodes, and gives it one of /dev/kmsg: 1:11, which no default rule allows. */
+const withRules = (...rules: Rules): Change => (config) => {
+  const all = ["CAP_MKNOD", "CAP_SYSLOG", "CAP_SYS_ADMIN"];
+  config.process.capabilities = { bounding: all, permitted: all, effective: all };
+  config.linux.devices = [{ path: "/dev/kmsg", type: "c", major: 1, minor: 11, fileMode: 0o600 }];
+  config.linux.resources = { devices: [{ allow: false, access: "rwm" }, ...rules] };
+};
+
+/** Which ways of opening /dev/kmsg the kernel allows. */
+function opens(box: Box, ...rules: Rules): string {
+  return box.sh(
+    "(: < /dev/kmsg) 2>/dev/null && echo read; (: > /dev/kmsg) 2>/dev/null && echo write; true",
+    withRules(...rules),
+  );
+}
+
+const kmsg = { allow: true, type: "c", major: 1, minor: 11 };
+const ruleCases: readonly [fact: string, rules: Rules, expected: string][] = [
+  ["no rule: a device that the config makes is not allowed by that", [], ""],
+  ["read only", [{ ...kmsg, access: "r" }], "read\n"],
+  ["read and write", [{ ...kmsg, access: "rw" }], "read\nwrite\n"],
+  ["every minor number", [{ allow: true, type: "c", major: 1, access: "rw" }], "read\nwrite\n"],
+  ["another number", [{ ...kmsg, minor: 12, access: "rwm" }], ""],
+  ["another type", [{ ...kmsg, type: "b", access: "rwm" }], ""],
+  ["allowed, then denied", [{ ...kmsg, access: "rwm" }, { ...kmsg, allow: false, access: "w" }], "read\n"],
+];
+for (const [fact, rules, expected] of ruleCases) {
+  comparing(`device rules, ${fact}`, (box) => assertEquals(opens(box, ...rules), expected), everyone);
+}
+
+comparing("the kernel's list of allowed devices is that of Debian's runc", (box) => {
+  return box.sh("cat /sys/fs/cgroup/devices/devices.list").trimEnd().split("\n").sort();
+}, everyone);
+
+comparing("an exec is under the same rules", (box) => {
+  box.startSleeping(withRules({ ...kmsg, access: "r" }));
+  const seen = box.must(["exec", box.id, "sh", "-c", "(: < /dev/kmsg) && echo read; (: > /dev/kmsg) 2>&1; true"]);
+  assertEquals(seen, "read\nsh: can't create /dev/kmsg: Operation not permitted\n");
+  box.remove();
+}, everyone);
+
+comparing("a node that the container makes of a device that is not allowed cannot be opened", (box) => {
+  const seen = box.sh("mknod /dev/disk b 254 0 && head -c 1 /dev/disk 2>&1; true", withRules());
+  assertEquals(seen, "head: /dev/disk: Operation not permitted\n");
+}, everyone);
