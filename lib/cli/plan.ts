@@ -16,8 +16,10 @@ export const run: Command<"plan"> = (context, { args: [id = "container"], option
   const runtime = makeRuntime(context);
   const bundle = resolve(options.bundle ?? ".");
   const config = readConfig(bundle, runtime.log);
-  const spec = loadSpec(runtime, config, bundle, { noPivot: options["no-pivot"] });
-  const { plan } = planContainer(runtime, { id, spec, startBy: "fifo", noPivot: options["no-pivot"] });
+  // What root would do, whoever asks.
+  const how = { noPivot: options["no-pivot"], asRoot: true };
+  const spec = loadSpec(runtime, config, bundle, how);
+  const { plan } = planContainer(runtime, { id, spec, startBy: "fifo", ...how });
   context.stdout(options.format === "json" ? JSON.stringify(explainSteps(plan), null, 2) + "\n" : explain(plan));
   return 0;
 };

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { CgroupLayout } from "../cgroups/layout.ts";
 import { RuncError } from "../errors.ts";
 import type { Config, IdMapping, NamespaceType } from "../specs/config.ts";
 import { parseConfig } from "../specs/parse.ts";
@@ -22,6 +23,8 @@ export interface Spec {
   readonly bundle: string;
   /** Absolute, a directory, no symlink on the way. */
   readonly rootfs: string;
+  /** The host's cgroups, as they were when the config was checked against them. */
+  readonly layout: CgroupLayout;
 }
 
 /** Reads and parses `<bundle>/config.json`. @throws {RuncError} `config-invalid`. */
@@ -116,18 +119,20 @@ function isThere(path: string): boolean {
   }
 }
 
-/** Checks a config against the host. `bundle`: absolute. @throws {RuncError} with every problem, `config-invalid` or `unsupported`. */
+/** Checks a config against the host. `bundle`: absolute. `asRoot`: as it would be for root. @throws {RuncError} with every problem, `config-invalid` or `unsupported`. */
 export function checkConfig(
   config: Config,
   bundle: string,
-  options: { noPivot: boolean; cgroup2: boolean } & Pick<Runtime, "log" | "rootlessCgroups" | "systemdCgroup">,
+  options:
+    & { noPivot: boolean; layout: CgroupLayout; asRoot?: boolean }
+    & Pick<Runtime, "log" | "rootlessCgroups" | "systemdCgroup">,
 ): Spec {
   const rootfs = rootfsFacts(resolve(bundle, config.root?.path ?? ""));
   const facts: ValidationFacts = {
     rootfs,
-    rootlessEuid: Deno.uid() !== 0,
+    rootlessEuid: !options.asRoot && Deno.uid() !== 0,
     rootlessCgroups: options.rootlessCgroups,
-    cgroup2: options.cgroup2,
+    cgroup2: options.layout.mode === "v2",
     systemdCgroup: options.systemdCgroup,
     noPivot: options.noPivot,
     selinux: isThere("/sys/fs/selinux/enforce"),
@@ -140,5 +145,5 @@ export function checkConfig(
   const unbuilt = unsupported(config);
   if (unbuilt.length > 0) throw configError(unbuilt);
   for (const { message } of configWarnings(config)) options.log("warning", message);
-  return { config, bundle, rootfs: rootfs.path };
+  return { config, bundle, rootfs: rootfs.path, layout: options.layout };
 }

@@ -7,7 +7,7 @@
  */
 
 import { type CgroupManager, createCgroupManager, loadCgroupManager } from "../cgroups/manager.ts";
-import { type CgroupLayout, readCgroupLayout } from "../cgroups/layout.ts";
+import { readCgroupLayout } from "../cgroups/layout.ts";
 import { refuseSystemdDriver } from "../cgroups/path.ts";
 import { RuncError } from "../errors.ts";
 import { openFlag, rlimitNames } from "../ffi/constants.ts";
@@ -177,25 +177,28 @@ function exists(path: string): boolean {
   }
 }
 
-/** Plans a container: reads the host's facts, makes nothing. @throws {RuncError} */
-export function planContainer(runtime: Runtime, options: Omit<CreateOptions, "stdio">): PlannedContainer {
+/** Plans a container: reads the host's facts, makes nothing. `asRoot`: what root's plan would be. @throws {RuncError} */
+export function planContainer(
+  runtime: Runtime,
+  options: Omit<CreateOptions, "stdio"> & { asRoot?: boolean },
+): PlannedContainer {
   const { id, spec } = options;
   checkId(id);
   if (runtime.systemdCgroup) refuseSystemdDriver(exists("/run/systemd/system"));
-  const layout = readCgroupLayout();
   const cgroup = createCgroupManager(
-    layout,
+    spec.layout,
     { id, cgroupsPath: spec.config.linux?.cgroupsPath },
     cgroupOptions(runtime, runtime.rootlessCgroups),
   );
-  const facts = readFacts({
+  const read = readFacts({
     arch: runtime.kernel.arch,
-    layout,
+    layout: spec.layout,
     cgroupPaths: cgroup.paths,
     noPivot: options.noPivot ?? false,
     rootfs: spec.rootfs,
     config: spec.config,
   });
+  const facts = options.asRoot ? { ...read, euid: 0 } : read;
   const request: LaunchRequest = {
     id,
     bundle: spec.bundle,
@@ -212,16 +215,22 @@ export function planContainer(runtime: Runtime, options: Omit<CreateOptions, "st
   return { plan: planCreate(spec.config, facts, request), facts, request, cgroup };
 }
 
-/** Whether this host has only cgroup2: what validation asks. */
-export function hasOnlyCgroup2(layout: CgroupLayout = readCgroupLayout()): boolean {
-  return layout.mode === "v2";
+/** Whether this host has only cgroup2: what {@link defaultSpec} asks. */
+export function hasOnlyCgroup2(): boolean {
+  return readCgroupLayout().mode === "v2";
 }
 
 /** Checks a config and its bundle. @see checkConfig */
-export function loadSpec(runtime: Runtime, config: Config, bundle: string, options: { noPivot?: boolean } = {}): Spec {
+export function loadSpec(
+  runtime: Runtime,
+  config: Config,
+  bundle: string,
+  options: { noPivot?: boolean; asRoot?: boolean } = {},
+): Spec {
   return checkConfig(config, bundle, {
     noPivot: options.noPivot ?? false,
-    cgroup2: hasOnlyCgroup2(),
+    asRoot: options.asRoot,
+    layout: readCgroupLayout(),
     log: runtime.log,
     rootlessCgroups: runtime.rootlessCgroups,
     systemdCgroup: runtime.systemdCgroup,

@@ -113,6 +113,7 @@ export class Launch implements Disposable {
       env: [],
       fds: [...fds, ...standard],
     });
+    // The words of runc's own debug log, which its callers' tests look for: here the stage is nsexec's place.
     this.#runtime.log("debug", `nsexec container setup: stage is process ${pid}`);
     if (pid < 0) {
       throw syscallError(

@@ -28,6 +28,7 @@ const headers: Readonly<Record<string, string>> = {
     RESOLVE_IN_ROOT=0x10`,
   // linux/fcntl.h
   AtFlag: "AT_SYMLINK_NOFOLLOW=0x100 AT_REMOVEDIR=0x200 AT_EMPTY_PATH=0x1000 AT_RECURSIVE=0x8000",
+  AccessFlag: "AT_EACCESS=0x200 AT_SYMLINK_NOFOLLOW=0x100",
   // sys/mount.h
   UmountFlag: "MNT_FORCE=1 MNT_DETACH=2 MNT_EXPIRE=4 UMOUNT_NOFOLLOW=8",
   // linux/close_range.h
@@ -61,8 +62,8 @@ for (const [name, text] of Object.entries(headers)) {
 }
 
 Deno.test("constants outside of tables have the values of the kernel's headers", () => {
-  const { AccessFlag: { AT_EACCESS }, AT_FDCWD, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAP_AMBIENT_RAISE } = constants;
-  assertEquals([AT_FDCWD, AT_EACCESS, PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_CLEAR_ALL], [-100, 0x200, 2, 4]);
+  const { AT_FDCWD, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAP_AMBIENT_RAISE } = constants;
+  assertEquals([AT_FDCWD, PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_CLEAR_ALL], [-100, 2, 4]);
 });
 
 Deno.test("openFlag() differs between the architectures in O_DIRECTORY and O_NOFOLLOW", () => {

@@ -245,7 +245,7 @@ class Machine {
   readonly memory: Uint8Array;
   readonly view: DataView;
   readonly base: bigint;
-  readonly #slots = new BigInt64Array(48);
+  readonly #slots = new BigInt64Array(255);
   readonly #end: number;
 
   constructor(image: Uint8Array<ArrayBuffer>) {
@@ -273,7 +273,7 @@ class Machine {
 
   *run(entry: number): Generator<MachineEvent, void, bigint> {
     for (let at = entry; at !== this.#end;) {
-      assert(at >= 464 && at < this.#end, `a jump to ${at}`);
+      assert(at >= this.field(20) && at < this.#end, `a jump to ${at}`);
       const next = yield* this.#instruction(at);
       if (next === undefined) return;
       at = next;

@@ -1,0 +1,417 @@
+/** create, start, state, kill, delete, list: what each does in each state, and what it says. */
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { type Box, boxTest, comparing, everyone, executors, type Runtime, until } from "./harness.ts";
+import { cgroupsNamed } from "./leftovers.ts";
+
+/** A container whose program writes a line to /out for every start of it, and sleeps. */
+function create(box: Box, script = "echo started >> /out; exec sleep 1000"): void {
+  box.write((config) => {
+    config.process.args = ["sh", "-c", script];
+    config.root.readonly = false;
+  });
+  box.must(["create", box.id]);
+}
+
+const output = (box: Box): string => {
+  try {
+    return Deno.readTextFileSync(`${box.rootfs}/out`);
+  } catch {
+    return "";
+  }
+};
+
+/** Waits until the container is in a state; reaping is the caller's, so a killed one is a zombie until `state` says so. */
+function becomes(box: Box, status: string): void {
+  until(`state ${status}`, () => box.state().status === status);
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\t[ZX]/m.test(Deno.readTextFileSync(`/proc/${pid}/status`));
+  } catch {
+    return false;
+  }
+}
+
+/** Writes the freezer of the box's cgroup; v1 only, as the hosts are that these tests run on. */
+function freeze(box: Box, state: "FROZEN" | "THAWED"): void {
+  const path = `${cgroupsNamed(box.name).find((one) => one.includes("/freezer/"))}/freezer.state`;
+  Deno.writeTextFileSync(path, state);
+  until(`${state} cgroup`, () => Deno.readTextFileSync(path) === `${state}\n`);
+}
+
+// --- from created to gone ------------------------------------------------------------------------------------------------
+
+comparing("a container goes from created to running to stopped to gone", (box) => {
+  create(box);
+  assertEquals([box.state().status, output(box)], ["created", ""]);
+  assert(isAlive(box.state().pid));
+  box.must(["start", box.id]);
+  assertEquals(box.state().status, "running");
+  until("the program's first words", () => output(box) === "started\n");
+  box.must(["kill", box.id, "KILL"]);
+  becomes(box, "stopped");
+  assertEquals(box.state().pid, 0);
+  box.must(["delete", box.id]);
+  assertEquals(box.containers(), []);
+}, everyone);
+
+comparing("state prints these fields in this order, without a newline at the end", (box) => {
+  create(box);
+  const text = box.must(["state", box.id]);
+  const { ociVersion, pid, created, ...others } = JSON.parse(text);
+  assertEquals(Object.keys(JSON.parse(text)), [
+    "ociVersion",
+    "id",
+    "pid",
+    "status",
+    "bundle",
+    "rootfs",
+    "created",
+    "owner",
+  ]);
+  assertMatch(ociVersion, /^1\.\d\.\d/);
+  assertEquals(Deno.readTextFileSync(`/proc/${pid}/cgroup`).includes(box.cgroup), true);
+  assertMatch(created, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{1,9}Z$/);
+  assert(Math.abs(Date.parse(created) - Date.now()) < 120_000, created);
+  assertEquals(others, { id: box.id, status: "created", bundle: box.bundle, rootfs: box.rootfs, owner: "" });
+  assert(text.startsWith('{\n  "ociVersion"') && text.endsWith("}"), text);
+  box.remove();
+}, everyone);
+
+comparing("annotations are in the state", (box) => {
+  box.startSleeping((config) => config.annotations = { "org.example.a": "1", b: "<&>" });
+  assertEquals(box.state().annotations, { "org.example.a": "1", b: "<&>" });
+  box.remove();
+}, everyone);
+
+comparing("the state directory and its files are as Debian's runc makes them", (box) => {
+  create(box);
+  const seen = ["", "/exec.fifo", "/state.json"].map((name) => {
+    const { mode, uid, isFile, isDirectory, isFifo } = Deno.statSync(`${box.root}/${box.id}${name}`);
+    return [name, (mode! & 0o7777).toString(8), uid, isFile, isDirectory, isFifo];
+  });
+  assertEquals(seen.map(([name, mode]) => [name, mode]), [["", "711"], ["/exec.fifo", "622"], ["/state.json", "600"]]);
+  assertEquals((Deno.statSync(box.root).mode! & 0o7777).toString(8), "700");
+  box.must(["start", box.id]);
+  assertEquals([...Deno.readDirSync(`${box.root}/${box.id}`)].map(({ name }) => name), ["state.json"]);
+  box.remove();
+  return seen;
+}, everyone);
+
+comparing("the container's process is in its cgroup in every hierarchy, and in no other", (box) => {
+  const pid = box.startSleeping();
+  const paths = Deno.readTextFileSync(`/proc/${pid}/cgroup`).trimEnd().split("\n").map((line) =>
+    box.plain(line.replace(/^\d+:/, ""))
+  );
+  box.remove();
+  return paths.filter((path) => path.endsWith("<cgroup>")).sort();
+}, everyone);
+
+comparing("the program inherits the runtime's stdio when it is detached", (box) => {
+  box.write((config) => config.process.args = ["sh", "-c", "echo out; echo err >&2; cat"]);
+  using running = box.start(["run", "--detach", box.id], { stdin: "in\n" });
+  assertEquals(running.wait().code, 0);
+  until("the program's output", () => running.stdout === "out\nin\n" && running.stderr === "err\n");
+  becomes(box, "stopped");
+  box.must(["delete", box.id]);
+}, everyone);
+
+comparing("run --keep leaves a stopped container", (box) => {
+  box.write((config) => config.process.args = ["sh", "-c", "exit 4"]);
+  assertEquals(box.runc(["run", "--keep", box.id]).code, 4);
+  assertEquals([box.state().status, box.state().pid], ["stopped", 0]);
+  assertEquals(box.refused(["start", box.id]).msg, "cannot start a container that has stopped");
+  box.must(["delete", box.id]);
+});
+
+comparing("the bundle is where --bundle says, and else the working directory", (box) => {
+  const other = `${box.directory}/other`;
+  Deno.mkdirSync(other);
+  Deno.renameSync(`${box.bundle}/config.json`, `${other}/config.json`);
+  Deno.renameSync(box.rootfs, `${other}/rootfs`);
+  assertEquals(box.runc(["run", "--bundle", other, box.id]).code, 0);
+  assertEquals(box.runc(["run", "--bundle", "../other", box.id]).code, 0);
+  assertEquals(box.runc(["run", box.id], { cwd: other }).code, 0);
+}, everyone);
+
+// --- pid file ------------------------------------------------------------------------------------------------------------
+
+for (const command of ["create", "run --detach", "run"]) {
+  comparing(`${command} --pid-file writes the host's pid and nothing else`, (box) => {
+    box.write((config) => config.process.args = command === "run" ? ["true"] : ["sleep", "1000"]);
+    box.must([...command.split(" "), "--pid-file", `${box.directory}/pid`, box.id]);
+    const text = Deno.readTextFileSync(`${box.directory}/pid`);
+    assertMatch(text, /^\d+$/);
+    assertEquals([...Deno.readDirSync(box.directory)].map(({ name }) => name).sort(), ["bundle", "pid", "state"]);
+    if (command === "run") return;
+    assertEquals(Number(text), box.state().pid);
+    box.remove();
+  }, everyone);
+}
+
+comparing("a relative --pid-file is below the caller's directory, not the bundle's", (box) => {
+  box.must(["run", "--bundle", box.bundle, "--pid-file", "pid", box.id], { cwd: box.directory });
+  assertMatch(Deno.readTextFileSync(`${box.directory}/pid`), /^\d+$/);
+}, everyone);
+
+comparing("a pid file that cannot be written is an error, and no container is left", (box) => {
+  box.write((config) => config.process.args = ["sleep", "1000"]);
+  for (const command of [["create"], ["run"], ["run", "--detach"]]) {
+    assertMatch(
+      box.refused([...command, "--pid-file", "/missing/pid", box.id]).msg,
+      /\/missing\/\.pid: no such file or directory/,
+    );
+    assertEquals(box.containers(), []);
+  }
+}, everyone);
+
+// --- what is refused in which state ---------------------------------------------------------------------------------------
+
+const running = (box: Box) => void box.startSleeping();
+const stopped = (box: Box) => {
+  box.startSleeping();
+  box.must(["kill", box.id, "KILL"]);
+  becomes(box, "stopped");
+};
+const paused = (box: Box) => {
+  box.startSleeping();
+  freeze(box, "FROZEN");
+  assertEquals(box.state().status, "paused");
+};
+
+const refusals: readonly [
+  fact: string,
+  prepare: (box: Box) => void,
+  args: string[],
+  msg: string,
+  by?: readonly Runtime[],
+][] = [
+  ["start of a running container", running, ["start", "box"], "cannot start an already running container", everyone],
+  ["start of a stopped container", stopped, ["start", "box"], "cannot start a container that has stopped", everyone],
+  ["start of a paused container", paused, ["start", "box"], "cannot start a container in the paused state", everyone],
+  ["kill of a stopped container", stopped, ["kill", "box"], "container not running", everyone],
+  [
+    "delete of a running container",
+    running,
+    ["delete", "box"],
+    "cannot delete container box that is not stopped: running",
+    everyone,
+  ],
+  ["exec in a stopped container", stopped, ["exec", "box", "true"], "exec failed: cannot exec in a stopped container"],
+  [
+    "exec in a paused container",
+    paused,
+    ["exec", "box", "true"],
+    "exec failed: cannot exec in a paused container (use --ignore-paused to override)",
+  ],
+  ["run of an id that is running", running, ["run", "box"], "runc run failed: container with given ID already exists"],
+  [
+    "create of an id that is stopped",
+    stopped,
+    ["create", "box"],
+    "runc create failed: container with given ID already exists",
+  ],
+  ["kill with a signal that is none", running, ["kill", "box", "NONSENSE"], 'unknown signal "NONSENSE"', everyone],
+];
+for (const [fact, prepare, args, msg, by = executors] of refusals) {
+  comparing(`refused: ${fact}`, (box) => {
+    prepare(box);
+    const before = box.state();
+    assertEquals(box.refused(args).msg, msg);
+    assertEquals(box.state(), before);
+    box.remove();
+  }, by);
+}
+
+for (const args of [["start"], ["state"], ["kill"], ["delete"], ["exec", "true"]]) {
+  const [command = "", ...rest] = args;
+  boxTest(`refused: ${command} of a container that is not there`, (box) => {
+    const { msg, code, exitCode } = box.refused([command, "missing", ...rest]);
+    assertMatch(msg, /container does not exist$/);
+    assertEquals([code, exitCode], ["container-missing", command === "exec" ? 255 : 1]);
+  });
+}
+
+// --- kill ----------------------------------------------------------------------------------------------------------------
+
+const signals: readonly [argument: string, name: string][] = [
+  ["TERM", "TERM"],
+  ["SIGUSR1", "USR1"],
+  ["usr2", "USR2"],
+  ["sighup", "HUP"],
+  ["2", "INT"],
+];
+comparing("kill sends the signal that it is told, by name or number, SIGTERM by default", (box) => {
+  create(
+    box,
+    'for name in TERM USR1 USR2 HUP INT; do trap "echo $name >> /out" $name; done; echo ready >> /out; while :; do sleep 0.01; done',
+  );
+  box.must(["start", box.id]);
+  let expected = "ready\n";
+  until("the traps", () => output(box) === expected);
+  for (const [argument, name] of [...signals, ["", "TERM"]]) {
+    box.must(["kill", box.id, ...(argument === "" ? [] : [argument!])]);
+    expected += `${name}\n`;
+    until(`signal ${argument}`, () => output(box) === expected);
+  }
+  box.must(["kill", box.id, "0"]);
+  box.remove();
+}, everyone);
+
+comparing("a created container can be killed, and is stopped then", (box) => {
+  create(box);
+  box.must(["kill", box.id, "KILL"]);
+  becomes(box, "stopped");
+  assertEquals(output(box), "");
+  box.must(["delete", box.id]);
+}, everyone);
+
+comparing("KILL with a shared pid namespace ends every process of the container", (box) => {
+  box.write((config) => {
+    config.process.args = ["sh", "-c", "sleep 1000 & sleep 1000 & exec sleep 1000"];
+    config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== "pid");
+  });
+  box.must(["run", "--detach", box.id]);
+  const procs = `${cgroupsNamed(box.name).find((path) => path.includes("/pids/"))}/cgroup.procs`;
+  const pids = () => Deno.readTextFileSync(procs).trimEnd().split("\n").filter((line) => line !== "").map(Number);
+  until("three processes", () => pids().length === 3);
+  const all = pids();
+  box.must(["kill", box.id, "KILL"]);
+  until("their end", () => !all.some(isAlive));
+  box.must(["delete", box.id]);
+}, everyone);
+
+comparing("KILL ends a frozen container too", (box) => {
+  paused(box);
+  const { pid } = box.state();
+  box.must(["kill", box.id, "KILL"]);
+  until("its end", () => !isAlive(pid));
+  box.remove();
+}, everyone);
+
+// --- delete --------------------------------------------------------------------------------------------------------------
+
+comparing("delete of a created container kills it", (box) => {
+  create(box);
+  const { pid } = box.state();
+  box.must(["delete", box.id]);
+  assertEquals([isAlive(pid), output(box)], [false, ""]);
+}, everyone);
+
+comparing("delete --force ends a running container, and one that is not there is fine", (box) => {
+  const pid = box.startSleeping();
+  box.must(["delete", "--force", box.id]);
+  assertEquals(isAlive(pid), false);
+  box.must(["delete", "--force", box.id]);
+}, everyone);
+
+comparing("options may stand after the id", (box) => {
+  box.startSleeping();
+  box.must(["delete", box.id, "-f"]);
+}, everyone);
+
+comparing("delete removes what a killed create left, a directory without a state", (box) => {
+  Deno.mkdirSync(`${box.root}/${box.id}`, { recursive: true });
+  box.must(["delete", "--force", box.id]);
+  assertEquals(box.containers(), []);
+}, everyone);
+
+// --- list ----------------------------------------------------------------------------------------------------------------
+
+comparing("list shows no containers as a header alone, as null, or as nothing", (box) => {
+  Deno.mkdirSync(box.root);
+  assertEquals(
+    box.must(["list"]),
+    `${["ID", "PID", "STATUS", "BUNDLE", "CREATED"].map((one) => one.padEnd(12)).join("")}OWNER\n`,
+  );
+  assertEquals(box.must(["list", "--format", "json"]).trimEnd(), "null");
+  assertEquals(box.must(["list", "--quiet"]), "");
+}, everyone);
+
+comparing("list shows every container, sorted by id", (box) => {
+  box.write((config) => config.process.args = ["sleep", "1000"]);
+  for (const id of ["b", "a"]) {
+    box.write((config) => {
+      config.process.args = ["sleep", "1000"];
+      config.linux.cgroupsPath = `${box.cgroup}-${id}`;
+    });
+    box.must(["create", id]);
+  }
+  box.must(["start", "a"]);
+  assertEquals(box.must(["list", "-q"]), "a\nb\n");
+  const [a, b] = JSON.parse(box.must(["list", "-f", "json"]));
+  assertEquals([a.id, a.status, a.owner, b.id, b.status, b.bundle], [
+    "a",
+    "running",
+    "root",
+    "b",
+    "created",
+    box.bundle,
+  ]);
+  const table = box.must(["list"]).trimEnd().split("\n").map((line) => line.split(/ {2,}/));
+  const row = ({ id, pid, status, bundle, created }: typeof a) => [id, String(pid), status, bundle, created, "root"];
+  assertEquals(table, [["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"], row(a), row(b)]);
+  for (const id of ["a", "b"]) box.remove(id);
+}, everyone);
+
+boxTest("list tells of a container that it cannot read, and shows the others", (box) => {
+  box.startSleeping();
+  Deno.mkdirSync(`${box.root}/broken`);
+  const { code, stdout, stderr } = box.runc(["list", "-q"]);
+  assertEquals([code, stdout], [0, "box\n"]);
+  assertMatch(stderr, /load container broken: /);
+  Deno.removeSync(`${box.root}/broken`);
+  box.remove();
+});
+
+boxTest("list refuses a --root that is not there, and a format that is none", (box) => {
+  assertMatch(box.refused(["list"]).msg, /state: no such file or directory/);
+  Deno.mkdirSync(box.root);
+  assertEquals(box.refused(["list", "--format", "xml"]).msg, "invalid format option");
+});
+
+// --- at the same time -----------------------------------------------------------------------------------------------------
+
+comparing("of several starts at once one wins, and the program runs once", (box) => {
+  create(box);
+  const starts = Array.from({ length: 5 }, () => box.start(["start", box.id]));
+  const codes = starts.map((start) => start.wait().code);
+  starts.forEach((start) => start[Symbol.dispose]());
+  until("the program's first words", () => output(box) !== "");
+  assertEquals([codes.toSorted(), output(box)], [[0, 1, 1, 1, 1], "started\n"]);
+  box.remove();
+});
+
+comparing("of several runs of one id at once one wins, and the others leave it alone", (box) => {
+  box.write((config) => config.process.args = ["sleep", "1000"]);
+  const runs = Array.from({ length: 5 }, () => box.start(["run", "--detach", box.id]));
+  const results = runs.map((run) => run.wait());
+  runs.forEach((run) => run[Symbol.dispose]());
+  assertEquals(results.map(({ code }) => code).sort(), [0, 1, 1, 1, 1]);
+  for (const { code, stderr } of results) if (code === 1) assertMatch(stderr, /container with given ID already exists/);
+  assertEquals(box.state().status, "running");
+  box.remove();
+});
+
+// --- a cgroup that is there already ----------------------------------------------------------------------------------------
+
+comparing("a cgroup of another container that runs is refused", (box) => {
+  const pid = box.startSleeping();
+  const { msg } = box.refused(["run", "other"]);
+  assertMatch(msg, /container's cgroup is not empty: 1 process\(es\) found/);
+  assert(isAlive(pid));
+  box.remove();
+});
+
+comparing("containers without a cgroupsPath have one named for them, removed with them", (box) => {
+  const id = `runc-deno-test-${box.name}`;
+  box.write((config) => {
+    delete config.linux.cgroupsPath;
+    config.process.args = ["cat", "/proc/self/cgroup"];
+  });
+  const paths = box.must(["run", id]).replaceAll(/^\d+:/gm, "").replaceAll(id, "<id>").trimEnd().split("\n").sort();
+  assertEquals(cgroupsNamed(box.name), []);
+  return paths;
+}, everyone);
