@@ -4,7 +4,8 @@
  * @module
  */
 
-import { alloc, cString, type Kernel } from "./kernel.ts";
+import { alloc, cString, type Kernel, syscallError } from "./kernel.ts";
+import { RuncError } from "../errors.ts";
 import { openFlag } from "./constants.ts";
 import { Fd } from "./fd.ts";
 
@@ -68,10 +69,11 @@ export function sealedMemfd(
 ): Fd {
   const name = cString(options.name);
   const flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+  const call = `memfd_create(${JSON.stringify(options.name)})`;
   let number = kernel.retry("memfd_create", name, options.executable ? flags | MFD_EXEC : flags);
   // EINVAL: Linux before 6.3 does not know MFD_EXEC, and makes every memfd executable.
   if (number === -22) number = kernel.retry("memfd_create", name, flags);
-  if (number < 0) number = kernel.must(`memfd_create(${JSON.stringify(options.name)})`, "memfd_create", name, flags);
+  if (number < 0) throw syscallError(call, -number);
   const fd = new Fd(kernel, number, options.name);
   try {
     writeAll(kernel, fd.number, options.content);
@@ -82,6 +84,30 @@ export function sealedMemfd(
   } catch (error) {
     fd.close();
     throw error;
+  }
+}
+
+/**
+ * `content` as a file that can be executed and no longer written: a sealed memfd, or where vm.memfd_noexec=2 forbids that, a file in
+ * `directory` that has no name any more. @see Documentation/userspace-api/mfd_noexec.rst
+ */
+export function executable(kernel: Kernel, content: Uint8Array<ArrayBuffer>, directory: string): Fd {
+  try {
+    return sealedMemfd(kernel, { name: "runc-init", content, executable: true });
+  } catch (error) {
+    if (!(error instanceof RuncError) || error.errnoName !== "EACCES") throw error;
+  }
+  const path = `${directory}/.init-${Deno.pid}-${performance.now()}`;
+  const O = openFlag(kernel.arch);
+  {
+    // Closed before it is executed: a file that is open for writing cannot be.
+    using file = open(kernel, path, O.O_WRONLY | O.O_CREAT | O.O_EXCL | O.O_NOFOLLOW, 0o700);
+    writeAll(kernel, file.number, content);
+  }
+  try {
+    return open(kernel, path, O.O_NOFOLLOW);
+  } finally {
+    Deno.removeSync(path);
   }
 }
 

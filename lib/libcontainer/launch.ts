@@ -7,7 +7,7 @@
 import { RuncError } from "../errors.ts";
 import { errnoName, errnoText } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
-import { openPath, readMemfd, sealedMemfd } from "../ffi/files.ts";
+import { executable, openPath, readMemfd } from "../ffi/files.ts";
 import { alloc, type Kernel, syscallError } from "../ffi/kernel.ts";
 import { type ExitStatus, kill, spawn, waitChild } from "../ffi/process.ts";
 import { packetPair, receive, send } from "../ffi/sockets.ts";
@@ -91,7 +91,7 @@ export class Launch implements Disposable {
       if (self !== undefined) numbers.image = spare;
       const plan = self === undefined ? options.plan : withReexec(options.plan, runtime, numbers);
       this.#encoded = encode(plan, { arch: kernel.arch, fds: numbers });
-      using image = sealedMemfd(kernel, { name: "runc-init", content: this.#encoded.image, executable: true });
+      using image = executable(kernel, this.#encoded.image, runtime.root);
       const fds = Object.entries(sources).map(([name, fd]) => ({ to: numbers[name]!, from: fd.number }));
       if (self !== undefined) fds.push({ to: spare, from: image.number });
       runtime.log(
@@ -119,7 +119,7 @@ export class Launch implements Disposable {
       throw syscallError(
         "posix_spawn of the container's init",
         -pid,
-        pid === -13 ? "vm.memfd_noexec=2 forbids to execute memory files, and /proc must be mounted" : undefined,
+        pid === -2 ? "/proc must be mounted" : undefined,
       );
     }
     return pid;
