@@ -128,13 +128,11 @@ const execErrors: readonly ErrnoName[] = [
   "ENOENT",
   "EACCES",
   "ENOEXEC",
-  "ENOTDIR",
   "E2BIG",
   "ENOMEM",
   "ELOOP",
   "EPERM",
   "ETXTBSY",
-  "EINVAL",
 ];
 
 /** Closes what is not the container's (CVE-2024-21626), and becomes the program. Exit 255 where execve refuses. */

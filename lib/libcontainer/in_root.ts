@@ -92,11 +92,8 @@ export function ensureDirectory(
 ): readonly Op[] {
   const components = path.split("/").slice(1);
   const open = openInRoot(path, out, { ...options, directory: true }, rest);
-  const make: Op[] = [
-    ...makeParents(components, options),
-    call("close", [parent]),
-    open,
-  ];
+  // The last one made is the one that was asked for.
+  const make: Op[] = [...makeParents(components, options), { op: "add", left: parent, right: 0, out }];
   return [{ ...open, onError: [{ errnos: ["ENOENT"], ops: make }, ...(rest.onError ?? [])] }];
 }
 

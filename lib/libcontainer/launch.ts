@@ -318,6 +318,7 @@ function fixNumbers(
   const numbers: Record<string, number> = {};
   numbers["last foreign"] = next - 1;
   for (const name of Object.keys(sources)) numbers[name] = next++;
+  numbers["next foreign"] = next + 1;
   return { numbers, spare: next };
 }
 

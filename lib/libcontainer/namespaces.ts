@@ -148,10 +148,11 @@ export function ownCgroupNamespaceSteps(config: Config, cgroup: CgroupEntry): re
   return [step("create cgroup namespace", "/linux/namespaces", [call("unshare", [CloneFlag.CLONE_NEWCGROUP])])];
 }
 
-/** Descriptors that our caller left open by mistake are not the container's. The fixed ones stand above them. Runs in: stage. */
+/** Descriptors that our caller left open by mistake are not the container's. The fixed ones stand between them. Runs in: stage. */
 export function closeForeignStep(inheritedFds: number): Step {
   return step("close what the caller left open", "", [
     call("close_range", [3 + inheritedFds, fixedFd("last foreign"), 0]),
+    call("close_range", [fixedFd("next foreign"), -1, 0]),
   ]);
 }
 

@@ -4,10 +4,10 @@
  * @module
  */
 
-import { openFlag, Prctl, signalNames } from "../ffi/constants.ts";
-import { call, fixedFd, slot, step, struct, text } from "../plan/build.ts";
+import { AT_FDCWD, FsMagic, openFlag, Prctl, signalNames } from "../ffi/constants.ts";
+import { buffer, call, fixedFd, load, slot, step, struct, text, when } from "../plan/build.ts";
 import { exitAddress } from "../plan/native/elf.ts";
-import type { Plan, Step } from "../plan/op.ts";
+import type { Op, Plan, Step } from "../plan/op.ts";
 import type { Config } from "../specs/config.ts";
 import { environment, environmentPointers, execSteps, listenEntries, lookupSteps } from "./command.ts";
 import { consoleSteps } from "./console.ts";
@@ -74,7 +74,7 @@ function startSteps(request: LaunchRequest, facts: HostFacts): readonly Step[] {
   return [
     step("tell the parent that the container is created", "", [
       tell("created"),
-      // The fifo is open by path only; through the host's procfs it opens for writing, which waits for a reader: `start`.
+      // The fifo is open by path only; through a procfs it opens for writing, which waits for a reader: `start`.
       call("close", [fixedFd("sync")]),
     ]),
     ...dieOnSignalSteps(facts),
@@ -106,6 +106,31 @@ function dieOnSignalSteps(facts: HostFacts): readonly Step[] {
       call("rt_sigaction", [signalNames.indexOf(name), action, 0, 8]),
     ])
   );
+}
+
+/**
+ * The host's /proc has served: who can look at this process's descriptors from inside the container (an `exec` into a created one) must not
+ * find it there. What waits for `start` does with the container's own; where that has none, nobody may look (CVE-2024-21626's kind).
+ */
+function leaveHostProcSteps(request: LaunchRequest, facts: HostFacts): readonly Step[] {
+  const label = "let go of the host's /proc";
+  if (request.startBy === "parent") return [step(label, "", [call("close", [fixedFd("proc")])])];
+  const O = openFlag(facts.arch);
+  const own = slot("own proc");
+  const type = slot("type");
+  const statfs = buffer("statfs", 120);
+  const hide: readonly Op[] = [call("prctl", [Prctl.PR_SET_DUMPABLE, 0, 0, 0, 0]), { op: "endStep" }];
+  return [step(label, "", [
+    call("openat", [AT_FDCWD, "/proc", O.O_PATH | O.O_DIRECTORY | O.O_NOFOLLOW | O.O_CLOEXEC, 0], {
+      out: own,
+      onError: [{ errnos: ["*"], ops: hide }],
+    }),
+    call("fstatfs", [own, statfs]),
+    load(statfs, 4, type),
+    when(type, "!=", FsMagic.PROC, hide),
+    call("dup3", [own, fixedFd("proc"), 0]),
+    call("close", [own]),
+  ])];
 }
 
 function stage(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
@@ -154,6 +179,7 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
     ...nameSteps(config),
     // Before masks and read-only paths, which may cover /proc/sys.
     ...sysctlSteps(config, facts.arch),
+    ...leaveHostProcSteps(request, facts),
     // After every mount: a later one here would bring back a writable view.
     ...readonlyPathSteps(config, facts),
     ...maskedPathSteps(config, facts),

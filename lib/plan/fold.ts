@@ -46,24 +46,42 @@ function blocksOf(list: readonly Instruction[]): readonly Block[] {
   return blocks;
 }
 
-/** What must be equal in two instructions for one to stand for both: all but the numbers, descriptors and data among the arguments. */
-function shapeOf(instruction: Instruction, block: Block): string | undefined {
-  const inside = (label: Label) => label.at! >= block.start && label.at! <= block.end;
-  const targets = [...instruction.args.filter(isLabel), ...instruction.handlers.flatMap(({ target }) => target ?? [])];
-  if (!targets.every(inside)) return undefined;
-  const args = instruction.args.map((arg) => {
-    if (isLabel(arg)) return `L${arg.at! - block.start}`;
-    return typeof arg === "object" && "slot" in arg ? `S${arg.slot}` : "V";
-  });
-  const handlers = instruction.handlers.map(({ errno, target }) =>
-    `${errno}>${target === undefined ? "" : target.at! - block.start}`
-  );
-  return [instruction.code, instruction.out?.slot ?? "", instruction.retryAgain, args, handlers].join(" ");
+/** Whether the labels are the same place in both blocks. One outside of its block never is: no loop may be left by it. */
+function sameTarget(one: Label, block: Block, other: Label, otherBlock: Block): boolean {
+  const place = one.at! - block.start;
+  return place === other.at! - otherBlock.start && place >= 0 && place <= block.end - block.start;
 }
 
-function shapeOfBlock(list: readonly Instruction[], block: Block): string | undefined {
-  const shapes = list.slice(block.start, block.end).map((instruction) => shapeOf(instruction, block));
-  return shapes.includes(undefined) ? undefined : shapes.join("\n");
+function sameArgument(one: Operand | Label, block: Block, other: Operand | Label, otherBlock: Block): boolean {
+  if (isLabel(one)) return isLabel(other) && sameTarget(one, block, other, otherBlock);
+  return !isLabel(other) && slotOf(one) === slotOf(other);
+}
+
+function slotOf(value: Operand): string | undefined {
+  return typeof value === "object" && "slot" in value ? value.slot : undefined;
+}
+
+function sameHandler(one: Handler, block: Block, other: Handler, otherBlock: Block): boolean {
+  if (one.errno !== other.errno) return false;
+  if (one.target === undefined || other.target === undefined) return one.target === other.target;
+  return sameTarget(one.target, block, other.target, otherBlock);
+}
+
+/** Whether one instruction can stand for both: all is equal but the numbers, descriptors and data among the arguments. */
+function sameInstruction(one: Instruction, block: Block, other: Instruction, otherBlock: Block): boolean {
+  return one.code === other.code && one.out?.slot === other.out?.slot && one.retryAgain === other.retryAgain &&
+    one.args.length === other.args.length && one.handlers.length === other.handlers.length &&
+    one.args.every((arg, index) => sameArgument(arg, block, other.args[index]!, otherBlock)) &&
+    one.handlers.every((handler, index) => sameHandler(handler, block, other.handlers[index]!, otherBlock));
+}
+
+/** Whether two blocks have the same shape. Most neighbours differ in length or in their first instruction, which makes this cheap. */
+function sameShape(list: readonly Instruction[], one: Block, other: Block): boolean {
+  if (one.end - one.start !== other.end - other.start) return false;
+  for (let index = 0; index < one.end - one.start; index++) {
+    if (!sameInstruction(list[one.start + index]!, one, list[other.start + index]!, other)) return false;
+  }
+  return true;
 }
 
 /** Equal keys are the same value. */
@@ -79,6 +97,10 @@ type Column = readonly Operand[];
 /** What differs between blocks of one shape. */
 interface Columns {
   readonly columns: readonly Column[];
+  /** Bytes that each value of a column takes. */
+  readonly widths: readonly Word["size"][];
+  /** Bytes that a row takes. */
+  readonly rowSize: number;
   /** Number of the column of an argument, by `<index in the block> <index of the argument>`. */
   readonly columnAt: ReadonlyMap<string, number>;
 }
@@ -92,6 +114,8 @@ function columnsOf(list: readonly Instruction[], blocks: readonly Block[], keys:
     list[first.start + index]!.args.forEach((arg, place) => {
       if (isLabel(arg) || (typeof arg === "object" && "slot" in arg)) return;
       const column = blocks.map((block) => list[block.start + index]!.args[place] as Operand);
+      // Most are one and the same number, which needs no key to see.
+      if (column.every((value) => value === column[0])) return;
       const values = column.map((value) => valueKey(value, keys));
       if (values.every((value) => value === values[0])) return;
       const key = values.join("\n");
@@ -100,7 +124,8 @@ function columnsOf(list: readonly Instruction[], blocks: readonly Block[], keys:
       columnAt.set(`${index} ${place}`, number);
     });
   }
-  return { columns, columnAt };
+  const widths = columns.map(widthOf);
+  return { columns, widths, rowSize: widths.reduce((sum, width) => sum + width, 0), columnAt };
 }
 
 function sizeOf(instruction: Pick<Instruction, "args" | "handlers">): number {
@@ -113,24 +138,20 @@ function widthOf(column: Column): Word["size"] {
   return fits(0x100) ? 1 : fits(0x10000) ? 2 : fits(0x80000000) ? 4 : 8;
 }
 
-function tableOf(columns: readonly Column[], rows: number): Struct {
+function tableOf({ columns, widths, rowSize }: Columns, rows: number): Struct {
   const words: Word[] = [];
   let place = 0;
   for (let row = 0; row < rows; row++) {
-    for (const column of columns) {
+    columns.forEach((column, index) => {
       const value = column[row]!;
-      const size = widthOf(column);
+      const size = widths[index]!;
       // As an immediate operand would be: 32 bits, sign-extended.
       const word = typeof value === "number" ? value | 0 : value as Exclude<Operand, number | Slot>;
       words.push({ at: place, size, value: word });
       place += size;
-    }
+    });
   }
-  return struct("/* table of a loop */", place, words);
-}
-
-function rowSizeOf(columns: readonly Column[]): number {
-  return columns.reduce((sum, column) => sum + widthOf(column), 0);
+  return struct("/* table of a loop */", rowSize * rows, words);
 }
 
 class Folding {
@@ -156,35 +177,30 @@ class Folding {
 
   /** Writes blocks of one shape as a loop, where that is smaller. */
   fold(blocks: readonly Block[]): void {
-    const { columns, columnAt } = columnsOf(this.#list, blocks, this.#keys);
+    const columns = columnsOf(this.#list, blocks, this.#keys);
+    const count = columns.columns.length;
     const [first] = blocks as [Block, ...Block[]];
     const body = this.#list.slice(first.start, first.end);
     const bodySize = body.reduce((sum, instruction) => sum + sizeOf(instruction), 0);
     const before = bodySize * blocks.length;
     // Setting the cursor, a load and an addition a column, the jump; and the table.
-    const after = 16 + 32 * columns.length + bodySize + 20 + rowSizeOf(columns) * blocks.length;
-    if (blocks.length < 2 || columns.length === 0 || after >= before) {
+    const after = 16 + 32 * count + bodySize + 20 + columns.rowSize * blocks.length;
+    if (blocks.length < 2 || count === 0 || after >= before) {
       for (const block of blocks) this.copy(block);
       return;
     }
-    this.#loop(blocks, columns, columnAt, body);
+    this.#loop(blocks, columns, body);
   }
 
-  #loop(
-    blocks: readonly Block[],
-    columns: readonly Column[],
-    columnAt: Columns["columnAt"],
-    body: readonly Instruction[],
-  ): void {
+  #loop(blocks: readonly Block[], columns: Columns, body: readonly Instruction[]): void {
+    const { widths, rowSize, columnAt } = columns;
     const [first] = blocks as [Block, ...Block[]];
     const table = tableOf(columns, blocks.length);
-    const rowSize = rowSizeOf(columns);
     const head = { handlers: [], retryAgain: false, step: first.step, op: body[0]!.op };
     this.#moved[first.start] = this.out.length;
     this.out.push({ ...head, code: "add", args: [table, 0], out: cursor });
     const start: Label = { at: this.out.length };
-    columns.forEach((column, index) => {
-      const width = widthOf(column);
+    widths.forEach((width, index) => {
       this.out.push({ ...head, code: "load", args: [cursor, width], out: slot(`column ${index}`) });
       this.out.push({ ...head, code: "add", args: [cursor, width], out: cursor });
     });
@@ -216,7 +232,7 @@ class Folding {
     };
     const instructions = this.out.map((instruction): Folded => {
       const isLoop = instruction.turns !== undefined || instruction.args.includes(cursor) || instruction.out === cursor;
-      if (isLoop) return instruction;
+      if (isLoop || !hasLabels(instruction)) return instruction;
       const args = instruction.args.map((arg) => isLabel(arg) ? place(arg) : arg);
       const handlers = instruction.handlers.map(({ errno, target }) => ({ errno, target: target && place(target) }));
       return { ...instruction, args, handlers };
@@ -235,6 +251,10 @@ function countSlots(instructions: readonly Instruction[]): number {
   return names.size;
 }
 
+function hasLabels({ args, handlers }: Instruction): boolean {
+  return handlers.length > 0 || args.some(isLabel);
+}
+
 /**
  * Folds a flat plan; leaves it as it is where loops would take more than `slotLimit` slots. Pure: equal plans give equal results.
  */
@@ -246,16 +266,13 @@ export function fold(plan: Lowered, keys: DataKeys, slotLimit: number): FoldedPl
 function foldAll({ instructions, initEntry }: Lowered, keys: DataKeys): FoldedPlan {
   const folding = new Folding(instructions, keys);
   const blocks = blocksOf(instructions);
-  const shapes = blocks.map((block) => shapeOfBlock(instructions, block));
   for (let index = 0; index < blocks.length;) {
+    const first = blocks[index]!;
     let end = index + 1;
-    while (
-      end < blocks.length && shapes[index] !== undefined && shapes[end] === shapes[index] &&
-      blocks[end]!.start !== initEntry
-    ) {
+    while (end < blocks.length && blocks[end]!.start !== initEntry && sameShape(instructions, first, blocks[end]!)) {
       end++;
     }
-    if (end === index + 1) folding.copy(blocks[index]!);
+    if (end === index + 1) folding.copy(first);
     else folding.fold(blocks.slice(index, end));
     index = end;
   }

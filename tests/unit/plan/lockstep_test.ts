@@ -13,7 +13,7 @@ import { callsOf } from "../plan_reader.ts";
 import { type Answer, lockstep } from "./lockstep.ts";
 
 /** Every fixed descriptor that a plan may name. */
-const names = ["sync", "proc", "fifo", "console", "pidfd-socket", "last foreign", "hook-stdout", "hook-stderr"]
+const names = ["sync", "proc", "fifo", "console", "pidfd-socket", "last foreign", "next foreign", "hook-stdout", "hook-stderr"]
   .concat(["createContainer-stdin", "startContainer-stdin"])
   .concat(["pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"].map((type) => `ns-${type}`));
 const fds = Object.fromEntries(names.map((name, index) => [name, 200 + index]));

@@ -1,0 +1,116 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { RuncError } from "../../../lib/errors.ts";
+import {
+  candidates,
+  environment,
+  environmentPointers,
+  execSteps,
+  lookupSteps,
+} from "../../../lib/libcontainer/command.ts";
+import type { Process } from "../../../lib/specs/config.ts";
+import { callLines, callsNamed, lines, pointedTo } from "../plan_reader.ts";
+
+Deno.test("environment() keeps the last of two entries with one name, at its place", () => {
+  const cases: readonly [env: readonly string[], entries: readonly string[]][] = [
+    [["A=1", "B=2", "HOME=/h"], ["A=1", "B=2", "HOME=/h"]],
+    [["A=1", "B=2", "A=3", "HOME=/h"], ["B=2", "A=3", "HOME=/h"]],
+    [["HOME=/a", "A=1", "HOME=/h"], ["A=1", "HOME=/h"]],
+    // The name ends at the first `=`; case counts.
+    [["A=1=2", "a=3", "HOME=/h"], ["A=1=2", "a=3", "HOME=/h"]],
+    [["A=", "HOME=/h"], ["A=", "HOME=/h"]],
+  ];
+  for (const [env, entries] of cases) assertEquals(environment(env), { entries, needsHome: false });
+});
+
+Deno.test("HOME is looked up where it is missing or empty", () => {
+  const cases: readonly [env: readonly string[], entries: readonly string[], needsHome: boolean][] = [
+    [[], [], true],
+    [["HOME="], [], true],
+    [["HOME=/root", "HOME="], [], true],
+    [["HOME=", "HOME=/root"], ["HOME=/root"], false],
+    [["HOMER=x"], ["HOMER=x"], true],
+  ];
+  for (const [env, entries, needsHome] of cases) assertEquals(environment(env), { entries, needsHome });
+});
+
+Deno.test("an entry that is none is refused with its place", () => {
+  const cases: readonly [entry: string, why: string][] = [
+    ["A", "invalid environment variable: missing '='"],
+    ["", "invalid environment variable: missing '='"],
+    ["=A", "invalid environment variable: name cannot be empty"],
+    ["=", "invalid environment variable: name cannot be empty"],
+    ["A=\0", "contains nul byte"],
+  ];
+  for (const [entry, why] of cases) {
+    const error = assertThrows(() => environment(["X=1", entry]), RuncError, why);
+    assertEquals([error.code, error.field], ["config-invalid", "/process/env/1"]);
+  }
+});
+
+Deno.test("a HOME that is looked up is the environment's last entry", () => {
+  assertEquals(pointedTo(environmentPointers(environment(["A=1"]))), ["A=1", "<HOME entry>"]);
+  assertEquals(pointedTo(environmentPointers(environment(["HOME=/h", "A=1"]))), ["HOME=/h", "A=1"]);
+});
+
+Deno.test("candidates() are the command itself, or its name in each absolute directory of PATH", () => {
+  const cases: readonly [command: string, env: readonly string[], paths: readonly string[]][] = [
+    ["sh", ["PATH=/bin:/usr/bin"], ["/bin/sh", "/usr/bin/sh"]],
+    ["sh", ["PATH=/:/a//:/b/"], ["/sh", "/a/sh", "/b/sh"]],
+    // Empty and relative ones mean the working directory, which Go refuses to run from.
+    ["sh", ["PATH=:bin:./x:/bin:"], ["/bin/sh"]],
+    ["sh", ["PATH="], []],
+    ["sh", [], []],
+    ["sh", ["PATH=/a", "PATH=/b"], ["/b/sh"]],
+    ["./sh", ["PATH=/bin"], ["./sh"]],
+    ["/bin/sh", [], ["/bin/sh"]],
+    ["a/b", ["PATH=/bin"], ["a/b"]],
+  ];
+  for (const [command, env, paths] of cases) assertEquals(candidates(command, env), paths, `${command} ${env}`);
+});
+
+Deno.test("a command with a slash is looked at as it is, with runc's words for what is wrong", () => {
+  const [access] = callsNamed(lookupSteps("/x/y", [], "x86_64"), "faccessat2");
+  // X_OK, and the effective ids: AT_EACCESS.
+  assertEquals(access!.args.slice(2), [1, 0x200]);
+  assertEquals(access!.meaning, {
+    ENOENT: 'exec: "/x/y": stat /x/y: no such file or directory',
+    ENOTDIR: 'exec: "/x/y": stat /x/y: not a directory',
+    ELOOP: 'exec: "/x/y": stat /x/y: too many levels of symbolic links',
+    ENAMETOOLONG: 'exec: "/x/y": stat /x/y: file name too long',
+    EACCES: 'exec: "/x/y": permission denied',
+    "*": 'exec: "/x/y"',
+  });
+  assert(lines(lookupSteps("/x", [], "x86_64")).includes('  fail: exec: "/x": is a directory'));
+});
+
+Deno.test("a command without a slash is looked for in PATH, in its order", () => {
+  const steps = lookupSteps("sh", ["PATH=/a:/b"], "x86_64");
+  const looked = callsNamed(steps, "faccessat2").map((op) => op.args[1]);
+  assertEquals(looked, [{ data: "text", text: "/a/sh" }, { data: "text", text: "/b/sh" }]);
+  assert(lines(steps).some((line) => line.includes('fail: exec: "sh": executable file not found in $PATH')));
+  assertEquals(callLines(lookupSteps("sh", [], "x86_64")), []);
+});
+
+const process: Process = { cwd: "/", user: { uid: 0, gid: 0 }, args: ["sh", "-c", ""] };
+
+Deno.test("execve gets the arguments as they are and the environment", () => {
+  const steps = execSteps(process, environment(["HOME=/", "A=1"]), { inheritedFds: 2 });
+  const [exec] = callsNamed(steps, "execve");
+  const [, args, env] = exec!.args as [unknown, Parameters<typeof pointedTo>[0], Parameters<typeof pointedTo>[0]];
+  assertEquals([pointedTo(args), pointedTo(env)], [["sh", "-c", ""], ["HOME=/", "A=1"]]);
+});
+
+Deno.test("descriptors behind the inherited ones are closed by execve", () => {
+  for (const [inheritedFds, first] of [[0, 3], [2, 5]] as const) {
+    const [close] = callsNamed(execSteps(process, environment([]), { inheritedFds }), "close_range");
+    // CLOSE_RANGE_CLOEXEC, up to the highest number.
+    assertEquals(close!.args, [first, -1, 4]);
+  }
+});
+
+Deno.test("where execve fails the container's stderr tells why, and the exit status is 255", () => {
+  const [exec] = callsNamed(execSteps({ ...process, args: ["ü"] }, environment([]), { inheritedFds: 0 }), "execve");
+  const branches = exec!.onError!.map(({ errnos, ops }) => [errnos, callLines([{ label: "", from: "", ops }])]);
+  assertEquals(branches[0], [["ENOENT"], ['write(2, "exec ü: no such file or directory\\n", 35)', "exit_group(255)"]]);
+  assertEquals(branches.at(-1), [["*"], ['write(2, "exec ü: failed\\n", 16)', "exit_group(255)"]]);
+});
