@@ -9,7 +9,7 @@ import { parseArgs } from "@std/cli";
 import { existsSync } from "@std/fs";
 import { join } from "@std/path";
 import { distDir, giveUp } from "../tools/bundle.ts";
-import { denoFlags } from "../tools/build.ts";
+import { coldFlags, denoFlags } from "../tools/build.ts";
 import { formatTable, median } from "./statistics.ts";
 
 const KIB = 1024;
@@ -71,10 +71,10 @@ function main(): void {
     const commands = scripts.map(([, text], index) => {
       const path = join(directory, `${index}.js`);
       Deno.writeTextFileSync(path, text);
-      return ["run", ...denoFlags, path];
+      return ["run", ...denoFlags, ...coldFlags, path];
     });
     const names = [...scripts.map(([name]) => name), "dist/runc.js --version"];
-    const samples = measure([...commands, ["run", ...denoFlags, bundle, "--version"]], Number(given));
+    const samples = measure([...commands, ["run", ...denoFlags, ...coldFlags, bundle, "--version"]], Number(given));
     const rows = names.map((name, index) => {
       const minimum = Math.min(...samples[index]!);
       const added = minimum - Math.min(...samples[0]!);

@@ -31,10 +31,10 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-/** Runs a program in the project's directory. One that cannot be started has not succeeded. */
-export function runTool(program: string, args: readonly string[]): Outcome {
+/** Runs a program in the project's directory, in our environment and what `environment` adds. One that cannot be started has not succeeded. */
+export function runTool(program: string, args: readonly string[], environment: Record<string, string> = {}): Outcome {
   try {
-    const env = { NO_COLOR: "1" };
+    const env = { NO_COLOR: "1", ...environment };
     const { success, stdout, stderr } = new Deno.Command(program, { args: [...args], cwd: projectDir, env })
       .outputSync();
     const decoder = new TextDecoder();

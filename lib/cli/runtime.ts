@@ -29,14 +29,16 @@ function softFileLimit(text: string | undefined): number | undefined {
   return text !== undefined && /^\d+$/.test(text) ? Number(text) : undefined;
 }
 
-/** What hooks inherit: our environment, but for the launcher's own variable. */
+/** The launcher's own variables: the caller's limit of open files, and the caller's DENO_DIR where it set another. */
+const SOFT_LIMIT = "RUNC_NOFILE_SOFT", CALLERS_DENO_DIR = "RUNC_DENO_DIR";
+
+/** What hooks inherit: the environment of the launcher's caller. */
 function hookEnvironment(): Record<string, string> {
-  const environment = Deno.env.toObject();
-  delete environment[SOFT_LIMIT];
+  const { [SOFT_LIMIT]: _, [CALLERS_DENO_DIR]: denoDir, ...environment } = Deno.env.toObject();
+  if (denoDir === "") delete environment.DENO_DIR;
+  else if (denoDir !== undefined) environment.DENO_DIR = denoDir;
   return environment;
 }
-
-const SOFT_LIMIT = "RUNC_NOFILE_SOFT";
 
 /** Everything that the library may touch. */
 export function makeRuntime(context: Context): Runtime {

@@ -55,12 +55,12 @@ execTest("--user", ["--user", "1000:1002", "ID", "sh", "-c", "id -u; id -g"], "1
 execTest("--user without a group keeps the config's", ["-u", "1000", "ID", "sh", "-c", "id -u; id -g"], "1000\n0\n");
 execTest(
   "--additional-gids",
-  ["-g", "5", "--additional-gids", "7", "ID", "grep", "Groups", "/proc/self/status"],
+  ["-g", "5", "-g", "7", "ID", "grep", "Groups", "/proc/self/status"],
   "Groups:\t5 7 \n",
 );
 execTest(
   "--env, the last of one name counts",
-  ["--env", "A=1", "-e", "B=x,y", "-e", "A=2", "ID", "sh", "-c", "echo $A $B"],
+  ["-e", "A=1", "-e", "B=x,y", "-e", "A=2", "ID", "sh", "-c", "echo $A $B"],
   "2 x,y\n",
   { change: noEnv },
 );

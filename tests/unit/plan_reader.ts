@@ -7,7 +7,7 @@
  */
 
 import { formatCall, formatOp } from "../../lib/plan/explain.ts";
-import type { CallOp, Data, Op, Operand, Step, Struct } from "../../lib/plan/op.ts";
+import type { CallOp, Data, Op, Plan, Step, Struct } from "../../lib/plan/op.ts";
 
 export const labels = (steps: readonly Step[]): readonly string[] => steps.map(({ label }) => label);
 
@@ -87,6 +87,14 @@ export function pointedTo(data: Data): readonly string[] {
   });
 }
 
-/** Whether an argument is the text. */
-export const isText = (arg: Operand | undefined, text: string): boolean =>
-  typeof arg === "object" && "data" in arg && arg.data === "text" && arg.text === text;
+/** Numbers for every fixed descriptor that the plan names, and for `sync`, where reports go. */
+export function descriptorsOf({ stage, init }: Plan): Readonly<Record<string, number>> {
+  const names = new Set(["sync"]);
+  const visit = (value: unknown): void => {
+    if (typeof value !== "object" || value === null || value instanceof Uint8Array) return;
+    if ("fd" in value && typeof value.fd === "string") names.add(value.fd);
+    for (const part of Object.values(value)) visit(part);
+  };
+  visit([stage, init]);
+  return Object.fromEntries([...names].map((name, index) => [name, 200 + index]));
+}

@@ -288,6 +288,12 @@ Deno.test("options with r in front are set on the whole tree", () => {
   }
 });
 
+Deno.test("a file system of its own gets them when it is mounted", () => {
+  const all = steps([{ ...tmpfs, options: ["mode=755", "rnoexec", "rprivate"] }]);
+  assertEquals(placing(all).map((line) => line.split("(")[0]), ["mount", "mount_setattr", "mount_setattr"]);
+  assertEquals(attributes(all), ["0 0 40000", "8 0 0"]);
+});
+
 Deno.test("propagation is set after mounting, in order, on the mount or on the tree", () => {
   for (const mount of [bind("rslave", "shared"), { ...tmpfs, options: ["mode=1", "rslave", "shared"] }]) {
     const all = steps([mount]);

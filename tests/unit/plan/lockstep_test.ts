@@ -9,14 +9,8 @@ import { planExec } from "../../../lib/libcontainer/plan_exec.ts";
 import type { CallOp, ForkOp, Plan } from "../../../lib/plan/op.ts";
 import type { Config } from "../../../lib/specs/config.ts";
 import { cgroup2Entry, config, facts, facts2, request } from "../libcontainer/fixed.ts";
-import { callsOf } from "../plan_reader.ts";
+import { callsOf, descriptorsOf } from "../plan_reader.ts";
 import { type Answer, lockstep } from "./lockstep.ts";
-
-/** Every fixed descriptor that a plan may name. */
-const names = ["sync", "proc", "fifo", "console", "pidfd-socket", "last foreign", "next foreign", "hook-stdout", "hook-stderr"]
-  .concat(["createContainer-stdin", "startContainer-stdin"])
-  .concat(["pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"].map((type) => `ns-${type}`));
-const fds = Object.fromEntries(names.map((name, index) => [name, 200 + index]));
 
 /** Numbers below `limit` that look random and are the same in every run. Xorshift; Marsaglia 2003. */
 function numbers(seed: number): (limit: number) => number {
@@ -162,6 +156,7 @@ for (const [name, make] of Object.entries(plans)) {
     const ends = new Set<string>();
     for (const arch of ["x86_64", "aarch64"] as const) {
       const plan = make(arch);
+      const fds = descriptorsOf(plan);
       for (const from of ["stage", "init"] as const) {
         for (let seed = 1; seed <= 30; seed++) {
           const { end } = lockstep(plan, { arch, fds, from, answer: kernel(seed, [0, 4, 20, 200][seed % 4]!) });
@@ -176,6 +171,7 @@ for (const [name, make] of Object.entries(plans)) {
 
 Deno.test("the answers above lead to most calls of a plan, those for errors too", () => {
   const plan = whole(config(), facts)("x86_64");
+  const fds = descriptorsOf(plan);
   const made = new Set<CallOp | ForkOp>();
   for (let seed = 1; seed <= 200; seed++) {
     const { calls } = lockstep(plan, { arch: "x86_64", fds, from: "init", answer: kernel(seed, 100) });
