@@ -112,9 +112,11 @@ function dieOnSignalSteps(facts: HostFacts): readonly Step[] {
  * The host's /proc has served: who can look at this process's descriptors from inside the container (an `exec` into a created one) must not
  * find it there. What waits for `start` does with the container's own; where that has none, nobody may look (CVE-2024-21626's kind).
  */
-function leaveHostProcSteps(request: LaunchRequest, facts: HostFacts): readonly Step[] {
+function leaveHostProcSteps(config: Config, request: LaunchRequest, facts: HostFacts): readonly Step[] {
   const label = "let go of the host's /proc";
-  if (request.startBy === "parent") return [step(label, "", [call("close", [fixedFd("proc")])])];
+  // The other executor forks for a hook through a procfs.
+  const isNeeded = request.startBy === "fifo" || (config.hooks?.startContainer?.length ?? 0) > 0;
+  if (!isNeeded) return [step(label, "", [call("close", [fixedFd("proc")])])];
   const O = openFlag(facts.arch);
   const own = slot("own proc");
   const type = slot("type");
@@ -156,7 +158,11 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
   const ownMounts = hasNamespace(config, "mount");
   const exec = { inheritedFds: request.inheritedFds };
   return [
-    step("start a session", "", [call("setsid", [], { tolerate: ["EPERM"] }), call("umask", [0])]),
+    step("start a session", "", [
+      call("setsid", [], { tolerate: ["EPERM"] }),
+      // What is made has the mode that is asked for.
+      call("umask", [0], { out: callersUmask }),
+    ]),
     ...ownCgroupNamespaceSteps(config, request.cgroup),
     ...(inUserNamespace && facts.euid === 0 ? [clearGroupsStep()] : []),
     ...(request.noNewKeyring ? [] : keyringSteps({ id: request.id, init: true, userNamespace: inUserNamespace })),
@@ -179,7 +185,7 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
     ...nameSteps(config),
     // Before masks and read-only paths, which may cover /proc/sys.
     ...sysctlSteps(config, facts.arch),
-    ...leaveHostProcSteps(request, facts),
+    ...leaveHostProcSteps(config, request, facts),
     // After every mount: a later one here would bring back a writable view.
     ...readonlyPathSteps(config, facts),
     ...maskedPathSteps(config, facts),
@@ -216,9 +222,12 @@ function umaskStep(config: Config): Step {
   return step(`set the umask to 0${umask.toString(8)}`, "/process/user/umask", [call("umask", [umask])]);
 }
 
+/** Without a mount namespace runc leaves the umask alone. */
 function restoreUmaskStep(): Step {
-  return step("set the umask to 022", "", [call("umask", [0o022])]);
+  return step("give the caller's umask back", "", [call("umask", [callersUmask])]);
 }
+
+const callersUmask = slot("umask");
 
 /** Where the container finds the sd_notify proxy's socket. */
 const NOTIFY_PLACE = "/run/notify";

@@ -190,7 +190,7 @@ Deno.test("what was not asked for leaves no step", () => {
   }
 });
 
-Deno.test("without a mount namespace nothing of the host is made read-only, and the umask is 022", () => {
+Deno.test("without a mount namespace nothing of the host is made read-only, and the umask is the caller's", () => {
   const steps = init((draft) => {
     draft.linux.namespaces = [{ type: "pid", path: "" }];
     draft.linux.maskedPaths = [];
@@ -199,7 +199,7 @@ Deno.test("without a mount namespace nothing of the host is made read-only, and 
   });
   const all = labels(steps);
   assertEquals(all.filter((label) => label.endsWith("read-only")), []);
-  assertEquals(callLines([stepOf(steps, all[at(all, "set the umask")]!)]), ["umask(022)"]);
+  assertEquals(callLines([stepOf(steps, all[at(all, "give the caller's umask back")]!)]), ["umask($umask)"]);
 });
 
 Deno.test("the umask is 022, or what process.user asks for", () => {
