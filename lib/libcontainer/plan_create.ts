@@ -18,7 +18,7 @@ import { deviceSteps, reopenNullSteps } from "./devices.ts";
 import { root } from "./in_root.ts";
 import type { HostFacts, LaunchRequest } from "./launch_request.ts";
 import { maskedPathSteps, readonlyPathSteps } from "./masked_paths.ts";
-import { mountSteps, readonlyMountSteps } from "./mounts.ts";
+import { finishMountSteps, mountSteps } from "./mounts.ts";
 import {
   closeForeignStep,
   createSteps,
@@ -180,7 +180,7 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
     ...consoleSteps(process, facts.arch, { devConsole: true }),
     ...(request.pidfdSocket ? pidfdSteps("standard") : []),
     ...(ownMounts
-      ? [...readonlyMountSteps(config, request), ...readonlyRootSteps(config), umaskStep(config)]
+      ? [...finishMountSteps(config, request), ...readonlyRootSteps(config), umaskStep(config)]
       : [restoreUmaskStep()]),
     ...nameSteps(config),
     // Before masks and read-only paths, which may cover /proc/sys.
