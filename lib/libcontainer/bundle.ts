@@ -135,7 +135,10 @@ export function checkConfig(
     cgroup2: options.layout.mode === "v2",
     systemdCgroup: options.systemdCgroup,
     noPivot: options.noPivot,
-    selinux: isThere("/sys/fs/selinux/enforce"),
+    // Asked only for a config that has a label: on most hosts the answer is an exception, half a millisecond.
+    get selinux() {
+      return isThere("/sys/fs/selinux/enforce");
+    },
     kernelNamespaces: kernelNamespaces(),
     joinedNetwork: joinedNetwork(pathOf(config, "network")),
     joinedUser: joinedUser(pathOf(config, "user")),

@@ -191,7 +191,7 @@ export function planContainer(
     cgroupOptions(runtime, runtime.rootlessCgroups),
   );
   const read = readFacts({
-    arch: runtime.kernel.arch,
+    kernel: runtime.kernel,
     layout: spec.layout,
     cgroupPaths: cgroup.paths,
     noPivot: options.noPivot ?? false,
@@ -493,7 +493,7 @@ export class Container {
     const { kernel } = this.#runtime;
     const namespaces = this.#joinable();
     const facts = readFacts({
-      arch: kernel.arch,
+      kernel,
       layout: readCgroupLayout(),
       cgroupPaths: this.#cgroup.paths,
       noPivot: false,
