@@ -152,7 +152,8 @@ function execute(
   });
   using pidfd = pidfdSocket(kernel, options["pidfd-socket"]);
   using started: ContainerProcess = container.exec({
-    process,
+    // The program runs as soon as it is created: its terminal has the right size from the start.
+    process: { ...process, consoleSize: process.consoleSize ?? foreground?.consoleSize },
     ignorePaused: options["ignore-paused"],
     stdio: io.stdio,
     consoleSocket: io.consoleSocket,

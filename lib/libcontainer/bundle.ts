@@ -54,7 +54,7 @@ function refuseNul(value: unknown, at: string): void {
   if (typeof value !== "object" || value === null) return;
   for (const [key, item] of Object.entries(value)) {
     refuseNul(key, at);
-    refuseNul(item, `${at}/${pointerToken(key)}`);
+    refuseNul(item, at + pointerToken(key));
   }
 }
 

@@ -11,7 +11,7 @@ import { readCgroupLayout } from "../cgroups/layout.ts";
 import { refuseSystemdDriver } from "../cgroups/path.ts";
 import { RuncError } from "../errors.ts";
 import { openFlag, rlimitNames } from "../ffi/constants.ts";
-import { errnoText } from "../ffi/errno.ts";
+import { errnoName, errnoText } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
 import { memfd, open, openPath } from "../ffi/files.ts";
 import { alloc } from "../ffi/kernel.ts";
@@ -585,6 +585,7 @@ function setRlimits(runtime: Runtime, pid: number, process: Process): void {
           field: `/process/rlimits/${index}`,
           call: `prlimit64(${pid}, ${type}, {soft: ${soft}, hard: ${hard}})`,
           errno: -result,
+          errnoName: errnoName(-result),
           hint: result === -1 ? "raising a hard limit needs CAP_SYS_RESOURCE" : undefined,
         },
       );
