@@ -31,6 +31,7 @@ import type { CgroupEntry, HostFacts, LaunchRequest } from "./launch_request.ts"
 import { hasNamespace, joinedNamespaces, makesNamespace, namespaceKinds } from "./namespaces.ts";
 import { homeOf } from "./passwd.ts";
 import { planCreate } from "./plan_create.ts";
+import { affinityText } from "./cpu_affinity.ts";
 import { planExec } from "./plan_exec.ts";
 import { isAlive, processStat } from "./process_status.ts";
 import {
@@ -38,12 +39,16 @@ import {
   bundleOf,
   capabilitiesOf,
   cgroupPathsOf,
+  hasCpusetOf,
   hooksOf,
   mappingsOfState,
+  memoryPolicyOf,
   namespacesOf,
+  personalityOf,
   rootfsOf,
   rootlessCgroupsOf,
   type RuncState,
+  schedulingOf,
   toRuncState,
   umaskOf,
   versionOf,
@@ -500,6 +505,9 @@ export class Container {
       rootfs: rootfsOf(this.#state),
       config: {},
     });
+    const { initial = "" } = process.execCPUAffinity ?? {};
+    // In the words of runc's stage, which its tests look for.
+    if (initial !== "") this.#runtime.log("debug", `nsexec of ${this.id}: affinity: ${affinityText(initial)}`);
     const plan = planExec(process, facts, {
       id: this.id,
       namespaces,
@@ -509,6 +517,9 @@ export class Container {
       inheritedFds: options.inheritedFds ?? 0,
       listenFds: options.listenFds ?? 0,
       pidfdSocket: options.pidfdSocket !== undefined,
+      hasCpuset: hasCpusetOf(this.#state),
+      personality: personalityOf(this.#state),
+      memoryPolicy: memoryPolicyOf(this.#state),
     });
     warnOfCapabilities(this.#runtime, process, facts);
     const fds: Record<string, Fd> = socketFds(options);
@@ -531,8 +542,12 @@ export class Container {
 
   /** What the process does not say of itself is the container's. */
   #completeProcess(process: Process): Process {
+    const { scheduler, ioPriority, execCPUAffinity } = schedulingOf(this.#state);
     return {
       ...process,
+      scheduler: process.scheduler ?? scheduler,
+      ioPriority: process.ioPriority ?? ioPriority,
+      execCPUAffinity: process.execCPUAffinity ?? execCPUAffinity,
       capabilities: process.capabilities ?? capabilitiesOf(this.#state),
       noNewPrivileges: process.noNewPrivileges ?? this.#state.config.no_new_privileges,
       oomScoreAdj: this.#state.config.oom_score_adj ?? undefined,
@@ -563,6 +578,11 @@ function warnOfCapabilities(runtime: Runtime, process: Process, facts: HostFacts
   if (unknown.length > 0) {
     runtime.log("warning", `ignoring unknown or unavailable capabilities: [${unknown.join(" ")}]`);
   }
+}
+
+function warnOfPersonality(runtime: Runtime, { linux }: Config): void {
+  const { flags = [] } = linux?.personality ?? {};
+  if (flags.length > 0) runtime.log("warning", `ignoring unsupported personality flags: [${flags.join(" ")}]`);
 }
 
 /** process.rlimits, by the parent, who may raise what the process no longer may; and the caller's own limit of open files. */
@@ -646,6 +666,7 @@ class Creation {
     try {
       const planned = planContainer(this.#runtime, this.#options);
       warnOfCapabilities(this.#runtime, this.#config.process!, planned.facts);
+      warnOfPersonality(this.#runtime, this.#config);
       this.#directory.make(this.#runtime.kernel, this.#runtime.root);
       this.#undo.push(() => this.#directory.remove());
       if (this.#options.notify) Deno.mkdirSync(this.#directory.notify, { mode: 0o755 });
