@@ -21,6 +21,7 @@ import type { Config, HookName, NamespaceType, Process } from "../specs/config.t
 import { OCI_VERSION, type State, type Status } from "../specs/state.ts";
 import type { Plan } from "../plan/op.ts";
 import { checkConfig, kernelNamespaces, type Spec } from "./bundle.ts";
+import { affinityText } from "./cpu_affinity.ts";
 import { capabilityNumbers } from "./credentials.ts";
 import { inUserNamespace, readFacts } from "./facts.ts";
 import { hookStateFile } from "./hook_state.ts";
@@ -31,7 +32,6 @@ import type { CgroupEntry, HostFacts, LaunchRequest } from "./launch_request.ts"
 import { hasNamespace, joinedNamespaces, makesNamespace, namespaceKinds } from "./namespaces.ts";
 import { homeOf } from "./passwd.ts";
 import { planCreate } from "./plan_create.ts";
-import { affinityText } from "./cpu_affinity.ts";
 import { planExec } from "./plan_exec.ts";
 import { isAlive, processStat } from "./process_status.ts";
 import {
