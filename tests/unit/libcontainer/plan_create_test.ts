@@ -276,3 +276,33 @@ Deno.test("problems that only planning finds are config errors with their field"
     assertEquals([error.code, error.field], ["config-invalid", field]);
   }
 });
+
+Deno.test("scheduling, personality and memory policy follow no_new_privs in runc's order; execCPUAffinity is exec's", () => {
+  const usual = config();
+  const asking: Config = {
+    ...usual,
+    process: {
+      ...usual.process!,
+      noNewPrivileges: true,
+      scheduler: { policy: "SCHED_BATCH" },
+      ioPriority: { class: "IOPRIO_CLASS_RT", priority: 1 },
+      execCPUAffinity: { initial: "0", final: "1" },
+    },
+    linux: {
+      ...usual.linux,
+      personality: { domain: "LINUX32" },
+      memoryPolicy: { mode: "MPOL_LOCAL", nodes: "" },
+    },
+  };
+  const all = planCreate(asking, facts, request);
+  const after = labels(all.init).indexOf("give up new privileges") + 1;
+  assertEquals(labels(all.init).slice(after, after + 4), [
+    "schedule by SCHED_BATCH",
+    "do input and output as IOPRIO_CLASS_RT 1",
+    "take the personality LINUX32",
+    "take memory by MPOL_LOCAL",
+  ]);
+  assertEquals(callLines([...all.stage, ...all.init]).filter((line) => line.startsWith("sched_setaffinity")), [
+    "sched_setaffinity(0, 128, [all])",
+  ]);
+});
