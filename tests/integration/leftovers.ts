@@ -112,7 +112,8 @@ export class Watchman {
   }
 
   #newMounts(): readonly { line: string; place: string }[] {
-    return mounts().filter(({ line }) => !this.#mounts.has(line));
+    // Only what bears the box's name: others mount and unmount on this machine too.
+    return mounts().filter(({ line, place }) => !this.#mounts.has(line) && place.includes(this.#name));
   }
 
   /** Removes what {@link find} finds, but for descriptors. */
