@@ -6,9 +6,10 @@
  * @module
  */
 
-import { type CgroupManager, createCgroupManager, loadCgroupManager } from "../cgroups/manager.ts";
+import { type CgroupManager, createCgroupManager, loadCgroupManager, type SelfJoin } from "../cgroups/manager.ts";
 import { readCgroupLayout } from "../cgroups/layout.ts";
 import { refuseSystemdDriver } from "../cgroups/path.ts";
+import { requireCgroups, subCgroupPaths, type SubCgroups } from "../cgroups/sub_cgroup.ts";
 import { RuncError } from "../errors.ts";
 import { openFlag, rlimitNames } from "../ffi/constants.ts";
 import { errnoName, errnoText } from "../ffi/errno.ts";
@@ -93,6 +94,8 @@ export interface ExecOptions extends ProcessOptions {
   readonly process: Process;
   /** Into a paused container too: the process then waits until it is resumed. */
   readonly ignorePaused?: boolean;
+  /** Cgroups below the container's to start in, which must exist. */
+  readonly subCgroups?: SubCgroups;
 }
 
 /** A process that this program started in a container, and is the parent of. */
@@ -165,8 +168,8 @@ export interface PlannedContainer {
  * How the stage gets into the cgroups. Once it is in a user namespace it may not be born into one (clone3 answers EACCES): the parent then
  * moves it, before it goes on.
  */
-function cgroupEntry(cgroup: CgroupManager, userNamespace: boolean): CgroupEntry {
-  return userNamespace ? { taskFiles: [] } : cgroup.selfJoin;
+function cgroupEntry(selfJoin: SelfJoin, userNamespace: boolean): CgroupEntry {
+  return userNamespace ? { taskFiles: [] } : selfJoin;
 }
 
 function cgroupOptions(runtime: Runtime, rootless: boolean) {
@@ -208,7 +211,7 @@ export function planContainer(
     id,
     bundle: spec.bundle,
     rootfs: spec.rootfs,
-    cgroup: cgroupEntry(cgroup, hasNamespace(spec.config, "user")),
+    cgroup: cgroupEntry(cgroup.selfJoin, hasNamespace(spec.config, "user")),
     noPivot: options.noPivot ?? false,
     noNewKeyring: options.noNewKeyring ?? false,
     inheritedFds: options.inheritedFds ?? 0,
@@ -414,8 +417,7 @@ export class Container {
       if (!options.all) throw new RuncError("container-state", "container not running");
     };
     if (signal === 9 && sharedPids) {
-      const killed = this.#cgroup.kill((pid, number) => void kill(kernel, pid, number));
-      if (killed) return;
+      if (this.#killCgroup()) return;
       if (!this.#alive) return notRunning();
     }
     if (!this.#alive) return notRunning();
@@ -424,6 +426,22 @@ export class Container {
     if (result < 0) throw new RuncError("syscall-failed", `unable to signal init: ${errnoText(-result)}`);
     // A frozen process does not die of it on v1 before it is thawed.
     if (signal === 9 && this.#cgroup.exists() && this.#cgroup.freezerState() === "frozen") this.#cgroup.thaw();
+  }
+
+  /** Whether it could. Without root the cgroup may be nobody's: init alone is killed then. */
+  #killCgroup(): boolean {
+    try {
+      return this.#cgroup.kill((pid, number) => void kill(this.#runtime.kernel, pid, number));
+    } catch (error) {
+      if (!rootlessCgroupsOf(this.#state)) {
+        throw error instanceof RuncError ? error.within("unable to kill all processes") : error;
+      }
+      this.#runtime.log(
+        "warning",
+        "only the container's first process is killed: its cgroup cannot be used; delegate cgroup v2 to the user who calls",
+      );
+      return false;
+    }
   }
 
   /**
@@ -440,6 +458,8 @@ export class Container {
         hint: "runc kill stops it, runc delete --force does both",
       });
     }
+    // Whose init was gone already: nothing has thawed what else is in there, and on v1 it cannot end before.
+    if (status === "paused") this.#cgroup.thaw();
     this.destroy();
   }
 
@@ -458,9 +478,7 @@ export class Container {
   /** Removes cgroup and state of a container whose init is gone, then runs its poststop hooks; a failed one is logged. */
   destroy(): void {
     const sharedPids = !namespacesOf(this.#state).some(({ type }) => type === "pid");
-    if (sharedPids && this.#cgroup.exists()) {
-      this.#cgroup.kill((pid, number) => void kill(this.#runtime.kernel, pid, number));
-    }
+    if (sharedPids && this.#cgroup.exists()) this.#killCgroup();
     try {
       this.#cgroup.destroy();
     } catch (error) {
@@ -468,6 +486,36 @@ export class Container {
     }
     this.#directory.remove();
     this.runHooks("poststop", "stopped", (error) => this.#runtime.log("warning", error.message));
+  }
+
+  /**
+   * Stops all its processes, and returns when they have stopped.
+   *
+   * @throws {RuncError} `container-state` (`container not running`) unless it is created or running.
+   */
+  pause(): void {
+    const status = this.status();
+    if (status !== "running" && status !== "created") {
+      throw new RuncError("container-state", "container not running", {
+        hint: status === "paused" ? "it is paused already" : undefined,
+      });
+    }
+    this.#cgroup.freeze();
+  }
+
+  /** Lets the processes of a paused container go on. @throws {RuncError} `container-state` (`container not paused`). */
+  resume(): void {
+    if (this.status() !== "paused") throw new RuncError("container-state", "container not paused");
+    this.#cgroup.thaw();
+  }
+
+  /** Host pids of all processes in its cgroup and those below; none where it has stopped. */
+  processes(): readonly number[] {
+    try {
+      return this.#cgroup.processes();
+    } catch (error) {
+      throw error instanceof RuncError ? error.within("unable to get all container pids") : error;
+    }
   }
 
   /** Does nothing where a process can be started in it. @throws {RuncError} `container-state` where not. */
@@ -497,6 +545,9 @@ export class Container {
     if (problems.length > 0) throw configError(problems);
     const { kernel } = this.#runtime;
     const namespaces = this.#joinable();
+    // A cgroup that was asked for by name is that one or none.
+    const isBelow = Object.keys(options.subCgroups ?? {}).length > 0;
+    const cgroup = isBelow ? this.#subCgroup(options.subCgroups!) : this.#cgroup;
     const facts = readFacts({
       kernel,
       layout: readCgroupLayout(),
@@ -511,7 +562,10 @@ export class Container {
     const plan = planExec(process, facts, {
       id: this.id,
       namespaces,
-      cgroup: cgroupEntry(this.#cgroup, namespaces.includes("user")),
+      cgroup: cgroupEntry(
+        isBelow ? cgroup.selfJoin : cgroup.selfJoinOfExec(this.pid),
+        namespaces.includes("user"),
+      ),
       noNewKeyring: this.#state.config.no_new_keyring ?? false,
       umask: umaskOf(this.#state),
       inheritedFds: options.inheritedFds ?? 0,
@@ -532,12 +586,18 @@ export class Container {
         process,
         fds,
         enterCgroup: (pid) => {
-          if (namespaces.includes("user")) this.#cgroup.join(pid, this.pid);
+          if (isBelow) requireCgroups(cgroup.paths, pid);
+          if (namespaces.includes("user")) cgroup.join(pid, isBelow ? undefined : this.pid);
         },
       });
     } finally {
       for (const [name, fd] of Object.entries(fds)) if (name.startsWith("ns-")) fd.close();
     }
+  }
+
+  #subCgroup(sub: SubCgroups): CgroupManager {
+    const rootless = rootlessCgroupsOf(this.#state);
+    return loadCgroupManager(subCgroupPaths(this.#cgroup.paths, sub), cgroupOptions(this.#runtime, rootless));
   }
 
   /** What the process does not say of itself is the container's. */
