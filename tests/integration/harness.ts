@@ -335,6 +335,14 @@ function makeRootfs(rootfs: string): void {
   Deno.writeTextFileSync(`${rootfs}/etc/group`, "root:x:0:\nsomeone:x:1000:\n");
 }
 
+/** Removes the containers that are there, and says which. */
+function removeContainers(box: Box): string[] {
+  return box.containers().map((id) => {
+    box.runc(["delete", "--force", id]);
+    return `container ${id}`;
+  });
+}
+
 /** Runs `body` in a new box; afterwards the box is gone. @throws where anything else is not. */
 export function inBox<T>(runtime: Runtime, body: (box: Box) => T): T {
   const box = new Box(runtime);
@@ -342,12 +350,15 @@ export function inBox<T>(runtime: Runtime, body: (box: Box) => T): T {
   let left: string[] = [];
   try {
     const result = body(box);
-    left = [...box.containers().map((id) => `container ${id}`), ...watchman.find()];
+    left = [...removeContainers(box), ...watchman.find()];
     return result;
   } finally {
-    for (const id of box.containers()) box.runc(["delete", "--force", id]);
-    watchman.clear();
-    Deno.removeSync(box.directory, { recursive: true });
+    try {
+      removeContainers(box);
+      watchman.clear();
+    } finally {
+      Deno.removeSync(box.directory, { recursive: true });
+    }
     // Where the body failed that is what is told.
     assertEquals(left, [], "left behind");
   }

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Box, boxTest, type Change } from "./harness.ts";
-import { cgroupsNamed, mounts } from "./leftovers.ts";
+import { cgroupsNamed, mountsOf } from "./leftovers.ts";
 
 /** Root without a single capability: may read what root may, and do nothing. */
 const powerless = ["/usr/bin/setpriv", "--bounding-set=-all", "--inh-caps=-all"];
@@ -17,9 +17,9 @@ function listing(box: Box): string {
 /** Plans as somebody without a right, and sees that nothing was made. */
 function plan(box: Box, change: Change, ...args: string[]): string {
   box.write(change);
-  const before = [listing(box), mounts().length, cgroupsNamed(box.name)];
+  const before = [listing(box), mountsOf(box.name), cgroupsNamed(box.name)];
   const text = box.must(["plan", ...args], { prefix: powerless });
-  assertEquals([listing(box), mounts().length, cgroupsNamed(box.name)], before);
+  assertEquals([listing(box), mountsOf(box.name), cgroupsNamed(box.name)], before);
   return text;
 }
 

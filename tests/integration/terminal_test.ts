@@ -111,7 +111,7 @@ comparing("the terminal has the user's size before the program starts", (box) =>
 comparing("the terminal gets the size of the user's, and follows it", (box) => {
   box.write(
     withTerminal(
-      "until stty size 2> /dev/null; do :; done; trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.01; done",
+      "until test -n \"$(stty size 2> /dev/null)\"; do :; done; stty size; trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.01; done",
     ),
   );
   atTerminal(box, ["run", box.id], (running, master, slave) => {
@@ -148,7 +148,7 @@ comparing("exec --tty gives the program a terminal of the container", (box) => {
     box.id,
     "sh",
     "-c",
-    "tty; until stty size 2> /dev/null; do :; done; test -t 2 && exit 8",
+    'tty; until test -n "$(stty size 2> /dev/null)"; do :; done; stty size; test -t 2 && exit 8',
   ], (running, master) => {
     // Before the runtime has the terminal, the program may have written to it: a line's end is made twice of one then.
     const screen = readUntil(master, (text) => /120\r+\n$/.test(text)).replaceAll(/\r+\n/g, "\n");
