@@ -28,11 +28,12 @@ import { inUserNamespace, readFacts } from "./facts.ts";
 import { hookStateFile } from "./hook_state.ts";
 import { runHooks } from "./host_hooks.ts";
 import { hostRoot, writeIdMaps } from "./id_maps.ts";
+import { packetPair } from "../ffi/sockets.ts";
 import { Launch } from "./launch.ts";
 import type { CgroupEntry, HostFacts, LaunchRequest } from "./launch_request.ts";
 import { hasNamespace, joinedNamespaces, makesNamespace, namespaceKinds } from "./namespaces.ts";
 import { homeOf } from "./passwd.ts";
-import { planCreate } from "./plan_create.ts";
+import { hasHelper, planCreate } from "./plan_create.ts";
 import { planExec } from "./plan_exec.ts";
 import { isAlive, processStat } from "./process_status.ts";
 import {
@@ -731,7 +732,7 @@ class Creation {
       this.#directory.make(this.#runtime.kernel, this.#runtime.root);
       this.#undo.push(() => this.#directory.remove());
       if (this.#options.notify) Deno.mkdirSync(this.#directory.notify, { mode: 0o755 });
-      this.#openFds(fds, planned.facts);
+      this.#openFds(fds, planned);
       const { state, process } = this.#launch(planned, fds);
       return { container: wrap(this.#directory, state, planned.cgroup), process };
     } catch (error) {
@@ -766,7 +767,7 @@ class Creation {
   }
 
   /** Opens what the stage is given. */
-  #openFds(fds: Record<string, Fd>, facts: HostFacts): void {
+  #openFds(fds: Record<string, Fd>, { facts, request }: PlannedContainer): void {
     const { kernel } = this.#runtime;
     Object.assign(fds, socketFds(this.#options));
     if (this.#options.startBy === "fifo") {
@@ -782,6 +783,9 @@ class Creation {
           cause: error,
         });
       }
+    }
+    if (hasHelper(this.#config, facts, request)) {
+      [fds["sources-init"], fds["sources-helper"]] = packetPair(kernel, "mount sources");
     }
     const hooks = this.#config.hooks;
     if (hooks?.createContainer?.length || hooks?.startContainer?.length) {
@@ -804,6 +808,9 @@ class Creation {
       inheritedFds: this.#options.inheritedFds ?? 0,
     });
     this.#isLaunched = true;
+    // Held by nobody but those who use them: their ends are the sign that the other one is gone.
+    fds["sources-init"]?.close();
+    fds["sources-helper"]?.close();
     this.#undo.push(() => {
       launch.abort();
       launch[Symbol.dispose]();

@@ -8,7 +8,7 @@ import type { IdMapping } from "../specs/config.ts";
 import { RuncError } from "../errors.ts";
 
 /** `container host size` a line. user_namespaces(7), "User and group ID mappings" */
-function mapText(mappings: readonly IdMapping[]): string {
+export function mapText(mappings: readonly IdMapping[]): string {
   return mappings.map(({ containerID, hostID, size }) => `${containerID} ${hostID} ${size}\n`).join("");
 }
 

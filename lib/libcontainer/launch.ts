@@ -68,6 +68,8 @@ export class Launch implements Disposable {
   #stageReaped = false;
   /** Host pid of init; 0 before the stage has told. */
   initPid = 0;
+  /** Host pid of the helper that opens sources of mounts; 0 where there is none. */
+  #helperPid = 0;
   #passwd = "";
   /** Messages of init that came before the stage had told its pid. */
   readonly #early: Uint8Array<ArrayBuffer>[] = [];
@@ -211,6 +213,9 @@ export class Launch implements Disposable {
         waitChild(this.#kernel, this.stagePid);
         this.#stageReaped = true;
         return { kind: "child", pid: value };
+      case MessageKind.helper:
+        this.#helperPid = value;
+        return undefined;
       case MessageKind.passwd:
         if (this.#passwd.length + rest.length > PASSWD_LIMIT) {
           throw new RuncError("unsupported", "/etc/passwd is over 16 MiB");
@@ -221,14 +226,22 @@ export class Launch implements Disposable {
       case MessageKind.mapping:
         return { kind: "mapping" };
       case MessageKind.hooks:
+        this.#reapHelper();
         return { kind: "hooks" };
       case MessageKind.ready:
+        this.#reapHelper();
         return { kind: "ready" };
       case MessageKind.created:
         return { kind: "created" };
       default:
         throw new RuncError("internal", `init sent a message of unknown kind ${kind}`);
     }
+  }
+
+  /** All mounts are done: it leaves by itself. */
+  #reapHelper(): void {
+    if (this.#helperPid !== 0) waitChild(this.#kernel, this.#helperPid);
+    this.#helperPid = 0;
   }
 
   /** After a failure before the stage's last word: that word may still be there, and then there is an init to reap. */
@@ -284,12 +297,13 @@ export class Launch implements Disposable {
 
   /** Ends whatever was started and reaps it: after a failure. */
   abort(): void {
-    for (const pid of [this.initPid, this.#stageReaped ? 0 : this.stagePid]) {
+    for (const pid of [this.initPid, this.#helperPid, this.#stageReaped ? 0 : this.stagePid]) {
       if (pid <= 0) continue;
       kill(this.#kernel, pid, 9);
       waitChild(this.#kernel, pid);
     }
     this.initPid = 0;
+    this.#helperPid = 0;
     this.#stageReaped = true;
   }
 

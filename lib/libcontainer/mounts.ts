@@ -14,6 +14,7 @@ import { RuncError } from "../errors.ts";
 import { cleanPath, ensureDirectory, ensureTarget, openInRoot } from "./in_root.ts";
 import type { CgroupMountFact, HostFacts, LaunchRequest } from "./launch_request.ts";
 import { type MountOptions, parseMountOptions } from "./mount_options.ts";
+import { askHelperOps, type HelpedMount, mountIds, needsHelp } from "./mount_sources.ts";
 import { hasNamespace } from "./namespaces.ts";
 
 const target = slot("target");
@@ -208,7 +209,7 @@ function propagation({ destination, options, mount }: Parsed, facts: HostFacts):
   return [openInRoot(destination, target, { arch: facts.arch }), ...ops, call("close", [target])];
 }
 
-function bindSteps(parsed: Parsed, facts: HostFacts, request: LaunchRequest): readonly Step[] {
+function bindSteps(parsed: Parsed, config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
   const { mount, destination, options, from } = parsed;
   const recursive = (options.flags & MS_REC) !== 0;
   const path = resolveSource(mount.source ?? "", request.bundle);
@@ -220,8 +221,11 @@ function bindSteps(parsed: Parsed, facts: HostFacts, request: LaunchRequest): re
       { field: `${from}/options` },
     );
   }
-  const ops: Op[] = [
+  const take = needsHelp(mount, config, facts.euid) ? askHelperOps(source) : [
     cloneMount(AT_FDCWD, path, recursive, { meaning }),
+  ];
+  const ops: Op[] = [
+    ...take,
     // A directory can be entered, a file cannot: what the target has to be if it must be made.
     call("fchdir", [source], { out: slot("is file"), tolerate: ["ENOTDIR", "EACCES"] }),
     ...ensureTarget(destination, target, slot("is file"), { arch: facts.arch }),
@@ -435,12 +439,29 @@ function fileSystemOps(parsed: Parsed, config: Config, facts: HostFacts): readon
   }
 }
 
+/** The bind mounts whose sources init cannot take by itself, in the config's order. */
+export function helpedMounts(config: Config, facts: HostFacts, request: LaunchRequest): readonly HelpedMount[] {
+  return (config.mounts ?? []).flatMap((mount, index) => {
+    if (!isBind(mount) || !needsHelp(mount, config, facts.euid)) return [];
+    const parsed = parse(mount, index, request.rootfs);
+    return [{
+      from: parsed.from,
+      path: resolveSource(mount.source ?? "", request.bundle),
+      recursive: (parsed.options.flags & MS_REC) !== 0,
+      lookup: 0,
+      ids: mountIds(mount),
+      meaning: mountMeaning(parsed, parsed.options.flags, ""),
+      prefix: mountPrefix(mount),
+    }];
+  });
+}
+
 /** All mounts, in the config's order, writable where something has to be made in them. */
 export function mountSteps(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
   return (config.mounts ?? []).flatMap((mount, index) => {
     const parsed = parse(mount, index, request.rootfs);
     refuseInsideProc(parsed);
-    if (isBind(mount)) return bindSteps(parsed, facts, request);
+    if (isBind(mount)) return bindSteps(parsed, config, facts, request);
     if (mount.type === "cgroup" && facts.cgroupMode !== "v2") return cgroup1Steps(parsed, config, facts);
     const ops = [...fileSystemOps(parsed, config, facts), ...propagation(parsed, facts)];
     return [step(`mount ${mount.type ?? "nothing"} on ${parsed.destination}`, parsed.from, ops)];

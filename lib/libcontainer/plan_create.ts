@@ -18,7 +18,8 @@ import { deviceSteps, reopenNullSteps } from "./devices.ts";
 import { root } from "./in_root.ts";
 import type { HostFacts, LaunchRequest } from "./launch_request.ts";
 import { maskedPathSteps, readonlyPathSteps } from "./masked_paths.ts";
-import { finishMountSteps, mountSteps } from "./mounts.ts";
+import { helperSteps, leaveHelperSteps, meetHelperSteps } from "./mount_sources.ts";
+import { finishMountSteps, helpedMounts, mountSteps } from "./mounts.ts";
 import {
   closeForeignStep,
   createSteps,
@@ -146,6 +147,8 @@ function stage(config: Config, facts: HostFacts, request: LaunchRequest): readon
     // Before any namespace: all of the container's processes are to be born inside.
     ...enterCgroupSteps(request.cgroup, facts.arch),
     affinityStep(),
+    // While it still has the host's rights.
+    ...helperSteps(helpedMounts(withNotify(config, request), facts, request), facts.arch),
     ...joinSteps(joinedNamespaces(config)),
     ...createSteps(config, facts.arch, request.cgroup),
     setProcessName("runc:[2:INIT]"),
@@ -161,6 +164,8 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
   const inUserNamespace = hasNamespace(config, "user");
   const ownMounts = hasNamespace(config, "mount");
   const exec = { inheritedFds: request.inheritedFds };
+  const mounted = withNotify(config, request);
+  const helped = helpedMounts(mounted, facts, request);
   return [
     step("start a session", "", [
       call("setsid", [], { tolerate: ["EPERM"] }),
@@ -172,7 +177,9 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
     ...(request.noNewKeyring ? [] : keyringSteps({ id: request.id, init: true, userNamespace: inUserNamespace })),
     ...loopbackSteps(config),
     ...prepareRootSteps(config, request),
-    ...mountSteps(withNotify(config, request), facts, request),
+    ...meetHelperSteps(helped, facts.arch),
+    ...mountSteps(mounted, facts, request),
+    ...leaveHelperSteps(helped),
     ...deviceSteps(config, facts),
     // The old root is still there for the hooks, and the mounts already are.
     ...runtimeHookSteps(config),
@@ -218,6 +225,11 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
     ),
     ...execSteps(process, env, exec),
   ];
+}
+
+/** Whether the launch has to be given the fixed descriptors `sources-init` and `sources-helper`, a connected pair. */
+export function hasHelper(config: Config, facts: HostFacts, request: LaunchRequest): boolean {
+  return helpedMounts(withNotify(config, request), facts, request).length > 0;
 }
 
 function clearGroupsStep(): Step {

@@ -3,6 +3,7 @@
  *
  *     parent                     stage                       init
  *       | ------- go ------------> |   (it is in its cgroup)
+ *       | <------ helper pid ----- |   (where ./mount_sources.ts needs one)
  *       | <------ mapping -------- |   (new user namespace)
  *       | ------- go ------------> |
  *       | <------ child pid ------ |  forks ----------------> |
@@ -35,6 +36,7 @@ export const MessageKind = {
   passwd: 6,
   ready: 7,
   created: 8,
+  helper: 9,
 } as const;
 
 /** A message is u32 kind, u32 zero, i64 value; `passwd` is followed by up to {@link PASSWD_CHUNK} bytes. */

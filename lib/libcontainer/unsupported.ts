@@ -27,7 +27,7 @@ const unbuilt: Unbuilt = {
     selinuxLabel: isSomething,
   },
   mounts: {
-    "*": { uidMappings: isSomething, gidMappings: isSomething, options: { "*": isUnbuiltOption } },
+    "*": { options: { "*": isUnbuiltOption } },
   },
   linux: {
     mountLabel: isSomething,
@@ -74,7 +74,7 @@ const unbuilt: Unbuilt = {
 };
 
 function isUnbuiltOption(option: unknown): boolean {
-  return option === "idmap" || option === "ridmap" || option === "tmpcopyup";
+  return option === "tmpcopyup";
 }
 
 /**
