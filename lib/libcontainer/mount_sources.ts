@@ -19,54 +19,11 @@
 import { AT_FDCWD, AtFlag, CloneFlag, MountAttr, MsgFlag, openFlag, OpenTree } from "../ffi/constants.ts";
 import type { Arch } from "../ffi/syscalls.ts";
 import { at, buffer, call, fail, fixedFd, load, slot, step, store, struct, text, when } from "../plan/build.ts";
-import type { CallOp, Data, Op, Operand, Slot, Step, Struct } from "../plan/op.ts";
-import type { Config, IdMapping, Mount } from "../specs/config.ts";
+import type { Data, Op, Operand, Slot, Step, Struct } from "../plan/op.ts";
 import { sendFdOps } from "./console.ts";
 import { mapText } from "./id_maps.ts";
-import { hasNamespace } from "./namespaces.ts";
+import type { HelpedMount, MountIds } from "./mounts.ts";
 import { tellValue } from "./protocol.ts";
-
-/** Which ids a mount shows: those of a user namespace made for the mappings, or of the container's. */
-export interface MountIds {
-  /** Absent: the container's user namespace. */
-  readonly mappings?: { readonly uid: readonly IdMapping[]; readonly gid: readonly IdMapping[] };
-  /** The mounts below it too: `ridmap`. */
-  readonly recursive: boolean;
-}
-
-/** A bind mount whose source the helper opens. */
-export interface HelpedMount {
-  /** JSON pointer of the mount. */
-  readonly from: string;
-  /** Absolute, in init's mount namespace. */
-  readonly path: string;
-  /** With what is mounted below. */
-  readonly recursive: boolean;
-  /** AT_SYMLINK_NOFOLLOW, or 0. */
-  readonly lookup: number;
-  readonly ids?: MountIds;
-  /** Texts of errors when the source cannot be opened. */
-  readonly meaning: CallOp["meaning"];
-  /** Begins the text of any other error: `error mounting … to rootfs at …`. */
-  readonly prefix: string;
-}
-
-/** Whether a mount shows other ids than its file system has. */
-export function isIdMapped({ uidMappings = [], gidMappings = [], options = [] }: Mount): boolean {
-  return uidMappings.length + gidMappings.length > 0 || options.includes("idmap") || options.includes("ridmap");
-}
-
-/** The ids that a mount is to show; undefined where they stay as they are. */
-export function mountIds(mount: Mount): MountIds | undefined {
-  if (!isIdMapped(mount)) return undefined;
-  const { uidMappings: uid = [], gidMappings: gid = [], options = [] } = mount;
-  return { mappings: uid.length === 0 ? undefined : { uid, gid }, recursive: options.includes("ridmap") };
-}
-
-/** Whether the helper takes this bind mount's source. Without root it could do no more than init can. */
-export function needsHelp(mount: Mount, config: Config, euid: number): boolean {
-  return isIdMapped(mount) || (euid === 0 && hasNamespace(config, "user"));
-}
 
 const inits = fixedFd("sources-init");
 const helpers = fixedFd("sources-helper");
@@ -206,7 +163,6 @@ function serveOps(mount: HelpedMount, attributes: Struct | undefined): readonly 
 
 /** Starts the helper, where there is something to help with. Runs in: stage, before it joins or creates namespaces. */
 export function helperSteps(mounts: readonly HelpedMount[], arch: Arch): readonly Step[] {
-  if (mounts.length === 0) return [];
   const mapped = mounts.filter((mount) => mount.ids !== undefined);
   const own = mapped.some(({ ids }) => ids!.mappings === undefined);
   const ownAttributes = idAttributes();
@@ -252,7 +208,6 @@ export function helperSteps(mounts: readonly HelpedMount[], arch: Arch): readonl
 
 /** Init's first words to the helper: what it needs to know of init. Runs in: init, before the first mount. */
 export function meetHelperSteps(mounts: readonly HelpedMount[], arch: Arch): readonly Step[] {
-  if (mounts.length === 0) return [];
   const O = openFlag(arch);
   const file = slot("file");
   const own = mounts.some(({ ids }) => ids !== undefined && ids.mappings === undefined);
@@ -278,6 +233,6 @@ export function askHelperOps(out: Slot): readonly Op[] {
 }
 
 /** After the last mount. Runs in: init. */
-export function leaveHelperSteps(mounts: readonly HelpedMount[]): readonly Step[] {
-  return mounts.length === 0 ? [] : [step("let go of the helper", "", [call("close", [inits])])];
+export function leaveHelperSteps(): readonly Step[] {
+  return [step("let go of the helper", "", [call("close", [inits])])];
 }

@@ -8,14 +8,15 @@
 
 import { AT_FDCWD, AtFlag, formatFlags, FsMagic, MountAttr, MountFlag, MoveMount, OpenTree } from "../ffi/constants.ts";
 import { at, buffer, bytes, call, fail, load, slot, step, store, struct, when } from "../plan/build.ts";
-import type { CallOp, Op, Operand, Step, Struct } from "../plan/op.ts";
-import type { Config, Mount } from "../specs/config.ts";
+import type { Bytes, CallOp, Op, Operand, Step, Struct } from "../plan/op.ts";
+import type { Config, IdMapping, Mount } from "../specs/config.ts";
 import { RuncError } from "../errors.ts";
-import { cleanPath, ensureDirectory, ensureTarget, openInRoot } from "./in_root.ts";
+import { Errno } from "../ffi/errno.ts";
+import { cleanPath, ensureDirectory, ensureTarget, type InRootOptions, openInRoot } from "./in_root.ts";
 import type { CgroupMountFact, HostFacts, LaunchRequest } from "./launch_request.ts";
 import { type MountOptions, parseMountOptions } from "./mount_options.ts";
-import { askHelperOps, type HelpedMount, mountIds, needsHelp } from "./mount_sources.ts";
 import { hasNamespace } from "./namespaces.ts";
+import { partOf, type Parts } from "./parts.ts";
 
 const target = slot("target");
 const source = slot("source");
@@ -25,6 +26,8 @@ const { MS_BIND, MS_REC, MS_REMOUNT, MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC }
 /** A mount of the config with its options taken apart. */
 interface Parsed {
   readonly mount: Mount;
+  /** Its number in the config. */
+  readonly index: number;
   /** Clean and absolute. */
   readonly destination: string;
   readonly options: MountOptions;
@@ -34,6 +37,48 @@ interface Parsed {
 /** Whether the options make it a bind mount, whatever the type says. */
 export function isBind(mount: Mount): boolean {
   return mount.options?.some((option) => option === "bind" || option === "rbind") ?? false;
+}
+
+/** Which ids a mount shows: those of a user namespace made for the mappings, or of the container's. */
+export interface MountIds {
+  /** Absent: the container's user namespace. */
+  readonly mappings?: { readonly uid: readonly IdMapping[]; readonly gid: readonly IdMapping[] };
+  /** The mounts below it too: `ridmap`. */
+  readonly recursive: boolean;
+}
+
+/** A bind mount whose source the helper opens. */
+export interface HelpedMount {
+  /** JSON pointer of the mount. */
+  readonly from: string;
+  /** Absolute, in init's mount namespace. */
+  readonly path: string;
+  /** With what is mounted below. */
+  readonly recursive: boolean;
+  /** AT_SYMLINK_NOFOLLOW, or 0. */
+  readonly lookup: number;
+  readonly ids?: MountIds;
+  /** Texts of errors when the source cannot be opened. */
+  readonly meaning: CallOp["meaning"];
+  /** Begins the text of any other error: `error mounting … to rootfs at …`. */
+  readonly prefix: string;
+}
+
+/** Whether a mount shows other ids than its file system has. */
+export function isIdMapped({ uidMappings = [], gidMappings = [], options = [] }: Mount): boolean {
+  return uidMappings.length + gidMappings.length > 0 || options.includes("idmap") || options.includes("ridmap");
+}
+
+/** The ids that a mount is to show; undefined where they stay as they are. */
+export function mountIds(mount: Mount): MountIds | undefined {
+  if (!isIdMapped(mount)) return undefined;
+  const { uidMappings: uid = [], gidMappings: gid = [], options = [] } = mount;
+  return { mappings: uid.length === 0 ? undefined : { uid, gid }, recursive: options.includes("ridmap") };
+}
+
+/** Whether the helper takes this bind mount's source. Without root it could do no more than init can. */
+export function needsHelp(mount: Mount, config: Config, euid: number): boolean {
+  return isIdMapped(mount) || (euid === 0 && hasNamespace(config, "user"));
 }
 
 function parse(mount: Mount, index: number, rootfs: string): Parsed {
@@ -47,7 +92,24 @@ function parse(mount: Mount, index: number, rootfs: string): Parsed {
       hint: "the root file system is root.path; mount below it",
     });
   }
-  return { mount, destination, options: parseMountOptions(mount.options ?? []), from };
+  return { mount, index, destination, options: parseMountOptions(mount.options ?? []), from };
+}
+
+/** Where a mount goes: clean and absolute in the container. */
+export function destinationOf(mount: Mount, rootfs: string): string {
+  return parse(mount, 0, rootfs).destination;
+}
+
+/** The directories that every container has, and that no image makes of symlinks: their places need fewer instructions. */
+const usualPlaces = /^\/(dev|proc|sys)(\/|$)/;
+
+/** How the place of a mount is opened. */
+function placeOptions({ destination, index, options }: Parsed, facts: HostFacts): InRootOptions {
+  return {
+    arch: facts.arch,
+    askFor: usualPlaces.test(destination) ? undefined : index,
+    noFollow: options.extensions.includes("dest-nofollow"),
+  };
 }
 
 /** What the caller reads when a mount fails: runc's words, which Docker and podman look into. */
@@ -57,7 +119,8 @@ function mountMeaning({ mount }: Parsed, flags: number, data: string): CallOp["m
   return { "*": `${mountPrefix(mount)}: mount ${parts.join(", ")}` };
 }
 
-function mountPrefix(mount: Mount): string {
+/** Begins the texts of all errors of a mount. */
+export function mountPrefix(mount: Mount): string {
   return `error mounting ${JSON.stringify(mount.source ?? "")} to rootfs at ${JSON.stringify(mount.destination)}`;
 }
 
@@ -183,9 +246,15 @@ function bindAttributes(parsed: Parsed): readonly Op[] {
 }
 
 /** Copies the mount at the host's `path` into the slot `source`. @see open_tree(2) */
-export function cloneMount(directory: Operand, path: string, recursive: boolean, rest: Partial<CallOp> = {}): CallOp {
+export function cloneMount(
+  directory: Operand,
+  path: string,
+  recursive: boolean,
+  rest: Partial<CallOp> = {},
+  lookup = 0,
+): CallOp {
   const flags = OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC | (recursive ? OpenTree.AT_RECURSIVE : 0) |
-    (path === "" ? OpenTree.AT_EMPTY_PATH : 0);
+    (path === "" ? OpenTree.AT_EMPTY_PATH : 0) | lookup;
   return call("open_tree", [directory, path, flags], { out: source, ...rest });
 }
 
@@ -196,7 +265,8 @@ export function placeMount(on: Operand, rest: Partial<CallOp> = {}): readonly Op
 }
 
 /** Sets the propagation of the mount that now lies on `destination`, one call a flag. mount_setattr(2) */
-function propagation({ destination, options, mount }: Parsed, facts: HostFacts): readonly Op[] {
+function propagation(parsed: Parsed, facts: HostFacts): readonly Op[] {
+  const { options, mount } = parsed;
   if (options.propagation.length === 0) return [];
   const ops = options.propagation.map((flags) => {
     const value = flags & ~MS_REC;
@@ -206,10 +276,17 @@ function propagation({ destination, options, mount }: Parsed, facts: HostFacts):
       meaning: { "*": `${mountPrefix(mount)}: set propagation` },
     });
   });
-  return [openInRoot(destination, target, { arch: facts.arch }), ...ops, call("close", [target])];
+  const { arch, noFollow } = placeOptions(parsed, facts);
+  return [openInRoot(parsed.destination, target, { arch, noFollow }), ...ops, call("close", [target])];
 }
 
-function bindSteps(parsed: Parsed, config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
+function bindSteps(
+  parsed: Parsed,
+  config: Config,
+  facts: HostFacts,
+  request: LaunchRequest,
+  parts: Parts,
+): readonly Step[] {
   const { mount, destination, options, from } = parsed;
   const recursive = (options.flags & MS_REC) !== 0;
   const path = resolveSource(mount.source ?? "", request.bundle);
@@ -221,22 +298,53 @@ function bindSteps(parsed: Parsed, config: Config, facts: HostFacts, request: La
       { field: `${from}/options` },
     );
   }
-  const take = needsHelp(mount, config, facts.euid) ? askHelperOps(source) : [
-    cloneMount(AT_FDCWD, path, recursive, { meaning }),
+  const take = needsHelp(mount, config, facts.euid) ? partOf(parts, "mountSources").askHelperOps(source) : [
+    cloneMount(AT_FDCWD, path, recursive, { meaning }, lookupOf(options)),
   ];
-  const ops: Op[] = [
-    ...take,
+  const mountOps: Op[] = [
     // A directory can be entered, a file cannot: what the target has to be if it must be made.
     call("fchdir", [source], { out: slot("is file"), tolerate: ["ENOTDIR", "EACCES"] }),
-    ...ensureTarget(destination, target, slot("is file"), { arch: facts.arch }),
+    ...ensureTarget(destination, target, slot("is file"), placeOptions(parsed, facts)),
     ...(destination === "/proc" ? procSourceOnly(parsed) : refuseProcTarget(parsed)),
     ...bindAttributes(parsed),
     ...placeMount(target, { meaning }),
     call("close", [target]),
     ...propagation(parsed, facts),
   ];
-  return [step(`bind ${path} on ${destination}`, from, ops)];
+  const ops = options.extensions.includes("copy-symlink") ? unlessSymlink(parsed, path, mountOps, facts) : mountOps;
+  return [step(`bind ${path} on ${destination}`, from, [...take, ...ops])];
 }
+
+/** crun's `src-nofollow` mounts a symlink itself; `copy-symlink` has to see it. */
+function lookupOf({ extensions }: MountOptions): number {
+  return extensions.includes("src-nofollow") || extensions.includes("copy-symlink") ? AtFlag.AT_SYMLINK_NOFOLLOW : 0;
+}
+
+/** crun's `copy-symlink`: a source that is a symlink is not mounted, its like is made instead. What exists stays as it is. */
+function unlessSymlink(parsed: Parsed, path: string, otherwise: readonly Op[], facts: HostFacts): readonly Op[] {
+  const { destination, index } = parsed;
+  // Zeroed: there is a NUL behind the text.
+  const text = buffer(`symlink of mount ${index}`, PATH_MAX + 1);
+  const length = slot("length");
+  const end = destination.lastIndexOf("/");
+  const place = { ...placeOptions(parsed, facts), noFollow: false };
+  const copy: readonly Op[] = [
+    call("close", [source]),
+    ...(end === 0
+      ? [openInRoot("/", target, { ...place, directory: true })]
+      : ensureDirectory(destination.slice(0, end), target, place)),
+    call("symlinkat", [text, target, destination.slice(end + 1)], { tolerate: ["EEXIST"] }),
+    call("close", [target]),
+  ];
+  return [
+    // EINVAL: it is none. readlink(2)
+    call("readlinkat", [AT_FDCWD, path, text, PATH_MAX], { out: length, tolerate: ["EINVAL"] }),
+    when(length, "==", -Errno.EINVAL, otherwise, copy),
+  ];
+}
+
+/** limits.h */
+const PATH_MAX = 4096;
 
 function resolveSource(path: string, bundle: string): string {
   return path.startsWith("/") ? path : cleanPath(`${bundle}/${path}`);
@@ -286,13 +394,13 @@ function kernelFsOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
 }
 
 /** A tmpfs takes the mode of the directory that it covers, unless a mode is given or the directory is new. */
-function tmpfsOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
+function tmpfsOps(parsed: Parsed, facts: HostFacts, parts: Parts): readonly Op[] {
   const { mount, destination, options } = parsed;
+  if (options.extensions.includes("tmpcopyup")) return copiedTmpfsOps(parsed, facts, parts);
   // Read-only comes at the end: mount points and device nodes are made in it first.
   const how = { type: "tmpfs", source: mount.source ?? "tmpfs", flags: options.flags & ~MS_RDONLY, data: options.data };
-  const place = ensureDirectory(destination, target, { arch: facts.arch });
-  const hasMode = options.data.split(",").some((option) => option.startsWith("mode="));
-  if (hasMode) return [...place, ...refuseProcTarget(parsed), ...mountHere(parsed, how)];
+  const place = ensureDirectory(destination, target, placeOptions(parsed, facts));
+  if (hasMode(options)) return [...place, ...refuseProcTarget(parsed), ...mountHere(parsed, how)];
   const existed = slot("existed");
   const set = (value: number): Op => ({ op: "add", left: value, right: 0, out: existed });
   const [open] = place as [CallOp];
@@ -305,32 +413,65 @@ function tmpfsOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
   ];
 }
 
+/** A tmpfs that begins with the content of the directory that it covers. */
+function copiedTmpfsOps(parsed: Parsed, facts: HostFacts, parts: Parts): readonly Op[] {
+  const { mount, index, destination, options } = parsed;
+  const flags = options.flags & ~MS_RDONLY;
+  const meaning = mountMeaning(parsed, flags, options.data);
+  const { set } = remountAttributes(flags);
+  const digits = bytes(new TextEncoder().encode("0000\0"), '"<that of the directory>"');
+  const tmpfs = {
+    index,
+    source: mount.source ?? "tmpfs",
+    flags,
+    attributes: set,
+    data: options.data,
+    inheritMode: (use: (mode: Operand) => Op) => hasMode(options) ? [] : [...modeDigitOps(digits, 0), use(digits)],
+    meaning,
+  };
+  return [
+    ...ensureDirectory(destination, target, placeOptions(parsed, facts)),
+    ...refuseProcTarget(parsed),
+    ...partOf(parts, "copyUp").copyUpOps(tmpfs, target, source),
+    ...placeMount(target, { meaning }),
+    call("close", [target]),
+  ];
+}
+
+const hasMode = ({ data }: MountOptions) => data.split(",").some((option) => option.startsWith("mode="));
+
 /** Mounts with `mode=` as the directory in `target` has it, in four octal digits that are written when the plan runs. */
 function mountWithMode(
   parsed: Parsed,
   how: { type: string; source: string; flags: number; data: string },
 ): readonly Op[] {
-  const statx = buffer("statx", 256);
-  const mode = slot("mode");
-  const digit = slot("digit");
   const text = `mode=0000${how.data === "" ? "" : `,${how.data}`}`;
   const data = bytes(
     new TextEncoder().encode(`${text}\0`),
     JSON.stringify(text.replace("0000", "<that of the directory>")),
   );
-  const digits = [9, 6, 3, 0].flatMap((shift, index): readonly Op[] => [
-    { op: "shr", left: mode, right: shift, out: digit },
-    { op: "and", left: digit, right: 7, out: digit },
-    { op: "add", left: digit, right: "0".charCodeAt(0), out: digit },
-    store(at(data, "mode=".length + index), 1, digit),
-  ]);
   return [
-    call("statx", [target, "", AtFlag.AT_EMPTY_PATH, 0x2, statx]),
-    load(at(statx, 28), 2, mode),
-    ...digits,
+    ...modeDigitOps(data, "mode=".length),
     call("fchdir", [target]),
     call("mount", [how.source, ".", how.type, how.flags, data], { meaning: mountMeaning(parsed, how.flags, text) }),
     call("close", [target]),
+  ];
+}
+
+/** Writes the mode of the directory in `target` as four octal digits to `text`, from `offset` on. */
+function modeDigitOps(text: Bytes, offset: number): readonly Op[] {
+  const statx = buffer("statx", 256);
+  const mode = slot("mode");
+  const digit = slot("digit");
+  return [
+    call("statx", [target, "", AtFlag.AT_EMPTY_PATH, 0x2, statx]),
+    load(at(statx, 28), 2, mode),
+    ...[9, 6, 3, 0].flatMap((shift, index): readonly Op[] => [
+      { op: "shr", left: mode, right: shift, out: digit },
+      { op: "and", left: digit, right: 7, out: digit },
+      { op: "add", left: digit, right: "0".charCodeAt(0), out: digit },
+      store(at(text, offset + index), 1, digit),
+    ]),
   ];
 }
 
@@ -338,7 +479,7 @@ function mountWithMode(
 function plainOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
   const { mount, destination, options } = parsed;
   return [
-    ...ensureDirectory(destination, target, { arch: facts.arch }),
+    ...ensureDirectory(destination, target, placeOptions(parsed, facts)),
     ...refuseProcTarget(parsed),
     ...mountHere(parsed, {
       type: mount.type ?? "",
@@ -357,7 +498,7 @@ function cgroup1Steps(parsed: Parsed, config: Config, facts: HostFacts): readonl
   const own = hasNamespace(config, "cgroup");
   const show = own ? mountHierarchy : bindHierarchy;
   const tmpfs: Op[] = [
-    ...ensureDirectory(destination, target, { arch: facts.arch }),
+    ...ensureDirectory(destination, target, placeOptions(parsed, facts)),
     ...refuseProcTarget(parsed),
     ...mountHere(parsed, { type: "tmpfs", source: "tmpfs", flags: cgroupFlags, data: "mode=755" }),
     openInRoot(destination, base, { arch: facts.arch, directory: true }),
@@ -417,7 +558,7 @@ function cgroup2Ops(parsed: Parsed, config: Config, facts: HostFacts): readonly 
   }) as [CallOp, CallOp, CallOp];
   const copy: Op[] = [cloneMount(AT_FDCWD, path, false), ...bindAttributes(bind), ...placeMount(target)];
   return [
-    ...ensureDirectory(destination, target, { arch: facts.arch }),
+    ...ensureDirectory(destination, target, placeOptions(parsed, facts)),
     ...refuseProcTarget(parsed),
     enter,
     { ...mountOp, onError: [{ errnos: ["EPERM", "EBUSY"], ops: copy }] },
@@ -425,13 +566,13 @@ function cgroup2Ops(parsed: Parsed, config: Config, facts: HostFacts): readonly 
   ];
 }
 
-function fileSystemOps(parsed: Parsed, config: Config, facts: HostFacts): readonly Op[] {
+function fileSystemOps(parsed: Parsed, config: Config, facts: HostFacts, parts: Parts): readonly Op[] {
   switch (parsed.mount.type) {
     case "proc":
     case "sysfs":
       return kernelFsOps(parsed, facts);
     case "tmpfs":
-      return tmpfsOps(parsed, facts);
+      return tmpfsOps(parsed, facts, parts);
     case "cgroup":
       return cgroup2Ops(parsed, config, facts);
     default:
@@ -448,7 +589,7 @@ export function helpedMounts(config: Config, facts: HostFacts, request: LaunchRe
       from: parsed.from,
       path: resolveSource(mount.source ?? "", request.bundle),
       recursive: (parsed.options.flags & MS_REC) !== 0,
-      lookup: 0,
+      lookup: lookupOf(parsed.options),
       ids: mountIds(mount),
       meaning: mountMeaning(parsed, parsed.options.flags, ""),
       prefix: mountPrefix(mount),
@@ -457,13 +598,18 @@ export function helpedMounts(config: Config, facts: HostFacts, request: LaunchRe
 }
 
 /** All mounts, in the config's order, writable where something has to be made in them. */
-export function mountSteps(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
+export function mountSteps(
+  config: Config,
+  facts: HostFacts,
+  request: LaunchRequest,
+  parts: Parts = {},
+): readonly Step[] {
   return (config.mounts ?? []).flatMap((mount, index) => {
     const parsed = parse(mount, index, request.rootfs);
     refuseInsideProc(parsed);
-    if (isBind(mount)) return bindSteps(parsed, config, facts, request);
+    if (isBind(mount)) return bindSteps(parsed, config, facts, request, parts);
     if (mount.type === "cgroup" && facts.cgroupMode !== "v2") return cgroup1Steps(parsed, config, facts);
-    const ops = [...fileSystemOps(parsed, config, facts), ...propagation(parsed, facts)];
+    const ops = [...fileSystemOps(parsed, config, facts, parts), ...propagation(parsed, facts)];
     return [step(`mount ${mount.type ?? "nothing"} on ${parsed.destination}`, parsed.from, ops)];
   });
 }

@@ -8,6 +8,10 @@
  *       | ------- go ------------> |
  *       | <------ child pid ------ |  forks ----------------> |
  *       |                          x  exits
+ *       | <------ target, root ------------------------------- |   a mount's place is behind a dangling symlink
+ *       | ------- go ----------------------------------------> |
+ *       | <------ copyUp, directory, tmpfs ------------------- |   for each tmpfs with `tmpcopyup`
+ *       | ------- go ----------------------------------------> |
  *       | <------ hooks ------------------------------------- |   mounts are done, still in the old root
  *       | ------- go ----------------------------------------> |
  *       | <------ passwd * ----------------------------------- |   only where env has no HOME
@@ -36,7 +40,9 @@ export const MessageKind = {
   passwd: 6,
   ready: 7,
   created: 8,
-  helper: 9,
+  helper: 16,
+  target: 17,
+  copyUp: 18,
 } as const;
 
 /** A message is u32 kind, u32 zero, i64 value; `passwd` is followed by up to {@link PASSWD_CHUNK} bytes. */
