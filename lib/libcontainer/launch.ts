@@ -293,7 +293,8 @@ export class Launch implements Disposable {
 
   #warn({ offset, cursor }: Where, value: number): void {
     const op = this.#encoded.instructionAt(offset, cursor)?.op as WarnOp | undefined;
-    if (op?.op === "warn") this.#runtime.log("warning", `${op.why}: ${errnoText(Math.abs(value))}`);
+    if (op?.op !== "warn") return;
+    this.#runtime.log("warning", value === 0 ? op.why : `${op.why}: ${errnoText(Math.abs(value))}`);
   }
 
   #died(): RuncError {

@@ -154,7 +154,12 @@ function serveOps(mount: HelpedMount, attributes: Struct | undefined): readonly 
   return [
     call("recvfrom", [helpers, buffer("received byte", 8), 1, 0, 0, 0], { out: reply }),
     when(reply, "==", 0, leave),
-    call("open_tree", [AT_FDCWD, path, flags], { out: source, meaning }),
+    call("open_tree", [AT_FDCWD, path, flags], {
+      out: source,
+      meaning,
+      // mount_namespaces(7): what mounts cover for one user namespace stays covered for those below it.
+      hint: recursive ? undefined : { EINVAL: `use rbind, if something is mounted below ${path}` },
+    }),
     ...setIds,
     ...sendFdOps(helpers, source, "m"),
     call("close", [source]),

@@ -8,11 +8,11 @@
 
 import { AT_FDCWD, AtFlag, formatFlags, FsMagic, MountAttr, MountFlag, MoveMount, OpenTree } from "../ffi/constants.ts";
 import { at, buffer, bytes, call, fail, load, slot, step, store, struct, when } from "../plan/build.ts";
-import type { Bytes, CallOp, Op, Operand, Step, Struct } from "../plan/op.ts";
+import type { Bytes, CallOp, Op, Operand, Slot, Step, Struct } from "../plan/op.ts";
 import type { Config, IdMapping, Mount } from "../specs/config.ts";
 import { RuncError } from "../errors.ts";
 import { Errno } from "../ffi/errno.ts";
-import { cleanPath, ensureDirectory, ensureTarget, type InRootOptions, openInRoot } from "./in_root.ts";
+import { cleanPath, ensureDirectory, ensureTarget, type InRootOptions, openInRoot, root } from "./in_root.ts";
 import type { CgroupMountFact, HostFacts, LaunchRequest } from "./launch_request.ts";
 import { type MountOptions, parseMountOptions } from "./mount_options.ts";
 import { hasNamespace } from "./namespaces.ts";
@@ -153,14 +153,43 @@ function refuseInsideProc({ mount, destination, from }: Parsed): void {
   if (destination.startsWith("/proc/") && !mountableBelowProc.has(destination)) refuse("inside /proc");
 }
 
+const STATX_INO = 0x100, STATX_MNT_ID = 0x1000, STATX_ATTR_MOUNT_ROOT = 0x2000;
+const statx = buffer("statx", 256);
+
+/**
+ * Refuses a symlink to the root itself: what were mounted there would hide the container's files. A mount has one root, so it is that
+ * where the root of the rootfs's mount has been found. Offsets: struct statx, include/uapi/linux/stat.h
+ */
+function refuseRoot({ mount, destination }: Parsed): readonly Op[] {
+  if (usualPlaces.test(destination)) return [];
+  const isRoot = slot("is root"), theirs = slot("mount of target"), ours = slot("mount of root");
+  const look = (fd: Operand, out: Slot): readonly Op[] => [
+    call("statx", [fd, "", AtFlag.AT_EMPTY_PATH, STATX_MNT_ID, statx]),
+    load(at(statx, 144), 8, out),
+  ];
+  return [
+    ...look(root, ours),
+    ...look(target, theirs),
+    load(at(statx, 8), 8, isRoot),
+    { op: "and", left: isRoot, right: STATX_ATTR_MOUNT_ROOT, out: isRoot },
+    when(isRoot, "!=", 0, [
+      when(ours, "==", theirs, [
+        fail(0, `${mountPrefix(mount)}: mountpoint ${JSON.stringify(mount.destination)} is on the top of rootfs`),
+      ]),
+    ]),
+  ];
+}
+
 /**
  * Refuses by what the descriptor shows: a symlink may have led into a procfs that an earlier mount brought (CVE-2019-19921).
  */
-function refuseProcTarget({ mount, destination, options }: Parsed): readonly Op[] {
+function refuseTarget(parsed: Parsed): readonly Op[] {
+  const { mount, destination, options } = parsed;
   if (destination === "/proc" || mountableBelowProc.has(destination)) return [];
   // The remount of what is there already is the one reason to touch it.
   if (options.flags & MS_REMOUNT) return [];
   return [
+    ...refuseRoot(parsed),
     ...loadFsType(target),
     when(slot("type"), "==", FsMagic.PROC, [
       fail(
@@ -229,9 +258,17 @@ function bindAttributes(parsed: Parsed): readonly Op[] {
     // them is locked, that is an error. mount_namespaces(7), "Restrictions on mount namespaces"
     const named = toAttributes(options.clearedFlags);
     const atime = clear & MountAttr.MOUNT_ATTR__ATIME;
+    const locked = named !== 0
+      ? `cannot clear locked flags ${formatFlags(MountFlag, options.clearedFlags)}`
+      : atime !== 0
+      ? "cannot change locked atime flags"
+      : "remount with locked flags re-applied";
     ops.push(setattr(mountAttr(set, clear), {
       meaning: why,
-      onError: [{ errnos: ["EPERM"], ops: [setattr(mountAttr(set, named | atime), { meaning: why })] }],
+      onError: [{
+        errnos: ["EPERM"],
+        ops: [setattr(mountAttr(set, named | atime), { meaning: { "*": `${why["*"]}: ${locked}` } })],
+      }],
     }));
   }
   if (options.recursiveSet !== 0 || options.recursiveClear !== 0) {
@@ -305,7 +342,7 @@ function bindSteps(
     // A directory can be entered, a file cannot: what the target has to be if it must be made.
     call("fchdir", [source], { out: slot("is file"), tolerate: ["ENOTDIR", "EACCES"] }),
     ...ensureTarget(destination, target, slot("is file"), placeOptions(parsed, facts)),
-    ...(destination === "/proc" ? procSourceOnly(parsed) : refuseProcTarget(parsed)),
+    ...(destination === "/proc" ? procSourceOnly(parsed) : refuseTarget(parsed)),
     ...bindAttributes(parsed),
     ...placeMount(target, { meaning }),
     call("close", [target]),
@@ -352,6 +389,7 @@ function resolveSource(path: string, bundle: string): string {
 
 /** Only a procfs may be bound on /proc. */
 function procSourceOnly({ mount }: Parsed): readonly Op[] {
+  const inode = slot("inode");
   return [
     ...loadFsType(source),
     when(slot("type"), "!=", FsMagic.PROC, [
@@ -359,6 +397,18 @@ function procSourceOnly({ mount }: Parsed): readonly Op[] {
         0,
         `${mountPrefix(mount)}: ${JSON.stringify(mount.destination)} cannot be mounted because it is not of type proc`,
       ),
+    ]),
+    call("statx", [source, "", AtFlag.AT_EMPTY_PATH, STATX_INO, statx]),
+    load(at(statx, 32), 8, inode),
+    // PROC_ROOT_INO, include/linux/proc_ns.h: no other file of a procfs has it.
+    when(inode, "!=", 1, [
+      {
+        op: "warn",
+        value: 0,
+        why:
+          `bind-mount ${mount.destination} (source ${mount.source}) is of type procfs but is not the root of a procfs. ` +
+          "Future versions of runc might block this configuration",
+      },
     ]),
   ];
 }
@@ -400,7 +450,7 @@ function tmpfsOps(parsed: Parsed, facts: HostFacts, parts: Parts): readonly Op[]
   // Read-only comes at the end: mount points and device nodes are made in it first.
   const how = { type: "tmpfs", source: mount.source ?? "tmpfs", flags: options.flags & ~MS_RDONLY, data: options.data };
   const place = ensureDirectory(destination, target, placeOptions(parsed, facts));
-  if (hasMode(options)) return [...place, ...refuseProcTarget(parsed), ...mountHere(parsed, how)];
+  if (hasMode(options)) return [...place, ...refuseTarget(parsed), ...mountHere(parsed, how)];
   const existed = slot("existed");
   const set = (value: number): Op => ({ op: "add", left: value, right: 0, out: existed });
   const [open] = place as [CallOp];
@@ -408,7 +458,7 @@ function tmpfsOps(parsed: Parsed, facts: HostFacts, parts: Parts): readonly Op[]
   return [
     set(1),
     { ...open, onError: [{ errnos: make!.errnos, ops: [...make!.ops, set(0)] }] },
-    ...refuseProcTarget(parsed),
+    ...refuseTarget(parsed),
     when(existed, "!=", 0, mountWithMode(parsed, how), mountHere(parsed, how)),
   ];
 }
@@ -431,7 +481,7 @@ function copiedTmpfsOps(parsed: Parsed, facts: HostFacts, parts: Parts): readonl
   };
   return [
     ...ensureDirectory(destination, target, placeOptions(parsed, facts)),
-    ...refuseProcTarget(parsed),
+    ...refuseTarget(parsed),
     ...partOf(parts, "copyUp").copyUpOps(tmpfs, target, source),
     ...placeMount(target, { meaning }),
     call("close", [target]),
@@ -460,7 +510,6 @@ function mountWithMode(
 
 /** Writes the mode of the directory in `target` as four octal digits to `text`, from `offset` on. */
 function modeDigitOps(text: Bytes, offset: number): readonly Op[] {
-  const statx = buffer("statx", 256);
   const mode = slot("mode");
   const digit = slot("digit");
   return [
@@ -480,7 +529,7 @@ function plainOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
   const { mount, destination, options } = parsed;
   return [
     ...ensureDirectory(destination, target, placeOptions(parsed, facts)),
-    ...refuseProcTarget(parsed),
+    ...refuseTarget(parsed),
     ...mountHere(parsed, {
       type: mount.type ?? "",
       source: mount.source ?? "",
@@ -499,7 +548,7 @@ function cgroup1Steps(parsed: Parsed, config: Config, facts: HostFacts): readonl
   const show = own ? mountHierarchy : bindHierarchy;
   const tmpfs: Op[] = [
     ...ensureDirectory(destination, target, placeOptions(parsed, facts)),
-    ...refuseProcTarget(parsed),
+    ...refuseTarget(parsed),
     ...mountHere(parsed, { type: "tmpfs", source: "tmpfs", flags: cgroupFlags, data: "mode=755" }),
     openInRoot(destination, base, { arch: facts.arch, directory: true }),
   ];
@@ -556,10 +605,15 @@ function cgroup2Ops(parsed: Parsed, config: Config, facts: HostFacts): readonly 
     flags: options.flags,
     data: options.data,
   }) as [CallOp, CallOp, CallOp];
-  const copy: Op[] = [cloneMount(AT_FDCWD, path, false), ...bindAttributes(bind), ...placeMount(target)];
+  const place: Op[] = [...bindAttributes(bind), ...placeMount(target)];
+  // Without root the cgroup may be out of sight. Then nothing is to be seen rather than what /sys shows there, writable (CVE-2023-25809).
+  const copy: Op[] = facts.euid === 0 ? [cloneMount(AT_FDCWD, path, false), ...place] : [
+    cloneMount(AT_FDCWD, path, false, { tolerate: ["ENOENT"] }),
+    when(source, "==", -Errno.ENOENT, [call("mount", ["tmpfs", ".", "tmpfs", MS_RDONLY, 0])], place),
+  ];
   return [
     ...ensureDirectory(destination, target, placeOptions(parsed, facts)),
-    ...refuseProcTarget(parsed),
+    ...refuseTarget(parsed),
     enter,
     { ...mountOp, onError: [{ errnos: ["EPERM", "EBUSY"], ops: copy }] },
     close,
