@@ -354,7 +354,7 @@ function bindSteps(
 
 /** crun's `src-nofollow` mounts a symlink itself; `copy-symlink` has to see it. */
 function lookupOf({ extensions }: MountOptions): number {
-  return extensions.includes("src-nofollow") || extensions.includes("copy-symlink") ? AtFlag.AT_SYMLINK_NOFOLLOW : 0;
+  return extensions.includes("src-nofollow") || extensions.includes("copy-symlink") ? OpenTree.AT_SYMLINK_NOFOLLOW : 0;
 }
 
 /** crun's `copy-symlink`: a source that is a symlink is not mounted, its like is made instead. What exists stays as it is. */
