@@ -873,7 +873,7 @@ class Creation {
         case "copyUp": {
           using from = said.from;
           using to = said.to;
-          this.#copyUp({ from, to }, said.mount);
+          this.#copyUp({ from, to, uid: planned.facts.rootUid, gid: planned.facts.rootGid }, said.mount);
           launch.go();
           break;
         }
@@ -920,7 +920,7 @@ class Creation {
     }
   }
 
-  #copyUp(trees: { from: Fd; to: Fd }, number: number): void {
+  #copyUp(trees: { from: Fd; to: Fd; uid: number; gid: number }, number: number): void {
     const mount = this.#config.mounts![number]!;
     try {
       partOf(this.#options.parts, "copyTree").copyTree(this.#runtime.kernel, trees);

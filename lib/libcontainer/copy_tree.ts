@@ -146,10 +146,33 @@ class Copy {
 }
 
 /**
- * Copies everything in `from` into `to`, which is empty. Both are directories.
+ * Copies everything in `from` into `to`, which is empty. Both are directories. `uid` and `gid`: who makes the files, for a file system of
+ * a user namespace takes none from users that it does not know.
  *
  * @throws {RuncError} with the path below `from`.
  */
-export function copyTree(kernel: Kernel, { from, to }: { from: Fd; to: Fd }): void {
-  new Copy(kernel).directory(from, to);
+export function copyTree(kernel: Kernel, { from, to, uid, gid }: { from: Fd; to: Fd; uid: number; gid: number }): void {
+  const [ourUid, ourGid] = [kernel.call("setfsuid", uid), kernel.call("setfsgid", gid)];
+  try {
+    if (uid !== ourUid) raiseCapabilities(kernel);
+    new Copy(kernel).directory(from, to);
+  } finally {
+    kernel.call("setfsgid", ourGid);
+    kernel.call("setfsuid", ourUid);
+  }
+}
+
+/** _LINUX_CAPABILITY_VERSION_3, include/uapi/linux/capability.h */
+const CAPABILITY_VERSION = 0x20080522;
+
+/** Takes back the capabilities on files, which went when the user for files became another than root. Scope: thread. capabilities(7) */
+function raiseCapabilities(kernel: Kernel): void {
+  const header = alloc(8);
+  new DataView(header.buffer).setUint32(0, CAPABILITY_VERSION, true);
+  // Twice: effective, permitted, inheritable.
+  const sets = alloc(24);
+  kernel.must("capget(0)", "capget", header, sets);
+  const view = new DataView(sets.buffer);
+  for (const at of [0, 12]) view.setUint32(at, view.getUint32(at + 4, true), true);
+  kernel.must("capset(effective = permitted)", "capset", header, sets);
 }

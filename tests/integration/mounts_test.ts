@@ -438,6 +438,25 @@ comparing("tmpcopyup: the tmpfs has the options that are asked for", (box) => {
   assertMatch(seen!, /^\/ \/covered ro,nosuid,nodev,noexec,relatime - tmpfs here rw,size=64k,mode=1770/);
 });
 
+comparing("tmpcopyup: in a user namespace the files keep their owners, as it knows them", (box) => {
+  Deno.mkdirSync(`${box.rootfs}/covered/deep`, { recursive: true });
+  for (const [name, id] of [["one", 100000], ["two", 101000]] as const) {
+    Deno.writeTextFileSync(`${box.rootfs}/covered/deep/${name}`, "", { mode: 0o600 });
+    Deno.chownSync(`${box.rootfs}/covered/deep/${name}`, id, id);
+  }
+  Deno.chownSync(`${box.rootfs}/covered/deep`, 100000, 100000);
+  const seen = box.sh(
+    "cd /covered/deep; stat -c '%n %a %u %g' . one two; echo new > one; grep ' /covered ' /proc/mounts | cut -c 1-13",
+    (config) => {
+      withMount({ destination: "/covered", type: "tmpfs", source: "tmpfs", options: ["tmpcopyup"] })(config);
+      config.linux.namespaces.push({ type: "user" });
+      config.linux.uidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
+      config.linux.gidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
+    },
+  );
+  assertEquals(seen, ". 755 0 0\none 600 0 0\ntwo 600 1000 1000\ntmpfs /covered\n".replace("/covered", "/covere"));
+});
+
 comparing("tmpcopyup: a directory's symlinks lead the copy nowhere", (box) => {
   const trap = makeTrap(box);
   Deno.mkdirSync(`${box.rootfs}/covered`);
