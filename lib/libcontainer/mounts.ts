@@ -258,6 +258,8 @@ function bindAttributes(parsed: Parsed): readonly Op[] {
     // them is locked, that is an error. mount_namespaces(7), "Restrictions on mount namespaces"
     const named = toAttributes(options.clearedFlags);
     const atime = clear & MountAttr.MOUNT_ATTR__ATIME;
+    // The one that is never locked: fs/namespace.c, can_change_locked_flags.
+    const unlocked = clear & MountAttr.MOUNT_ATTR_NOSYMFOLLOW;
     const locked = named !== 0
       ? `cannot clear locked flags ${formatFlags(MountFlag, options.clearedFlags)}`
       : atime !== 0
@@ -267,7 +269,7 @@ function bindAttributes(parsed: Parsed): readonly Op[] {
       meaning: why,
       onError: [{
         errnos: ["EPERM"],
-        ops: [setattr(mountAttr(set, named | atime), { meaning: { "*": `${why["*"]}: ${locked}` } })],
+        ops: [setattr(mountAttr(set, named | atime | unlocked), { meaning: { "*": `${why["*"]}: ${locked}` } })],
       }],
     }));
   }
