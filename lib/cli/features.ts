@@ -39,7 +39,7 @@ export function features(): Readonly<Record<string, unknown>> {
         flags: Object.keys(memoryPolicyFlags).sort(),
       },
       mountExtensions: { idmap: { enabled: false } },
-      netDevices: { enabled: false },
+      netDevices: { enabled: true },
     },
     annotations: {
       "org.opencontainers.runc.checkpoint.enabled": "false",

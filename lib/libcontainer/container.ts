@@ -32,6 +32,7 @@ import { Launch } from "./launch.ts";
 import type { CgroupEntry, HostFacts, LaunchRequest } from "./launch_request.ts";
 import { hasNamespace, joinedNamespaces, makesNamespace, namespaceKinds } from "./namespaces.ts";
 import { homeOf } from "./passwd.ts";
+import type { Parts } from "./parts.ts";
 import { planCreate } from "./plan_create.ts";
 import { planExec } from "./plan_exec.ts";
 import { isAlive, processStat } from "./process_status.ts";
@@ -86,6 +87,8 @@ export interface CreateOptions extends ProcessOptions {
   readonly startBy: "fifo" | "parent";
   /** Makes `<state directory>/notify` for an sd_notify proxy and binds it into the container. */
   readonly notify?: boolean;
+  /** What the config needs beyond the usual, from {@link loadParts}. */
+  readonly parts?: Parts;
 }
 
 /** What `exec` starts. */
@@ -848,6 +851,10 @@ class Creation {
           this.#writeHookStates(launch.initPid, fds);
           state = this.#describe(launch.initPid, planned);
           break;
+        case "network":
+          this.#part("moveNetworkDevices")(this.#runtime, linux!.netDevices!, launch.initPid);
+          launch.go();
+          break;
         case "hooks": {
           limit();
           const hookState = this.#hookState(launch.initPid);
@@ -867,6 +874,16 @@ class Creation {
           return state!;
       }
     }
+  }
+
+  #part<Name extends keyof Parts>(name: Name): NonNullable<Parts[Name]> {
+    const part = this.#options.parts?.[name];
+    if (part === undefined) {
+      throw new RuncError("usage", `the config needs ${name}, which has not been loaded`, {
+        hint: "give Container.create() the parts that loadParts() returns",
+      });
+    }
+    return part;
   }
 
   #hookState(pid: number): State {

@@ -39,7 +39,7 @@ export interface LaunchOptions {
 
 /** What stage and init say, in order. */
 export type Said =
-  | { readonly kind: "mapping" | "hooks" | "ready" | "created" }
+  | { readonly kind: "mapping" | "network" | "hooks" | "ready" | "created" }
   | { readonly kind: "child"; readonly pid: number };
 
 /** Where in the plan a report comes from. */
@@ -220,6 +220,8 @@ export class Launch implements Disposable {
         return undefined;
       case MessageKind.mapping:
         return { kind: "mapping" };
+      case MessageKind.network:
+        return { kind: "network" };
       case MessageKind.hooks:
         return { kind: "hooks" };
       case MessageKind.ready:
@@ -304,7 +306,8 @@ export class Launch implements Disposable {
 function isFromInit(bytes: Uint8Array<ArrayBuffer>): boolean {
   if (bytes.length < MESSAGE_SIZE) return false;
   const kind = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
-  return kind === MessageKind.hooks || kind === MessageKind.passwd || kind === MessageKind.ready;
+  const { network, hooks, passwd, ready } = MessageKind;
+  return kind === network || kind === hooks || kind === passwd || kind === ready;
 }
 
 /** Numbers for the fixed descriptors: above all that are in use and all that are inherited, so that no dup2 hits a source. */

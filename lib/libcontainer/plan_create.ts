@@ -25,6 +25,7 @@ import {
   enterCgroupSteps,
   forkSteps,
   hasNamespace,
+  hasNetworkDevices,
   joinedNamespaces,
   joinSteps,
   ownCgroupNamespaceSteps,
@@ -53,6 +54,12 @@ export function hasRuntimeHooks(config: Config): boolean {
 
 const setProcessName = (name: string): Step =>
   step(`take the process name ${name}`, "", [call("prctl", [Prctl.PR_SET_NAME, text(name), 0, 0, 0])]);
+
+/** Sysctls and hooks may be about them, so init waits. */
+function networkDeviceSteps(config: Config): readonly Step[] {
+  if (!hasNetworkDevices(config)) return [];
+  return [step("let the parent move network devices here", "/linux/netDevices", [tell("network"), ...awaitGo()])];
+}
 
 function runtimeHookSteps(config: Config): readonly Step[] {
   if (!hasRuntimeHooks(config)) return [];
@@ -171,6 +178,7 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
     ...(inUserNamespace && facts.euid === 0 ? [clearGroupsStep()] : []),
     ...(request.noNewKeyring ? [] : keyringSteps({ id: request.id, init: true, userNamespace: inUserNamespace })),
     ...loopbackSteps(config),
+    ...networkDeviceSteps(config),
     ...prepareRootSteps(config, request),
     ...mountSteps(withNotify(config, request), facts, request),
     ...deviceSteps(config, facts),

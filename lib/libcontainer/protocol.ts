@@ -7,6 +7,8 @@
  *       | ------- go ------------> |
  *       | <------ child pid ------ |  forks ----------------> |
  *       |                          x  exits
+ *       | <------ network ------------------------------------ |   only where linux.netDevices has any
+ *       | ------- go ----------------------------------------> |
  *       | <------ hooks ------------------------------------- |   mounts are done, still in the old root
  *       | ------- go ----------------------------------------> |
  *       | <------ passwd * ----------------------------------- |   only where env has no HOME
@@ -35,6 +37,7 @@ export const MessageKind = {
   passwd: 6,
   ready: 7,
   created: 8,
+  network: 9,
 } as const;
 
 /** A message is u32 kind, u32 zero, i64 value; `passwd` is followed by up to {@link PASSWD_CHUNK} bytes. */

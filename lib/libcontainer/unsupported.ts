@@ -34,7 +34,6 @@ const unbuilt: Unbuilt = {
     // Without an action and without rules there is no filter: specconv/spec_linux.go, SetupSeccomp.
     seccomp: { defaultAction: isSomething, syscalls: isSomething },
     intelRdt: always,
-    netDevices: isSomething,
     resources: {
       memory: {
         limit: limits,
