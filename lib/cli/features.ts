@@ -33,7 +33,7 @@ export function features(): Readonly<Record<string, unknown>> {
       seccomp: { enabled: false },
       apparmor: { enabled: false },
       selinux: { enabled: false },
-      intelRdt: { enabled: false },
+      intelRdt: { enabled: true, schemata: true, monitoring: true },
       memoryPolicy: {
         modes: Object.keys(memoryPolicyModes).sort(),
         flags: Object.keys(memoryPolicyFlags).sort(),

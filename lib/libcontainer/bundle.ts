@@ -5,6 +5,7 @@
  */
 
 import type { CgroupLayout } from "../cgroups/layout.ts";
+import { resctrlFeatures, resctrlRoot } from "../cgroups/intel_rdt.ts";
 import { RuncError } from "../errors.ts";
 import type { Config, IdMapping, NamespaceType } from "../specs/config.ts";
 import { parseConfig } from "../specs/parse.ts";
@@ -125,7 +126,7 @@ export function checkConfig(
   bundle: string,
   options:
     & { noPivot: boolean; layout: CgroupLayout; asRoot?: boolean }
-    & Pick<Runtime, "log" | "rootlessCgroups" | "systemdCgroup">,
+    & Pick<Runtime, "kernel" | "log" | "rootlessCgroups" | "systemdCgroup">,
 ): Spec {
   const rootfs = rootfsFacts(resolve(bundle, config.root?.path ?? ""));
   const facts: ValidationFacts = {
@@ -142,6 +143,10 @@ export function checkConfig(
     kernelNamespaces: kernelNamespaces(),
     joinedNetwork: joinedNetwork(pathOf(config, "network")),
     joinedUser: joinedUser(pathOf(config, "user")),
+    get intelRdt() {
+      const root = resctrlRoot(options.kernel);
+      return root === undefined ? undefined : resctrlFeatures(options.kernel, root);
+    },
   };
   const problems = validate(config, facts);
   if (problems.length > 0) throw configError(problems);

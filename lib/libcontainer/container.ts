@@ -7,6 +7,7 @@
  */
 
 import { type CgroupManager, createCgroupManager, loadCgroupManager, type SelfJoin } from "../cgroups/manager.ts";
+import { addToRdtGroup, RdtGroup, removeRdtGroup, resctrlRoot } from "../cgroups/intel_rdt.ts";
 import { readCgroupLayout } from "../cgroups/layout.ts";
 import { refuseSystemdDriver } from "../cgroups/path.ts";
 import { requireCgroups, subCgroupPaths, type SubCgroups } from "../cgroups/sub_cgroup.ts";
@@ -14,7 +15,7 @@ import { RuncError } from "../errors.ts";
 import { openFlag, rlimitNames } from "../ffi/constants.ts";
 import { errnoName, errnoText } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
-import { memfd, open, openPath } from "../ffi/files.ts";
+import { isThere, memfd, open, openPath } from "../ffi/files.ts";
 import { alloc } from "../ffi/kernel.ts";
 import { poll, pollAsync, POLLIN } from "../ffi/poll.ts";
 import { type ExitStatus, getRlimit, kill, pidfdOpen, pidfdSendSignal, setRlimit, waitChild } from "../ffi/process.ts";
@@ -47,6 +48,7 @@ import {
   memoryPolicyOf,
   namespacesOf,
   personalityOf,
+  rdtGroupOf,
   rootfsOf,
   rootlessCgroupsOf,
   type RuncState,
@@ -165,6 +167,8 @@ export interface PlannedContainer {
   readonly request: LaunchRequest;
   /** The container's cgroups, not made yet. */
   readonly cgroup: CgroupManager;
+  /** linux.intelRdt, not made yet. */
+  readonly rdtGroup?: RdtGroup;
 }
 
 /**
@@ -177,6 +181,12 @@ function cgroupEntry(selfJoin: SelfJoin, userNamespace: boolean): CgroupEntry {
 
 function cgroupOptions(runtime: Runtime, rootless: boolean) {
   return { kernel: runtime.kernel, rootless, inUserNamespace: inUserNamespace() };
+}
+
+function rdtGroup({ kernel }: Runtime, { id, spec }: Pick<CreateOptions, "id" | "spec">): RdtGroup | undefined {
+  const { intelRdt } = spec.config.linux ?? {};
+  const root = intelRdt === undefined ? undefined : resctrlRoot(kernel);
+  return root === undefined ? undefined : new RdtGroup(root, id, intelRdt!);
 }
 
 function exists(path: string): boolean {
@@ -223,7 +233,13 @@ export function planContainer(
     startBy: options.startBy,
     notifyDirectory: options.notify ? new StateDirectory(runtime.root, id).notify : undefined,
   };
-  return { plan: planCreate(spec.config, facts, request), facts, request, cgroup };
+  return {
+    plan: planCreate(spec.config, facts, request),
+    facts,
+    request,
+    cgroup,
+    rdtGroup: rdtGroup(runtime, options),
+  };
 }
 
 /** Whether this host has only cgroup2: what {@link defaultSpec} asks. */
@@ -242,6 +258,7 @@ export function loadSpec(
     noPivot: options.noPivot ?? false,
     asRoot: options.asRoot,
     layout: readCgroupLayout(),
+    kernel: runtime.kernel,
     log: runtime.log,
     rootlessCgroups: runtime.rootlessCgroups,
     systemdCgroup: runtime.systemdCgroup,
@@ -487,8 +504,18 @@ export class Container {
     } catch (error) {
       throw error instanceof RuncError ? error.within("unable to remove container's cgroup") : error;
     }
+    this.#removeRdtGroup();
     this.#directory.remove();
     this.runHooks("poststop", "stopped", (error) => this.#runtime.log("warning", error.message));
+  }
+
+  #removeRdtGroup(): void {
+    const group = rdtGroupOf(this.#state);
+    try {
+      if (group !== undefined) removeRdtGroup(group);
+    } catch (error) {
+      throw error instanceof RuncError ? error.within("unable to remove container's IntelRDT group") : error;
+    }
   }
 
   /**
@@ -591,10 +618,22 @@ export class Container {
         enterCgroup: (pid) => {
           if (isBelow) requireCgroups(cgroup.paths, pid);
           if (namespaces.includes("user")) cgroup.join(pid, isBelow ? undefined : this.pid);
+          this.#joinRdtGroup(pid);
         },
       });
     } finally {
       for (const [name, fd] of Object.entries(fds)) if (name.startsWith("ns-")) fd.close();
+    }
+  }
+
+  /** A group that is gone limits nothing any more. */
+  #joinRdtGroup(pid: number): void {
+    const group = rdtGroupOf(this.#state);
+    if (group === undefined || !isThere(this.#runtime.kernel, group.path)) return;
+    try {
+      addToRdtGroup(group.path, pid);
+    } catch (error) {
+      throw error instanceof RuncError ? error.within(`error adding pid ${pid} to Intel RDT: intelrdt`) : error;
     }
   }
 
@@ -820,6 +859,7 @@ class Creation {
     }
     // Before the abort in order: the cgroup can go once its processes have.
     this.#undo.splice(-1, 0, () => cgroup.destroy());
+    this.#enterRdtGroup(planned.rdtGroup, launch.stagePid);
     if (this.#config.linux?.namespaces?.every(({ type }) => type !== "pid") && cgroup.refused) {
       this.#runtime.log(
         "warning",
@@ -831,12 +871,26 @@ class Creation {
     return { state, process: new ContainerProcess(this.#runtime, launch) };
   }
 
+  #enterRdtGroup(group: RdtGroup | undefined, pid: number): void {
+    if (group === undefined) return;
+    this.#undo.splice(-1, 0, () => group.undo());
+    try {
+      group.make();
+      group.join(pid);
+    } catch (error) {
+      throw error instanceof RuncError ? error.within("unable to apply Intel RDT configuration") : error;
+    }
+  }
+
   /** Does what stage and init ask for, until the container is created. */
   #converse(launch: Launch, planned: PlannedContainer, fds: Readonly<Record<string, Fd>>): RuncState {
     const { linux, hooks, process } = this.#config;
     let limited = false;
     const limit = () => {
-      if (!limited) planned.cgroup.setDevices(linux?.resources?.devices ?? []);
+      if (!limited) {
+        planned.cgroup.setDevices(linux?.resources?.devices ?? []);
+        planned.rdtGroup?.limit();
+      }
       limited = true;
     };
     let state: RuncState | undefined;
@@ -925,6 +979,7 @@ class Creation {
       systemdCgroup: this.#runtime.systemdCgroup,
       noPivot: this.#options.noPivot ?? false,
       noNewKeyring: this.#options.noNewKeyring ?? false,
+      intelRdt: planned.rdtGroup,
     });
   }
 }

@@ -658,6 +658,16 @@ export function securityOf({ config }: RuncState): {
   return { apparmorProfile: config.apparmor_profile, selinuxLabel: config.process_label };
 }
 
+/** Its resctrl group; undefined where it has none. `shared`: a class of service that outlives the container. */
+export function rdtGroupOf(
+  state: RuncState,
+): { readonly path: string; readonly monitoringPath?: string; readonly shared: boolean } | undefined {
+  const path = state.intel_rdt_path ?? "";
+  if (path === "") return undefined;
+  const monitoringPath = state.intel_rdt_mon_path || undefined;
+  return { path, monitoringPath, shared: (state.config.intel_rdt?.closID ?? "") !== "" };
+}
+
 /** Whether the container is confined to some processors. */
 export function hasCpusetOf({ config }: RuncState): boolean {
   return (config.cgroups?.cpuset_cpus ?? "") !== "";

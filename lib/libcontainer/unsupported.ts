@@ -33,7 +33,6 @@ const unbuilt: Unbuilt = {
     mountLabel: isSomething,
     // Without an action and without rules there is no filter: specconv/spec_linux.go, SetupSeccomp.
     seccomp: { defaultAction: isSomething, syscalls: isSomething },
-    intelRdt: always,
     resources: {
       memory: {
         limit: limits,
