@@ -22,7 +22,7 @@ import { type ExitStatus, getRlimit, kill, pidfdOpen, pidfdSendSignal, setRlimit
 import type { Config, HookName, NamespaceType, Process } from "../specs/config.ts";
 import { OCI_VERSION, type State, type Status } from "../specs/state.ts";
 import type { Plan } from "../plan/op.ts";
-import { checkConfig, kernelNamespaces, type Spec } from "./bundle.ts";
+import { checkConfig, hasSelinux, kernelNamespaces, type Spec } from "./bundle.ts";
 import { affinityText } from "./cpu_affinity.ts";
 import { capabilityNumbers } from "./credentials.ts";
 import { inUserNamespace, readFacts } from "./facts.ts";
@@ -53,6 +53,7 @@ import {
   rootlessCgroupsOf,
   type RuncState,
   schedulingOf,
+  securityOf,
   toRuncState,
   umaskOf,
   versionOf,
@@ -571,7 +572,10 @@ export class Container {
   exec(options: ExecOptions): ContainerProcess {
     this.refuseExec(options);
     const process = this.#completeProcess(options.process);
-    const problems = validateProcess(process, { selinux: false, rootlessEuid: Deno.uid() !== 0 });
+    const problems = validateProcess(process, {
+      selinux: process.selinuxLabel ? hasSelinux(this.#runtime.kernel) : false,
+      rootlessEuid: Deno.uid() !== 0,
+    });
     if (problems.length > 0) throw configError(problems);
     const { kernel } = this.#runtime;
     const namespaces = this.#joinable();
@@ -598,6 +602,7 @@ export class Container {
       ),
       noNewKeyring: this.#state.config.no_new_keyring ?? false,
       umask: umaskOf(this.#state),
+      annotations: annotationsOf(this.#state),
       inheritedFds: options.inheritedFds ?? 0,
       listenFds: options.listenFds ?? 0,
       pidfdSocket: options.pidfdSocket !== undefined,
@@ -645,8 +650,11 @@ export class Container {
   /** What the process does not say of itself is the container's. */
   #completeProcess(process: Process): Process {
     const { scheduler, ioPriority, execCPUAffinity } = schedulingOf(this.#state);
+    const { apparmorProfile, selinuxLabel } = securityOf(this.#state);
     return {
       ...process,
+      apparmorProfile: process.apparmorProfile || apparmorProfile,
+      selinuxLabel: process.selinuxLabel || selinuxLabel,
       scheduler: process.scheduler ?? scheduler,
       ioPriority: process.ioPriority ?? ioPriority,
       execCPUAffinity: process.execCPUAffinity ?? execCPUAffinity,

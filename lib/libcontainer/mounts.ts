@@ -13,7 +13,7 @@ import type { Config, Mount } from "../specs/config.ts";
 import { RuncError } from "../errors.ts";
 import { cleanPath, ensureDirectory, ensureTarget, openInRoot } from "./in_root.ts";
 import type { CgroupMountFact, HostFacts, LaunchRequest } from "./launch_request.ts";
-import { type MountOptions, parseMountOptions } from "./mount_options.ts";
+import { type MountOptions, parseMountOptions, withContext } from "./mount_options.ts";
 import { hasNamespace } from "./namespaces.ts";
 
 const target = slot("target");
@@ -355,7 +355,12 @@ function cgroup1Steps(parsed: Parsed, config: Config, facts: HostFacts): readonl
   const tmpfs: Op[] = [
     ...ensureDirectory(destination, target, { arch: facts.arch }),
     ...refuseProcTarget(parsed),
-    ...mountHere(parsed, { type: "tmpfs", source: "tmpfs", flags: cgroupFlags, data: "mode=755" }),
+    ...mountHere(parsed, {
+      type: "tmpfs",
+      source: "tmpfs",
+      flags: cgroupFlags,
+      data: withContext("mode=755", config.linux?.mountLabel),
+    }),
     openInRoot(destination, base, { arch: facts.arch, directory: true }),
   ];
   return [

@@ -16,6 +16,7 @@ import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSt
 import { checkDirectorySteps, enterDirectorySteps } from "./working_directory.ts";
 import { deviceSteps, reopenNullSteps } from "./devices.ts";
 import { root } from "./in_root.ts";
+import { landlockSteps, restrictSteps } from "./landlock.ts";
 import type { HostFacts, LaunchRequest } from "./launch_request.ts";
 import { maskedPathSteps, readonlyPathSteps } from "./masked_paths.ts";
 import { finishMountSteps, mountSteps } from "./mounts.ts";
@@ -36,6 +37,7 @@ import { awaitGo, tell } from "./protocol.ts";
 import { readySteps } from "./ready.ts";
 import { enterRootSteps, prepareRootSteps, readonlyRootSteps, workingDirectorySteps } from "./rootfs.ts";
 import { ioPrioritySteps, schedulerSteps } from "./scheduling.ts";
+import { appArmorSteps, execLabelSteps, keyLabelSteps, labelMounts, queueLabelSteps } from "./security_labels.ts";
 import {
   affinityStep,
   keyringSteps,
@@ -176,11 +178,15 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
     ]),
     ...ownCgroupNamespaceSteps(config, request.cgroup),
     ...(inUserNamespace && facts.euid === 0 ? [clearGroupsStep()] : []),
-    ...(request.noNewKeyring ? [] : keyringSteps({ id: request.id, init: true, userNamespace: inUserNamespace })),
+    ...(request.noNewKeyring ? [] : [
+      ...keyLabelSteps(process.selinuxLabel, facts.arch),
+      ...keyringSteps({ id: request.id, init: true, userNamespace: inUserNamespace }),
+    ]),
     ...loopbackSteps(config),
     ...networkDeviceSteps(config),
     ...prepareRootSteps(config, request),
-    ...mountSteps(withNotify(config, request), facts, request),
+    ...mountSteps(labelMounts(withNotify(config, request)), facts, request),
+    ...queueLabelSteps(config, facts.arch),
     ...deviceSteps(config, facts),
     // The old root is still there for the hooks, and the mounts already are.
     ...runtimeHookSteps(config),
@@ -195,8 +201,11 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
       ? [...finishMountSteps(config, request), ...readonlyRootSteps(config), umaskStep(config)]
       : [restoreUmaskStep()]),
     ...nameSteps(config),
+    ...appArmorSteps(process.apparmorProfile, facts.arch),
     // Before masks and read-only paths, which may cover /proc/sys.
     ...sysctlSteps(config, facts.arch),
+    // As late as the host's /proc is at hand: nothing is executed before the program but hooks.
+    ...execLabelSteps(process.selinuxLabel, facts.arch),
     ...leaveHostProcSteps(config, request, facts),
     // After every mount: a later one here would bring back a writable view.
     ...readonlyPathSteps(config, facts),
@@ -216,6 +225,7 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
     ...checkDirectorySteps(),
     keepCapabilities(false),
     ...capabilitySteps(process, facts),
+    ...landlockSteps(config.annotations ?? {}, process, facts.arch),
     ...lookupSteps(process.args![0]!, env.entries, facts.arch),
     ...startSteps(request, facts),
     ...containerHookSteps(
@@ -224,6 +234,8 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
       environmentPointers(env),
       call("chdir", [process.cwd]),
     ),
+    // Nothing is opened any more but the program.
+    ...restrictSteps(config.annotations ?? {}),
     ...execSteps(process, env, exec),
   ];
 }

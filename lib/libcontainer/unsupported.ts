@@ -22,15 +22,11 @@ const always: Asks = () => true;
 const limits: Asks = (value) => isSomething(value) && value !== -1;
 
 const unbuilt: Unbuilt = {
-  process: {
-    apparmorProfile: isSomething,
-    selinuxLabel: isSomething,
-  },
+  process: {},
   mounts: {
     "*": { uidMappings: isSomething, gidMappings: isSomething, options: { "*": isUnbuiltOption } },
   },
   linux: {
-    mountLabel: isSomething,
     // Without an action and without rules there is no filter: specconv/spec_linux.go, SetupSeccomp.
     seccomp: { defaultAction: isSomething, syscalls: isSomething },
     resources: {
