@@ -93,7 +93,7 @@ function processFromConfig(
     args,
     terminal: options.tty,
     cwd: options.cwd || process.cwd,
-    env: [...(process.env ?? []), ...options.env],
+    env: options.env.length === 0 ? process.env : [...(process.env ?? []), ...options.env],
     user: overrideUser(process.user, options),
     apparmorProfile: options.apparmor || process.apparmorProfile,
     selinuxLabel: options["process-label"] || process.selinuxLabel,

@@ -12,13 +12,18 @@ function mapText(mappings: readonly IdMapping[]): string {
   return mappings.map(({ containerID, hostID, size }) => `${containerID} ${hostID} ${size}\n`).join("");
 }
 
+/** As much of a map as an error of readable length has room for. */
+function shown(text: string): string {
+  return JSON.stringify(text.length > 200 ? `${text.slice(0, 200)}...` : text);
+}
+
 function write(path: string, text: string, field: string): void {
   try {
     Deno.writeTextFileSync(path, text, { create: false });
   } catch (cause) {
     throw new RuncError(
       "syscall-failed",
-      `cannot write ${JSON.stringify(text)} to ${path}: ${(cause as Error).message}`,
+      `cannot write ${shown(text)} to ${path}: ${(cause as Error).message}`,
       {
         field,
         cause,

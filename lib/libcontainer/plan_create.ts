@@ -166,7 +166,7 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
   const process = config.process!;
   const { personality, memoryPolicy } = config.linux ?? {};
   const notify = request.notifyDirectory === undefined ? [] : [`NOTIFY_SOCKET=${NOTIFY_PLACE}/notify.sock`];
-  const env = environment([...(process.env ?? []), ...notify, ...listenEntries(request.listenFds)]);
+  const env = environment(process.env, [...notify, ...listenEntries(request.listenFds)]);
   const inUserNamespace = hasNamespace(config, "user");
   const ownMounts = hasNamespace(config, "mount");
   const exec = { inheritedFds: request.inheritedFds };

@@ -53,7 +53,7 @@ function umaskSteps(umask: number | undefined): readonly Step[] {
 
 /** The plan that runs `process` in the container. Pure. @throws {RuncError} for what only planning finds. */
 export function planExec(process: Process, facts: HostFacts, request: ExecRequest): Plan {
-  const env = environment([...(process.env ?? []), ...listenEntries(request.listenFds)]);
+  const env = environment(process.env, listenEntries(request.listenFds));
   const joined = request.namespaces.map((type) => ({ type, from: "", path: "of the container's init" }));
   const userNamespace = request.namespaces.includes("user");
   const exec = { inheritedFds: request.inheritedFds };
