@@ -9,7 +9,7 @@ import {
   labelMounts,
   queueLabelSteps,
 } from "../../../lib/libcontainer/security_labels.ts";
-import { callLines, callsNamed, labels } from "../plan_reader.ts";
+import { type callLines, callsNamed, labels } from "../plan_reader.ts";
 import { config, facts, request } from "./fixed.ts";
 
 const LABEL = "system_u:object_r:container_file_t:s0:c4,c5";
