@@ -5,7 +5,7 @@
  */
 
 import type { CgroupLayout } from "../cgroups/layout.ts";
-import { resctrlFeatures, resctrlRoot } from "../cgroups/intel_rdt.ts";
+import { resctrlFeatures, resctrlRoot } from "../cgroups/resctrl.ts";
 import { RuncError } from "../errors.ts";
 import { isThere } from "../ffi/files.ts";
 import type { Kernel } from "../ffi/kernel.ts";

@@ -7,7 +7,8 @@
  */
 
 import { type CgroupManager, createCgroupManager, loadCgroupManager, type SelfJoin } from "../cgroups/manager.ts";
-import { addToRdtGroup, RdtGroup, removeRdtGroup, resctrlRoot } from "../cgroups/intel_rdt.ts";
+import type { RdtGroup } from "../cgroups/intel_rdt.ts";
+import { addToRdtGroup, removeRdtGroup, resctrlRoot } from "../cgroups/resctrl.ts";
 import { readCgroupLayout } from "../cgroups/layout.ts";
 import { refuseSystemdDriver } from "../cgroups/path.ts";
 import { requireCgroups, subCgroupPaths, type SubCgroups } from "../cgroups/sub_cgroup.ts";
@@ -168,8 +169,6 @@ export interface PlannedContainer {
   readonly request: LaunchRequest;
   /** The container's cgroups, not made yet. */
   readonly cgroup: CgroupManager;
-  /** linux.intelRdt, not made yet. */
-  readonly rdtGroup?: RdtGroup;
 }
 
 /**
@@ -182,12 +181,6 @@ function cgroupEntry(selfJoin: SelfJoin, userNamespace: boolean): CgroupEntry {
 
 function cgroupOptions(runtime: Runtime, rootless: boolean) {
   return { kernel: runtime.kernel, rootless, inUserNamespace: inUserNamespace() };
-}
-
-function rdtGroup({ kernel }: Runtime, { id, spec }: Pick<CreateOptions, "id" | "spec">): RdtGroup | undefined {
-  const { intelRdt } = spec.config.linux ?? {};
-  const root = intelRdt === undefined ? undefined : resctrlRoot(kernel);
-  return root === undefined ? undefined : new RdtGroup(root, id, intelRdt!);
 }
 
 function exists(path: string): boolean {
@@ -234,13 +227,7 @@ export function planContainer(
     startBy: options.startBy,
     notifyDirectory: options.notify ? new StateDirectory(runtime.root, id).notify : undefined,
   };
-  return {
-    plan: planCreate(spec.config, facts, request),
-    facts,
-    request,
-    cgroup,
-    rdtGroup: rdtGroup(runtime, options),
-  };
+  return { plan: planCreate(spec.config, facts, request), facts, request, cgroup };
 }
 
 /** Whether this host has only cgroup2: what {@link defaultSpec} asks. */
@@ -761,6 +748,7 @@ class Creation {
   readonly #config: Config;
   readonly #directory: StateDirectory;
   #isLaunched = false;
+  #rdtGroup?: RdtGroup;
   /** Undoes what was done, last first. */
   readonly #undo: (() => void)[] = [];
 
@@ -868,7 +856,7 @@ class Creation {
     }
     // Before the abort in order: the cgroup can go once its processes have.
     this.#undo.splice(-1, 0, () => cgroup.destroy());
-    this.#enterRdtGroup(planned.rdtGroup, launch.stagePid);
+    this.#enterRdtGroup(launch.stagePid);
     if (this.#config.linux?.namespaces?.every(({ type }) => type !== "pid") && cgroup.refused) {
       this.#runtime.log(
         "warning",
@@ -880,8 +868,12 @@ class Creation {
     return { state, process: new ContainerProcess(this.#runtime, launch) };
   }
 
-  #enterRdtGroup(group: RdtGroup | undefined, pid: number): void {
-    if (group === undefined) return;
+  #enterRdtGroup(pid: number): void {
+    const { intelRdt } = this.#config.linux ?? {};
+    const root = intelRdt === undefined ? undefined : resctrlRoot(this.#runtime.kernel);
+    if (root === undefined) return;
+    const group = new (this.#part("RdtGroup"))(root, this.#options.id, intelRdt!);
+    this.#rdtGroup = group;
     this.#undo.splice(-1, 0, () => group.undo());
     try {
       group.make();
@@ -898,7 +890,7 @@ class Creation {
     const limit = () => {
       if (!limited) {
         planned.cgroup.setDevices(linux?.resources?.devices ?? []);
-        planned.rdtGroup?.limit();
+        this.#rdtGroup?.limit();
       }
       limited = true;
     };
@@ -991,7 +983,7 @@ class Creation {
       systemdCgroup: this.#runtime.systemdCgroup,
       noPivot: this.#options.noPivot ?? false,
       noNewKeyring: this.#options.noNewKeyring ?? false,
-      intelRdt: planned.rdtGroup,
+      intelRdt: this.#rdtGroup,
     });
   }
 }

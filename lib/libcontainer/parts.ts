@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { RdtGroup } from "../cgroups/intel_rdt.ts";
 import type { Config } from "../specs/config.ts";
 import { hasNetworkDevices } from "./namespaces.ts";
 import type { Runtime } from "./runtime.ts";
@@ -16,9 +17,13 @@ export interface Parts {
     devices: NonNullable<NonNullable<Config["linux"]>["netDevices"]>,
     pid: number,
   ) => void;
+  /** linux.intelRdt. */
+  readonly RdtGroup?: typeof RdtGroup;
 }
 
 /** Loads what `config` needs. */
 export async function loadParts(config: Config): Promise<Parts> {
-  return hasNetworkDevices(config) ? await import("./network_devices.ts") : {};
+  const { moveNetworkDevices } = hasNetworkDevices(config) ? await import("./network_devices.ts") : {};
+  const { RdtGroup } = config.linux?.intelRdt ? await import("../cgroups/intel_rdt.ts") : {};
+  return { moveNetworkDevices, RdtGroup };
 }

@@ -1,7 +1,8 @@
 /** linux.intelRdt, on a directory that looks like a resctrl: few machines have a real one. */
 
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
-import { addToRdtGroup, RdtGroup, removeRdtGroup, resctrlFeatures } from "../../lib/cgroups/intel_rdt.ts";
+import { RdtGroup } from "../../lib/cgroups/intel_rdt.ts";
+import { addToRdtGroup, removeRdtGroup, resctrlFeatures } from "../../lib/cgroups/resctrl.ts";
 import { RuncError } from "../../lib/errors.ts";
 import type { IntelRdt } from "../../lib/specs/config.ts";
 import { boxTest, kernel } from "./harness.ts";

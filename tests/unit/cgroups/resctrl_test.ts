@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { mountPointOf } from "../../../lib/cgroups/intel_rdt.ts";
+import { mountPointOf } from "../../../lib/cgroups/resctrl.ts";
 
 Deno.test("mountPointOf() finds resctrl wherever it is mounted", () => {
   const root = "24 1 254:0 / / rw shared:1 - ext4 /dev/root rw";
