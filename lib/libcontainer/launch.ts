@@ -40,7 +40,9 @@ export interface LaunchOptions {
 /** What stage and init say, in order. */
 export type Said =
   | { readonly kind: "mapping" | "hooks" | "ready" | "created" }
-  | { readonly kind: "child"; readonly pid: number };
+  | { readonly kind: "child"; readonly pid: number }
+  /** `fd`: number of the seccomp listener in init. */
+  | { readonly kind: "seccomp"; readonly fd: number };
 
 /** Where in the plan a report comes from. */
 interface Where {
@@ -224,6 +226,8 @@ export class Launch implements Disposable {
         return { kind: "hooks" };
       case MessageKind.ready:
         return { kind: "ready" };
+      case MessageKind.seccomp:
+        return { kind: "seccomp", fd: value };
       case MessageKind.created:
         return { kind: "created" };
       default:

@@ -16,6 +16,7 @@ import type { Process } from "../specs/config.ts";
 import type { Spec } from "./bundle.ts";
 import { Container, type ContainerProcess, rootOwner } from "./container.ts";
 import type { Runtime } from "./runtime.ts";
+import { compileSeccomp } from "./seccomp.ts";
 
 /** What both {@link runOutput} and {@link execOutput} take. */
 export interface OutputOptions {
@@ -66,12 +67,14 @@ export async function runOutput(runtime: Runtime, options: RunOutputOptions): Pr
   const { id, spec, noPivot, noNewKeyring, signal } = options;
   refuseTerminal(spec.config.process);
   signal?.throwIfAborted();
+  const seccomp = await compileSeccomp(runtime, spec.config);
   using pipes = new Pipes(runtime.kernel, rootOwner(spec.config));
   const { container, process } = Container.create(runtime, {
     id,
     spec,
     noPivot,
     noNewKeyring,
+    seccomp,
     startBy: "parent",
     stdio: pipes.theirs,
   });
@@ -106,8 +109,9 @@ export async function execOutput(
 ): Promise<ProcessOutput> {
   refuseTerminal(options.process);
   options.signal?.throwIfAborted();
+  const seccomp = await container.compileSeccomp();
   using pipes = new Pipes(runtime.kernel, container.rootOwner);
-  using process = container.exec({ process: options.process, stdio: pipes.theirs });
+  using process = container.exec({ process: options.process, seccomp, stdio: pipes.theirs });
   try {
     const written = pipes.exchange(options.stdin);
     const status = await ended(process, options.signal);

@@ -9,7 +9,7 @@ import { buffer, call, fixedFd, load, slot, step, struct, text, when } from "../
 import { exitAddress } from "../plan/native/elf.ts";
 import type { Op, Plan, Step } from "../plan/op.ts";
 import type { Config } from "../specs/config.ts";
-import { environment, environmentPointers, execSteps, listenEntries, lookupSteps } from "./command.ts";
+import { closeSteps, environment, environmentPointers, execSteps, listenEntries, lookupSteps } from "./command.ts";
 import { consoleSteps } from "./console.ts";
 import { containerHookSteps } from "./container_hooks.ts";
 import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSteps } from "./credentials.ts";
@@ -35,6 +35,7 @@ import { awaitGo, tell } from "./protocol.ts";
 import { readySteps } from "./ready.ts";
 import { enterRootSteps, prepareRootSteps, readonlyRootSteps, workingDirectorySteps } from "./rootfs.ts";
 import { ioPrioritySteps, schedulerSteps } from "./scheduling.ts";
+import { placeFilter } from "./seccomp/filter.ts";
 import {
   affinityStep,
   keyringSteps,
@@ -80,7 +81,6 @@ function startSteps(request: LaunchRequest, facts: HostFacts): readonly Step[] {
       // The fifo is open by path only; through a procfs it opens for writing, which waits for a reader: `start`.
       call("close", [fixedFd("sync")]),
     ]),
-    ...dieOnSignalSteps(facts),
     step("wait for start on the exec fifo", "", [
       call("openat", [fixedFd("proc"), { data: "fdPath", fd: "fifo" }, O.O_WRONLY | O.O_CLOEXEC, 0], { out: fifo }),
       call("write", [fifo, "0", 1]),
@@ -160,7 +160,7 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
   const env = environment([...(process.env ?? []), ...notify, ...listenEntries(request.listenFds)]);
   const inUserNamespace = hasNamespace(config, "user");
   const ownMounts = hasNamespace(config, "mount");
-  const exec = { inheritedFds: request.inheritedFds };
+  const filter = placeFilter(request.seccomp, process, closeSteps(request.inheritedFds));
   return [
     step("start a session", "", [
       call("setsid", [], { tolerate: ["EPERM"] }),
@@ -198,7 +198,9 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
     ...ioPrioritySteps(process.ioPriority),
     ...personalitySteps(personality && personalityDomains[personality.domain]),
     ...memoryPolicySteps(memoryPolicy && memoryPolicyNumbers(memoryPolicy)),
+    ...(request.startBy === "fifo" ? dieOnSignalSteps(facts) : []),
     ...readySteps({ needsHome: env.needsHome, arch: facts.arch }),
+    ...filter.early,
     ...enterDirectorySteps(process.cwd, "before setuid"),
     ...boundingSteps(process, facts),
     keepCapabilities(true),
@@ -208,7 +210,8 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
     ...checkDirectorySteps(),
     keepCapabilities(false),
     ...capabilitySteps(process, facts),
-    ...lookupSteps(process.args![0]!, env.entries, facts.arch),
+    ...lookupSteps(process.args![0]!, env.entries, facts.arch, { filtered: filter.early.length > 0 }),
+    ...filter.late,
     ...startSteps(request, facts),
     ...containerHookSteps(
       "startContainer",
@@ -216,7 +219,8 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
       environmentPointers(env),
       call("chdir", [process.cwd]),
     ),
-    ...execSteps(process, env, exec),
+    ...filter.close,
+    ...execSteps(process, env),
   ];
 }
 

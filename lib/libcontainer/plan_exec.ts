@@ -8,7 +8,7 @@ import { Prctl } from "../ffi/constants.ts";
 import { call, fixedFd, step, text } from "../plan/build.ts";
 import type { Plan, Step } from "../plan/op.ts";
 import type { NamespaceType, Process } from "../specs/config.ts";
-import { environment, execSteps, listenEntries, lookupSteps } from "./command.ts";
+import { closeSteps, environment, execSteps, listenEntries, lookupSteps } from "./command.ts";
 import { consoleSteps } from "./console.ts";
 import { finalAffinitySteps, initialAffinitySteps, resetAffinitySteps } from "./cpu_affinity.ts";
 import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSteps } from "./credentials.ts";
@@ -19,6 +19,7 @@ import { personalitySteps } from "./personality.ts";
 import { tell } from "./protocol.ts";
 import { readySteps } from "./ready.ts";
 import { ioPrioritySteps, schedulerSteps } from "./scheduling.ts";
+import { placeFilter, type SeccompFilter } from "./seccomp/filter.ts";
 import { keyringSteps, noNewPrivilegesSteps, oomScoreSteps, pidfdSteps } from "./small_steps.ts";
 import { checkDirectorySteps, enterDirectorySteps } from "./working_directory.ts";
 
@@ -40,6 +41,8 @@ export interface ExecRequest {
   readonly personality?: number;
   /** The container's linux.memoryPolicy. */
   readonly memoryPolicy?: MemoryPolicyNumbers;
+  /** The container's linux.seccomp, compiled. */
+  readonly seccomp?: SeccompFilter;
 }
 
 function umaskSteps(umask: number | undefined): readonly Step[] {
@@ -52,7 +55,7 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
   const env = environment([...(process.env ?? []), ...listenEntries(request.listenFds)]);
   const joined = request.namespaces.map((type) => ({ type, from: "", path: "of the container's init" }));
   const userNamespace = request.namespaces.includes("user");
-  const exec = { inheritedFds: request.inheritedFds };
+  const filter = placeFilter(request.seccomp, process, closeSteps(request.inheritedFds));
   return {
     stage: [
       // What the process may run on holds before all that it does.
@@ -83,6 +86,7 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
       ...personalitySteps(request.personality),
       ...memoryPolicySteps(request.memoryPolicy),
       ...readySteps({ needsHome: env.needsHome, arch: facts.arch }),
+      ...filter.early,
       ...enterDirectorySteps(process.cwd, "before setuid"),
       ...boundingSteps(process, facts),
       keepCapabilities(true),
@@ -92,9 +96,11 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
       ...checkDirectorySteps(),
       keepCapabilities(false),
       ...capabilitySteps(process, facts),
-      ...lookupSteps(process.args![0]!, env.entries, facts.arch),
+      ...lookupSteps(process.args![0]!, env.entries, facts.arch, { filtered: filter.early.length > 0 }),
+      ...filter.late,
       step("tell the parent that the command was found", "", [tell("created"), call("close", [fixedFd("sync")])]),
-      ...execSteps(process, env, exec),
+      ...filter.close,
+      ...execSteps(process, env),
     ],
   };
 }

@@ -39,6 +39,7 @@ import { parseMountOptions } from "./mount_options.ts";
 import { isBind } from "./mounts.ts";
 import { hasNamespace, makesNamespace, namespaceKinds } from "./namespaces.ts";
 import { personalityDomains } from "./personality.ts";
+import type { SeccompProfile } from "./seccomp/profile.ts";
 import { parseCpuList } from "./validate/cpu_list.ts";
 
 /** state.json. What is optional may also be `null` or zero in a file of runc 1.1. */
@@ -82,6 +83,7 @@ export interface RuncConfig {
   readonly mask_paths?: readonly string[] | null;
   readonly readonly_paths?: readonly string[] | null;
   readonly sysctl?: Readonly<Record<string, string>> | null;
+  readonly seccomp?: SeccompProfile | null;
   readonly no_new_privileges?: boolean;
   readonly Hooks: Readonly<Partial<Record<HookName, readonly RuncHook[] | null>>> | null;
   /** The specification's version that the runtime implements, not the one that the bundle follows. */
@@ -224,6 +226,8 @@ export interface StateInput {
   readonly systemdCgroup?: boolean;
   readonly noPivot?: boolean;
   readonly noNewKeyring?: boolean;
+  /** linux.seccomp as {@link RuncConfig} has it. */
+  readonly seccomp?: SeccompProfile;
 }
 
 const namespaceNames = {
@@ -295,6 +299,7 @@ function toRuncConfig(input: StateInput): RuncConfig {
     mask_paths: linux.maskedPaths,
     readonly_paths: linux.readonlyPaths,
     sysctl: linux.sysctl,
+    seccomp: input.seccomp,
     no_new_privileges: process?.noNewPrivileges,
     Hooks: toRuncHooks(config.hooks ?? {}),
     version: OCI_VERSION,
@@ -613,6 +618,11 @@ export function memoryPolicyOf({ config }: RuncState): MemoryPolicyNumbers | und
   if (config.memory_policy === undefined || config.memory_policy === null) return undefined;
   const { mode = 0, flags = 0, nodes } = config.memory_policy;
   return { mode, flags, nodes: nodes ? maskMembers(nodes) : undefined };
+}
+
+/** linux.seccomp; undefined where the config had none. */
+export function seccompOf({ config }: RuncState): SeccompProfile | undefined {
+  return config.seccomp ?? undefined;
 }
 
 /** Whether the container is confined to some processors. */

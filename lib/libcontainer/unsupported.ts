@@ -31,8 +31,6 @@ const unbuilt: Unbuilt = {
   },
   linux: {
     mountLabel: isSomething,
-    // Without an action and without rules there is no filter: specconv/spec_linux.go, SetupSeccomp.
-    seccomp: { defaultAction: isSomething, syscalls: isSomething },
     intelRdt: always,
     netDevices: isSomething,
     resources: {
