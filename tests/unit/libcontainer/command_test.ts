@@ -2,6 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { RuncError } from "../../../lib/errors.ts";
 import {
   candidates,
+  closeSteps,
   environment,
   environmentPointers,
   execSteps,
