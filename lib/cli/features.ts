@@ -6,7 +6,7 @@
  */
 
 import { capabilityNames } from "../ffi/constants.ts";
-import { type Kernel } from "../ffi/kernel.ts";
+import type { Kernel } from "../ffi/kernel.ts";
 import { Libseccomp } from "../ffi/libseccomp.ts";
 import { supportsSeccompFlags } from "../ffi/seccomp.ts";
 import { seccompActions, seccompArchs, seccompFlags, seccompOperators } from "../libcontainer/seccomp/names.ts";

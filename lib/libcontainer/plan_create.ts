@@ -64,7 +64,7 @@ function createContainerHookSteps(config: Config): readonly Step[] {
   const hooks = config.hooks?.createContainer ?? [];
   if (hooks.length === 0) return [];
   const none = struct("/* 0 vars */", 8, []);
-  return containerHookSteps("createContainer", hooks, none, call("fchdir", [root]));
+  return containerHookSteps("createContainer", hooks, none, { op: call("fchdir", [root]), filtered: false });
 }
 
 /** Told by whoever starts the container: by the exec fifo, whose reader `start` is, or by the parent that stayed. */
@@ -217,7 +217,7 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
       "startContainer",
       config.hooks?.startContainer ?? [],
       environmentPointers(env),
-      call("chdir", [process.cwd]),
+      { op: call("chdir", [process.cwd]), filtered: request.seccomp !== undefined },
     ),
     ...filter.close,
     ...execSteps(process, env),
