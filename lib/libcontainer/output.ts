@@ -66,8 +66,8 @@ type Written = Pick<ProcessOutput, "stdout" | "stderr">;
 export async function runOutput(runtime: Runtime, options: RunOutputOptions): Promise<ProcessOutput> {
   const { id, spec, noPivot, noNewKeyring, signal } = options;
   refuseTerminal(spec.config.process);
-  signal?.throwIfAborted();
   const seccomp = await compileSeccomp(runtime, spec.config);
+  signal?.throwIfAborted();
   using pipes = new Pipes(runtime.kernel, rootOwner(spec.config));
   const { container, process } = Container.create(runtime, {
     id,
@@ -108,8 +108,8 @@ export async function execOutput(
   options: ExecOutputOptions,
 ): Promise<ProcessOutput> {
   refuseTerminal(options.process);
-  options.signal?.throwIfAborted();
   const seccomp = await container.compileSeccomp();
+  options.signal?.throwIfAborted();
   using pipes = new Pipes(runtime.kernel, container.rootOwner);
   using process = container.exec({ process: options.process, seccomp, stdio: pipes.theirs });
   try {
