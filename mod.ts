@@ -14,7 +14,7 @@
  * const { code, stdout } = await runOutput(runtime, { id: "hello", spec });
  * ```
  *
- * The way of a container is {@link readConfig} → {@link loadSpec} → {@link Container.create} →
+ * The way of a container is {@link readConfig} → {@link loadSpec} → {@link compileSeccomp}, where it has a profile → {@link Container.create} →
  * {@link Container.start} → {@link Container.exec}, {@link Container.kill} → {@link Container.delete}; {@link runOutput} goes all
  * of it. {@link planContainer} and {@link explain} tell what would be done, and do nothing.
  *
@@ -95,6 +95,9 @@ export type {
 } from "./lib/plan/op.ts";
 
 // Containers.
+export { compileSeccomp } from "./lib/libcontainer/seccomp.ts";
+export type { SeccompFilter } from "./lib/libcontainer/seccomp/filter.ts";
+export type { SeccompCondition, SeccompProfile, SeccompRule } from "./lib/libcontainer/seccomp/profile.ts";
 export {
   Container,
   ContainerProcess,

@@ -13,6 +13,7 @@ import { parseProcess } from "../specs/parse.ts";
 import { unsupported } from "../libcontainer/unsupported.ts";
 import { configError } from "../libcontainer/validate.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
+import type { SeccompFilter } from "../libcontainer/seccomp/filter.ts";
 import type { Command } from "./context.ts";
 import { Foreground } from "./foreground.ts";
 import {
@@ -103,7 +104,7 @@ function processFromConfig(
 }
 
 /** Runs another process in a container. */
-export const run: Command<"exec"> = (context, { args: [id = "", ...args], options, given }) => {
+export const run: Command<"exec"> = async (context, { args: [id = "", ...args], options, given }) => {
   const runtime = makeRuntime(context);
   const pidFile = options["pid-file"] ? resolve(options["pid-file"]) : undefined;
   const processFile = options.process ? resolve(options.process) : undefined;
@@ -116,7 +117,8 @@ export const run: Command<"exec"> = (context, { args: [id = "", ...args], option
     });
   const unbuilt = unsupported({ process });
   if (unbuilt.length > 0) throw configError(unbuilt);
-  return execute(runtime, container, process, { ...options, pidFile });
+  const seccomp = await container.compileSeccomp();
+  return execute(runtime, container, process, { ...options, pidFile, seccomp });
 };
 
 function execute(
@@ -131,6 +133,7 @@ function execute(
     readonly "preserve-fds": number;
     readonly "ignore-paused": boolean;
     readonly cgroup: readonly string[];
+    readonly seccomp?: SeccompFilter;
   },
 ): number {
   const { kernel } = runtime;
@@ -150,6 +153,7 @@ function execute(
     // The program runs as soon as it is created: its terminal has the right size from the start.
     process: { ...process, consoleSize: process.consoleSize ?? foreground?.consoleSize },
     ignorePaused: options["ignore-paused"],
+    seccomp: options.seccomp,
     subCgroups: parseSubCgroups(options.cgroup),
     stdio: io.stdio,
     consoleSocket: io.consoleSocket,

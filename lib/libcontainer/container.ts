@@ -57,12 +57,16 @@ import {
   rootlessCgroupsOf,
   type RuncState,
   schedulingOf,
+  seccompOf,
   securityOf,
   toRuncState,
   umaskOf,
   versionOf,
 } from "./runc_state.ts";
 import type { Runtime } from "./runtime.ts";
+import { compileStored } from "./seccomp.ts";
+import { handToAgent } from "./seccomp/agent.ts";
+import { hasSeccomp, type SeccompFilter } from "./seccomp/filter.ts";
 import { checkId, containerIds, StateDirectory } from "./state_store.ts";
 import { configError, validateProcess } from "./validate.ts";
 
@@ -96,6 +100,8 @@ export interface CreateOptions extends ProcessOptions {
   readonly notify?: boolean;
   /** What the config needs beyond the usual, from {@link loadParts}. */
   readonly parts?: Parts;
+  /** From {@link compileSeccomp}; needed where the config has a profile. */
+  readonly seccomp?: SeccompFilter;
 }
 
 /** What `exec` starts. */
@@ -106,6 +112,8 @@ export interface ExecOptions extends ProcessOptions {
   readonly ignorePaused?: boolean;
   /** Cgroups below the container's to start in, which must exist. */
   readonly subCgroups?: SubCgroups;
+  /** From {@link Container.compileSeccomp}; needed where the container has a profile. */
+  readonly seccomp?: SeccompFilter;
 }
 
 /** A process that this program started in a container, and is the parent of. */
@@ -202,6 +210,7 @@ export function planContainer(
 ): PlannedContainer {
   const { id, spec } = options;
   checkId(id);
+  requireFilter(hasSeccomp(spec.config), options.seccomp);
   if (runtime.systemdCgroup) refuseSystemdDriver(exists("/run/systemd/system"));
   const cgroup = createCgroupManager(
     spec.layout,
@@ -228,9 +237,19 @@ export function planContainer(
     listenFds: options.listenFds ?? 0,
     pidfdSocket: options.pidfdSocket !== undefined,
     startBy: options.startBy,
+    seccomp: options.seccomp,
     notifyDirectory: options.notify ? new StateDirectory(runtime.root, id).notify : undefined,
   };
   return { plan: planCreate(spec.config, facts, request, options.parts), facts, request, cgroup };
+}
+
+/** Nothing runs without the filter that its config asks for. */
+function requireFilter(isAsked: boolean, filter: SeccompFilter | undefined): void {
+  if (isAsked === (filter !== undefined)) return;
+  const message = isAsked
+    ? "linux.seccomp asks for a filter, and none was given: compileSeccomp makes it"
+    : "a seccomp filter was given, and linux.seccomp asks for none";
+  throw new RuncError("usage", message, { field: "/linux/seccomp" });
 }
 
 /** Whether this host has only cgroup2: what {@link defaultSpec} asks. */
@@ -554,6 +573,12 @@ export class Container {
     return { uid: hostRoot(uidMappings), gid: hostRoot(gidMappings) };
   }
 
+  /** The filter that its profile asks for, which {@link exec} needs; undefined where it has none. @see compileSeccomp */
+  compileSeccomp(): Promise<SeccompFilter | undefined> {
+    const profile = seccompOf(this.#state);
+    return profile === undefined ? Promise.resolve(undefined) : compileStored(this.#runtime, profile);
+  }
+
   /**
    * Starts a further process in the container.
    *
@@ -561,6 +586,7 @@ export class Container {
    */
   exec(options: ExecOptions): ContainerProcess {
     this.refuseExec(options);
+    requireFilter(seccompOf(this.#state) !== undefined, options.seccomp);
     const process = this.#completeProcess(options.process);
     const problems = validateProcess(process, {
       selinux: process.selinuxLabel ? hasSelinux(this.#runtime.kernel) : false,
@@ -600,6 +626,7 @@ export class Container {
       hasCpuset: hasCpusetOf(this.#state),
       personality: personalityOf(this.#state),
       memoryPolicy: memoryPolicyOf(this.#state),
+      seccomp: options.seccomp,
     });
     warnOfCapabilities(this.#runtime, process, facts);
     const fds: Record<string, Fd> = socketFds(options);
@@ -611,6 +638,7 @@ export class Container {
         ...options,
         process,
         fds,
+        hookState: this.#hookState("running"),
         enterCgroup: (pid) => {
           if (isBelow) requireCgroups(cgroup.paths, pid);
           if (namespaces.includes("user")) cgroup.join(pid, isBelow ? undefined : this.pid);
@@ -718,7 +746,12 @@ function setRlimits(runtime: Runtime, pid: number, process: Process): void {
 function launchExec(
   runtime: Runtime,
   plan: Plan,
-  options: ExecOptions & { fds: Readonly<Record<string, Fd>>; enterCgroup: (pid: number) => void },
+  options: ExecOptions & {
+    fds: Readonly<Record<string, Fd>>;
+    /** The container's, for a seccomp agent. */
+    hookState: State;
+    enterCgroup: (pid: number) => void;
+  },
 ): ContainerProcess {
   // Always natively: in the container's mount namespace there is no Deno, nor the libraries that it needs.
   const launch = new Launch({ ...runtime, executor: "native" }, {
@@ -731,9 +764,12 @@ function launchExec(
     options.enterCgroup(launch.stagePid);
     launch.go();
     for (let said = launch.next(); said.kind !== "created"; said = launch.next()) {
-      if (said.kind !== "ready") continue;
-      setRlimits(runtime, launch.initPid, options.process);
-      launch.go(homeOf(options.process.user.uid, launch.passwd));
+      if (said.kind === "ready") {
+        setRlimits(runtime, launch.initPid, options.process);
+        launch.go(homeOf(options.process.user.uid, launch.passwd));
+      } else if (said.kind === "seccomp") {
+        handListener(runtime, launch, { ...options, fd: said.fd });
+      }
     }
     runtime.log("debug", "setns_init: about to exec");
     return new ContainerProcess(runtime, launch);
@@ -742,6 +778,14 @@ function launchExec(
     launch[Symbol.dispose]();
     throw error;
   }
+}
+
+function handListener(
+  { kernel }: Runtime,
+  launch: Launch,
+  { seccomp, fd, hookState }: { seccomp?: SeccompFilter; fd: number; hookState: State },
+): void {
+  handToAgent(kernel, seccomp!.profile, { pid: launch.initPid, fd }, hookState, () => launch.go());
 }
 
 /** One creation, and the way back where it fails. */
@@ -949,6 +993,11 @@ class Creation {
           this.#directory.save(state!);
           launch.go(homeOf(process!.user.uid, launch.passwd));
           break;
+        case "seccomp": {
+          const { seccomp } = this.#options;
+          handListener(this.#runtime, launch, { seccomp, fd: said.fd, hookState: this.#hookState(launch.initPid) });
+          break;
+        }
         case "created":
           this.#runtime.log("debug", "init: closing the pipe to signal completion");
           return state!;
@@ -1027,6 +1076,7 @@ class Creation {
       noPivot: this.#options.noPivot ?? false,
       noNewKeyring: this.#options.noNewKeyring ?? false,
       intelRdt: this.#rdtGroup,
+      seccomp: this.#options.seccomp?.profile,
     });
   }
 }

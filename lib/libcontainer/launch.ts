@@ -41,6 +41,8 @@ export interface LaunchOptions {
 export type Said =
   | { readonly kind: "mapping" | "network" | "hooks" | "ready" | "created" }
   | { readonly kind: "child"; readonly pid: number }
+  /** `fd`: number of the seccomp listener in init. */
+  | { readonly kind: "seccomp"; readonly fd: number }
   /** The place of a mount is to be made in `root`. */
   | { readonly kind: "target"; readonly mount: number; readonly isFile: boolean; readonly root: Fd }
   /** What is in `from` is to be copied into `to`. */
@@ -253,6 +255,8 @@ export class Launch implements Disposable {
       case MessageKind.ready:
         this.#reapHelper();
         return { kind: "ready" };
+      case MessageKind.seccomp:
+        return { kind: "seccomp", fd: value };
       case MessageKind.created:
         return { kind: "created" };
       default:

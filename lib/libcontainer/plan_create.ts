@@ -9,7 +9,7 @@ import { buffer, call, fixedFd, load, slot, step, struct, text, when } from "../
 import { exitAddress } from "../plan/native/elf.ts";
 import type { Op, Plan, Step } from "../plan/op.ts";
 import type { Config } from "../specs/config.ts";
-import { environment, environmentPointers, execSteps, listenEntries, lookupSteps } from "./command.ts";
+import { closeSteps, environment, environmentPointers, execSteps, listenEntries, lookupSteps } from "./command.ts";
 import { consoleSteps } from "./console.ts";
 import { containerHookSteps } from "./container_hooks.ts";
 import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSteps } from "./credentials.ts";
@@ -39,6 +39,7 @@ import { readySteps } from "./ready.ts";
 import { enterRootSteps, prepareRootSteps, readonlyRootSteps, workingDirectorySteps } from "./rootfs.ts";
 import { ioPrioritySteps, schedulerSteps } from "./scheduling.ts";
 import { appArmorSteps, execLabelSteps, keyLabelSteps, labelMounts, queueLabelSteps } from "./security_labels.ts";
+import { placeFilter } from "./seccomp/filter.ts";
 import {
   affinityStep,
   keyringSteps,
@@ -73,7 +74,7 @@ function createContainerHookSteps(config: Config): readonly Step[] {
   const hooks = config.hooks?.createContainer ?? [];
   if (hooks.length === 0) return [];
   const none = struct("/* 0 vars */", 8, []);
-  return containerHookSteps("createContainer", hooks, none, call("fchdir", [root]));
+  return containerHookSteps("createContainer", hooks, none, { op: call("fchdir", [root]), filtered: false });
 }
 
 /** Told by whoever starts the container: by the exec fifo, whose reader `start` is, or by the parent that stayed. */
@@ -90,7 +91,6 @@ function startSteps(request: LaunchRequest, facts: HostFacts): readonly Step[] {
       // The fifo is open by path only; through a procfs it opens for writing, which waits for a reader: `start`.
       call("close", [fixedFd("sync")]),
     ]),
-    ...dieOnSignalSteps(facts),
     step("wait for start on the exec fifo", "", [
       call("openat", [fixedFd("proc"), { data: "fdPath", fd: "fifo" }, O.O_WRONLY | O.O_CLOEXEC, 0], { out: fifo }),
       call("write", [fifo, "0", 1]),
@@ -173,10 +173,10 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
   const env = environment(process.env, [...notify, ...listenEntries(request.listenFds)]);
   const inUserNamespace = hasNamespace(config, "user");
   const ownMounts = hasNamespace(config, "mount");
-  const exec = { inheritedFds: request.inheritedFds };
   const mounted = labelMounts(withNotify(config, request));
   const helped = helpedMounts(mounted, facts, request);
   const sources = helped.length === 0 ? undefined : partOf(parts, "mountSources");
+  const filter = placeFilter(request.seccomp, process, closeSteps(request.inheritedFds));
   return [
     step("start a session", "", [
       call("setsid", [], { tolerate: ["EPERM"] }),
@@ -224,7 +224,9 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
     ...ioPrioritySteps(process.ioPriority),
     ...personalitySteps(personality && personalityDomains[personality.domain]),
     ...memoryPolicySteps(memoryPolicy && memoryPolicyNumbers(memoryPolicy)),
+    ...(request.startBy === "fifo" ? dieOnSignalSteps(facts) : []),
     ...readySteps({ needsHome: env.needsHome, arch: facts.arch }),
+    ...filter.early,
     ...enterDirectorySteps(process.cwd, "before setuid"),
     ...boundingSteps(process, facts),
     keepCapabilities(true),
@@ -235,17 +237,19 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
     keepCapabilities(false),
     ...capabilitySteps(process, facts),
     ...landlockSteps(config.annotations ?? {}, process, facts.arch),
-    ...lookupSteps(process.args![0]!, env.entries, facts.arch),
+    ...lookupSteps(process.args![0]!, env.entries, facts.arch, { filtered: filter.early.length > 0 }),
+    ...filter.late,
     ...startSteps(request, facts),
     ...containerHookSteps(
       "startContainer",
       config.hooks?.startContainer ?? [],
       environmentPointers(env),
-      call("chdir", [process.cwd]),
+      { op: call("chdir", [process.cwd]), filtered: request.seccomp !== undefined },
     ),
     // Nothing is opened any more but the program.
     ...restrictSteps(config.annotations ?? {}),
-    ...execSteps(process, env, exec),
+    ...filter.close,
+    ...execSteps(process, env),
   ];
 }
 

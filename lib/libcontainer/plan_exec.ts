@@ -8,7 +8,7 @@ import { Prctl } from "../ffi/constants.ts";
 import { call, fixedFd, step, text } from "../plan/build.ts";
 import type { Plan, Step } from "../plan/op.ts";
 import type { NamespaceType, Process } from "../specs/config.ts";
-import { environment, execSteps, listenEntries, lookupSteps } from "./command.ts";
+import { closeSteps, environment, execSteps, listenEntries, lookupSteps } from "./command.ts";
 import { consoleSteps } from "./console.ts";
 import { finalAffinitySteps, initialAffinitySteps, resetAffinitySteps } from "./cpu_affinity.ts";
 import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSteps } from "./credentials.ts";
@@ -21,6 +21,7 @@ import { readySteps } from "./ready.ts";
 import { landlockSteps, restrictSteps } from "./landlock.ts";
 import { appArmorSteps, execLabelSteps, keyLabelSteps } from "./security_labels.ts";
 import { ioPrioritySteps, schedulerSteps } from "./scheduling.ts";
+import { placeFilter, type SeccompFilter } from "./seccomp/filter.ts";
 import { keyringSteps, noNewPrivilegesSteps, oomScoreSteps, pidfdSteps } from "./small_steps.ts";
 import { checkDirectorySteps, enterDirectorySteps } from "./working_directory.ts";
 
@@ -44,6 +45,8 @@ export interface ExecRequest {
   readonly annotations?: Readonly<Record<string, string>>;
   /** The container's linux.memoryPolicy. */
   readonly memoryPolicy?: MemoryPolicyNumbers;
+  /** The container's linux.seccomp, compiled. */
+  readonly seccomp?: SeccompFilter;
 }
 
 function umaskSteps(umask: number | undefined): readonly Step[] {
@@ -56,7 +59,7 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
   const env = environment(process.env, listenEntries(request.listenFds));
   const joined = request.namespaces.map((type) => ({ type, from: "", path: "of the container's init" }));
   const userNamespace = request.namespaces.includes("user");
-  const exec = { inheritedFds: request.inheritedFds };
+  const filter = placeFilter(request.seccomp, process, closeSteps(request.inheritedFds));
   return {
     stage: [
       // What the process may run on holds before all that it does.
@@ -91,6 +94,7 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
       ...personalitySteps(request.personality),
       ...memoryPolicySteps(request.memoryPolicy),
       ...readySteps({ needsHome: env.needsHome, arch: facts.arch }),
+      ...filter.early,
       ...enterDirectorySteps(process.cwd, "before setuid"),
       ...boundingSteps(process, facts),
       keepCapabilities(true),
@@ -101,10 +105,12 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
       keepCapabilities(false),
       ...capabilitySteps(process, facts),
       ...landlockSteps(request.annotations ?? {}, process, facts.arch),
-      ...lookupSteps(process.args![0]!, env.entries, facts.arch),
+      ...lookupSteps(process.args![0]!, env.entries, facts.arch, { filtered: filter.early.length > 0 }),
+      ...filter.late,
       step("tell the parent that the command was found", "", [tell("created"), call("close", [fixedFd("sync")])]),
       ...restrictSteps(request.annotations ?? {}),
-      ...execSteps(process, env, exec),
+      ...filter.close,
+      ...execSteps(process, env),
     ],
   };
 }

@@ -41,6 +41,7 @@ import { parseMountOptions } from "./mount_options.ts";
 import { isBind } from "./mounts.ts";
 import { hasNamespace, makesNamespace, namespaceKinds } from "./namespaces.ts";
 import { personalityDomains } from "./personality.ts";
+import type { SeccompProfile } from "./seccomp/profile.ts";
 import { parseCpuList } from "./validate/cpu_list.ts";
 
 /** state.json. What is optional may also be `null` or zero in a file of runc 1.1. */
@@ -89,6 +90,7 @@ export interface RuncConfig {
   readonly mask_paths?: readonly string[] | null;
   readonly readonly_paths?: readonly string[] | null;
   readonly sysctl?: Readonly<Record<string, string>> | null;
+  readonly seccomp?: SeccompProfile | null;
   readonly no_new_privileges?: boolean;
   readonly Hooks: Readonly<Partial<Record<HookName, readonly RuncHook[] | null>>> | null;
   /** The specification's version that the runtime implements, not the one that the bundle follows. */
@@ -243,6 +245,8 @@ export interface StateInput {
   readonly noNewKeyring?: boolean;
   /** The resctrl group's directory, and that of its monitoring group. */
   readonly intelRdt?: { readonly path: string; readonly monitoringPath?: string };
+  /** linux.seccomp as {@link RuncConfig} has it. */
+  readonly seccomp?: SeccompProfile;
 }
 
 const namespaceNames = {
@@ -320,6 +324,7 @@ function toRuncConfig(input: StateInput): RuncConfig {
     mask_paths: linux.maskedPaths,
     readonly_paths: linux.readonlyPaths,
     sysctl: linux.sysctl,
+    seccomp: input.seccomp,
     no_new_privileges: process?.noNewPrivileges,
     Hooks: toRuncHooks(config.hooks ?? {}),
     version: OCI_VERSION,
@@ -666,6 +671,11 @@ export function rdtGroupOf(
   if (path === "") return undefined;
   const monitoringPath = state.intel_rdt_mon_path || undefined;
   return { path, monitoringPath, shared: (state.config.intel_rdt?.closID ?? "") !== "" };
+}
+
+/** linux.seccomp; undefined where the config had none. */
+export function seccompOf({ config }: RuncState): SeccompProfile | undefined {
+  return config.seccomp ?? undefined;
 }
 
 /** Whether the container is confined to some processors. */

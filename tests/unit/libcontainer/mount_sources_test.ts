@@ -74,7 +74,7 @@ Deno.test("the helper does one step a mount, in the config's order, and one for 
     assert(only!.op === "if" && only!.is === "==" && only!.right === 0, label);
   }
   assertEquals(callsNamed(steps, "mount_setattr").length, 3);
-  const written = callLines(steps).filter((line) => line.startsWith("write("));
+  const written = callLines(steps).filter((line) => line.startsWith("write($file"));
   assertEquals(written, [
     'write($file, "0 1000 1\\n", 9)',
     'write($file, "0 1000 1\\n", 9)',
