@@ -5,15 +5,21 @@
  */
 
 import { RuncError } from "../errors.ts";
+import type { MemoryResources, Resources } from "../specs/config.ts";
+import { cpuLimitsV1, cpusetLimits } from "./cpu.ts";
 import { inheritCpuset } from "./cpuset_v1.ts";
 import { containerDeviceFilter, type SpecDeviceRule } from "./devices.ts";
 import { setDevicesV1 } from "./devices_v1.ts";
 import { isPermission, isThere, refuseFrozen, refuseProcesses, undoMade } from "./driver.ts";
-import { makeCgroup, removeCgroup, writeProcess } from "./file.ts";
+import { makeCgroup, readCgroupFile, readIfThere, removeCgroup, writeProcess } from "./file.ts";
 import { type FreezerState, freezerV1 } from "./freezer.ts";
+import type { LimitWrite } from "./limit.ts";
 import type { CgroupManager, DriverOptions, SelfJoin } from "./manager.ts";
+import { memoryLimitsV1 } from "./memory.ts";
 import { v1Controllers } from "./path.ts";
+import { pidsLimits } from "./pids.ts";
 import { killByFile, killEach, processesIn, type SendSignal } from "./processes.ts";
+import { setLimits } from "./set_limits.ts";
 
 /** One directory and the controllers that it is for: `cpu` and `cpuacct` are often joined. */
 interface Group {
@@ -82,6 +88,12 @@ export class CgroupV1 implements CgroupManager {
     }
   }
 
+  set({ cpu = {}, memory = {}, pids = {} }: Resources): void {
+    // runc's order of the controllers.
+    const writes = [...cpusetLimits(cpu), ...this.#memoryLimits(memory), ...cpuLimitsV1(cpu), ...pidsLimits(pids)];
+    setLimits(writes, (controller) => this.#paths[controller]);
+  }
+
   processes(): number[] {
     return this.#main === undefined ? [] : processesIn(this.#main);
   }
@@ -138,6 +150,18 @@ export class CgroupV1 implements CgroupManager {
   /** The hierarchy that stands for all of them where one must answer: devices, as in runc; another where a rootless container has no devices. */
   get #main(): string | undefined {
     return this.#paths["devices"] ?? Object.values(this.#paths)[0];
+  }
+
+  #memoryLimits(memory: MemoryResources): readonly LimitWrite[] {
+    const directory = this.#paths["memory"];
+    // Nothing is read for a container without limits. Without a directory the first write says so.
+    if (directory === undefined || Object.keys(memory).length === 0) {
+      return memoryLimitsV1(memory, { currentLimit: 0n, swapAccounting: false });
+    }
+    return memoryLimitsV1(memory, {
+      currentLimit: BigInt(readCgroupFile(directory, "memory.limit_in_bytes").trim()),
+      swapAccounting: readIfThere(directory, "memory.memsw.limit_in_bytes") !== undefined,
+    });
   }
 
   get #toleratesPermission(): boolean {

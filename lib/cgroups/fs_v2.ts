@@ -8,7 +8,9 @@ import { dirname, resolve } from "@std/path";
 import { RuncError } from "../errors.ts";
 import { openFlag } from "../ffi/constants.ts";
 import { open } from "../ffi/files.ts";
+import type { MemoryResources, Resources } from "../specs/config.ts";
 import { attachDeviceProgram, bpfCall } from "./bpf.ts";
+import { cpuLimitsV2, cpusetLimits } from "./cpu.ts";
 import { allowsAll, containerDeviceFilter, type DeviceFilter, type SpecDeviceRule } from "./devices.ts";
 import { deviceProgram } from "./devices_v2.ts";
 import { isPermission, isThere, refuseFrozen, refuseProcesses, undoMade } from "./driver.ts";
@@ -16,7 +18,10 @@ import { isErrno, makeCgroup, readIfThere, removeCgroup, writeCgroupFile, writeP
 import { type FreezerState, freezerV2 } from "./freezer.ts";
 import { parseProcCgroup } from "./layout.ts";
 import type { CgroupManager, DriverOptions, SelfJoin } from "./manager.ts";
+import { memoryLimitsV2 } from "./memory.ts";
+import { pidsLimits } from "./pids.ts";
 import { killByFile, killEach, processesIn, type SendSignal } from "./processes.ts";
+import { setLimits } from "./set_limits.ts";
 
 /** The cgroup2 driver. See {@link CgroupManager} for the methods. */
 export class CgroupV2 implements CgroupManager {
@@ -81,6 +86,13 @@ export class CgroupV2 implements CgroupManager {
     }
   }
 
+  set({ cpu = {}, memory = {}, pids = {} }: Resources): void {
+    if (memory.checkBeforeUpdate && this.#usable !== undefined) refuseBelowUsage(this.#usable, memory);
+    // runc's order of the controllers.
+    const writes = [...pidsLimits(pids), ...memoryLimitsV2(memory), ...cpuLimitsV2(cpu), ...cpusetLimits(cpu)];
+    setLimits(writes, () => this.#usable);
+  }
+
   processes(): number[] {
     return this.#usable === undefined ? [] : processesIn(this.#usable);
   }
@@ -140,6 +152,18 @@ export class CgroupV2 implements CgroupManager {
       directoryFd: opened.number,
       program: deviceProgram(filter),
     });
+  }
+}
+
+/** A limit below what is in use would kill; a cgroup without the memory controller uses nothing. */
+function refuseBelowUsage(directory: string, { limit = 0, swap = 0 }: MemoryResources): void {
+  const text = readIfThere(directory, "memory.current");
+  if (text === undefined) return;
+  const usage = BigInt(text.trim());
+  for (const [name, value] of [["memory+swap limit", swap], ["memory limit", limit]] as const) {
+    if (value > 0 && BigInt(value) <= usage) {
+      throw new RuncError("cgroup-failed", `rejecting ${name} ${value} <= usage ${usage}`);
+    }
   }
 }
 

@@ -13,6 +13,7 @@
 import { resolve } from "@std/path";
 import { RuncError } from "../errors.ts";
 import type { Kernel } from "../ffi/kernel.ts";
+import type { Resources } from "../specs/config.ts";
 import type { SpecDeviceRule } from "./devices.ts";
 import type { FreezerState } from "./freezer.ts";
 import { CgroupV1 } from "./fs_v1.ts";
@@ -60,6 +61,12 @@ export interface CgroupManager {
   join(pid: number, initPid?: number): void;
   /** Allows these devices and the usual ones. `rules`: `linux.resources.devices`. */
   setDevices(rules: readonly SpecDeviceRule[]): void;
+  /**
+   * Sets the limits of memory, cpu, cpuset and pids. Device rules are {@link setDevices}' own.
+   *
+   * @throws {RuncError} `cgroup-failed` for a limit whose cgroup the container could not get; `config-invalid` for values that cannot be.
+   */
+  set(resources: Resources): void;
   /** All processes of the cgroup and those below it. */
   processes(): number[];
   /** Whether the directory is there, in the hierarchy that stands for all. */

@@ -17,7 +17,7 @@ import { memfd, open, openPath } from "../ffi/files.ts";
 import { alloc } from "../ffi/kernel.ts";
 import { poll, pollAsync, POLLIN } from "../ffi/poll.ts";
 import { type ExitStatus, getRlimit, kill, pidfdOpen, pidfdSendSignal, setRlimit, waitChild } from "../ffi/process.ts";
-import type { Config, HookName, NamespaceType, Process } from "../specs/config.ts";
+import type { Config, HookName, NamespaceType, Process, Resources } from "../specs/config.ts";
 import { OCI_VERSION, type State, type Status } from "../specs/state.ts";
 import type { Plan } from "../plan/op.ts";
 import { checkConfig, kernelNamespaces, type Spec } from "./bundle.ts";
@@ -751,7 +751,7 @@ class Creation {
     const { linux, hooks, process } = this.#config;
     let limited = false;
     const limit = () => {
-      if (!limited) planned.cgroup.setDevices(linux?.resources?.devices ?? []);
+      if (!limited) applyResources(planned.cgroup, linux?.resources ?? {});
       limited = true;
     };
     let state: RuncState | undefined;
@@ -849,4 +849,14 @@ function timestamp(): string {
 /** For callers that must know who the container's root is on the host. */
 export function rootOwner(config: Config): { uid: number; gid: number } {
   return { uid: hostRoot(config.linux?.uidMappings), gid: hostRoot(config.linux?.gidMappings) };
+}
+
+/** Device rules first: what may happen before a limit is refused is then contained. */
+function applyResources(cgroup: CgroupManager, resources: Resources): void {
+  cgroup.setDevices(resources.devices ?? []);
+  try {
+    cgroup.set(resources);
+  } catch (error) {
+    throw error instanceof RuncError ? error.within("error setting cgroup config for procHooks process") : error;
+  }
 }

@@ -11,6 +11,8 @@
  */
 
 import { resolve } from "@std/path";
+import { cpuWeight } from "../cgroups/cpu.ts";
+import { isGiven } from "../cgroups/limit.ts";
 import { cleanPath, parseSystemdPath } from "../cgroups/path.ts";
 import { RuncError } from "../errors.ts";
 import { MountFlag } from "../ffi/constants.ts";
@@ -21,10 +23,12 @@ import type {
   HookName,
   Hooks,
   IdMapping,
+  Integer64,
   LinuxDevice,
   Mount,
   Namespace,
   NamespaceType,
+  Resources,
   TimeOffsets,
 } from "../specs/config.ts";
 import { parseJson } from "../specs/json.ts";
@@ -167,6 +171,23 @@ export interface RuncCgroup {
   readonly scope_prefix?: string;
   /** Missing, as every other resource may be, in files of older versions. */
   readonly devices?: readonly RuncDeviceRule[] | null;
+  readonly memory?: Integer64;
+  readonly memory_reservation?: Integer64;
+  readonly memory_swap?: Integer64;
+  readonly cpu_shares?: Integer64;
+  readonly cpu_quota?: Integer64;
+  readonly cpu_burst?: Integer64 | null;
+  readonly cpu_period?: Integer64;
+  readonly cpu_rt_quota?: Integer64;
+  readonly cpu_rt_period?: Integer64;
+  readonly cpuset_cpus?: string;
+  readonly cpuset_mems?: string;
+  readonly cpu_idle?: Integer64 | null;
+  readonly pids_limit?: Integer64 | null;
+  readonly oom_kill_disable?: boolean;
+  readonly memory_swappiness?: Integer64 | null;
+  readonly cpu_weight?: Integer64;
+  readonly memory_check_before_update?: boolean;
   readonly Systemd?: boolean;
   readonly Rootless?: boolean;
   readonly owner_uid?: number | null;
@@ -294,6 +315,12 @@ function isEmpty(value: unknown): boolean {
   return typeof value === "object" && value !== null ? Object.keys(value).length === 0 : !value;
 }
 
+/** What state.json holds. JSON's own writer refuses bigint, as numbers beyond 2^53 are here; its numbers are decimal all the same. */
+export function stateText(state: RuncState): string {
+  const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown };
+  return JSON.stringify(state, (_key, value) => typeof value === "bigint" ? rawJSON(String(value)) : value);
+}
+
 /** Every kind that the kernel has, also those that the container shares with the host. */
 function namespacePaths({ pid, kernelNamespaces }: StateInput): Readonly<Record<string, string>> {
   return Object.fromEntries(
@@ -403,7 +430,7 @@ function toRuncHook({ path, args, env, timeout }: Hook): RuncHook {
   };
 }
 
-/** specconv, CreateCgroupConfig. Limits would stand among these fields; a config that has any is refused before. */
+/** specconv, CreateCgroupConfig. The limits stand among these fields. */
 function toRuncCgroup(input: StateInput): RuncCgroup {
   const { config, rootlessCgroups = false, systemdCgroup = false } = input;
   return omitEmpty({
@@ -414,10 +441,34 @@ function toRuncCgroup(input: StateInput): RuncCgroup {
       ),
       ...ownAllowedDevices(config).map(({ rule }) => rule),
     ],
+    ...toRuncLimits(config.linux?.resources ?? {}),
     Systemd: systemdCgroup,
     Rootless: rootlessCgroups,
     owner_uid: cgroupOwner(input),
-  }, ["owner_uid"]);
+  }, ["owner_uid", "cpu_burst", "cpu_idle", "pids_limit", "memory_swappiness"]);
+}
+
+/** Pointers in Go (burst, idle, pids, swappiness) are written even when 0, as a limit of 0 is one. */
+function toRuncLimits({ memory = {}, cpu = {}, pids = {} }: Resources): RuncCgroup {
+  return {
+    memory: memory.limit,
+    memory_reservation: memory.reservation,
+    memory_swap: memory.swap,
+    cpu_shares: cpu.shares,
+    cpu_quota: cpu.quota,
+    cpu_burst: cpu.burst,
+    cpu_period: cpu.period,
+    cpu_rt_quota: cpu.realtimeRuntime,
+    cpu_rt_period: cpu.realtimePeriod,
+    cpuset_cpus: cpu.cpus,
+    cpuset_mems: cpu.mems,
+    cpu_idle: cpu.idle,
+    pids_limit: pids.limit,
+    oom_kill_disable: memory.disableOOMKiller,
+    memory_swappiness: memory.swappiness,
+    cpu_weight: isGiven(cpu.shares) ? cpuWeight(cpu.shares) : undefined,
+    memory_check_before_update: memory.checkBeforeUpdate,
+  };
 }
 
 function pathFields({ config, id }: StateInput): RuncCgroup {

@@ -6,7 +6,7 @@
 
 import { RuncError } from "../errors.ts";
 import { cString, type Kernel } from "../ffi/kernel.ts";
-import { parseRuncState, type RuncState } from "./runc_state.ts";
+import { parseRuncState, type RuncState, stateText } from "./runc_state.ts";
 
 /** Letters, digits and `_+-.`: the id is a file name, a keyring's name and part of a cgroup's. */
 function isAllowed(id: string): boolean {
@@ -81,7 +81,7 @@ export class StateDirectory {
   /** Writes state.json as a whole or not at all. */
   save(state: RuncState): void {
     const temporary = `${this.path}/state-${Deno.pid}`;
-    Deno.writeTextFileSync(temporary, JSON.stringify(state), { mode: 0o600, createNew: true });
+    Deno.writeTextFileSync(temporary, stateText(state), { mode: 0o600, createNew: true });
     Deno.renameSync(temporary, `${this.path}/state.json`);
   }
 

@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { Config, Integer64 } from "../specs/config.ts";
+import type { Config } from "../specs/config.ts";
 import { pointerToken, type Problem } from "../specs/problem.ts";
 
 /** Whether a value asks for something that is not built. */
@@ -42,29 +42,7 @@ const unbuilt: Unbuilt = {
     // LINUX is what every process has from the start.
     personality: { domain: (domain) => domain !== "LINUX", flags: isSomething },
     resources: {
-      memory: {
-        limit: limits,
-        reservation: limits,
-        swap: limits,
-        kernel: limits,
-        kernelTCP: limits,
-        // 0 means not to swap.
-        swappiness: always,
-        disableOOMKiller: isSomething,
-      },
-      cpu: {
-        shares: isSomething,
-        quota: limits,
-        burst: isSomething,
-        period: isSomething,
-        realtimeRuntime: isSomething,
-        realtimePeriod: isSomething,
-        cpus: isSomething,
-        mems: isSomething,
-        idle: isSomething,
-      },
-      // 0 is a limit here, and any negative number is none.
-      pids: { limit: (limit) => (limit as Integer64) >= 0 },
+      memory: { kernel: limits, kernelTCP: limits },
       blockIO: isSomething,
       hugepageLimits: isSomething,
       network: isSomething,
