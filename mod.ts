@@ -59,6 +59,7 @@ export type { CgroupEntry, CgroupMountFact, HostFacts, LaunchRequest } from "./l
 export type { CgroupManager, SelfJoin } from "./lib/cgroups/manager.ts";
 export type { SpecDeviceRule } from "./lib/cgroups/devices.ts";
 export type { FreezerState } from "./lib/cgroups/freezer.ts";
+export type { SubCgroups } from "./lib/cgroups/sub_cgroup.ts";
 export type { SendSignal } from "./lib/cgroups/processes.ts";
 export type { CgroupLayout, CgroupMode, Hierarchy } from "./lib/cgroups/layout.ts";
 export type {

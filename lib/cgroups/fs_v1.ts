@@ -63,6 +63,10 @@ export class CgroupV1 implements CgroupManager {
     };
   }
 
+  selfJoinOfExec(): SelfJoin {
+    return this.selfJoin;
+  }
+
   create(): void {
     try {
       for (const group of this.#groups()) this.#tolerant(group, () => createGroup(group, this.#made));

@@ -48,6 +48,12 @@ export class CgroupV2 implements CgroupManager {
     return { taskFiles: [], cloneInto: this.#usable };
   }
 
+  selfJoinOfExec(initPid: number): SelfJoin {
+    const directory = this.#usable;
+    if (directory === undefined || takesProcesses(directory)) return this.selfJoin;
+    return { taskFiles: [], cloneInto: cgroupOf(this.#options.unifiedMount, initPid) ?? directory };
+  }
+
   create(): void {
     const directory = this.#usable;
     if (directory === undefined) return;
@@ -116,7 +122,10 @@ export class CgroupV2 implements CgroupManager {
   }
 
   freeze(): void {
-    if (this.#usable !== undefined) freezerV2.freeze(this.#usable);
+    if (this.#usable === undefined) {
+      throw new RuncError("cgroup-failed", "cannot toggle freezer: cgroups not configured for container");
+    }
+    freezerV2.freeze(this.#usable);
   }
 
   thaw(): void {
@@ -215,6 +224,16 @@ function becomeThreaded(directory: string): void {
   if (readIfThere(directory, "cgroup.type")?.trim() !== "domain invalid") return;
   becomeThreaded(dirname(directory));
   writeCgroupFile(directory, "cgroup.type", "threaded");
+}
+
+/**
+ * Whether a process may be put into `directory`: not where it is gone, and not where it passes controllers on. The kernel lets some
+ * of the latter in (those that can be the root of a threaded subtree); init is in such a one then, or in a better one.
+ *
+ * @see Documentation/admin-guide/cgroup-v2.rst, No Internal Process Constraint
+ */
+function takesProcesses(directory: string): boolean {
+  return readIfThere(directory, "cgroup.subtree_control")?.trim() === "";
 }
 
 /** The directory of a process's cgroup2 cgroup. */

@@ -57,6 +57,11 @@ export interface CgroupManager {
    * @throws {RuncError} `cgroup-failed` where the cgroup exists and has processes or is frozen.
    */
   create(): void;
+  /**
+   * How a further process joins by itself: as {@link selfJoin}, but on v2, where the container's cgroup takes no process, the one that
+   * `initPid` is in.
+   */
+  selfJoinOfExec(initPid: number): SelfJoin;
   /** Moves a process in. `initPid`: on v2, join that process's cgroup where the container's own takes none: init may have moved. */
   join(pid: number, initPid?: number): void;
   /** Allows these devices and the usual ones. `rules`: `linux.resources.devices`. */

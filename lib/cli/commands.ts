@@ -12,7 +12,10 @@ import { run as features } from "./features.ts";
 import { run as init } from "./init.ts";
 import { run as kill } from "./kill.ts";
 import { run as list } from "./list.ts";
+import { run as pause } from "./pause.ts";
 import { run as plan } from "./plan.ts";
+import { run as ps } from "./ps.ts";
+import { run as resume } from "./resume.ts";
 import { run as run_ } from "./run.ts";
 import { run as spec } from "./spec.ts";
 import { run as start } from "./start.ts";
@@ -28,7 +31,10 @@ export const bodies: { readonly [Name in Exclude<CommandName, "help">]: Command<
   init,
   kill,
   list,
+  pause,
   plan,
+  ps,
+  resume,
   run: run_,
   spec,
   start,

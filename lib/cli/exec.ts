@@ -24,6 +24,7 @@ import {
   writePidFile,
 } from "./process_io.ts";
 import { makeRuntime } from "./runtime.ts";
+import { parseSubCgroups } from "./sub_cgroup.ts";
 import { withSystemErrors } from "./system_error.ts";
 
 /** The options that change the config's process. */
@@ -98,13 +99,12 @@ function processFromConfig(
 }
 
 /** Refuses options of things that are not built, by name. */
-function refuseUnbuilt(options: { apparmor?: string; "process-label"?: string; cgroup: readonly string[] }): void {
+function refuseUnbuilt(options: { apparmor?: string; "process-label"?: string }): void {
   const refuse = (name: string, what: string) => {
     throw new RuncError("unsupported", `--${name} is not supported: ${what}`);
   };
   if (options.apparmor) refuse("apparmor", "AppArmor profiles are not built in this version");
   if (options["process-label"]) refuse("process-label", "SELinux labels are not built in this version");
-  if (options.cgroup.length > 0) refuse("cgroup", "sub-cgroups are not built in this version");
 }
 
 /** Runs another process in a container. */
@@ -136,6 +136,7 @@ function execute(
     readonly "pidfd-socket"?: string;
     readonly "preserve-fds": number;
     readonly "ignore-paused": boolean;
+    readonly cgroup: readonly string[];
   },
 ): number {
   const { kernel } = runtime;
@@ -152,8 +153,10 @@ function execute(
   });
   using pidfd = pidfdSocket(kernel, options["pidfd-socket"]);
   using started: ContainerProcess = container.exec({
-    process,
+    // The program runs as soon as it is created: its terminal has the right size from the start.
+    process: { ...process, consoleSize: process.consoleSize ?? foreground?.consoleSize },
     ignorePaused: options["ignore-paused"],
+    subCgroups: parseSubCgroups(options.cgroup),
     stdio: io.stdio,
     consoleSocket: io.consoleSocket,
     pidfdSocket: pidfd,

@@ -6,6 +6,7 @@
  */
 
 import { capabilityNames } from "../ffi/constants.ts";
+import { memoryPolicyFlags, memoryPolicyModes } from "../libcontainer/memory_policy.ts";
 import { mountOptionNames } from "../libcontainer/mount_options.ts";
 import { OCI_VERSION } from "../specs/state.ts";
 import type { Command } from "./context.ts";
@@ -33,6 +34,10 @@ export function features(): Readonly<Record<string, unknown>> {
       apparmor: { enabled: false },
       selinux: { enabled: false },
       intelRdt: { enabled: false },
+      memoryPolicy: {
+        modes: Object.keys(memoryPolicyModes).sort(),
+        flags: Object.keys(memoryPolicyFlags).sort(),
+      },
       mountExtensions: { idmap: { enabled: false } },
       netDevices: { enabled: false },
     },

@@ -11,6 +11,7 @@ import type { NotifyProxy } from "../libcontainer/notify.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import { shellStatus } from "../ffi/process.ts";
 import { SignalPipe } from "../ffi/signals.ts";
+import type { ConsoleSize } from "../specs/config.ts";
 import type { ProcessIo } from "./process_io.ts";
 
 /** What has to be there before the process is: no signal may be lost, and no process made for want of a terminal. */
@@ -24,6 +25,14 @@ export class Foreground implements Disposable {
     this.#runtime = runtime;
     this.#terminal = options.terminal ? new HostTerminal(runtime.kernel) : undefined;
     this.#signals = new SignalPipe(runtime.kernel);
+  }
+
+  /** What process.consoleSize would say of the user's terminal; undefined without one, or where it has no size. */
+  get consoleSize(): ConsoleSize | undefined {
+    const size = this.#terminal?.size;
+    return size === undefined || size.rows === 0 || size.columns === 0
+      ? undefined
+      : { height: size.rows, width: size.columns };
   }
 
   /**
@@ -61,6 +70,8 @@ export class Foreground implements Disposable {
     if (io.console === undefined || this.#terminal === undefined) return { kind: "inherited" };
     const master = receiveMaster(this.#runtime.kernel, io.console);
     this.#terminal.makeRaw();
+    // The program may ask for it as its first act.
+    this.#terminal.copySizeTo(master);
     return { kind: "terminal", master, host: this.#terminal };
   }
 

@@ -45,9 +45,10 @@ export function inheritedDescriptors(
   const ours = environment("LISTEN_PID") === String(Deno.pid);
   const count = ours ? Number(environment("LISTEN_FDS")) : 0;
   const listenFds = Number.isInteger(count) && count > 0 ? count : 0;
+  if (preserve < 0) throw new RuncError("usage", `--preserve-fds must not be negative: ${preserve}`);
   for (let index = 0; index < preserve; index++) {
     const fd = 3 + listenFds + index;
-    if (!isInherited(kernel, fd)) {
+    if (!isInherited(kernel, fd) || isLaunchers(fd)) {
       throw new RuncError(
         "usage",
         `unable to stat preserved-fd ${index} (of ${preserve}): no such file or directory`,
@@ -56,6 +57,15 @@ export function inheritedDescriptors(
     }
   }
   return { listenFds, inheritedFds: listenFds + preserve };
+}
+
+/**
+ * Whether a descriptor is the launcher's own script: a shell that finds the numbers below 10 taken opens it at 10 or above, and does not
+ * close it on execve.
+ */
+function isLaunchers(fd: number): boolean {
+  const script = decodeURIComponent(new URL(Deno.mainModule).pathname);
+  return fd >= 10 && Deno.readLinkSync(`/proc/self/fd/${fd}`) === script.replace(/\.js$/, "");
 }
 
 /** The standard streams of a process, and our ends of them. */

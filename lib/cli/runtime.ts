@@ -14,7 +14,9 @@ function reexec(): Runtime["reexec"] {
   const script = decodeURIComponent(new URL(Deno.mainModule).pathname);
   const flags = [
     "run",
+    "--quiet",
     "--allow-all",
+    "--no-code-cache",
     "--no-lock",
     "--cached-only",
     "--v8-flags=--single-threaded,--no-rehash-snapshot",

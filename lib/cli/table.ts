@@ -236,6 +236,14 @@ export const commands = {
     example: "runc list --format json",
     usesState: true,
   },
+  pause: {
+    summary: "stop all processes of a container, until it is resumed",
+    usage: "<container-id>",
+    args: one,
+    options: {},
+    example: "runc pause web",
+    usesState: true,
+  },
   plan: {
     summary: "print the system calls that would set a container up, and do nothing",
     usage: "[<container-id>]",
@@ -253,6 +261,26 @@ export const commands = {
       },
     },
     example: "runc plan --bundle /bundles/web",
+  },
+  ps: {
+    summary: "show the processes of a container",
+    usage: "<container-id> [<ps option>...]",
+    args: { min: 1, max: Infinity },
+    stopAtFirstArg: true,
+    options: {
+      // No `choices`: callers know the text of this refusal, see ps.ts.
+      format: { type: "string", aliases: ["f"], value: "format", default: "table", help: "print a table or json" },
+    },
+    example: "runc ps web -e -x",
+    usesState: true,
+  },
+  resume: {
+    summary: "let the processes of a paused container go on",
+    usage: "<container-id>",
+    args: one,
+    options: {},
+    example: "runc resume web",
+    usesState: true,
   },
   run: {
     summary: "create a container, start it and wait for its end",

@@ -22,6 +22,8 @@ export interface SpawnOptions {
   readonly env: readonly string[];
   /** Descriptors: number in the child ← number here. Everything else that is close-on-exec is closed. */
   readonly fds: readonly { readonly to: number; readonly from: number }[];
+  /** Descriptors from this number up are closed in the child, also those that are not close-on-exec. */
+  readonly closeFrom?: number;
   /** Working directory of the child; absent: ours. */
   readonly cwd?: string;
 }
@@ -51,6 +53,9 @@ export function spawn(kernel: Kernel, options: SpawnOptions): number {
   const actions = alloc(FILE_ACTIONS_SIZE);
   kernel.call("posix_spawn_file_actions_init", actions);
   for (const { to, from } of options.fds) kernel.call("posix_spawn_file_actions_adddup2", actions, from, to);
+  if (options.closeFrom !== undefined) {
+    kernel.call("posix_spawn_file_actions_addclosefrom_np", actions, options.closeFrom);
+  }
   if (options.cwd !== undefined) kernel.call("posix_spawn_file_actions_addchdir_np", actions, cString(options.cwd));
   const attributes = alloc(ATTRIBUTES_SIZE);
   kernel.call("posix_spawnattr_init", attributes);

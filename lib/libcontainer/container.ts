@@ -6,12 +6,13 @@
  * @module
  */
 
-import { type CgroupManager, createCgroupManager, loadCgroupManager } from "../cgroups/manager.ts";
+import { type CgroupManager, createCgroupManager, loadCgroupManager, type SelfJoin } from "../cgroups/manager.ts";
 import { readCgroupLayout } from "../cgroups/layout.ts";
 import { refuseSystemdDriver } from "../cgroups/path.ts";
+import { requireCgroups, subCgroupPaths, type SubCgroups } from "../cgroups/sub_cgroup.ts";
 import { RuncError } from "../errors.ts";
 import { openFlag, rlimitNames } from "../ffi/constants.ts";
-import { errnoText } from "../ffi/errno.ts";
+import { errnoName, errnoText } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
 import { memfd, open, openPath } from "../ffi/files.ts";
 import { alloc } from "../ffi/kernel.ts";
@@ -21,6 +22,7 @@ import type { Config, HookName, NamespaceType, Process, Resources } from "../spe
 import { OCI_VERSION, type State, type Status } from "../specs/state.ts";
 import type { Plan } from "../plan/op.ts";
 import { checkConfig, kernelNamespaces, type Spec } from "./bundle.ts";
+import { affinityText } from "./cpu_affinity.ts";
 import { capabilityNumbers } from "./credentials.ts";
 import { inUserNamespace, readFacts } from "./facts.ts";
 import { hookStateFile } from "./hook_state.ts";
@@ -38,12 +40,16 @@ import {
   bundleOf,
   capabilitiesOf,
   cgroupPathsOf,
+  hasCpusetOf,
   hooksOf,
   mappingsOfState,
+  memoryPolicyOf,
   namespacesOf,
+  personalityOf,
   rootfsOf,
   rootlessCgroupsOf,
   type RuncState,
+  schedulingOf,
   toRuncState,
   umaskOf,
   versionOf,
@@ -88,6 +94,8 @@ export interface ExecOptions extends ProcessOptions {
   readonly process: Process;
   /** Into a paused container too: the process then waits until it is resumed. */
   readonly ignorePaused?: boolean;
+  /** Cgroups below the container's to start in, which must exist. */
+  readonly subCgroups?: SubCgroups;
 }
 
 /** A process that this program started in a container, and is the parent of. */
@@ -160,8 +168,8 @@ export interface PlannedContainer {
  * How the stage gets into the cgroups. Once it is in a user namespace it may not be born into one (clone3 answers EACCES): the parent then
  * moves it, before it goes on.
  */
-function cgroupEntry(cgroup: CgroupManager, userNamespace: boolean): CgroupEntry {
-  return userNamespace ? { taskFiles: [] } : cgroup.selfJoin;
+function cgroupEntry(selfJoin: SelfJoin, userNamespace: boolean): CgroupEntry {
+  return userNamespace ? { taskFiles: [] } : selfJoin;
 }
 
 function cgroupOptions(runtime: Runtime, rootless: boolean) {
@@ -191,7 +199,7 @@ export function planContainer(
     cgroupOptions(runtime, runtime.rootlessCgroups),
   );
   const read = readFacts({
-    arch: runtime.kernel.arch,
+    kernel: runtime.kernel,
     layout: spec.layout,
     cgroupPaths: cgroup.paths,
     noPivot: options.noPivot ?? false,
@@ -203,7 +211,7 @@ export function planContainer(
     id,
     bundle: spec.bundle,
     rootfs: spec.rootfs,
-    cgroup: cgroupEntry(cgroup, hasNamespace(spec.config, "user")),
+    cgroup: cgroupEntry(cgroup.selfJoin, hasNamespace(spec.config, "user")),
     noPivot: options.noPivot ?? false,
     noNewKeyring: options.noNewKeyring ?? false,
     inheritedFds: options.inheritedFds ?? 0,
@@ -409,8 +417,7 @@ export class Container {
       if (!options.all) throw new RuncError("container-state", "container not running");
     };
     if (signal === 9 && sharedPids) {
-      const killed = this.#cgroup.kill((pid, number) => void kill(kernel, pid, number));
-      if (killed) return;
+      if (this.#killCgroup()) return;
       if (!this.#alive) return notRunning();
     }
     if (!this.#alive) return notRunning();
@@ -419,6 +426,22 @@ export class Container {
     if (result < 0) throw new RuncError("syscall-failed", `unable to signal init: ${errnoText(-result)}`);
     // A frozen process does not die of it on v1 before it is thawed.
     if (signal === 9 && this.#cgroup.exists() && this.#cgroup.freezerState() === "frozen") this.#cgroup.thaw();
+  }
+
+  /** Whether it could. Without root the cgroup may be nobody's: init alone is killed then. */
+  #killCgroup(): boolean {
+    try {
+      return this.#cgroup.kill((pid, number) => void kill(this.#runtime.kernel, pid, number));
+    } catch (error) {
+      if (!rootlessCgroupsOf(this.#state)) {
+        throw error instanceof RuncError ? error.within("unable to kill all processes") : error;
+      }
+      this.#runtime.log(
+        "warning",
+        "only the container's first process is killed: its cgroup cannot be used; delegate cgroup v2 to the user who calls",
+      );
+      return false;
+    }
   }
 
   /**
@@ -435,6 +458,8 @@ export class Container {
         hint: "runc kill stops it, runc delete --force does both",
       });
     }
+    // Whose init was gone already: nothing has thawed what else is in there, and on v1 it cannot end before.
+    if (status === "paused") this.#cgroup.thaw();
     this.destroy();
   }
 
@@ -453,9 +478,7 @@ export class Container {
   /** Removes cgroup and state of a container whose init is gone, then runs its poststop hooks; a failed one is logged. */
   destroy(): void {
     const sharedPids = !namespacesOf(this.#state).some(({ type }) => type === "pid");
-    if (sharedPids && this.#cgroup.exists()) {
-      this.#cgroup.kill((pid, number) => void kill(this.#runtime.kernel, pid, number));
-    }
+    if (sharedPids && this.#cgroup.exists()) this.#killCgroup();
     try {
       this.#cgroup.destroy();
     } catch (error) {
@@ -463,6 +486,36 @@ export class Container {
     }
     this.#directory.remove();
     this.runHooks("poststop", "stopped", (error) => this.#runtime.log("warning", error.message));
+  }
+
+  /**
+   * Stops all its processes, and returns when they have stopped.
+   *
+   * @throws {RuncError} `container-state` (`container not running`) unless it is created or running.
+   */
+  pause(): void {
+    const status = this.status();
+    if (status !== "running" && status !== "created") {
+      throw new RuncError("container-state", "container not running", {
+        hint: status === "paused" ? "it is paused already" : undefined,
+      });
+    }
+    this.#cgroup.freeze();
+  }
+
+  /** Lets the processes of a paused container go on. @throws {RuncError} `container-state` (`container not paused`). */
+  resume(): void {
+    if (this.status() !== "paused") throw new RuncError("container-state", "container not paused");
+    this.#cgroup.thaw();
+  }
+
+  /** Host pids of all processes in its cgroup and those below; none where it has stopped. */
+  processes(): readonly number[] {
+    try {
+      return this.#cgroup.processes();
+    } catch (error) {
+      throw error instanceof RuncError ? error.within("unable to get all container pids") : error;
+    }
   }
 
   /** Does nothing where a process can be started in it. @throws {RuncError} `container-state` where not. */
@@ -492,23 +545,35 @@ export class Container {
     if (problems.length > 0) throw configError(problems);
     const { kernel } = this.#runtime;
     const namespaces = this.#joinable();
+    // A cgroup that was asked for by name is that one or none.
+    const isBelow = Object.keys(options.subCgroups ?? {}).length > 0;
+    const cgroup = isBelow ? this.#subCgroup(options.subCgroups!) : this.#cgroup;
     const facts = readFacts({
-      arch: kernel.arch,
+      kernel,
       layout: readCgroupLayout(),
       cgroupPaths: this.#cgroup.paths,
       noPivot: false,
       rootfs: rootfsOf(this.#state),
       config: {},
     });
+    const { initial = "" } = process.execCPUAffinity ?? {};
+    // In the words of runc's stage, which its tests look for.
+    if (initial !== "") this.#runtime.log("debug", `nsexec of ${this.id}: affinity: ${affinityText(initial)}`);
     const plan = planExec(process, facts, {
       id: this.id,
       namespaces,
-      cgroup: cgroupEntry(this.#cgroup, namespaces.includes("user")),
+      cgroup: cgroupEntry(
+        isBelow ? cgroup.selfJoin : cgroup.selfJoinOfExec(this.pid),
+        namespaces.includes("user"),
+      ),
       noNewKeyring: this.#state.config.no_new_keyring ?? false,
       umask: umaskOf(this.#state),
       inheritedFds: options.inheritedFds ?? 0,
       listenFds: options.listenFds ?? 0,
       pidfdSocket: options.pidfdSocket !== undefined,
+      hasCpuset: hasCpusetOf(this.#state),
+      personality: personalityOf(this.#state),
+      memoryPolicy: memoryPolicyOf(this.#state),
     });
     warnOfCapabilities(this.#runtime, process, facts);
     const fds: Record<string, Fd> = socketFds(options);
@@ -521,7 +586,8 @@ export class Container {
         process,
         fds,
         enterCgroup: (pid) => {
-          if (namespaces.includes("user")) this.#cgroup.join(pid, this.pid);
+          if (isBelow) requireCgroups(cgroup.paths, pid);
+          if (namespaces.includes("user")) cgroup.join(pid, isBelow ? undefined : this.pid);
         },
       });
     } finally {
@@ -529,10 +595,19 @@ export class Container {
     }
   }
 
+  #subCgroup(sub: SubCgroups): CgroupManager {
+    const rootless = rootlessCgroupsOf(this.#state);
+    return loadCgroupManager(subCgroupPaths(this.#cgroup.paths, sub), cgroupOptions(this.#runtime, rootless));
+  }
+
   /** What the process does not say of itself is the container's. */
   #completeProcess(process: Process): Process {
+    const { scheduler, ioPriority, execCPUAffinity } = schedulingOf(this.#state);
     return {
       ...process,
+      scheduler: process.scheduler ?? scheduler,
+      ioPriority: process.ioPriority ?? ioPriority,
+      execCPUAffinity: process.execCPUAffinity ?? execCPUAffinity,
       capabilities: process.capabilities ?? capabilitiesOf(this.#state),
       noNewPrivileges: process.noNewPrivileges ?? this.#state.config.no_new_privileges,
       oomScoreAdj: this.#state.config.oom_score_adj ?? undefined,
@@ -565,6 +640,11 @@ function warnOfCapabilities(runtime: Runtime, process: Process, facts: HostFacts
   }
 }
 
+function warnOfPersonality(runtime: Runtime, { linux }: Config): void {
+  const { flags = [] } = linux?.personality ?? {};
+  if (flags.length > 0) runtime.log("warning", `ignoring unsupported personality flags: [${flags.join(" ")}]`);
+}
+
 /** process.rlimits, by the parent, who may raise what the process no longer may; and the caller's own limit of open files. */
 function setRlimits(runtime: Runtime, pid: number, process: Process): void {
   const { kernel } = runtime;
@@ -585,6 +665,7 @@ function setRlimits(runtime: Runtime, pid: number, process: Process): void {
           field: `/process/rlimits/${index}`,
           call: `prlimit64(${pid}, ${type}, {soft: ${soft}, hard: ${hard}})`,
           errno: -result,
+          errnoName: errnoName(-result),
           hint: result === -1 ? "raising a hard limit needs CAP_SYS_RESOURCE" : undefined,
         },
       );
@@ -646,6 +727,7 @@ class Creation {
     try {
       const planned = planContainer(this.#runtime, this.#options);
       warnOfCapabilities(this.#runtime, this.#config.process!, planned.facts);
+      warnOfPersonality(this.#runtime, this.#config);
       this.#directory.make(this.#runtime.kernel, this.#runtime.root);
       this.#undo.push(() => this.#directory.remove());
       if (this.#options.notify) Deno.mkdirSync(this.#directory.notify, { mode: 0o755 });

@@ -304,13 +304,28 @@ export class Executor {
     return copy;
   }
 
+  /** A fork would have all descriptors; execve leaves only those that are passed on: here, whatever a slot names. */
+  #openSlots(): readonly { readonly to: number; readonly from: number }[] {
+    const F_GETFD = 1;
+    const numbers = Array.from({ length: SLOT_COUNT }, (_, slot) => this.#slot(slot)).filter((value) =>
+      value > 2n && value < 0x10000n
+    );
+    return [...new Set(numbers.map(Number))].filter((fd) => this.#kernel.call("fcntl", fd, F_GETFD) >= 0)
+      .map((fd) => ({ to: fd, from: fd }));
+  }
+
   /** The container's /proc may be missing or not to be trusted: the host's is open as a descriptor. */
   #spawn(image: Fd): number {
     const O = openFlag(this.#kernel.arch);
     using back = open(this.#kernel, ".", O.O_PATH | O.O_DIRECTORY);
     this.#kernel.must("fchdir(/proc)", "fchdir", this.#procFd);
     try {
-      return spawn(this.#kernel, { path: `self/fd/${image.number}`, argv: ["runc", "init"], env: [], fds: [] });
+      return spawn(this.#kernel, {
+        path: `self/fd/${image.number}`,
+        argv: ["runc", "init"],
+        env: [],
+        fds: this.#openSlots(),
+      });
     } finally {
       this.#kernel.must("fchdir(back)", "fchdir", back.number);
     }

@@ -6,15 +6,16 @@
 
 import type { CgroupLayout } from "../cgroups/layout.ts";
 import { v1Mounts } from "../cgroups/layout.ts";
-import type { Arch } from "../ffi/syscalls.ts";
 import { capabilityNames } from "../ffi/constants.ts";
+import { isThere } from "../ffi/files.ts";
+import type { Kernel } from "../ffi/kernel.ts";
 import type { Config } from "../specs/config.ts";
 import type { HostFacts } from "./launch_request.ts";
 import { hostRoot } from "./id_maps.ts";
 
 /** What the reader needs to know already. */
 export interface FactsInput {
-  readonly arch: Arch;
+  readonly kernel: Kernel;
   readonly layout: CgroupLayout;
   /** The container's cgroups by controller. */
   readonly cgroupPaths: Readonly<Record<string, string>>;
@@ -29,15 +30,6 @@ function readText(path: string): string | undefined {
     return Deno.readTextFileSync(path);
   } catch {
     return undefined;
-  }
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch {
-    return false;
   }
 }
 
@@ -71,9 +63,9 @@ export function readFacts(input: FactsInput): HostFacts {
   const { layout, cgroupPaths, config } = input;
   const lastCapability = Number(readText("/proc/sys/kernel/cap_last_cap") ?? capabilityNames.length - 1);
   return {
-    arch: input.arch,
+    arch: input.kernel.arch,
     lastCapability,
-    kcore: exists("/proc/kcore"),
+    kcore: isThere(input.kernel, "/proc/kcore"),
     inUserNamespace: inUserNamespace(),
     euid: Deno.uid() ?? 0,
     setgroupsAllowed: setgroupsAllowed(),

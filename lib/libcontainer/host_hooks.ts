@@ -78,6 +78,8 @@ function runHook(runtime: Runtime, hook: Hook, name: string, cwd: string | undef
     argv: hook.args?.length ? hook.args : [hook.path],
     env: environmentOf(hook, runtime),
     cwd,
+    // Neither ours, nor what our caller left open.
+    closeFrom: 3,
     fds: [
       { to: 0, from: stdio.input.number },
       { to: 1, from: stdio.output.number },

@@ -56,9 +56,14 @@ export class HostTerminal implements Disposable {
     setAttributes(this.#kernel, this.#fd.number, this.#original);
   }
 
+  /** Its size now. @throws {RuncError} */
+  get size(): ReturnType<typeof getWindowSize> {
+    return getWindowSize(this.#kernel, this.#fd.number);
+  }
+
   /** Gives the container's terminal the size of this one. @throws {RuncError} */
   copySizeTo(master: Fd): void {
-    setWindowSize(this.#kernel, master.number, getWindowSize(this.#kernel, this.#fd.number));
+    setWindowSize(this.#kernel, master.number, this.size);
   }
 
   [Symbol.dispose](): void {

@@ -326,7 +326,9 @@ function fixNumbers(
 function withReexec(plan: Plan, runtime: Runtime, numbers: Readonly<Record<string, number>>): Plan {
   const { path, args } = runtime.reexec;
   const argv = [path, ...args, "init", String(numbers.image), String(numbers.proc)];
-  const env = ["DENO_NO_UPDATE_CHECK=1", "NO_COLOR=1", "PATH=/usr/bin:/bin"];
+  // Nothing can be made below /proc: Deno then keeps its caches in memory, and no file of the host open in the waiting process. It would
+  // complain of that on a terminal.
+  const env = ["DENO_DIR=/proc/none", "DENO_LOG=off", "DENO_NO_UPDATE_CHECK=1", "NO_COLOR=1", "PATH=/usr/bin:/bin"];
   const reexec = step("start this program again as init", "", [
     call("execveat", [
       fixedFd("self"),

@@ -194,24 +194,17 @@ export function placeMount(on: Operand, rest: Partial<CallOp> = {}): readonly Op
   return [call("move_mount", [source, "", on, "", flags], rest), call("close", [source])];
 }
 
-/** What is set on the mount that now lies on `destination`: propagation, one call a flag, and the attributes of all mounts below it. */
-function afterMount({ destination, options, mount }: Parsed, facts: HostFacts): readonly Op[] {
-  const setattr = (attributes: Struct, recursive: boolean, what: string) =>
-    call("mount_setattr", [target, "", AtFlag.AT_EMPTY_PATH | (recursive ? AtFlag.AT_RECURSIVE : 0), attributes, 32], {
-      meaning: { "*": `${mountPrefix(mount)}: ${what}` },
-    });
+/** Sets the propagation of the mount that now lies on `destination`, one call a flag. mount_setattr(2) */
+function propagation({ destination, options, mount }: Parsed, facts: HostFacts): readonly Op[] {
+  if (options.propagation.length === 0) return [];
   const ops = options.propagation.map((flags) => {
     const value = flags & ~MS_REC;
     const attributes = struct(`{propagation: ${formatFlags(MountFlag, value)}}`, 32, [{ at: 16, size: 8, value }]);
-    return setattr(attributes, (flags & MS_REC) !== 0, "set propagation");
+    const recursive = flags & MS_REC ? AtFlag.AT_RECURSIVE : 0;
+    return call("mount_setattr", [target, "", AtFlag.AT_EMPTY_PATH | recursive, attributes, 32], {
+      meaning: { "*": `${mountPrefix(mount)}: set propagation` },
+    });
   });
-  // A bind mount has them already: they were set before anybody could see it.
-  if (!isBind(mount) && (options.recursiveSet !== 0 || options.recursiveClear !== 0)) {
-    ops.push(
-      setattr(mountAttr(options.recursiveSet, options.recursiveClear), true, "failed to set recursive vfs flags"),
-    );
-  }
-  if (ops.length === 0) return [];
   return [openInRoot(destination, target, { arch: facts.arch }), ...ops, call("close", [target])];
 }
 
@@ -236,7 +229,7 @@ function bindSteps(parsed: Parsed, facts: HostFacts, request: LaunchRequest): re
     ...bindAttributes(parsed),
     ...placeMount(target, { meaning }),
     call("close", [target]),
-    ...afterMount(parsed, facts),
+    ...propagation(parsed, facts),
   ];
   return [step(`bind ${path} on ${destination}`, from, ops)];
 }
@@ -381,7 +374,7 @@ function cgroup1Steps(parsed: Parsed, config: Config, facts: HostFacts): readonl
         ])
       )
     ),
-    step(`leave ${destination}`, from, [call("close", [base]), ...afterMount(parsed, facts)]),
+    step(`leave ${destination}`, from, [call("close", [base]), ...propagation(parsed, facts)]),
   ];
 }
 
@@ -449,22 +442,35 @@ export function mountSteps(config: Config, facts: HostFacts, request: LaunchRequ
     refuseInsideProc(parsed);
     if (isBind(mount)) return bindSteps(parsed, facts, request);
     if (mount.type === "cgroup" && facts.cgroupMode !== "v2") return cgroup1Steps(parsed, config, facts);
-    const ops = [...fileSystemOps(parsed, config, facts), ...afterMount(parsed, facts)];
+    const ops = [...fileSystemOps(parsed, config, facts), ...propagation(parsed, facts)];
     return [step(`mount ${mount.type ?? "nothing"} on ${parsed.destination}`, parsed.from, ops)];
   });
 }
 
 /**
- * The tmpfs mounts and /dev that were asked for read-only, now that nothing more is made in them. Runs in: init, after pivot_root.
+ * What would have kept mount points and device nodes from being made: tmpfs mounts and /dev that are to be read-only, and attributes of
+ * all mounts below one that is no bind mount. Runs in: init, after pivot_root.
  */
-export function readonlyMountSteps(config: Config, request: LaunchRequest): readonly Step[] {
+export function finishMountSteps(config: Config, request: LaunchRequest): readonly Step[] {
   return (config.mounts ?? []).flatMap((mount, index) => {
+    if (isBind(mount)) return [];
     const { destination, options, from } = parse(mount, index, request.rootfs);
+    const setattr = (flags: number, attributes: Struct) =>
+      call("mount_setattr", [AT_FDCWD, destination, flags, attributes, 32], {
+        meaning: { "*": `${mountPrefix(mount)}: failed to set vfs flags` },
+      });
+    const ops: Op[] = [];
     const delayed = (options.flags & MS_RDONLY) !== 0 && (mount.type === "tmpfs" || destination === "/dev");
-    if (!delayed || isBind(mount)) return [];
-    const attributes = mountAttr(MountAttr.MOUNT_ATTR_RDONLY, 0);
-    return [step(`make ${destination} read-only`, `${from}/options`, [
-      call("mount_setattr", [AT_FDCWD, destination, 0, attributes, 32]),
-    ])];
+    if (delayed) ops.push(setattr(0, mountAttr(MountAttr.MOUNT_ATTR_RDONLY, 0)));
+    if (options.recursiveSet !== 0 || options.recursiveClear !== 0) {
+      ops.push(setattr(AtFlag.AT_RECURSIVE, mountAttr(options.recursiveSet, options.recursiveClear)));
+    }
+    return ops.length === 0 ? [] : [
+      step(
+        delayed ? `make ${destination} read-only` : `set attributes of all mounts on ${destination}`,
+        `${from}/options`,
+        ops,
+      ),
+    ];
   });
 }

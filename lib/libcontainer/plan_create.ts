@@ -18,7 +18,7 @@ import { deviceSteps, reopenNullSteps } from "./devices.ts";
 import { root } from "./in_root.ts";
 import type { HostFacts, LaunchRequest } from "./launch_request.ts";
 import { maskedPathSteps, readonlyPathSteps } from "./masked_paths.ts";
-import { mountSteps, readonlyMountSteps } from "./mounts.ts";
+import { finishMountSteps, mountSteps } from "./mounts.ts";
 import {
   closeForeignStep,
   createSteps,
@@ -29,9 +29,12 @@ import {
   joinSteps,
   ownCgroupNamespaceSteps,
 } from "./namespaces.ts";
+import { memoryPolicyNumbers, memoryPolicySteps } from "./memory_policy.ts";
+import { personalityDomains, personalitySteps } from "./personality.ts";
 import { awaitGo, tell } from "./protocol.ts";
 import { readySteps } from "./ready.ts";
 import { enterRootSteps, prepareRootSteps, readonlyRootSteps, workingDirectorySteps } from "./rootfs.ts";
+import { ioPrioritySteps, schedulerSteps } from "./scheduling.ts";
 import {
   affinityStep,
   keyringSteps,
@@ -112,9 +115,11 @@ function dieOnSignalSteps(facts: HostFacts): readonly Step[] {
  * The host's /proc has served: who can look at this process's descriptors from inside the container (an `exec` into a created one) must not
  * find it there. What waits for `start` does with the container's own; where that has none, nobody may look (CVE-2024-21626's kind).
  */
-function leaveHostProcSteps(request: LaunchRequest, facts: HostFacts): readonly Step[] {
+function leaveHostProcSteps(config: Config, request: LaunchRequest, facts: HostFacts): readonly Step[] {
   const label = "let go of the host's /proc";
-  if (request.startBy === "parent") return [step(label, "", [call("close", [fixedFd("proc")])])];
+  // The other executor forks for a hook through a procfs.
+  const isNeeded = request.startBy === "fifo" || (config.hooks?.startContainer?.length ?? 0) > 0;
+  if (!isNeeded) return [step(label, "", [call("close", [fixedFd("proc")])])];
   const O = openFlag(facts.arch);
   const own = slot("own proc");
   const type = slot("type");
@@ -150,13 +155,18 @@ function stage(config: Config, facts: HostFacts, request: LaunchRequest): readon
 
 function init(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
   const process = config.process!;
+  const { personality, memoryPolicy } = config.linux ?? {};
   const notify = request.notifyDirectory === undefined ? [] : [`NOTIFY_SOCKET=${NOTIFY_PLACE}/notify.sock`];
   const env = environment([...(process.env ?? []), ...notify, ...listenEntries(request.listenFds)]);
   const inUserNamespace = hasNamespace(config, "user");
   const ownMounts = hasNamespace(config, "mount");
   const exec = { inheritedFds: request.inheritedFds };
   return [
-    step("start a session", "", [call("setsid", [], { tolerate: ["EPERM"] }), call("umask", [0])]),
+    step("start a session", "", [
+      call("setsid", [], { tolerate: ["EPERM"] }),
+      // What is made has the mode that is asked for.
+      call("umask", [0], { out: callersUmask }),
+    ]),
     ...ownCgroupNamespaceSteps(config, request.cgroup),
     ...(inUserNamespace && facts.euid === 0 ? [clearGroupsStep()] : []),
     ...(request.noNewKeyring ? [] : keyringSteps({ id: request.id, init: true, userNamespace: inUserNamespace })),
@@ -174,16 +184,20 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
     ...consoleSteps(process, facts.arch, { devConsole: true }),
     ...(request.pidfdSocket ? pidfdSteps("standard") : []),
     ...(ownMounts
-      ? [...readonlyMountSteps(config, request), ...readonlyRootSteps(config), umaskStep(config)]
+      ? [...finishMountSteps(config, request), ...readonlyRootSteps(config), umaskStep(config)]
       : [restoreUmaskStep()]),
     ...nameSteps(config),
     // Before masks and read-only paths, which may cover /proc/sys.
     ...sysctlSteps(config, facts.arch),
-    ...leaveHostProcSteps(request, facts),
+    ...leaveHostProcSteps(config, request, facts),
     // After every mount: a later one here would bring back a writable view.
     ...readonlyPathSteps(config, facts),
     ...maskedPathSteps(config, facts),
     ...noNewPrivilegesSteps(process),
+    ...schedulerSteps(process.scheduler, { hasCpuset: (config.linux?.resources?.cpu?.cpus ?? "") !== "" }),
+    ...ioPrioritySteps(process.ioPriority),
+    ...personalitySteps(personality && personalityDomains[personality.domain]),
+    ...memoryPolicySteps(memoryPolicy && memoryPolicyNumbers(memoryPolicy)),
     ...readySteps({ needsHome: env.needsHome, arch: facts.arch }),
     ...enterDirectorySteps(process.cwd, "before setuid"),
     ...boundingSteps(process, facts),
@@ -216,9 +230,12 @@ function umaskStep(config: Config): Step {
   return step(`set the umask to 0${umask.toString(8)}`, "/process/user/umask", [call("umask", [umask])]);
 }
 
+/** Without a mount namespace runc leaves the umask alone. */
 function restoreUmaskStep(): Step {
-  return step("set the umask to 022", "", [call("umask", [0o022])]);
+  return step("give the caller's umask back", "", [call("umask", [callersUmask])]);
 }
+
+const callersUmask = slot("umask");
 
 /** Where the container finds the sd_notify proxy's socket. */
 const NOTIFY_PLACE = "/run/notify";

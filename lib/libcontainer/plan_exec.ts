@@ -10,12 +10,16 @@ import type { Plan, Step } from "../plan/op.ts";
 import type { NamespaceType, Process } from "../specs/config.ts";
 import { environment, execSteps, listenEntries, lookupSteps } from "./command.ts";
 import { consoleSteps } from "./console.ts";
+import { finalAffinitySteps, initialAffinitySteps, resetAffinitySteps } from "./cpu_affinity.ts";
 import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSteps } from "./credentials.ts";
 import type { CgroupEntry, HostFacts } from "./launch_request.ts";
 import { closeForeignStep, enterCgroupSteps, forkSteps, joinSteps } from "./namespaces.ts";
+import { type MemoryPolicyNumbers, memoryPolicySteps } from "./memory_policy.ts";
+import { personalitySteps } from "./personality.ts";
 import { tell } from "./protocol.ts";
 import { readySteps } from "./ready.ts";
-import { affinityStep, keyringSteps, noNewPrivilegesSteps, oomScoreSteps, pidfdSteps } from "./small_steps.ts";
+import { ioPrioritySteps, schedulerSteps } from "./scheduling.ts";
+import { keyringSteps, noNewPrivilegesSteps, oomScoreSteps, pidfdSteps } from "./small_steps.ts";
 import { checkDirectorySteps, enterDirectorySteps } from "./working_directory.ts";
 
 /** What `exec` depends on beside the process. */
@@ -30,6 +34,12 @@ export interface ExecRequest {
   readonly inheritedFds: number;
   readonly listenFds: number;
   readonly pidfdSocket: boolean;
+  /** The container is confined to some processors. */
+  readonly hasCpuset?: boolean;
+  /** The container's linux.personality, in the kernel's numbers. */
+  readonly personality?: number;
+  /** The container's linux.memoryPolicy. */
+  readonly memoryPolicy?: MemoryPolicyNumbers;
 }
 
 function umaskSteps(umask: number | undefined): readonly Step[] {
@@ -45,10 +55,12 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
   const exec = { inheritedFds: request.inheritedFds };
   return {
     stage: [
+      // What the process may run on holds before all that it does.
+      ...initialAffinitySteps(process.execCPUAffinity),
       closeForeignStep(request.inheritedFds),
       ...oomScoreSteps(process, facts.arch),
       ...enterCgroupSteps(request.cgroup, facts.arch),
-      affinityStep(),
+      ...resetAffinitySteps(process.execCPUAffinity),
       ...joinSteps(joined),
       step("take the process name runc:[2:INIT]", "", [
         call("prctl", [Prctl.PR_SET_NAME, text("runc:[2:INIT]"), 0, 0, 0]),
@@ -58,12 +70,18 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
       ...forkSteps(request.cgroup),
     ],
     init: [
+      // Entering a cgroup may have changed what the stage had.
+      ...finalAffinitySteps(process.execCPUAffinity),
       step("start a session", "", [call("setsid", [], { tolerate: ["EPERM"] })]),
       ...(request.noNewKeyring ? [] : keyringSteps({ id: request.id, init: false, userNamespace })),
       ...consoleSteps(process, facts.arch, { devConsole: false }),
       ...(request.pidfdSocket ? pidfdSteps("setns") : []),
       ...noNewPrivilegesSteps(process),
       ...umaskSteps(request.umask),
+      ...schedulerSteps(process.scheduler, { hasCpuset: request.hasCpuset ?? false }),
+      ...ioPrioritySteps(process.ioPriority),
+      ...personalitySteps(request.personality),
+      ...memoryPolicySteps(request.memoryPolicy),
       ...readySteps({ needsHome: env.needsHome, arch: facts.arch }),
       ...enterDirectorySteps(process.cwd, "before setuid"),
       ...boundingSteps(process, facts),

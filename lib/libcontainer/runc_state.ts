@@ -19,23 +19,30 @@ import { MountFlag } from "../ffi/constants.ts";
 import type {
   Capabilities,
   Config,
+  CpuAffinity,
   Hook,
   HookName,
   Hooks,
   IdMapping,
   Integer64,
+  IoPriority,
   LinuxDevice,
   Mount,
   Namespace,
   NamespaceType,
   Resources,
+  Scheduler,
   TimeOffsets,
 } from "../specs/config.ts";
 import { parseJson } from "../specs/json.ts";
 import { OCI_VERSION } from "../specs/state.ts";
+import { maskMembers, maskWords } from "./cpu_affinity.ts";
+import { type MemoryPolicyNumbers, memoryPolicyNumbers } from "./memory_policy.ts";
 import { parseMountOptions } from "./mount_options.ts";
 import { isBind } from "./mounts.ts";
 import { hasNamespace, makesNamespace, namespaceKinds } from "./namespaces.ts";
+import { personalityDomains } from "./personality.ts";
+import { parseCpuList } from "./validate/cpu_list.ts";
 
 /** state.json. What is optional may also be `null` or zero in a file of runc 1.1. */
 export interface RuncState {
@@ -85,9 +92,27 @@ export interface RuncConfig {
   /** The annotations and `bundle`, as `key=value`. */
   readonly labels: readonly string[] | null;
   readonly no_new_keyring?: boolean;
+  readonly memory_policy?: RuncMemoryPolicy | null;
   readonly rootless_euid?: boolean;
   readonly rootless_cgroups?: boolean;
   readonly time_offsets?: TimeOffsets | null;
+  readonly scheduler?: Scheduler | null;
+  readonly personality?: { readonly domain: number } | null;
+  readonly io_priority?: IoPriority | null;
+  readonly exec_cpu_affinity?: RuncAffinity | null;
+}
+
+/** Sets of processors as 16 words of 64 bits. */
+export interface RuncAffinity {
+  readonly Initial: readonly Integer64[] | null;
+  readonly Final: readonly Integer64[] | null;
+}
+
+/** A memory policy in the kernel's numbers; nodes are a set as in {@link RuncAffinity}. */
+export interface RuncMemoryPolicy {
+  readonly mode?: number;
+  readonly flags?: number;
+  readonly nodes?: readonly Integer64[] | null;
 }
 
 /** The names that libcontainer has for the kinds of namespaces. */
@@ -297,10 +322,15 @@ function toRuncConfig(input: StateInput): RuncConfig {
       `bundle=${input.bundle}`,
     ],
     no_new_keyring: input.noNewKeyring ?? false,
+    memory_policy: linux.memoryPolicy && toRuncMemoryPolicy(memoryPolicyNumbers(linux.memoryPolicy)),
     rootless_euid: rootlessEuid,
     rootless_cgroups: rootlessCgroups,
     time_offsets: linux.timeOffsets,
-  }, ["rootfs", "mounts", "devices", "namespaces", "umask", "oom_score_adj", "labels"]);
+    scheduler: process?.scheduler,
+    personality: linux.personality && { domain: personalityDomains[linux.personality.domain]! },
+    io_priority: process?.ioPriority,
+    exec_cpu_affinity: process?.execCPUAffinity && toRuncAffinity(process.execCPUAffinity),
+  }, ["memory_policy", "rootfs", "mounts", "devices", "namespaces", "umask", "oom_score_adj", "labels"]);
 }
 
 /** `object` without the fields that Go's omitempty leaves out: false, 0, "", empty lists and maps. `keep`: fields without it. */
@@ -313,12 +343,6 @@ function omitEmpty<Type extends object>(object: Type, keep: readonly (keyof Type
 
 function isEmpty(value: unknown): boolean {
   return typeof value === "object" && value !== null ? Object.keys(value).length === 0 : !value;
-}
-
-/** What state.json holds. JSON's own writer refuses bigint, as numbers beyond 2^53 are here; its numbers are decimal all the same. */
-export function stateText(state: RuncState): string {
-  const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown };
-  return JSON.stringify(state, (_key, value) => typeof value === "bigint" ? rawJSON(String(value)) : value);
 }
 
 /** Every kind that the kernel has, also those that the container shares with the host. */
@@ -408,6 +432,16 @@ function toRuncCapabilities(sets: Capabilities): RuncCapabilities | undefined {
     Permitted: sets.permitted,
     Ambient: sets.ambient,
   });
+}
+
+function toRuncMemoryPolicy({ mode, flags, nodes }: MemoryPolicyNumbers): RuncMemoryPolicy {
+  return omitEmpty({ mode, flags, nodes: nodes && maskWords(nodes) });
+}
+
+function toRuncAffinity({ initial = "", final = "" }: CpuAffinity): RuncAffinity | undefined {
+  if (initial === "" && final === "") return undefined;
+  const words = (list: string) => list === "" ? null : maskWords(parseCpuList(list));
+  return { Initial: words(initial), Final: words(final) };
 }
 
 function toRuncMapping({ containerID, hostID, size }: IdMapping): RuncIdMapping {
@@ -597,6 +631,36 @@ function fromRuncMapping({ container_id, host_id, size }: RuncIdMapping): IdMapp
 /** The umask that the config asked for; undefined where it had none. */
 export function umaskOf({ config }: RuncState): number | undefined {
   return config.umask ?? undefined;
+}
+
+/** How its processes are scheduled where they do not say: process.scheduler, process.ioPriority and process.execCPUAffinity. */
+export function schedulingOf(
+  { config }: RuncState,
+): { readonly scheduler?: Scheduler; readonly ioPriority?: IoPriority; readonly execCPUAffinity?: CpuAffinity } {
+  const affinity = config.exec_cpu_affinity ?? undefined;
+  const list = (words: readonly Integer64[] | null) => maskMembers(words ?? []).join(",");
+  return {
+    scheduler: config.scheduler ?? undefined,
+    ioPriority: config.io_priority ?? undefined,
+    execCPUAffinity: affinity && { initial: list(affinity.Initial), final: list(affinity.Final) },
+  };
+}
+
+/** linux.personality in the kernel's numbers; undefined where the config had none. */
+export function personalityOf({ config }: RuncState): number | undefined {
+  return config.personality?.domain;
+}
+
+/** linux.memoryPolicy; undefined where the config had none. */
+export function memoryPolicyOf({ config }: RuncState): MemoryPolicyNumbers | undefined {
+  if (config.memory_policy === undefined || config.memory_policy === null) return undefined;
+  const { mode = 0, flags = 0, nodes } = config.memory_policy;
+  return { mode, flags, nodes: nodes ? maskMembers(nodes) : undefined };
+}
+
+/** Whether the container is confined to some processors. */
+export function hasCpusetOf({ config }: RuncState): boolean {
+  return (config.cgroups?.cpuset_cpus ?? "") !== "";
 }
 
 /** The cgroup's directories by controller, as in {@link RuncState}. */

@@ -6,7 +6,7 @@
 
 import { RuncError } from "../errors.ts";
 import { cString, type Kernel } from "../ffi/kernel.ts";
-import { parseRuncState, type RuncState, stateText } from "./runc_state.ts";
+import { parseRuncState, type RuncState } from "./runc_state.ts";
 
 /** Letters, digits and `_+-.`: the id is a file name, a keyring's name and part of a cgroup's. */
 function isAllowed(id: string): boolean {
@@ -81,7 +81,7 @@ export class StateDirectory {
   /** Writes state.json as a whole or not at all. */
   save(state: RuncState): void {
     const temporary = `${this.path}/state-${Deno.pid}`;
-    Deno.writeTextFileSync(temporary, stateText(state), { mode: 0o600, createNew: true });
+    Deno.writeTextFileSync(temporary, JSON.stringify(state, exactInteger), { mode: 0o600, createNew: true });
     Deno.renameSync(temporary, `${this.path}/state.json`);
   }
 
@@ -123,4 +123,12 @@ export function containerIds(root: string): readonly string[] {
     name
   )
     .sort();
+}
+
+/** Its type is not in TypeScript's library yet. @see https://tc39.es/proposal-json-parse-with-source/ */
+const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown };
+
+/** For JSON.stringify, which refuses a bigint: its digits. */
+function exactInteger(_key: string, value: unknown): unknown {
+  return typeof value === "bigint" ? rawJSON(String(value)) : value;
 }

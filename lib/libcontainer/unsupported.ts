@@ -25,9 +25,6 @@ const unbuilt: Unbuilt = {
   process: {
     apparmorProfile: isSomething,
     selinuxLabel: isSomething,
-    scheduler: always,
-    ioPriority: always,
-    execCPUAffinity: { initial: isSomething, final: isSomething },
   },
   mounts: {
     "*": { uidMappings: isSomething, gidMappings: isSomething, options: { "*": isUnbuiltOption } },
@@ -37,10 +34,7 @@ const unbuilt: Unbuilt = {
     // Without an action and without rules there is no filter: specconv/spec_linux.go, SetupSeccomp.
     seccomp: { defaultAction: isSomething, syscalls: isSomething },
     intelRdt: always,
-    memoryPolicy: always,
     netDevices: isSomething,
-    // LINUX is what every process has from the start.
-    personality: { domain: (domain) => domain !== "LINUX", flags: isSomething },
     resources: {
       memory: { kernel: limits, kernelTCP: limits },
       blockIO: isSomething,

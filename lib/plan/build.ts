@@ -4,6 +4,7 @@
  * @module
  */
 
+import { RuncError } from "../errors.ts";
 import type { SyscallName } from "../ffi/syscalls.ts";
 import type {
   At,
@@ -31,9 +32,9 @@ export const slot = (name: string): Slot => ({ slot: name });
 /** A descriptor by its name in the encoder's table. */
 export const fixedFd = (name: string): FixedFd => ({ fd: name });
 
-/** @throws {TypeError} where the text holds a NUL, which C would end it at. Validation has refused it before. */
+/** @throws {RuncError} `config-invalid` where the text holds a NUL, which C would end it at. A config that was read from a file has none. */
 export function text(value: string): Text {
-  if (value.includes("\0")) throw new TypeError(`${JSON.stringify(value)} contains a NUL byte`);
+  if (value.includes("\0")) throw new RuncError("config-invalid", `${JSON.stringify(value)} contains a NUL byte`);
   return { data: "text", text: value };
 }
 

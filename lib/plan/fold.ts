@@ -113,9 +113,9 @@ function columnsOf(list: readonly Instruction[], blocks: readonly Block[], keys:
   for (let index = 0; index < first.end - first.start; index++) {
     list[first.start + index]!.args.forEach((arg, place) => {
       if (isLabel(arg) || (typeof arg === "object" && "slot" in arg)) return;
+      // Most are one and the same number, which needs no column to see.
+      if (blocks.every((block) => list[block.start + index]!.args[place] === arg)) return;
       const column = blocks.map((block) => list[block.start + index]!.args[place] as Operand);
-      // Most are one and the same number, which needs no key to see.
-      if (column.every((value) => value === column[0])) return;
       const values = column.map((value) => valueKey(value, keys));
       if (values.every((value) => value === values[0])) return;
       const key = values.join("\n");

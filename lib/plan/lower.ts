@@ -104,6 +104,10 @@ class Lowering {
   }
 
   #call(op: CallOp): void {
+    const { out, retryAgain, tolerate, endStepOn, onError } = op;
+    if (tolerate === undefined && endStepOn === undefined && onError === undefined) {
+      return this.#emit(op, op.call, op.args, { out, retryAgain });
+    }
     const handlers: Handler[] = (op.tolerate ?? []).map((name) => ({ errno: errnoOf(name) }));
     for (const name of op.endStepOn ?? []) handlers.push({ errno: errnoOf(name), target: this.#endOfStep });
     const branches = (op.onError ?? []).map((branch) => ({ ...branch, start: {} as Label }));

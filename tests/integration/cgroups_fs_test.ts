@@ -341,6 +341,33 @@ Deno.test({
 });
 
 Deno.test({
+  name: "v2 (root): exec follows init where the container's cgroup takes no process",
+  ...needsUnified,
+  fn: () =>
+    withManager(v2Layout, "left", ({ manager, start }) => {
+      const init = start("sleep", "100").pid;
+      manager.create();
+      manager.join(init);
+      const own = manager.paths[""] ?? "";
+      assertEquals(manager.selfJoinOfExec(init).cloneInto, own);
+      // Init moves down, and passes controllers on; a host that keeps them all for v1 has none to pass.
+      Deno.mkdirSync(`${own}/below`);
+      Deno.writeTextFileSync(`${own}/below/cgroup.procs`, String(init), { create: false });
+      const [controller] = Deno.readTextFileSync(`${own}/cgroup.controllers`).trim().split(" ");
+      if (controller) {
+        Deno.writeTextFileSync(`${own}/cgroup.subtree_control`, `+${controller}`, { create: false });
+        assertEquals(manager.selfJoinOfExec(init).cloneInto, `${own}/below`);
+      }
+      // Init moves away, and its cgroup is removed.
+      const elsewhere = `${dirname(own)}/elsewhere`;
+      Deno.mkdirSync(elsewhere);
+      Deno.writeTextFileSync(`${elsewhere}/cgroup.procs`, String(init), { create: false });
+      manager.destroy();
+      assertEquals(manager.selfJoinOfExec(init).cloneInto, elsewhere);
+    }),
+});
+
+Deno.test({
   name: "v2 (root): setDevices() attaches one program that refuses what it does not list",
   ...needsUnified,
   fn: () =>

@@ -5,6 +5,7 @@
 
 import { assertEquals } from "@std/assert";
 import { resolve } from "@std/path";
+import { CloseRange } from "../../lib/ffi/constants.ts";
 import type { Fd } from "../../lib/ffi/fd.ts";
 import { memfd, open, readMemfd, sealedMemfd } from "../../lib/ffi/files.ts";
 import { type ExitStatus, kill, reapAny, shellStatus, spawn, waitChild } from "../../lib/ffi/process.ts";
@@ -88,6 +89,9 @@ export interface StartOptions {
 /** A {@link StartOptions.prefix}: shell commands that change what the runtime inherits. */
 export const afterShell = (commands: string): readonly string[] => ["/bin/sh", "-c", `${commands}; exec "$@"`, "sh"];
 
+// Whoever runs the tests may have left descriptors open. What a test passes on it passes by name.
+kernel.must("close_range(3, ~0, CLOSE_RANGE_CLOEXEC)", "close_range", 3, 0xffffffff, CloseRange.CLOSE_RANGE_CLOEXEC);
+
 /** Programs that have been started, by pid, until they are disposed of. */
 const started = new Map<number, Running>();
 
@@ -148,6 +152,12 @@ export class Running implements Disposable {
     until(`${JSON.stringify(text)} on stdout`, () => this.stdout.includes(text));
   }
 
+  /** Whether it has ended. */
+  get isOver(): boolean {
+    reap();
+    return this.#status !== undefined;
+  }
+
   /** Takes note of its status, once it has been reaped. */
   hasEnded(status: ExitStatus): void {
     this.#status = status;
@@ -155,10 +165,7 @@ export class Running implements Disposable {
 
   /** Waits for its end. @throws where that does not come. */
   wait(): Result {
-    until("its end", () => {
-      reap();
-      return this.#status;
-    });
+    until("its end", () => this.isOver);
     return { code: shellStatus(this.#status!), stdout: this.stdout, stderr: this.stderr };
   }
 
@@ -328,6 +335,14 @@ function makeRootfs(rootfs: string): void {
   Deno.writeTextFileSync(`${rootfs}/etc/group`, "root:x:0:\nsomeone:x:1000:\n");
 }
 
+/** Removes the containers that are there, and says which. */
+function removeContainers(box: Box): string[] {
+  return box.containers().map((id) => {
+    box.runc(["delete", "--force", id]);
+    return `container ${id}`;
+  });
+}
+
 /** Runs `body` in a new box; afterwards the box is gone. @throws where anything else is not. */
 export function inBox<T>(runtime: Runtime, body: (box: Box) => T): T {
   const box = new Box(runtime);
@@ -335,12 +350,15 @@ export function inBox<T>(runtime: Runtime, body: (box: Box) => T): T {
   let left: string[] = [];
   try {
     const result = body(box);
-    left = [...box.containers().map((id) => `container ${id}`), ...watchman.find()];
+    left = [...removeContainers(box), ...watchman.find()];
     return result;
   } finally {
-    for (const id of box.containers()) box.runc(["delete", "--force", id]);
-    watchman.clear();
-    Deno.removeSync(box.directory, { recursive: true });
+    try {
+      removeContainers(box);
+      watchman.clear();
+    } finally {
+      Deno.removeSync(box.directory, { recursive: true });
+    }
     // Where the body failed that is what is told.
     assertEquals(left, [], "left behind");
   }

@@ -14,6 +14,11 @@ export function mounts(pid: number | "self" = "self"): { line: string; place: st
   });
 }
 
+/** The mounts of the host that a test named `name` is answerable for: another test's, at the same time, are below /tmp. */
+export function mountsOf(name: string): { line: string; place: string; type: string }[] {
+  return mounts().filter(({ line, place }) => line.includes(name) || !place.startsWith("/tmp/"));
+}
+
 /** Directories below every cgroup hierarchy with `name` in their names, parents first. */
 export function cgroupsNamed(name: string): string[] {
   const hierarchies = mounts().filter(({ type }) => type === "cgroup" || type === "cgroup2");
@@ -93,11 +98,12 @@ function setSubreaper(on: boolean): void {
  */
 export class Watchman {
   readonly #name: string;
-  readonly #mounts = new Set(mounts().map(({ line }) => line));
+  readonly #mounts: ReadonlySet<string>;
   readonly #descriptors = new Set(descriptors());
 
   constructor(name: string) {
     this.#name = name;
+    this.#mounts = new Set(mountsOf(name).map(({ line }) => line));
     setSubreaper(true);
   }
 
@@ -112,14 +118,15 @@ export class Watchman {
   }
 
   #newMounts(): readonly { line: string; place: string }[] {
-    return mounts().filter(({ line }) => !this.#mounts.has(line));
+    return mountsOf(this.#name).filter(({ line }) => !this.#mounts.has(line));
   }
 
-  /** Removes what {@link find} finds, but for descriptors. */
+  /** Removes what {@link find} finds, but for descriptors and for mounts elsewhere, which may be somebody else's. */
   clear(): void {
     for (const { pid } of livingChildren()) kill(kernel, pid, 9);
     waitForChildren();
-    for (const { place } of this.#newMounts().toReversed()) {
+    for (const { line, place } of this.#newMounts().toReversed()) {
+      if (!line.includes(this.#name)) continue;
       new Deno.Command("umount", { args: ["-l", place] }).outputSync();
     }
     for (const path of cgroupsNamed(this.#name).reverse()) Deno.removeSync(path);

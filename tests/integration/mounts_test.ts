@@ -2,7 +2,7 @@
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { type Box, boxTest, type Change, comparing, everyone, type TestConfig } from "./harness.ts";
-import { mounts } from "./leftovers.ts";
+import { mounts, mountsOf } from "./leftovers.ts";
 
 /** What mountinfo says of each mount, without the numbers that differ from container to container. proc(5) */
 function mountinfo(box: Box, change?: Change): string[] {
@@ -57,9 +57,9 @@ comparing("the container sees its own cgroup and cannot change it", (box) => {
 }, everyone);
 
 comparing("the host's mounts do not change", (box) => {
-  const before = mounts();
+  const before = mountsOf(box.name);
   const seen = box.startSleeping();
-  assertEquals(mounts(), before);
+  assertEquals(mountsOf(box.name), before);
   assertEquals(mounts(seen).some(({ place }) => place.includes("old")), false);
   box.remove();
 }, everyone);

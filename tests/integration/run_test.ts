@@ -362,7 +362,9 @@ comparing("with --no-new-keyring it keeps the caller's", (box) => {
     config.process.args = ["cat", "/proc/keys"];
     showKeys(config);
   });
-  assertEquals(box.must(["run", "--no-new-keyring", box.id]).includes("_ses.box"), false);
+  // A name that no keyring ever had: those of earlier containers stay in the list until the kernel collects them.
+  const id = `without-keyring-${box.name}`;
+  assertEquals(box.must(["run", "--no-new-keyring", id]).includes(`_ses.${id}`), false);
 }, everyone);
 
 // --- root file system ---------------------------------------------------------------------------------------------------
@@ -430,16 +432,17 @@ comparing("masks and read-only paths can be neither unmounted nor made writable 
 comparing("nor from a user namespace that the container makes", (box) => {
   Deno.writeTextFileSync(`${box.rootfs}/secret`, "secret");
   Deno.mkdirSync(`${box.rootfs}/secrets`);
-  const paths = ["/secret", "/secrets", "/etc"];
   // As a user who becomes root there, so that one who could not get in refuses nothing.
   const inside = (command: string) => `unshare -r -m sh -c 'test $(id -u) = 0 && ${command}' sh $path`;
-  const attempts = ["umount $1", "umount -l $1", "mount -o remount,bind,rw $1"].map(inside).join("; ");
-  const refused = refusals(box, attempts, paths, (config) => {
-    config.process.user = { uid: 1000, gid: 1000 };
-    config.linux.maskedPaths = ["/secret", "/secrets"];
-    config.linux.readonlyPaths = ["/etc"];
-  });
-  assertEquals(refused, 3 * paths.length);
+  const attempt = (commands: readonly string[], paths: readonly string[]) =>
+    refusals(box, commands.map(inside).join("; "), paths, (config) => {
+      config.process.user = { uid: 1000, gid: 1000 };
+      config.linux.maskedPaths = ["/secret", "/secrets"];
+      config.linux.readonlyPaths = ["/etc"];
+    });
+  assertEquals(attempt(["umount $1", "umount -l $1"], ["/secret", "/secrets", "/etc"]), 6);
+  // A masked file is /dev/null, which is writable anyway.
+  assertEquals(attempt(["mount -o remount,bind,rw $1"], ["/secrets", "/etc"]), 2);
 }, everyone);
 
 comparing("what is read-only is read and not written", (box) => {

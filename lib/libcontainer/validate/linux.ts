@@ -8,6 +8,7 @@
 import type { Config } from "../../specs/config.ts";
 import { pointerToken, type Problem } from "../../specs/problem.ts";
 import { hasNamespace } from "../namespaces.ts";
+import { memoryPolicyFlags } from "../memory_policy.ts";
 import { cpuListError, parseCpuList } from "./cpu_list.ts";
 import { quote, type ValidationFacts } from "./facts.ts";
 
@@ -37,7 +38,7 @@ const policyNodes: Readonly<Record<string, "none" | "some" | "any">> = {
   MPOL_WEIGHTED_INTERLEAVE: "some",
 };
 
-const POLICY_FLAGS = ["MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES", "MPOL_F_NUMA_BALANCING"];
+const POLICY_FLAGS = Object.keys(memoryPolicyFlags);
 
 /** The words of a memory policy. */
 export function* memoryPolicyWords(config: Config): Iterable<Problem> {

@@ -125,8 +125,8 @@ class DataLayout {
   }
 
   offsetOf(data: Data): number {
-    const [piece, extra] = data.data === "at" ? [data.base, data.offset] : [data, 0];
-    return this.#offsets.get(this.#keys.of(piece))! + extra;
+    if (data.data === "at") return this.offsetOf(data.base) + data.offset;
+    return this.#offsets.get(this.#keys.of(data))!;
   }
 
   /** Writes the initialised pieces; returns the offsets, in the data, of words that hold addresses. */
@@ -207,17 +207,17 @@ interface Context {
   readonly offsets: readonly number[];
 }
 
-function operandWord(arg: Operand | Label, context: Context): [kind: number, word: number] {
+function operandWord(arg: Operand | Label, context: Context): { kind: number; word: number } {
   if (typeof arg === "number") {
     // Up to 2^32 - 1 for unsigned int parameters: the kernel takes the low half.
     if (!Number.isInteger(arg) || arg < -0x80000000 || arg > 0xffffffff) throw new RangeError(`operand ${arg}`);
-    return [OperandKind.immediate, arg];
+    return { kind: OperandKind.immediate, word: arg };
   }
-  if (isLabel(arg)) return [OperandKind.immediate, context.offsets[arg.at!]!];
-  if ("slot" in arg) return [OperandKind.slot, context.slots.number(arg.slot)];
+  if (isLabel(arg)) return { kind: OperandKind.immediate, word: context.offsets[arg.at!]! };
+  if ("slot" in arg) return { kind: OperandKind.slot, word: context.slots.number(arg.slot) };
   // A path of a descriptor names one too: data first.
-  if ("data" in arg) return [OperandKind.address, context.base + context.layout.offsetOf(arg)];
-  return [OperandKind.immediate, fdNumber(arg.fd, context.fds)];
+  if ("data" in arg) return { kind: OperandKind.address, word: context.base + context.layout.offsetOf(arg) };
+  return { kind: OperandKind.immediate, word: fdNumber(arg.fd, context.fds) };
 }
 
 function isSyscall(code: Instruction["code"]): code is SyscallName {
@@ -229,7 +229,7 @@ function writeInstruction(view: DataView, offset: number, instruction: Instructi
   let kinds = 0;
   let at = offset + HEAD_SIZE;
   args.forEach((arg, index) => {
-    const [kind, word] = operandWord(arg, context);
+    const { kind, word } = operandWord(arg, context);
     kinds |= kind << (2 * index);
     view.setUint32(at, word >>> 0, true);
     at += 4;

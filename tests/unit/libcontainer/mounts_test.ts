@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { RuncError } from "../../../lib/errors.ts";
 import type { HostFacts } from "../../../lib/libcontainer/launch_request.ts";
-import { isBind, mountSteps, readonlyMountSteps } from "../../../lib/libcontainer/mounts.ts";
+import { finishMountSteps, isBind, mountSteps } from "../../../lib/libcontainer/mounts.ts";
 import type { Step } from "../../../lib/plan/op.ts";
 import type { Mount } from "../../../lib/specs/config.ts";
 import { allOps, callLines, callsNamed, labels, origins, structArg, structHex } from "../plan_reader.ts";
@@ -157,7 +157,7 @@ Deno.test("a tmpfs is writable until everything is made in it", () => {
   assertEquals(flags(["ro", "mode=755"]), 'mount("tmpfs", ".", "tmpfs", 0, "mode=755")');
   assertEquals(flags(["ro", "nosuid", "mode=755"]), 'mount("tmpfs", ".", "tmpfs", MS_NOSUID, "mode=755")');
   const spec = (mounts: readonly Mount[]) => config((draft) => draft.mounts = mounts as never);
-  const later = (...mounts: readonly Mount[]) => origins(readonlyMountSteps(spec(mounts), request));
+  const later = (...mounts: readonly Mount[]) => origins(finishMountSteps(spec(mounts), request));
   assertEquals(later({ ...tmpfs, options: ["ro"] }), [["make /t read-only", "/mounts/0/options"]]);
   assertEquals(later(tmpfs, { destination: "/dev", type: "devtmpfs", options: ["ro"] }), [
     ["make /dev read-only", "/mounts/1/options"],
@@ -288,10 +288,15 @@ Deno.test("options with r in front are set on the whole tree", () => {
   }
 });
 
-Deno.test("a file system of its own gets them when it is mounted", () => {
-  const all = steps([{ ...tmpfs, options: ["mode=755", "rnoexec", "rprivate"] }]);
-  assertEquals(placing(all).map((line) => line.split("(")[0]), ["mount", "mount_setattr", "mount_setattr"]);
-  assertEquals(attributes(all), ["0 0 40000", "8 0 0"]);
+Deno.test("a file system of its own gets them at the end: mount points are made in it first", () => {
+  const mounts = [{ ...tmpfs, options: ["mode=755", "rnoexec", "rprivate"] }];
+  assertEquals(attributes(steps(mounts)), ["0 0 40000"]);
+  const last = finishMountSteps({ ...config(), mounts }, request);
+  assertEquals(last.map(({ label, from }) => [label, from]), [[
+    "set attributes of all mounts on /t",
+    "/mounts/0/options",
+  ]]);
+  assertEquals(attributes(last), ["8 0 0"]);
 });
 
 Deno.test("propagation is set after mounting, in order, on the mount or on the tree", () => {

@@ -190,7 +190,7 @@ Deno.test("what was not asked for leaves no step", () => {
   }
 });
 
-Deno.test("without a mount namespace nothing of the host is made read-only, and the umask is 022", () => {
+Deno.test("without a mount namespace nothing of the host is made read-only, and the umask is the caller's", () => {
   const steps = init((draft) => {
     draft.linux.namespaces = [{ type: "pid", path: "" }];
     draft.linux.maskedPaths = [];
@@ -199,7 +199,7 @@ Deno.test("without a mount namespace nothing of the host is made read-only, and 
   });
   const all = labels(steps);
   assertEquals(all.filter((label) => label.endsWith("read-only")), []);
-  assertEquals(callLines([stepOf(steps, all[at(all, "set the umask")]!)]), ["umask(022)"]);
+  assertEquals(callLines([stepOf(steps, all[at(all, "give the caller's umask back")]!)]), ["umask($umask)"]);
 });
 
 Deno.test("the umask is 022, or what process.user asks for", () => {
@@ -275,4 +275,34 @@ Deno.test("problems that only planning finds are config errors with their field"
     const error = assertThrows(() => plan(change), RuncError, "", field);
     assertEquals([error.code, error.field], ["config-invalid", field]);
   }
+});
+
+Deno.test("scheduling, personality and memory policy follow no_new_privs in runc's order; execCPUAffinity is exec's", () => {
+  const usual = config();
+  const asking: Config = {
+    ...usual,
+    process: {
+      ...usual.process!,
+      noNewPrivileges: true,
+      scheduler: { policy: "SCHED_BATCH" },
+      ioPriority: { class: "IOPRIO_CLASS_RT", priority: 1 },
+      execCPUAffinity: { initial: "0", final: "1" },
+    },
+    linux: {
+      ...usual.linux,
+      personality: { domain: "LINUX32" },
+      memoryPolicy: { mode: "MPOL_LOCAL", nodes: "" },
+    },
+  };
+  const all = planCreate(asking, facts, request);
+  const after = labels(all.init).indexOf("give up new privileges") + 1;
+  assertEquals(labels(all.init).slice(after, after + 4), [
+    "schedule by SCHED_BATCH",
+    "do input and output as IOPRIO_CLASS_RT 1",
+    "take the personality LINUX32",
+    "take memory by MPOL_LOCAL",
+  ]);
+  assertEquals(callLines([...all.stage, ...all.init]).filter((line) => line.startsWith("sched_setaffinity")), [
+    "sched_setaffinity(0, 128, [all])",
+  ]);
 });

@@ -113,3 +113,21 @@ Deno.test("a process without capabilities keeps what it joined with", () => {
   const { init } = plan({ capabilities: undefined });
   assertEquals(callsNamed(init, "capset").length + labels(init).filter((label) => label.startsWith("drop")).length, 0);
 });
+
+Deno.test("the affinity is the stage's first step and init's first step; the rest follows no_new_privs", () => {
+  const { stage, init } = plan({
+    execCPUAffinity: { initial: "0", final: "1" },
+    scheduler: { policy: "SCHED_IDLE" },
+    ioPriority: { class: "IOPRIO_CLASS_BE", priority: 4 },
+  }, { personality: 8, memoryPolicy: { mode: 0, flags: 0 } });
+  assertEquals(labels(stage)[0], "run on processors 0 at first");
+  assertEquals(callsNamed(stage, "sched_setaffinity").length, 1);
+  assertEquals(labels(init)[0], "run on processors 1");
+  const after = labels(init).indexOf("give up new privileges") + 1;
+  assertEquals(labels(init).slice(after, after + 4), [
+    "schedule by SCHED_IDLE",
+    "do input and output as IOPRIO_CLASS_BE 4",
+    "take the personality LINUX32",
+    "take memory by MPOL_DEFAULT",
+  ]);
+});

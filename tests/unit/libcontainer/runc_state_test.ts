@@ -10,13 +10,17 @@ import {
   capabilitiesOf,
   cgroupPathsOf,
   deviceRulesOf,
+  hasCpusetOf,
   hooksOf,
   mappingsOfState,
+  memoryPolicyOf,
   namespacesOf,
   parseRuncState,
+  personalityOf,
   rootfsOf,
   rootlessCgroupsOf,
   rootlessEuidOf,
+  schedulingOf,
   type StateInput,
   systemdOf,
   toRuncState,
@@ -190,4 +194,34 @@ Deno.test("toRuncState() has the mappings of a user namespace that is joined", (
   const state = written({ config: joined, joinedUser: { uidMappings: idMappings, gidMappings: idMappings } });
   assertEquals(mappingsOfState(state).uidMappings, idMappings);
   assertEquals(state.config.namespaces, [{ type: "NEWUSER", path: "/proc/7/ns/user" }]);
+});
+
+Deno.test("toRuncState() keeps how processes are scheduled, for exec", () => {
+  const scheduler = { policy: "SCHED_BATCH", nice: 19 };
+  const ioPriority = { class: "IOPRIO_CLASS_IDLE", priority: 0 };
+  const scheduled: Config = {
+    ...config,
+    process: { ...config.process!, scheduler, ioPriority, execCPUAffinity: { initial: "0-1", final: "" } },
+    linux: {
+      ...config.linux,
+      personality: { domain: "LINUX32" },
+      memoryPolicy: { mode: "MPOL_BIND", nodes: "0,65", flags: ["MPOL_F_STATIC_NODES"] },
+    },
+  };
+  const state = written({ config: scheduled });
+  const words = (...first: number[]) => [...first, ...Array(16 - first.length).fill(0)];
+  assertEquals(state.config.memory_policy, { mode: 2, flags: 0x8000, nodes: words(1, 2) });
+  assertEquals(state.config.exec_cpu_affinity, { Initial: words(3), Final: null });
+  assertEquals([state.config.scheduler, state.config.personality], [scheduler, { domain: 8 }]);
+  assertEquals(schedulingOf(state), { scheduler, ioPriority, execCPUAffinity: { initial: "0,1", final: "" } });
+  assertEquals([personalityOf(state), memoryPolicyOf(state)], [8, { mode: 2, flags: 0x8000, nodes: [0, 65] }]);
+  // A policy of zeros is one all the same.
+  const plain = written({ config: { ...config, linux: { memoryPolicy: { mode: "MPOL_DEFAULT", nodes: "" } } } });
+  assertEquals([plain.config.memory_policy, memoryPolicyOf(plain)?.mode], [{}, 0]);
+});
+
+Deno.test("a state without any of it says nothing of how processes are scheduled", () => {
+  const state = written({});
+  assertEquals(schedulingOf(state), { scheduler: undefined, ioPriority: undefined, execCPUAffinity: undefined });
+  assertEquals([personalityOf(state), memoryPolicyOf(state), hasCpusetOf(state)], [undefined, undefined, false]);
 });

@@ -1,10 +1,11 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import { RuncError } from "../../../lib/errors.ts";
 import * as build from "../../../lib/plan/build.ts";
 import { pointedTo } from "../plan_reader.ts";
 
 Deno.test("text() refuses a NUL, which C would end it at", () => {
-  assertThrows(() => build.text("a\0b"), TypeError, "NUL");
-  assertThrows(() => build.call("chdir", ["\0"]), TypeError, "NUL");
+  assertThrows(() => build.text("a\0b"), RuncError, "NUL");
+  assertThrows(() => build.call("chdir", ["\0"]), RuncError, "NUL");
   assertEquals(build.text(""), { data: "text", text: "" });
 });
 

@@ -1,0 +1,91 @@
+/** The commands that make no container: spec, features, version, help. */
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { type Box, boxTest, comparing, everyone, execute } from "./harness.ts";
+
+/** What `spec` writes into a directory of its own. */
+function specOf(box: Box, ...args: string[]): { text: string; config: Record<string, unknown> } {
+  const directory = `${box.directory}/spec`;
+  Deno.mkdirSync(directory);
+  assertEquals(box.must(["spec", "--bundle", directory, ...args]), "");
+  const text = Deno.readTextFileSync(`${directory}/config.json`);
+  return { text, config: JSON.parse(text) };
+}
+
+boxTest("spec writes a config.json, tab-indented, without a newline at its end, as the umask says", (box) => {
+  const { text } = specOf(box);
+  assert(text.startsWith('{\n\t"ociVersion": "1.'), text);
+  assert(text.endsWith("\n}"), text);
+  assertEquals(Deno.statSync(`${box.directory}/spec/config.json`).mode! & 0o777, 0o666 & ~Deno.umask());
+});
+
+comparing("what spec writes runs as it is, but for the terminal", (box) => {
+  const { config } = specOf(box);
+  const process = config.process as Record<string, unknown>;
+  const linux = config.linux as Record<string, unknown>;
+  box.writeText(JSON.stringify({
+    ...config,
+    process: { ...process, terminal: false, args: ["sh", "-c", "hostname; pwd; ulimit -n; touch /x 2>&1; true"] },
+    linux: { ...linux, cgroupsPath: box.cgroup },
+  }));
+  assertEquals(box.must(["run", box.id]), "runc\n/\n1024\ntouch: /x: Read-only file system\n");
+}, everyone);
+
+boxTest("spec refuses to overwrite a config.json", (box) => {
+  const before = Deno.readTextFileSync(`${box.bundle}/config.json`);
+  assertEquals(box.refused(["spec"]).msg, "File config.json exists. Remove it first");
+  assertEquals(Deno.readTextFileSync(`${box.bundle}/config.json`), before);
+});
+
+boxTest("spec --rootless has a user namespace and no network namespace, cgroup limits or foreign ids", (box) => {
+  const { config, text } = specOf(box, "--rootless");
+  const linux = config.linux as { namespaces: { type: string }[]; resources?: unknown; uidMappings: unknown };
+  const types = linux.namespaces.map(({ type }) => type);
+  assertEquals([types.includes("user"), types.includes("network"), linux.resources], [true, false, undefined]);
+  assertEquals(linux.uidMappings, [{ containerID: 0, hostID: 0, size: 1 }]);
+  assertEquals(/[ug]id=/.test(text), false);
+});
+
+boxTest("features prints JSON and nothing else", (box) => {
+  const features = JSON.parse(box.must(["features"]));
+  assertMatch(features.ociVersionMin, /^1\./);
+  assertMatch(features.ociVersionMax, /^1\./);
+  assertEquals(features.hooks, [
+    "prestart",
+    "createRuntime",
+    "createContainer",
+    "startContainer",
+    "poststart",
+    "poststop",
+  ]);
+  assert(features.mountOptions.includes("rbind") && features.linux.namespaces.includes("time"));
+});
+
+boxTest("--version prints what callers read, line by line", (box) => {
+  const [first, ...others] = box.must(["--version"]).trimEnd().split("\n");
+  assertMatch(first!, /^runc version \d+\.\d+\.\d+/);
+  assert(others.some((line) => /^spec: \d+\.\d+\.\d+$/.test(line)), others.join());
+});
+
+for (
+  const command of ["create", "delete", "exec", "features", "kill", "list", "plan", "run", "spec", "start", "state"]
+) {
+  boxTest(`${command} --help and help ${command} say how it is called`, (box) => {
+    const text = box.must([command, "--help"]);
+    assertMatch(text, new RegExp(`^NAME:\n +runc ${command} - `));
+    assertEquals(box.must(["help", command]), text);
+  });
+}
+
+boxTest("help names every command", (box) => {
+  assertMatch(box.must(["--help"]), /^NAME:\n +runc - Open Container Initiative runtime/);
+  for (const command of ["create", "delete", "exec", "kill", "list", "run", "start", "state"]) {
+    assertMatch(box.must(["help"]), new RegExp(`^ +${command}\\b`, "m"));
+  }
+});
+
+boxTest("the launcher runs by a symlink and from any directory", (box) => {
+  const [program = ""] = box.argv();
+  Deno.symlinkSync(program, `${box.directory}/link`);
+  assertMatch(execute([`${box.directory}/link`, "--version"], { cwd: "/" }).stdout, /^runc version/);
+});
