@@ -13,9 +13,8 @@ const DEFAULT_PERIOD_US = 100_000;
 
 /** The writes for v1's cpu controller. A period or burst may only fit the new quota, which comes after it. */
 export function cpuLimitsV1(cpu: CpuResources): readonly LimitWrite[] {
-  const { shares, quota, burst, period, realtimeRuntime, realtimePeriod, idle } = cpu;
+  const { shares, quota, burst, period, idle } = cpu;
   const withQuota = isGiven(quota) ? { againAfter: true } : {};
-  const withRuntime = isGiven(realtimeRuntime) ? { againAfter: true } : {};
   return [
     ...(isGiven(shares) ? [{ ...write("cpu.shares", shares), readBack: true }] : []),
     ...(isGiven(period) ? [{ ...write("cpu.cfs_period_us", period), ...withQuota }] : []),
@@ -25,6 +24,14 @@ export function cpuLimitsV1(cpu: CpuResources): readonly LimitWrite[] {
       : [{ ...write("cpu.cfs_burst_us", burst), tolerate: ["ENOENT"] as const, ...withQuota }]),
     ...(isGiven(quota) ? [write("cpu.cfs_quota_us", quota)] : []),
     ...(idle === undefined ? [] : [write("cpu.idle", idle)]),
+    ...realtimeLimits(cpu),
+  ];
+}
+
+/** The part of {@link cpuLimitsV1} that a process with real-time priority needs before it can enter the cgroup. */
+export function realtimeLimits({ realtimeRuntime, realtimePeriod }: CpuResources): readonly LimitWrite[] {
+  const withRuntime = isGiven(realtimeRuntime) ? { againAfter: true } : {};
+  return [
     ...(isGiven(realtimePeriod) ? [{ ...write("cpu.rt_period_us", realtimePeriod), ...withRuntime }] : []),
     ...(isGiven(realtimeRuntime) ? [write("cpu.rt_runtime_us", realtimeRuntime)] : []),
   ];

@@ -4,20 +4,20 @@
  * @module
  */
 
+import { dirname } from "@std/path";
 import { RuncError } from "../errors.ts";
 import type { MemoryResources, Resources } from "../specs/config.ts";
-import { cpuLimitsV1, cpusetLimits } from "./cpu.ts";
+import { cpusetLimits, realtimeLimits } from "./cpu.ts";
 import { inheritCpuset } from "./cpuset_v1.ts";
 import { containerDeviceFilter, type SpecDeviceRule } from "./devices.ts";
 import { setDevicesV1 } from "./devices_v1.ts";
 import { isPermission, isThere, refuseFrozen, refuseProcesses, undoMade } from "./driver.ts";
 import { makeCgroup, readCgroupFile, readIfThere, removeCgroup, writeProcess } from "./file.ts";
 import { type FreezerState, freezerV1 } from "./freezer.ts";
-import type { LimitWrite } from "./limit.ts";
+import { limitsV1 } from "./limits.ts";
 import type { CgroupManager, DriverOptions, SelfJoin } from "./manager.ts";
-import { memoryLimitsV1 } from "./memory.ts";
+import type { MemoryFactsV1 } from "./memory.ts";
 import { v1Controllers } from "./path.ts";
-import { pidsLimits } from "./pids.ts";
 import { killByFile, killEach, processesIn, type SendSignal } from "./processes.ts";
 import { setLimits } from "./set_limits.ts";
 
@@ -67,9 +67,9 @@ export class CgroupV1 implements CgroupManager {
     return this.selfJoin;
   }
 
-  create(): void {
+  create(resources: Resources = {}): void {
     try {
-      for (const group of this.#groups()) this.#tolerant(group, () => createGroup(group, this.#made));
+      for (const group of this.#groups()) this.#tolerant(group, () => createGroup(group, this.#made, resources));
     } catch (error) {
       undoMade(this.#made);
       throw error;
@@ -92,10 +92,11 @@ export class CgroupV1 implements CgroupManager {
     }
   }
 
-  set({ cpu = {}, memory = {}, pids = {} }: Resources): void {
-    // runc's order of the controllers.
-    const writes = [...cpusetLimits(cpu), ...this.#memoryLimits(memory), ...cpuLimitsV1(cpu), ...pidsLimits(pids)];
-    setLimits(writes, (controller) => this.#paths[controller]);
+  set(resources: Resources): void {
+    if (Object.keys(resources.unified ?? {}).length > 0) {
+      throw new RuncError("config-invalid", "invalid configuration: cannot use unified on cgroup v1");
+    }
+    setLimits(limitsV1(resources, this.#memoryFacts(resources.memory ?? {})), (controller) => this.#paths[controller]);
   }
 
   processes(): number[] {
@@ -156,16 +157,14 @@ export class CgroupV1 implements CgroupManager {
     return this.#paths["devices"] ?? Object.values(this.#paths)[0];
   }
 
-  #memoryLimits(memory: MemoryResources): readonly LimitWrite[] {
+  #memoryFacts({ limit = 0, swap = 0 }: MemoryResources): MemoryFactsV1 {
     const directory = this.#paths["memory"];
     // Nothing is read for a container without limits. Without a directory the first write says so.
-    if (directory === undefined || Object.keys(memory).length === 0) {
-      return memoryLimitsV1(memory, { currentLimit: 0n, swapAccounting: false });
-    }
-    return memoryLimitsV1(memory, {
+    if (directory === undefined || (limit === 0 && swap === 0)) return { currentLimit: 0n, swapAccounting: false };
+    return {
       currentLimit: BigInt(readCgroupFile(directory, "memory.limit_in_bytes").trim()),
       swapAccounting: readIfThere(directory, "memory.memsw.limit_in_bytes") !== undefined,
-    });
+    };
   }
 
   get #toleratesPermission(): boolean {
@@ -204,10 +203,20 @@ function isDispensable({ controllers }: Group): boolean {
   return controllers.every((controller) => dispensable.includes(controller));
 }
 
-/** Only devices and freezer are checked, as in runc: reading every hierarchy costs more than it finds. */
-function createGroup({ directory, controllers }: Group, made: string[]): void {
+/**
+ * Only devices and freezer are checked, as in runc: reading every hierarchy costs more than it finds. What a process needs to be let
+ * in is set here: CPUs and memory nodes, and time for one with real-time priority.
+ */
+function createGroup({ directory, controllers }: Group, made: string[], { cpu = {} }: Resources): void {
   const fresh = makeCgroup(directory, made);
   if (!fresh && controllers.includes("devices")) refuseProcesses(directory);
   if (!fresh && controllers.includes("freezer")) refuseFrozen(freezerV1, directory);
-  if (controllers.includes("cpuset")) inheritCpuset(directory, fresh);
+  if (controllers.includes("cpuset")) {
+    const own = cpusetLimits(cpu);
+    // The ones above first: a cgroup takes no CPU that they do not have.
+    if (own.length > 0) inheritCpuset(dirname(directory), false);
+    setLimits(own, () => directory);
+    inheritCpuset(directory, fresh && own.length === 0);
+  }
+  if (controllers.includes("cpu")) setLimits(realtimeLimits(cpu), () => directory);
 }

@@ -10,18 +10,18 @@ import { openFlag } from "../ffi/constants.ts";
 import { open } from "../ffi/files.ts";
 import type { MemoryResources, Resources } from "../specs/config.ts";
 import { attachDeviceProgram, bpfCall } from "./bpf.ts";
-import { cpuLimitsV2, cpusetLimits } from "./cpu.ts";
 import { allowsAll, containerDeviceFilter, type DeviceFilter, type SpecDeviceRule } from "./devices.ts";
 import { deviceProgram } from "./devices_v2.ts";
 import { isPermission, isThere, refuseFrozen, refuseProcesses, undoMade } from "./driver.ts";
 import { isErrno, makeCgroup, readIfThere, removeCgroup, writeCgroupFile, writeProcess } from "./file.ts";
 import { type FreezerState, freezerV2 } from "./freezer.ts";
 import { parseProcCgroup } from "./layout.ts";
+import type { LimitWrite } from "./limit.ts";
+import { limitsV2 } from "./limits.ts";
 import type { CgroupManager, DriverOptions, SelfJoin } from "./manager.ts";
-import { memoryLimitsV2 } from "./memory.ts";
-import { pidsLimits } from "./pids.ts";
 import { killByFile, killEach, processesIn, type SendSignal } from "./processes.ts";
 import { setLimits } from "./set_limits.ts";
+import { setUnified } from "./unified.ts";
 
 /** The cgroup2 driver. See {@link CgroupManager} for the methods. */
 export class CgroupV2 implements CgroupManager {
@@ -54,15 +54,22 @@ export class CgroupV2 implements CgroupManager {
     return { taskFiles: [], cloneInto: cgroupOf(this.#options.unifiedMount, initPid) ?? directory };
   }
 
-  create(): void {
+  create(resources: Resources = {}): void {
     const directory = this.#usable;
     if (directory === undefined) return;
+    const { unifiedMount, rootless, explicitPath } = this.#options;
+    const wanted = limitsV2(resources).map(({ controller }) => controller);
     const made: string[] = [];
     try {
-      createUnified(this.#options.unifiedMount, directory, made);
+      createUnified(unifiedMount, directory, { made, wanted });
     } catch (error) {
       undoMade(made);
-      if (!this.#options.rootless || this.#options.explicitPath || !isPermission(error)) throw error;
+      if (!rootless || explicitPath || !isPermission(error)) throw error;
+      if (limitable.some((controller) => wanted.includes(controller) && available(unifiedMount).includes(controller))) {
+        throw (error as RuncError).within(
+          "rootless needs no limits + no cgrouppath when no permission is granted for cgroups",
+        );
+      }
       this.#refused = true;
     }
   }
@@ -92,11 +99,12 @@ export class CgroupV2 implements CgroupManager {
     }
   }
 
-  set({ cpu = {}, memory = {}, pids = {} }: Resources): void {
-    if (memory.checkBeforeUpdate && this.#usable !== undefined) refuseBelowUsage(this.#usable, memory);
-    // runc's order of the controllers.
-    const writes = [...pidsLimits(pids), ...memoryLimitsV2(memory), ...cpuLimitsV2(cpu), ...cpusetLimits(cpu)];
-    setLimits(writes, () => this.#usable);
+  set(resources: Resources): void {
+    const { memory = {}, unified = {} } = resources;
+    const directory = this.#usable;
+    if (memory.checkBeforeUpdate && directory !== undefined) refuseBelowUsage(directory, memory);
+    setLimits(limitsV2(resources), () => directory);
+    if (directory !== undefined) setUnified(directory, unified);
   }
 
   processes(): number[] {
@@ -176,13 +184,49 @@ function refuseBelowUsage(directory: string, { limit = 0, swap = 0 }: MemoryReso
   }
 }
 
-function createUnified(mountPoint: string, directory: string, made: string[]): void {
+/** What a container without permission for cgroups may not be limited in: whatever runc looks at there. */
+const limitable: readonly LimitWrite["controller"][] = ["pids", "memory", "io", "cpu", "cpuset", "hugetlb"];
+/** What a threaded cgroup does not have, and cpu, which runc counts among them. */
+const domainControllers: readonly LimitWrite["controller"][] = ["memory", "io", "cpu", "hugetlb"];
+
+/** `made`: gets every directory that is made. `wanted`: the controllers that are to set limits. */
+function createUnified(
+  mountPoint: string,
+  directory: string,
+  { made, wanted }: { made: string[]; wanted: readonly LimitWrite["controller"][] },
+): void {
   if (!makeCgroup(directory, made)) {
     refuseProcesses(directory);
     refuseFrozen(freezerV2, directory);
   }
   passControllersDown(mountPoint, dirname(directory));
+  if (typeOf(directory) === "domain") return;
+  if (domainControllers.some((controller) => wanted.includes(controller))) refuseThreaded(mountPoint, directory);
   becomeThreaded(directory);
+}
+
+/** @throws {RuncError} naming the topmost cgroup on the way that is not a domain. */
+function refuseThreaded(mountPoint: string, directory: string): void {
+  for (const level of levels(mountPoint, directory)) {
+    const type = typeOf(level);
+    if (type === "domain") continue;
+    const state = type === "domain invalid" ? "an invalid state" : `${type} mode`;
+    throw new RuncError(
+      "cgroup-failed",
+      `cannot enter cgroupv2 ${JSON.stringify(level)} with domain controllers -- it is in ${state}`,
+      { hint: "a threaded cgroup has no memory and io controller: choose a linux.cgroupsPath outside of it" },
+    );
+  }
+}
+
+/** `domain`, `domain threaded`, `domain invalid` or `threaded`; the root has no file and is a domain. */
+function typeOf(directory: string): string {
+  return readIfThere(directory, "cgroup.type")?.trim() ?? "domain";
+}
+
+/** The controllers that the cgroups right below `directory` can have. */
+function available(directory: string): readonly string[] {
+  return words(readIfThere(directory, "cgroup.controllers") ?? "");
 }
 
 /**
@@ -190,7 +234,7 @@ function createUnified(mountPoint: string, directory: string, made: string[]): v
  * them. Nearly always they are enabled already, and two reads show it.
  */
 function passControllersDown(mountPoint: string, directory: string): void {
-  const wanted = words(readIfThere(mountPoint, "cgroup.controllers") ?? "");
+  const wanted = available(mountPoint);
   const enabled = words(readIfThere(directory, "cgroup.subtree_control") ?? "");
   if (wanted.every((controller) => enabled.includes(controller))) return;
   const changes = wanted.map((controller) => `+${controller}`);
@@ -219,9 +263,9 @@ function levels(top: string, directory: string): readonly string[] {
   return [...levels(top, dirname(directory)), directory];
 }
 
-/** In a threaded subtree a new cgroup is invalid, and takes no process, until it is threaded too. Nothing here limits what that excludes. */
+/** In a threaded subtree a new cgroup is invalid, and takes no process, until it is threaded too. */
 function becomeThreaded(directory: string): void {
-  if (readIfThere(directory, "cgroup.type")?.trim() !== "domain invalid") return;
+  if (typeOf(directory) !== "domain invalid") return;
   becomeThreaded(dirname(directory));
   writeCgroupFile(directory, "cgroup.type", "threaded");
 }

@@ -11,11 +11,23 @@ import type { Integer64 } from "../specs/config.ts";
 /** One write to a file of the container's cgroup. */
 export interface LimitWrite {
   /** Names the directory on v1, and the limit in messages. */
-  readonly controller: "cpuset" | "memory" | "cpu" | "pids";
+  readonly controller:
+    | "cpuset"
+    | "memory"
+    | "cpu"
+    | "pids"
+    | "blkio"
+    | "io"
+    | "hugetlb"
+    | "net_cls"
+    | "net_prio"
+    | "rdma";
   readonly file: string;
   readonly value: string;
   /** These errors do not matter. */
   readonly tolerate?: readonly ErrnoName[];
+  /** What is written where there is no such file. */
+  readonly otherwise?: { readonly file: string; readonly value: string };
   /** Refused by the kernel (EINVAL) next to the old values of the files after it: written once more when those have been. */
   readonly againAfter?: boolean;
   /** The kernel clamps without an error: the file must read the same number afterwards. */

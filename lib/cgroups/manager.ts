@@ -52,11 +52,13 @@ export interface CgroupManager {
   /** How the container's first process joins by itself. Valid after `create`. */
   readonly selfJoin: SelfJoin;
   /**
-   * Makes the directories and whatever they need before a process can enter. On failure those that it made are removed again.
+   * Makes the directories and whatever they need before a process can enter, of `resources` too. On failure those that it made are
+   * removed again.
    *
-   * @throws {RuncError} `cgroup-failed` where the cgroup exists and has processes or is frozen.
+   * @throws {RuncError} `cgroup-failed` where the cgroup exists and has processes or is frozen, or is of a kind that cannot limit
+   * what `resources` limits.
    */
-  create(): void;
+  create(resources?: Resources): void;
   /**
    * How a further process joins by itself: as {@link selfJoin}, but on v2, where the container's cgroup takes no process, the one that
    * `initPid` is in.
@@ -67,7 +69,7 @@ export interface CgroupManager {
   /** Allows these devices and the usual ones. `rules`: `linux.resources.devices`. */
   setDevices(rules: readonly SpecDeviceRule[]): void;
   /**
-   * Sets the limits of memory, cpu, cpuset and pids. Device rules are {@link setDevices}' own.
+   * Sets the limits. Device rules are {@link setDevices}' own.
    *
    * @throws {RuncError} `cgroup-failed` for a limit whose cgroup the container could not get; `config-invalid` for values that cannot be.
    */

@@ -38,11 +38,15 @@ export function setLimits(
   if (again.length > 0) setLimits(again, directoryOf);
 }
 
-function setLimit(directory: string, { file, value, tolerate = [], readBack }: LimitWrite): void {
+function setLimit(directory: string, limit: LimitWrite): void {
+  const { file, value, tolerate = [], otherwise, readBack } = limit;
   try {
     writeCgroupFile(directory, file, value);
   } catch (error) {
     if (isErrno(error, ...tolerate)) return;
+    if (otherwise !== undefined && isErrno(error, "ENOENT")) {
+      return writeCgroupFile(directory, otherwise.file, otherwise.value);
+    }
     // The kernel could not free as much: the numbers say how far off it was.
     if (file === "memory.limit_in_bytes" && isErrno(error, "EBUSY")) throw tooLow(directory, value, error);
     throw error;

@@ -22,10 +22,16 @@ import { run as start } from "./start.ts";
 import { run as state } from "./state.ts";
 import type { CommandName } from "./table.ts";
 
+/** A command that few callers use in a place where milliseconds count: loaded when it is called. */
+function lazy<Name extends CommandName>(load: () => Promise<{ readonly run: Command<Name> }>): Command<Name> {
+  return async (context, invocation) => (await load()).run(context, invocation);
+}
+
 /** Bodies of the commands, in the order of the table; `help` is answered before there is a context. */
 export const bodies: { readonly [Name in Exclude<CommandName, "help">]: Command<Name> } = {
   create,
   delete: delete_,
+  events: lazy(() => import("./events.ts")),
   exec,
   features,
   init,
@@ -39,4 +45,6 @@ export const bodies: { readonly [Name in Exclude<CommandName, "help">]: Command<
   spec,
   start,
   state,
+  top: lazy(() => import("./top.ts")),
+  update: lazy(() => import("./update.ts")),
 };

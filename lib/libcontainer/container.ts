@@ -53,6 +53,7 @@ import {
   toRuncState,
   umaskOf,
   versionOf,
+  withLimits,
 } from "./runc_state.ts";
 import type { Runtime } from "./runtime.ts";
 import { checkId, containerIds, StateDirectory } from "./state_store.ts";
@@ -509,6 +510,52 @@ export class Container {
     this.#cgroup.thaw();
   }
 
+  /**
+   * Changes its limits: what `resources` leaves out stays as it is, and device rules are never touched. Where the kernel refuses one, the old
+   * ones are set again.
+   *
+   * @throws {RuncError} `container-state` (`container not running`); `cgroup-failed` for a limit that the kernel refuses.
+   */
+  async update(resources: Resources): Promise<void> {
+    const { limitsOf, updatedLimits } = await import("./update.ts");
+    if (this.status() === "stopped") throw new RuncError("container-state", "container not running");
+    const cgroup = this.#state.config.cgroups ?? {};
+    const stored = limitsOf(cgroup);
+    const changed = updatedLimits(stored, resources);
+    try {
+      this.#cgroup.set(changed);
+    } catch (error) {
+      this.#setBack(stored);
+      throw error;
+    }
+    this.#state = { ...this.#state, config: { ...this.#state.config, cgroups: withLimits(cgroup, changed) } };
+    this.#directory.save(this.#state);
+  }
+
+  #setBack(limits: Resources): void {
+    try {
+      this.#cgroup.set(limits);
+    } catch (error) {
+      // The refusal that led here is the one to tell; this one says what is left behind.
+      this.#runtime.log(
+        "warning",
+        `Setting back cgroup configs failed due to error: ${
+          (error as Error).message
+        }, your state.json and actual configs might be inconsistent.`,
+      );
+    }
+  }
+
+  /** Its cgroup directories: by controller on v1, under `""` on v2. */
+  get cgroupPaths(): Readonly<Record<string, string>> {
+    return this.#cgroup.paths;
+  }
+
+  /** Whether failures to use its cgroups are to be expected. */
+  get rootlessCgroups(): boolean {
+    return rootlessCgroupsOf(this.#state);
+  }
+
   /** Host pids of all processes in its cgroup and those below; none where it has stopped. */
   processes(): readonly number[] {
     try {
@@ -645,6 +692,12 @@ function warnOfPersonality(runtime: Runtime, { linux }: Config): void {
   if (flags.length > 0) runtime.log("warning", `ignoring unsupported personality flags: [${flags.join(" ")}]`);
 }
 
+/** Linux no longer limits the kernel's memory apart, and runc ignores both fields. */
+function warnOfKernelMemory(runtime: Runtime, { memory }: Resources): void {
+  if (memory?.kernel === undefined && memory?.kernelTCP === undefined) return;
+  runtime.log("warning", "Kernel memory settings are ignored and will be removed");
+}
+
 /** process.rlimits, by the parent, who may raise what the process no longer may; and the caller's own limit of open files. */
 function setRlimits(runtime: Runtime, pid: number, process: Process): void {
   const { kernel } = runtime;
@@ -728,6 +781,7 @@ class Creation {
       const planned = planContainer(this.#runtime, this.#options);
       warnOfCapabilities(this.#runtime, this.#config.process!, planned.facts);
       warnOfPersonality(this.#runtime, this.#config);
+      warnOfKernelMemory(this.#runtime, this.#config.linux?.resources ?? {});
       this.#directory.make(this.#runtime.kernel, this.#runtime.root);
       this.#undo.push(() => this.#directory.remove());
       if (this.#options.notify) Deno.mkdirSync(this.#directory.notify, { mode: 0o755 });
@@ -810,7 +864,7 @@ class Creation {
     });
     // The stage starts meanwhile.
     try {
-      cgroup.create();
+      cgroup.create(this.#config.linux?.resources);
       if (hasNamespace(this.#config, "user")) cgroup.join(launch.stagePid);
     } catch (error) {
       throw error instanceof RuncError ? error.within("unable to apply cgroup configuration") : error;

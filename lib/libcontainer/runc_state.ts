@@ -32,7 +32,9 @@ import type {
   NamespaceType,
   Resources,
   Scheduler,
+  ThrottleDevice,
   TimeOffsets,
+  WeightDevice,
 } from "../specs/config.ts";
 import { parseJson } from "../specs/json.ts";
 import { OCI_VERSION } from "../specs/state.ts";
@@ -209,13 +211,31 @@ export interface RuncCgroup {
   readonly cpuset_mems?: string;
   readonly cpu_idle?: Integer64 | null;
   readonly pids_limit?: Integer64 | null;
+  readonly blkio_weight?: number;
+  readonly blkio_leaf_weight?: number;
+  readonly blkio_weight_device?: readonly RuncWeightDevice[] | null;
+  readonly blkio_throttle_read_bps_device?: readonly ThrottleDevice[] | null;
+  readonly blkio_throttle_write_bps_device?: readonly ThrottleDevice[] | null;
+  readonly blkio_throttle_read_iops_device?: readonly ThrottleDevice[] | null;
+  readonly blkio_throttle_write_iops_device?: readonly ThrottleDevice[] | null;
+  readonly hugetlb_limit?: readonly { readonly page_size: string; readonly limit: Integer64 }[] | null;
   readonly oom_kill_disable?: boolean;
   readonly memory_swappiness?: Integer64 | null;
+  readonly net_prio_ifpriomap?: readonly { readonly interface: string; readonly priority: number }[] | null;
+  readonly net_cls_classid_u?: number;
+  readonly rdma?: Readonly<Record<string, { readonly hca_handles?: number; readonly hca_objects?: number }>> | null;
   readonly cpu_weight?: Integer64;
+  readonly unified?: Readonly<Record<string, string>> | null;
   readonly memory_check_before_update?: boolean;
   readonly Systemd?: boolean;
   readonly Rootless?: boolean;
   readonly owner_uid?: number | null;
+}
+
+/** Weights of a block device; 0 where it has none. */
+export interface RuncWeightDevice extends WeightDevice {
+  readonly weight: number;
+  readonly leafWeight: number;
 }
 
 /** What a container's state is made of. */
@@ -479,11 +499,14 @@ function toRuncCgroup(input: StateInput): RuncCgroup {
     Systemd: systemdCgroup,
     Rootless: rootlessCgroups,
     owner_uid: cgroupOwner(input),
-  }, ["owner_uid", "cpu_burst", "cpu_idle", "pids_limit", "memory_swappiness"]);
+  }, ["owner_uid", ...limitPointers]);
 }
 
 /** Pointers in Go (burst, idle, pids, swappiness) are written even when 0, as a limit of 0 is one. */
-function toRuncLimits({ memory = {}, cpu = {}, pids = {} }: Resources): RuncCgroup {
+const limitPointers = ["cpu_burst", "cpu_idle", "pids_limit", "memory_swappiness"] as const;
+
+function toRuncLimits(resources: Resources): RuncCgroup {
+  const { memory = {}, cpu = {}, pids = {}, blockIO = {}, network = {}, rdma = {} } = resources;
   return {
     memory: memory.limit,
     memory_reservation: memory.reservation,
@@ -498,11 +521,38 @@ function toRuncLimits({ memory = {}, cpu = {}, pids = {} }: Resources): RuncCgro
     cpuset_mems: cpu.mems,
     cpu_idle: cpu.idle,
     pids_limit: pids.limit,
+    blkio_weight: blockIO.weight,
+    blkio_leaf_weight: blockIO.leafWeight,
+    blkio_weight_device: blockIO.weightDevice?.map(toRuncWeight),
+    blkio_throttle_read_bps_device: blockIO.throttleReadBpsDevice,
+    blkio_throttle_write_bps_device: blockIO.throttleWriteBpsDevice,
+    blkio_throttle_read_iops_device: blockIO.throttleReadIOPSDevice,
+    blkio_throttle_write_iops_device: blockIO.throttleWriteIOPSDevice,
+    hugetlb_limit: resources.hugepageLimits?.map(({ pageSize, limit }) => ({ page_size: pageSize, limit })),
     oom_kill_disable: memory.disableOOMKiller,
     memory_swappiness: memory.swappiness,
+    net_prio_ifpriomap: network.priorities?.map(({ name, priority }) => ({ interface: name, priority })),
+    net_cls_classid_u: network.classID,
+    rdma: Object.fromEntries(
+      Object.entries(rdma).map(([device, { hcaHandles, hcaObjects }]) =>
+        [device, { hca_handles: hcaHandles, hca_objects: hcaObjects }] as const
+      ),
+    ),
     cpu_weight: isGiven(cpu.shares) ? cpuWeight(cpu.shares) : undefined,
+    unified: resources.unified,
     memory_check_before_update: memory.checkBeforeUpdate,
   };
+}
+
+function toRuncWeight({ major, minor, weight = 0, leafWeight = 0 }: WeightDevice): RuncWeightDevice {
+  return { major, minor, weight, leafWeight };
+}
+
+/** `cgroup` with other limits, written as {@link toRuncState} writes it. */
+export function withLimits(cgroup: RuncCgroup, resources: Resources): RuncCgroup {
+  const { Systemd, Rootless, owner_uid, ...before } = cgroup;
+  const changed = { ...before, ...toRuncLimits(resources), Systemd, Rootless, owner_uid };
+  return omitEmpty(changed, ["owner_uid", ...limitPointers]);
 }
 
 function pathFields({ config, id }: StateInput): RuncCgroup {

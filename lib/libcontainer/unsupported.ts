@@ -18,8 +18,6 @@ interface Unbuilt {
 }
 
 const always: Asks = () => true;
-/** A new cgroup has no limit, so that asking for none (-1) asks for nothing. */
-const limits: Asks = (value) => isSomething(value) && value !== -1;
 
 const unbuilt: Unbuilt = {
   process: {
@@ -35,14 +33,6 @@ const unbuilt: Unbuilt = {
     seccomp: { defaultAction: isSomething, syscalls: isSomething },
     intelRdt: always,
     netDevices: isSomething,
-    resources: {
-      memory: { kernel: limits, kernelTCP: limits },
-      blockIO: isSomething,
-      hugepageLimits: isSomething,
-      network: isSomething,
-      rdma: isSomething,
-      unified: isSomething,
-    },
   },
   solaris: always,
   windows: always,

@@ -32,22 +32,6 @@ Deno.test("unsupported() names every field that is not built", () => {
   for (const [at, value] of cases) assertEquals(fieldsOf(value), [at], JSON.stringify(value));
 });
 
-Deno.test("unsupported() names every limit", () => {
-  const cases: readonly [at: string, resources: unknown][] = [
-    ["/memory/kernel", { memory: { kernel: 1 } }],
-    ["/memory/kernelTCP", { memory: { kernelTCP: 1 } }],
-    ["/blockIO", { blockIO: { weight: 10 } }],
-    ["/blockIO", { blockIO: { throttleReadBpsDevice: [{ major: 0, minor: 0, rate: 1 }] } }],
-    ["/hugepageLimits", { hugepageLimits: [{ pageSize: "2MB", limit: 0 }] }],
-    ["/network", { network: { classID: 1 } }],
-    ["/rdma", { rdma: { mlx5: { hcaHandles: 1 } } }],
-    ["/unified", { unified: { "memory.high": "1" } }],
-  ];
-  for (const [at, resources] of cases) {
-    assertEquals(fieldsOf({ linux: { resources } }), [`/linux/resources${at}`], JSON.stringify(resources));
-  }
-});
-
 Deno.test("unsupported() lets values pass that ask for nothing", () => {
   const config = {
     process: { apparmorProfile: "" },
