@@ -189,7 +189,7 @@ export interface MiscStats {
   readonly events: bigint;
 }
 
-/** @see Documentation/accounting/psi.rst */
+/** How long tasks waited for a resource. @see Documentation/accounting/psi.rst */
 export interface Pressure {
   /** Some tasks waited. */
   readonly some: PressureTimes;
