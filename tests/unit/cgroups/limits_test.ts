@@ -1,15 +1,21 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import { blockIoLimitsV1, blockIoLimitsV2, ioWeight } from "../../../lib/cgroups/block_io.ts";
 import { cpuLimitsV1, cpuLimitsV2, cpusetLimits, cpuWeight } from "../../../lib/cgroups/cpu.ts";
 import type { LimitWrite } from "../../../lib/cgroups/limit.ts";
+import { limitsV1, limitsV2 } from "../../../lib/cgroups/limits.ts";
 import { memoryLimitsV1, memoryLimitsV2 } from "../../../lib/cgroups/memory.ts";
 import { pidsLimits } from "../../../lib/cgroups/pids.ts";
 import { RuncError } from "../../../lib/errors.ts";
-import type { CpuResources, MemoryResources } from "../../../lib/specs/config.ts";
+import { hugetlbLimits } from "../../../lib/cgroups/hugetlb.ts";
+import { networkLimits } from "../../../lib/cgroups/network.ts";
+import { rdmaLimits } from "../../../lib/cgroups/rdma.ts";
+import type { BlockIoResources, CpuResources, MemoryResources, Resources } from "../../../lib/specs/config.ts";
 
 const lines = (writes: readonly LimitWrite[]) =>
-  writes.map(({ controller, file, value, tolerate = [], againAfter, readBack }) =>
+  writes.map(({ controller, file, value, tolerate = [], otherwise, againAfter, readBack }) =>
     [
       `${file.replace(`${controller}.`, "")}=${value}`,
+      ...(otherwise === undefined ? [] : [`| ${otherwise.file}=${otherwise.value}`]),
       ...tolerate.map((name) => `!${name}`),
       ...(againAfter ? ["again"] : []),
       ...(readBack ? ["read"] : []),
@@ -98,4 +104,111 @@ Deno.test("cpusetLimits() and pidsLimits() write one file a field", () => {
   assertEquals(lines(cpusetLimits({ cpus: "", mems: "" })), []);
   const pids = [[undefined, []], [5, ["max=5"]], [0, ["max=1"]], [-1, ["max=max"]]] as const;
   for (const [limit, expected] of pids) assertEquals(lines(pidsLimits({ limit })), [...expected]);
+});
+
+Deno.test("blockIoLimitsV1() falls back to BFQ's files, and leaves out weights of 0", () => {
+  const device = { major: 8, minor: 16 };
+  const cases: readonly [blockIO: BlockIoResources, expected: readonly string[]][] = [
+    [{}, []],
+    [{ weight: 0, leafWeight: 0, weightDevice: [] }, []],
+    [{ weight: 500, leafWeight: 300 }, ["weight=500 | blkio.bfq.weight=500", "leaf_weight=300"]],
+    [{ weightDevice: [{ ...device, weight: 20, leafWeight: 30 }, { ...device, weight: 0 }] }, [
+      "weight_device=8:16 20 | blkio.bfq.weight_device=8:16 20",
+      "leaf_weight_device=8:16 30",
+    ]],
+    [
+      {
+        throttleWriteIOPSDevice: [{ ...device, rate: 4 }],
+        throttleReadIOPSDevice: [{ ...device, rate: 3 }],
+        throttleWriteBpsDevice: [{ ...device, rate: 18446744073709551615n }],
+        throttleReadBpsDevice: [{ ...device, rate: 1 }, { major: 8, minor: 0, rate: 0 }],
+      },
+      [
+        "throttle.read_bps_device=8:16 1",
+        "throttle.read_bps_device=8:0 0",
+        "throttle.write_bps_device=8:16 18446744073709551615",
+        "throttle.read_iops_device=8:16 3",
+        "throttle.write_iops_device=8:16 4",
+      ],
+    ],
+  ];
+  for (const [blockIO, expected] of cases) assertEquals(lines(blockIoLimitsV1(blockIO)), expected);
+});
+
+Deno.test("blockIoLimitsV2() converts weights where there is no BFQ, and has one file for all rates", () => {
+  const device = { major: 8, minor: 0 };
+  const cases: readonly [blockIO: BlockIoResources, expected: readonly string[]][] = [
+    [{ leafWeight: 500 }, []],
+    [{ weight: 10 }, ["bfq.weight=10 | io.weight=1"]],
+    [{ weight: 1000, weightDevice: [{ ...device, weight: 20 }] }, [
+      "bfq.weight=1000 | io.weight=10000",
+      "bfq.weight=8:0 20 !ENOENT",
+    ]],
+    [
+      {
+        throttleReadBpsDevice: [{ ...device, rate: 1 }],
+        throttleWriteBpsDevice: [{ ...device, rate: 2 }],
+        throttleReadIOPSDevice: [{ ...device, rate: 3 }],
+        throttleWriteIOPSDevice: [{ ...device, rate: 4 }],
+      },
+      ["max=8:0 rbps=1", "max=8:0 wbps=2", "max=8:0 riops=3", "max=8:0 wiops=4"],
+    ],
+  ];
+  const shown = (blockIO: BlockIoResources) => lines(blockIoLimitsV2(blockIO));
+  for (const [blockIO, expected] of cases) assertEquals(shown(blockIO), expected);
+  for (const [weight, expected] of [[10, 1], [100, 910], [500, 4950], [1000, 10000]] as const) {
+    assertEquals(ioWeight(weight), expected);
+  }
+});
+
+Deno.test("hugetlb, network and rdma: one write an entry", () => {
+  const hugepageLimits = [{ pageSize: "2MB", limit: 209715200 }, { pageSize: "1GB", limit: 0 }];
+  assertEquals(lines(hugetlbLimits(hugepageLimits, "max")), [
+    "2MB.max=209715200",
+    "2MB.rsvd.max=209715200 !ENOENT",
+    "1GB.max=0",
+    "1GB.rsvd.max=0 !ENOENT",
+  ]);
+  assertEquals(lines(hugetlbLimits(hugepageLimits.slice(1), "limit_in_bytes")), [
+    "1GB.limit_in_bytes=0",
+    "1GB.rsvd.limit_in_bytes=0 !ENOENT",
+  ]);
+  const priorities = [{ name: "eth0", priority: 500 }, { name: "lo", priority: 0 }];
+  assertEquals(lines(networkLimits({ classID: 1048577, priorities })), [
+    "classid=1048577",
+    "ifpriomap=eth0 500",
+    "ifpriomap=lo 0",
+  ]);
+  assertEquals(lines(networkLimits({ classID: 0 })), []);
+  assertEquals(lines(rdmaLimits({ mlx5_1: { hcaHandles: 3, hcaObjects: 10000 }, mlx4_0: { hcaObjects: 0 } })), [
+    "max=mlx5_1 hca_handle=3 hca_object=10000",
+    "max=mlx4_0 hca_object=0",
+  ]);
+});
+
+Deno.test("limitsV1() and limitsV2() put the controllers in runc's order", () => {
+  const everything: Resources = {
+    rdma: { mlx5_0: { hcaHandles: 1 } },
+    network: { classID: 1, priorities: [{ name: "lo", priority: 1 }] },
+    hugepageLimits: [{ pageSize: "2MB", limit: 1 }],
+    blockIO: { weight: 10 },
+    pids: { limit: 1 },
+    cpu: { shares: 2, cpus: "0" },
+    memory: { limit: 1 },
+  };
+  const controllers = (writes: readonly LimitWrite[]) => [...new Set(writes.map(({ controller }) => controller))];
+  const facts = { currentLimit: 0n, swapAccounting: false };
+  assertEquals(controllers(limitsV1(everything, facts)), [
+    "cpuset",
+    "memory",
+    "cpu",
+    "pids",
+    "blkio",
+    "hugetlb",
+    "net_cls",
+    "net_prio",
+    "rdma",
+  ]);
+  assertEquals(controllers(limitsV2(everything)), ["pids", "memory", "io", "cpu", "cpuset", "hugetlb", "rdma"]);
+  assertEquals([...limitsV1({}, facts), ...limitsV2({})], []);
 });
