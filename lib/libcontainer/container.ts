@@ -601,6 +601,7 @@ export class Container {
       cgroupPaths: this.#cgroup.paths,
       noPivot: false,
       rootfs: rootfsOf(this.#state),
+      joinedPid: this.pid,
       config: {},
     });
     const { initial = "" } = process.execCPUAffinity ?? {};
@@ -895,7 +896,10 @@ class Creation {
       const said = launch.next();
       switch (said.kind) {
         case "mapping":
-          writeIdMaps(launch.stagePid, { uid: linux?.uidMappings ?? [], gid: linux?.gidMappings ?? [] });
+          writeIdMaps(launch.stagePid, { uid: linux?.uidMappings ?? [], gid: linux?.gidMappings ?? [] }, {
+            uid: planned.facts.euid,
+            gid: Deno.gid() ?? 0,
+          });
           launch.go();
           break;
         case "child":
