@@ -56,22 +56,17 @@ export class CgroupV2 implements CgroupManager {
   }
 
   create(resources: Resources = {}): void {
-    const directory = this.#usable;
-    if (directory === undefined) return;
-    const { unifiedMount, rootless, explicitPath } = this.#options;
     const wanted = limitsV2(resources).map(({ controller }) => controller);
+    const directory = this.#usable;
+    if (directory === undefined) return this.#goWithout(wanted);
+    const { unifiedMount, rootless, explicitPath } = this.#options;
     const made: string[] = [];
     try {
       createUnified(unifiedMount, directory, { made, wanted });
     } catch (error) {
       undoMade(made);
       if (!rootless || explicitPath || !isPermission(error)) throw error;
-      if (limitable.some((controller) => wanted.includes(controller) && available(unifiedMount).includes(controller))) {
-        throw (error as RuncError).within(
-          "rootless needs no limits + no cgrouppath when no permission is granted for cgroups",
-        );
-      }
-      this.#refused = true;
+      this.#goWithout(wanted, error as RuncError);
     }
   }
 
@@ -147,6 +142,18 @@ export class CgroupV2 implements CgroupManager {
 
   get #usable(): string | undefined {
     return this.#refused ? undefined : this.#directory;
+  }
+
+  /** A container without limits can do without a cgroup. @throws {RuncError} for one that `wanted` some. */
+  #goWithout(wanted: readonly LimitWrite["controller"][], cause?: RuncError): void {
+    const there = available(this.#options.unifiedMount);
+    if (limitable.some((controller) => wanted.includes(controller) && there.includes(controller))) {
+      const message = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
+      throw cause?.within(message) ?? new RuncError("cgroup-failed", message, {
+        hint: "have a cgroup delegated to the user who calls, or leave out the limits of linux.resources",
+      });
+    }
+    this.#refused = true;
   }
 
   #joinOrFollow(directory: string, pid: number, initPid: number | undefined): void {
