@@ -17,6 +17,7 @@ import { type FreezerState, freezerV1 } from "./freezer.ts";
 import { limitsV1 } from "./limits.ts";
 import type { CgroupManager, DriverOptions, SelfJoin } from "./manager.ts";
 import type { MemoryFactsV1 } from "./memory.ts";
+import { oomKills } from "./oom.ts";
 import { v1Controllers } from "./path.ts";
 import { killByFile, killEach, processesIn, type SendSignal } from "./processes.ts";
 import { setLimits } from "./set_limits.ts";
@@ -98,6 +99,11 @@ export class CgroupV1 implements CgroupManager {
       throw new RuncError("config-invalid", "invalid configuration: cannot use unified on cgroup v1");
     }
     setLimits(limitsV1(resources, this.#memoryFacts(resources.memory ?? {})), (controller) => this.#paths[controller]);
+  }
+
+  oomKills(): number {
+    const directory = this.#paths["memory"];
+    return directory === undefined ? 0 : oomKills(directory, "memory.oom_control");
   }
 
   processes(): number[] {

@@ -19,6 +19,7 @@ import { parseProcCgroup } from "./layout.ts";
 import type { LimitWrite } from "./limit.ts";
 import { limitsV2 } from "./limits.ts";
 import type { CgroupManager, DriverOptions, SelfJoin } from "./manager.ts";
+import { oomKills } from "./oom.ts";
 import { killByFile, killEach, processesIn, type SendSignal } from "./processes.ts";
 import { setLimits } from "./set_limits.ts";
 import { setUnified } from "./unified.ts";
@@ -101,6 +102,10 @@ export class CgroupV2 implements CgroupManager {
     if (memory.checkBeforeUpdate && directory !== undefined) refuseBelowUsage(directory, memory);
     setLimits(limitsV2(resources), () => directory);
     if (directory !== undefined) setUnified(directory, unified);
+  }
+
+  oomKills(): number {
+    return this.#usable === undefined ? 0 : oomKills(this.#usable, "memory.events");
   }
 
   processes(): number[] {

@@ -75,6 +75,8 @@ export interface CgroupManager {
    * @throws {RuncError} `cgroup-failed` for a limit whose cgroup the container could not get; `config-invalid` for values that cannot be.
    */
   set(resources: Resources): void;
+  /** How many of its processes were killed for lack of memory. */
+  oomKills(): number;
   /** All processes of the cgroup and those below it. */
   processes(): number[];
   /** Whether the directory is there, in the hierarchy that stands for all. */

@@ -625,6 +625,7 @@ export class Container {
     });
     warnOfCapabilities(this.#runtime, process, facts);
     const fds: Record<string, Fd> = socketFds(options);
+    const killsBefore = cgroup.oomKills();
     try {
       for (const type of namespaces) {
         fds[`ns-${type}`] = open(kernel, `/proc/${this.pid}/ns/${namespaceKinds[type].file}`, 0);
@@ -638,6 +639,10 @@ export class Container {
           if (namespaces.includes("user")) cgroup.join(pid, isBelow ? undefined : this.pid);
         },
       });
+    } catch (error) {
+      if (!(error instanceof RuncError) || cgroup.oomKills() === killsBefore) throw error;
+      // Somebody in there was killed; it may have been ours.
+      throw new RuncError(error.code, `${error.message} (possibly OOM-killed)`, { ...error, cause: error });
     } finally {
       for (const [name, fd] of Object.entries(fds)) if (name.startsWith("ns-")) fd.close();
     }
@@ -879,8 +884,21 @@ class Creation {
       );
     }
     launch.go();
-    const state = this.#converse(launch, planned, fds);
+    const state = this.#tellingOom(cgroup, () => this.#converse(launch, planned, fds));
     return { state, process: new ContainerProcess(this.#runtime, launch) };
+  }
+
+  /** Whatever failed in init, after a kill for lack of memory that was the reason. */
+  #tellingOom<Result>(cgroup: CgroupManager, action: () => Result): Result {
+    try {
+      return action();
+    } catch (cause) {
+      if (cgroup.oomKills() === 0) throw cause;
+      throw new RuncError("step-failed", "container init was OOM-killed (memory limit too low?)", {
+        cause,
+        field: "/linux/resources/memory/limit",
+      });
+    }
   }
 
   /** Does what stage and init ask for, until the container is created. */

@@ -130,3 +130,12 @@ boxTest("a process beyond its CPU time waits", (box) => {
   until("a throttled period", () => Number(/^nr_throttled (\d+)$/m.exec(read(box, "cpu.stat") ?? "")?.[1]) > 0);
   box.remove();
 });
+
+boxTest("a container that is short of memory before it has started is told apart", (box) => {
+  const { msg, code, field } = box.runRefused((config) => {
+    config.hooks = { createContainer: [{ path: "/usr/bin/tail", args: ["tail", "-c", "200000000", "/dev/zero"] }] };
+    limit(config, { memory: { limit: 16 << 20 } });
+  });
+  assertEquals(msg, "runc run failed: container init was OOM-killed (memory limit too low?)");
+  assertEquals([code, field], ["step-failed", "/linux/resources/memory/limit"]);
+});

@@ -154,19 +154,21 @@ Deno.test("poststart and poststop hooks are not the container's to run", () => {
   assertEquals(labels(init(everything)).filter((label) => /poststart|poststop/.test(label)), []);
 });
 
-Deno.test("init waits for the parent's hooks only where there are some", () => {
+Deno.test("init waits for the parent only where a hook comes before the pivot", () => {
   const cases: readonly [hooks: Config["hooks"], waits: boolean][] = [
     [undefined, false],
     [{}, false],
     [{ prestart: [], createRuntime: [] }, false],
     [{ prestart: [{ path: "/a" }] }, true],
     [{ createRuntime: [{ path: "/a" }] }, true],
-    [{ createContainer: [{ path: "/a" }], poststart: [{ path: "/a" }] }, false],
+    [{ startContainer: [{ path: "/a" }], poststart: [{ path: "/a" }] }, false],
+    // The limits have to be in force before it runs.
+    [{ createContainer: [{ path: "/a" }] }, true],
   ];
   for (const [hooks, waits] of cases) {
     assertEquals(hasRuntimeHooks({ ociVersion: "", hooks }), waits);
     const steps = labels(init((draft) => draft.hooks = hooks as never));
-    assertEquals(steps.some((label) => label.startsWith("let the parent run")), waits);
+    assertEquals(steps.some((label) => label.startsWith("let the parent set limits")), waits);
   }
 });
 
