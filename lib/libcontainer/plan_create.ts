@@ -60,7 +60,12 @@ const setProcessName = (name: string): Step =>
 
 function runtimeHookSteps(config: Config): readonly Step[] {
   if (!hasRuntimeHooks(config)) return [];
-  return [step("let the parent set limits, and run prestart and createRuntime hooks", "/hooks", [tell("hooks"), ...awaitGo()])];
+  return [
+    step("let the parent set limits, and run prestart and createRuntime hooks", "/hooks", [
+      tell("hooks"),
+      ...awaitGo(),
+    ]),
+  ];
 }
 
 function createContainerHookSteps(config: Config): readonly Step[] {
