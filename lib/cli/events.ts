@@ -13,11 +13,12 @@ import { containerStats } from "../libcontainer/stats.ts";
 import type { Command, Context } from "./context.ts";
 import { oomLine, statsLine } from "./events_json.ts";
 import { type ContainerStats, exposition } from "./prometheus.ts";
+import { untilReaderLeaves } from "./reader.ts";
 import { makeRuntime } from "./runtime.ts";
 import { runningStats } from "./running_stats.ts";
 
 /** Prints what a container uses, once or at intervals, and when it runs out of memory, until its cgroup ends. */
-export const run: Command<"events"> = (context, { args: [id = ""], options }) => {
+export const run: Command<"events"> = async (context, { args: [id = ""], options }) => {
   const { interval, stats, format, all } = options;
   const runtime = makeRuntime(context);
   const once = stats || format === "prometheus";
@@ -32,7 +33,7 @@ export const run: Command<"events"> = (context, { args: [id = ""], options }) =>
   if (container?.status() === "stopped") {
     throw new RuncError("container-state", `container with id ${container.id} is not running`);
   }
-  if (container !== undefined && !once) stream(context, runtime, container, interval);
+  if (container !== undefined && !once) await untilReaderLeaves(() => stream(context, runtime, container, interval));
   else if (container !== undefined) print(context, format, [{ id: container.id, stats: containerStats(container) }]);
   else print(context, format, runningStats(context, runtime));
   return 0;

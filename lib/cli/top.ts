@@ -7,6 +7,7 @@
 import { RuncError } from "../errors.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import type { Command, Context } from "./context.ts";
+import { untilReaderLeaves } from "./reader.ts";
 import { makeRuntime } from "./runtime.ts";
 import { runningStats } from "./running_stats.ts";
 import { type TopSample, topTable } from "./top_table.ts";
@@ -19,16 +20,25 @@ export const run: Command<"top"> = async (context, { options: { interval, once }
   if (interval <= 0) throw new RuncError("usage", "duration interval must be greater than 0");
   const runtime = makeRuntime(context);
   const isLive = !once && Deno.stdout.isTerminal();
+  await untilReaderLeaves(() => show(context, runtime, { interval, isLive }));
+  return 0;
+};
+
+/** `interval`: in milliseconds. */
+async function show(
+  context: Context,
+  runtime: Runtime,
+  { interval, isLive }: { readonly interval: number; readonly isLive: boolean },
+): Promise<void> {
   let before = sample(context, runtime);
   if (isLive) context.stdout(REDRAW + topTable(before, []));
-  for (;;) {
+  do {
     await new Promise((resolve) => setTimeout(resolve, interval));
     const now = sample(context, runtime);
     context.stdout((isLive ? REDRAW : "") + topTable(now, before));
-    if (!isLive) return 0;
     before = now;
-  }
-};
+  } while (isLive);
+}
 
 function sample(context: Context, runtime: Runtime): readonly TopSample[] {
   return runningStats(context, runtime).map((container) => ({ ...container, atMs: performance.now() }));

@@ -45,6 +45,19 @@ boxTest("events tells of a lack of memory, and ends with the container", (box) =
   assertEquals([...new Set(types)], ["stats", "oom"]);
 });
 
+boxTest("events ends without a word when nobody reads it any more", (box) => {
+  start(box);
+  const reader = execute([
+    "/bin/sh",
+    "-c",
+    '"$@" | head -n 1',
+    "sh",
+    ...box.argv("events", "--interval", "1ms", box.id),
+  ]);
+  assertEquals([reader.code, reader.stderr, reader.stdout.split("\n").length], [0, "", 2]);
+  box.remove();
+});
+
 comparing("events of a stopped container, and of no interval, are refused", (box) => {
   box.must(["run", "--keep", box.id]);
   const stopped = box.runc(["events", "--stats", box.id]);
