@@ -94,12 +94,16 @@ function runHook(runtime: Runtime, hook: Hook, name: string, cwd: string | undef
       `error running ${name}: hook ran past specified timeout of ${secondsText(hook.timeout!)}`,
     );
   }
-  if ("code" in status && status.code === 0) return;
-  const said = (fd: Fd) => readMemfd(kernel, fd, OUTPUT_LIMIT);
-  throw new RuncError(
-    "hook-failed",
-    `error running ${name}: ${statusText(status)}, stdout: ${said(stdio.output)}, stderr: ${said(stdio.errors)}`,
-  );
+  const said = outputText(readMemfd(kernel, stdio.output, OUTPUT_LIMIT), readMemfd(kernel, stdio.errors, OUTPUT_LIMIT));
+  if (!("code" in status) || status.code !== 0) {
+    throw new RuncError("hook-failed", `error running ${name}: ${statusText(status)}, ${said}`);
+  }
+  runtime.log("debug", `${name}: ${said}`);
+}
+
+/** What a hook printed, as errors and the log tell it. */
+export function outputText(stdout: string, stderr: string): string {
+  return `stdout: ${stdout}, stderr: ${stderr}`;
 }
 
 /**

@@ -18,7 +18,7 @@ import { encode, type Encoded } from "../plan/native/encode.ts";
 import { report } from "../plan/native/format.ts";
 import type { CallOp, FailOp, Plan, Step, WarnOp } from "../plan/op.ts";
 import { AtFlag } from "../ffi/constants.ts";
-import { OUTPUT_LIMIT, statusText } from "./host_hooks.ts";
+import { OUTPUT_LIMIT, outputText, statusText } from "./host_hooks.ts";
 import { HOME_LIMIT, MESSAGE_SIZE, MessageKind, PASSWD_CHUNK } from "./protocol.ts";
 import type { Runtime } from "./runtime.ts";
 import { sealedSelf } from "./self.ts";
@@ -205,7 +205,7 @@ export class Launch implements Disposable {
     this.go();
     while (true) {
       const { bytes } = this.#receive();
-      if (bytes.length < MESSAGE_SIZE) return;
+      if (bytes.length < MESSAGE_SIZE) return this.#logHooks();
       const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
       const value = Number(view.getBigInt64(report.value, true));
       this.#understand(view.getUint32(0, true), whereOf(view), value, alloc(0), []);
@@ -258,6 +258,7 @@ export class Launch implements Disposable {
       case MessageKind.seccomp:
         return { kind: "seccomp", fd: value };
       case MessageKind.created:
+        this.#logHooks();
         return { kind: "created" };
       default:
         throw new RuncError("internal", `init sent a message of unknown kind ${kind}`);
@@ -292,9 +293,7 @@ export class Launch implements Disposable {
     let message = op.why.replace("{}", String(value));
     if (message.includes("{wait}")) {
       const status: ExitStatus = (value & 0x7f) === 0 ? { code: (value >> 8) & 0xff } : { signal: value & 0x7f };
-      const said = (fd: Fd | undefined) => fd === undefined ? "" : readMemfd(this.#kernel, fd, OUTPUT_LIMIT);
-      const { stdout, stderr } = this.#hookOutput;
-      message = message.replace("{wait}", `${statusText(status)}, stdout: ${said(stdout)}, stderr: ${said(stderr)}`);
+      message = message.replace("{wait}", `${statusText(status)}, ${this.#hooksSaid()}`);
     }
     const code = step.from.startsWith("/hooks")
       ? "hook-failed"
@@ -302,6 +301,18 @@ export class Launch implements Disposable {
       ? "command-failed"
       : "step-failed";
     return new RuncError(code, message, { field: step.from || undefined, step: step.label, hint: op.hint });
+  }
+
+  /** What the hooks that ran in the container have printed so far. */
+  #hooksSaid(): string {
+    const said = (fd: Fd | undefined) => fd === undefined ? "" : readMemfd(this.#kernel, fd, OUTPUT_LIMIT);
+    return outputText(said(this.#hookOutput.stdout), said(this.#hookOutput.stderr));
+  }
+
+  #logHooks(): void {
+    if (this.#hookOutput.stdout !== undefined) {
+      this.#runtime.log("debug", `hooks in the container: ${this.#hooksSaid()}`);
+    }
   }
 
   #warn({ offset, cursor }: Where, value: number): void {

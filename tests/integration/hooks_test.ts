@@ -317,3 +317,16 @@ comparing("a hook that prints much and reads nothing neither blocks nor is cut o
   );
   assert(seen.startsWith("300000\n") && seen.endsWith("end\n"));
 });
+
+comparing("what hooks print is in the log with --debug", (box) => {
+  const names = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"] as const;
+  box.write(withHooks(
+    box,
+    Object.fromEntries(names.map((name) => [name, [scriptHook(box, name, `echo ${name} out; echo ${name} err >&2`)]])),
+  ));
+  const log = `${box.directory}/log`;
+  assertEquals(box.runc(["--debug", "--log", log, "run", box.id]).code, 0);
+  const text = Deno.readTextFileSync(log);
+  for (const name of names) assertMatch(text, new RegExp(`level=debug.*${name} out.*${name} err`));
+  assertMatch(text, /msg="createRuntime hook #0: stdout: createRuntime out\\n, stderr: createRuntime err\\n"/);
+});
