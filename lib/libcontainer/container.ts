@@ -10,7 +10,7 @@ import { type CgroupManager, createCgroupManager, loadCgroupManager, type SelfJo
 import { readCgroupLayout } from "../cgroups/layout.ts";
 import { refuseSystemdDriver } from "../cgroups/path.ts";
 import { requireCgroups, subCgroupPaths, type SubCgroups } from "../cgroups/sub_cgroup.ts";
-import { RuncError } from "../errors.ts";
+import { inContext, RuncError } from "../errors.ts";
 import { openFlag, rlimitNames } from "../ffi/constants.ts";
 import { errnoName, errnoText } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
@@ -581,15 +581,11 @@ export class Container {
       for (const type of namespaces) {
         fds[`ns-${type}`] = open(kernel, `/proc/${this.pid}/ns/${namespaceKinds[type].file}`, 0);
       }
-      return launchExec(this.#runtime, plan, {
-        ...options,
-        process,
-        fds,
-        enterCgroup: (pid) => {
-          if (isBelow) requireCgroups(cgroup.paths, pid);
-          if (namespaces.includes("user")) cgroup.join(pid, isBelow ? undefined : this.pid);
-        },
-      });
+      const enterCgroup = (pid: number) => {
+        if (isBelow) requireCgroups(cgroup.paths, pid);
+        if (namespaces.includes("user")) cgroup.join(pid, isBelow ? undefined : this.pid);
+      };
+      return inContext(NOT_STARTED, () => launchExec(this.#runtime, plan, { ...options, process, fds, enterCgroup }));
     } finally {
       for (const [name, fd] of Object.entries(fds)) if (name.startsWith("ns-")) fd.close();
     }
@@ -673,6 +669,9 @@ function setRlimits(runtime: Runtime, pid: number, process: Process): void {
   });
 }
 
+/** Stands before whatever goes wrong from the start of the stage until the process is its program: callers look for these words. */
+const NOT_STARTED = "unable to start container process";
+
 /** Speaks with the stage and init of an exec until the process is its program. */
 function launchExec(
   runtime: Runtime,
@@ -732,7 +731,7 @@ class Creation {
       this.#undo.push(() => this.#directory.remove());
       if (this.#options.notify) Deno.mkdirSync(this.#directory.notify, { mode: 0o755 });
       this.#openFds(fds, planned.facts);
-      const { state, process } = this.#launch(planned, fds);
+      const { state, process } = inContext(NOT_STARTED, () => this.#launch(planned, fds));
       return { container: wrap(this.#directory, state, planned.cgroup), process };
     } catch (error) {
       for (const undo of this.#undo.reverse()) this.#tryUndo(undo);
@@ -824,7 +823,7 @@ class Creation {
       );
     }
     launch.go();
-    const state = this.#converse(launch, planned, fds);
+    const state = inContext("error during container init", () => this.#converse(launch, planned, fds));
     return { state, process: new ContainerProcess(this.#runtime, launch) };
   }
 

@@ -455,7 +455,7 @@ const usage: readonly [args: string[], code: number, stderr: RegExp, stdout?: Re
   [["kill", "a", "TERM", "x"], 1, /\\?"kill\\?" requires a maximum of 2 argument/],
   [["list", "x"], 1, /\\?"list\\?" requires exactly 0 argument/],
   [["run", "--nonsense", "a"], 1, /flag provided but not defined: -nonsense/],
-  [["run", "a", "--bundle"], 1, /flag needs an argument: --bundle/],
+  [["run", "a", "--bundle"], 1, /flag needs an argument: -bundle/],
   [["--nonsense", "list"], 1, /flag provided but not defined: -nonsense/],
   [["nonsense"], 3, /No help topic for 'nonsense'/],
   [["--log-format", "xml", "list"], 1, /invalid log-format: xml/],
