@@ -364,7 +364,7 @@ export class Container {
       const why = status === "stopped"
         ? "cannot start a container that has stopped"
         : status === "running"
-        ? "cannot start an already running container"
+        ? ALREADY_RUNNING
         : `cannot start a container in the ${status} state`;
       throw new RuncError("container-state", why);
     }
@@ -392,8 +392,12 @@ export class Container {
     for (;;) {
       const watches = [{ fd: fifo.number, events: POLLIN }];
       if (pidfd !== undefined) watches.push({ fd: pidfd.number, events: POLLIN });
-      const [ready = 0, ended = 0] = poll(kernel, watches);
-      if (ready === 0 && ended === 0 && pidfd !== undefined) continue;
+      const [ready = 0, ended = 0] = poll(kernel, watches, 100);
+      if (ready === 0 && ended === 0 && pidfd !== undefined) {
+        // Whoever opens a fifo that init has closed already is not told of its end: fifo(7). The start that was faster removes it.
+        if (!this.#directory.hasFifo()) throw new RuncError("container-state", ALREADY_RUNNING);
+        continue;
+      }
       const got = kernel.retry("read", fifo.number, byte, 1);
       if (got === 1) break;
       if (ended !== 0 || pidfd === undefined || got === 0) {
@@ -402,7 +406,7 @@ export class Container {
         });
       }
     }
-    Deno.removeSync(this.#directory.fifo);
+    removeIfThere(this.#directory.fifo);
   }
 
   /**
@@ -667,6 +671,17 @@ function setRlimits(runtime: Runtime, pid: number, process: Process): void {
       );
     }
   });
+}
+
+const ALREADY_RUNNING = "cannot start an already running container";
+
+/** Removes a file that another command may have removed meanwhile. */
+function removeIfThere(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
 }
 
 /** Stands before whatever goes wrong from the start of the stage until the process is its program: callers look for these words. */
