@@ -9,7 +9,7 @@ import { newContainer } from "./new_container.ts";
 import { makeRuntime } from "./runtime.ts";
 
 /** Sets a container up; its process waits for `start`. */
-export const run: Command<"create"> = (context, { args: [id = ""], options }) => {
-  newContainer(context, makeRuntime(context), id, options, { detach: true, startBy: "fifo", subreaper: true });
+export const run: Command<"create"> = async (context, { args: [id = ""], options }) => {
+  await newContainer(context, makeRuntime(context), id, options, { detach: true, startBy: "fifo", subreaper: true });
   return 0;
 };

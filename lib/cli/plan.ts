@@ -7,19 +7,20 @@
 import { resolve } from "@std/path";
 import { readConfig } from "../libcontainer/bundle.ts";
 import { loadSpec, planContainer } from "../libcontainer/container.ts";
+import { loadParts } from "../libcontainer/parts.ts";
 import { explain, explainSteps } from "../plan/explain.ts";
 import type { Command } from "./context.ts";
 import { makeRuntime } from "./runtime.ts";
 
 /** Prints what `run` would do, without doing any of it. */
-export const run: Command<"plan"> = (context, { args: [id = "container"], options }) => {
+export const run: Command<"plan"> = async (context, { args: [id = "container"], options }) => {
   const runtime = makeRuntime(context);
   const bundle = resolve(options.bundle ?? ".");
   const config = readConfig(bundle, runtime.log);
   // What root would do, whoever asks.
   const how = { noPivot: options["no-pivot"], asRoot: true };
   const spec = loadSpec(runtime, config, bundle, how);
-  const { plan } = planContainer(runtime, { id, spec, startBy: "fifo", ...how });
+  const { plan } = planContainer(runtime, { id, spec, startBy: "fifo", parts: await loadParts(config), ...how });
   context.stdout(options.format === "json" ? JSON.stringify(explainSteps(plan), null, 2) + "\n" : explain(plan));
   return 0;
 };

@@ -12,12 +12,12 @@ import { notifyProxy } from "./notify.ts";
 import { makeRuntime } from "./runtime.ts";
 
 /** Creates a container, starts it, and in the foreground waits for its end and removes it. */
-export const run: Command<"run"> = (context, { args: [id = ""], options }) => {
+export const run: Command<"run"> = async (context, { args: [id = ""], options }) => {
   const runtime = makeRuntime(context);
   const { detach, keep } = options;
   const foreground = { current: undefined as Foreground | undefined };
   try {
-    const created = newContainer(context, runtime, id, options, {
+    const created = await newContainer(context, runtime, id, options, {
       detach,
       startBy: "parent",
       subreaper: !options["no-subreaper"],
