@@ -27,7 +27,7 @@ export function documents(date: string): ReadonlyMap<string, string> {
 }
 
 /** The day of the last commit: equal sources make equal pages. Without git, today. */
-function sourceDate(): string {
+export function sourceDate(): string {
   const { success, stdout } = runTool("git", ["log", "-1", "--format=%cs"]);
   return success ? stdout.trim() : new Date().toISOString().slice(0, 10);
 }
