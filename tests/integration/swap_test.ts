@@ -1,7 +1,7 @@
 /** Swapping the runtime under running containers: what Debian's runc has made we carry on, and the other way round. */
 
 import { assert, assertEquals } from "@std/assert";
-import { Box, boxTest, type Change, inBox, type Runtime, until } from "./harness.ts";
+import { type Box, boxTest, type Change, inBox, type Runtime, until } from "./harness.ts";
 
 /** The same bundle and state directory, by the other runtime. */
 function other(box: Box): Box {
