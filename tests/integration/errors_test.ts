@@ -380,7 +380,10 @@ comparing("a failing call is told with all that is known of it", (box) => {
     level: "error",
   });
   assertMatch(call!, /^mount\("tmpfs", ".*", "tmpfs", 0, "size=nonsense"\)$/);
-  assertMatch(msg, /^runc run failed: error mounting "tmpfs" to rootfs at "\/mnt": .*invalid argument$/);
+  assertMatch(
+    msg,
+    /^runc run failed: unable to start container process: error during container init: error mounting "tmpfs" to rootfs at "\/mnt": .*invalid argument$/,
+  );
   assertMatch(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)$/);
 });
 
