@@ -51,12 +51,13 @@ export {
   type ValidationFacts,
 } from "./lib/libcontainer/validate.ts";
 export { unsupported } from "./lib/libcontainer/unsupported.ts";
+export { loadParts, type Parts } from "./lib/libcontainer/parts.ts";
 
 // The plan.
-export { loadParts, type Parts } from "./lib/libcontainer/parts.ts";
 export { planContainer, type PlannedContainer } from "./lib/libcontainer/container.ts";
 export { explain, type ExplainedStep, explainSteps } from "./lib/plan/explain.ts";
 export type { CgroupEntry, CgroupMountFact, HostFacts, LaunchRequest } from "./lib/libcontainer/launch_request.ts";
+export type { RdtGroup } from "./lib/cgroups/intel_rdt.ts";
 export type { CgroupManager, SelfJoin } from "./lib/cgroups/manager.ts";
 export type { SpecDeviceRule } from "./lib/cgroups/devices.ts";
 export type { FreezerState } from "./lib/cgroups/freezer.ts";

@@ -36,6 +36,8 @@ interface Overrides {
   readonly "additional-gids": readonly number[];
   readonly cap: readonly string[];
   readonly "no-new-privs": boolean;
+  readonly apparmor?: string;
+  readonly "process-label"?: string;
 }
 
 /** Strictly decimal, as Go's Atoi: the kernel's ids, never names. */
@@ -91,20 +93,13 @@ function processFromConfig(
     args,
     terminal: options.tty,
     cwd: options.cwd || process.cwd,
-    env: [...(process.env ?? []), ...options.env],
+    env: options.env.length === 0 ? process.env : [...(process.env ?? []), ...options.env],
     user: overrideUser(process.user, options),
+    apparmorProfile: options.apparmor || process.apparmorProfile,
+    selinuxLabel: options["process-label"] || process.selinuxLabel,
     capabilities: addCapabilities(process.capabilities, options.cap),
     noNewPrivileges: given.has("no-new-privs") ? options["no-new-privs"] : process.noNewPrivileges,
   };
-}
-
-/** Refuses options of things that are not built, by name. */
-function refuseUnbuilt(options: { apparmor?: string; "process-label"?: string }): void {
-  const refuse = (name: string, what: string) => {
-    throw new RuncError("unsupported", `--${name} is not supported: ${what}`);
-  };
-  if (options.apparmor) refuse("apparmor", "AppArmor profiles are not built in this version");
-  if (options["process-label"]) refuse("process-label", "SELinux labels are not built in this version");
 }
 
 /** Runs another process in a container. */
@@ -114,7 +109,6 @@ export const run: Command<"exec"> = (context, { args: [id = "", ...args], option
   const processFile = options.process ? resolve(options.process) : undefined;
   const container = Container.load(runtime, id);
   container.refuseExec({ ignorePaused: options["ignore-paused"] });
-  refuseUnbuilt(options);
   const process = processFile === undefined
     ? processFromConfig(container.bundle, args, options, given, runtime)
     : parseProcess(withSystemErrors(`open ${options.process}`, () => Deno.readTextFileSync(processFile)), {

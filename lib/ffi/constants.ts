@@ -184,6 +184,7 @@ export const FsMagic = {
   DEVPTS: 0x1cd1,
   CGROUP2: 0x63677270,
   CGROUP: 0x27e0eb,
+  RESCTRL: 0x7655821,
   TMPFS: 0x01021994,
 } as const;
 

@@ -20,11 +20,18 @@ export interface Environment {
 }
 
 /**
- * Checks and tidies process.env: of two entries with one name the last stays, at its place; an empty HOME is looked up.
+ * Checks and tidies process.env: of two entries with one name the last stays, at its place; an empty HOME is looked up. Where there is no
+ * process.env at all, there is no HOME either, as in runc (libcontainer/env.go @ v1.5.1). `added`: what the runtime adds.
  *
  * @throws {RuncError} for an entry without `=` or without a name, or with a NUL.
  */
-export function environment(env: readonly string[], field = "/process/env"): Environment {
+export function environment(
+  given: readonly string[] | undefined,
+  added: readonly string[] = [],
+  field = "/process/env",
+): Environment {
+  if (given === undefined && added.length === 0) return { entries: [], needsHome: false };
+  const env = [...(given ?? []), ...added];
   const last = new Map<string, number>();
   env.forEach((entry, index) => {
     const problem = entryProblem(entry);

@@ -7,6 +7,8 @@
  */
 
 import { type CgroupManager, createCgroupManager, loadCgroupManager, type SelfJoin } from "../cgroups/manager.ts";
+import type { RdtGroup } from "../cgroups/intel_rdt.ts";
+import { addToRdtGroup, removeRdtGroup, resctrlRoot } from "../cgroups/resctrl.ts";
 import { readCgroupLayout } from "../cgroups/layout.ts";
 import { refuseSystemdDriver } from "../cgroups/path.ts";
 import { requireCgroups, subCgroupPaths, type SubCgroups } from "../cgroups/sub_cgroup.ts";
@@ -14,14 +16,14 @@ import { inContext, RuncError } from "../errors.ts";
 import { openFlag, rlimitNames } from "../ffi/constants.ts";
 import { errnoName, errnoText } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
-import { memfd, open, openPath } from "../ffi/files.ts";
+import { isThere, memfd, open, openPath } from "../ffi/files.ts";
 import { alloc } from "../ffi/kernel.ts";
 import { poll, pollAsync, POLLIN } from "../ffi/poll.ts";
 import { type ExitStatus, getRlimit, kill, pidfdOpen, pidfdSendSignal, setRlimit, waitChild } from "../ffi/process.ts";
 import type { Config, HookName, Mount, NamespaceType, Process } from "../specs/config.ts";
 import { OCI_VERSION, type State, type Status } from "../specs/state.ts";
 import type { Plan } from "../plan/op.ts";
-import { checkConfig, kernelNamespaces, type Spec } from "./bundle.ts";
+import { checkConfig, hasSelinux, kernelNamespaces, type Spec } from "./bundle.ts";
 import { affinityText } from "./cpu_affinity.ts";
 import { capabilityNumbers } from "./credentials.ts";
 import { inUserNamespace, readFacts } from "./facts.ts";
@@ -50,10 +52,12 @@ import {
   memoryPolicyOf,
   namespacesOf,
   personalityOf,
+  rdtGroupOf,
   rootfsOf,
   rootlessCgroupsOf,
   type RuncState,
   schedulingOf,
+  securityOf,
   toRuncState,
   umaskOf,
   versionOf,
@@ -245,6 +249,7 @@ export function loadSpec(
     noPivot: options.noPivot ?? false,
     asRoot: options.asRoot,
     layout: readCgroupLayout(),
+    kernel: runtime.kernel,
     log: runtime.log,
     rootlessCgroups: runtime.rootlessCgroups,
     systemdCgroup: runtime.systemdCgroup,
@@ -494,8 +499,18 @@ export class Container {
     } catch (error) {
       throw error instanceof RuncError ? error.within("unable to remove container's cgroup") : error;
     }
+    this.#removeRdtGroup();
     this.#directory.remove();
     this.runHooks("poststop", "stopped", (error) => this.#runtime.log("warning", error.message));
+  }
+
+  #removeRdtGroup(): void {
+    const group = rdtGroupOf(this.#state);
+    try {
+      if (group !== undefined) removeRdtGroup(group);
+    } catch (error) {
+      throw error instanceof RuncError ? error.within("unable to remove container's IntelRDT group") : error;
+    }
   }
 
   /**
@@ -551,7 +566,10 @@ export class Container {
   exec(options: ExecOptions): ContainerProcess {
     this.refuseExec(options);
     const process = this.#completeProcess(options.process);
-    const problems = validateProcess(process, { selinux: false, rootlessEuid: Deno.uid() !== 0 });
+    const problems = validateProcess(process, {
+      selinux: process.selinuxLabel ? hasSelinux(this.#runtime.kernel) : false,
+      rootlessEuid: Deno.uid() !== 0,
+    });
     if (problems.length > 0) throw configError(problems);
     const { kernel } = this.#runtime;
     const namespaces = this.#joinable();
@@ -579,6 +597,7 @@ export class Container {
       ),
       noNewKeyring: this.#state.config.no_new_keyring ?? false,
       umask: umaskOf(this.#state),
+      annotations: annotationsOf(this.#state),
       inheritedFds: options.inheritedFds ?? 0,
       listenFds: options.listenFds ?? 0,
       pidfdSocket: options.pidfdSocket !== undefined,
@@ -595,10 +614,22 @@ export class Container {
       const enterCgroup = (pid: number) => {
         if (isBelow) requireCgroups(cgroup.paths, pid);
         if (namespaces.includes("user")) cgroup.join(pid, isBelow ? undefined : this.pid);
+        this.#joinRdtGroup(pid);
       };
       return inContext(NOT_STARTED, () => launchExec(this.#runtime, plan, { ...options, process, fds, enterCgroup }));
     } finally {
       for (const [name, fd] of Object.entries(fds)) if (name.startsWith("ns-")) fd.close();
+    }
+  }
+
+  /** A group that is gone limits nothing any more. */
+  #joinRdtGroup(pid: number): void {
+    const group = rdtGroupOf(this.#state);
+    if (group === undefined || !isThere(this.#runtime.kernel, group.path)) return;
+    try {
+      addToRdtGroup(group.path, pid);
+    } catch (error) {
+      throw error instanceof RuncError ? error.within(`error adding pid ${pid} to Intel RDT: intelrdt`) : error;
     }
   }
 
@@ -610,8 +641,11 @@ export class Container {
   /** What the process does not say of itself is the container's. */
   #completeProcess(process: Process): Process {
     const { scheduler, ioPriority, execCPUAffinity } = schedulingOf(this.#state);
+    const { apparmorProfile, selinuxLabel } = securityOf(this.#state);
     return {
       ...process,
+      apparmorProfile: process.apparmorProfile || apparmorProfile,
+      selinuxLabel: process.selinuxLabel || selinuxLabel,
       scheduler: process.scheduler ?? scheduler,
       ioPriority: process.ioPriority ?? ioPriority,
       execCPUAffinity: process.execCPUAffinity ?? execCPUAffinity,
@@ -731,6 +765,7 @@ class Creation {
   readonly #config: Config;
   readonly #directory: StateDirectory;
   #isLaunched = false;
+  #rdtGroup?: RdtGroup;
   /** Undoes what was done, last first. */
   readonly #undo: (() => void)[] = [];
 
@@ -844,6 +879,7 @@ class Creation {
     }
     // Before the abort in order: the cgroup can go once its processes have.
     this.#undo.splice(-1, 0, () => cgroup.destroy());
+    this.#enterRdtGroup(launch.stagePid);
     if (this.#config.linux?.namespaces?.every(({ type }) => type !== "pid") && cgroup.refused) {
       this.#runtime.log(
         "warning",
@@ -855,12 +891,30 @@ class Creation {
     return { state, process: new ContainerProcess(this.#runtime, launch) };
   }
 
+  #enterRdtGroup(pid: number): void {
+    const { intelRdt } = this.#config.linux ?? {};
+    const root = intelRdt === undefined ? undefined : resctrlRoot(this.#runtime.kernel);
+    if (root === undefined) return;
+    const group = new (partOf(this.#options.parts, "RdtGroup"))(root, this.#options.id, intelRdt!);
+    this.#rdtGroup = group;
+    this.#undo.splice(-1, 0, () => group.undo());
+    try {
+      group.make();
+      group.join(pid);
+    } catch (error) {
+      throw error instanceof RuncError ? error.within("unable to apply Intel RDT configuration") : error;
+    }
+  }
+
   /** Does what stage and init ask for, until the container is created. */
   #converse(launch: Launch, planned: PlannedContainer, fds: Readonly<Record<string, Fd>>): RuncState {
     const { linux, hooks, process } = this.#config;
     let limited = false;
     const limit = () => {
-      if (!limited) planned.cgroup.setDevices(linux?.resources?.devices ?? []);
+      if (!limited) {
+        planned.cgroup.setDevices(linux?.resources?.devices ?? []);
+        this.#rdtGroup?.limit();
+      }
       limited = true;
     };
     let state: RuncState | undefined;
@@ -891,6 +945,10 @@ class Creation {
           launch.go();
           break;
         }
+        case "network":
+          partOf(this.#options.parts, "moveNetworkDevices")(this.#runtime, linux!.netDevices!, launch.initPid);
+          launch.go();
+          break;
         case "hooks": {
           limit();
           const hookState = this.#hookState(launch.initPid);
@@ -982,6 +1040,7 @@ class Creation {
       systemdCgroup: this.#runtime.systemdCgroup,
       noPivot: this.#options.noPivot ?? false,
       noNewKeyring: this.#options.noNewKeyring ?? false,
+      intelRdt: this.#rdtGroup,
     });
   }
 }

@@ -16,6 +16,7 @@ import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSt
 import { checkDirectorySteps, enterDirectorySteps } from "./working_directory.ts";
 import { deviceSteps, reopenNullSteps } from "./devices.ts";
 import { root } from "./in_root.ts";
+import { landlockSteps, restrictSteps } from "./landlock.ts";
 import type { HostFacts, LaunchRequest } from "./launch_request.ts";
 import { maskedPathSteps, readonlyPathSteps } from "./masked_paths.ts";
 import { finishMountSteps, helpedMounts, mountSteps } from "./mounts.ts";
@@ -25,6 +26,7 @@ import {
   enterCgroupSteps,
   forkSteps,
   hasNamespace,
+  hasNetworkDevices,
   joinedNamespaces,
   joinSteps,
   ownCgroupNamespaceSteps,
@@ -36,6 +38,7 @@ import { awaitGo, tell } from "./protocol.ts";
 import { readySteps } from "./ready.ts";
 import { enterRootSteps, prepareRootSteps, readonlyRootSteps, workingDirectorySteps } from "./rootfs.ts";
 import { ioPrioritySteps, schedulerSteps } from "./scheduling.ts";
+import { appArmorSteps, execLabelSteps, keyLabelSteps, labelMounts, queueLabelSteps } from "./security_labels.ts";
 import {
   affinityStep,
   keyringSteps,
@@ -54,6 +57,12 @@ export function hasRuntimeHooks(config: Config): boolean {
 
 const setProcessName = (name: string): Step =>
   step(`take the process name ${name}`, "", [call("prctl", [Prctl.PR_SET_NAME, text(name), 0, 0, 0])]);
+
+/** Sysctls and hooks may be about them, so init waits. */
+function networkDeviceSteps(config: Config): readonly Step[] {
+  if (!hasNetworkDevices(config)) return [];
+  return [step("let the parent move network devices here", "/linux/netDevices", [tell("network"), ...awaitGo()])];
+}
 
 function runtimeHookSteps(config: Config): readonly Step[] {
   if (!hasRuntimeHooks(config)) return [];
@@ -161,11 +170,11 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
   const process = config.process!;
   const { personality, memoryPolicy } = config.linux ?? {};
   const notify = request.notifyDirectory === undefined ? [] : [`NOTIFY_SOCKET=${NOTIFY_PLACE}/notify.sock`];
-  const env = environment([...(process.env ?? []), ...notify, ...listenEntries(request.listenFds)]);
+  const env = environment(process.env, [...notify, ...listenEntries(request.listenFds)]);
   const inUserNamespace = hasNamespace(config, "user");
   const ownMounts = hasNamespace(config, "mount");
   const exec = { inheritedFds: request.inheritedFds };
-  const mounted = withNotify(config, request);
+  const mounted = labelMounts(withNotify(config, request));
   const helped = helpedMounts(mounted, facts, request);
   const sources = helped.length === 0 ? undefined : partOf(parts, "mountSources");
   return [
@@ -176,12 +185,17 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
     ]),
     ...ownCgroupNamespaceSteps(config, request.cgroup),
     ...(inUserNamespace && facts.euid === 0 ? [clearGroupsStep()] : []),
-    ...(request.noNewKeyring ? [] : keyringSteps({ id: request.id, init: true, userNamespace: inUserNamespace })),
+    ...(request.noNewKeyring ? [] : [
+      ...keyLabelSteps(process.selinuxLabel, facts.arch),
+      ...keyringSteps({ id: request.id, init: true, userNamespace: inUserNamespace }),
+    ]),
     ...loopbackSteps(config),
+    ...networkDeviceSteps(config),
     ...prepareRootSteps(config, request),
     ...(sources?.meetHelperSteps(helped, facts.arch) ?? []),
     ...mountSteps(mounted, facts, request, parts),
     ...(sources?.leaveHelperSteps() ?? []),
+    ...queueLabelSteps(config, facts.arch),
     ...deviceSteps(config, facts),
     // The old root is still there for the hooks, and the mounts already are.
     ...runtimeHookSteps(config),
@@ -196,8 +210,11 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
       ? [...finishMountSteps(config, request), ...readonlyRootSteps(config), umaskStep(config)]
       : [restoreUmaskStep()]),
     ...nameSteps(config),
+    ...appArmorSteps(process.apparmorProfile, facts.arch),
     // Before masks and read-only paths, which may cover /proc/sys.
     ...sysctlSteps(config, facts.arch),
+    // As late as the host's /proc is at hand: nothing is executed before the program but hooks.
+    ...execLabelSteps(process.selinuxLabel, facts.arch),
     ...leaveHostProcSteps(config, request, facts),
     // After every mount: a later one here would bring back a writable view.
     ...readonlyPathSteps(config, facts),
@@ -217,6 +234,7 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
     ...checkDirectorySteps(),
     keepCapabilities(false),
     ...capabilitySteps(process, facts),
+    ...landlockSteps(config.annotations ?? {}, process, facts.arch),
     ...lookupSteps(process.args![0]!, env.entries, facts.arch),
     ...startSteps(request, facts),
     ...containerHookSteps(
@@ -225,6 +243,8 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
       environmentPointers(env),
       call("chdir", [process.cwd]),
     ),
+    // Nothing is opened any more but the program.
+    ...restrictSteps(config.annotations ?? {}),
     ...execSteps(process, env, exec),
   ];
 }

@@ -18,6 +18,8 @@ import { type MemoryPolicyNumbers, memoryPolicySteps } from "./memory_policy.ts"
 import { personalitySteps } from "./personality.ts";
 import { tell } from "./protocol.ts";
 import { readySteps } from "./ready.ts";
+import { landlockSteps, restrictSteps } from "./landlock.ts";
+import { appArmorSteps, execLabelSteps, keyLabelSteps } from "./security_labels.ts";
 import { ioPrioritySteps, schedulerSteps } from "./scheduling.ts";
 import { keyringSteps, noNewPrivilegesSteps, oomScoreSteps, pidfdSteps } from "./small_steps.ts";
 import { checkDirectorySteps, enterDirectorySteps } from "./working_directory.ts";
@@ -38,6 +40,8 @@ export interface ExecRequest {
   readonly hasCpuset?: boolean;
   /** The container's linux.personality, in the kernel's numbers. */
   readonly personality?: number;
+  /** The container's: Landlock is asked for by them. */
+  readonly annotations?: Readonly<Record<string, string>>;
   /** The container's linux.memoryPolicy. */
   readonly memoryPolicy?: MemoryPolicyNumbers;
 }
@@ -49,7 +53,7 @@ function umaskSteps(umask: number | undefined): readonly Step[] {
 
 /** The plan that runs `process` in the container. Pure. @throws {RuncError} for what only planning finds. */
 export function planExec(process: Process, facts: HostFacts, request: ExecRequest): Plan {
-  const env = environment([...(process.env ?? []), ...listenEntries(request.listenFds)]);
+  const env = environment(process.env, listenEntries(request.listenFds));
   const joined = request.namespaces.map((type) => ({ type, from: "", path: "of the container's init" }));
   const userNamespace = request.namespaces.includes("user");
   const exec = { inheritedFds: request.inheritedFds };
@@ -61,6 +65,10 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
       ...oomScoreSteps(process, facts.arch),
       ...enterCgroupSteps(request.cgroup, facts.arch),
       ...resetAffinitySteps(process.execCPUAffinity),
+      // While the host's /proc is at hand; a fork takes all of them along.
+      ...(request.noNewKeyring ? [] : keyLabelSteps(process.selinuxLabel, facts.arch)),
+      ...execLabelSteps(process.selinuxLabel, facts.arch),
+      ...appArmorSteps(process.apparmorProfile, facts.arch),
       ...joinSteps(joined),
       step("take the process name runc:[2:INIT]", "", [
         call("prctl", [Prctl.PR_SET_NAME, text("runc:[2:INIT]"), 0, 0, 0]),
@@ -92,8 +100,10 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
       ...checkDirectorySteps(),
       keepCapabilities(false),
       ...capabilitySteps(process, facts),
+      ...landlockSteps(request.annotations ?? {}, process, facts.arch),
       ...lookupSteps(process.args![0]!, env.entries, facts.arch),
       step("tell the parent that the command was found", "", [tell("created"), call("close", [fixedFd("sync")])]),
+      ...restrictSteps(request.annotations ?? {}),
       ...execSteps(process, env, exec),
     ],
   };

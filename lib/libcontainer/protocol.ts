@@ -8,6 +8,8 @@
  *       | ------- go ------------> |
  *       | <------ child pid ------ |  forks ----------------> |
  *       |                          x  exits
+ *       | <------ network ------------------------------------ |   only where linux.netDevices has any
+ *       | ------- go ----------------------------------------> |
  *       | <------ target, root ------------------------------- |   a mount's place is behind a dangling symlink
  *       | ------- go ----------------------------------------> |
  *       | <------ copyUp, directory, tmpfs ------------------- |   for each tmpfs with `tmpcopyup`
@@ -40,6 +42,7 @@ export const MessageKind = {
   passwd: 6,
   ready: 7,
   created: 8,
+  network: 9,
   helper: 16,
   target: 17,
   copyUp: 18,

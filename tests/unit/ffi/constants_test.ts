@@ -91,6 +91,7 @@ Deno.test("file system types have the magic numbers of linux/magic.h", () => {
     DEVPTS: 0x1cd1,
     CGROUP2: 0x63677270,
     CGROUP: 0x27e0eb,
+    RESCTRL: 0x7655821,
     TMPFS: 0x01021994,
   });
 });

@@ -18,6 +18,7 @@ const numbers = `
   rt_sigaction 13 134 | sched_setaffinity 203 122 | sendmsg 46 211 | sendto 44 206 | setdomainname 171 162 |
   setgid 106 144 | setgroups 116 159 | sethostname 170 161 | setns 308 268 | setresgid 119 149 |
   setresuid 117 147 | setsid 112 157 | setuid 105 146 | socket 41 198 | statx 332 291 | symlinkat 266 36 |
+  landlock_create_ruleset 444 444 | landlock_add_rule 445 445 | landlock_restrict_self 446 446 | setxattr 188 5 |
   ioprio_set 251 30 | personality 135 92 | sched_setattr 314 274 | set_mempolicy 238 237 |
   umask 95 166 | umount2 166 39 | unlinkat 263 35 | unshare 272 97 | wait4 61 260 | write 1 64
 `.trim().split("|").map((row) => row.trim().split(" ") as [string, string, string]);

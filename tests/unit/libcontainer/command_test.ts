@@ -114,3 +114,9 @@ Deno.test("where execve fails the container's stderr tells why, and the exit sta
   assertEquals(branches[0], [["ENOENT"], ['write(2, "exec ü: no such file or directory\\n", 35)', "exit_group(255)"]]);
   assertEquals(branches.at(-1), [["*"], ['write(2, "exec ü: failed\\n", 16)', "exit_group(255)"]]);
 });
+
+Deno.test("environment() is empty where there is none, without a HOME; an empty one has a HOME", () => {
+  assertEquals(environment(undefined), { entries: [], needsHome: false });
+  assertEquals(environment([]), { entries: [], needsHome: true });
+  assertEquals(environment(undefined, ["LISTEN_FDS=1"]), { entries: ["LISTEN_FDS=1"], needsHome: true });
+});
