@@ -240,13 +240,6 @@ const fields: readonly [fact: string, change: Change, field: string, pattern: Re
     "unsupported",
   ],
   [
-    "an AppArmor profile",
-    set("/process/apparmorProfile", "docker-default"),
-    "/process/apparmorProfile",
-    /not supported/,
-    "unsupported",
-  ],
-  [
     "a memory limit",
     set("/linux/resources", { memory: { limit: 1 << 20 } }),
     "/linux/resources/memory/limit",
@@ -257,13 +250,6 @@ const fields: readonly [fact: string, change: Change, field: string, pattern: Re
     "a limit of processes",
     set("/linux/resources", { pids: { limit: 5 } }),
     "/linux/resources/pids/limit",
-    /not supported/,
-    "unsupported",
-  ],
-  [
-    "a network device",
-    set("/linux/netDevices", { eth0: { name: "eth0" } }),
-    "/linux/netDevices",
     /not supported/,
     "unsupported",
   ],
