@@ -87,3 +87,12 @@ export class RuncError extends Error {
     return new RuncError(this.code, `${prefix}: ${this.message}`, { ...this, cause: this });
   }
 }
+
+/** Runs `action`; an error of ours that it throws gets `prefix: ` before its message. */
+export function inContext<Result>(prefix: string, action: () => Result): Result {
+  try {
+    return action();
+  } catch (error) {
+    throw error instanceof RuncError ? error.within(prefix) : error;
+  }
+}

@@ -43,7 +43,7 @@ export const coldFlags: readonly string[] = ["--no-code-cache", `--v8-flags=${v8
 export const warmFlags: readonly string[] = [`--v8-flags=${[...v8Flags, "--no-lazy"].join(",")}`];
 
 /** The Deno that the launcher runs: the one that npm brought, else the one that runs this. */
-function findDeno(): string {
+export function findDeno(): string {
   const arch = Deno.build.arch === "aarch64" ? "arm64" : "x64";
   const fromNpm = join(projectDir, `node_modules/@deno/linux-${arch}-glibc/deno`);
   return existsSync(fromNpm) ? fromNpm : Deno.realPathSync(Deno.execPath());
@@ -54,8 +54,9 @@ function shellQuote(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-function launcher(deno: string): string {
-  const built = shellQuote(distDir);
+/** The script that runs the runc.js in `directory`, where it lies itself. */
+export function launcher(deno: string, directory: string = distDir): string {
+  const built = shellQuote(directory);
   return `#!/bin/sh
 # Runs runc.js, which lies beside this file, with Deno. Made by tools/build.ts.
 deno=${shellQuote(deno)}
@@ -91,13 +92,13 @@ interface Database {
   close(): void;
 }
 
-/** Fills the code cache. Deno saves it at the natural end of a program only, and runc.js ends by Deno.exit; imported, it does nothing. */
-async function fillCache(deno: string): Promise<void> {
-  const cache = join(distDir, "cache");
+/** Fills the code cache of the runc.js in `directory`. Deno saves it at the natural end of a program only, and runc.js ends by Deno.exit; imported, it does nothing. */
+export async function fillCache(deno: string, directory: string = distDir): Promise<void> {
+  const cache = join(directory, "cache");
   if (existsSync(cache)) Deno.removeSync(cache, { recursive: true });
   Deno.mkdirSync(cache);
   const importer = join(cache, "fill.js");
-  Deno.writeTextFileSync(importer, bundled().map((path) => `import ${JSON.stringify(path)};\n`).join(""));
+  Deno.writeTextFileSync(importer, bundled(directory).map((path) => `import ${JSON.stringify(path)};\n`).join(""));
   const { success, stderr } = runTool(deno, ["run", ...denoFlags, ...warmFlags, importer], { DENO_DIR: cache });
   if (!success) giveUp(`the code cache could not be filled: ${stderr.trim()}`);
   for (const { name } of Deno.readDirSync(cache)) if (name.endsWith("_cache_v2")) await settle(join(cache, name));

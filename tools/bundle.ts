@@ -75,10 +75,10 @@ function hideImports(path: string): void {
   Deno.writeTextFileSync(path, script.replaceAll(/\bimport\(("[^"]*")\)/g, "import(String($1))"));
 }
 
-/** The JavaScript files of the last build. */
-export function bundled(): readonly string[] {
-  return [...Deno.readDirSync(distDir)].filter(({ name }) => name.endsWith(".js")).map(({ name }) =>
-    join(distDir, name)
+/** The JavaScript files of the last build, or of a copy of it. */
+export function bundled(directory: string = distDir): readonly string[] {
+  return [...Deno.readDirSync(directory)].filter(({ name }) => name.endsWith(".js")).map(({ name }) =>
+    join(directory, name)
   );
 }
 

@@ -12,7 +12,7 @@ import { parseSignal } from "./signal_name.ts";
 /** Sends a signal to a container's init. */
 export const run: Command<"kill"> = (context, { args, options }) => {
   const [id = "", signal = "SIGTERM"] = args;
-  const number = parseSignal(signal);
-  Container.load(makeRuntime(context), id).kill(number, { all: options.all });
+  const container = Container.load(makeRuntime(context), id);
+  container.kill(parseSignal(signal), { all: options.all });
   return 0;
 };

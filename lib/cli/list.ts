@@ -43,6 +43,8 @@ export const run: Command<"list"> = (context, { options }) => {
     try {
       return [stateOf(runtime, id, passwd)];
     } catch (error) {
+      // Deleted since the directory was read.
+      if (error instanceof Deno.errors.NotFound) return [];
       context.stderr(`load container ${id}: ${(error as Error).message}\n`);
       return [];
     }

@@ -3,9 +3,11 @@
  *
  * One dash or two before any name; `--name value` and `--name=value`; booleans by themselves or with `=true`, `=false`; short
  * options are not grouped. `--` ends the options, so does a lone `-` and a dash before something else than a letter (`-9`), which
- * are arguments themselves. Options may follow arguments unless the command says otherwise. The same rules as those of urfave/cli v3
- * set up as runc does.
+ * are arguments themselves. Options may follow arguments unless the command says otherwise. The rules are those of
+ * urfave/cli set up as runc does: what version 1 accepts (runc up to 1.5) and what version 3 accepts beside it. Complaints are worded as
+ * version 1 words them.
  *
+ * @see https://github.com/urfave/cli/blob/v1.22.17/command.go
  * @see https://github.com/urfave/cli/blob/v3.3.8/command_parse.go
  * @module
  */
@@ -51,8 +53,8 @@ export interface Complaint {
   readonly kind: "complaint";
   readonly message: string;
   readonly status: number;
-  /** What to print before the message, besides help on `topic`. */
-  readonly heading?: { readonly to: "stdout" | "stderr"; readonly text: string };
+  /** What to print on standard output before the message, with help on `topic` behind it. */
+  readonly heading?: string;
   /** The command that help is shown for; absent: all of them. */
   readonly topic?: CommandName;
   /** What was understood before the mistake, so that it is logged to the right place. */
@@ -162,8 +164,8 @@ function readOption(word: string, rest: string[], scopes: readonly Scope[]): voi
   const { name, spec, values } = found;
   // `--x=` means true for a boolean.
   const text = spec.type === "bool" ? inline || "true" : inline ?? rest.shift();
-  if (text === undefined) throw new OptionMistake(`flag needs an argument: ${word}`);
-  values.set(name, convert(text, { given: `flag -${given}`, spec, before: values.get(name) }));
+  if (text === undefined) throw new OptionMistake(`flag needs an argument: -${given}`);
+  values.set(name, convert(text, { given: `flag -${given}`, name: given, spec, before: values.get(name) }));
 }
 
 function findOption(
@@ -180,24 +182,27 @@ function findOption(
 interface Conversion {
   /** What the value is for, as an error names it. */
   readonly given: string;
+  /** The option's name, where it was an option. */
+  readonly name?: string;
   readonly spec: OptionSpec;
   /** The value of the same option before this one. */
   readonly before?: Value;
 }
 
-function convert(text: string, { given, spec, before }: Conversion): Value {
+function convert(text: string, { given, name, spec, before }: Conversion): Value {
   const refuse = (why: string): never => {
     throw new OptionMistake(`invalid value ${JSON.stringify(text)} for ${given}: ${why}`);
   };
   switch (spec.type) {
     case "bool":
-      return parseBool(text) ?? refuse("parse error");
+      if (parseBool(text) !== undefined) return parseBool(text)!;
+      throw new OptionMistake(`invalid boolean value ${JSON.stringify(text)} for -${name}: parse error`);
     case "string":
       return spec.choices?.includes(text) === false ? refuse(`must be ${spec.choices.join(" or ")}`) : text;
     case "list":
       return [...(before as readonly string[] | undefined ?? []), text];
     case "int":
-      return parseInteger(text) ?? refuse(`strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax`);
+      return parseInteger(text) ?? refuse("parse error");
     case "intList": {
       const value = parseInteger(text) ?? refuse(`strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax`);
       return [...(before as readonly number[] | undefined ?? []), value];
@@ -287,7 +292,8 @@ function invocation(
 }
 
 function mistake({ message }: Error, global: Scope, topic?: CommandName): Complaint {
-  const heading = { to: "stderr", text: `Incorrect Usage: ${message}\n\n` } as const;
+  // One punctuation mark tells a mistake before the command from one behind it.
+  const heading = `Incorrect Usage${topic === undefined ? "." : ":"} ${message}\n\n`;
   return { kind: "complaint", message, status: 1, heading, topic, global: completeGlobal(global, () => undefined) };
 }
 
@@ -313,7 +319,7 @@ function wrongCount(
     kind: "complaint",
     message: `runc: "${command}" requires ${wanted} argument(s)`,
     status: 1,
-    heading: { to: "stdout", text: "Incorrect Usage.\n\n" },
+    heading: "Incorrect Usage.\n\n",
     topic: command,
     global: completeGlobal(global, () => undefined),
   };

@@ -45,11 +45,7 @@ function helpOn(topic: CommandName | undefined): string {
 }
 
 function complain({ heading, message, status, topic, global }: Complaint): number {
-  if (heading !== undefined) {
-    const text = helpOn(topic);
-    if (heading.to === "stderr") writeStderr(heading.text);
-    print(heading.to === "stdout" ? heading.text + text : text);
-  }
+  if (heading !== undefined) print(heading + helpOn(topic));
   const log = createLogger(global);
   log.error(message, { code: "usage" });
   if (!log.isStderr) writeStderr(`${message}\n`);

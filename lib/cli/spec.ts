@@ -5,14 +5,13 @@
  */
 
 import { existsSync } from "@std/fs";
-import { join } from "@std/path";
 import { RuncError } from "../errors.ts";
 import { defaultSpec, rootlessSpec } from "../specs/default_spec.ts";
 import type { Context } from "./context.ts";
 import { goJson } from "./go_text.ts";
 import { writeAll } from "./log.ts";
 import type { Invocation } from "./parse.ts";
-import { systemError } from "./system_error.ts";
+import { systemError, withSystemErrors } from "./system_error.ts";
 
 /** This file is at the top of the unified hierarchy, and of no other. cgroups(7) */
 const CGROUP2_MARK = "/sys/fs/cgroup/cgroup.controllers";
@@ -23,7 +22,8 @@ const CGROUP2_MARK = "/sys/fs/cgroup/cgroup.controllers";
 export function run(_context: Context, { options }: Invocation<"spec">): number {
   const config = defaultSpec({ cgroup2: existsSync(CGROUP2_MARK) });
   const written = options.rootless ? rootlessSpec(config, { uid: Deno.uid() ?? 0, gid: Deno.gid() ?? 0 }) : config;
-  writeNew(join(options.bundle ?? "", "config.json"), goJson(written, "\t"));
+  if (options.bundle) withSystemErrors(`chdir ${options.bundle}`, () => Deno.chdir(options.bundle!));
+  writeNew("config.json", goJson(written, "\t"));
   return 0;
 }
 

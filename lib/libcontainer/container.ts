@@ -12,7 +12,7 @@ import { addToRdtGroup, removeRdtGroup, resctrlRoot } from "../cgroups/resctrl.t
 import { readCgroupLayout } from "../cgroups/layout.ts";
 import { refuseSystemdDriver } from "../cgroups/path.ts";
 import { requireCgroups, subCgroupPaths, type SubCgroups } from "../cgroups/sub_cgroup.ts";
-import { RuncError } from "../errors.ts";
+import { inContext, RuncError } from "../errors.ts";
 import { openFlag, rlimitNames } from "../ffi/constants.ts";
 import { errnoName, errnoText } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
@@ -395,7 +395,7 @@ export class Container {
       const why = status === "stopped"
         ? "cannot start a container that has stopped"
         : status === "running"
-        ? "cannot start an already running container"
+        ? ALREADY_RUNNING
         : `cannot start a container in the ${status} state`;
       throw new RuncError("container-state", why);
     }
@@ -423,8 +423,12 @@ export class Container {
     for (;;) {
       const watches = [{ fd: fifo.number, events: POLLIN }];
       if (pidfd !== undefined) watches.push({ fd: pidfd.number, events: POLLIN });
-      const [ready = 0, ended = 0] = poll(kernel, watches);
-      if (ready === 0 && ended === 0 && pidfd !== undefined) continue;
+      const [ready = 0, ended = 0] = poll(kernel, watches, 100);
+      if (ready === 0 && ended === 0 && pidfd !== undefined) {
+        // Whoever opens a fifo that init has closed already is not told of its end: fifo(7). The start that was faster removes it.
+        if (!this.#directory.hasFifo()) throw new RuncError("container-state", ALREADY_RUNNING);
+        continue;
+      }
       const got = kernel.retry("read", fifo.number, byte, 1);
       if (got === 1) break;
       if (ended !== 0 || pidfd === undefined || got === 0) {
@@ -433,7 +437,7 @@ export class Container {
         });
       }
     }
-    Deno.removeSync(this.#directory.fifo);
+    removeIfThere(this.#directory.fifo);
   }
 
   /**
@@ -682,17 +686,14 @@ export class Container {
       for (const type of namespaces) {
         fds[`ns-${type}`] = open(kernel, `/proc/${this.pid}/ns/${namespaceKinds[type].file}`, 0);
       }
-      return launchExec(this.#runtime, plan, {
-        ...options,
-        process,
-        fds,
-        hookState: this.#hookState("running"),
-        enterCgroup: (pid) => {
-          if (isBelow) requireCgroups(cgroup.paths, pid);
-          if (namespaces.includes("user")) cgroup.join(pid, isBelow ? undefined : this.pid);
-          this.#joinRdtGroup(pid);
-        },
-      });
+      const enterCgroup = (pid: number) => {
+        if (isBelow) requireCgroups(cgroup.paths, pid);
+        if (namespaces.includes("user")) cgroup.join(pid, isBelow ? undefined : this.pid);
+        this.#joinRdtGroup(pid);
+      };
+      const hookState = this.#hookState("running");
+      const launched = { ...options, process, fds, hookState, enterCgroup };
+      return inContext(NOT_STARTED, () => launchExec(this.#runtime, plan, launched));
     } catch (error) {
       if (!(error instanceof RuncError) || cgroup.oomKills() === killsBefore) throw error;
       // Somebody in there was killed; it may have been ours.
@@ -800,6 +801,20 @@ function setRlimits(runtime: Runtime, pid: number, process: Process): void {
   });
 }
 
+const ALREADY_RUNNING = "cannot start an already running container";
+
+/** Removes a file that another command may have removed meanwhile. */
+function removeIfThere(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+/** Stands before whatever goes wrong from the start of the stage until the process is its program: callers look for these words. */
+const NOT_STARTED = "unable to start container process";
+
 /** Speaks with the stage and init of an exec until the process is its program. */
 function launchExec(
   runtime: Runtime,
@@ -877,7 +892,7 @@ class Creation {
       this.#undo.push(() => this.#directory.remove());
       if (this.#options.notify) Deno.mkdirSync(this.#directory.notify, { mode: 0o755 });
       this.#openFds(fds, planned);
-      const { state, process } = this.#launch(planned, fds);
+      const { state, process } = inContext(NOT_STARTED, () => this.#launch(planned, fds));
       return { container: wrap(this.#directory, state, planned.cgroup), process };
     } catch (error) {
       for (const undo of this.#undo.reverse()) this.#tryUndo(undo);
@@ -976,7 +991,10 @@ class Creation {
       );
     }
     launch.go();
-    const state = this.#tellingOom(cgroup, () => this.#converse(launch, planned, fds));
+    const state = this.#tellingOom(
+      cgroup,
+      () => inContext("error during container init", () => this.#converse(launch, planned, fds)),
+    );
     return { state, process: new ContainerProcess(this.#runtime, launch) };
   }
 

@@ -18,8 +18,8 @@ function isAllowed(id: string): boolean {
 export function checkId(id: string): void {
   if (id === "") throw new RuncError("id-invalid", "container id cannot be empty");
   if (isAllowed(id)) return;
-  throw new RuncError("id-invalid", `invalid container ID format: ${JSON.stringify(id)}`, {
-    hint: "use letters, digits and the characters _ + - . only; not . or ..",
+  throw new RuncError("id-invalid", "invalid container ID format", {
+    hint: `${JSON.stringify(id)} is none: use letters, digits and the characters _ + - . only; not . or ..`,
   });
 }
 
@@ -129,10 +129,7 @@ function isThere(path: string): boolean {
   }
 }
 
-/** The ids below `root`, sorted, broken ones too. @throws {Deno.errors.NotFound} where there is no root. */
+/** The directories below `root`, sorted: ids, and what only looks like one. @throws {Deno.errors.NotFound} where there is no root. */
 export function containerIds(root: string): readonly string[] {
-  return [...Deno.readDirSync(root)].filter((entry) => entry.isDirectory && isAllowed(entry.name)).map(({ name }) =>
-    name
-  )
-    .sort();
+  return [...Deno.readDirSync(root)].filter(({ isDirectory }) => isDirectory).map(({ name }) => name).sort();
 }

@@ -231,35 +231,8 @@ const fields: readonly [fact: string, change: Change, field: string, pattern: Re
     /q/,
   ],
 
-  // What this version does not build.
-  [
-    "an AppArmor profile",
-    set("/process/apparmorProfile", "docker-default"),
-    "/process/apparmorProfile",
-    /not supported/,
-    "unsupported",
-  ],
-  [
-    "a memory limit",
-    set("/linux/resources", { memory: { limit: 1 << 20 } }),
-    "/linux/resources/memory/limit",
-    /not supported/,
-    "unsupported",
-  ],
-  [
-    "a limit of processes",
-    set("/linux/resources", { pids: { limit: 5 } }),
-    "/linux/resources/pids/limit",
-    /not supported/,
-    "unsupported",
-  ],
-  [
-    "a network device",
-    set("/linux/netDevices", { eth0: { name: "eth0" } }),
-    "/linux/netDevices",
-    /not supported/,
-    "unsupported",
-  ],
+  // What is for other systems.
+  ["a Windows container", set("/windows", {}), "/windows", /not supported/, "unsupported"],
 ];
 for (const [fact, change, field, pattern, code = "config-invalid"] of fields) {
   boxTest(`refused, naming ${field}: ${fact}`, (box) => {
@@ -373,7 +346,10 @@ comparing("a failing call is told with all that is known of it", (box) => {
     level: "error",
   });
   assertMatch(call!, /^mount\("tmpfs", ".*", "tmpfs", 0, "size=nonsense"\)$/);
-  assertMatch(msg, /^runc run failed: error mounting "tmpfs" to rootfs at "\/mnt": .*invalid argument$/);
+  assertMatch(
+    msg,
+    /^runc run failed: unable to start container process: error during container init: error mounting "tmpfs" to rootfs at "\/mnt": .*invalid argument$/,
+  );
   assertMatch(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)$/);
 });
 
@@ -434,7 +410,7 @@ const usage: readonly [args: string[], code: number, stderr: RegExp, stdout?: Re
   [["kill", "a", "TERM", "x"], 1, /\\?"kill\\?" requires a maximum of 2 argument/],
   [["list", "x"], 1, /\\?"list\\?" requires exactly 0 argument/],
   [["run", "--nonsense", "a"], 1, /flag provided but not defined: -nonsense/],
-  [["run", "a", "--bundle"], 1, /flag needs an argument: --bundle/],
+  [["run", "a", "--bundle"], 1, /flag needs an argument: -bundle/],
   [["--nonsense", "list"], 1, /flag provided but not defined: -nonsense/],
   [["nonsense"], 3, /No help topic for 'nonsense'/],
   [["--log-format", "xml", "list"], 1, /invalid log-format: xml/],

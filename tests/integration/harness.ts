@@ -24,9 +24,9 @@ export const executors: readonly Runtime[] = ["native", "deno"];
 export const everyone: readonly Runtime[] = [...executors, "debian"];
 
 /** RUNC names another build: `RUNC=dist/runc-compiled deno test -A tests/integration`. */
-const program = resolve(Deno.env.get("RUNC") ?? new URL("../../dist/runc", import.meta.url).pathname);
+export const program = resolve(Deno.env.get("RUNC") ?? new URL("../../dist/runc", import.meta.url).pathname);
 const debianProgram = "/usr/sbin/runc";
-const busybox = "/usr/bin/busybox";
+export const busybox = "/usr/bin/busybox";
 
 /** Programs of the rootfs; all are busybox. */
 const applets =

@@ -81,44 +81,45 @@ Deno.test("parse() understands", async (t) => {
   }
 });
 
-const refused: readonly [line: string, message: string, status: number, heading: "stdout" | "stderr" | undefined][] = [
+const refused: readonly [line: string, message: string, status: number, mark: ":" | "." | "" | undefined][] = [
   ["foo", "No help topic for 'foo'", 3, undefined],
   ["foo -h", "No help topic for 'foo'", 3, undefined],
   ["help foo", "No help topic for 'foo'", 3, undefined],
   ["constructor", "No help topic for 'constructor'", 3, undefined],
-  ["--nope state a", "flag provided but not defined: -nope", 1, "stderr"],
-  ["state -nope a", "flag provided but not defined: -nope", 1, "stderr"],
-  ["state --toString a", "flag provided but not defined: -toString", 1, "stderr"],
+  ["--nope state a", "flag provided but not defined: -nope", 1, "."],
+  ["state -nope a", "flag provided but not defined: -nope", 1, ":"],
+  ["state --toString a", "flag provided but not defined: -toString", 1, ":"],
   // Short options are not grouped.
-  ["exec -td a sh", "flag provided but not defined: -td", 1, "stderr"],
-  ["state a --version", "flag provided but not defined: -version", 1, "stderr"],
-  ["--root", "flag needs an argument: --root", 1, "stderr"],
-  ["run a -b", "flag needs an argument: -b", 1, "stderr"],
-  ["delete --force=maybe a", 'invalid value "maybe" for flag -force: parse error', 1, "stderr"],
-  [
-    "run --preserve-fds x a",
-    'invalid value "x" for flag -preserve-fds: strconv.ParseInt: parsing "x": invalid syntax',
-    1,
-    "stderr",
-  ],
-  ["exec -g 1,2 a x", 'invalid value "1,2" for flag -g: strconv.ParseInt: parsing "1,2": invalid syntax', 1, "stderr"],
-  ["--init=go list", 'invalid value "go" for flag -init: must be native or deno', 1, "stderr"],
-  ["plan --format xml", 'invalid value "xml" for flag -format: must be text or json', 1, "stderr"],
-  ["state", 'runc: "state" requires exactly 1 argument(s)', 1, "stdout"],
-  ["state a b", 'runc: "state" requires exactly 1 argument(s)', 1, "stdout"],
-  ["list a", 'runc: "list" requires exactly 0 argument(s)', 1, "stdout"],
-  ["exec", 'runc: "exec" requires a minimum of 1 argument(s)', 1, "stdout"],
-  ["kill", 'runc: "kill" requires a minimum of 1 argument(s)', 1, "stdout"],
-  ["kill a 9 b", 'runc: "kill" requires a maximum of 2 argument(s)', 1, "stdout"],
-  ["plan a b", 'runc: "plan" requires a maximum of 1 argument(s)', 1, "stdout"],
+  ["exec -td a sh", "flag provided but not defined: -td", 1, ":"],
+  ["state a --version", "flag provided but not defined: -version", 1, ":"],
+  ["--root", "flag needs an argument: -root", 1, "."],
+  ["run a -b", "flag needs an argument: -b", 1, ":"],
+  ["delete --force=maybe a", 'invalid boolean value "maybe" for -force: parse error', 1, ":"],
+  ["run --preserve-fds x a", 'invalid value "x" for flag -preserve-fds: parse error', 1, ":"],
+  ["exec -g 1,2 a x", 'invalid value "1,2" for flag -g: strconv.ParseInt: parsing "1,2": invalid syntax', 1, ":"],
+  ["--init=go list", 'invalid value "go" for flag -init: must be native or deno', 1, "."],
+  ["plan --format xml", 'invalid value "xml" for flag -format: must be text or json', 1, ":"],
+  ["state", 'runc: "state" requires exactly 1 argument(s)', 1, ""],
+  ["state a b", 'runc: "state" requires exactly 1 argument(s)', 1, ""],
+  ["list a", 'runc: "list" requires exactly 0 argument(s)', 1, ""],
+  ["exec", 'runc: "exec" requires a minimum of 1 argument(s)', 1, ""],
+  ["kill", 'runc: "kill" requires a minimum of 1 argument(s)', 1, ""],
+  ["kill a 9 b", 'runc: "kill" requires a maximum of 2 argument(s)', 1, ""],
+  ["plan a b", 'runc: "plan" requires a maximum of 1 argument(s)', 1, ""],
 ];
 
 Deno.test("parse() refuses", async (t) => {
-  for (const [line, message, status, heading] of refused) {
+  for (const [line, message, status, mark] of refused) {
+    const heading = {
+      ":": `Incorrect Usage: ${message}\n\n`,
+      ".": `Incorrect Usage. ${message}\n\n`,
+      "": "Incorrect Usage.\n\n",
+    };
     await t.step(line, () => {
       const parsed = parse(line.split(" "), noEnvironment);
       assert(parsed.kind === "complaint");
-      assertEquals([parsed.message, parsed.status, parsed.heading?.to], [message, status, heading]);
+      const wanted = mark === undefined ? undefined : heading[mark];
+      assertEquals([parsed.message, parsed.status, parsed.heading], [message, status, wanted]);
     });
   }
 });

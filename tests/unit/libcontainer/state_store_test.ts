@@ -28,7 +28,7 @@ Deno.test("every other id is refused, also where it only looks like one", () => 
     "%2e",
   ];
   for (const id of refused) {
-    const error = assertThrows(() => checkId(id), RuncError, "invalid container ID format: ", JSON.stringify(id));
+    const error = assertThrows(() => checkId(id), RuncError, "invalid container ID format", JSON.stringify(id));
     assertEquals(error.code, "id-invalid");
   }
   const error = assertThrows(() => checkId(""), RuncError, "container id cannot be empty");

@@ -1,0 +1,56 @@
+/**
+ * `deno task test:conformance [FILE...]`: runc's own integration tests, out of a git clone of runc, against dist/runc. Nothing of them
+ * is kept here; `expected.txt` names those that have to pass.
+ *
+ *     RUNC_SOURCE=/src/runc deno task test:conformance exec.bats 'run.bats:hostname'
+ *
+ * `prepare` lays the tests, their helper programs and images out; `run-suite` runs them one by one and prints the table.
+ *
+ * @module
+ */
+
+import { existsSync } from "@std/fs";
+import { join } from "@std/path";
+import { giveUp, projectDir } from "../../tools/bundle.ts";
+
+const here = join(projectDir, "tests/conformance");
+const work = Deno.env.get("CONFORMANCE_WORK") ?? "/tmp/runc-conformance";
+
+/** The git clone that RUNC_SOURCE names; one that is not on this machine is cloned once. */
+function clone(): string {
+  const source = Deno.env.get("RUNC_SOURCE") ?? "";
+  if (source === "") giveUp("set RUNC_SOURCE to a git clone of runc, or to its address");
+  if (!/^[a-z+]+:\/\//.test(source)) return source;
+  const local = join(work, "clone.git");
+  if (!existsSync(local)) must("git", ["clone", "--quiet", "--bare", "--filter=blob:none", source, local]);
+  return local;
+}
+
+/** Runs a program in the open; returns its exit status. */
+function run(program: string, args: readonly string[], env: Record<string, string> = {}): number {
+  const environment = { CONFORMANCE_WORK: work, ...env };
+  return new Deno.Command(program, {
+    args: [...args],
+    env: environment,
+    stdin: "null",
+    stdout: "inherit",
+    stderr: "inherit",
+  })
+    .outputSync().code;
+}
+
+function must(...call: Parameters<typeof run>): void {
+  const status = run(...call);
+  if (status !== 0) giveUp(`${call[0]} ended with status ${status}`);
+}
+
+/** Files, or `FILE:REGEX` for single tests; none: all that are expected to pass. Returns the exit status. */
+function conformance(files: readonly string[]): number {
+  if (Deno.uid() !== 0) giveUp("these tests start containers: run this as root, or with sudo");
+  const runtime = Deno.env.get("RUNC") ?? join(projectDir, "dist/runc");
+  if (!existsSync(runtime)) giveUp(`${runtime} is missing: run 'deno task build' first`);
+  must(join(here, "prepare"), [], { RUNC_SOURCE: clone() });
+  return run(join(here, "run-suite"), ["-e", join(here, "expected.txt"), "-E", runtime, ...files]);
+}
+
+if (import.meta.main) Deno.exit(conformance(Deno.args));

@@ -1,0 +1,171 @@
+/** Swapping the runtime under running containers: what Debian's runc has made we carry on, and the other way round. */
+
+import { assert, assertEquals } from "@std/assert";
+import { type Box, boxTest, type Change, inBox, type Runtime, until } from "./harness.ts";
+
+/** The same bundle and state directory, by the other runtime. */
+function other(box: Box): Box {
+  const twin = Object.create(box, { runtime: { value: box.runtime === "debian" ? "native" : "debian" } });
+  return twin as Box;
+}
+
+const sleeping: Change = (config) => {
+  config.process.args = ["sleep", "1000"];
+  config.annotations = { "org.test": "kept" };
+  // What runc 1.1.5 knows.
+  config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== "time");
+};
+
+/** Things to do to a container that one runtime has made (`maker`), by the other (`heir`). */
+const cases: readonly [name: string, body: (maker: Box, heir: Box) => void][] = [
+  ["a running container is listed, with the same state", (maker, heir) => {
+    maker.must(["run", "--detach", maker.id]);
+    const { ociVersion: _theirs, ...made } = maker.state();
+    const { ociVersion: _ours, ...seen } = heir.state();
+    assertEquals(seen, made);
+    assertEquals(heir.must(["list", "--quiet"]), `${maker.id}\n`);
+    assertEquals(JSON.parse(heir.must(["ps", "--format", "json", maker.id])), [made.pid]);
+  }],
+  ["a created container is started", (maker, heir) => {
+    maker.must(["create", maker.id]);
+    assertEquals(heir.state().status, "created");
+    heir.must(["start", maker.id]);
+    assertEquals([maker.state().status, heir.state().status], ["running", "running"]);
+  }],
+  ["exec enters its namespaces and cgroups", (maker, heir) => {
+    maker.must(["run", "--detach", maker.id]);
+    const script = "for type in pid mnt net ipc uts; do readlink /proc/self/ns/$type; done; cat /proc/self/cgroup";
+    const places = (box: Box) => box.must(["exec", maker.id, "sh", "-c", script]);
+    assertEquals(places(heir), places(maker));
+  }],
+  ["paused by one, resumed by the other", (maker, heir) => {
+    maker.must(["run", "--detach", maker.id]);
+    heir.must(["pause", maker.id]);
+    assertEquals([maker.state().status, heir.state().status], ["paused", "paused"]);
+    maker.must(["resume", maker.id]);
+    maker.must(["pause", maker.id]);
+    heir.must(["resume", maker.id]);
+    assertEquals([maker.state().status, heir.state().status], ["running", "running"]);
+  }],
+  ["killed, seen as stopped, deleted", (maker, heir) => {
+    maker.must(["run", "--detach", maker.id]);
+    heir.must(["kill", maker.id, "KILL"]);
+    until("its end", () => heir.state().status === "stopped" && maker.state().status === "stopped");
+    assertEquals(heir.state().pid, 0);
+    heir.must(["delete", maker.id]);
+    assertEquals(maker.must(["list", "--quiet"]), "");
+  }],
+  ["deleted by force while it runs", (maker, heir) => {
+    maker.must(["run", "--detach", maker.id]);
+    heir.must(["delete", "--force", maker.id]);
+    assertEquals(maker.containers(), []);
+  }],
+  ["a created container is deleted", (maker, heir) => {
+    maker.must(["create", maker.id]);
+    heir.must(["delete", maker.id]);
+    assertEquals(maker.containers(), []);
+  }],
+  ["an id that is taken is refused", (maker, heir) => {
+    maker.must(["run", "--detach", maker.id]);
+    assert(heir.refused(["create", maker.id]).msg.includes("container with given ID already exists"));
+  }],
+];
+
+for (const runtime of ["debian", "native"] satisfies Runtime[]) {
+  for (const [name, body] of cases) {
+    Deno.test(`made by ${runtime}: ${name}`, () => {
+      inBox(runtime, (maker) => {
+        maker.write(sleeping);
+        const heir = other(maker);
+        body(maker, heir);
+        if (maker.containers().length > 0) heir.must(["delete", "--force", maker.id]);
+      });
+    });
+  }
+}
+
+// --- what reads state.json besides runc ------------------------------------------------------------------------------------
+
+/** The keys of an object, those of objects in it behind a dot; empty values do not count. */
+function keysOf(value: unknown, prefix = ""): string[] {
+  if (value === null || typeof value !== "object" || Array.isArray(value)) return [prefix];
+  const keys = Object.entries(value).flatMap(([key, inner]) => keysOf(inner, prefix === "" ? key : `${prefix}.${key}`));
+  return keys.length === 0 && prefix !== "" ? [prefix] : keys;
+}
+
+/** Where monitors such as cAdvisor, and hooks such as NVIDIA's, look. */
+const readByOthers = [
+  "id",
+  "init_process_pid",
+  "init_process_start",
+  "created",
+  "cgroup_paths",
+  "namespace_paths.NEWNET",
+  "namespace_paths.NEWNS",
+  "namespace_paths.NEWPID",
+  "config.rootfs",
+  "config.cgroups.path",
+  "config.namespaces",
+  "config.labels",
+  "config.mounts",
+];
+
+boxTest("state.json has what others read, under the names that Debian's runc gives it", (box) => {
+  const stateOf = (maker: Box) => {
+    maker.must(["create", box.id]);
+    const state = JSON.parse(Deno.readTextFileSync(`${box.root}/${box.id}/state.json`));
+    maker.must(["delete", "--force", box.id]);
+    return state;
+  };
+  box.write(sleeping);
+  const ours = stateOf(box), theirs = stateOf(other(box));
+  const has = (state: unknown, path: string) => keysOf(state).some((key) => key === path || key.startsWith(`${path}.`));
+  assertEquals(readByOthers.filter((path) => !has(ours, path)), []);
+  assertEquals(readByOthers.filter((path) => !has(theirs, path)), []);
+  assertEquals(ours.cgroup_paths, theirs.cgroup_paths);
+  assertEquals(ours.config.labels.toSorted(), theirs.config.labels.toSorted());
+  assertEquals(
+    Object.keys(ours.namespace_paths).sort().filter((key) => key !== "NEWTIME"),
+    Object.keys(theirs.namespace_paths).sort(),
+  );
+});
+
+// --- a creation that is killed, and commands that meet ----------------------------------------------------------------------
+
+/** Milliseconds after which `create` is killed: from its start to its end, which takes some 60. */
+const moments = [0, 10, 20, 30, 40, 50, 60, 80];
+for (const delayMs of moments) {
+  boxTest(`a create that is killed after ${delayMs} ms is cleaned up by delete --force`, (box) => {
+    using create = box.start(["create", box.id]);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, delayMs);
+    create.signal(9);
+    create.wait();
+    box.must(["delete", "--force", box.id]);
+    // The id, and the cgroup, are free again.
+    assertEquals(box.runc(["run", box.id]).code, 0);
+  });
+}
+
+boxTest("delete --force while start is on its way leaves nothing", (box) => {
+  box.write(sleeping);
+  for (let round = 0; round < 5; round++) {
+    box.must(["create", box.id]);
+    using start = box.start(["start", box.id]);
+    using remove = box.start(["delete", "--force", box.id]);
+    assertEquals(remove.wait().code, 0);
+    start.wait();
+    assertEquals(box.containers(), []);
+  }
+});
+
+boxTest("kill while create is on its way either comes too early, or ends the container", (box) => {
+  box.write(sleeping);
+  for (let round = 0; round < 5; round++) {
+    using create = box.start(["create", box.id]);
+    using kill = box.start(["kill", box.id, "KILL"]);
+    const { code, stderr } = kill.wait();
+    assert(code === 0 || /container does not exist|container not running/.test(stderr), stderr);
+    create.wait();
+    box.must(["delete", "--force", box.id]);
+  }
+});

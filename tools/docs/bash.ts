@@ -1,0 +1,105 @@
+/**
+ * Completion for bash, made from the table of commands.
+ *
+ * @module
+ */
+
+import {
+  choicesOf,
+  type DocumentedOption,
+  shownCommands,
+  shownOptions,
+  signals,
+  takesContainer,
+  valueKind,
+} from "./words.ts";
+
+const wordsOf = (options: readonly DocumentedOption[]) => options.flatMap(({ words }) => words).join(" ");
+
+/** The lines of a `case` on the word before: what completes the value of each option. */
+function valueCases(options: readonly DocumentedOption[]): string {
+  const lines = options.map((option) => {
+    const pattern = option.words.join("|");
+    switch (valueKind(option.spec)) {
+      case "directory":
+        return `    ${pattern}) compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;`;
+      case "file":
+        return `    ${pattern}) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;`;
+      case "choice":
+        return `    ${pattern}) COMPREPLY=($(compgen -W "${choicesOf(option).join(" ")}" -- "$cur")); return ;;`;
+      case "other":
+        return `    ${pattern}) return ;;`;
+      case "none":
+        return "";
+    }
+  });
+  return lines.filter((line) => line !== "").join("\n");
+}
+
+/** Names of options that take a value, for the search of the command. */
+function withValue(options: readonly DocumentedOption[]): string {
+  return options.filter(({ spec }) => spec.type !== "bool").flatMap(({ words }) => words).join("|");
+}
+
+function commandCase(command: ReturnType<typeof shownCommands>[number]): string {
+  const options = shownOptions(command);
+  const cases = valueCases(options);
+  const containers = takesContainer(command) ? "_runc_containers" : ":";
+  const second = command === "kill" ? `COMPREPLY=($(compgen -W "${signals.join(" ")}" -- "$cur"))` : ":";
+  return `_runc_${command}() {
+  case "$prev" in
+${cases === "" ? "    '') ;;" : cases}
+  esac
+  if [[ $cur == -* ]]; then
+    COMPREPLY=($(compgen -W "${wordsOf(options)}" -- "$cur"))
+  elif ((arguments == 0)); then
+    ${command === "help" ? 'COMPREPLY=($(compgen -W "$commands" -- "$cur"))' : containers}
+  else
+    ${second}
+  fi
+}
+`;
+}
+
+/** The file that bash-completion loads, named as the program. */
+export function bashCompletion(): string {
+  const globals = shownOptions();
+  const all = [...globals, ...shownCommands().flatMap((command) => shownOptions(command))];
+  return `# Completion for runc in bash. Made from the table of commands by tools/docs.ts.
+
+# Containers, from the state directory that the command line names.
+_runc_containers() {
+  COMPREPLY=($(compgen -W "$("$1" "\${root[@]}" list --quiet 2>/dev/null)" -- "$cur"))
+}
+
+${shownCommands().map(commandCase).join("\n")}
+_runc() {
+  local cur=$2 prev=$3 commands="${shownCommands().join(" ")}"
+  local command= arguments=0 index word root=()
+  COMPREPLY=()
+  for ((index = 1; index < COMP_CWORD; index++)); do
+    word=\${COMP_WORDS[index]}
+    case "$word" in
+      --root) root=(--root "\${COMP_WORDS[index + 1]}"); ((index++)) ;;
+      ${withValue(all)}) ((index++)) ;;
+      -*) ;;
+      *) if [[ -z $command ]]; then command=$word; else ((arguments++)); fi ;;
+    esac
+  done
+  if [[ -n $command ]]; then
+    declare -F "_runc_$command" >/dev/null && "_runc_$command" "$1"
+    return
+  fi
+  case "$prev" in
+${valueCases(globals)}
+  esac
+  if [[ $cur == -* ]]; then
+    COMPREPLY=($(compgen -W "${wordsOf(globals)}" -- "$cur"))
+  else
+    COMPREPLY=($(compgen -W "$commands" -- "$cur"))
+  fi
+}
+
+complete -F _runc runc
+`.replaceAll("    _runc_containers\n", '    _runc_containers "$1"\n');
+}

@@ -1,0 +1,73 @@
+/**
+ * What the generated documents need of the table of commands: names as they are typed, in the order of the help.
+ *
+ * @module
+ */
+
+import {
+  type CommandName,
+  commandNames,
+  globalOptions,
+  helpOption,
+  type OptionSpec,
+  specOf,
+} from "../../lib/cli/table.ts";
+
+/** An option as it is documented. */
+export interface DocumentedOption {
+  /** `--bundle`, `-b`. */
+  readonly words: readonly string[];
+  readonly spec: OptionSpec;
+}
+
+/** Commands that the help shows. */
+export function shownCommands(): readonly CommandName[] {
+  return commandNames().filter((name) => !specOf(name).hidden);
+}
+
+/** Options of a command, or of the program, that the help shows. */
+export function shownOptions(command?: CommandName): readonly DocumentedOption[] {
+  const options = command === undefined ? globalOptions : { ...specOf(command).options, help: helpOption };
+  return Object.entries(options as Record<string, OptionSpec>).filter(([, spec]) => !spec.hidden).map((
+    [name, spec],
+  ) => ({
+    words: [name, ...(spec.aliases ?? [])].map((word) => `${word.length === 1 ? "-" : "--"}${word}`),
+    spec,
+  }));
+}
+
+/** Whether a command's first argument is a container. */
+export function takesContainer(command: CommandName): boolean {
+  return specOf(command).usage.startsWith("<container-id>") && !["create", "run", "restore"].includes(command);
+}
+
+/** What a value is, as a shell completes it. */
+export type ValueKind = "directory" | "file" | "choice" | "other" | "none";
+
+/** By the table: its closed lists, and what stands for the value in the help. */
+export function valueKind({ type, value = "", choices }: OptionSpec): ValueKind {
+  if (type === "bool") return "none";
+  if (choices !== undefined || value === "format") return "choice";
+  if (value === "dir") return "directory";
+  return value === "file" || value === "path" ? "file" : "other";
+}
+
+/** The words that a `choice` is among. */
+export function choicesOf(option: DocumentedOption): readonly string[] {
+  if (option.spec.choices !== undefined) return option.spec.choices;
+  return option.words.includes("--log-format") ? ["text", "json"] : ["table", "json"];
+}
+
+/** Signals that are sent to containers, by name. */
+export const signals: readonly string[] = [
+  "TERM",
+  "KILL",
+  "INT",
+  "HUP",
+  "QUIT",
+  "USR1",
+  "USR2",
+  "STOP",
+  "CONT",
+  "WINCH",
+];

@@ -1,0 +1,94 @@
+/**
+ * Completion for zsh, made from the table of commands.
+ *
+ * @module
+ */
+
+import { specOf } from "../../lib/cli/table.ts";
+import {
+  choicesOf,
+  type DocumentedOption,
+  shownCommands,
+  shownOptions,
+  signals,
+  takesContainer,
+  valueKind,
+} from "./words.ts";
+
+/** Text within single quotes, in brackets of _arguments. */
+const quoted = (text: string) => text.replaceAll("'", `'\\''`).replace(/[[\]:]/g, "\\$&");
+
+function action(option: DocumentedOption): string {
+  const value = quoted(option.spec.value ?? "value");
+  switch (valueKind(option.spec)) {
+    case "directory":
+      return `:${value}:_directories`;
+    case "file":
+      return `:${value}:_files`;
+    case "choice":
+      return `:${value}:(${choicesOf(option).join(" ")})`;
+    case "other":
+      return `:${value}: `;
+    case "none":
+      return "";
+  }
+}
+
+/** One line of _arguments for each name of an option. */
+function optionLines(options: readonly DocumentedOption[]): string {
+  return options.flatMap((option) => {
+    const repeats = option.spec.type === "list" || option.spec.type === "intList";
+    const others = repeats ? "*" : `(${option.words.join(" ")})`;
+    return option.words.map((word) => `    '${others}${word}[${quoted(option.spec.help)}]${action(option)}'`);
+  }).join(" \\\n");
+}
+
+/** What follows the options: a container, a signal, a command. */
+function argumentLines(command: ReturnType<typeof shownCommands>[number]): string {
+  const first = command === "help"
+    ? "    '1:command:_runc_commands'"
+    : takesContainer(command)
+    ? "    '1:container:_runc_containers'"
+    : "";
+  const second = command === "kill" ? `    '2:signal:(${signals.join(" ")})'` : "";
+  return [first, second].filter((line) => line !== "").map((line) => ` \\\n${line}`).join("");
+}
+
+/** The file `_runc` of a directory in zsh's fpath. */
+export function zshCompletion(): string {
+  const commands = shownCommands().map((name) => `    '${name}:${quoted(specOf(name).summary)}'`).join("\n");
+  const bodies = shownCommands().map((name) =>
+    `    ${name}) _arguments \\\n${optionLines(shownOptions(name))}${argumentLines(name)} ;;`
+  );
+  return `#compdef runc
+# Completion for runc in zsh. Made from the table of commands by tools/docs.ts.
+
+_runc_commands() {
+  local -a commands=(
+${commands}
+  )
+  _describe command commands
+}
+
+# Containers, from the state directory that the command line names.
+_runc_containers() {
+  local -a containers=(\${(f)"$(_call_program containers runc \${opt_args[--root]:+--root "\${opt_args[--root]}"} list --quiet 2>/dev/null)"})
+  compadd -a containers
+}
+
+_runc() {
+  local curcontext=$curcontext state line
+  typeset -A opt_args
+  _arguments -C \\
+${optionLines(shownOptions())} \\
+    '1:command:_runc_commands' \\
+    '*::argument:->arguments'
+  [[ $state == arguments ]] || return
+  case $line[1] in
+${bodies.join("\n")}
+  esac
+}
+
+_runc "$@"
+`;
+}
