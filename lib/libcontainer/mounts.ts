@@ -400,7 +400,12 @@ function bindHierarchy(parsed: Parsed, hierarchy: CgroupMountFact): readonly Op[
   ];
 }
 
-/** v2: a cgroup2 mount; where that is refused (a user namespace without a cgroup namespace), a copy of the host's. */
+/**
+ * v2: a cgroup2 mount; where that is refused, and without a cgroup namespace, a copy of the host's.
+ *
+ * A new mount made in the host's cgroup namespace sets the options of the host's own: nsdelegate and memory_recursiveprot, which systemd
+ * asks for, would be gone for all. apply_cgroup_root_flags in kernel/cgroup/cgroup.c
+ */
 function cgroup2Ops(parsed: Parsed, config: Config, facts: HostFacts): readonly Op[] {
   const { mount, destination, options } = parsed;
   const path = hasNamespace(config, "cgroup") && facts.cgroup2Path !== undefined ? facts.cgroup2Path : "/sys/fs/cgroup";
@@ -412,9 +417,10 @@ function cgroup2Ops(parsed: Parsed, config: Config, facts: HostFacts): readonly 
     data: options.data,
   }) as [CallOp, CallOp, CallOp];
   const copy: Op[] = [cloneMount(AT_FDCWD, path, false), ...bindAttributes(bind), ...placeMount(target)];
+  const place: Op[] = [...ensureDirectory(destination, target, { arch: facts.arch }), ...refuseProcTarget(parsed)];
+  if (!hasNamespace(config, "cgroup")) return [...place, ...copy, close];
   return [
-    ...ensureDirectory(destination, target, { arch: facts.arch }),
-    ...refuseProcTarget(parsed),
+    ...place,
     enter,
     { ...mountOp, onError: [{ errnos: ["EPERM", "EBUSY"], ops: copy }] },
     close,
