@@ -98,10 +98,9 @@ export class CgroupV2 implements CgroupManager {
   kill(send: SendSignal): boolean {
     const directory = this.#usable;
     if (directory === undefined || !isThere(directory)) return false;
-    // It reaches frozen processes too.
-    if (!killByFile(directory)) {
-      killEach(directory, { freeze: () => this.freeze(), thaw: () => this.thaw() }, send);
-    }
+    // It reaches frozen processes too; but a cgroup that stays frozen, with nobody in it, would still count as a paused container.
+    if (killByFile(directory)) this.thaw();
+    else killEach(directory, { freeze: () => this.freeze(), thaw: () => this.thaw() }, send);
     return true;
   }
 
