@@ -22,11 +22,13 @@ import { finishMountSteps, mountSteps } from "./mounts.ts";
 import {
   closeForeignStep,
   createSteps,
+  earlyJoined,
   enterCgroupSteps,
   forkSteps,
   hasNamespace,
   joinedNamespaces,
   joinSteps,
+  lateJoinSteps,
   ownCgroupNamespaceSteps,
 } from "./namespaces.ts";
 import { memoryPolicyNumbers, memoryPolicySteps } from "./memory_policy.ts";
@@ -146,7 +148,7 @@ function stage(config: Config, facts: HostFacts, request: LaunchRequest): readon
     // Before any namespace: all of the container's processes are to be born inside.
     ...enterCgroupSteps(request.cgroup, facts.arch),
     affinityStep(),
-    ...joinSteps(joinedNamespaces(config)),
+    ...joinSteps(earlyJoined(joinedNamespaces(config), request.cgroup)),
     ...createSteps(config, facts.arch, request.cgroup),
     setProcessName("runc:[2:INIT]"),
     ...forkSteps(request.cgroup),
@@ -167,6 +169,7 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
       // What is made has the mode that is asked for.
       call("umask", [0], { out: callersUmask }),
     ]),
+    ...lateJoinSteps(joinedNamespaces(config), request.cgroup),
     ...ownCgroupNamespaceSteps(config, request.cgroup),
     ...(inUserNamespace && facts.euid === 0 ? [clearGroupsStep()] : []),
     ...(request.noNewKeyring ? [] : keyringSteps({ id: request.id, init: true, userNamespace: inUserNamespace })),
