@@ -53,9 +53,9 @@ function fullProcMounts(rootfs: string): readonly string[] {
   });
 }
 
-/** setgroups(2) is denied for good where the user namespace's file says so. user_namespaces(7) */
+/** setgroups(2) is denied for good where the user namespace's file says so, and in every one that a user makes. user_namespaces(7) */
 function setgroupsAllowed(): boolean {
-  return readText("/proc/self/setgroups")?.trim() !== "deny";
+  return Deno.uid() === 0 && readText("/proc/self/setgroups")?.trim() !== "deny";
 }
 
 /** Reads what is needed and nothing else. */

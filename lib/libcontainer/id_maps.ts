@@ -28,10 +28,40 @@ function write(path: string, text: string, field: string): void {
   }
 }
 
+/** A user may map nothing but the own id, once, without help. user_namespaces(7) */
+function isOwnAlone(mappings: readonly IdMapping[], own: number | null): boolean {
+  const [first, ...others] = mappings;
+  return first?.hostID === own && first.size === 1 && others.length === 0;
+}
+
+/** newuidmap(1) and newgidmap(1) map what /etc/subuid and /etc/subgid grant. */
+function mapByTool(tool: "newuidmap" | "newgidmap", pid: number, mappings: readonly IdMapping[], field: string): void {
+  const numbers = mappings.flatMap(({ containerID, hostID, size }) => [containerID, hostID, size]);
+  const hint = "the ranges of a user who is not root stand in /etc/subuid and /etc/subgid";
+  const fail = (why: string, cause?: unknown) => {
+    throw new RuncError("syscall-failed", `cannot map ids with ${tool}: ${why}`, { field, hint, cause });
+  };
+  try {
+    const { success, stderr } = new Deno.Command(tool, { args: [pid, ...numbers].map(String), stdin: "null" })
+      .outputSync();
+    if (!success) fail(new TextDecoder().decode(stderr).trim());
+  } catch (cause) {
+    if (cause instanceof RuncError) throw cause;
+    fail("Debian has it in the package uidmap", cause);
+  }
+}
+
 /** Writes uid_map and gid_map of process `pid`. @throws {RuncError} with the field. */
 export function writeIdMaps(pid: number, maps: { uid: readonly IdMapping[]; gid: readonly IdMapping[] }): void {
-  write(`/proc/${pid}/gid_map`, mapText(maps.gid), "/linux/gidMappings");
-  write(`/proc/${pid}/uid_map`, mapText(maps.uid), "/linux/uidMappings");
+  const isRoot = Deno.uid() === 0;
+  if (isRoot || isOwnAlone(maps.gid, Deno.gid())) {
+    // A user who could leave groups could get at files that their group is kept from (CVE-2014-8989).
+    if (!isRoot) write(`/proc/${pid}/setgroups`, "deny", "/linux/gidMappings");
+    write(`/proc/${pid}/gid_map`, mapText(maps.gid), "/linux/gidMappings");
+  } else mapByTool("newgidmap", pid, maps.gid, "/linux/gidMappings");
+  if (isRoot || isOwnAlone(maps.uid, Deno.uid())) {
+    write(`/proc/${pid}/uid_map`, mapText(maps.uid), "/linux/uidMappings");
+  } else mapByTool("newuidmap", pid, maps.uid, "/linux/uidMappings");
 }
 
 /** The host id of the container's root; without a mapping of it, root. */
