@@ -61,7 +61,7 @@ export class CgroupV1 implements CgroupManager {
     return this.selfJoin;
   }
 
-  create(): void {
+  create(_firstPid?: number): void {
     try {
       for (const group of this.#groups()) this.#tolerant(group, () => createGroup(group, this.#made));
     } catch (error) {

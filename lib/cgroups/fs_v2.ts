@@ -49,7 +49,7 @@ export class CgroupV2 implements CgroupManager {
     return { taskFiles: [], cloneInto: cgroupOf(this.#options.unifiedMount, initPid) ?? directory };
   }
 
-  create(): void {
+  create(_firstPid?: number): void {
     const directory = this.#usable;
     if (directory === undefined) return;
     const made: string[] = [];
@@ -164,7 +164,7 @@ function createUnified(mountPoint: string, directory: string, made: string[]): v
  * Enables every controller that the host has for the children of `directory`, and on every level above, so that the container's cgroup has
  * them. Nearly always they are enabled already, and two reads show it.
  */
-function passControllersDown(mountPoint: string, directory: string): void {
+export function passControllersDown(mountPoint: string, directory: string): void {
   const wanted = words(readIfThere(mountPoint, "cgroup.controllers") ?? "");
   const enabled = words(readIfThere(directory, "cgroup.subtree_control") ?? "");
   if (wanted.every((controller) => enabled.includes(controller))) return;

@@ -53,9 +53,11 @@ export interface CgroupManager {
   /**
    * Makes the directories and whatever they need before a process can enter. On failure those that it made are removed again.
    *
+   * `firstPid`: the container's first process, which waits meanwhile. systemd's units cannot be without one, and have it from the start.
+   *
    * @throws {RuncError} `cgroup-failed` where the cgroup exists and has processes or is frozen.
    */
-  create(): void;
+  create(firstPid?: number): void;
   /**
    * How a further process joins by itself: as {@link selfJoin}, but on v2, where the container's cgroup takes no process, the one that
    * `initPid` is in.
@@ -104,6 +106,11 @@ export interface DriverOptions extends CgroupOptions {
 /** Where cgroup2 is mounted on every host that has only cgroup2. */
 const UNIFIED_MOUNT = "/sys/fs/cgroup";
 
+/** Where cgroup2 is mounted on a host of this layout. */
+export function unifiedMountOf(layout: CgroupLayout): string {
+  return layout.hierarchies.find(({ controllers }) => controllers.length === 0)?.mountPoint ?? UNIFIED_MOUNT;
+}
+
 /**
  * The cgroups that a new container is to have. Makes nothing yet. `layout`: of this host.
  *
@@ -115,8 +122,7 @@ export function createCgroupManager(
   options: CgroupOptions,
 ): CgroupManager {
   const explicitPath = (request.cgroupsPath ?? "") !== "";
-  const unifiedMount = layout.hierarchies.find(({ controllers }) => controllers.length === 0)?.mountPoint ??
-    UNIFIED_MOUNT;
+  const unifiedMount = unifiedMountOf(layout);
   const Driver = layout.mode === "v2" ? CgroupV2 : CgroupV1;
   return new Driver(cgroupPaths(layout, request), { ...options, explicitPath, unifiedMount, loaded: false });
 }

@@ -7,7 +7,7 @@
 import { resolve } from "@std/path";
 import { RuncError } from "../errors.ts";
 import { readConfig } from "../libcontainer/bundle.ts";
-import { Container, type ContainerProcess } from "../libcontainer/container.ts";
+import type { Container, ContainerProcess } from "../libcontainer/container.ts";
 import type { Process } from "../specs/config.ts";
 import { parseProcess } from "../specs/parse.ts";
 import { unsupported } from "../libcontainer/unsupported.ts";
@@ -23,7 +23,7 @@ import {
   processIo,
   writePidFile,
 } from "./process_io.ts";
-import { makeRuntime } from "./runtime.ts";
+import { loadToChange } from "./runtime.ts";
 import { parseSubCgroups } from "./sub_cgroup.ts";
 import { withSystemErrors } from "./system_error.ts";
 
@@ -108,11 +108,10 @@ function refuseUnbuilt(options: { apparmor?: string; "process-label"?: string })
 }
 
 /** Runs another process in a container. */
-export const run: Command<"exec"> = (context, { args: [id = "", ...args], options, given }) => {
-  const runtime = makeRuntime(context);
+export const run: Command<"exec"> = async (context, { args: [id = "", ...args], options, given }) => {
   const pidFile = options["pid-file"] ? resolve(options["pid-file"]) : undefined;
   const processFile = options.process ? resolve(options.process) : undefined;
-  const container = Container.load(runtime, id);
+  const { runtime, container } = await loadToChange(context, id);
   container.refuseExec({ ignorePaused: options["ignore-paused"] });
   refuseUnbuilt(options);
   const process = processFile === undefined

@@ -29,7 +29,7 @@ export function features(): Readonly<Record<string, unknown>> {
     linux: {
       namespaces: ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
       capabilities: capabilityNames,
-      cgroup: { v1: true, v2: true, systemd: false, systemdUser: false, rdma: false },
+      cgroup: { v1: true, v2: true, systemd: true, systemdUser: true, rdma: false },
       seccomp: { enabled: false },
       apparmor: { enabled: false },
       selinux: { enabled: false },
@@ -46,6 +46,6 @@ export function features(): Readonly<Record<string, unknown>> {
       "org.opencontainers.runc.commit": builtFrom() ?? "",
       "org.opencontainers.runc.version": VERSION,
     },
-    potentiallyUnsafeConfigAnnotations: ["bundle"],
+    potentiallyUnsafeConfigAnnotations: ["bundle", "org.systemd.property."],
   };
 }

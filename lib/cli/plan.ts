@@ -9,11 +9,11 @@ import { readConfig } from "../libcontainer/bundle.ts";
 import { loadSpec, planContainer } from "../libcontainer/container.ts";
 import { explain, explainSteps } from "../plan/explain.ts";
 import type { Command } from "./context.ts";
-import { makeRuntime } from "./runtime.ts";
+import { makeCreatingRuntime } from "./runtime.ts";
 
 /** Prints what `run` would do, without doing any of it. */
-export const run: Command<"plan"> = (context, { args: [id = "container"], options }) => {
-  const runtime = makeRuntime(context);
+export const run: Command<"plan"> = async (context, { args: [id = "container"], options }) => {
+  const runtime = await makeCreatingRuntime(context);
   const bundle = resolve(options.bundle ?? ".");
   const config = readConfig(bundle, runtime.log);
   // What root would do, whoever asks.

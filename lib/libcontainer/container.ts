@@ -8,7 +8,7 @@
 
 import { type CgroupManager, createCgroupManager, loadCgroupManager, type SelfJoin } from "../cgroups/manager.ts";
 import { readCgroupLayout } from "../cgroups/layout.ts";
-import { refuseSystemdDriver } from "../cgroups/path.ts";
+import { requireSystemd } from "../cgroups/path.ts";
 import { requireCgroups, subCgroupPaths, type SubCgroups } from "../cgroups/sub_cgroup.ts";
 import { RuncError } from "../errors.ts";
 import { openFlag, rlimitNames } from "../ffi/constants.ts";
@@ -39,6 +39,7 @@ import {
   annotationsOf,
   bundleOf,
   capabilitiesOf,
+  cgroupOwner,
   cgroupPathsOf,
   hasCpusetOf,
   hooksOf,
@@ -50,6 +51,8 @@ import {
   rootlessCgroupsOf,
   type RuncState,
   schedulingOf,
+  systemdOf,
+  systemdPathOf,
   toRuncState,
   umaskOf,
   versionOf,
@@ -185,6 +188,33 @@ function exists(path: string): boolean {
   }
 }
 
+function systemdOptions(runtime: Runtime, rootless: boolean) {
+  const warn = (message: string) => runtime.log("warning", message);
+  return { ...cgroupOptions(runtime, rootless), environment: runtime.environment, warn };
+}
+
+function systemdCgroup(runtime: Runtime, id: string, { config, layout }: Spec): CgroupManager {
+  requireSystemd(exists("/run/systemd/system"));
+  if (runtime.systemd === undefined) {
+    throw new RuncError("usage", "systemdCgroup needs the driver", {
+      hint: "createRuntime({ systemdCgroup: true, systemd: await systemdDriver() })",
+    });
+  }
+  const { annotations = {}, linux } = config;
+  const request = { id, cgroupsPath: linux?.cgroupsPath, annotations, ownerUid: cgroupOwner({ config }) };
+  return runtime.systemd.createSystemdManager(layout, request, systemdOptions(runtime, runtime.rootlessCgroups));
+}
+
+/** The cgroups of a container that exists. */
+function loadCgroup(runtime: Runtime, state: RuncState): CgroupManager {
+  const paths = cgroupPathsOf(state);
+  const rootless = rootlessCgroupsOf(state);
+  const fs = loadCgroupManager(paths, cgroupOptions(runtime, rootless));
+  const { "": directory } = paths;
+  if (runtime.systemd === undefined || !systemdOf(state) || directory === undefined) return fs;
+  return runtime.systemd.loadSystemdManager(directory, systemdPathOf(state), systemdOptions(runtime, rootless));
+}
+
 /** Plans a container: reads the host's facts, makes nothing. `asRoot`: what root's plan would be. @throws {RuncError} */
 export function planContainer(
   runtime: Runtime,
@@ -192,8 +222,7 @@ export function planContainer(
 ): PlannedContainer {
   const { id, spec } = options;
   checkId(id);
-  if (runtime.systemdCgroup) refuseSystemdDriver(exists("/run/systemd/system"));
-  const cgroup = createCgroupManager(
+  const cgroup = runtime.systemdCgroup ? systemdCgroup(runtime, id, spec) : createCgroupManager(
     spec.layout,
     { id, cgroupsPath: spec.config.linux?.cgroupsPath },
     cgroupOptions(runtime, runtime.rootlessCgroups),
@@ -263,8 +292,7 @@ export class Container {
   static load(runtime: Runtime, id: string): Container {
     const directory = new StateDirectory(runtime.root, id);
     const state = directory.load();
-    const cgroup = loadCgroupManager(cgroupPathsOf(state), cgroupOptions(runtime, rootlessCgroupsOf(state)));
-    return new Container(runtime, directory, state, cgroup);
+    return new Container(runtime, directory, state, loadCgroup(runtime, state));
   }
 
   /** Ids of all containers below the runtime's root, sorted. */
@@ -296,6 +324,11 @@ export class Container {
   /** Absolute. */
   get bundle(): string {
     return bundleOf(this.#state);
+  }
+
+  /** Whether systemd made its cgroup: what removes it or enters it wants a runtime with {@link Runtime.systemd}. */
+  get usesSystemd(): boolean {
+    return systemdOf(this.#state);
   }
 
   get #alive(): boolean {
@@ -810,7 +843,7 @@ class Creation {
     });
     // The stage starts meanwhile.
     try {
-      cgroup.create();
+      cgroup.create(launch.stagePid);
       if (hasNamespace(this.#config, "user")) cgroup.join(launch.stagePid);
     } catch (error) {
       throw error instanceof RuncError ? error.within("unable to apply cgroup configuration") : error;
