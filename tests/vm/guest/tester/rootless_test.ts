@@ -1,23 +1,8 @@
 /** Containers of a user who is not root, in the cgroup that systemd delegates to that user. Runs in the virtual machine. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type Box, boxTest, type TestConfig } from "../../../integration/harness.ts";
-
-const cgroupOf = (pid: number | "self") => Deno.readTextFileSync(`/proc/${pid}/cgroup`).trim().replace("0::", "");
-
-/** As `runc spec --rootless` has it, and a cgroup beside our own. */
-function rootless(config: TestConfig): void {
-  config.process.args = ["sleep", "1000"];
-  const kept = config.linux.namespaces.filter(({ type }) => type !== "network");
-  config.linux.namespaces = [...kept, { type: "user" }, { type: "cgroup" }];
-  config.linux.uidMappings = [{ containerID: 0, hostID: Deno.uid()!, size: 1 }];
-  config.linux.gidMappings = [{ containerID: 0, hostID: Deno.gid()!, size: 1 }];
-  config.linux.cgroupsPath = undefined;
-  config.mounts = config.mounts.filter(({ destination }) => !destination.startsWith("/sys")).map((mount) => ({
-    ...mount,
-    options: mount.options?.filter((option) => !option.startsWith("gid=")),
-  }));
-}
+import { type Box, boxTest } from "../../../integration/harness.ts";
+import { cgroupOf, rootless } from "./rootless.ts";
 
 /** A container named as nobody else's: its cgroup has its name. */
 function startSleeping(box: Box): { id: string; pid: number } {
