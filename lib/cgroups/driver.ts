@@ -4,7 +4,10 @@
  * @module
  */
 
+import { dirname } from "@std/path";
 import { RuncError } from "../errors.ts";
+import { isWritable } from "../ffi/files.ts";
+import type { Kernel } from "../ffi/kernel.ts";
 import { isErrno, removeIfUnused } from "./file.ts";
 import type { Freezer } from "./freezer.ts";
 import { processesIn } from "./processes.ts";
@@ -36,6 +39,24 @@ export function isPermission(error: unknown): boolean {
  */
 export function undoMade(made: readonly string[]): void {
   made.toReversed().forEach(removeIfUnused);
+}
+
+/**
+ * Leaves out of `paths` the cgroups that this process may not make, as `create` would find out: what is planned before it must
+ * know. Whether there were any.
+ */
+export function leaveOutForbidden(kernel: Kernel, paths: Record<string, string>): boolean {
+  const forbidden = Object.entries(paths).filter(([, path]) =>
+    !isWritable(kernel, isThere(path) ? path : nearest(path))
+  );
+  for (const [controller] of forbidden) delete paths[controller];
+  return forbidden.length > 0;
+}
+
+/** The directory above `path` that is there. */
+function nearest(path: string): string {
+  const parent = dirname(path);
+  return parent === "/" || isThere(parent) ? parent : nearest(parent);
 }
 
 /** Whether there is a directory. */

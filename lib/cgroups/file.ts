@@ -160,5 +160,11 @@ function attempt<Result>(verb: string, path: string, action: () => Result): Resu
 }
 
 function cgroupError(verb: string, path: string, errno: number): RuncError {
-  return new RuncError("cgroup-failed", `${verb} ${path}: ${errnoText(errno)}`, { errno, errnoName: errnoName(errno) });
+  return new RuncError("cgroup-failed", `${verb} ${path}: ${errnoText(errno)}`, {
+    errno,
+    errnoName: errnoName(errno),
+    hint: errno === Errno.EACCES || errno === Errno.EPERM
+      ? "who is not root needs a cgroup that was delegated to them, or no linux.cgroupsPath"
+      : undefined,
+  });
 }

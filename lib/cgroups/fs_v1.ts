@@ -30,12 +30,13 @@ export class CgroupV1 implements CgroupManager {
   readonly #options: DriverOptions;
   /** Directories that `create` made. */
   readonly #made: string[] = [];
-  #refused = false;
+  #refused: boolean;
 
   /** `paths`: by controller; the object becomes the driver's own. */
   constructor(paths: Record<string, string>, options: DriverOptions) {
     this.#paths = paths;
     this.#options = options;
+    this.#refused = options.refused;
   }
 
   get paths(): Readonly<Record<string, string>> {

@@ -22,12 +22,13 @@ import { killByFile, killEach, processesIn, type SendSignal } from "./processes.
 export class CgroupV2 implements CgroupManager {
   readonly #directory: string | undefined;
   readonly #options: DriverOptions;
-  #refused = false;
+  #refused: boolean;
 
   /** `paths`: the directory under "". */
   constructor(paths: Readonly<Record<string, string>>, options: DriverOptions) {
     this.#directory = paths[""];
     this.#options = options;
+    this.#refused = options.refused;
   }
 
   get paths(): Readonly<Record<string, string>> {

@@ -14,6 +14,7 @@ import { resolve } from "@std/path";
 import { RuncError } from "../errors.ts";
 import type { Kernel } from "../ffi/kernel.ts";
 import type { SpecDeviceRule } from "./devices.ts";
+import { leaveOutForbidden } from "./driver.ts";
 import type { FreezerState } from "./freezer.ts";
 import { CgroupV1 } from "./fs_v1.ts";
 import { CgroupV2 } from "./fs_v2.ts";
@@ -99,6 +100,8 @@ export interface DriverOptions extends CgroupOptions {
   readonly explicitPath: boolean;
   /** Whether the container existed before: its cgroups are made, or were refused then. */
   readonly loaded: boolean;
+  /** Whether a cgroup was refused already, and is not among the paths. */
+  readonly refused: boolean;
   /** Where cgroup2 is mounted. */
   readonly unifiedMount: string;
 }
@@ -124,7 +127,9 @@ export function createCgroupManager(
   const explicitPath = (request.cgroupsPath ?? "") !== "";
   const unifiedMount = unifiedMountOf(layout);
   const Driver = layout.mode === "v2" ? CgroupV2 : CgroupV1;
-  return new Driver(cgroupPaths(layout, request), { ...options, explicitPath, unifiedMount, loaded: false });
+  const paths = cgroupPaths(layout, request);
+  const refused = options.rootless && !explicitPath && leaveOutForbidden(options.kernel, paths);
+  return new Driver(paths, { ...options, explicitPath, unifiedMount, loaded: false, refused });
 }
 
 /**
@@ -139,5 +144,11 @@ export function loadCgroupManager(paths: Readonly<Record<string, string>>, optio
     }
   }
   const Driver = Object.keys(paths).every((controller) => controller === "") ? CgroupV2 : CgroupV1;
-  return new Driver({ ...paths }, { ...options, explicitPath: false, unifiedMount: UNIFIED_MOUNT, loaded: true });
+  return new Driver({ ...paths }, {
+    ...options,
+    explicitPath: false,
+    unifiedMount: UNIFIED_MOUNT,
+    loaded: true,
+    refused: false,
+  });
 }

@@ -54,6 +54,7 @@ export function createSystemdManager(
     properties: annotationProperties(request.annotations),
     explicitPath: true,
     loaded: false,
+    refused: false,
   });
 }
 
@@ -61,7 +62,7 @@ export function createSystemdManager(
 export function loadSystemdManager(directory: string, path: SystemdPath, options: SystemdOptions): CgroupManager {
   const unit: SystemdUnit = systemdUnit(path, options.rootless);
   const mount = "/sys/fs/cgroup";
-  const settled = { unifiedMount: mount, explicitPath: true, loaded: true, properties: [] };
+  const settled = { unifiedMount: mount, explicitPath: true, loaded: true, refused: false, properties: [] };
   return new SystemdV2(directory, { ...options, ...settled, systemd: connection(options), unit });
 }
 

@@ -6,13 +6,13 @@
 
 import { alloc, cString, type Kernel, syscallError } from "./kernel.ts";
 import { RuncError } from "../errors.ts";
-import { AT_FDCWD, AtFlag, openFlag } from "./constants.ts";
+import { AccessFlag, AT_FDCWD, AtFlag, openFlag } from "./constants.ts";
 import { Fd } from "./fd.ts";
 
 const F_GETFD = 1, F_SETFL = 4, F_GETFL = 3, F_ADD_SEALS = 1033;
 const FD_CLOEXEC = 1;
 /** unistd.h */
-const F_OK = 0;
+const F_OK = 0, W_OK = 2;
 const MFD_CLOEXEC = 1, MFD_ALLOW_SEALING = 2, MFD_EXEC = 0x10;
 const F_SEAL_SEAL = 1, F_SEAL_SHRINK = 2, F_SEAL_GROW = 4, F_SEAL_WRITE = 8;
 
@@ -147,6 +147,11 @@ export function fchown(kernel: Kernel, fd: Fd, uid: number, gid: number): void {
  */
 export function isThere(kernel: Kernel, path: string): boolean {
   return kernel.call("faccessat", AT_FDCWD, cString(path), F_OK, AtFlag.AT_SYMLINK_NOFOLLOW) === 0;
+}
+
+/** Whether this process may write to `path`, by its effective ids: an answer for now, not a promise. @see faccessat(2) */
+export function isWritable(kernel: Kernel, path: string): boolean {
+  return kernel.call("faccessat", AT_FDCWD, cString(path), W_OK, AccessFlag.AT_EACCESS) === 0;
 }
 
 /** The file system type of `path`: a number of {@link FsMagic}. @see statfs(2) */

@@ -587,6 +587,7 @@ export class Container {
       cgroupPaths: this.#cgroup.paths,
       noPivot: false,
       rootfs: rootfsOf(this.#state),
+      joinedPid: this.pid,
       config: {},
     });
     const { initial = "" } = process.execCPUAffinity ?? {};
@@ -874,7 +875,10 @@ class Creation {
       const said = launch.next();
       switch (said.kind) {
         case "mapping":
-          writeIdMaps(launch.stagePid, { uid: linux?.uidMappings ?? [], gid: linux?.gidMappings ?? [] });
+          writeIdMaps(launch.stagePid, { uid: linux?.uidMappings ?? [], gid: linux?.gidMappings ?? [] }, {
+            uid: planned.facts.euid,
+            gid: Deno.gid() ?? 0,
+          });
           launch.go();
           break;
         case "child":

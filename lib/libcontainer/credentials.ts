@@ -131,7 +131,7 @@ export function ownStdioSteps(process: Process, fds: readonly number[]): readonl
   return fds.map((fd) => step(`give descriptor ${fd} to the user`, "/process/user/uid", ops(fd)));
 }
 
-/** setgroups, setgid, setuid. `setgroupsAllowed`: /proc/self/setgroups of the user namespace does not say deny. */
+/** setgroups, setgid, setuid. @see HostFacts.setgroupsAllowed */
 export function userSteps(process: Process, options: { setgroupsAllowed: boolean }): readonly Step[] {
   const { uid, gid, additionalGids = [] } = process.user;
   const groups = struct(

@@ -21,6 +21,8 @@ export interface FactsInput {
   readonly cgroupPaths: Readonly<Record<string, string>>;
   readonly noPivot: boolean;
   readonly rootfs: string;
+  /** A process of the container whose namespaces are joined. */
+  readonly joinedPid?: number;
   /** The config, as far as it says who the container's root is on the host. */
   readonly config: Pick<Config, "linux">;
 }
@@ -53,9 +55,12 @@ function fullProcMounts(rootfs: string): readonly string[] {
   });
 }
 
-/** setgroups(2) is denied for good where the user namespace's file says so, and in every one that a user makes. user_namespaces(7) */
-function setgroupsAllowed(): boolean {
-  return Deno.uid() === 0 && readText("/proc/self/setgroups")?.trim() !== "deny";
+/**
+ * Whether a process may set its additional groups in the user namespace of `pid`: its file may deny that for good (user_namespaces(7)).
+ * Where the runtime itself is not root it never does, as runc: that namespace is most likely one whose file will say so.
+ */
+function setgroupsAllowed(pid: number | "self"): boolean {
+  return Deno.uid() === 0 && readText(`/proc/${pid}/setgroups`)?.trim() !== "deny";
 }
 
 /** Reads what is needed and nothing else. */
@@ -68,7 +73,7 @@ export function readFacts(input: FactsInput): HostFacts {
     kcore: isThere(input.kernel, "/proc/kcore"),
     inUserNamespace: inUserNamespace(),
     euid: Deno.uid() ?? 0,
-    setgroupsAllowed: setgroupsAllowed(),
+    setgroupsAllowed: setgroupsAllowed(input.joinedPid ?? "self"),
     cgroupMode: layout.mode,
     cgroupMounts: v1Mounts(layout, cgroupPaths).map(({ name, source, data }) => ({ name, source, controllers: data })),
     cgroup2Path: cgroupPaths[""],

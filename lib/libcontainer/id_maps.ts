@@ -1,5 +1,6 @@
 /**
- * The id maps of a new user namespace, written by the parent. Runs in: parent.
+ * The id maps of a new user namespace, written by the parent: by itself where the kernel lets it, else by newuidmap and newgidmap, which
+ * know whose ids are whose. Runs in: parent.
  *
  * @module
  */
@@ -7,61 +8,104 @@
 import type { IdMapping } from "../specs/config.ts";
 import { RuncError } from "../errors.ts";
 
+/** Who writes the maps: effective ids. */
+export interface MapWriter {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** The two maps and what belongs to each. */
+const kinds = {
+  gid: { file: "gid_map", tool: "newgidmap", database: "/etc/subgid", field: "/linux/gidMappings" },
+  uid: { file: "uid_map", tool: "newuidmap", database: "/etc/subuid", field: "/linux/uidMappings" },
+} as const;
+
+type Kind = typeof kinds[keyof typeof kinds];
+
 /** `container host size` a line. user_namespaces(7), "User and group ID mappings" */
 function mapText(mappings: readonly IdMapping[]): string {
   return mappings.map(({ containerID, hostID, size }) => `${containerID} ${hostID} ${size}\n`).join("");
 }
 
-function write(path: string, text: string, field: string): void {
+/** The arguments of newuidmap and newgidmap. newuidmap(1) */
+export function mapArguments(pid: number, mappings: readonly IdMapping[]): string[] {
+  return [pid, ...mappings.flatMap(({ containerID, hostID, size }) => [containerID, hostID, size])].map(String);
+}
+
+/**
+ * Whether a group map may be written by an unprivileged `writer`: it has its own group and no other. The kernel then wants setgroups(2)
+ * given up first, since dropping a group can open a file that the group is denied. user_namespaces(7)
+ */
+export function mapsOwnGroupOnly(mappings: readonly IdMapping[], writer: MapWriter): boolean {
+  return writer.uid !== 0 && mappings.length === 1 && mappings[0]!.size === 1 && mappings[0]!.hostID === writer.gid;
+}
+
+function tryWrite(path: string, text: string): unknown {
   try {
     Deno.writeTextFileSync(path, text, { create: false });
-  } catch (cause) {
-    throw new RuncError(
-      "syscall-failed",
-      `cannot write ${JSON.stringify(text)} to ${path}: ${(cause as Error).message}`,
-      {
-        field,
-        cause,
-        hint: "mapping ids that are not your own needs CAP_SETUID and CAP_SETGID, or newuidmap and newgidmap",
-      },
-    );
+    return undefined;
+  } catch (error) {
+    return error;
   }
 }
 
-/** A user may map nothing but the own id, once, without help. user_namespaces(7) */
-function isOwnAlone(mappings: readonly IdMapping[], own: number | null): boolean {
-  const [first, ...others] = mappings;
-  return first?.hostID === own && first.size === 1 && others.length === 0;
+function write(pid: number, kind: Kind, mappings: readonly IdMapping[], writer: MapWriter): void {
+  const path = `/proc/${pid}/${kind.file}`;
+  const text = mapText(mappings);
+  const cause = tryWrite(path, text);
+  if (cause === undefined) return;
+  // EPERM: those ids are not ours to map.
+  if (writer.uid !== 0 && cause instanceof Deno.errors.PermissionDenied) return writeByTool(pid, kind, mappings);
+  throw new RuncError(
+    "syscall-failed",
+    `cannot write ${JSON.stringify(text)} to ${path}: ${(cause as Error).message}`,
+    { field: kind.field, cause, hint: "mapping ids that are not your own needs CAP_SETUID and CAP_SETGID" },
+  );
 }
 
-/** newuidmap(1) and newgidmap(1) map what /etc/subuid and /etc/subgid grant. */
-function mapByTool(tool: "newuidmap" | "newgidmap", pid: number, mappings: readonly IdMapping[], field: string): void {
-  const numbers = mappings.flatMap(({ containerID, hostID, size }) => [containerID, hostID, size]);
-  const hint = "the ranges of a user who is not root stand in /etc/subuid and /etc/subgid";
-  const fail = (why: string, cause?: unknown) => {
-    throw new RuncError("syscall-failed", `cannot map ids with ${tool}: ${why}`, { field, hint, cause });
-  };
+function writeByTool(pid: number, { tool, database, field }: Kind, mappings: readonly IdMapping[]): void {
+  const args = mapArguments(pid, mappings);
+  const line = `${tool} ${args.join(" ")}`;
+  let said: string;
   try {
-    const { success, stderr } = new Deno.Command(tool, { args: [pid, ...numbers].map(String), stdin: "null" })
-      .outputSync();
-    if (!success) fail(new TextDecoder().decode(stderr).trim());
+    const { success, stderr } = new Deno.Command(tool, { args, stdin: "null", stdout: "null" }).outputSync();
+    if (success) return;
+    said = new TextDecoder().decode(stderr).trim();
   } catch (cause) {
-    if (cause instanceof RuncError) throw cause;
-    fail("Debian has it in the package uidmap", cause);
+    if (!(cause instanceof Deno.errors.NotFound)) throw cause;
+    throw new RuncError("syscall-failed", `cannot map ids that are not your own: ${tool} is not installed`, {
+      field,
+      cause,
+      hint: "it is in the package uidmap (Debian), shadow-utils (Fedora), shadow-subids (Alpine)",
+    });
   }
+  throw new RuncError("syscall-failed", `${line}: ${said === "" ? "failed" : said}`, {
+    field,
+    hint: `your own id and those that ${database} lists for you can be mapped, each once`,
+  });
 }
 
-/** Writes uid_map and gid_map of process `pid`. @throws {RuncError} with the field. */
-export function writeIdMaps(pid: number, maps: { uid: readonly IdMapping[]; gid: readonly IdMapping[] }): void {
-  const isRoot = Deno.uid() === 0;
-  if (isRoot || isOwnAlone(maps.gid, Deno.gid())) {
-    // A user who could leave groups could get at files that their group is kept from (CVE-2014-8989).
-    if (!isRoot) write(`/proc/${pid}/setgroups`, "deny", "/linux/gidMappings");
-    write(`/proc/${pid}/gid_map`, mapText(maps.gid), "/linux/gidMappings");
-  } else mapByTool("newgidmap", pid, maps.gid, "/linux/gidMappings");
-  if (isRoot || isOwnAlone(maps.uid, Deno.uid())) {
-    write(`/proc/${pid}/uid_map`, mapText(maps.uid), "/linux/uidMappings");
-  } else mapByTool("newuidmap", pid, maps.uid, "/linux/uidMappings");
+/**
+ * Writes uid_map and gid_map of process `pid`, the first one in its user namespace.
+ *
+ * @throws {RuncError} `syscall-failed` with the field.
+ */
+export function writeIdMaps(
+  pid: number,
+  maps: { uid: readonly IdMapping[]; gid: readonly IdMapping[] },
+  writer: MapWriter,
+): void {
+  if (mapsOwnGroupOnly(maps.gid, writer)) {
+    const cause = tryWrite(`/proc/${pid}/setgroups`, "deny");
+    if (cause !== undefined) {
+      throw new RuncError("syscall-failed", `cannot give up setgroups of process ${pid}: ${(cause as Error).message}`, {
+        field: kinds.gid.field,
+        cause,
+      });
+    }
+  }
+  write(pid, kinds.gid, maps.gid, writer);
+  write(pid, kinds.uid, maps.uid, writer);
 }
 
 /** The host id of the container's root; without a mapping of it, root. */

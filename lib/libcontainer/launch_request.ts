@@ -28,7 +28,7 @@ export interface HostFacts {
   readonly inUserNamespace: boolean;
   /** Whom this runtime runs as. */
   readonly euid: number;
-  /** /proc/self/setgroups of the container's user namespace will not say `deny`. */
+  /** The process may set its additional groups: this runtime is root, and /proc/PID/setgroups does not say `deny`. */
   readonly setgroupsAllowed: boolean;
   /** Which versions of cgroups are mounted. */
   readonly cgroupMode: "v1" | "hybrid" | "v2";

@@ -22,6 +22,17 @@ export function checkId(id: string): void {
   });
 }
 
+function makeRoot(path: string): void {
+  try {
+    Deno.mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new RuncError("syscall-failed", `cannot make the state directory ${path}: ${(cause as Error).message}`, {
+      cause,
+      hint: "--root names another one",
+    });
+  }
+}
+
 /** One container's directory. An allowed id has no slash and is not `..`: joined to the root it stays below it. */
 export class StateDirectory {
   readonly path: string;
@@ -45,7 +56,7 @@ export class StateDirectory {
     // 0711: the container's root, who may be another user on the host, reaches the notify socket through it.
     let made = kernel.retry("mkdir", cString(this.path), 0o711);
     if (made === -2) {
-      Deno.mkdirSync(root, { recursive: true, mode: 0o700 });
+      makeRoot(root);
       made = kernel.retry("mkdir", cString(this.path), 0o711);
     }
     if (made === -17) {

@@ -321,7 +321,8 @@ export class Box {
   }
 }
 
-function makeRootfs(rootfs: string): void {
+/** A rootfs with busybox and two accounts. */
+export function makeRootfs(rootfs: string): void {
   for (const name of ["bin", "dev", "etc", "home/someone", "proc", "root", "sys", "tmp"]) {
     Deno.mkdirSync(`${rootfs}/${name}`, { recursive: true });
   }

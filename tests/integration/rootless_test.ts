@@ -1,0 +1,167 @@
+/**
+ * Containers of a user who is not root, set up from start to end as that user.
+ *
+ * The user has an account and ranges of subordinate ids in files that are mounted over the host's, in a mount namespace of each command.
+ */
+
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { type Change, comparingUsers, contentOf, userTest } from "./rootless_harness.ts";
+
+/** A shell script as the container's process. */
+const script = (text: string): Change => (config) => {
+  config.process.args = ["sh", "-c", text];
+};
+
+comparingUsers("a user's container: ids, groups, capabilities and mounts", (user) => {
+  const { code, stdout } = user.run(script(`
+    id
+    cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups
+    grep -E '^(Cap|NoNewPrivs|Groups)' /proc/self/status
+    cut -d' ' -f4-6,8- /proc/self/mountinfo
+    cat /proc/self/cgroup
+  `));
+  assertEquals(code, 0);
+  assertMatch(stdout, /uid=0\(root\) gid=0\(root\)/);
+  // The masks of today's runc are smaller than those of Debian's.
+  return stdout.replaceAll(user.directory, "<directory>").replaceAll(",size=4k,nr_inodes=1", "");
+}, ["native", "deno", "debian"]);
+
+comparingUsers("ranges of subordinate ids come in by newuidmap and newgidmap", (user) => {
+  const { code, stdout } = user.run((config) => {
+    config.linux.uidMappings!.push({ containerID: 1, hostID: 300000, size: 65536 });
+    config.linux.gidMappings!.push({ containerID: 1, hostID: 300000, size: 65536 });
+    config.process.user = { uid: 5, gid: 7 };
+    script("id; cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups; touch /tmp/file")(config);
+    config.mounts.push({ destination: "/tmp", type: "bind", source: user.world, options: ["bind", "rw"] });
+  });
+  assertEquals(code, 0);
+  const { uid, gid } = Deno.statSync(`${user.world}/file`);
+  assertEquals({ uid, gid }, { uid: 300004, gid: 300006 });
+  Deno.removeSync(`${user.world}/file`);
+  return stdout;
+}, ["native", "deno", "debian"]);
+
+userTest("create, start, state, exec, kill and delete, with state in $XDG_RUNTIME_DIR", (user) => {
+  user.write(script("sleep 1000"));
+  user.must(["create", "box"]);
+  assertEquals(JSON.parse(user.must(["state", "box"])).status, "created");
+  user.must(["start", "box"]);
+  assertMatch(user.must(["list"]), /^box +\d+ +running .*tester$/m);
+  assertMatch(user.must(["exec", "box", "id"]), /^uid=0\(root\)/);
+  const { uid, mode } = Deno.statSync(`${user.runtimeDirectory}/runc`);
+  // Sticky, so that nobody cleans it away.
+  assertEquals({ uid, mode: mode! & 0o7777 }, { uid: 4000, mode: 0o1700 });
+  user.must(["kill", "box", "KILL"]);
+  user.must(["delete", "--force", "box"]);
+  assertEquals(user.must(["list", "--quiet"]), "");
+});
+
+userTest("a terminal of its own", (user) => {
+  user.write((config) => {
+    config.process.terminal = true;
+    script("tty; stat -c %u /dev/console")(config);
+  });
+  const { code, stdout } = user.onTerminal(["run", "box"]);
+  assertEquals(code, 0, stdout);
+  assertMatch(stdout, /\/dev\/pts\/0\r?\n0/);
+});
+
+userTest("cgroups that were delegated to the user hold the container", (user) => {
+  user.delegateCgroup();
+  const { code, stdout, stderr } = user.run((config) => {
+    config.linux.cgroupsPath = `${user.cgroup}/box`;
+    script("cat /proc/self/cgroup")(config);
+  });
+  assertEquals({ code, stderr }, { code: 0, stderr: "" });
+  for (const controller of ["cpu", "pids", "freezer", "devices"]) {
+    assertMatch(stdout, new RegExp(`:${controller}:${user.cgroup}/box\n`));
+  }
+});
+
+userTest("a cgroup that was not delegated is refused where the config asks for it by name", (user) => {
+  const error = user.refused((config) => {
+    config.linux.cgroupsPath = `${user.cgroup}/box`;
+  });
+  assertMatch(error.msg, /unable to apply cgroup configuration: mkdir \S+: permission denied/);
+  assertMatch(error.hint ?? "", /delegate/);
+});
+
+userTest("what a user may not have is refused, with the field", (user) => {
+  const cases: readonly [change: Change, message: RegExp, field: string][] = [
+    [
+      ({ linux }) => {
+        linux.namespaces = linux.namespaces.filter(({ type }) => type !== "user");
+        linux.uidMappings = linux.gidMappings = undefined;
+      },
+      /rootless container requires user namespaces/,
+      "/linux/namespaces",
+    ],
+    [
+      (config) => config.linux.uidMappings = [],
+      /rootless containers requires at least one UID mapping/,
+      "/linux/uidMappings",
+    ],
+    [
+      (config) => config.mounts.find(({ type }) => type === "devpts")!.options!.push("gid=5"),
+      /cannot specify gid=5 mount option for rootless container/,
+      "/mounts/",
+    ],
+    [
+      (config) => config.process.user = { uid: 1, gid: 0 },
+      /no mapping found for uid 1|cannot setuid to unmapped uid 1/,
+      "/process/user/uid",
+    ],
+  ];
+  for (const [change, message, field] of cases) {
+    const error = user.refused(change);
+    assertMatch(error.msg, message);
+    assert(error.field?.startsWith(field), JSON.stringify(error));
+  }
+});
+
+userTest("ids that are not the user's: the error names the file that lists them", (user) => {
+  const error = user.refused((config) => {
+    config.linux.gidMappings!.push({ containerID: 1, hostID: 100, size: 10 });
+  });
+  assertMatch(error.msg, /newgidmap \d+ 0 4000 1 1 100 10: newgidmap: gid range \[1-11\) -> \[100-110\) not allowed/);
+  assertEquals(error.field, "/linux/gidMappings");
+  assertStringIncludes(error.hint!, "/etc/subgid");
+});
+
+userTest("without newuidmap the error names the packages that have it", (user) => {
+  const error = user.refused((config) => {
+    config.linux.uidMappings!.push({ containerID: 1, hostID: 300000, size: 10 });
+  }, { PATH: "/nowhere" });
+  assertMatch(error.msg, /newuidmap is not installed/);
+  assertStringIncludes(error.hint!, "uidmap");
+});
+
+userTest("where user namespaces are used up the error names the sysctl", (user) => {
+  const error = user.refused(
+    ({ linux }) => {
+      // Root of that namespace has no other ids.
+      linux.uidMappings = linux.gidMappings = [{ containerID: 0, hostID: 0, size: 1 }];
+    },
+    {},
+    { namespaces: 0 },
+  );
+  assertEquals(error.errno, "ENOSPC", error.stderr);
+  assertStringIncludes(error.hint!, "user.max_user_namespaces");
+});
+
+userTest("a state directory that cannot be made is named, and how to choose another", (user) => {
+  user.write();
+  const { code, stderr } = user.runc(["--root", "/sys/no/where", "run", "box"]);
+  assertEquals(code, 1);
+  assertMatch(stderr, /cannot make the state directory \/sys\/no\/where: .*--root names another one/);
+});
+
+userTest("with --init deno nobody can write to the binary that the container can see", (user) => {
+  user.write(script("sleep 1000"));
+  user.must(["create", "box"], { executor: "deno" });
+  const { pid } = JSON.parse(user.must(["state", "box"]));
+  // The user's own file would be theirs to write: what runs is a sealed copy of it.
+  assertStringIncludes(Deno.readLinkSync(`/proc/${pid}/exe`), "memfd:deno");
+  user.must(["delete", "--force", "box"]);
+  assertEquals(contentOf(`${user.runtimeDirectory}/runc/box/state.json`), "");
+});
