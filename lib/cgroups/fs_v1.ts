@@ -63,8 +63,13 @@ export class CgroupV1 implements CgroupManager {
   }
 
   create(_firstPid?: number): void {
+    this.makeGroups({ isOurs: false });
+  }
+
+  /** Makes the directories that are missing. `isOurs`: those that are there may have our processes. */
+  protected makeGroups(options: { readonly isOurs: boolean }): void {
     try {
-      for (const group of this.#groups()) this.#tolerant(group, () => createGroup(group, this.#made));
+      for (const group of this.#groups()) this.#tolerant(group, () => createGroup(group, this.#made, options));
     } catch (error) {
       undoMade(this.#made);
       throw error;
@@ -182,9 +187,9 @@ function isDispensable({ controllers }: Group): boolean {
 }
 
 /** Only devices and freezer are checked, as in runc: reading every hierarchy costs more than it finds. */
-function createGroup({ directory, controllers }: Group, made: string[]): void {
+function createGroup({ directory, controllers }: Group, made: string[], { isOurs }: { isOurs: boolean }): void {
   const fresh = makeCgroup(directory, made);
-  if (!fresh && controllers.includes("devices")) refuseProcesses(directory);
-  if (!fresh && controllers.includes("freezer")) refuseFrozen(freezerV1, directory);
+  if (!fresh && !isOurs && controllers.includes("devices")) refuseProcesses(directory);
+  if (!fresh && !isOurs && controllers.includes("freezer")) refuseFrozen(freezerV1, directory);
   if (controllers.includes("cpuset")) inheritCpuset(directory, fresh);
 }

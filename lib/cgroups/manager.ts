@@ -107,7 +107,7 @@ export interface DriverOptions extends CgroupOptions {
 }
 
 /** Where cgroup2 is mounted on every host that has only cgroup2. */
-const UNIFIED_MOUNT = "/sys/fs/cgroup";
+export const UNIFIED_MOUNT = "/sys/fs/cgroup";
 
 /** Where cgroup2 is mounted on a host of this layout. */
 export function unifiedMountOf(layout: CgroupLayout): string {

@@ -116,12 +116,18 @@ export class Systemd implements Disposable {
     }
   }
 
-  /** Changes properties of a unit until it ends. @throws {RuncError} `cgroup-failed`, naming the unit. */
+  /**
+   * Changes properties of a unit until it ends, and returns when they hold.
+   *
+   * @throws {RuncError} `cgroup-failed`, naming the unit.
+   */
   setProperties(unit: string, properties: readonly UnitProperty[]): void {
     if (properties.length === 0) return;
     const values = [unit, true, properties.map(([name, variant]) => [name, variant])];
     try {
       this.#call("SetUnitProperties", { signature: "sba(sv)", values });
+      // It answers before it writes to the cgroup; that comes before the next message is read (manager_loop in src/core/manager.c).
+      this.#property("Version");
     } catch (error) {
       throw within(error, `unable to set unit properties of "${unit}"`);
     }

@@ -4,14 +4,15 @@
  * @module
  */
 
-import { resolve } from "@std/path";
 import { RuncError } from "../errors.ts";
 import type { CgroupLayout } from "./layout.ts";
-import { type CgroupManager, type CgroupOptions, unifiedMountOf } from "./manager.ts";
-import { type CgroupRequest, parseSystemdPath, type SystemdPath } from "./path.ts";
+import { type CgroupManager, type CgroupOptions, UNIFIED_MOUNT, unifiedMountOf } from "./manager.ts";
+import { cgroupPaths, type CgroupRequest, parseSystemdPath, type SystemdPath } from "./path.ts";
 import { annotationProperties } from "./systemd_annotations.ts";
 import { Systemd } from "./systemd_connection.ts";
-import { type SystemdUnit, systemdUnit, unitCgroup } from "./systemd_unit.ts";
+import { systemdUnit, unitCgroup } from "./systemd_unit.ts";
+import type { SystemdDriverOptions } from "./systemd_driver.ts";
+import { SystemdV1 } from "./systemd_v1.ts";
 import { SystemdV2 } from "./systemd_v2.ts";
 
 /** What the drivers need beside what the others do. */
@@ -39,40 +40,51 @@ export function createSystemdManager(
   options: SystemdOptions,
 ): CgroupManager {
   const { rootless } = options;
-  requireV2(layout);
+  const isV2 = layout.mode === "v2";
+  if (rootless && !isV2) {
+    throw new RuncError("host-lacks", "cannot use rootless systemd cgroups manager on cgroup v1", {
+      hint: "leave out --systemd-cgroup, or boot with unified cgroup v2",
+    });
+  }
   const systemd = connection(options);
   const unit = systemdUnit(parseSystemdPath(request), rootless);
-  const unifiedMount = unifiedMountOf(layout);
-  // `resolve`: an odd name in the path must not lead out of the hierarchy.
-  const cgroup = resolve("/", unitCgroup(unit, rootless ? systemd.controlGroup : "/"));
-  return new SystemdV2(unifiedMount + cgroup, {
+  const settled: SystemdDriverOptions = {
     ...options,
     systemd,
     unit,
-    unifiedMount,
+    unifiedMount: unifiedMountOf(layout),
     ownerUid: request.ownerUid,
     properties: annotationProperties(request.annotations),
     explicitPath: true,
     loaded: false,
     refused: false,
+  };
+  // An absolute path is cleaned: an odd name in it cannot lead out of the hierarchy.
+  const paths = cgroupPaths(layout, {
+    id: request.id,
+    cgroupsPath: unitCgroup(unit, rootless ? systemd.controlGroup : "/"),
   });
+  return managerFor(paths, settled);
 }
 
-/** The unit of an existing container: its cgroup's `directory`, and what its config calls it. */
-export function loadSystemdManager(directory: string, path: SystemdPath, options: SystemdOptions): CgroupManager {
-  const unit: SystemdUnit = systemdUnit(path, options.rootless);
-  const mount = "/sys/fs/cgroup";
-  const settled = { unifiedMount: mount, explicitPath: true, loaded: true, refused: false, properties: [] };
-  return new SystemdV2(directory, { ...options, ...settled, systemd: connection(options), unit });
+/** The unit of an existing container: its cgroups by controller, and what its config calls it. */
+export function loadSystemdManager(
+  paths: Readonly<Record<string, string>>,
+  path: SystemdPath,
+  options: SystemdOptions,
+): CgroupManager {
+  const unit = systemdUnit(path, options.rootless);
+  const settled = { unifiedMount: UNIFIED_MOUNT, explicitPath: true, loaded: true, refused: false, properties: [] };
+  return managerFor({ ...paths }, { ...options, ...settled, systemd: connection(options), unit });
+}
+
+/** v2 has one directory for all controllers. */
+function managerFor(paths: Record<string, string>, options: SystemdDriverOptions): CgroupManager {
+  const [only, ...others] = Object.entries(paths);
+  if (only?.[0] === "" && others.length === 0) return new SystemdV2(only[1], options);
+  return new SystemdV1(paths, options);
 }
 
 function connection({ kernel, rootless, environment }: SystemdOptions): Systemd {
   return new Systemd(kernel, rootless ? { kind: "user", environment } : { kind: "system" });
-}
-
-function requireV2({ mode }: CgroupLayout): void {
-  if (mode === "v2") return;
-  throw new RuncError("unsupported", "this version manages cgroup v1 by its files only, not by systemd", {
-    hint: "leave out --systemd-cgroup, and give an absolute linux.cgroupsPath",
-  });
 }

@@ -9,26 +9,11 @@
 
 import { dirname } from "@std/path";
 import { RuncError } from "../errors.ts";
-import { containerDeviceFilter, type SpecDeviceRule } from "./devices.ts";
+import type { SpecDeviceRule } from "./devices.ts";
 import { isPermission } from "./driver.ts";
 import { CgroupV2, passControllersDown } from "./fs_v2.ts";
-import type { DriverOptions, SelfJoin } from "./manager.ts";
-import type { Systemd } from "./systemd_connection.ts";
-import type { UnitProperty } from "./systemd_annotations.ts";
-import { deviceProperties, startProperties } from "./systemd_properties.ts";
-import type { SystemdUnit } from "./systemd_unit.ts";
-
-/** What the driver needs beside what the driver of files does. */
-export interface SystemdDriverOptions extends DriverOptions {
-  readonly systemd: Systemd;
-  readonly unit: SystemdUnit;
-  /** Properties that the config's annotations ask for. */
-  readonly properties: readonly UnitProperty[];
-  /** Who is to own the cgroup, because the container may write to it; host id. */
-  readonly ownerUid?: number;
-  /** Tells of what systemd cannot do. */
-  readonly warn: (message: string) => void;
-}
+import type { SelfJoin } from "./manager.ts";
+import { setUnitDevices, startUnit, type SystemdDriverOptions } from "./systemd_driver.ts";
 
 /** See {@link CgroupV2} for what is not told here. */
 export class SystemdV2 extends CgroupV2 {
@@ -50,10 +35,8 @@ export class SystemdV2 extends CgroupV2 {
   }
 
   override create(pid?: number): void {
-    const { systemd, unit, properties, unifiedMount, ownerUid } = this.#options;
-    if (pid === undefined) throw new RuncError("internal", `unit ${unit.name} needs its first process`);
-    systemd.startTransientUnit(unit.name, [...startProperties(unit, pid, 2), ...properties]);
-    this.#first = pid;
+    const { systemd, unit, unifiedMount, ownerUid } = this.#options;
+    this.#first = startUnit(this.#options, pid, 2);
     try {
       // Delegate= has enabled those that systemd knows; there may be others.
       passControllersDown(unifiedMount, dirname(this.#directory));
@@ -78,13 +61,7 @@ export class SystemdV2 extends CgroupV2 {
   }
 
   override setDevices(rules: readonly SpecDeviceRule[]): void {
-    const { systemd, unit, rootless, inUserNamespace, warn } = this.#options;
-    const { properties, left } = deviceProperties(containerDeviceFilter(rules));
-    for (const rule of left) {
-      warn(`systemd has no words for the device rule ${rule}; only the container's own filter has it`);
-    }
-    // systemd sets its filter anew when it reloads: without this it would allow all.
-    if (!rootless && !inUserNamespace) systemd.setProperties(unit.name, properties);
+    setUnitDevices(this.#options, rules);
     super.setDevices(rules);
   }
 

@@ -210,9 +210,8 @@ function loadCgroup(runtime: Runtime, state: RuncState): CgroupManager {
   const paths = cgroupPathsOf(state);
   const rootless = rootlessCgroupsOf(state);
   const fs = loadCgroupManager(paths, cgroupOptions(runtime, rootless));
-  const { "": directory } = paths;
-  if (runtime.systemd === undefined || !systemdOf(state) || directory === undefined) return fs;
-  return runtime.systemd.loadSystemdManager(directory, systemdPathOf(state), systemdOptions(runtime, rootless));
+  if (runtime.systemd === undefined || !systemdOf(state)) return fs;
+  return runtime.systemd.loadSystemdManager(paths, systemdPathOf(state), systemdOptions(runtime, rootless));
 }
 
 /** Plans a container: reads the host's facts, makes nothing. `asRoot`: what root's plan would be. @throws {RuncError} */

@@ -16,6 +16,8 @@ export interface Job {
   /** Directories of the host that the machine sees at the same paths, and writes to. */
   readonly shares: readonly string[];
   readonly timeoutSeconds: number;
+  /** More of the kernel's command line. */
+  readonly kernelArguments?: readonly string[];
 }
 
 const MEMORY_MB = 2048;
@@ -32,7 +34,7 @@ export async function boot(machine: Machine, job: Job): Promise<number | undefin
     Deno.copyFileSync(new URL("agent.sh", import.meta.url), `${directory}/agent`);
     const files = { command: job.command, user: job.user, shares: job.shares.map((share) => `${share}\n`).join("") };
     for (const [name, text] of Object.entries(files)) Deno.writeTextFileSync(`${directory}/${name}`, text);
-    await runKernel(machine, directory, job.timeoutSeconds);
+    await runKernel(machine, directory, job);
     const status = `${directory}/status`;
     if (existsSync(status)) return Number(Deno.readTextFileSync(status));
     console.error(Deno.readTextFileSync(`${directory}/console`).split("\n").slice(-15).join("\n"));
@@ -42,7 +44,8 @@ export async function boot(machine: Machine, job: Job): Promise<number | undefin
   }
 }
 
-async function runKernel({ kernel, disk }: Machine, directory: string, timeoutSeconds: number): Promise<void> {
+async function runKernel({ kernel, disk }: Machine, directory: string, job: Job): Promise<void> {
+  const { timeoutSeconds, kernelArguments = [] } = job;
   const args = [
     `mem=${MEMORY_MB}M`,
     "ncpus=2",
@@ -66,6 +69,7 @@ async function runKernel({ kernel, disk }: Machine, directory: string, timeoutSe
     "systemd.show_status=0",
     "systemd.wants=vm-job.service",
     `vm.job=${directory}`,
+    ...kernelArguments,
   ];
   // timeout(1) makes a process group, and ends all of it: the kernel's processes are processes here.
   const child = new Deno.Command("timeout", {

@@ -11,8 +11,17 @@ import { prepare } from "./prepare.ts";
 
 const DEFAULT_CACHE = "/var/cache/runc-vm";
 
-/** Tests that the machine runs by themselves, and who they run as: the directories below tests/vm/guest. */
-const suites: readonly Job["user"][] = ["root", "tester"];
+/** A directory below tests/vm/guest, and the machine that its tests want. */
+interface Suite extends Pick<Job, "user" | "kernelArguments"> {
+  readonly name: string;
+}
+
+const suites: readonly Suite[] = [
+  { name: "root", user: "root" },
+  { name: "tester", user: "tester" },
+  // cgroup v1, managed by systemd, with a cgroup2 mount beside it.
+  { name: "hybrid", user: "root", kernelArguments: ["systemd.unified_cgroup_hierarchy=0"] },
+];
 
 function quote(word: string): string {
   return `'${word.replaceAll("'", `'\\''`)}'`;
@@ -30,9 +39,9 @@ async function main(words: readonly string[]): Promise<number> {
   const deno = Deno.realPathSync(Deno.execPath());
   // node_modules, from which the launcher takes Deno, may be a link.
   const shares = [projectDir, Deno.realPathSync(`${projectDir}/node_modules`), deno.replace(/\/[^/]*$/, "")];
-  const run = (user: Job["user"], args: readonly string[]) =>
+  const run = (how: Pick<Job, "user" | "kernelArguments">, args: readonly string[]) =>
     boot(machine, {
-      user,
+      ...how,
       command: command(deno, args),
       shares: shares.filter((share, index) => !shares.slice(0, index).some((one) => `${share}/`.startsWith(`${one}/`))),
       timeoutSeconds: 600,
@@ -41,12 +50,12 @@ async function main(words: readonly string[]): Promise<number> {
     const [user, args]: [Job["user"], readonly string[]] = words[0] === "--user"
       ? ["tester", words.slice(1)]
       : ["root", words];
-    return await run(user, args) ?? giveUp("the virtual machine did not run the command");
+    return await run({ user }, args) ?? giveUp("the virtual machine did not run the command");
   }
   let failed = 0;
-  for (const user of suites) {
-    console.log(`$ deno test tests/vm/guest/${user} (in a virtual machine, as ${user})`);
-    const status = await run(user, ["deno", "test", "--allow-all", "--no-check", `tests/vm/guest/${user}`]);
+  for (const suite of suites) {
+    console.log(`$ deno test tests/vm/guest/${suite.name} (in a virtual machine, as ${suite.user})`);
+    const status = await run(suite, ["deno", "test", "--allow-all", "--no-check", `tests/vm/guest/${suite.name}`]);
     if (status === undefined) giveUp("the virtual machine did not run the tests");
     if (status !== 0) failed++;
   }
