@@ -17,7 +17,7 @@ function compile(): void {
   if (named !== undefined && !existsSync(named)) giveUp(`DENORT_BIN names ${named}, which is not there`);
   const output = join(distDir, "runc-compiled");
   const flags = ["--quiet", "--allow-all", "--no-config", "--no-lock", "--no-check", "--output", output];
-  const { success, stderr } = runTool(Deno.execPath(), ["compile", ...flags, bundle()]);
+  const { success, stderr } = runTool(Deno.execPath(), ["compile", ...flags, bundle({ lazy: false })]);
   if (!success) giveUp(explain(stderr));
   if (!runTool(output, ["--version"]).stdout.startsWith("runc version")) {
     Deno.removeSync(output);

@@ -13,9 +13,9 @@ import { findBusybox } from "./packages.ts";
 const script =
   `echo "Hello from $(hostname), process $$ of this container. Its processes:"; ps; echo "Its files:"; ls /`;
 
-function demo(): number {
+async function demo(): Promise<number> {
   if (Deno.uid() !== 0) giveUp("the demo starts a container as root: run it as root, or with sudo");
-  const runc = build();
+  const runc = await build();
   const busybox = findBusybox();
   const directory = Deno.makeTempDirSync({ prefix: "runc-demo-" });
   try {
@@ -49,4 +49,4 @@ function show(program: string, args: readonly string[]): number {
   return new Deno.Command(program, { args: [...args], stdout: "inherit", stderr: "inherit" }).outputSync().code;
 }
 
-if (import.meta.main) Deno.exit(demo());
+if (import.meta.main) Deno.exit(await demo());

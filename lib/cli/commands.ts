@@ -1,42 +1,29 @@
 /**
- * Which function carries a command out.
+ * Which function carries a command out. Each command's module is loaded when it is asked for: start-up grows with what is loaded.
  *
  * @module
  */
 
 import type { Command } from "./context.ts";
-import { run as create } from "./create.ts";
-import { run as delete_ } from "./delete.ts";
-import { run as exec } from "./exec.ts";
-import { run as features } from "./features.ts";
-import { run as init } from "./init.ts";
-import { run as kill } from "./kill.ts";
-import { run as list } from "./list.ts";
-import { run as pause } from "./pause.ts";
-import { run as plan } from "./plan.ts";
-import { run as ps } from "./ps.ts";
-import { run as resume } from "./resume.ts";
-import { run as run_ } from "./run.ts";
-import { run as spec } from "./spec.ts";
-import { run as start } from "./start.ts";
-import { run as state } from "./state.ts";
 import type { CommandName } from "./table.ts";
 
-/** Bodies of the commands, in the order of the table; `help` is answered before there is a context. */
-export const bodies: { readonly [Name in Exclude<CommandName, "help">]: Command<Name> } = {
-  create,
-  delete: delete_,
-  exec,
-  features,
-  init,
-  kill,
-  list,
-  pause,
-  plan,
-  ps,
-  resume,
-  run: run_,
-  spec,
-  start,
-  state,
+/** Loads the bodies of the commands, in the order of the table; `help` is answered before there is a context. */
+export const bodies: {
+  readonly [Name in Exclude<CommandName, "help">]: () => Promise<{ readonly run: Command<Name> }>;
+} = {
+  create: () => import("./create.ts"),
+  delete: () => import("./delete.ts"),
+  exec: () => import("./exec.ts"),
+  features: () => import("./features.ts"),
+  init: () => import("./init.ts"),
+  kill: () => import("./kill.ts"),
+  list: () => import("./list.ts"),
+  pause: () => import("./pause.ts"),
+  plan: () => import("./plan.ts"),
+  ps: () => import("./ps.ts"),
+  resume: () => import("./resume.ts"),
+  run: () => import("./run.ts"),
+  spec: () => import("./spec.ts"),
+  start: () => import("./start.ts"),
+  state: () => import("./state.ts"),
 };

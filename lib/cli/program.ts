@@ -66,16 +66,18 @@ async function execute(invocation: Invocation, environment: Environment): Promis
   }
   const { errorPrefix, errorStatus } = specOf(invocation.command);
   try {
-    return await body(invocation.command)(context, invocation);
+    const body = await load(invocation.command);
+    return await body(context, invocation);
   } catch (error) {
     const known = toRuncError(error);
     return report(errorPrefix === undefined ? known : known.within(errorPrefix), log, errorStatus);
   }
 }
 
-function body(name: CommandName): Command<CommandName> {
+async function load(name: CommandName): Promise<Command<CommandName>> {
   // Each takes the invocation of its own name, which is what it is given here.
-  return (bodies as Readonly<Record<CommandName, Command<CommandName>>>)[name];
+  const loaders = bodies as Readonly<Record<CommandName, () => Promise<{ readonly run: Command<CommandName> }>>>;
+  return (await loaders[name]()).run;
 }
 
 /** Logs the error once; also says it on standard error where the log goes elsewhere. Returns the exit status. */
