@@ -5,7 +5,9 @@
  */
 
 import type { SpecDeviceRule } from "./devices.ts";
+import { refuseFrozen, refuseProcesses } from "./driver.ts";
 import { writeProcess } from "./file.ts";
+import { freezerV1 } from "./freezer.ts";
 import { CgroupV1 } from "./fs_v1.ts";
 import { processesIn } from "./processes.ts";
 import { setUnitDevices, startUnit, type SystemdDriverOptions } from "./systemd_driver.ts";
@@ -22,6 +24,9 @@ export class SystemdV1 extends CgroupV1 {
 
   override create(pid?: number): void {
     const { systemd, unit } = this.#options;
+    const { devices, freezer } = this.paths;
+    if (devices !== undefined) refuseProcesses(devices);
+    if (freezer !== undefined) refuseFrozen(freezerV1, freezer);
     startUnit(this.#options, pid, 1);
     try {
       // What systemd has not made; the process joins these by itself, as without systemd.

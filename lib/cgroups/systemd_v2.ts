@@ -10,7 +10,8 @@
 import { dirname } from "@std/path";
 import { RuncError } from "../errors.ts";
 import type { SpecDeviceRule } from "./devices.ts";
-import { isPermission } from "./driver.ts";
+import { isPermission, refuseFrozen, refuseProcesses } from "./driver.ts";
+import { freezerV2 } from "./freezer.ts";
 import { CgroupV2, passControllersDown } from "./fs_v2.ts";
 import type { SelfJoin } from "./manager.ts";
 import { setUnitDevices, startUnit, type SystemdDriverOptions } from "./systemd_driver.ts";
@@ -36,6 +37,8 @@ export class SystemdV2 extends CgroupV2 {
 
   override create(pid?: number): void {
     const { systemd, unit, unifiedMount, ownerUid } = this.#options;
+    refuseProcesses(this.#directory);
+    refuseFrozen(freezerV2, this.#directory);
     this.#first = startUnit(this.#options, pid, 2);
     try {
       // Delegate= has enabled those that systemd knows; there may be others.

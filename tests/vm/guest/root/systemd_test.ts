@@ -108,19 +108,25 @@ comparing("systemd and the container's filter allow the same devices", (box) => 
   assertEquals(box.must(["--systemd-cgroup", "run", box.id]), "null\n");
 });
 
-boxTest("a failed unit of the same name is reset, a living one is refused by its name", (box) => {
-  const unit = unitOf(box);
-  const failing = ["--unit", unit, "--scope", "--property=RuntimeMaxSec=1", "sleep", "1000"];
-  execute(["/usr/bin/systemd-run", ...failing]);
-  until("its failure", () => show(unit, "ActiveState").ActiveState === "failed");
-  start(box);
-  box.write(managed(box));
-  const { msg, code } = box.refused(["--systemd-cgroup", "run", "--detach", "other"]);
-  assertMatch(msg, new RegExp(`unable to start unit "${unit}".*already (loaded|exists)`));
-  assertEquals(code, "cgroup-failed");
-  assertEquals(box.state().status, "running");
-  box.remove();
-});
+boxTest(
+  "a failed unit of the same name is reset; a living one is refused by its name, or as a cgroup in use",
+  (box) => {
+    const unit = unitOf(box);
+    const failing = ["--unit", unit, "--scope", "--property=RuntimeMaxSec=1", "sleep", "1000"];
+    execute(["/usr/bin/systemd-run", ...failing]);
+    until("its failure", () => show(unit, "ActiveState").ActiveState === "failed");
+    start(box);
+    box.write(managed(box, "other.slice"));
+    const { msg, code } = box.refused(["--systemd-cgroup", "run", "--detach", "other"]);
+    assertMatch(msg, new RegExp(`unable to start unit "${unit}".*already (loaded|exists)`));
+    assertEquals(code, "cgroup-failed");
+    box.write(managed(box));
+    const { msg: inUse } = box.refused(["--systemd-cgroup", "run", "--detach", "other"]);
+    assertMatch(inUse, /container's cgroup is not empty: 1 process\(es\) found$/);
+    assertEquals(box.state().status, "running");
+    box.remove();
+  },
+);
 
 boxTest("a slice, a path or an annotation that cannot be is refused, and leaves nothing", (box) => {
   const refused = (change: Change) => {
