@@ -53,6 +53,7 @@ export {
 export { unsupported } from "./lib/libcontainer/unsupported.ts";
 
 // The plan.
+export { loadParts, type Parts } from "./lib/libcontainer/parts.ts";
 export { planContainer, type PlannedContainer } from "./lib/libcontainer/container.ts";
 export { explain, type ExplainedStep, explainSteps } from "./lib/plan/explain.ts";
 export type { CgroupEntry, CgroupMountFact, HostFacts, LaunchRequest } from "./lib/libcontainer/launch_request.ts";

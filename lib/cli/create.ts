@@ -10,10 +10,7 @@ import { makeCreatingRuntime } from "./runtime.ts";
 
 /** Sets a container up; its process waits for `start`. */
 export const run: Command<"create"> = async (context, { args: [id = ""], options }) => {
-  newContainer(context, await makeCreatingRuntime(context), id, options, {
-    detach: true,
-    startBy: "fifo",
-    subreaper: true,
-  });
+  const runtime = await makeCreatingRuntime(context);
+  await newContainer(context, runtime, id, options, { detach: true, startBy: "fifo", subreaper: true });
   return 0;
 };

@@ -38,7 +38,7 @@ export function features(): Readonly<Record<string, unknown>> {
         modes: Object.keys(memoryPolicyModes).sort(),
         flags: Object.keys(memoryPolicyFlags).sort(),
       },
-      mountExtensions: { idmap: { enabled: false } },
+      mountExtensions: { idmap: { enabled: true } },
       netDevices: { enabled: false },
     },
     annotations: {

@@ -8,6 +8,7 @@ import { resolve } from "@std/path";
 import { readConfig } from "../libcontainer/bundle.ts";
 import { Container, type ContainerProcess, loadSpec, rootOwner } from "../libcontainer/container.ts";
 import { setSubreaper } from "../ffi/process.ts";
+import { loadParts } from "../libcontainer/parts.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import type { Context } from "./context.ts";
 import {
@@ -47,13 +48,13 @@ function giveUp({ container, process }: { container: Container; process: Contain
 }
 
 /** Creates the container of a command line; its process waits to be started. `prepare` runs before there is one. @throws {RuncError} and nothing is left. */
-export function newContainer(
+export async function newContainer(
   context: Context,
   runtime: Runtime,
   id: string,
   options: NewContainerOptions,
   how: { detach: boolean; startBy: "fifo" | "parent"; subreaper: boolean; prepare?: (terminal: boolean) => void },
-): NewContainer {
+): Promise<NewContainer> {
   const pidFile = options["pid-file"] ? resolve(options["pid-file"]) : undefined;
   const bundle = resolve(options.bundle || ".");
   // Hooks run there, and the config's relative paths start there.
@@ -63,6 +64,7 @@ export function newContainer(
   const spec = loadSpec(runtime, config, bundle, { noPivot });
   const terminal = config.process?.terminal ?? false;
   checkTerminal({ terminal, detach: how.detach, consoleSocket: options["console-socket"] });
+  const parts = await loadParts(config);
   const { kernel } = runtime;
   const inherited = inheritedDescriptors(kernel, options["preserve-fds"], context.environment);
   if (how.subreaper) setSubreaper(kernel);
@@ -85,6 +87,7 @@ export function newContainer(
       stdio: io.stdio,
       consoleSocket: io.consoleSocket,
       pidfdSocket: pidfd,
+      parts,
       ...inherited,
     });
     io.closeTheirs();

@@ -7,6 +7,7 @@
 import { resolve } from "@std/path";
 import { readConfig } from "../libcontainer/bundle.ts";
 import { loadSpec, planContainer } from "../libcontainer/container.ts";
+import { loadParts } from "../libcontainer/parts.ts";
 import { explain, explainSteps } from "../plan/explain.ts";
 import type { Command } from "./context.ts";
 import { makeCreatingRuntime } from "./runtime.ts";
@@ -19,7 +20,7 @@ export const run: Command<"plan"> = async (context, { args: [id = "container"], 
   // What root would do, whoever asks.
   const how = { noPivot: options["no-pivot"], asRoot: true };
   const spec = loadSpec(runtime, config, bundle, how);
-  const { plan } = planContainer(runtime, { id, spec, startBy: "fifo", ...how });
+  const { plan } = planContainer(runtime, { id, spec, startBy: "fifo", parts: await loadParts(config), ...how });
   context.stdout(options.format === "json" ? JSON.stringify(explainSteps(plan), null, 2) + "\n" : explain(plan));
   return 0;
 };

@@ -17,7 +17,7 @@ export const run: Command<"run"> = async (context, { args: [id = ""], options })
   const { detach, keep } = options;
   const foreground = { current: undefined as Foreground | undefined };
   try {
-    const created = newContainer(context, runtime, id, options, {
+    const created = await newContainer(context, runtime, id, options, {
       detach,
       startBy: "parent",
       subreaper: !options["no-subreaper"],

@@ -111,9 +111,10 @@ export const AtFlag = {
 export const AccessFlag = { AT_EACCESS: 0x200, AT_SYMLINK_NOFOLLOW: 0x100 } as const;
 export const AT_FDCWD = -100;
 
-/** include/uapi/linux/mount.h. AT_EMPTY_PATH and AT_RECURSIVE may be added. */
+/** include/uapi/linux/mount.h. The AT_* flags may be added. */
 export const OpenTree = {
   OPEN_TREE_CLONE: 1,
+  AT_SYMLINK_NOFOLLOW: 0x100,
   AT_EMPTY_PATH: 0x1000,
   AT_RECURSIVE: 0x8000,
   OPEN_TREE_CLOEXEC: 0o2000000,

@@ -18,7 +18,7 @@ import { memfd, open, openPath } from "../ffi/files.ts";
 import { alloc } from "../ffi/kernel.ts";
 import { poll, pollAsync, POLLIN } from "../ffi/poll.ts";
 import { type ExitStatus, getRlimit, kill, pidfdOpen, pidfdSendSignal, setRlimit, waitChild } from "../ffi/process.ts";
-import type { Config, HookName, NamespaceType, Process } from "../specs/config.ts";
+import type { Config, HookName, Mount, NamespaceType, Process } from "../specs/config.ts";
 import { OCI_VERSION, type State, type Status } from "../specs/state.ts";
 import type { Plan } from "../plan/op.ts";
 import { checkConfig, kernelNamespaces, type Spec } from "./bundle.ts";
@@ -28,11 +28,15 @@ import { inUserNamespace, readFacts } from "./facts.ts";
 import { hookStateFile } from "./hook_state.ts";
 import { runHooks } from "./host_hooks.ts";
 import { hostRoot, writeIdMaps } from "./id_maps.ts";
+import { packetPair } from "../ffi/sockets.ts";
 import { Launch } from "./launch.ts";
 import type { CgroupEntry, HostFacts, LaunchRequest } from "./launch_request.ts";
 import { hasNamespace, joinedNamespaces, makesNamespace, namespaceKinds } from "./namespaces.ts";
 import { homeOf } from "./passwd.ts";
-import { planCreate } from "./plan_create.ts";
+import { makeTarget } from "./make_target.ts";
+import { destinationOf, mountPrefix } from "./mounts.ts";
+import { partOf, type Parts } from "./parts.ts";
+import { hasHelper, planCreate, withNotify } from "./plan_create.ts";
 import { planExec } from "./plan_exec.ts";
 import { isAlive, processStat } from "./process_status.ts";
 import {
@@ -89,6 +93,8 @@ export interface CreateOptions extends ProcessOptions {
   readonly startBy: "fifo" | "parent";
   /** Makes `<state directory>/notify` for an sd_notify proxy and binds it into the container. */
   readonly notify?: boolean;
+  /** What the config needs beyond the usual, from {@link loadParts}. */
+  readonly parts?: Parts;
 }
 
 /** What `exec` starts. */
@@ -248,7 +254,7 @@ export function planContainer(
     startBy: options.startBy,
     notifyDirectory: options.notify ? new StateDirectory(runtime.root, id).notify : undefined,
   };
-  return { plan: planCreate(spec.config, facts, request), facts, request, cgroup };
+  return { plan: planCreate(spec.config, facts, request, options.parts), facts, request, cgroup };
 }
 
 /** Whether this host has only cgroup2: what {@link defaultSpec} asks. */
@@ -764,7 +770,7 @@ class Creation {
       this.#directory.make(this.#runtime.kernel, this.#runtime.root);
       this.#undo.push(() => this.#directory.remove());
       if (this.#options.notify) Deno.mkdirSync(this.#directory.notify, { mode: 0o755 });
-      this.#openFds(fds, planned.facts);
+      this.#openFds(fds, planned);
       const { state, process } = this.#launch(planned, fds);
       return { container: wrap(this.#directory, state, planned.cgroup), process };
     } catch (error) {
@@ -799,7 +805,7 @@ class Creation {
   }
 
   /** Opens what the stage is given. */
-  #openFds(fds: Record<string, Fd>, facts: HostFacts): void {
+  #openFds(fds: Record<string, Fd>, { facts, request }: PlannedContainer): void {
     const { kernel } = this.#runtime;
     Object.assign(fds, socketFds(this.#options));
     if (this.#options.startBy === "fifo") {
@@ -815,6 +821,9 @@ class Creation {
           cause: error,
         });
       }
+    }
+    if (hasHelper(this.#config, facts, request)) {
+      [fds["sources-init"], fds["sources-helper"]] = packetPair(kernel, "mount sources");
     }
     const hooks = this.#config.hooks;
     if (hooks?.createContainer?.length || hooks?.startContainer?.length) {
@@ -837,6 +846,9 @@ class Creation {
       inheritedFds: this.#options.inheritedFds ?? 0,
     });
     this.#isLaunched = true;
+    // Held by nobody but those who use them: their ends are the sign that the other one is gone.
+    fds["sources-init"]?.close();
+    fds["sources-helper"]?.close();
     this.#undo.push(() => {
       launch.abort();
       launch[Symbol.dispose]();
@@ -884,6 +896,19 @@ class Creation {
           this.#writeHookStates(launch.initPid, fds);
           state = this.#describe(launch.initPid, planned);
           break;
+        case "target": {
+          using root = said.root;
+          this.#makeTarget(root, said, planned);
+          launch.go();
+          break;
+        }
+        case "copyUp": {
+          using from = said.from;
+          using to = said.to;
+          this.#copyUp({ from, to, uid: planned.facts.rootUid, gid: planned.facts.rootGid }, said.mount);
+          launch.go();
+          break;
+        }
         case "hooks": {
           limit();
           const hookState = this.#hookState(launch.initPid);
@@ -902,6 +927,37 @@ class Creation {
           this.#runtime.log("debug", "init: closing the pipe to signal completion");
           return state!;
       }
+    }
+  }
+
+  /** The mount that init speaks of. */
+  #mount(number: number, { request }: Pick<PlannedContainer, "request">): Mount {
+    const mount = withNotify(this.#config, request).mounts?.[number];
+    if (mount === undefined) throw new RuncError("internal", `init asked for mount ${number}, which there is not`);
+    return mount;
+  }
+
+  #makeTarget(
+    root: Fd,
+    { mount: number, isFile }: { mount: number; isFile: boolean },
+    planned: PlannedContainer,
+  ): void {
+    const mount = this.#mount(number, planned);
+    const { rootUid: uid, rootGid: gid } = planned.facts;
+    const path = destinationOf(mount, planned.request.rootfs);
+    try {
+      makeTarget(this.#runtime.kernel, root, { path, isFile, uid, gid });
+    } catch (error) {
+      throw error instanceof RuncError ? error.within(mountPrefix(mount)) : error;
+    }
+  }
+
+  #copyUp(trees: { from: Fd; to: Fd; uid: number; gid: number }, number: number): void {
+    const mount = this.#config.mounts![number]!;
+    try {
+      partOf(this.#options.parts, "copyTree").copyTree(this.#runtime.kernel, trees);
+    } catch (error) {
+      throw error instanceof RuncError ? error.within(`${mountPrefix(mount)}: tmpcopyup: failed to copy`) : error;
     }
   }
 

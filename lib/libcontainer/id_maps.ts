@@ -23,7 +23,7 @@ const kinds = {
 type Kind = typeof kinds[keyof typeof kinds];
 
 /** `container host size` a line. user_namespaces(7), "User and group ID mappings" */
-function mapText(mappings: readonly IdMapping[]): string {
+export function mapText(mappings: readonly IdMapping[]): string {
   return mappings.map(({ containerID, hostID, size }) => `${containerID} ${hostID} ${size}\n`).join("");
 }
 

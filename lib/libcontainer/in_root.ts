@@ -4,10 +4,12 @@
  * @module
  */
 
-import { AT_FDCWD, openFlag, Resolve } from "../ffi/constants.ts";
+import { AT_FDCWD, MsgFlag, openFlag, Resolve } from "../ffi/constants.ts";
 import type { Arch } from "../ffi/syscalls.ts";
-import { call, slot, struct } from "../plan/build.ts";
+import { Errno, type ErrnoName } from "../ffi/errno.ts";
+import { at, call, fixedFd, slot, store, struct, when } from "../plan/build.ts";
 import type { CallOp, Op, Operand, Slot, Struct } from "../plan/op.ts";
+import { awaitGo, MESSAGE_SIZE, MessageKind } from "./protocol.ts";
 
 /** `struct open_how`, 24 bytes (OPEN_HOW_SIZE_VER0): flags, mode, resolve. @see openat2(2) */
 export function openHow(how: { flags: number; mode?: number; resolve: number }, show: string): Struct {
@@ -47,6 +49,13 @@ export interface InRootOptions {
   readonly directory?: boolean;
   /** Refuse symlinks in every component: procfs and sysfs must be where the path says. */
   readonly noSymlinks?: boolean;
+  /** Do not follow the last component where it is a symlink. */
+  readonly noFollow?: boolean;
+  /**
+   * The number of the mount whose place it is: what a dangling symlink leads to is then made by the parent. Absent: it is refused, which
+   * takes fewer instructions.
+   */
+  readonly askFor?: number;
 }
 
 /** Opens a path inside the rootfs with O_PATH; symlinks are resolved as the container would. @see openat2(2), RESOLVE_IN_ROOT */
@@ -58,26 +67,64 @@ export function openInRoot(
 ): CallOp {
   const O = openFlag(options.arch);
   const flags = O.O_PATH | O.O_CLOEXEC | (options.directory ? O.O_DIRECTORY : 0) |
-    (options.noSymlinks ? O.O_NOFOLLOW : 0);
+    (options.noSymlinks || options.noFollow ? O.O_NOFOLLOW : 0);
   const resolve = Resolve.RESOLVE_IN_ROOT | (options.noSymlinks ? Resolve.RESOLVE_NO_SYMLINKS : 0);
-  const show = `{flags: O_PATH|O_CLOEXEC${options.directory ? "|O_DIRECTORY" : ""}, resolve: RESOLVE_IN_ROOT${
-    options.noSymlinks ? "|RESOLVE_NO_SYMLINKS" : ""
-  }}`;
+  const show = `{flags: O_PATH|O_CLOEXEC${options.directory ? "|O_DIRECTORY" : ""}${
+    options.noFollow ? "|O_NOFOLLOW" : ""
+  }, resolve: RESOLVE_IN_ROOT${options.noSymlinks ? "|RESOLVE_NO_SYMLINKS" : ""}}`;
   const how = cachedHow(`${options.arch} ${flags} ${resolve}`, { flags, resolve }, show);
   return call("openat2", [root, path, how, 24], { out, retryAgain: true, ...rest });
 }
 
 const parent = slot("parent");
 
+/**
+ * Where the parent can be asked, a component that exists and cannot be opened is a dangling symlink. What follows is then done with no
+ * descriptor, to no effect, until the path as a whole is tried again.
+ */
+function tolerance({ askFor }: InRootOptions): { opened: readonly ErrnoName[]; used: readonly ErrnoName[] } {
+  return askFor === undefined ? { opened: [], used: [] } : { opened: ["ENOENT"], used: ["EBADF"] };
+}
+
+/** What {@link askOps} sends: equal for all mounts but for its value. */
+const request = struct("{target, mount, is file}", MESSAGE_SIZE, [{ at: 0, size: 4, value: MessageKind.target }]);
+const control = struct("{SCM_RIGHTS}", 24, [
+  // cmsghdr: length 20, SOL_SOCKET, SCM_RIGHTS, the descriptor; padded to 24.
+  { at: 0, size: 8, value: 20 },
+  { at: 8, size: 4, value: 1 },
+  { at: 12, size: 4, value: 1 },
+]);
+const vector = struct("{target}", 16, [{ at: 0, size: 8, value: request }, { at: 8, size: 8, value: MESSAGE_SIZE }]);
+const requestHeader = struct("{iov: target, control: SCM_RIGHTS}", 56, [
+  { at: 16, size: 8, value: vector },
+  { at: 24, size: 8, value: 1 },
+  { at: 32, size: 8, value: control },
+  { at: 40, size: 8, value: 24 },
+]);
+
+/** Has the parent make the place of a mount, and opens it. @see ./make_target.ts */
+function askOps(mount: number, isFile: Operand, open: CallOp): readonly Op[] {
+  return [
+    store(at(request, 8), 4, mount),
+    store(at(request, 12), 4, 0),
+    when(isFile, "!=", 0, [store(at(request, 12), 4, 1)]),
+    store(at(control, 16), 4, root),
+    call("sendmsg", [fixedFd("sync"), requestHeader, MsgFlag.MSG_NOSIGNAL]),
+    ...awaitGo(),
+    open,
+  ];
+}
+
 /** The ops that make each missing directory of `directories` (path components), leaving the last one open in `parent`. */
 function makeParents(directories: readonly string[], options: InRootOptions): readonly Op[] {
-  const ops: Op[] = [openInRoot("/", parent, { ...options, directory: true })];
+  const ops: Op[] = [openInRoot("/", parent, { ...options, directory: true, noFollow: false })];
+  const { opened, used } = tolerance(options);
   directories.forEach((name, index) => {
     const path = "/" + directories.slice(0, index + 1).join("/");
     ops.push(
-      call("mkdirat", [parent, name, 0o755], { tolerate: ["EEXIST"] }),
-      call("close", [parent]),
-      openInRoot(path, parent, { ...options, directory: true }),
+      call("mkdirat", [parent, name, 0o755], { tolerate: ["EEXIST", ...used] }),
+      call("close", [parent], { tolerate: used }),
+      openInRoot(path, parent, { ...options, directory: true, noFollow: false }, { tolerate: opened }),
     );
   });
   return ops;
@@ -94,6 +141,8 @@ export function ensureDirectory(
   const open = openInRoot(path, out, { ...options, directory: true }, rest);
   // The last one made is the one that was asked for.
   const make: Op[] = [...makeParents(components, options), { op: "add", left: parent, right: 0, out }];
+  const { askFor } = options;
+  if (askFor !== undefined) make.push(when(out, "==", -Errno.ENOENT, askOps(askFor, 0, open)));
   return [{ ...open, onError: [{ errnos: ["ENOENT"], ops: make }, ...(rest.onError ?? [])] }];
 }
 
@@ -106,6 +155,11 @@ export function ensureTarget(path: string, out: Slot, isFile: Operand, options: 
   const components = path.split("/").slice(1);
   const name = components.at(-1)!;
   const open = openInRoot(path, out, options);
+  const { askFor } = options;
+  const { used } = tolerance(options);
+  const exists = askFor === undefined
+    ? { meaning: { EEXIST: `mountpoint ${JSON.stringify(path)} is a symlink that leads to nothing` } }
+    : { tolerate: ["EEXIST", ...used] as const };
   const make: Op[] = [
     ...makeParents(components.slice(0, -1), options),
     {
@@ -116,14 +170,14 @@ export function ensureTarget(path: string, out: Slot, isFile: Operand, options: 
       then: [
         call("openat", [parent, name, O.O_CREAT | O.O_EXCL | O.O_NOFOLLOW | O.O_CLOEXEC, 0o644], {
           out,
-          meaning: { EEXIST: `mountpoint ${JSON.stringify(path)} is a symlink that leads to nothing` },
+          ...exists,
         }),
-        call("close", [out]),
+        call("close", [out], { tolerate: used }),
       ],
-      otherwise: [call("mkdirat", [parent, name, 0o755], { tolerate: ["EEXIST"] })],
+      otherwise: [call("mkdirat", [parent, name, 0o755], { tolerate: ["EEXIST", ...used] })],
     },
-    call("close", [parent]),
-    open,
+    call("close", [parent], { tolerate: used }),
+    askFor === undefined ? open : { ...open, onError: [{ errnos: ["ENOENT"], ops: askOps(askFor, isFile, open) }] },
   ];
   return [{ ...open, onError: [{ errnos: ["ENOENT"], ops: make }] }];
 }

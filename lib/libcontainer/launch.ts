@@ -10,7 +10,7 @@ import type { Fd } from "../ffi/fd.ts";
 import { executable, openPath, readMemfd } from "../ffi/files.ts";
 import { alloc, type Kernel, syscallError } from "../ffi/kernel.ts";
 import { type ExitStatus, kill, spawn, waitChild } from "../ffi/process.ts";
-import { packetPair, receive, send } from "../ffi/sockets.ts";
+import { type Message, packetPair, receive, send } from "../ffi/sockets.ts";
 import { call, fixedFd, step, stringPointers } from "../plan/build.ts";
 import { formatCall } from "../plan/explain.ts";
 import type { Instruction } from "../plan/lower.ts";
@@ -40,7 +40,11 @@ export interface LaunchOptions {
 /** What stage and init say, in order. */
 export type Said =
   | { readonly kind: "mapping" | "hooks" | "ready" | "created" }
-  | { readonly kind: "child"; readonly pid: number };
+  | { readonly kind: "child"; readonly pid: number }
+  /** The place of a mount is to be made in `root`. */
+  | { readonly kind: "target"; readonly mount: number; readonly isFile: boolean; readonly root: Fd }
+  /** What is in `from` is to be copied into `to`. */
+  | { readonly kind: "copyUp"; readonly mount: number; readonly from: Fd; readonly to: Fd };
 
 /** Where in the plan a report comes from. */
 interface Where {
@@ -68,9 +72,11 @@ export class Launch implements Disposable {
   #stageReaped = false;
   /** Host pid of init; 0 before the stage has told. */
   initPid = 0;
+  /** Host pid of the helper that opens sources of mounts; 0 where there is none. */
+  #helperPid = 0;
   #passwd = "";
   /** Messages of init that came before the stage had told its pid. */
-  readonly #early: Uint8Array<ArrayBuffer>[] = [];
+  readonly #early: Message[] = [];
 
   /** Starts the stage, which waits for {@link go}. @throws {RuncError} where it cannot be started. */
   constructor(runtime: Runtime, options: LaunchOptions) {
@@ -149,7 +155,7 @@ export class Launch implements Disposable {
    */
   next(): Said {
     for (;;) {
-      const bytes = this.#nextMessage();
+      const { bytes, fds } = this.#nextMessage();
       if (bytes.length === 0) throw this.#died();
       if (bytes.length < MESSAGE_SIZE) throw new RuncError("internal", "init sent a message that is too short");
       const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -160,24 +166,24 @@ export class Launch implements Disposable {
         whereOf(view),
         value,
         bytes.subarray(MESSAGE_SIZE),
+        fds,
       );
       if (said !== undefined) return said;
+      for (const fd of fds) fd.close();
     }
   }
 
-  #receive(): Uint8Array<ArrayBuffer> {
-    const { bytes, fds } = receive(this.#kernel, this.#sync, MESSAGE_SIZE + PASSWD_CHUNK);
-    for (const fd of fds) fd.close();
-    return bytes;
+  #receive(): Message {
+    return receive(this.#kernel, this.#sync, MESSAGE_SIZE + PASSWD_CHUNK, 2);
   }
 
   /** Init may speak before its stage has told who it is: then the stage's word, its last, is taken first. */
-  #nextMessage(): Uint8Array<ArrayBuffer> {
+  #nextMessage(): Message {
     if (this.initPid !== 0) return this.#early.shift() ?? this.#receive();
     for (;;) {
-      const bytes = this.#receive();
-      if (!isFromInit(bytes)) return bytes;
-      this.#early.push(bytes);
+      const message = this.#receive();
+      if (!isFromInit(message.bytes)) return message;
+      this.#early.push(message);
     }
   }
 
@@ -189,15 +195,21 @@ export class Launch implements Disposable {
   goToExec(): void {
     this.go();
     while (true) {
-      const bytes = this.#receive();
+      const { bytes } = this.#receive();
       if (bytes.length < MESSAGE_SIZE) return;
       const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
       const value = Number(view.getBigInt64(report.value, true));
-      this.#understand(view.getUint32(0, true), whereOf(view), value, alloc(0));
+      this.#understand(view.getUint32(0, true), whereOf(view), value, alloc(0), []);
     }
   }
 
-  #understand(kind: number, where: Where, value: number, rest: Uint8Array): Said | undefined {
+  #understand(
+    kind: number,
+    where: Where,
+    value: number,
+    rest: Uint8Array,
+    fds: readonly Fd[],
+  ): Said | undefined {
     switch (kind) {
       case MessageKind.error:
         if (this.initPid === 0) this.#findInit();
@@ -211,6 +223,9 @@ export class Launch implements Disposable {
         waitChild(this.#kernel, this.stagePid);
         this.#stageReaped = true;
         return { kind: "child", pid: value };
+      case MessageKind.helper:
+        this.#helperPid = value;
+        return undefined;
       case MessageKind.passwd:
         if (this.#passwd.length + rest.length > PASSWD_LIMIT) {
           throw new RuncError("unsupported", "/etc/passwd is over 16 MiB");
@@ -218,11 +233,16 @@ export class Launch implements Disposable {
         // Latin-1 keeps bytes apart from each other; homes are compared and passed on as they are.
         this.#passwd += new TextDecoder().decode(rest);
         return undefined;
+      case MessageKind.target:
+      case MessageKind.copyUp:
+        return withFds(kind, value, fds);
       case MessageKind.mapping:
         return { kind: "mapping" };
       case MessageKind.hooks:
+        this.#reapHelper();
         return { kind: "hooks" };
       case MessageKind.ready:
+        this.#reapHelper();
         return { kind: "ready" };
       case MessageKind.created:
         return { kind: "created" };
@@ -231,9 +251,15 @@ export class Launch implements Disposable {
     }
   }
 
+  /** All mounts are done: it leaves by itself. */
+  #reapHelper(): void {
+    if (this.#helperPid !== 0) waitChild(this.#kernel, this.#helperPid);
+    this.#helperPid = 0;
+  }
+
   /** After a failure before the stage's last word: that word may still be there, and then there is an init to reap. */
   #findInit(): void {
-    for (let bytes = this.#receive(); bytes.length >= MESSAGE_SIZE; bytes = this.#receive()) {
+    for (let bytes = this.#receive().bytes; bytes.length >= MESSAGE_SIZE; bytes = this.#receive().bytes) {
       const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
       if (view.getUint32(0, true) === MessageKind.child) this.initPid = Number(view.getBigInt64(report.value, true));
     }
@@ -267,7 +293,8 @@ export class Launch implements Disposable {
 
   #warn({ offset, cursor }: Where, value: number): void {
     const op = this.#encoded.instructionAt(offset, cursor)?.op as WarnOp | undefined;
-    if (op?.op === "warn") this.#runtime.log("warning", `${op.why}: ${errnoText(Math.abs(value))}`);
+    if (op?.op !== "warn") return;
+    this.#runtime.log("warning", value === 0 ? op.why : `${op.why}: ${errnoText(Math.abs(value))}`);
   }
 
   #died(): RuncError {
@@ -284,12 +311,13 @@ export class Launch implements Disposable {
 
   /** Ends whatever was started and reaps it: after a failure. */
   abort(): void {
-    for (const pid of [this.initPid, this.#stageReaped ? 0 : this.stagePid]) {
+    for (const pid of [this.initPid, this.#helperPid, this.#stageReaped ? 0 : this.stagePid]) {
       if (pid <= 0) continue;
       kill(this.#kernel, pid, 9);
       waitChild(this.#kernel, pid);
     }
     this.initPid = 0;
+    this.#helperPid = 0;
     this.#stageReaped = true;
   }
 
@@ -304,7 +332,21 @@ export class Launch implements Disposable {
 function isFromInit(bytes: Uint8Array<ArrayBuffer>): boolean {
   if (bytes.length < MESSAGE_SIZE) return false;
   const kind = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
-  return kind === MessageKind.hooks || kind === MessageKind.passwd || kind === MessageKind.ready;
+  const { hooks, passwd, ready, target, copyUp } = MessageKind;
+  return kind === hooks || kind === passwd || kind === ready || kind === target || kind === copyUp;
+}
+
+/** A wish of init that comes with descriptors. The low half of its value is the number of the mount. */
+function withFds(kind: number, value: number, fds: readonly Fd[]): Said {
+  const [first, second] = fds;
+  if (first === undefined) throw new RuncError("internal", "init sent a message without its descriptors");
+  const mount = value % 0x100000000;
+  if (kind === MessageKind.target) {
+    second?.close();
+    return { kind: "target", mount, isFile: value >= 0x100000000, root: first };
+  }
+  if (second === undefined) throw new RuncError("internal", "init sent a message with one descriptor instead of two");
+  return { kind: "copyUp", mount, from: first, to: second };
 }
 
 /** Numbers for the fixed descriptors: above all that are in use and all that are inherited, so that no dup2 hits a source. */

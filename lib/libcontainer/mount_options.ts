@@ -19,7 +19,7 @@ export interface MountOptions {
   /** MOUNT_ATTR_* bits to set on the mount and all below it. */
   readonly recursiveSet: number;
   readonly recursiveClear: number;
-  /** `tmpcopyup`, `idmap`, `ridmap`. */
+  /** `tmpcopyup`, `idmap`, `ridmap`, `copy-symlink`, `dest-nofollow`, `src-nofollow`. */
   readonly extensions: readonly string[];
   /** Everything else, comma separated: for the file system. */
   readonly data: string;
@@ -103,6 +103,11 @@ const meanings: Readonly<Record<string, Meaning>> = {
   idmap: { extension: true },
   ridmap: { extension: true },
   tmpcopyup: { extension: true },
+
+  // crun's.
+  "copy-symlink": { extension: true },
+  "dest-nofollow": { extension: true },
+  "src-nofollow": { extension: true },
 };
 
 /** The options that concern access times: any of them needs the whole of MOUNT_ATTR__ATIME in attr_clr. mount_setattr(2) */

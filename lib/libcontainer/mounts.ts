@@ -8,13 +8,15 @@
 
 import { AT_FDCWD, AtFlag, formatFlags, FsMagic, MountAttr, MountFlag, MoveMount, OpenTree } from "../ffi/constants.ts";
 import { at, buffer, bytes, call, fail, load, slot, step, store, struct, when } from "../plan/build.ts";
-import type { CallOp, Op, Operand, Step, Struct } from "../plan/op.ts";
-import type { Config, Mount } from "../specs/config.ts";
+import type { Bytes, CallOp, Op, Operand, Slot, Step, Struct } from "../plan/op.ts";
+import type { Config, IdMapping, Mount } from "../specs/config.ts";
 import { RuncError } from "../errors.ts";
-import { cleanPath, ensureDirectory, ensureTarget, openInRoot } from "./in_root.ts";
+import { Errno } from "../ffi/errno.ts";
+import { cleanPath, ensureDirectory, ensureTarget, type InRootOptions, openInRoot, root } from "./in_root.ts";
 import type { CgroupMountFact, HostFacts, LaunchRequest } from "./launch_request.ts";
 import { type MountOptions, parseMountOptions } from "./mount_options.ts";
 import { hasNamespace } from "./namespaces.ts";
+import { partOf, type Parts } from "./parts.ts";
 
 const target = slot("target");
 const source = slot("source");
@@ -24,6 +26,8 @@ const { MS_BIND, MS_REC, MS_REMOUNT, MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC }
 /** A mount of the config with its options taken apart. */
 interface Parsed {
   readonly mount: Mount;
+  /** Its number in the config. */
+  readonly index: number;
   /** Clean and absolute. */
   readonly destination: string;
   readonly options: MountOptions;
@@ -33,6 +37,48 @@ interface Parsed {
 /** Whether the options make it a bind mount, whatever the type says. */
 export function isBind(mount: Mount): boolean {
   return mount.options?.some((option) => option === "bind" || option === "rbind") ?? false;
+}
+
+/** Which ids a mount shows: those of a user namespace made for the mappings, or of the container's. */
+export interface MountIds {
+  /** Absent: the container's user namespace. */
+  readonly mappings?: { readonly uid: readonly IdMapping[]; readonly gid: readonly IdMapping[] };
+  /** The mounts below it too: `ridmap`. */
+  readonly recursive: boolean;
+}
+
+/** A bind mount whose source the helper opens. */
+export interface HelpedMount {
+  /** JSON pointer of the mount. */
+  readonly from: string;
+  /** Absolute, in init's mount namespace. */
+  readonly path: string;
+  /** With what is mounted below. */
+  readonly recursive: boolean;
+  /** AT_SYMLINK_NOFOLLOW, or 0. */
+  readonly lookup: number;
+  readonly ids?: MountIds;
+  /** Texts of errors when the source cannot be opened. */
+  readonly meaning: CallOp["meaning"];
+  /** Begins the text of any other error: `error mounting … to rootfs at …`. */
+  readonly prefix: string;
+}
+
+/** Whether a mount shows other ids than its file system has. */
+export function isIdMapped({ uidMappings = [], gidMappings = [], options = [] }: Mount): boolean {
+  return uidMappings.length + gidMappings.length > 0 || options.includes("idmap") || options.includes("ridmap");
+}
+
+/** The ids that a mount is to show; undefined where they stay as they are. */
+export function mountIds(mount: Mount): MountIds | undefined {
+  if (!isIdMapped(mount)) return undefined;
+  const { uidMappings: uid = [], gidMappings: gid = [], options = [] } = mount;
+  return { mappings: uid.length === 0 ? undefined : { uid, gid }, recursive: options.includes("ridmap") };
+}
+
+/** Whether the helper takes this bind mount's source. Without root it could do no more than init can. */
+export function needsHelp(mount: Mount, config: Config, euid: number): boolean {
+  return isIdMapped(mount) || (euid === 0 && hasNamespace(config, "user"));
 }
 
 function parse(mount: Mount, index: number, rootfs: string): Parsed {
@@ -46,7 +92,24 @@ function parse(mount: Mount, index: number, rootfs: string): Parsed {
       hint: "the root file system is root.path; mount below it",
     });
   }
-  return { mount, destination, options: parseMountOptions(mount.options ?? []), from };
+  return { mount, index, destination, options: parseMountOptions(mount.options ?? []), from };
+}
+
+/** Where a mount goes: clean and absolute in the container. */
+export function destinationOf(mount: Mount, rootfs: string): string {
+  return parse(mount, 0, rootfs).destination;
+}
+
+/** The directories that every container has, and that no image makes of symlinks: their places need fewer instructions. */
+const usualPlaces = /^\/(dev|proc|sys)(\/|$)/;
+
+/** How the place of a mount is opened. */
+function placeOptions({ destination, index, options }: Parsed, facts: HostFacts): InRootOptions {
+  return {
+    arch: facts.arch,
+    askFor: usualPlaces.test(destination) ? undefined : index,
+    noFollow: options.extensions.includes("dest-nofollow"),
+  };
 }
 
 /** What the caller reads when a mount fails: runc's words, which Docker and podman look into. */
@@ -56,7 +119,8 @@ function mountMeaning({ mount }: Parsed, flags: number, data: string): CallOp["m
   return { "*": `${mountPrefix(mount)}: mount ${parts.join(", ")}` };
 }
 
-function mountPrefix(mount: Mount): string {
+/** Begins the texts of all errors of a mount. */
+export function mountPrefix(mount: Mount): string {
   return `error mounting ${JSON.stringify(mount.source ?? "")} to rootfs at ${JSON.stringify(mount.destination)}`;
 }
 
@@ -89,14 +153,43 @@ function refuseInsideProc({ mount, destination, from }: Parsed): void {
   if (destination.startsWith("/proc/") && !mountableBelowProc.has(destination)) refuse("inside /proc");
 }
 
+const STATX_INO = 0x100, STATX_MNT_ID = 0x1000, STATX_ATTR_MOUNT_ROOT = 0x2000;
+const statx = buffer("statx", 256);
+
+/**
+ * Refuses a symlink to the root itself: what were mounted there would hide the container's files. A mount has one root, so it is that
+ * where the root of the rootfs's mount has been found. Offsets: struct statx, include/uapi/linux/stat.h
+ */
+function refuseRoot({ mount, destination }: Parsed): readonly Op[] {
+  if (usualPlaces.test(destination)) return [];
+  const isRoot = slot("is root"), theirs = slot("mount of target"), ours = slot("mount of root");
+  const look = (fd: Operand, out: Slot): readonly Op[] => [
+    call("statx", [fd, "", AtFlag.AT_EMPTY_PATH, STATX_MNT_ID, statx]),
+    load(at(statx, 144), 8, out),
+  ];
+  return [
+    ...look(root, ours),
+    ...look(target, theirs),
+    load(at(statx, 8), 8, isRoot),
+    { op: "and", left: isRoot, right: STATX_ATTR_MOUNT_ROOT, out: isRoot },
+    when(isRoot, "!=", 0, [
+      when(ours, "==", theirs, [
+        fail(0, `${mountPrefix(mount)}: mountpoint ${JSON.stringify(mount.destination)} is on the top of rootfs`),
+      ]),
+    ]),
+  ];
+}
+
 /**
  * Refuses by what the descriptor shows: a symlink may have led into a procfs that an earlier mount brought (CVE-2019-19921).
  */
-function refuseProcTarget({ mount, destination, options }: Parsed): readonly Op[] {
+function refuseTarget(parsed: Parsed): readonly Op[] {
+  const { mount, destination, options } = parsed;
   if (destination === "/proc" || mountableBelowProc.has(destination)) return [];
   // The remount of what is there already is the one reason to touch it.
   if (options.flags & MS_REMOUNT) return [];
   return [
+    ...refuseRoot(parsed),
     ...loadFsType(target),
     when(slot("type"), "==", FsMagic.PROC, [
       fail(
@@ -165,9 +258,19 @@ function bindAttributes(parsed: Parsed): readonly Op[] {
     // them is locked, that is an error. mount_namespaces(7), "Restrictions on mount namespaces"
     const named = toAttributes(options.clearedFlags);
     const atime = clear & MountAttr.MOUNT_ATTR__ATIME;
+    // The one that is never locked: fs/namespace.c, can_change_locked_flags.
+    const unlocked = clear & MountAttr.MOUNT_ATTR_NOSYMFOLLOW;
+    const locked = named !== 0
+      ? `cannot clear locked flags ${formatFlags(MountFlag, options.clearedFlags)}`
+      : atime !== 0
+      ? "cannot change locked atime flags"
+      : "remount with locked flags re-applied";
     ops.push(setattr(mountAttr(set, clear), {
       meaning: why,
-      onError: [{ errnos: ["EPERM"], ops: [setattr(mountAttr(set, named | atime), { meaning: why })] }],
+      onError: [{
+        errnos: ["EPERM"],
+        ops: [setattr(mountAttr(set, named | atime | unlocked), { meaning: { "*": `${why["*"]}: ${locked}` } })],
+      }],
     }));
   }
   if (options.recursiveSet !== 0 || options.recursiveClear !== 0) {
@@ -182,9 +285,15 @@ function bindAttributes(parsed: Parsed): readonly Op[] {
 }
 
 /** Copies the mount at the host's `path` into the slot `source`. @see open_tree(2) */
-export function cloneMount(directory: Operand, path: string, recursive: boolean, rest: Partial<CallOp> = {}): CallOp {
+export function cloneMount(
+  directory: Operand,
+  path: string,
+  recursive: boolean,
+  rest: Partial<CallOp> = {},
+  lookup = 0,
+): CallOp {
   const flags = OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC | (recursive ? OpenTree.AT_RECURSIVE : 0) |
-    (path === "" ? OpenTree.AT_EMPTY_PATH : 0);
+    (path === "" ? OpenTree.AT_EMPTY_PATH : 0) | lookup;
   return call("open_tree", [directory, path, flags], { out: source, ...rest });
 }
 
@@ -195,7 +304,8 @@ export function placeMount(on: Operand, rest: Partial<CallOp> = {}): readonly Op
 }
 
 /** Sets the propagation of the mount that now lies on `destination`, one call a flag. mount_setattr(2) */
-function propagation({ destination, options, mount }: Parsed, facts: HostFacts): readonly Op[] {
+function propagation(parsed: Parsed, facts: HostFacts): readonly Op[] {
+  const { options, mount } = parsed;
   if (options.propagation.length === 0) return [];
   const ops = options.propagation.map((flags) => {
     const value = flags & ~MS_REC;
@@ -205,10 +315,17 @@ function propagation({ destination, options, mount }: Parsed, facts: HostFacts):
       meaning: { "*": `${mountPrefix(mount)}: set propagation` },
     });
   });
-  return [openInRoot(destination, target, { arch: facts.arch }), ...ops, call("close", [target])];
+  const { arch, noFollow } = placeOptions(parsed, facts);
+  return [openInRoot(parsed.destination, target, { arch, noFollow }), ...ops, call("close", [target])];
 }
 
-function bindSteps(parsed: Parsed, facts: HostFacts, request: LaunchRequest): readonly Step[] {
+function bindSteps(
+  parsed: Parsed,
+  config: Config,
+  facts: HostFacts,
+  request: LaunchRequest,
+  parts: Parts,
+): readonly Step[] {
   const { mount, destination, options, from } = parsed;
   const recursive = (options.flags & MS_REC) !== 0;
   const path = resolveSource(mount.source ?? "", request.bundle);
@@ -220,19 +337,53 @@ function bindSteps(parsed: Parsed, facts: HostFacts, request: LaunchRequest): re
       { field: `${from}/options` },
     );
   }
-  const ops: Op[] = [
-    cloneMount(AT_FDCWD, path, recursive, { meaning }),
+  const take = needsHelp(mount, config, facts.euid) ? partOf(parts, "mountSources").askHelperOps(source) : [
+    cloneMount(AT_FDCWD, path, recursive, { meaning }, lookupOf(options)),
+  ];
+  const mountOps: Op[] = [
     // A directory can be entered, a file cannot: what the target has to be if it must be made.
     call("fchdir", [source], { out: slot("is file"), tolerate: ["ENOTDIR", "EACCES"] }),
-    ...ensureTarget(destination, target, slot("is file"), { arch: facts.arch }),
-    ...(destination === "/proc" ? procSourceOnly(parsed) : refuseProcTarget(parsed)),
+    ...ensureTarget(destination, target, slot("is file"), placeOptions(parsed, facts)),
+    ...(destination === "/proc" ? procSourceOnly(parsed) : refuseTarget(parsed)),
     ...bindAttributes(parsed),
     ...placeMount(target, { meaning }),
     call("close", [target]),
     ...propagation(parsed, facts),
   ];
-  return [step(`bind ${path} on ${destination}`, from, ops)];
+  const ops = options.extensions.includes("copy-symlink") ? unlessSymlink(parsed, path, mountOps, facts) : mountOps;
+  return [step(`bind ${path} on ${destination}`, from, [...take, ...ops])];
 }
+
+/** crun's `src-nofollow` mounts a symlink itself; `copy-symlink` has to see it. */
+function lookupOf({ extensions }: MountOptions): number {
+  return extensions.includes("src-nofollow") || extensions.includes("copy-symlink") ? OpenTree.AT_SYMLINK_NOFOLLOW : 0;
+}
+
+/** crun's `copy-symlink`: a source that is a symlink is not mounted, its like is made instead. What exists stays as it is. */
+function unlessSymlink(parsed: Parsed, path: string, otherwise: readonly Op[], facts: HostFacts): readonly Op[] {
+  const { destination, index } = parsed;
+  // Zeroed: there is a NUL behind the text.
+  const text = buffer(`symlink of mount ${index}`, PATH_MAX + 1);
+  const length = slot("length");
+  const end = destination.lastIndexOf("/");
+  const place = { ...placeOptions(parsed, facts), noFollow: false };
+  const copy: readonly Op[] = [
+    call("close", [source]),
+    ...(end === 0
+      ? [openInRoot("/", target, { ...place, directory: true })]
+      : ensureDirectory(destination.slice(0, end), target, place)),
+    call("symlinkat", [text, target, destination.slice(end + 1)], { tolerate: ["EEXIST"] }),
+    call("close", [target]),
+  ];
+  return [
+    // EINVAL: it is none. readlink(2)
+    call("readlinkat", [AT_FDCWD, path, text, PATH_MAX], { out: length, tolerate: ["EINVAL"] }),
+    when(length, "==", -Errno.EINVAL, otherwise, copy),
+  ];
+}
+
+/** limits.h */
+const PATH_MAX = 4096;
 
 function resolveSource(path: string, bundle: string): string {
   return path.startsWith("/") ? path : cleanPath(`${bundle}/${path}`);
@@ -240,6 +391,7 @@ function resolveSource(path: string, bundle: string): string {
 
 /** Only a procfs may be bound on /proc. */
 function procSourceOnly({ mount }: Parsed): readonly Op[] {
+  const inode = slot("inode");
   return [
     ...loadFsType(source),
     when(slot("type"), "!=", FsMagic.PROC, [
@@ -247,6 +399,18 @@ function procSourceOnly({ mount }: Parsed): readonly Op[] {
         0,
         `${mountPrefix(mount)}: ${JSON.stringify(mount.destination)} cannot be mounted because it is not of type proc`,
       ),
+    ]),
+    call("statx", [source, "", AtFlag.AT_EMPTY_PATH, STATX_INO, statx]),
+    load(at(statx, 32), 8, inode),
+    // PROC_ROOT_INO, include/linux/proc_ns.h: no other file of a procfs has it.
+    when(inode, "!=", 1, [
+      {
+        op: "warn",
+        value: 0,
+        why:
+          `bind-mount ${mount.destination} (source ${mount.source}) is of type procfs but is not the root of a procfs. ` +
+          "Future versions of runc might block this configuration",
+      },
     ]),
   ];
 }
@@ -282,13 +446,13 @@ function kernelFsOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
 }
 
 /** A tmpfs takes the mode of the directory that it covers, unless a mode is given or the directory is new. */
-function tmpfsOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
+function tmpfsOps(parsed: Parsed, facts: HostFacts, parts: Parts): readonly Op[] {
   const { mount, destination, options } = parsed;
+  if (options.extensions.includes("tmpcopyup")) return copiedTmpfsOps(parsed, facts, parts);
   // Read-only comes at the end: mount points and device nodes are made in it first.
   const how = { type: "tmpfs", source: mount.source ?? "tmpfs", flags: options.flags & ~MS_RDONLY, data: options.data };
-  const place = ensureDirectory(destination, target, { arch: facts.arch });
-  const hasMode = options.data.split(",").some((option) => option.startsWith("mode="));
-  if (hasMode) return [...place, ...refuseProcTarget(parsed), ...mountHere(parsed, how)];
+  const place = ensureDirectory(destination, target, placeOptions(parsed, facts));
+  if (hasMode(options)) return [...place, ...refuseTarget(parsed), ...mountHere(parsed, how)];
   const existed = slot("existed");
   const set = (value: number): Op => ({ op: "add", left: value, right: 0, out: existed });
   const [open] = place as [CallOp];
@@ -296,37 +460,69 @@ function tmpfsOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
   return [
     set(1),
     { ...open, onError: [{ errnos: make!.errnos, ops: [...make!.ops, set(0)] }] },
-    ...refuseProcTarget(parsed),
+    ...refuseTarget(parsed),
     when(existed, "!=", 0, mountWithMode(parsed, how), mountHere(parsed, how)),
   ];
 }
+
+/** A tmpfs that begins with the content of the directory that it covers. */
+function copiedTmpfsOps(parsed: Parsed, facts: HostFacts, parts: Parts): readonly Op[] {
+  const { mount, index, destination, options } = parsed;
+  const flags = options.flags & ~MS_RDONLY;
+  const meaning = mountMeaning(parsed, flags, options.data);
+  const { set } = remountAttributes(flags);
+  const digits = bytes(new TextEncoder().encode("0000\0"), '"<that of the directory>"');
+  const tmpfs = {
+    index,
+    source: mount.source ?? "tmpfs",
+    flags,
+    attributes: set,
+    data: options.data,
+    inheritMode: (use: (mode: Operand) => Op) => hasMode(options) ? [] : [...modeDigitOps(digits, 0), use(digits)],
+    meaning,
+  };
+  return [
+    ...ensureDirectory(destination, target, placeOptions(parsed, facts)),
+    ...refuseTarget(parsed),
+    ...partOf(parts, "copyUp").copyUpOps(tmpfs, target, source),
+    ...placeMount(target, { meaning }),
+    call("close", [target]),
+  ];
+}
+
+const hasMode = ({ data }: MountOptions) => data.split(",").some((option) => option.startsWith("mode="));
 
 /** Mounts with `mode=` as the directory in `target` has it, in four octal digits that are written when the plan runs. */
 function mountWithMode(
   parsed: Parsed,
   how: { type: string; source: string; flags: number; data: string },
 ): readonly Op[] {
-  const statx = buffer("statx", 256);
-  const mode = slot("mode");
-  const digit = slot("digit");
   const text = `mode=0000${how.data === "" ? "" : `,${how.data}`}`;
   const data = bytes(
     new TextEncoder().encode(`${text}\0`),
     JSON.stringify(text.replace("0000", "<that of the directory>")),
   );
-  const digits = [9, 6, 3, 0].flatMap((shift, index): readonly Op[] => [
-    { op: "shr", left: mode, right: shift, out: digit },
-    { op: "and", left: digit, right: 7, out: digit },
-    { op: "add", left: digit, right: "0".charCodeAt(0), out: digit },
-    store(at(data, "mode=".length + index), 1, digit),
-  ]);
   return [
-    call("statx", [target, "", AtFlag.AT_EMPTY_PATH, 0x2, statx]),
-    load(at(statx, 28), 2, mode),
-    ...digits,
+    ...modeDigitOps(data, "mode=".length),
     call("fchdir", [target]),
     call("mount", [how.source, ".", how.type, how.flags, data], { meaning: mountMeaning(parsed, how.flags, text) }),
     call("close", [target]),
+  ];
+}
+
+/** Writes the mode of the directory in `target` as four octal digits to `text`, from `offset` on. */
+function modeDigitOps(text: Bytes, offset: number): readonly Op[] {
+  const mode = slot("mode");
+  const digit = slot("digit");
+  return [
+    call("statx", [target, "", AtFlag.AT_EMPTY_PATH, 0x2, statx]),
+    load(at(statx, 28), 2, mode),
+    ...[9, 6, 3, 0].flatMap((shift, index): readonly Op[] => [
+      { op: "shr", left: mode, right: shift, out: digit },
+      { op: "and", left: digit, right: 7, out: digit },
+      { op: "add", left: digit, right: "0".charCodeAt(0), out: digit },
+      store(at(text, offset + index), 1, digit),
+    ]),
   ];
 }
 
@@ -334,8 +530,8 @@ function mountWithMode(
 function plainOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
   const { mount, destination, options } = parsed;
   return [
-    ...ensureDirectory(destination, target, { arch: facts.arch }),
-    ...refuseProcTarget(parsed),
+    ...ensureDirectory(destination, target, placeOptions(parsed, facts)),
+    ...refuseTarget(parsed),
     ...mountHere(parsed, {
       type: mount.type ?? "",
       source: mount.source ?? "",
@@ -353,8 +549,8 @@ function cgroup1Steps(parsed: Parsed, config: Config, facts: HostFacts): readonl
   const own = hasNamespace(config, "cgroup");
   const show = own ? mountHierarchy : bindHierarchy;
   const tmpfs: Op[] = [
-    ...ensureDirectory(destination, target, { arch: facts.arch }),
-    ...refuseProcTarget(parsed),
+    ...ensureDirectory(destination, target, placeOptions(parsed, facts)),
+    ...refuseTarget(parsed),
     ...mountHere(parsed, { type: "tmpfs", source: "tmpfs", flags: cgroupFlags, data: "mode=755" }),
     openInRoot(destination, base, { arch: facts.arch, directory: true }),
   ];
@@ -416,24 +612,32 @@ function cgroup2Ops(parsed: Parsed, config: Config, facts: HostFacts): readonly 
     flags: options.flags,
     data: options.data,
   }) as [CallOp, CallOp, CallOp];
-  const copy: Op[] = [cloneMount(AT_FDCWD, path, false), ...bindAttributes(bind), ...placeMount(target)];
-  const place: Op[] = [...ensureDirectory(destination, target, { arch: facts.arch }), ...refuseProcTarget(parsed)];
-  if (!hasNamespace(config, "cgroup")) return [...place, ...copy, close];
-  return [
-    ...place,
+  const place: Op[] = [...bindAttributes(bind), ...placeMount(target)];
+  // Without root the cgroup may be out of sight. Then nothing is to be seen rather than what /sys shows there, writable (CVE-2023-25809).
+  const copy: Op[] = facts.euid === 0 ? [cloneMount(AT_FDCWD, path, false), ...place] : [
+    cloneMount(AT_FDCWD, path, false, { tolerate: ["ENOENT"] }),
+    when(source, "==", -Errno.ENOENT, [call("mount", ["tmpfs", ".", "tmpfs", MS_RDONLY, 0])], place),
+  ];
+  const start: Op[] = [
+    ...ensureDirectory(destination, target, placeOptions(parsed, facts)),
+    ...refuseTarget(parsed),
     enter,
+  ];
+  if (!hasNamespace(config, "cgroup")) return [...start, ...copy, close];
+  return [
+    ...start,
     { ...mountOp, onError: [{ errnos: ["EPERM", "EBUSY"], ops: copy }] },
     close,
   ];
 }
 
-function fileSystemOps(parsed: Parsed, config: Config, facts: HostFacts): readonly Op[] {
+function fileSystemOps(parsed: Parsed, config: Config, facts: HostFacts, parts: Parts): readonly Op[] {
   switch (parsed.mount.type) {
     case "proc":
     case "sysfs":
       return kernelFsOps(parsed, facts);
     case "tmpfs":
-      return tmpfsOps(parsed, facts);
+      return tmpfsOps(parsed, facts, parts);
     case "cgroup":
       return cgroup2Ops(parsed, config, facts);
     default:
@@ -441,14 +645,36 @@ function fileSystemOps(parsed: Parsed, config: Config, facts: HostFacts): readon
   }
 }
 
+/** The bind mounts whose sources init cannot take by itself, in the config's order. */
+export function helpedMounts(config: Config, facts: HostFacts, request: LaunchRequest): readonly HelpedMount[] {
+  return (config.mounts ?? []).flatMap((mount, index) => {
+    if (!isBind(mount) || !needsHelp(mount, config, facts.euid)) return [];
+    const parsed = parse(mount, index, request.rootfs);
+    return [{
+      from: parsed.from,
+      path: resolveSource(mount.source ?? "", request.bundle),
+      recursive: (parsed.options.flags & MS_REC) !== 0,
+      lookup: lookupOf(parsed.options),
+      ids: mountIds(mount),
+      meaning: mountMeaning(parsed, parsed.options.flags, ""),
+      prefix: mountPrefix(mount),
+    }];
+  });
+}
+
 /** All mounts, in the config's order, writable where something has to be made in them. */
-export function mountSteps(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
+export function mountSteps(
+  config: Config,
+  facts: HostFacts,
+  request: LaunchRequest,
+  parts: Parts = {},
+): readonly Step[] {
   return (config.mounts ?? []).flatMap((mount, index) => {
     const parsed = parse(mount, index, request.rootfs);
     refuseInsideProc(parsed);
-    if (isBind(mount)) return bindSteps(parsed, facts, request);
+    if (isBind(mount)) return bindSteps(parsed, config, facts, request, parts);
     if (mount.type === "cgroup" && facts.cgroupMode !== "v2") return cgroup1Steps(parsed, config, facts);
-    const ops = [...fileSystemOps(parsed, config, facts), ...propagation(parsed, facts)];
+    const ops = [...fileSystemOps(parsed, config, facts, parts), ...propagation(parsed, facts)];
     return [step(`mount ${mount.type ?? "nothing"} on ${parsed.destination}`, parsed.from, ops)];
   });
 }

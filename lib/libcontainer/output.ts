@@ -15,6 +15,7 @@ import { type ExitStatus, shellStatus } from "../ffi/process.ts";
 import type { Process } from "../specs/config.ts";
 import type { Spec } from "./bundle.ts";
 import { Container, type ContainerProcess, rootOwner } from "./container.ts";
+import { loadParts } from "./parts.ts";
 import type { Runtime } from "./runtime.ts";
 
 /** What both {@link runOutput} and {@link execOutput} take. */
@@ -74,6 +75,7 @@ export async function runOutput(runtime: Runtime, options: RunOutputOptions): Pr
     noNewKeyring,
     startBy: "parent",
     stdio: pipes.theirs,
+    parts: await loadParts(spec.config),
   });
   using _process = process;
   let written: Promise<Written>;

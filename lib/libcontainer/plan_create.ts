@@ -18,7 +18,7 @@ import { deviceSteps, reopenNullSteps } from "./devices.ts";
 import { root } from "./in_root.ts";
 import type { HostFacts, LaunchRequest } from "./launch_request.ts";
 import { maskedPathSteps, readonlyPathSteps } from "./masked_paths.ts";
-import { finishMountSteps, mountSteps } from "./mounts.ts";
+import { finishMountSteps, helpedMounts, mountSteps } from "./mounts.ts";
 import {
   closeForeignStep,
   createSteps,
@@ -32,6 +32,7 @@ import {
   ownCgroupNamespaceSteps,
 } from "./namespaces.ts";
 import { memoryPolicyNumbers, memoryPolicySteps } from "./memory_policy.ts";
+import { partOf, type Parts } from "./parts.ts";
 import { personalityDomains, personalitySteps } from "./personality.ts";
 import { awaitGo, tell } from "./protocol.ts";
 import { readySteps } from "./ready.ts";
@@ -140,7 +141,8 @@ function leaveHostProcSteps(config: Config, request: LaunchRequest, facts: HostF
   ])];
 }
 
-function stage(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
+function stage(config: Config, facts: HostFacts, request: LaunchRequest, parts: Parts): readonly Step[] {
+  const helped = helpedMounts(withNotify(config, request), facts, request);
   return [
     closeForeignStep(request.inheritedFds),
     // While the process's files in /proc are still its own.
@@ -148,6 +150,8 @@ function stage(config: Config, facts: HostFacts, request: LaunchRequest): readon
     // Before any namespace: all of the container's processes are to be born inside.
     ...enterCgroupSteps(request.cgroup, facts.arch),
     affinityStep(),
+    // While it still has the host's rights.
+    ...(helped.length === 0 ? [] : partOf(parts, "mountSources").helperSteps(helped, facts.arch)),
     ...joinSteps(earlyJoined(joinedNamespaces(config), request.cgroup)),
     ...createSteps(config, facts.arch, request.cgroup),
     setProcessName("runc:[2:INIT]"),
@@ -155,7 +159,7 @@ function stage(config: Config, facts: HostFacts, request: LaunchRequest): readon
   ];
 }
 
-function init(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
+function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: Parts): readonly Step[] {
   const process = config.process!;
   const { personality, memoryPolicy } = config.linux ?? {};
   const notify = request.notifyDirectory === undefined ? [] : [`NOTIFY_SOCKET=${NOTIFY_PLACE}/notify.sock`];
@@ -163,6 +167,9 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
   const inUserNamespace = hasNamespace(config, "user");
   const ownMounts = hasNamespace(config, "mount");
   const exec = { inheritedFds: request.inheritedFds };
+  const mounted = withNotify(config, request);
+  const helped = helpedMounts(mounted, facts, request);
+  const sources = helped.length === 0 ? undefined : partOf(parts, "mountSources");
   return [
     step("start a session", "", [
       call("setsid", [], { tolerate: ["EPERM"] }),
@@ -175,7 +182,9 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
     ...(request.noNewKeyring ? [] : keyringSteps({ id: request.id, init: true, userNamespace: inUserNamespace })),
     ...loopbackSteps(config),
     ...prepareRootSteps(config, request),
-    ...mountSteps(withNotify(config, request), facts, request),
+    ...(sources?.meetHelperSteps(helped, facts.arch) ?? []),
+    ...mountSteps(mounted, facts, request, parts),
+    ...(sources?.leaveHelperSteps() ?? []),
     ...deviceSteps(config, facts),
     // The old root is still there for the hooks, and the mounts already are.
     ...runtimeHookSteps(config),
@@ -223,6 +232,11 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
   ];
 }
 
+/** Whether the launch has to be given the fixed descriptors `sources-init` and `sources-helper`, a connected pair. */
+export function hasHelper(config: Config, facts: HostFacts, request: LaunchRequest): boolean {
+  return helpedMounts(withNotify(config, request), facts, request).length > 0;
+}
+
 function clearGroupsStep(): Step {
   // The host's groups mean nothing in the user namespace. EPERM: its setgroups is denied.
   return step("leave the host's groups", "/linux/gidMappings", [call("setgroups", [0, 0], { tolerate: ["EPERM"] })]);
@@ -243,8 +257,8 @@ const callersUmask = slot("umask");
 /** Where the container finds the sd_notify proxy's socket. */
 const NOTIFY_PLACE = "/run/notify";
 
-/** The sd_notify proxy's directory is the last mount. */
-function withNotify(config: Config, request: LaunchRequest): Config {
+/** The config with what is mounted beside its own mounts: the sd_notify proxy's directory is the last. */
+export function withNotify(config: Config, request: LaunchRequest): Config {
   if (request.notifyDirectory === undefined) return config;
   const mount = {
     destination: NOTIFY_PLACE,
@@ -258,8 +272,8 @@ function withNotify(config: Config, request: LaunchRequest): Config {
 /**
  * The plan that starts the container of `config`. Pure: equal arguments give equal plans.
  *
- * `config` has been validated. @throws {RuncError} for what only planning finds, with the field.
+ * `config` has been validated, `parts` are those of `loadParts(config)`. @throws {RuncError} for what only planning finds, with the field.
  */
-export function planCreate(config: Config, facts: HostFacts, request: LaunchRequest): Plan {
-  return { stage: stage(config, facts, request), init: init(config, facts, request) };
+export function planCreate(config: Config, facts: HostFacts, request: LaunchRequest, parts: Parts = {}): Plan {
+  return { stage: stage(config, facts, request, parts), init: init(config, facts, request, parts) };
 }

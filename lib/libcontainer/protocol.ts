@@ -3,10 +3,15 @@
  *
  *     parent                     stage                       init
  *       | ------- go ------------> |   (it is in its cgroup)
+ *       | <------ helper pid ----- |   (where ./mount_sources.ts needs one)
  *       | <------ mapping -------- |   (new user namespace)
  *       | ------- go ------------> |
  *       | <------ child pid ------ |  forks ----------------> |
  *       |                          x  exits
+ *       | <------ target, root ------------------------------- |   a mount's place is behind a dangling symlink
+ *       | ------- go ----------------------------------------> |
+ *       | <------ copyUp, directory, tmpfs ------------------- |   for each tmpfs with `tmpcopyup`
+ *       | ------- go ----------------------------------------> |
  *       | <------ hooks ------------------------------------- |   mounts are done, still in the old root
  *       | ------- go ----------------------------------------> |
  *       | <------ passwd * ----------------------------------- |   only where env has no HOME
@@ -35,6 +40,9 @@ export const MessageKind = {
   passwd: 6,
   ready: 7,
   created: 8,
+  helper: 16,
+  target: 17,
+  copyUp: 18,
 } as const;
 
 /** A message is u32 kind, u32 zero, i64 value; `passwd` is followed by up to {@link PASSWD_CHUNK} bytes. */

@@ -26,9 +26,6 @@ const unbuilt: Unbuilt = {
     apparmorProfile: isSomething,
     selinuxLabel: isSomething,
   },
-  mounts: {
-    "*": { uidMappings: isSomething, gidMappings: isSomething, options: { "*": isUnbuiltOption } },
-  },
   linux: {
     mountLabel: isSomething,
     // Without an action and without rules there is no filter: specconv/spec_linux.go, SetupSeccomp.
@@ -72,10 +69,6 @@ const unbuilt: Unbuilt = {
   zos: always,
   freebsd: always,
 };
-
-function isUnbuiltOption(option: unknown): boolean {
-  return option === "idmap" || option === "ridmap" || option === "tmpcopyup";
-}
 
 /**
  * A problem of code `unsupported` for everything in `config` that is not built. For a process alone, put it into a config:

@@ -226,7 +226,7 @@ export interface FailOp {
 export interface WarnOp {
   /** The kind of op. */
   readonly op: "warn";
-  /** Reported with the warning: an errno. */
+  /** Reported with the warning: an errno, or 0. */
   readonly value: Operand;
   /** The warning's text. */
   readonly why: string;

@@ -71,6 +71,30 @@ comparing("in a user namespace the host's devices are bound", (box) => {
   return seen;
 }, everyone);
 
+comparing("a runtime that may not make nodes binds the host's", (box) => {
+  box.write((config) =>
+    config.process.args = [
+      "sh",
+      "-c",
+      "cd /dev; stat -c '%n %F %a %t:%T' full null tty zero; grep -c ' /dev/' /proc/self/mountinfo",
+    ]
+  );
+  const prefix = ["/usr/bin/setpriv", "--bounding-set", "-mknod"];
+  const { code, stdout } = box.runc(["run", box.id], { prefix });
+  assertEquals(code, 0);
+  assertMatch(stdout, /^null character special file 666 1:3$/m);
+  return stdout;
+}, everyone);
+
+comparing("a node that is there already stays as it is", (box) => {
+  Deno.mkdirSync(`${box.rootfs}/opt`);
+  Deno.writeTextFileSync(`${box.rootfs}/opt/null`, "file", { mode: 0o600 });
+  const seen = box.sh("stat -c '%F %a' /opt/null", (config) => {
+    config.linux.devices = [{ path: "/opt/null", type: "c", major: 1, minor: 3, fileMode: 0o666, uid: 5 }];
+  });
+  assertEquals(seen, "regular file 600\n");
+}, everyone);
+
 comparing("a type that is none is refused", (box) => {
   const { msg, field, code } = box.runRefused((config) => {
     config.linux.devices = [{ path: "/dev/x", type: "z", major: 1, minor: 3 }];

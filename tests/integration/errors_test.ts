@@ -267,20 +267,6 @@ const fields: readonly [fact: string, change: Change, field: string, pattern: Re
     /not supported/,
     "unsupported",
   ],
-  [
-    "an id-mapped mount",
-    set("/mounts/0", {
-      destination: "/mnt",
-      type: "bind",
-      source: "/tmp",
-      options: ["bind", "idmap"],
-      uidMappings: id0,
-      gidMappings: id0,
-    }),
-    "/mounts/0/options/1",
-    /not supported/,
-    "unsupported",
-  ],
 ];
 for (const [fact, change, field, pattern, code = "config-invalid"] of fields) {
   boxTest(`refused, naming ${field}: ${fact}`, (box) => {

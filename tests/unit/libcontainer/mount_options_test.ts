@@ -63,6 +63,9 @@ const options: readonly (readonly [name: string, kind: Kind, bits: number])[] = 
   ["rdiratime", "recursive clear", 0x80],
   ["rsymfollow", "recursive clear", 0x200000],
   ["tmpcopyup", "extension", 0],
+  ["copy-symlink", "extension", 0],
+  ["dest-nofollow", "extension", 0],
+  ["src-nofollow", "extension", 0],
   ["idmap", "extension", 0],
   ["ridmap", "extension", 0],
 ];

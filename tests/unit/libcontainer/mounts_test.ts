@@ -2,6 +2,8 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { RuncError } from "../../../lib/errors.ts";
 import type { HostFacts } from "../../../lib/libcontainer/launch_request.ts";
 import { finishMountSteps, isBind, mountSteps } from "../../../lib/libcontainer/mounts.ts";
+import * as copyUp from "../../../lib/libcontainer/copy_up.ts";
+import type { Parts } from "../../../lib/libcontainer/parts.ts";
 import type { Step } from "../../../lib/plan/op.ts";
 import type { Mount } from "../../../lib/specs/config.ts";
 import { allOps, callLines, callsNamed, labels, origins, structArg, structHex } from "../plan_reader.ts";
@@ -12,12 +14,14 @@ interface Around {
   readonly cgroupNamespace?: boolean;
 }
 
+const parts: Parts = { copyUp };
+
 function steps(mounts: readonly Mount[], around: Around = {}): readonly Step[] {
   const spec = config((draft) => {
     draft.mounts = mounts as never;
     if (around.cgroupNamespace) draft.linux.namespaces.push({ type: "cgroup", path: "" });
   });
-  return mountSteps(spec, around.facts ?? facts, request);
+  return mountSteps(spec, around.facts ?? facts, request, parts);
 }
 
 /** The calls that put something somewhere, in order. */
@@ -166,8 +170,11 @@ Deno.test("a tmpfs is writable until everything is made in it", () => {
 });
 
 Deno.test("a tmpfs without a mode takes that of the directory under it", () => {
-  const looks = (options: readonly string[]) => callsNamed(steps([{ ...tmpfs, options }]), "statx").length;
-  assertEquals([looks(["mode=755"]), looks(["size=1k"]), looks([])], [0, 1, 1]);
+  // STATX_MODE, beside two looks at which mount it is.
+  const looks = (options: readonly string[]) =>
+    callsNamed(steps([{ ...tmpfs, options }]), "statx").map(({ args }) => args[3]);
+  assertEquals(looks(["mode=755"]), [0x1000, 0x1000]);
+  for (const options of [["size=1k"], []]) assertEquals(looks(options), [0x1000, 0x1000, 2]);
 });
 
 Deno.test("a bind mount is a copy that gets its options before it is placed", () => {
@@ -179,6 +186,62 @@ Deno.test("a bind mount is a copy that gets its options before it is placed", ()
   assertEquals(copy, 'open_tree(AT_FDCWD, "/out", OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC)');
   const [tree] = placing(steps([{ ...bind(), options: ["rbind"] }]));
   assertEquals(tree, 'open_tree(AT_FDCWD, "/out", OPEN_TREE_CLONE|AT_RECURSIVE|OPEN_TREE_CLOEXEC)');
+});
+
+Deno.test("crun's options decide whether symlinks are followed", () => {
+  const cases: readonly [options: readonly string[], source: string, target: boolean][] = [
+    [[], "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC", false],
+    [["src-nofollow"], "OPEN_TREE_CLONE|AT_SYMLINK_NOFOLLOW|OPEN_TREE_CLOEXEC", false],
+    [["copy-symlink"], "OPEN_TREE_CLONE|AT_SYMLINK_NOFOLLOW|OPEN_TREE_CLOEXEC", false],
+    [["dest-nofollow"], "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC", true],
+  ];
+  for (const [options, source, target] of cases) {
+    const all = callLines(steps([bind(...options)]));
+    assertEquals(all.filter((line) => line.startsWith("open_tree(")), [`open_tree(AT_FDCWD, "/out", ${source})`]);
+    const opened = all.filter((line) => line.startsWith('openat2($root, "/in"'));
+    assert(opened.length > 0 && opened.every((line) => line.includes("O_NOFOLLOW") === target), options.join());
+  }
+  const copied = callLines(steps([bind("copy-symlink")])).filter((line) => /^(readlinkat|symlinkat)/.test(line));
+  assertEquals(copied, [
+    'readlinkat(AT_FDCWD, "/out", &symlink_of_mount_0, 4096)',
+    'symlinkat(&symlink_of_mount_0, $target, "in")',
+  ]);
+});
+
+Deno.test("tmpcopyup makes a tmpfs without a place, with the options that mount(2) would take", () => {
+  const calls = (...options: string[]) =>
+    callLines(steps([{ ...tmpfs, options: ["tmpcopyup", ...options] }])).filter((line) =>
+      /^(fs|move_mount|sendmsg)/.test(line)
+    );
+  const begin = [
+    'fsopen("tmpfs", FSOPEN_CLOEXEC)',
+    'fsconfig($file_system, FSCONFIG_SET_STRING, "source", "tmpfs", 0)',
+  ];
+  const make = "fsconfig($file_system, FSCONFIG_CMD_CREATE, NULL, NULL, 0)";
+  const place = 'move_mount($source, "", $target, "", MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH)';
+  const string = (name: string, value: string) => `fsconfig($file_system, FSCONFIG_SET_STRING, "${name}", ${value}, 0)`;
+  const cases: readonly [options: string[], set: string[], attributes: string][] = [
+    [[], [string("mode", '"<that of the directory>"')], "0"],
+    [["mode=755", "size=1m"], [string("mode", '"755"'), string("size", '"1m"')], "0"],
+    [
+      ["mode=755", "noswap"],
+      [string("mode", '"755"'), 'fsconfig($file_system, FSCONFIG_SET_FLAG, "noswap", NULL, 0)'],
+      "0",
+    ],
+    // Read-only comes at the end, with all others.
+    [["mode=755", "ro", "nosuid", "noatime"], [string("mode", '"755"')], "MOUNT_ATTR_NOSUID|MOUNT_ATTR_NOATIME"],
+    [
+      ["mode=755", "sync"],
+      [string("mode", '"755"'), 'fsconfig($file_system, FSCONFIG_SET_FLAG, "sync", NULL, 0)'],
+      "0",
+    ],
+  ];
+  for (const [options, set, attributes] of cases) {
+    const [asked] = calls(...options).filter((line) => line.startsWith("sendmsg"));
+    const seen = calls(...options).filter((line) => !line.startsWith("sendmsg") && !line.startsWith("fstatfs"));
+    assertEquals(seen, [...begin, ...set, make, `fsmount($file_system, FSMOUNT_CLOEXEC, ${attributes})`, place]);
+    assert(asked!.includes("sync"));
+  }
 });
 
 Deno.test("isBind() looks at the options, not at the type", () => {
@@ -260,12 +323,12 @@ Deno.test("access times of a bind mount change only where a mode is named", () =
   }
 });
 
-Deno.test("where a parent user namespace locked options, only those are cleared that were named", () => {
+Deno.test("where a parent user namespace locked options, only those are cleared that were named, and the one that is never locked", () => {
   const cases: readonly [options: readonly string[], set: string, cleared: string][] = [
-    [["ro"], "1", "0"],
-    [["ro", "exec"], "1", "8"],
-    [["rw", "suid", "dev"], "0", "7"],
-    [["ro", "noatime"], "11", "70"],
+    [["ro"], "1", "200000"],
+    [["ro", "exec"], "1", "200008"],
+    [["rw", "suid", "dev"], "0", "200007"],
+    [["ro", "noatime"], "11", "200070"],
   ];
   for (const [options, set, cleared] of cases) {
     const all = steps([bind(...options)]);

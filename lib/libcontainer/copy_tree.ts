@@ -1,0 +1,178 @@
+/**
+ * Copies what is in one directory into another, between descriptors: no name is ever resolved through a symlink, for the source is
+ * somebody else's. Runs in: parent.
+ *
+ * Types, owners, modes, links' targets and device numbers are kept, as runc keeps them; times and extended attributes are not.
+ *
+ * @module
+ */
+
+import { AtFlag, FileType, openFlag } from "../ffi/constants.ts";
+import { errnoText } from "../ffi/errno.ts";
+import { RuncError } from "../errors.ts";
+import { Fd } from "../ffi/fd.ts";
+import { alloc, type Argument, cString, type Kernel } from "../ffi/kernel.ts";
+import { deviceNumber } from "./devices.ts";
+
+/** Deeper trees are refused: each level keeps two descriptors open. */
+const DEPTH_LIMIT = 200;
+/** PATH_MAX, the longest target of a symlink. limits.h */
+const PATH_MAX = 4096;
+/** At most what sendfile(2) does in one call. */
+const CHUNK = 0x7ffff000;
+
+const empty = cString("");
+
+/** The entries of a directory but `.` and `..`, as bytes with a NUL. Layout: struct linux_dirent64, getdents(2) */
+function names(copy: Copy, directory: Fd): readonly Uint8Array<ArrayBuffer>[] {
+  const found: Uint8Array<ArrayBuffer>[] = [];
+  const entries = alloc(32768);
+  for (;;) {
+    const length = copy.must("getdents64", directory.number, entries, entries.length);
+    if (length === 0) return found;
+    for (let at = 0; at < length;) {
+      const size = entries[at + 16]! | entries[at + 17]! << 8;
+      const end = entries.indexOf(0, at + 19) + 1;
+      const name = alloc(end - at - 19);
+      name.set(entries.subarray(at + 19, end));
+      const text = new TextDecoder().decode(name);
+      if (text !== ".\0" && text !== "..\0") found.push(name);
+      at += size;
+    }
+  }
+}
+
+/** What statx(2) says of a file. */
+interface Status {
+  readonly type: number;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly device: number;
+}
+
+class Copy {
+  readonly #kernel: Kernel;
+  readonly #path: string[] = [];
+
+  constructor(kernel: Kernel) {
+    this.#kernel = kernel;
+  }
+
+  /** Calls libc; a failure tells where in the tree. */
+  must(name: string, ...args: readonly Argument[]): number {
+    const result = this.#kernel.retry(name, ...args);
+    if (result >= 0) return result;
+    throw new RuncError(
+      "syscall-failed",
+      `${name} of ${JSON.stringify(this.#path.join("/") || ".")}: ${errnoText(-result)}`,
+    );
+  }
+
+  #open(directory: Fd, name: Uint8Array<ArrayBuffer>, flags: number): Fd {
+    const O = openFlag(this.#kernel.arch);
+    const number = this.must("openat", directory.number, name, flags | O.O_NOFOLLOW | O.O_CLOEXEC, 0);
+    return new Fd(this.#kernel, number, this.#path.join("/"));
+  }
+
+  #status(file: Fd): Status {
+    const statx = alloc(256);
+    this.must("statx", file.number, empty, AtFlag.AT_EMPTY_PATH, 0x7ff, statx);
+    const view = new DataView(statx.buffer);
+    const mode = view.getUint16(28, true);
+    return {
+      type: mode & FileType.S_IFMT,
+      mode: mode & 0o7777,
+      uid: view.getUint32(20, true),
+      gid: view.getUint32(24, true),
+      device: deviceNumber(view.getUint32(128, true), view.getUint32(132, true)),
+    };
+  }
+
+  directory(from: Fd, to: Fd): void {
+    if (this.#path.length > DEPTH_LIMIT) {
+      throw new RuncError("unsupported", `${this.#path.join("/")} is more than ${DEPTH_LIMIT} directories deep`);
+    }
+    const O = openFlag(this.#kernel.arch);
+    using readable = this.#open(from, cString("."), O.O_DIRECTORY);
+    for (const name of names(this, readable)) {
+      this.#path.push(new TextDecoder().decode(name.subarray(0, -1)));
+      this.#entry(readable, to, name);
+      this.#path.pop();
+    }
+  }
+
+  #entry(from: Fd, to: Fd, name: Uint8Array<ArrayBuffer>): void {
+    const O = openFlag(this.#kernel.arch);
+    using file = this.#open(from, name, O.O_PATH);
+    const status = this.#status(file);
+    switch (status.type) {
+      case FileType.S_IFDIR: {
+        this.must("mkdirat", to.number, name, 0o700);
+        using made = this.#open(to, name, O.O_DIRECTORY);
+        this.directory(file, made);
+        break;
+      }
+      case FileType.S_IFREG:
+        this.#content(file, to, name);
+        break;
+      case FileType.S_IFLNK:
+        this.#link(file, to, name);
+        break;
+      default:
+        this.must("mknodat", to.number, name, status.type, status.device);
+    }
+    this.must("fchownat", to.number, name, status.uid, status.gid, AtFlag.AT_SYMLINK_NOFOLLOW);
+    // Last: a change of owner takes setuid and setgid away. chown(2)
+    if (status.type !== FileType.S_IFLNK) this.must("fchmodat", to.number, name, status.mode, 0);
+  }
+
+  #content(file: Fd, to: Fd, name: Uint8Array<ArrayBuffer>): void {
+    const O = openFlag(this.#kernel.arch);
+    // Through our own /proc it is this very file, whatever the name means by now.
+    const number = this.must("open", cString(`/proc/self/fd/${file.number}`), O.O_NONBLOCK | O.O_CLOEXEC, 0);
+    using input = new Fd(this.#kernel, number, this.#path.join("/"));
+    const flags = O.O_WRONLY | O.O_CREAT | O.O_EXCL | O.O_CLOEXEC;
+    using output = new Fd(this.#kernel, this.must("openat", to.number, name, flags, 0o600), this.#path.join("/"));
+    while (this.must("sendfile", output.number, input.number, null, CHUNK) > 0);
+  }
+
+  #link(file: Fd, to: Fd, name: Uint8Array<ArrayBuffer>): void {
+    // Zeroed, so that there is a NUL behind the text.
+    const target = alloc(PATH_MAX + 1);
+    this.must("readlinkat", file.number, empty, target, PATH_MAX);
+    this.must("symlinkat", target, to.number, name);
+  }
+}
+
+/**
+ * Copies everything in `from` into `to`, which is empty. Both are directories. `uid` and `gid`: who makes the files, for a file system of
+ * a user namespace takes none from users that it does not know.
+ *
+ * @throws {RuncError} with the path below `from`.
+ */
+export function copyTree(kernel: Kernel, { from, to, uid, gid }: { from: Fd; to: Fd; uid: number; gid: number }): void {
+  const [ourUid, ourGid] = [kernel.call("setfsuid", uid), kernel.call("setfsgid", gid)];
+  try {
+    if (uid !== ourUid) raiseCapabilities(kernel);
+    new Copy(kernel).directory(from, to);
+  } finally {
+    kernel.call("setfsgid", ourGid);
+    kernel.call("setfsuid", ourUid);
+  }
+}
+
+/** _LINUX_CAPABILITY_VERSION_3, include/uapi/linux/capability.h */
+const CAPABILITY_VERSION = 0x20080522;
+
+/** Takes back the capabilities on files, which went when the user for files became another than root. Scope: thread. capabilities(7) */
+function raiseCapabilities(kernel: Kernel): void {
+  const header = alloc(8);
+  new DataView(header.buffer).setUint32(0, CAPABILITY_VERSION, true);
+  // Twice: effective, permitted, inheritable.
+  const sets = alloc(24);
+  kernel.must("capget(0)", "capget", header, sets);
+  const view = new DataView(sets.buffer);
+  for (const at of [0, 12]) view.setUint32(at, view.getUint32(at + 4, true), true);
+  kernel.must("capset(effective = permitted)", "capset", header, sets);
+}

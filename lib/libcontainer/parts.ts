@@ -1,0 +1,45 @@
+/**
+ * What few containers need is not loaded for the others: start-up time grows with every line that is.
+ *
+ * @module
+ */
+
+import { RuncError } from "../errors.ts";
+import type { Config } from "../specs/config.ts";
+import { isBind, needsHelp } from "./mounts.ts";
+
+/** The parts that a config asks for; absent where it does not. */
+export interface Parts {
+  /** Opens sources of bind mounts with the host's rights. */
+  readonly mountSources?: typeof import("./mount_sources.ts");
+  /** A tmpfs that begins with what it covers: init's part. */
+  readonly copyUp?: typeof import("./copy_up.ts");
+  /** The parent's part. */
+  readonly copyTree?: typeof import("./copy_tree.ts");
+}
+
+/** Loads what `config` needs. */
+export async function loadParts(config: Config): Promise<Parts> {
+  const { mounts = [] } = config;
+  // The sd_notify proxy's directory is a bind mount too, which the config does not tell of.
+  const user = config.linux?.namespaces?.some(({ type }) => type === "user") ?? false;
+  return {
+    ...(user || mounts.some((mount) => isBind(mount) && needsHelp(mount, config, 0))
+      ? { mountSources: await import("./mount_sources.ts") }
+      : {}),
+    ...(mounts.some(({ options }) => options?.includes("tmpcopyup"))
+      ? { copyUp: await import("./copy_up.ts"), copyTree: await import("./copy_tree.ts") }
+      : {}),
+  };
+}
+
+/** A part that has been loaded. @throws {RuncError} `usage` where it has not. */
+export function partOf<Name extends keyof Parts>(parts: Parts | undefined, name: Name): NonNullable<Parts[Name]> {
+  const part = parts?.[name];
+  if (part === undefined) {
+    throw new RuncError("usage", `the config needs ${name}, which has not been loaded`, {
+      hint: "give it the parts that loadParts() returns",
+    });
+  }
+  return part;
+}
