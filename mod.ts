@@ -14,7 +14,7 @@
  * const { code, stdout } = await runOutput(runtime, { id: "hello", spec });
  * ```
  *
- * The way of a container is {@link readConfig} → {@link loadSpec} → {@link Container.create} →
+ * The way of a container is {@link readConfig} → {@link loadSpec} → {@link compileSeccomp}, where it has a profile → {@link Container.create} →
  * {@link Container.start} → {@link Container.exec}, {@link Container.kill} → {@link Container.delete}; {@link runOutput} goes all
  * of it. {@link planContainer} and {@link explain} tell what would be done, and do nothing.
  *
@@ -51,12 +51,13 @@ export {
   type ValidationFacts,
 } from "./lib/libcontainer/validate.ts";
 export { unsupported } from "./lib/libcontainer/unsupported.ts";
+export { loadParts, type Parts } from "./lib/libcontainer/parts.ts";
 
 // The plan.
-export { loadParts, type Parts } from "./lib/libcontainer/parts.ts";
 export { planContainer, type PlannedContainer } from "./lib/libcontainer/container.ts";
 export { explain, type ExplainedStep, explainSteps } from "./lib/plan/explain.ts";
 export type { CgroupEntry, CgroupMountFact, HostFacts, LaunchRequest } from "./lib/libcontainer/launch_request.ts";
+export type { RdtGroup } from "./lib/cgroups/intel_rdt.ts";
 export type { CgroupManager, SelfJoin } from "./lib/cgroups/manager.ts";
 export type { SpecDeviceRule } from "./lib/cgroups/devices.ts";
 export type { FreezerState } from "./lib/cgroups/freezer.ts";
@@ -94,6 +95,9 @@ export type {
 } from "./lib/plan/op.ts";
 
 // Containers.
+export { compileSeccomp } from "./lib/libcontainer/seccomp.ts";
+export type { SeccompFilter } from "./lib/libcontainer/seccomp/filter.ts";
+export type { SeccompCondition, SeccompProfile, SeccompRule } from "./lib/libcontainer/seccomp/profile.ts";
 export {
   Container,
   ContainerProcess,

@@ -95,6 +95,12 @@ export function removeCgroup(directory: string): void {
   if (errno !== 0) throw cgroupError("rmdir", directory, errno);
 }
 
+/** Removes `directory`, as the kernel lets it go: what it has in there is no obstacle. One that is gone is fine. @throws {RuncError} */
+export function removeDirectory(directory: string): void {
+  const errno = rmdirErrno(directory);
+  if (errno !== 0) throw cgroupError("rmdir", directory, errno);
+}
+
 /** Removes `directory` if it is empty and nobody is in it, at one try. What is below it stays. */
 export function removeIfUnused(directory: string): void {
   // Any failure means that somebody uses it: then it is theirs.

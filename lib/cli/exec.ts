@@ -13,6 +13,7 @@ import { parseProcess } from "../specs/parse.ts";
 import { unsupported } from "../libcontainer/unsupported.ts";
 import { configError } from "../libcontainer/validate.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
+import type { SeccompFilter } from "../libcontainer/seccomp/filter.ts";
 import type { Command } from "./context.ts";
 import { Foreground } from "./foreground.ts";
 import {
@@ -36,6 +37,8 @@ interface Overrides {
   readonly "additional-gids": readonly number[];
   readonly cap: readonly string[];
   readonly "no-new-privs": boolean;
+  readonly apparmor?: string;
+  readonly "process-label"?: string;
 }
 
 /** Strictly decimal, as Go's Atoi: the kernel's ids, never names. */
@@ -91,20 +94,13 @@ function processFromConfig(
     args,
     terminal: options.tty,
     cwd: options.cwd || process.cwd,
-    env: [...(process.env ?? []), ...options.env],
+    env: options.env.length === 0 ? process.env : [...(process.env ?? []), ...options.env],
     user: overrideUser(process.user, options),
+    apparmorProfile: options.apparmor || process.apparmorProfile,
+    selinuxLabel: options["process-label"] || process.selinuxLabel,
     capabilities: addCapabilities(process.capabilities, options.cap),
     noNewPrivileges: given.has("no-new-privs") ? options["no-new-privs"] : process.noNewPrivileges,
   };
-}
-
-/** Refuses options of things that are not built, by name. */
-function refuseUnbuilt(options: { apparmor?: string; "process-label"?: string }): void {
-  const refuse = (name: string, what: string) => {
-    throw new RuncError("unsupported", `--${name} is not supported: ${what}`);
-  };
-  if (options.apparmor) refuse("apparmor", "AppArmor profiles are not built in this version");
-  if (options["process-label"]) refuse("process-label", "SELinux labels are not built in this version");
 }
 
 /** Runs another process in a container. */
@@ -113,7 +109,6 @@ export const run: Command<"exec"> = async (context, { args: [id = "", ...args], 
   const processFile = options.process ? resolve(options.process) : undefined;
   const { runtime, container } = await loadToChange(context, id);
   container.refuseExec({ ignorePaused: options["ignore-paused"] });
-  refuseUnbuilt(options);
   const process = processFile === undefined
     ? processFromConfig(container.bundle, args, options, given, runtime)
     : parseProcess(withSystemErrors(`open ${options.process}`, () => Deno.readTextFileSync(processFile)), {
@@ -121,7 +116,8 @@ export const run: Command<"exec"> = async (context, { args: [id = "", ...args], 
     });
   const unbuilt = unsupported({ process });
   if (unbuilt.length > 0) throw configError(unbuilt);
-  return execute(runtime, container, process, { ...options, pidFile });
+  const seccomp = await container.compileSeccomp();
+  return execute(runtime, container, process, { ...options, pidFile, seccomp });
 };
 
 function execute(
@@ -136,6 +132,7 @@ function execute(
     readonly "preserve-fds": number;
     readonly "ignore-paused": boolean;
     readonly cgroup: readonly string[];
+    readonly seccomp?: SeccompFilter;
   },
 ): number {
   const { kernel } = runtime;
@@ -155,6 +152,7 @@ function execute(
     // The program runs as soon as it is created: its terminal has the right size from the start.
     process: { ...process, consoleSize: process.consoleSize ?? foreground?.consoleSize },
     ignorePaused: options["ignore-paused"],
+    seccomp: options.seccomp,
     subCgroups: parseSubCgroups(options.cgroup),
     stdio: io.stdio,
     consoleSocket: io.consoleSocket,

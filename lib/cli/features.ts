@@ -6,6 +6,10 @@
  */
 
 import { capabilityNames } from "../ffi/constants.ts";
+import type { Kernel } from "../ffi/kernel.ts";
+import { Libseccomp } from "../ffi/libseccomp.ts";
+import { supportsSeccompFlags } from "../ffi/seccomp.ts";
+import { seccompActions, seccompArchs, seccompFlags, seccompOperators } from "../libcontainer/seccomp/names.ts";
 import { memoryPolicyFlags, memoryPolicyModes } from "../libcontainer/memory_policy.ts";
 import { mountOptionNames } from "../libcontainer/mount_options.ts";
 import { OCI_VERSION } from "../specs/state.ts";
@@ -15,12 +19,33 @@ import { builtFrom, VERSION } from "./version.ts";
 
 /** Prints the features, and nothing on standard error: some callers read both as one text. */
 export const run: Command<"features"> = (context) => {
-  context.stdout(goJson(features(), 4) + "\n");
+  context.stdout(goJson(features(seccompOf(context.kernel())), 4) + "\n");
   return 0;
 };
 
-/** What is true here whatever the host: `enabled` means that the runtime does it where the host can. */
-export function features(): Readonly<Record<string, unknown>> {
+/** What depends on the host. */
+export interface SeccompFeatures {
+  /** The flags that the kernel knows. */
+  readonly supportedFlags: readonly string[];
+  /** libseccomp's; undefined where it is not installed. */
+  readonly version?: string;
+}
+
+function seccompOf(kernel: Kernel): SeccompFeatures {
+  const newest = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV";
+  const supportedFlags = Object.keys(seccompFlags).filter((name) =>
+    name !== newest || supportsSeccompFlags(kernel, [newest])
+  );
+  try {
+    return { supportedFlags, version: new Libseccomp(kernel).version };
+  } catch {
+    // The container that needs it gets the error.
+    return { supportedFlags };
+  }
+}
+
+/** `enabled` means that the runtime does it where the host can. */
+export function features({ supportedFlags, version }: SeccompFeatures): Readonly<Record<string, unknown>> {
   return {
     ociVersionMin: "1.0.0",
     ociVersionMax: OCI_VERSION,
@@ -30,18 +55,26 @@ export function features(): Readonly<Record<string, unknown>> {
       namespaces: ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
       capabilities: capabilityNames,
       cgroup: { v1: true, v2: true, systemd: true, systemdUser: true, rdma: false },
-      seccomp: { enabled: false },
-      apparmor: { enabled: false },
-      selinux: { enabled: false },
-      intelRdt: { enabled: false },
+      seccomp: {
+        enabled: true,
+        actions: Object.keys(seccompActions).sort(),
+        operators: Object.keys(seccompOperators).sort(),
+        archs: Object.keys(seccompArchs).sort(),
+        knownFlags: Object.keys(seccompFlags),
+        supportedFlags,
+      },
+      apparmor: { enabled: true },
+      selinux: { enabled: true },
+      intelRdt: { enabled: true, schemata: true, monitoring: true },
       memoryPolicy: {
         modes: Object.keys(memoryPolicyModes).sort(),
         flags: Object.keys(memoryPolicyFlags).sort(),
       },
       mountExtensions: { idmap: { enabled: true } },
-      netDevices: { enabled: false },
+      netDevices: { enabled: true },
     },
     annotations: {
+      ...(version === undefined ? {} : { "io.github.seccomp.libseccomp.version": version }),
       "org.opencontainers.runc.checkpoint.enabled": "false",
       "org.opencontainers.runc.commit": builtFrom() ?? "",
       "org.opencontainers.runc.version": VERSION,

@@ -10,6 +10,7 @@ import { Container, type ContainerProcess, loadSpec, rootOwner } from "../libcon
 import { setSubreaper } from "../ffi/process.ts";
 import { loadParts } from "../libcontainer/parts.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
+import { compileSeccomp } from "../libcontainer/seccomp.ts";
 import type { Context } from "./context.ts";
 import {
   checkTerminal,
@@ -65,6 +66,7 @@ export async function newContainer(
   const terminal = config.process?.terminal ?? false;
   checkTerminal({ terminal, detach: how.detach, consoleSocket: options["console-socket"] });
   const parts = await loadParts(config);
+  const seccomp = await compileSeccomp(runtime, config);
   const { kernel } = runtime;
   const inherited = inheritedDescriptors(kernel, options["preserve-fds"], context.environment);
   if (how.subreaper) setSubreaper(kernel);
@@ -83,6 +85,7 @@ export async function newContainer(
       noPivot,
       noNewKeyring: options["no-new-keyring"],
       startBy: how.startBy,
+      seccomp,
       notify: Boolean(context.environment("NOTIFY_SOCKET")),
       stdio: io.stdio,
       consoleSocket: io.consoleSocket,

@@ -6,6 +6,7 @@
 
 import { resolve } from "@std/path";
 import { readConfig } from "../libcontainer/bundle.ts";
+import { compileSeccomp } from "../libcontainer/seccomp.ts";
 import { loadSpec, planContainer } from "../libcontainer/container.ts";
 import { loadParts } from "../libcontainer/parts.ts";
 import { explain, explainSteps } from "../plan/explain.ts";
@@ -20,7 +21,9 @@ export const run: Command<"plan"> = async (context, { args: [id = "container"], 
   // What root would do, whoever asks.
   const how = { noPivot: options["no-pivot"], asRoot: true };
   const spec = loadSpec(runtime, config, bundle, how);
-  const { plan } = planContainer(runtime, { id, spec, startBy: "fifo", parts: await loadParts(config), ...how });
+  const seccomp = await compileSeccomp(runtime, config, { store: false });
+  const parts = await loadParts(config);
+  const { plan } = planContainer(runtime, { id, spec, startBy: "fifo", seccomp, parts, ...how });
   context.stdout(options.format === "json" ? JSON.stringify(explainSteps(plan), null, 2) + "\n" : explain(plan));
   return 0;
 };

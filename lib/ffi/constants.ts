@@ -143,6 +143,7 @@ export const Prctl = {
   PR_SET_DUMPABLE: 4,
   PR_SET_KEEPCAPS: 8,
   PR_SET_NAME: 15,
+  PR_SET_SECCOMP: 22,
   PR_CAPBSET_DROP: 24,
   PR_SET_CHILD_SUBREAPER: 36,
   PR_SET_NO_NEW_PRIVS: 38,
@@ -150,6 +151,16 @@ export const Prctl = {
 } as const;
 export const PR_CAP_AMBIENT_RAISE = 2;
 export const PR_CAP_AMBIENT_CLEAR_ALL = 4;
+
+/** include/uapi/linux/seccomp.h */
+export const SECCOMP_MODE_FILTER = 2;
+export const SeccompOperation = { SECCOMP_SET_MODE_FILTER: 1 } as const;
+export const SeccompFilterFlag = {
+  SECCOMP_FILTER_FLAG_LOG: 2,
+  SECCOMP_FILTER_FLAG_SPEC_ALLOW: 4,
+  SECCOMP_FILTER_FLAG_NEW_LISTENER: 8,
+  SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV: 32,
+} as const;
 
 /** include/uapi/linux/keyctl.h */
 export const Keyctl = { KEYCTL_JOIN_SESSION_KEYRING: 1, KEYCTL_SETPERM: 5 } as const;
@@ -184,6 +195,7 @@ export const FsMagic = {
   DEVPTS: 0x1cd1,
   CGROUP2: 0x63677270,
   CGROUP: 0x27e0eb,
+  RESCTRL: 0x7655821,
   TMPFS: 0x01021994,
 } as const;
 
@@ -307,6 +319,8 @@ export const flagTables: Readonly<Record<string, Readonly<Record<string, number>
   OpenFlag: openFlags.x86_64,
   OpenTree,
   Prctl,
+  SeccompFilterFlag,
+  SeccompOperation,
   Signal: Object.fromEntries(signalNames.map((name, number) => [name, number])),
   UmountFlag,
 };

@@ -54,7 +54,7 @@ export function hostArch(): Arch {
 }
 
 /** The address as a function of that signature; Deno's type asks for a pointer that carries it. */
-function bind<const Signature extends Deno.ForeignFunction>(
+export function bind<const Signature extends Deno.ForeignFunction>(
   address: Deno.PointerObject,
   signature: Signature,
 ): Deno.UnsafeFnPointer<Signature> {

@@ -123,6 +123,15 @@ export function pidfdOpen(kernel: Kernel, pid: number): Fd | undefined {
   return new Fd(kernel, number, `pidfd of ${pid}`);
 }
 
+/** A copy of another process's descriptor, close-on-exec. @see pidfd_getfd(2) @throws {RuncError} EPERM without the right to ptrace it. */
+export function pidfdGetFd(kernel: Kernel, pidfd: Fd, fd: number): Fd {
+  return new Fd(
+    kernel,
+    kernel.must(`pidfd_getfd(${pidfd.label}, ${fd})`, "syscall", 438, pidfd.number, fd, 0),
+    pidfd.label,
+  );
+}
+
 /** pidfd_send_signal(2). Returns 0 or −errno. */
 export function pidfdSendSignal(kernel: Kernel, pidfd: Fd, signal: number): number {
   return kernel.call("syscall", 424, pidfd.number, signal, null, 0);

@@ -5,7 +5,10 @@
  */
 
 import type { CgroupLayout } from "../cgroups/layout.ts";
+import { resctrlFeatures, resctrlRoot } from "../cgroups/resctrl.ts";
 import { RuncError } from "../errors.ts";
+import { isThere } from "../ffi/files.ts";
+import type { Kernel } from "../ffi/kernel.ts";
 import type { Config, IdMapping, NamespaceType } from "../specs/config.ts";
 import { parseConfig } from "../specs/parse.ts";
 import { pointerToken } from "../specs/problem.ts";
@@ -110,13 +113,9 @@ function readIdMap(text: string): IdMapping[] {
   });
 }
 
-function isThere(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch {
-    return false;
-  }
+/** Whether SELinux is enabled: its file system is mounted, as every policy's loader does. selinux(8) */
+export function hasSelinux(kernel: Kernel): boolean {
+  return isThere(kernel, "/sys/fs/selinux/enforce");
 }
 
 /** Checks a config against the host. `bundle`: absolute. `asRoot`: as it would be for root. @throws {RuncError} with every problem, `config-invalid` or `unsupported`. */
@@ -125,7 +124,7 @@ export function checkConfig(
   bundle: string,
   options:
     & { noPivot: boolean; layout: CgroupLayout; asRoot?: boolean }
-    & Pick<Runtime, "log" | "rootlessCgroups" | "systemdCgroup">,
+    & Pick<Runtime, "kernel" | "log" | "rootlessCgroups" | "systemdCgroup">,
 ): Spec {
   const rootfs = rootfsFacts(resolve(bundle, config.root?.path ?? ""));
   const facts: ValidationFacts = {
@@ -135,13 +134,17 @@ export function checkConfig(
     cgroup2: options.layout.mode === "v2",
     systemdCgroup: options.systemdCgroup,
     noPivot: options.noPivot,
-    // Asked only for a config that has a label: on most hosts the answer is an exception, half a millisecond.
+    // Asked only for a config that has a label.
     get selinux() {
-      return isThere("/sys/fs/selinux/enforce");
+      return hasSelinux(options.kernel);
     },
     kernelNamespaces: kernelNamespaces(),
     joinedNetwork: joinedNetwork(pathOf(config, "network")),
     joinedUser: joinedUser(pathOf(config, "user")),
+    get intelRdt() {
+      const root = resctrlRoot(options.kernel);
+      return root === undefined ? undefined : resctrlFeatures(options.kernel, root);
+    },
   };
   const problems = validate(config, facts);
   if (problems.length > 0) throw configError(problems);

@@ -7,7 +7,7 @@
 import { AccessFlag, AT_FDCWD, CloseRange, openFlag } from "../ffi/constants.ts";
 import { Errno, type ErrnoName, errnoText } from "../ffi/errno.ts";
 import { call, fail, slot, step, stringPointers, text, when } from "../plan/build.ts";
-import type { Data, Op, Step } from "../plan/op.ts";
+import type { CallOp, Data, Op, Step } from "../plan/op.ts";
 import type { Process } from "../specs/config.ts";
 import { RuncError } from "../errors.ts";
 import type { Arch } from "../ffi/syscalls.ts";
@@ -20,11 +20,18 @@ export interface Environment {
 }
 
 /**
- * Checks and tidies process.env: of two entries with one name the last stays, at its place; an empty HOME is looked up.
+ * Checks and tidies process.env: of two entries with one name the last stays, at its place; an empty HOME is looked up. Where there is no
+ * process.env at all, there is no HOME either, as in runc (libcontainer/env.go @ v1.5.1). `added`: what the runtime adds.
  *
  * @throws {RuncError} for an entry without `=` or without a name, or with a NUL.
  */
-export function environment(env: readonly string[], field = "/process/env"): Environment {
+export function environment(
+  given: readonly string[] | undefined,
+  added: readonly string[] = [],
+  field = "/process/env",
+): Environment {
+  if (given === undefined && added.length === 0) return { entries: [], needsHome: false };
+  const env = [...(given ?? []), ...added];
   const last = new Map<string, number>();
   env.forEach((entry, index) => {
     const problem = entryProblem(entry);
@@ -57,6 +64,9 @@ export function environmentPointers(env: Environment): Data {
   return stringPointers(items, `/* ${count} vars */`);
 }
 
+/** unistd.h */
+const X_OK = 1;
+
 const lookup = slot("lookup");
 const program = slot("program");
 
@@ -79,14 +89,27 @@ export function candidates(command: string, env: readonly string[]): readonly st
   );
 }
 
-/** Finds the program now, so that a missing one is an error of `create`. */
-export function lookupSteps(command: string, env: readonly string[], arch: Arch): readonly Step[] {
+/**
+ * Finds the program now, so that a missing one is an error of `create`. `filtered`: a seccomp filter is in force, whose profile may be
+ * older than faccessat2(2).
+ */
+export function lookupSteps(
+  command: string,
+  env: readonly string[],
+  arch: Arch,
+  options: { filtered?: boolean } = {},
+): readonly Step[] {
+  // Real and effective ids are the same by now, so that both calls mean the same.
+  const access = (path: string, rest: Partial<CallOp>): Op =>
+    options.filtered
+      ? call("faccessat", [AT_FDCWD, path, X_OK], rest)
+      : call("faccessat2", [AT_FDCWD, path, X_OK, AccessFlag.AT_EACCESS], rest);
   const quoted = JSON.stringify(command);
   const from = "/process/args/0";
   if (command.includes("/")) {
     const stat = (errno: ErrnoName) => `exec: ${quoted}: stat ${command}: ${errnoText(Errno[errno])}`;
     return [step(`look for ${command}`, from, [
-      call("faccessat2", [AT_FDCWD, command, 1, AccessFlag.AT_EACCESS], {
+      access(command, {
         meaning: {
           ENOENT: stat("ENOENT"),
           ENOTDIR: stat("ENOTDIR"),
@@ -105,7 +128,7 @@ export function lookupSteps(command: string, env: readonly string[], arch: Arch)
   const tries = candidates(command, env).map((path) =>
     step(`look for ${path}`, from, [
       when(program, "!=", 0, [{ op: "endStep" }]),
-      call("faccessat2", [AT_FDCWD, path, 1, AccessFlag.AT_EACCESS], { out: lookup, endStepOn: ["*"] }),
+      access(path, { out: lookup, endStepOn: ["*"] }),
       openDirectory(path, arch),
       when(lookup, "==", -Errno.ENOTDIR, [found(path)]),
     ])
@@ -135,12 +158,15 @@ const execErrors: readonly ErrnoName[] = [
   "ETXTBSY",
 ];
 
-/** Closes what is not the container's (CVE-2024-21626), and becomes the program. Exit 255 where execve refuses. */
-export function execSteps(
-  process: Process,
-  env: Environment,
-  options: { inheritedFds: number },
-): readonly Step[] {
+/** Sees to it that the program gets no descriptor that is not the container's (CVE-2024-21626). */
+export function closeSteps(inheritedFds: number): readonly Step[] {
+  return [step("close everything that is not the container's", "", [
+    call("close_range", [3 + inheritedFds, -1, CloseRange.CLOSE_RANGE_CLOEXEC]),
+  ])];
+}
+
+/** Becomes the program. Exit 255 where execve refuses. */
+export function execSteps(process: Process, env: Environment): readonly Step[] {
   const args = process.args!;
   const say = (reason: string): readonly Op[] => {
     const line = `exec ${args[0]}: ${reason}\n`;
@@ -150,9 +176,6 @@ export function execSteps(
     ];
   };
   return [
-    step("close everything that is not the container's", "", [
-      call("close_range", [3 + options.inheritedFds, -1, CloseRange.CLOSE_RANGE_CLOEXEC]),
-    ]),
     step(`become ${args[0]}`, "/process/args", [
       call("execve", [
         program,

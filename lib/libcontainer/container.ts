@@ -7,6 +7,8 @@
  */
 
 import { type CgroupManager, createCgroupManager, loadCgroupManager, type SelfJoin } from "../cgroups/manager.ts";
+import type { RdtGroup } from "../cgroups/intel_rdt.ts";
+import { addToRdtGroup, removeRdtGroup, resctrlRoot } from "../cgroups/resctrl.ts";
 import { readCgroupLayout } from "../cgroups/layout.ts";
 import { requireSystemd } from "../cgroups/path.ts";
 import { requireCgroups, subCgroupPaths, type SubCgroups } from "../cgroups/sub_cgroup.ts";
@@ -14,14 +16,14 @@ import { RuncError } from "../errors.ts";
 import { openFlag, rlimitNames } from "../ffi/constants.ts";
 import { errnoName, errnoText } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
-import { memfd, open, openPath } from "../ffi/files.ts";
+import { isThere, memfd, open, openPath } from "../ffi/files.ts";
 import { alloc } from "../ffi/kernel.ts";
 import { poll, pollAsync, POLLIN } from "../ffi/poll.ts";
 import { type ExitStatus, getRlimit, kill, pidfdOpen, pidfdSendSignal, setRlimit, waitChild } from "../ffi/process.ts";
 import type { Config, HookName, Mount, NamespaceType, Process } from "../specs/config.ts";
 import { OCI_VERSION, type State, type Status } from "../specs/state.ts";
 import type { Plan } from "../plan/op.ts";
-import { checkConfig, kernelNamespaces, type Spec } from "./bundle.ts";
+import { checkConfig, hasSelinux, kernelNamespaces, type Spec } from "./bundle.ts";
 import { affinityText } from "./cpu_affinity.ts";
 import { capabilityNumbers } from "./credentials.ts";
 import { inUserNamespace, readFacts } from "./facts.ts";
@@ -51,10 +53,13 @@ import {
   memoryPolicyOf,
   namespacesOf,
   personalityOf,
+  rdtGroupOf,
   rootfsOf,
   rootlessCgroupsOf,
   type RuncState,
   schedulingOf,
+  seccompOf,
+  securityOf,
   systemdOf,
   systemdPathOf,
   toRuncState,
@@ -62,6 +67,9 @@ import {
   versionOf,
 } from "./runc_state.ts";
 import type { Runtime } from "./runtime.ts";
+import { compileStored } from "./seccomp.ts";
+import { handToAgent } from "./seccomp/agent.ts";
+import { hasSeccomp, type SeccompFilter } from "./seccomp/filter.ts";
 import { checkId, containerIds, StateDirectory } from "./state_store.ts";
 import { configError, validateProcess } from "./validate.ts";
 
@@ -95,6 +103,8 @@ export interface CreateOptions extends ProcessOptions {
   readonly notify?: boolean;
   /** What the config needs beyond the usual, from {@link loadParts}. */
   readonly parts?: Parts;
+  /** From {@link compileSeccomp}; needed where the config has a profile. */
+  readonly seccomp?: SeccompFilter;
 }
 
 /** What `exec` starts. */
@@ -105,6 +115,8 @@ export interface ExecOptions extends ProcessOptions {
   readonly ignorePaused?: boolean;
   /** Cgroups below the container's to start in, which must exist. */
   readonly subCgroups?: SubCgroups;
+  /** From {@link Container.compileSeccomp}; needed where the container has a profile. */
+  readonly seccomp?: SeccompFilter;
 }
 
 /** A process that this program started in a container, and is the parent of. */
@@ -227,6 +239,7 @@ export function planContainer(
 ): PlannedContainer {
   const { id, spec } = options;
   checkId(id);
+  requireFilter(hasSeccomp(spec.config), options.seccomp);
   const cgroup = runtime.systemdCgroup ? systemdCgroup(runtime, id, spec) : createCgroupManager(
     spec.layout,
     { id, cgroupsPath: spec.config.linux?.cgroupsPath },
@@ -252,9 +265,19 @@ export function planContainer(
     listenFds: options.listenFds ?? 0,
     pidfdSocket: options.pidfdSocket !== undefined,
     startBy: options.startBy,
+    seccomp: options.seccomp,
     notifyDirectory: options.notify ? new StateDirectory(runtime.root, id).notify : undefined,
   };
   return { plan: planCreate(spec.config, facts, request, options.parts), facts, request, cgroup };
+}
+
+/** Nothing runs without the filter that its config asks for. */
+function requireFilter(isAsked: boolean, filter: SeccompFilter | undefined): void {
+  if (isAsked === (filter !== undefined)) return;
+  const message = isAsked
+    ? "linux.seccomp asks for a filter, and none was given: compileSeccomp makes it"
+    : "a seccomp filter was given, and linux.seccomp asks for none";
+  throw new RuncError("usage", message, { field: "/linux/seccomp" });
 }
 
 /** Whether this host has only cgroup2: what {@link defaultSpec} asks. */
@@ -273,6 +296,7 @@ export function loadSpec(
     noPivot: options.noPivot ?? false,
     asRoot: options.asRoot,
     layout: readCgroupLayout(),
+    kernel: runtime.kernel,
     log: runtime.log,
     rootlessCgroups: runtime.rootlessCgroups,
     systemdCgroup: runtime.systemdCgroup,
@@ -522,8 +546,18 @@ export class Container {
     } catch (error) {
       throw error instanceof RuncError ? error.within("unable to remove container's cgroup") : error;
     }
+    this.#removeRdtGroup();
     this.#directory.remove();
     this.runHooks("poststop", "stopped", (error) => this.#runtime.log("warning", error.message));
+  }
+
+  #removeRdtGroup(): void {
+    const group = rdtGroupOf(this.#state);
+    try {
+      if (group !== undefined) removeRdtGroup(group);
+    } catch (error) {
+      throw error instanceof RuncError ? error.within("unable to remove container's IntelRDT group") : error;
+    }
   }
 
   /**
@@ -571,6 +605,12 @@ export class Container {
     return { uid: hostRoot(uidMappings), gid: hostRoot(gidMappings) };
   }
 
+  /** The filter that its profile asks for, which {@link exec} needs; undefined where it has none. @see compileSeccomp */
+  compileSeccomp(): Promise<SeccompFilter | undefined> {
+    const profile = seccompOf(this.#state);
+    return profile === undefined ? Promise.resolve(undefined) : compileStored(this.#runtime, profile);
+  }
+
   /**
    * Starts a further process in the container.
    *
@@ -578,8 +618,12 @@ export class Container {
    */
   exec(options: ExecOptions): ContainerProcess {
     this.refuseExec(options);
+    requireFilter(seccompOf(this.#state) !== undefined, options.seccomp);
     const process = this.#completeProcess(options.process);
-    const problems = validateProcess(process, { selinux: false, rootlessEuid: Deno.uid() !== 0 });
+    const problems = validateProcess(process, {
+      selinux: process.selinuxLabel ? hasSelinux(this.#runtime.kernel) : false,
+      rootlessEuid: Deno.uid() !== 0,
+    });
     if (problems.length > 0) throw configError(problems);
     const { kernel } = this.#runtime;
     const namespaces = this.#joinable();
@@ -607,12 +651,14 @@ export class Container {
       ),
       noNewKeyring: this.#state.config.no_new_keyring ?? false,
       umask: umaskOf(this.#state),
+      annotations: annotationsOf(this.#state),
       inheritedFds: options.inheritedFds ?? 0,
       listenFds: options.listenFds ?? 0,
       pidfdSocket: options.pidfdSocket !== undefined,
       hasCpuset: hasCpusetOf(this.#state),
       personality: personalityOf(this.#state),
       memoryPolicy: memoryPolicyOf(this.#state),
+      seccomp: options.seccomp,
     });
     warnOfCapabilities(this.#runtime, process, facts);
     const fds: Record<string, Fd> = socketFds(options);
@@ -624,13 +670,26 @@ export class Container {
         ...options,
         process,
         fds,
+        hookState: this.#hookState("running"),
         enterCgroup: (pid) => {
           if (isBelow) requireCgroups(cgroup.paths, pid);
           if (namespaces.includes("user")) cgroup.join(pid, isBelow ? undefined : this.pid);
+          this.#joinRdtGroup(pid);
         },
       });
     } finally {
       for (const [name, fd] of Object.entries(fds)) if (name.startsWith("ns-")) fd.close();
+    }
+  }
+
+  /** A group that is gone limits nothing any more. */
+  #joinRdtGroup(pid: number): void {
+    const group = rdtGroupOf(this.#state);
+    if (group === undefined || !isThere(this.#runtime.kernel, group.path)) return;
+    try {
+      addToRdtGroup(group.path, pid);
+    } catch (error) {
+      throw error instanceof RuncError ? error.within(`error adding pid ${pid} to Intel RDT: intelrdt`) : error;
     }
   }
 
@@ -642,8 +701,11 @@ export class Container {
   /** What the process does not say of itself is the container's. */
   #completeProcess(process: Process): Process {
     const { scheduler, ioPriority, execCPUAffinity } = schedulingOf(this.#state);
+    const { apparmorProfile, selinuxLabel } = securityOf(this.#state);
     return {
       ...process,
+      apparmorProfile: process.apparmorProfile || apparmorProfile,
+      selinuxLabel: process.selinuxLabel || selinuxLabel,
       scheduler: process.scheduler ?? scheduler,
       ioPriority: process.ioPriority ?? ioPriority,
       execCPUAffinity: process.execCPUAffinity ?? execCPUAffinity,
@@ -716,7 +778,12 @@ function setRlimits(runtime: Runtime, pid: number, process: Process): void {
 function launchExec(
   runtime: Runtime,
   plan: Plan,
-  options: ExecOptions & { fds: Readonly<Record<string, Fd>>; enterCgroup: (pid: number) => void },
+  options: ExecOptions & {
+    fds: Readonly<Record<string, Fd>>;
+    /** The container's, for a seccomp agent. */
+    hookState: State;
+    enterCgroup: (pid: number) => void;
+  },
 ): ContainerProcess {
   // Always natively: in the container's mount namespace there is no Deno, nor the libraries that it needs.
   const launch = new Launch({ ...runtime, executor: "native" }, {
@@ -729,9 +796,12 @@ function launchExec(
     options.enterCgroup(launch.stagePid);
     launch.go();
     for (let said = launch.next(); said.kind !== "created"; said = launch.next()) {
-      if (said.kind !== "ready") continue;
-      setRlimits(runtime, launch.initPid, options.process);
-      launch.go(homeOf(options.process.user.uid, launch.passwd));
+      if (said.kind === "ready") {
+        setRlimits(runtime, launch.initPid, options.process);
+        launch.go(homeOf(options.process.user.uid, launch.passwd));
+      } else if (said.kind === "seccomp") {
+        handListener(runtime, launch, { ...options, fd: said.fd });
+      }
     }
     runtime.log("debug", "setns_init: about to exec");
     return new ContainerProcess(runtime, launch);
@@ -742,6 +812,14 @@ function launchExec(
   }
 }
 
+function handListener(
+  { kernel }: Runtime,
+  launch: Launch,
+  { seccomp, fd, hookState }: { seccomp?: SeccompFilter; fd: number; hookState: State },
+): void {
+  handToAgent(kernel, seccomp!.profile, { pid: launch.initPid, fd }, hookState, () => launch.go());
+}
+
 /** One creation, and the way back where it fails. */
 class Creation {
   readonly #runtime: Runtime;
@@ -749,6 +827,7 @@ class Creation {
   readonly #config: Config;
   readonly #directory: StateDirectory;
   #isLaunched = false;
+  #rdtGroup?: RdtGroup;
   /** Undoes what was done, last first. */
   readonly #undo: (() => void)[] = [];
 
@@ -862,6 +941,7 @@ class Creation {
     }
     // Before the abort in order: the cgroup can go once its processes have.
     this.#undo.splice(-1, 0, () => cgroup.destroy());
+    this.#enterRdtGroup(launch.stagePid);
     if (this.#config.linux?.namespaces?.every(({ type }) => type !== "pid") && cgroup.refused) {
       this.#runtime.log(
         "warning",
@@ -873,12 +953,30 @@ class Creation {
     return { state, process: new ContainerProcess(this.#runtime, launch) };
   }
 
+  #enterRdtGroup(pid: number): void {
+    const { intelRdt } = this.#config.linux ?? {};
+    const root = intelRdt === undefined ? undefined : resctrlRoot(this.#runtime.kernel);
+    if (root === undefined) return;
+    const group = new (partOf(this.#options.parts, "RdtGroup"))(root, this.#options.id, intelRdt!);
+    this.#rdtGroup = group;
+    this.#undo.splice(-1, 0, () => group.undo());
+    try {
+      group.make();
+      group.join(pid);
+    } catch (error) {
+      throw error instanceof RuncError ? error.within("unable to apply Intel RDT configuration") : error;
+    }
+  }
+
   /** Does what stage and init ask for, until the container is created. */
   #converse(launch: Launch, planned: PlannedContainer, fds: Readonly<Record<string, Fd>>): RuncState {
     const { linux, hooks, process } = this.#config;
     let limited = false;
     const limit = () => {
-      if (!limited) planned.cgroup.setDevices(linux?.resources?.devices ?? []);
+      if (!limited) {
+        planned.cgroup.setDevices(linux?.resources?.devices ?? []);
+        this.#rdtGroup?.limit();
+      }
       limited = true;
     };
     let state: RuncState | undefined;
@@ -909,6 +1007,10 @@ class Creation {
           launch.go();
           break;
         }
+        case "network":
+          partOf(this.#options.parts, "moveNetworkDevices")(this.#runtime, linux!.netDevices!, launch.initPid);
+          launch.go();
+          break;
         case "hooks": {
           limit();
           const hookState = this.#hookState(launch.initPid);
@@ -923,6 +1025,11 @@ class Creation {
           this.#directory.save(state!);
           launch.go(homeOf(process!.user.uid, launch.passwd));
           break;
+        case "seccomp": {
+          const { seccomp } = this.#options;
+          handListener(this.#runtime, launch, { seccomp, fd: said.fd, hookState: this.#hookState(launch.initPid) });
+          break;
+        }
         case "created":
           this.#runtime.log("debug", "init: closing the pipe to signal completion");
           return state!;
@@ -1000,6 +1107,8 @@ class Creation {
       systemdCgroup: this.#runtime.systemdCgroup,
       noPivot: this.#options.noPivot ?? false,
       noNewKeyring: this.#options.noNewKeyring ?? false,
+      intelRdt: this.#rdtGroup,
+      seccomp: this.#options.seccomp?.profile,
     });
   }
 }

@@ -16,16 +16,25 @@ const status = buffer("wait status", 8);
 
 const POLLIN = 1;
 
+/** How a hook starts. */
+export interface HookEntry {
+  /** Puts it in its working directory. */
+  readonly op: Op;
+  /** A seccomp filter is in force. */
+  readonly filtered: boolean;
+}
+
 /** What runs in the fork: stdio as prepared, nothing else open, then the hook. */
-function childOps(hook: Hook, env: Data, name: string, index: number, enter: Op): readonly Op[] {
+function childOps(hook: Hook, env: Data, name: string, index: number, enter: HookEntry): readonly Op[] {
   return [
-    enter,
+    enter.op,
     // Every hook reads the state from its start.
     call("lseek", [fixedFd(`${name}-stdin`), 0, 0]),
     call("dup3", [fixedFd(`${name}-stdin`), 0, 0]),
     call("dup3", [fixedFd("hook-stdout"), 1, 0]),
     call("dup3", [fixedFd("hook-stderr"), 2, 0]),
-    call("close_range", [3, -1, CloseRange.CLOSE_RANGE_CLOEXEC]),
+    // A filter may refuse it; all descriptors have been marked before the filter was loaded.
+    call("close_range", [3, -1, CloseRange.CLOSE_RANGE_CLOEXEC], enter.filtered ? { tolerate: ["*"] } : {}),
     call(
       "execve",
       [hook.path, stringPointers(hook.args ?? [hook.path], JSON.stringify(hook.args ?? [hook.path])), env],
@@ -59,13 +68,13 @@ function boundedWait(hook: Hook, name: string, index: number, pidfd: Data): read
 /**
  * One step a hook, in order; the first that fails ends the start.
  *
- * `env`: what a hook without `env` gets. `enter`: puts the hook in its working directory.
+ * `env`: what a hook without `env` gets.
  */
 export function containerHookSteps(
   name: "createContainer" | "startContainer",
   hooks: readonly Hook[],
   env: Data,
-  enter: Op,
+  enter: HookEntry,
 ): readonly Step[] {
   return hooks.map((hook, index) => {
     const pidfd = buffer("hook pidfd", 8);

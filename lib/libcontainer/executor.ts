@@ -9,7 +9,7 @@
 import { RuncError } from "../errors.ts";
 import type { Fd } from "../ffi/fd.ts";
 import { MsgFlag, openFlag } from "../ffi/constants.ts";
-import { open, sealedMemfd } from "../ffi/files.ts";
+import { isInherited, open, sealedMemfd } from "../ffi/files.ts";
 import { addressOf, alloc, type Kernel } from "../ffi/kernel.ts";
 import { spawn } from "../ffi/process.ts";
 import { syscallNumber } from "../ffi/syscalls.ts";
@@ -29,6 +29,9 @@ import {
   SLOT_COUNT,
   VERSION,
 } from "../plan/native/format.ts";
+
+/** The fixed descriptors' numbers follow each other: none is further than this behind the one that reports go to. */
+const FIXED_LIMIT = 32;
 
 const EINTR = 4, EAGAIN = 11, ENOSYS = 38;
 const SYS_pidfd_open = 434;
@@ -73,6 +76,8 @@ export class Executor {
   readonly #base: number;
   readonly #tableEnd: number;
   readonly #procFd: number;
+  /** The plan's fixed descriptors. The plan marks them close-on-exec, and a fork has them all the same. */
+  readonly #given: readonly number[];
   /** Offset in the file of the program's ELF program header. */
   readonly #segment: number;
   /** Words in the memory that hold addresses, and what they hold in the image. */
@@ -104,6 +109,8 @@ export class Executor {
     this.#address = addressOf(this.#memory);
     this.#base = field("base");
     this.#tableEnd = field("table") + field("tableLength");
+    this.#given = Array.from({ length: field("reportFd") + FIXED_LIMIT }, (_, fd) => fd)
+      .filter((fd) => fd > 2 && isInherited(kernel, fd));
     this.#cloneNumber = syscallNumber("clone", kernel.arch);
     this.#execs = [syscallNumber("execve", kernel.arch), syscallNumber("execveat", kernel.arch)];
     this.#relocate(file, { at: field("relocations"), count: field("relocationCount"), data: field("data") });
@@ -304,13 +311,15 @@ export class Executor {
     return copy;
   }
 
-  /** A fork would have all descriptors; execve leaves only those that are passed on: here, whatever a slot names. */
-  #openSlots(): readonly { readonly to: number; readonly from: number }[] {
+  /** A fork would have all descriptors; execve leaves only those that are passed on: here, fixed ones and whatever a slot names. */
+  #openFds(): readonly { readonly to: number; readonly from: number }[] {
     const F_GETFD = 1;
     const numbers = Array.from({ length: SLOT_COUNT }, (_, slot) => this.#slot(slot)).filter((value) =>
       value > 2n && value < 0x10000n
     );
-    return [...new Set(numbers.map(Number))].filter((fd) => this.#kernel.call("fcntl", fd, F_GETFD) >= 0)
+    return [...new Set([...this.#given, ...numbers.map(Number)])].filter((fd) =>
+      this.#kernel.call("fcntl", fd, F_GETFD) >= 0
+    )
       .map((fd) => ({ to: fd, from: fd }));
   }
 
@@ -324,7 +333,7 @@ export class Executor {
         path: `self/fd/${image.number}`,
         argv: ["runc", "init"],
         env: [],
-        fds: this.#openSlots(),
+        fds: this.#openFds(),
       });
     } finally {
       this.#kernel.must("fchdir(back)", "fchdir", back.number);

@@ -27,6 +27,11 @@ export function mapText(mappings: readonly IdMapping[]): string {
   return mappings.map(({ containerID, hostID, size }) => `${containerID} ${hostID} ${size}\n`).join("");
 }
 
+/** As much of a map as an error of readable length has room for. */
+function shown(text: string): string {
+  return JSON.stringify(text.length > 200 ? `${text.slice(0, 200)}...` : text);
+}
+
 /** The arguments of newuidmap and newgidmap. newuidmap(1) */
 export function mapArguments(pid: number, mappings: readonly IdMapping[]): string[] {
   return [pid, ...mappings.flatMap(({ containerID, hostID, size }) => [containerID, hostID, size])].map(String);
@@ -58,7 +63,7 @@ function write(pid: number, kind: Kind, mappings: readonly IdMapping[], writer: 
   if (writer.uid !== 0 && cause instanceof Deno.errors.PermissionDenied) return writeByTool(pid, kind, mappings);
   throw new RuncError(
     "syscall-failed",
-    `cannot write ${JSON.stringify(text)} to ${path}: ${(cause as Error).message}`,
+    `cannot write ${shown(text)} to ${path}: ${(cause as Error).message}`,
     { field: kind.field, cause, hint: "mapping ids that are not your own needs CAP_SETUID and CAP_SETGID" },
   );
 }

@@ -5,6 +5,7 @@
  */
 
 import type { Arch } from "../ffi/syscalls.ts";
+import type { SeccompFilter } from "./seccomp/filter.ts";
 
 /** One hierarchy as a container's `cgroup` mount shows it. */
 export interface CgroupMountFact {
@@ -76,4 +77,6 @@ export interface LaunchRequest {
   readonly startBy: "fifo" | "parent";
   /** Directory with the notify socket on the host; bound to /run/notify. */
   readonly notifyDirectory?: string;
+  /** linux.seccomp, compiled. */
+  readonly seccomp?: SeccompFilter;
 }

@@ -11,6 +11,7 @@ import type { Config } from "../specs/config.ts";
 import { fillsDev, openNullOps } from "./devices.ts";
 import { cleanPath } from "./in_root.ts";
 import type { HostFacts } from "./launch_request.ts";
+import { withContext } from "./mount_options.ts";
 
 const target = slot("target");
 const copy = slot("copy");
@@ -28,11 +29,11 @@ function copyOf(fd: typeof mask): Op {
 }
 
 /** An empty read-only tmpfs over a directory; further directories get copies of the first. */
-function maskDirectory(path: string, facts: HostFacts): readonly Op[] {
+function maskDirectory(path: string, facts: HostFacts, label: string | undefined): readonly Op[] {
   const O = openFlag(facts.arch);
   return [when(mask, "!=", 0, [copyOf(mask), ...moveHere], [
     // The working directory is the masked one by now.
-    call("mount", ["tmpfs", ".", "tmpfs", MountFlag.MS_RDONLY, "nr_blocks=1,nr_inodes=1"]),
+    call("mount", ["tmpfs", ".", "tmpfs", MountFlag.MS_RDONLY, withContext("nr_blocks=1,nr_inodes=1", label)]),
     call("openat", [AT_FDCWD, path, O.O_PATH | O.O_DIRECTORY | O.O_CLOEXEC, 0], { out: mask }),
   ])];
 }
@@ -55,7 +56,13 @@ export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step
         out: slot("is file"),
         tolerate: ["ENOTDIR"],
       }),
-      when(slot("is file"), "!=", 0, [copyOf(slot("null") as typeof mask), ...moveHere], maskDirectory(clean, facts)),
+      when(
+        slot("is file"),
+        "!=",
+        0,
+        [copyOf(slot("null") as typeof mask), ...moveHere],
+        maskDirectory(clean, facts, config.linux?.mountLabel),
+      ),
       call("close", [target]),
     ])
   );

@@ -152,3 +152,9 @@ export function parseMountOptions(options: readonly string[]): MountOptions {
   }
   return { flags, clearedFlags, propagation, recursiveSet, recursiveClear, extensions, data: data.join(",") };
 }
+
+/** A file system's mount data with a label for everything in it. mount(8), "context=" */
+export function withContext(data: string, label: string | undefined): string {
+  if (!label) return data;
+  return `${data === "" ? "" : `${data},`}context=${JSON.stringify(label)}`;
+}

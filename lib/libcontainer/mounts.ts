@@ -14,7 +14,7 @@ import { RuncError } from "../errors.ts";
 import { Errno } from "../ffi/errno.ts";
 import { cleanPath, ensureDirectory, ensureTarget, type InRootOptions, openInRoot, root } from "./in_root.ts";
 import type { CgroupMountFact, HostFacts, LaunchRequest } from "./launch_request.ts";
-import { type MountOptions, parseMountOptions } from "./mount_options.ts";
+import { type MountOptions, parseMountOptions, withContext } from "./mount_options.ts";
 import { hasNamespace } from "./namespaces.ts";
 import { partOf, type Parts } from "./parts.ts";
 
@@ -551,7 +551,12 @@ function cgroup1Steps(parsed: Parsed, config: Config, facts: HostFacts): readonl
   const tmpfs: Op[] = [
     ...ensureDirectory(destination, target, placeOptions(parsed, facts)),
     ...refuseTarget(parsed),
-    ...mountHere(parsed, { type: "tmpfs", source: "tmpfs", flags: cgroupFlags, data: "mode=755" }),
+    ...mountHere(parsed, {
+      type: "tmpfs",
+      source: "tmpfs",
+      flags: cgroupFlags,
+      data: withContext("mode=755", config.linux?.mountLabel),
+    }),
     openInRoot(destination, base, { arch: facts.arch, directory: true }),
   ];
   return [

@@ -24,6 +24,11 @@ export const namespaceKinds: Readonly<Record<NamespaceType, { readonly flag: num
   time: { flag: CloneFlag.CLONE_NEWTIME, file: "time" },
 };
 
+/** Whether devices of the host are to move into its network namespace. */
+export function hasNetworkDevices(config: Config): boolean {
+  return Object.keys(config.linux?.netDevices ?? {}).length > 0;
+}
+
 /** Whether config.json lists a namespace of the type, new or joined. */
 export function hasNamespace(config: Config, type: NamespaceType): boolean {
   return config.linux?.namespaces?.some((namespace) => namespace.type === type) ?? false;

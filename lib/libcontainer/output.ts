@@ -17,6 +17,7 @@ import type { Spec } from "./bundle.ts";
 import { Container, type ContainerProcess, rootOwner } from "./container.ts";
 import { loadParts } from "./parts.ts";
 import type { Runtime } from "./runtime.ts";
+import { compileSeccomp } from "./seccomp.ts";
 
 /** What both {@link runOutput} and {@link execOutput} take. */
 export interface OutputOptions {
@@ -66,6 +67,7 @@ type Written = Pick<ProcessOutput, "stdout" | "stderr">;
 export async function runOutput(runtime: Runtime, options: RunOutputOptions): Promise<ProcessOutput> {
   const { id, spec, noPivot, noNewKeyring, signal } = options;
   refuseTerminal(spec.config.process);
+  const seccomp = await compileSeccomp(runtime, spec.config);
   signal?.throwIfAborted();
   using pipes = new Pipes(runtime.kernel, rootOwner(spec.config));
   const { container, process } = Container.create(runtime, {
@@ -73,6 +75,7 @@ export async function runOutput(runtime: Runtime, options: RunOutputOptions): Pr
     spec,
     noPivot,
     noNewKeyring,
+    seccomp,
     startBy: "parent",
     stdio: pipes.theirs,
     parts: await loadParts(spec.config),
@@ -107,9 +110,10 @@ export async function execOutput(
   options: ExecOutputOptions,
 ): Promise<ProcessOutput> {
   refuseTerminal(options.process);
+  const seccomp = await container.compileSeccomp();
   options.signal?.throwIfAborted();
   using pipes = new Pipes(runtime.kernel, container.rootOwner);
-  using process = container.exec({ process: options.process, stdio: pipes.theirs });
+  using process = container.exec({ process: options.process, seccomp, stdio: pipes.theirs });
   try {
     const written = pipes.exchange(options.stdin);
     const status = await ended(process, options.signal);

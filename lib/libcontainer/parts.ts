@@ -4,9 +4,12 @@
  * @module
  */
 
+import type { RdtGroup } from "../cgroups/intel_rdt.ts";
 import { RuncError } from "../errors.ts";
 import type { Config } from "../specs/config.ts";
 import { isBind, needsHelp } from "./mounts.ts";
+import { hasNetworkDevices } from "./namespaces.ts";
+import type { Runtime } from "./runtime.ts";
 
 /** The parts that a config asks for; absent where it does not. */
 export interface Parts {
@@ -16,6 +19,14 @@ export interface Parts {
   readonly copyUp?: typeof import("./copy_up.ts");
   /** The parent's part. */
   readonly copyTree?: typeof import("./copy_tree.ts");
+  /** Moves linux.netDevices into the network namespace of a process. */
+  readonly moveNetworkDevices?: (
+    runtime: Runtime,
+    devices: NonNullable<NonNullable<Config["linux"]>["netDevices"]>,
+    pid: number,
+  ) => void;
+  /** linux.intelRdt. */
+  readonly RdtGroup?: typeof RdtGroup;
 }
 
 /** Loads what `config` needs. */
@@ -23,6 +34,8 @@ export async function loadParts(config: Config): Promise<Parts> {
   const { mounts = [] } = config;
   // The sd_notify proxy's directory is a bind mount too, which the config does not tell of.
   const user = config.linux?.namespaces?.some(({ type }) => type === "user") ?? false;
+  const { moveNetworkDevices } = hasNetworkDevices(config) ? await import("./network_devices.ts") : {};
+  const { RdtGroup } = config.linux?.intelRdt ? await import("../cgroups/intel_rdt.ts") : {};
   return {
     ...(user || mounts.some((mount) => isBind(mount) && needsHelp(mount, config, 0))
       ? { mountSources: await import("./mount_sources.ts") }
@@ -30,6 +43,8 @@ export async function loadParts(config: Config): Promise<Parts> {
     ...(mounts.some(({ options }) => options?.includes("tmpcopyup"))
       ? { copyUp: await import("./copy_up.ts"), copyTree: await import("./copy_tree.ts") }
       : {}),
+    moveNetworkDevices,
+    RdtGroup,
   };
 }
 

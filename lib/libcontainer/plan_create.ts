@@ -9,13 +9,14 @@ import { buffer, call, fixedFd, load, slot, step, struct, text, when } from "../
 import { exitAddress } from "../plan/native/elf.ts";
 import type { Op, Plan, Step } from "../plan/op.ts";
 import type { Config } from "../specs/config.ts";
-import { environment, environmentPointers, execSteps, listenEntries, lookupSteps } from "./command.ts";
+import { closeSteps, environment, environmentPointers, execSteps, listenEntries, lookupSteps } from "./command.ts";
 import { consoleSteps } from "./console.ts";
 import { containerHookSteps } from "./container_hooks.ts";
 import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSteps } from "./credentials.ts";
 import { checkDirectorySteps, enterDirectorySteps } from "./working_directory.ts";
 import { deviceSteps, reopenNullSteps } from "./devices.ts";
 import { root } from "./in_root.ts";
+import { landlockSteps, restrictSteps } from "./landlock.ts";
 import type { HostFacts, LaunchRequest } from "./launch_request.ts";
 import { maskedPathSteps, readonlyPathSteps } from "./masked_paths.ts";
 import { finishMountSteps, helpedMounts, mountSteps } from "./mounts.ts";
@@ -26,6 +27,7 @@ import {
   enterCgroupSteps,
   forkSteps,
   hasNamespace,
+  hasNetworkDevices,
   joinedNamespaces,
   joinSteps,
   lateJoinSteps,
@@ -38,6 +40,8 @@ import { awaitGo, tell } from "./protocol.ts";
 import { readySteps } from "./ready.ts";
 import { enterRootSteps, prepareRootSteps, readonlyRootSteps, workingDirectorySteps } from "./rootfs.ts";
 import { ioPrioritySteps, schedulerSteps } from "./scheduling.ts";
+import { appArmorSteps, execLabelSteps, keyLabelSteps, labelMounts, queueLabelSteps } from "./security_labels.ts";
+import { placeFilter } from "./seccomp/filter.ts";
 import {
   affinityStep,
   keyringSteps,
@@ -57,6 +61,12 @@ export function hasRuntimeHooks(config: Config): boolean {
 const setProcessName = (name: string): Step =>
   step(`take the process name ${name}`, "", [call("prctl", [Prctl.PR_SET_NAME, text(name), 0, 0, 0])]);
 
+/** Sysctls and hooks may be about them, so init waits. */
+function networkDeviceSteps(config: Config): readonly Step[] {
+  if (!hasNetworkDevices(config)) return [];
+  return [step("let the parent move network devices here", "/linux/netDevices", [tell("network"), ...awaitGo()])];
+}
+
 function runtimeHookSteps(config: Config): readonly Step[] {
   if (!hasRuntimeHooks(config)) return [];
   return [step("let the parent run prestart and createRuntime hooks", "/hooks", [tell("hooks"), ...awaitGo()])];
@@ -66,7 +76,7 @@ function createContainerHookSteps(config: Config): readonly Step[] {
   const hooks = config.hooks?.createContainer ?? [];
   if (hooks.length === 0) return [];
   const none = struct("/* 0 vars */", 8, []);
-  return containerHookSteps("createContainer", hooks, none, call("fchdir", [root]));
+  return containerHookSteps("createContainer", hooks, none, { op: call("fchdir", [root]), filtered: false });
 }
 
 /** Told by whoever starts the container: by the exec fifo, whose reader `start` is, or by the parent that stayed. */
@@ -83,7 +93,6 @@ function startSteps(request: LaunchRequest, facts: HostFacts): readonly Step[] {
       // The fifo is open by path only; through a procfs it opens for writing, which waits for a reader: `start`.
       call("close", [fixedFd("sync")]),
     ]),
-    ...dieOnSignalSteps(facts),
     step("wait for start on the exec fifo", "", [
       call("openat", [fixedFd("proc"), { data: "fdPath", fd: "fifo" }, O.O_WRONLY | O.O_CLOEXEC, 0], { out: fifo }),
       call("write", [fifo, "0", 1]),
@@ -163,13 +172,13 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
   const process = config.process!;
   const { personality, memoryPolicy } = config.linux ?? {};
   const notify = request.notifyDirectory === undefined ? [] : [`NOTIFY_SOCKET=${NOTIFY_PLACE}/notify.sock`];
-  const env = environment([...(process.env ?? []), ...notify, ...listenEntries(request.listenFds)]);
+  const env = environment(process.env, [...notify, ...listenEntries(request.listenFds)]);
   const inUserNamespace = hasNamespace(config, "user");
   const ownMounts = hasNamespace(config, "mount");
-  const exec = { inheritedFds: request.inheritedFds };
-  const mounted = withNotify(config, request);
+  const mounted = labelMounts(withNotify(config, request));
   const helped = helpedMounts(mounted, facts, request);
   const sources = helped.length === 0 ? undefined : partOf(parts, "mountSources");
+  const filter = placeFilter(request.seccomp, process, closeSteps(request.inheritedFds));
   return [
     step("start a session", "", [
       call("setsid", [], { tolerate: ["EPERM"] }),
@@ -179,12 +188,17 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
     ...lateJoinSteps(joinedNamespaces(config), request.cgroup),
     ...ownCgroupNamespaceSteps(config, request.cgroup),
     ...(inUserNamespace && facts.euid === 0 ? [clearGroupsStep()] : []),
-    ...(request.noNewKeyring ? [] : keyringSteps({ id: request.id, init: true, userNamespace: inUserNamespace })),
+    ...(request.noNewKeyring ? [] : [
+      ...keyLabelSteps(process.selinuxLabel, facts.arch),
+      ...keyringSteps({ id: request.id, init: true, userNamespace: inUserNamespace }),
+    ]),
     ...loopbackSteps(config),
+    ...networkDeviceSteps(config),
     ...prepareRootSteps(config, request),
     ...(sources?.meetHelperSteps(helped, facts.arch) ?? []),
     ...mountSteps(mounted, facts, request, parts),
     ...(sources?.leaveHelperSteps() ?? []),
+    ...queueLabelSteps(config, facts.arch),
     ...deviceSteps(config, facts),
     // The old root is still there for the hooks, and the mounts already are.
     ...runtimeHookSteps(config),
@@ -199,8 +213,11 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
       ? [...finishMountSteps(config, request), ...readonlyRootSteps(config), umaskStep(config)]
       : [restoreUmaskStep()]),
     ...nameSteps(config),
+    ...appArmorSteps(process.apparmorProfile, facts.arch),
     // Before masks and read-only paths, which may cover /proc/sys.
     ...sysctlSteps(config, facts.arch),
+    // As late as the host's /proc is at hand: nothing is executed before the program but hooks.
+    ...execLabelSteps(process.selinuxLabel, facts.arch),
     ...leaveHostProcSteps(config, request, facts),
     // After every mount: a later one here would bring back a writable view.
     ...readonlyPathSteps(config, facts),
@@ -210,7 +227,9 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
     ...ioPrioritySteps(process.ioPriority),
     ...personalitySteps(personality && personalityDomains[personality.domain]),
     ...memoryPolicySteps(memoryPolicy && memoryPolicyNumbers(memoryPolicy)),
+    ...(request.startBy === "fifo" ? dieOnSignalSteps(facts) : []),
     ...readySteps({ needsHome: env.needsHome, arch: facts.arch }),
+    ...filter.early,
     ...enterDirectorySteps(process.cwd, "before setuid"),
     ...boundingSteps(process, facts),
     keepCapabilities(true),
@@ -220,15 +239,20 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
     ...checkDirectorySteps(),
     keepCapabilities(false),
     ...capabilitySteps(process, facts),
-    ...lookupSteps(process.args![0]!, env.entries, facts.arch),
+    ...landlockSteps(config.annotations ?? {}, process, facts.arch),
+    ...lookupSteps(process.args![0]!, env.entries, facts.arch, { filtered: filter.early.length > 0 }),
+    ...filter.late,
     ...startSteps(request, facts),
     ...containerHookSteps(
       "startContainer",
       config.hooks?.startContainer ?? [],
       environmentPointers(env),
-      call("chdir", [process.cwd]),
+      { op: call("chdir", [process.cwd]), filtered: request.seccomp !== undefined },
     ),
-    ...execSteps(process, env, exec),
+    // Nothing is opened any more but the program.
+    ...restrictSteps(config.annotations ?? {}),
+    ...filter.close,
+    ...execSteps(process, env),
   ];
 }
 

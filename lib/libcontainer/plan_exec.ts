@@ -8,7 +8,7 @@ import { Prctl } from "../ffi/constants.ts";
 import { call, fixedFd, step, text } from "../plan/build.ts";
 import type { Plan, Step } from "../plan/op.ts";
 import type { NamespaceType, Process } from "../specs/config.ts";
-import { environment, execSteps, listenEntries, lookupSteps } from "./command.ts";
+import { closeSteps, environment, execSteps, listenEntries, lookupSteps } from "./command.ts";
 import { consoleSteps } from "./console.ts";
 import { finalAffinitySteps, initialAffinitySteps, resetAffinitySteps } from "./cpu_affinity.ts";
 import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSteps } from "./credentials.ts";
@@ -18,7 +18,10 @@ import { type MemoryPolicyNumbers, memoryPolicySteps } from "./memory_policy.ts"
 import { personalitySteps } from "./personality.ts";
 import { tell } from "./protocol.ts";
 import { readySteps } from "./ready.ts";
+import { landlockSteps, restrictSteps } from "./landlock.ts";
+import { appArmorSteps, execLabelSteps, keyLabelSteps } from "./security_labels.ts";
 import { ioPrioritySteps, schedulerSteps } from "./scheduling.ts";
+import { placeFilter, type SeccompFilter } from "./seccomp/filter.ts";
 import { keyringSteps, noNewPrivilegesSteps, oomScoreSteps, pidfdSteps } from "./small_steps.ts";
 import { checkDirectorySteps, enterDirectorySteps } from "./working_directory.ts";
 
@@ -38,8 +41,12 @@ export interface ExecRequest {
   readonly hasCpuset?: boolean;
   /** The container's linux.personality, in the kernel's numbers. */
   readonly personality?: number;
+  /** The container's: Landlock is asked for by them. */
+  readonly annotations?: Readonly<Record<string, string>>;
   /** The container's linux.memoryPolicy. */
   readonly memoryPolicy?: MemoryPolicyNumbers;
+  /** The container's linux.seccomp, compiled. */
+  readonly seccomp?: SeccompFilter;
 }
 
 function umaskSteps(umask: number | undefined): readonly Step[] {
@@ -49,10 +56,10 @@ function umaskSteps(umask: number | undefined): readonly Step[] {
 
 /** The plan that runs `process` in the container. Pure. @throws {RuncError} for what only planning finds. */
 export function planExec(process: Process, facts: HostFacts, request: ExecRequest): Plan {
-  const env = environment([...(process.env ?? []), ...listenEntries(request.listenFds)]);
+  const env = environment(process.env, listenEntries(request.listenFds));
   const joined = request.namespaces.map((type) => ({ type, from: "", path: "of the container's init" }));
   const userNamespace = request.namespaces.includes("user");
-  const exec = { inheritedFds: request.inheritedFds };
+  const filter = placeFilter(request.seccomp, process, closeSteps(request.inheritedFds));
   return {
     stage: [
       // What the process may run on holds before all that it does.
@@ -61,6 +68,10 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
       ...oomScoreSteps(process, facts.arch),
       ...enterCgroupSteps(request.cgroup, facts.arch),
       ...resetAffinitySteps(process.execCPUAffinity),
+      // While the host's /proc is at hand; a fork takes all of them along.
+      ...(request.noNewKeyring ? [] : keyLabelSteps(process.selinuxLabel, facts.arch)),
+      ...execLabelSteps(process.selinuxLabel, facts.arch),
+      ...appArmorSteps(process.apparmorProfile, facts.arch),
       ...joinSteps(earlyJoined(joined, request.cgroup)),
       step("take the process name runc:[2:INIT]", "", [
         call("prctl", [Prctl.PR_SET_NAME, text("runc:[2:INIT]"), 0, 0, 0]),
@@ -84,6 +95,7 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
       ...personalitySteps(request.personality),
       ...memoryPolicySteps(request.memoryPolicy),
       ...readySteps({ needsHome: env.needsHome, arch: facts.arch }),
+      ...filter.early,
       ...enterDirectorySteps(process.cwd, "before setuid"),
       ...boundingSteps(process, facts),
       keepCapabilities(true),
@@ -93,9 +105,13 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
       ...checkDirectorySteps(),
       keepCapabilities(false),
       ...capabilitySteps(process, facts),
-      ...lookupSteps(process.args![0]!, env.entries, facts.arch),
+      ...landlockSteps(request.annotations ?? {}, process, facts.arch),
+      ...lookupSteps(process.args![0]!, env.entries, facts.arch, { filtered: filter.early.length > 0 }),
+      ...filter.late,
       step("tell the parent that the command was found", "", [tell("created"), call("close", [fixedFd("sync")])]),
-      ...execSteps(process, env, exec),
+      ...restrictSteps(request.annotations ?? {}),
+      ...filter.close,
+      ...execSteps(process, env),
     ],
   };
 }

@@ -8,6 +8,8 @@
  *       | ------- go ------------> |
  *       | <------ child pid ------ |  forks ----------------> |
  *       |                          x  exits
+ *       | <------ network ------------------------------------ |   only where linux.netDevices has any
+ *       | ------- go ----------------------------------------> |
  *       | <------ target, root ------------------------------- |   a mount's place is behind a dangling symlink
  *       | ------- go ----------------------------------------> |
  *       | <------ copyUp, directory, tmpfs ------------------- |   for each tmpfs with `tmpcopyup`
@@ -17,6 +19,8 @@
  *       | <------ passwd * ----------------------------------- |   only where env has no HOME
  *       | <------ ready -------------------------------------- |   all but credentials is done
  *       | ------- go, home directory ------------------------> |
+ *       | <------ seccomp, number of the listener ------------ |   only with an agent; maybe later, before created
+ *       | ------- go ----------------------------------------> |
  *       | <------ created ------------------------------------ |   the command was found
  *       | ------- go ----------------------------------------> |   run only; create leaves, and start writes the exec fifo
  *
@@ -26,9 +30,8 @@
  * @module
  */
 
-import { MsgFlag } from "../ffi/constants.ts";
 import { at, buffer, call, fixedFd, slot, store, struct, when } from "../plan/build.ts";
-import type { Op } from "../plan/op.ts";
+import type { Data, Op } from "../plan/op.ts";
 
 /** First u32 of each message; 1 and 2 are the interpreter's own reports. */
 export const MessageKind = {
@@ -40,6 +43,8 @@ export const MessageKind = {
   passwd: 6,
   ready: 7,
   created: 8,
+  network: 9,
+  seccomp: 10,
   helper: 16,
   target: 17,
   copyUp: 18,
@@ -56,10 +61,16 @@ export const homeEntry = buffer("HOME entry", HOME_LIMIT + 5);
 
 const reply = slot("reply");
 
+/**
+ * A seccomp filter may be in force: write(2) and read(2) every profile has, sendto(2) and recvfrom(2) not. A parent that is gone sends
+ * SIGPIPE, and that is the end, as it is to be.
+ */
+const send = (message: Data): Op => call("write", [fixedFd("sync"), message, MESSAGE_SIZE]);
+
 /** Sends a message without a value. */
 export function tell(kind: keyof typeof MessageKind): Op {
   const message = struct(`{${kind}}`, MESSAGE_SIZE, [{ at: 0, size: 4, value: MessageKind[kind] }]);
-  return call("sendto", [fixedFd("sync"), message, MESSAGE_SIZE, MsgFlag.MSG_NOSIGNAL, 0, 0]);
+  return send(message);
 }
 
 /** Sends `kind` with the value of a slot. */
@@ -67,14 +78,14 @@ export function tellValue(kind: keyof typeof MessageKind, value: { slot: string 
   const message = struct(`{${kind}, ${value.slot}}`, MESSAGE_SIZE, [{ at: 0, size: 4, value: MessageKind[kind] }]);
   return [
     store(at(message, 8), 8, value),
-    call("sendto", [fixedFd("sync"), message, MESSAGE_SIZE, MsgFlag.MSG_NOSIGNAL, 0, 0]),
+    send(message),
   ];
 }
 
 /** Waits for the parent's word; ends the process where the parent is gone. */
 export function awaitGo(into = at(buffer("reply", 8), 0), limit = 8): readonly Op[] {
   return [
-    call("recvfrom", [fixedFd("sync"), into, limit, 0, 0, 0], { out: reply }),
+    call("read", [fixedFd("sync"), into, limit], { out: reply }),
     when(reply, "==", 0, [call("exit_group", [1])]),
   ];
 }

@@ -23,11 +23,13 @@ import type {
   Hooks,
   IdMapping,
   Integer64,
+  IntelRdt,
   IoPriority,
   LinuxDevice,
   Mount,
   Namespace,
   NamespaceType,
+  NetDevice,
   Scheduler,
   TimeOffsets,
 } from "../specs/config.ts";
@@ -39,6 +41,7 @@ import { parseMountOptions } from "./mount_options.ts";
 import { isBind } from "./mounts.ts";
 import { hasNamespace, makesNamespace, namespaceKinds } from "./namespaces.ts";
 import { personalityDomains } from "./personality.ts";
+import type { SeccompProfile } from "./seccomp/profile.ts";
 import { parseCpuList } from "./validate/cpu_list.ts";
 
 /** state.json. What is optional may also be `null` or zero in a file of runc 1.1. */
@@ -58,6 +61,7 @@ export interface RuncState {
   /** Where the first process's standard streams led at its start. */
   readonly external_descriptors?: readonly string[] | null;
   readonly intel_rdt_path?: string;
+  readonly intel_rdt_mon_path?: string;
 }
 
 /** libcontainer's view of config.json. */
@@ -70,18 +74,23 @@ export interface RuncConfig {
   readonly rootPropagation?: number;
   readonly mounts: readonly RuncMount[] | null;
   readonly devices: readonly RuncDevice[] | null;
+  readonly netDevices?: Readonly<Record<string, { readonly name?: string }>> | null;
+  readonly mount_label?: string;
   readonly hostname?: string;
   readonly domainname?: string;
   readonly namespaces: readonly RuncNamespace[] | null;
   readonly capabilities?: RuncCapabilities | null;
   readonly networks?: readonly { readonly type: string }[] | null;
   readonly cgroups: RuncCgroup | null;
+  readonly apparmor_profile?: string;
+  readonly process_label?: string;
   readonly oom_score_adj?: number | null;
   readonly uid_mappings?: readonly RuncIdMapping[] | null;
   readonly gid_mappings?: readonly RuncIdMapping[] | null;
   readonly mask_paths?: readonly string[] | null;
   readonly readonly_paths?: readonly string[] | null;
   readonly sysctl?: Readonly<Record<string, string>> | null;
+  readonly seccomp?: SeccompProfile | null;
   readonly no_new_privileges?: boolean;
   readonly Hooks: Readonly<Partial<Record<HookName, readonly RuncHook[] | null>>> | null;
   /** The specification's version that the runtime implements, not the one that the bundle follows. */
@@ -89,6 +98,7 @@ export interface RuncConfig {
   /** The annotations and `bundle`, as `key=value`. */
   readonly labels: readonly string[] | null;
   readonly no_new_keyring?: boolean;
+  readonly intel_rdt?: RuncIntelRdt | null;
   readonly memory_policy?: RuncMemoryPolicy | null;
   readonly rootless_euid?: boolean;
   readonly rootless_cgroups?: boolean;
@@ -103,6 +113,15 @@ export interface RuncConfig {
 export interface RuncAffinity {
   readonly Initial: readonly Integer64[] | null;
   readonly Final: readonly Integer64[] | null;
+}
+
+/** linux.intelRdt; one of its fields has another name here. */
+export interface RuncIntelRdt {
+  readonly closID?: string;
+  readonly schemata?: readonly string[] | null;
+  readonly l3_cache_schema?: string;
+  readonly memBwSchema?: string;
+  readonly enableMonitoring?: boolean;
 }
 
 /** A memory policy in the kernel's numbers; nodes are a set as in {@link RuncAffinity}. */
@@ -224,6 +243,10 @@ export interface StateInput {
   readonly systemdCgroup?: boolean;
   readonly noPivot?: boolean;
   readonly noNewKeyring?: boolean;
+  /** The resctrl group's directory, and that of its monitoring group. */
+  readonly intelRdt?: { readonly path: string; readonly monitoringPath?: string };
+  /** linux.seccomp as {@link RuncConfig} has it. */
+  readonly seccomp?: SeccompProfile;
 }
 
 const namespaceNames = {
@@ -269,6 +292,8 @@ export function toRuncState(input: StateInput): RuncState {
     cgroup_paths: input.cgroupPaths,
     namespace_paths: namespacePaths(input),
     external_descriptors: externalDescriptors,
+    intel_rdt_path: input.intelRdt?.path,
+    intel_rdt_mon_path: input.intelRdt?.monitoringPath,
   }, ["namespace_paths"]);
 }
 
@@ -283,18 +308,23 @@ function toRuncConfig(input: StateInput): RuncConfig {
     rootPropagation: propagationFlag(linux.rootfsPropagation),
     mounts: (config.mounts ?? []).map((mount) => toRuncMount(mount, input.bundle)),
     devices: toRuncDevices(input),
+    netDevices: linux.netDevices && toRuncNetDevices(linux.netDevices),
+    mount_label: linux.mountLabel,
     hostname: config.hostname,
     domainname: config.domainname,
     namespaces: (linux.namespaces ?? []).map(toRuncNamespace),
     capabilities: process?.capabilities && toRuncCapabilities(process.capabilities),
     networks: makesNamespace(config, "network") ? [{ type: "loopback" }] : [],
     cgroups: toRuncCgroup(input),
+    apparmor_profile: process?.apparmorProfile,
+    process_label: process?.selinuxLabel,
     oom_score_adj: process?.oomScoreAdj,
     uid_mappings: mappingsOf(input, "uidMappings").map(toRuncMapping),
     gid_mappings: mappingsOf(input, "gidMappings").map(toRuncMapping),
     mask_paths: linux.maskedPaths,
     readonly_paths: linux.readonlyPaths,
     sysctl: linux.sysctl,
+    seccomp: input.seccomp,
     no_new_privileges: process?.noNewPrivileges,
     Hooks: toRuncHooks(config.hooks ?? {}),
     version: OCI_VERSION,
@@ -303,6 +333,7 @@ function toRuncConfig(input: StateInput): RuncConfig {
       `bundle=${input.bundle}`,
     ],
     no_new_keyring: input.noNewKeyring ?? false,
+    intel_rdt: linux.intelRdt && toRuncIntelRdt(linux.intelRdt),
     memory_policy: linux.memoryPolicy && toRuncMemoryPolicy(memoryPolicyNumbers(linux.memoryPolicy)),
     rootless_euid: rootlessEuid,
     rootless_cgroups: rootlessCgroups,
@@ -311,7 +342,7 @@ function toRuncConfig(input: StateInput): RuncConfig {
     personality: linux.personality && { domain: personalityDomains[linux.personality.domain]! },
     io_priority: process?.ioPriority,
     exec_cpu_affinity: process?.execCPUAffinity && toRuncAffinity(process.execCPUAffinity),
-  }, ["memory_policy", "rootfs", "mounts", "devices", "namespaces", "umask", "oom_score_adj", "labels"]);
+  }, ["intel_rdt", "memory_policy", "rootfs", "mounts", "devices", "namespaces", "umask", "oom_score_adj", "labels"]);
 }
 
 /** `object` without the fields that Go's omitempty leaves out: false, 0, "", empty lists and maps. `keep`: fields without it. */
@@ -420,6 +451,15 @@ function toRuncCapabilities(sets: Capabilities): RuncCapabilities | undefined {
 
 function toRuncMemoryPolicy({ mode, flags, nodes }: MemoryPolicyNumbers): RuncMemoryPolicy {
   return omitEmpty({ mode, flags, nodes: nodes && maskWords(nodes) });
+}
+
+function toRuncNetDevices(devices: Readonly<Record<string, NetDevice>>): RuncConfig["netDevices"] {
+  return Object.fromEntries(Object.entries(devices).map(([name, device]) => [name, omitEmpty({ name: device.name })]));
+}
+
+function toRuncIntelRdt(rdt: IntelRdt): RuncIntelRdt {
+  const { closID, schemata, l3CacheSchema, memBwSchema, enableMonitoring } = rdt;
+  return omitEmpty({ closID, schemata, l3_cache_schema: l3CacheSchema, memBwSchema, enableMonitoring });
 }
 
 function toRuncAffinity({ initial = "", final = "" }: CpuAffinity): RuncAffinity | undefined {
@@ -616,6 +656,29 @@ export function memoryPolicyOf({ config }: RuncState): MemoryPolicyNumbers | und
   if (config.memory_policy === undefined || config.memory_policy === null) return undefined;
   const { mode = 0, flags = 0, nodes } = config.memory_policy;
   return { mode, flags, nodes: nodes ? maskMembers(nodes) : undefined };
+}
+
+/** The AppArmor profile and the SELinux label of the container's first process. */
+export function securityOf({ config }: RuncState): {
+  readonly apparmorProfile?: string;
+  readonly selinuxLabel?: string;
+} {
+  return { apparmorProfile: config.apparmor_profile, selinuxLabel: config.process_label };
+}
+
+/** Its resctrl group; undefined where it has none. `shared`: a class of service that outlives the container. */
+export function rdtGroupOf(
+  state: RuncState,
+): { readonly path: string; readonly monitoringPath?: string; readonly shared: boolean } | undefined {
+  const path = state.intel_rdt_path ?? "";
+  if (path === "") return undefined;
+  const monitoringPath = state.intel_rdt_mon_path || undefined;
+  return { path, monitoringPath, shared: (state.config.intel_rdt?.closID ?? "") !== "" };
+}
+
+/** linux.seccomp; undefined where the config had none. */
+export function seccompOf({ config }: RuncState): SeccompProfile | undefined {
+  return config.seccomp ?? undefined;
 }
 
 /** Whether the container is confined to some processors. */

@@ -22,16 +22,7 @@ const always: Asks = () => true;
 const limits: Asks = (value) => isSomething(value) && value !== -1;
 
 const unbuilt: Unbuilt = {
-  process: {
-    apparmorProfile: isSomething,
-    selinuxLabel: isSomething,
-  },
   linux: {
-    mountLabel: isSomething,
-    // Without an action and without rules there is no filter: specconv/spec_linux.go, SetupSeccomp.
-    seccomp: { defaultAction: isSomething, syscalls: isSomething },
-    intelRdt: always,
-    netDevices: isSomething,
     resources: {
       memory: {
         limit: limits,

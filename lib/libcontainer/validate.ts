@@ -57,6 +57,7 @@ import {
   swapIsADifference,
   unifiedNeedsCgroup2,
 } from "./validate/resources.ts";
+import { seccompAgent, seccompWords } from "./validate/seccomp.ts";
 import { sysctlsAreNamespaced } from "./validate/sysctl.ts";
 
 export { configError, type Problem } from "../specs/problem.ts";
@@ -107,6 +108,7 @@ const rules: readonly (readonly [field: string, rule: Rule])[] = [
   ["linux.namespaces", namespacesKnownOnce],
   ["linux.namespaces", joinedUserMappings],
   ["linux.namespaces", rootIsMapped],
+  ["linux.seccomp", seccompWords],
   ["linux.memoryPolicy", memoryPolicyWords],
   ["linux.personality", personalityDomain],
   ["process.execCPUAffinity", ofProcess(affinityLists)],
@@ -135,6 +137,7 @@ const rules: readonly (readonly [field: string, rule: Rule])[] = [
   ["process.env", ofProcess(environmentEntries)],
   ["process", ofProcess(processNuls)],
   ["process.oomScoreAdj", ofProcess(oomScore)],
+  ["linux.seccomp", seccompAgent],
   ["", namesHaveNoNul],
   ["hooks", hooksCanRun],
 ];

@@ -58,6 +58,16 @@ boxTest("features prints JSON and nothing else", (box) => {
     "poststart",
     "poststop",
   ]);
+  const { seccomp } = features.linux;
+  assertEquals([seccomp.enabled, seccomp.actions.length, seccomp.operators.length, seccomp.archs.length], [
+    true,
+    9,
+    7,
+    18,
+  ]);
+  assertEquals(seccomp.knownFlags.slice(0, 2), ["SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_SPEC_ALLOW"]);
+  assert(seccomp.supportedFlags.every((flag: string) => seccomp.knownFlags.includes(flag)));
+  assertMatch(features.annotations["io.github.seccomp.libseccomp.version"], /^2\.\d+\.\d+$/);
   assert(features.mountOptions.includes("rbind") && features.linux.namespaces.includes("time"));
 });
 

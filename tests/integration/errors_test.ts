@@ -233,13 +233,6 @@ const fields: readonly [fact: string, change: Change, field: string, pattern: Re
 
   // What this version does not build.
   [
-    "a seccomp filter",
-    set("/linux/seccomp", { defaultAction: "SCMP_ACT_ERRNO" }),
-    "/linux/seccomp/defaultAction",
-    /not supported by this version/,
-    "unsupported",
-  ],
-  [
     "an AppArmor profile",
     set("/process/apparmorProfile", "docker-default"),
     "/process/apparmorProfile",

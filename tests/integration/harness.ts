@@ -310,10 +310,10 @@ export class Box {
     return text.replaceAll(this.directory, "<directory>").replaceAll(this.cgroup, "<cgroup>");
   }
 
-  /** Containers that are in the state directory. */
+  /** Containers that are in the state directory, which has files of the runtime's too. */
   containers(): string[] {
     try {
-      return [...Deno.readDirSync(this.root)].map(({ name }) => name);
+      return [...Deno.readDirSync(this.root)].filter(({ isDirectory }) => isDirectory).map(({ name }) => name);
     } catch {
       // The first container makes it.
       return [];

@@ -4,6 +4,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows
 import { ensureDirSync } from "@std/fs";
 import { join } from "@std/path";
 import {
+  compileSeccomp,
   type Config,
   Container,
   createRuntime,
@@ -184,6 +185,38 @@ libraryTest("a container's life: create, start, exec, state, kill, delete", asyn
   }
   assertEquals(library.left, []);
 });
+
+libraryTest(
+  "a seccomp profile is compiled by whoever creates the container, and nothing runs without it",
+  async (library) => {
+    const runtime = library.runtime();
+    const spec = library.spec(["sleep", "100"], (config) => ({
+      ...config,
+      linux: {
+        ...config.linux,
+        seccomp: {
+          defaultAction: "SCMP_ACT_ALLOW",
+          syscalls: [{ names: ["getuid"], action: "SCMP_ACT_ERRNO", errnoRet: 7 }],
+        },
+      },
+    }));
+    const options = { id: "a", spec, startBy: "fifo", stdio: [0, 1, 2] } as const;
+    const error = assertThrows(() => Container.create(runtime, options), RuncError);
+    assertEquals([error.code, error.field], ["usage", "/linux/seccomp"]);
+    const seccomp = await compileSeccomp(runtime, spec.config);
+    const { container, process } = Container.create(runtime, { ...options, seccomp });
+    using _process = process;
+    try {
+      container.start();
+      const id: Process = { ...spec.config.process!, args: ["id", "-ru"] };
+      assertThrows(() => container.exec({ process: id, stdio: [0, 1, 2] }), RuncError, "compileSeccomp");
+      // What getuid(2) answers as an errno reads as an id: −7.
+      assertEquals(textOf((await execOutput(runtime, container, { process: id })).stdout), "4294967289\n");
+    } finally {
+      container.delete({ force: true });
+    }
+  },
+);
 
 libraryTest("planContainer() and explain() tell what would be done, and do nothing", (library) => {
   const { plan } = planContainer(library.runtime(), { id: "a", spec: library.spec(["true"]), startBy: "fifo" });

@@ -25,15 +25,17 @@ export class UnixServer implements Disposable {
     kernel.must(`listen(${path})`, "listen", this.#socket.number, 1);
   }
 
-  /** Accepts one connection, reads one message with its descriptors, and sees that nothing more comes. */
-  receive(): { text: string; fds: readonly Fd[] } {
+  /** Accepts one connection, reads one message with its descriptors, and sees that nothing more comes, unless `andNoMore` is false. */
+  receive({ andNoMore = true } = {}): { text: string; fds: readonly Fd[] } {
     this.#await(this.#socket);
     const number = kernel.must("accept4", "accept4", this.#socket.number, null, null, SOCK_CLOEXEC);
     using connection = new Fd(kernel, number, "connection");
     const { bytes, fds } = this.#message(connection);
+    const message = { text: new TextDecoder().decode(bytes), fds };
+    if (!andNoMore) return message;
     const rest = this.#message(connection);
     if (rest.bytes.length > 0 || rest.fds.length > 0) throw new Error("more than one message");
-    return { text: new TextDecoder().decode(bytes), fds };
+    return message;
   }
 
   #message(connection: Fd): Message {

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { RuncError } from "../../../lib/errors.ts";
 import {
   candidates,
+  closeSteps,
   environment,
   environmentPointers,
   execSteps,
@@ -91,10 +92,17 @@ Deno.test("a command without a slash is looked for in PATH, in its order", () =>
   assertEquals(callLines(lookupSteps("sh", [], "x86_64")), []);
 });
 
+Deno.test("under a seccomp filter a command is looked for with the older call", () => {
+  for (const command of ["sh", "/bin/sh"]) {
+    const [access] = callsNamed(lookupSteps(command, ["PATH=/bin"], "x86_64", { filtered: true }), "faccessat");
+    assertEquals(access!.args.slice(1), [{ data: "text", text: "/bin/sh" }, 1]);
+  }
+});
+
 const process: Process = { cwd: "/", user: { uid: 0, gid: 0 }, args: ["sh", "-c", ""] };
 
 Deno.test("execve gets the arguments as they are and the environment", () => {
-  const steps = execSteps(process, environment(["HOME=/", "A=1"]), { inheritedFds: 2 });
+  const steps = execSteps(process, environment(["HOME=/", "A=1"]));
   const [exec] = callsNamed(steps, "execve");
   const [, args, env] = exec!.args as [unknown, Parameters<typeof pointedTo>[0], Parameters<typeof pointedTo>[0]];
   assertEquals([pointedTo(args), pointedTo(env)], [["sh", "-c", ""], ["HOME=/", "A=1"]]);
@@ -102,15 +110,21 @@ Deno.test("execve gets the arguments as they are and the environment", () => {
 
 Deno.test("descriptors behind the inherited ones are closed by execve", () => {
   for (const [inheritedFds, first] of [[0, 3], [2, 5]] as const) {
-    const [close] = callsNamed(execSteps(process, environment([]), { inheritedFds }), "close_range");
+    const [close] = callsNamed(closeSteps(inheritedFds), "close_range");
     // CLOSE_RANGE_CLOEXEC, up to the highest number.
     assertEquals(close!.args, [first, -1, 4]);
   }
 });
 
 Deno.test("where execve fails the container's stderr tells why, and the exit status is 255", () => {
-  const [exec] = callsNamed(execSteps({ ...process, args: ["ü"] }, environment([]), { inheritedFds: 0 }), "execve");
+  const [exec] = callsNamed(execSteps({ ...process, args: ["ü"] }, environment([])), "execve");
   const branches = exec!.onError!.map(({ errnos, ops }) => [errnos, callLines([{ label: "", from: "", ops }])]);
   assertEquals(branches[0], [["ENOENT"], ['write(2, "exec ü: no such file or directory\\n", 35)', "exit_group(255)"]]);
   assertEquals(branches.at(-1), [["*"], ['write(2, "exec ü: failed\\n", 16)', "exit_group(255)"]]);
+});
+
+Deno.test("environment() is empty where there is none, without a HOME; an empty one has a HOME", () => {
+  assertEquals(environment(undefined), { entries: [], needsHome: false });
+  assertEquals(environment([]), { entries: [], needsHome: true });
+  assertEquals(environment(undefined, ["LISTEN_FDS=1"]), { entries: ["LISTEN_FDS=1"], needsHome: true });
 });

@@ -1,6 +1,6 @@
 // runc_1_1_5_state.json was written by Debian's runc 1.1.5 for runc_1_1_5_config.json with --no-pivot; only the bundle's
 // path was changed afterwards.
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import stateOfRunc from "../../fixtures/runc_1_1_5_state.json" with { type: "json" };
 import configOfRunc from "../../fixtures/runc_1_1_5_config.json" with { type: "json" };
 import { RuncError } from "../../../lib/errors.ts";
@@ -21,12 +21,14 @@ import {
   rootlessCgroupsOf,
   rootlessEuidOf,
   schedulingOf,
+  seccompOf,
   type StateInput,
   systemdOf,
   toRuncState,
   umaskOf,
   versionOf,
 } from "../../../lib/libcontainer/runc_state.ts";
+import { toProfile } from "../../../lib/libcontainer/seccomp/profile.ts";
 import type { Config } from "../../../lib/specs/config.ts";
 import { parseConfig } from "../../../lib/specs/parse.ts";
 
@@ -224,4 +226,20 @@ Deno.test("a state without any of it says nothing of how processes are scheduled
   const state = written({});
   assertEquals(schedulingOf(state), { scheduler: undefined, ioPriority: undefined, execCPUAffinity: undefined });
   assertEquals([personalityOf(state), memoryPolicyOf(state), hasCpusetOf(state)], [undefined, undefined, false]);
+});
+
+Deno.test("linux.seccomp is kept with 64-bit values exact, and read from files of runc's", () => {
+  const profile = toProfile({
+    defaultAction: "SCMP_ACT_ALLOW",
+    syscalls: [{
+      names: ["mkdir"],
+      action: "SCMP_ACT_ERRNO",
+      args: [{ index: 0, value: 0xffff_ffff_ffff_fffen, op: "SCMP_CMP_EQ" }],
+    }],
+  });
+  const state = toRuncState({ ...input, seccomp: profile });
+  assertEquals(seccompOf(state), profile);
+  const text = JSON.stringify(state, (_, value) => typeof value === "bigint" ? "big" : value);
+  assert(text.includes('"seccomp":{"default_action":4,"architectures":null,'), text);
+  assertEquals([seccompOf(written()), seccompOf(parseRuncState(JSON.stringify(stateOfRunc)))], [undefined, undefined]);
 });

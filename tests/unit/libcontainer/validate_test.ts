@@ -8,7 +8,7 @@ import {
 } from "../../../lib/libcontainer/validate.ts";
 import { dottedName } from "../../../lib/libcontainer/validate/sysctl.ts";
 import { parseCpuList } from "../../../lib/libcontainer/validate/cpu_list.ts";
-import type { Config } from "../../../lib/specs/config.ts";
+import type { Config, Seccomp, SeccompArg } from "../../../lib/specs/config.ts";
 import { defaultSpec } from "../../../lib/specs/default_spec.ts";
 
 /** A config that a test may change, with every field at hand. */
@@ -435,6 +435,39 @@ Deno.test("validate() checks the smaller fields of linux", () => {
     [(c) => c.linux.personality = { domain: "BSD", flags: [] }, {}, [
       `${at}/personality/domain`,
       "invalid personality domain BSD",
+    ]],
+  ]);
+});
+
+Deno.test("validate() checks the words of a seccomp profile, and what an agent can be asked", () => {
+  const at = "/linux/seccomp";
+  const set = (seccomp: Partial<Seccomp>): Change => (c) =>
+    c.linux.seccomp = { defaultAction: "SCMP_ACT_ALLOW", ...seccomp } as typeof c.linux.seccomp;
+  const rule = (action: string, args: SeccompArg[] = [], names = ["mkdir"]) => ({
+    syscalls: [{ names, action, args }],
+  });
+  const notify = rule("SCMP_ACT_NOTIFY");
+  check([
+    [set({ ...notify, listenerPath: "/agent", flags: ["SECCOMP_FILTER_FLAG_TSYNC"] }), {}],
+    [set({ architectures: ["SCMP_ARCH_LOONGARCH64"] }), {}],
+    // It asks for nothing.
+    [set({ defaultAction: "", flags: ["X"] }), {}],
+    [set({ flags: ["X"] }), {}, [`${at}/flags/0`, "seccomp flag X is not known to runc"]],
+    [set({ architectures: ["X"] }), {}, [`${at}/architectures/0`, "string X is not a valid arch for seccomp"]],
+    [set({ defaultAction: "X" }), {}, [`${at}/defaultAction`, "string X is not a valid action for seccomp"]],
+    [set(rule("X")), {}, [`${at}/syscalls/0/action`, "string X is not a valid action for seccomp"]],
+    [set(rule("SCMP_ACT_LOG", [{ index: 0, value: 0, op: "X" }])), {}, [
+      `${at}/syscalls/0/args/0/op`,
+      "string X is not a valid operator for seccomp",
+    ]],
+    [set(notify), {}, [`${at}/listenerPath`, "seccomp listenerPath is not set"]],
+    [set({ defaultAction: "SCMP_ACT_NOTIFY" }), {}, [
+      `${at}/defaultAction`,
+      "SCMP_ACT_NOTIFY cannot be used as default action",
+    ]],
+    [set({ ...rule("SCMP_ACT_NOTIFY", [], ["read", "write"]), listenerPath: "/agent" }), {}, [
+      `${at}/syscalls/0/names`,
+      "SCMP_ACT_NOTIFY cannot be used for the write syscall",
     ]],
   ]);
 });

@@ -47,8 +47,13 @@ const identities: readonly (readonly [name: string, statx: Uint8Array])[] = [
   ["", statx(0o100644, 0, 0, 7)],
 ];
 
+/** Whether it is the parent's word that is read. */
+function isSync([fd]: CallOp["args"]): boolean {
+  return typeof fd === "object" && "fd" in fd && fd.fd === "sync";
+}
+
 /** What the kernel writes when a call succeeds. `path`: what was opened last; `odd`: things are not what the plan expects. */
-function written({ call }: CallOp, path: string, odd: boolean): Answer["writes"] {
+function written({ call, args }: CallOp, path: string, odd: boolean): Answer["writes"] {
   switch (call) {
     case "statx":
       return [[4, identities.find(([name]) => (odd ? "" : path).endsWith(name))![1]]];
@@ -58,8 +63,8 @@ function written({ call }: CallOp, path: string, odd: boolean): Answer["writes"]
       return [[0, new TextEncoder().encode(odd ? "(unreachable)/\0" : "/a\0")]];
     case "wait4":
       return [[1, u32(odd ? 256 : 0)]];
-    case "recvfrom":
-      return [[1, new TextEncoder().encode("/root\0")]];
+    case "read":
+      return isSync(args) ? [[1, new TextEncoder().encode("/root\0")]] : undefined;
     default:
       return undefined;
   }
@@ -83,7 +88,7 @@ function kernel(seed: number, failing: number): (op: CallOp | ForkOp) => Answer 
     // The plan looks whether a program is a directory: it is not.
     if (op.call === "openat" && op.tolerate?.[0] === "*") return { result: rarely() ? 30 : -Errno.ENOTDIR };
     if (opening.has(op.call)) return { result: fd = fd % 100 + 10, writes };
-    if (op.call === "recvfrom") return { result: rarely() ? 0 : 6, writes };
+    if (op.call === "read" && isSync(op.args)) return { result: rarely() ? 0 : 6, writes };
     if (op.call === "ppoll") return { result: rarely() ? 0 : 1 };
     return { result: op.call === "read" ? random(2) : 0, writes };
   };

@@ -1,0 +1,166 @@
+/**
+ * From a seccomp profile to the kernel's BPF program: libseccomp's, with the ENOSYS stub before it. Runs in: parent.
+ *
+ * @module
+ */
+
+import { RuncError } from "../../errors.ts";
+import { errnoText } from "../../ffi/errno.ts";
+import { type Comparison, type Libseccomp, type SeccompContext, UNKNOWN_SYSCALL } from "../../ffi/libseccomp.ts";
+import type { Log } from "../runtime.ts";
+import { encodeBpf, enosysStub } from "./enosys_stub.ts";
+import { seccompActions as Action, seccompOperators as Operator } from "./names.ts";
+import type { SeccompCondition, SeccompProfile, SeccompRule } from "./profile.ts";
+
+/** SCMP_ACT values by the profile's numbers; `errno`: the low 16 bits are one. seccomp.h */
+const actionValues: Readonly<Record<number, { readonly value: number; readonly errno?: true }>> = {
+  [Action.SCMP_ACT_KILL]: { value: 0x00000000 },
+  [Action.SCMP_ACT_KILL_THREAD]: { value: 0x00000000 },
+  [Action.SCMP_ACT_KILL_PROCESS]: { value: 0x80000000 },
+  [Action.SCMP_ACT_TRAP]: { value: 0x00030000 },
+  [Action.SCMP_ACT_ERRNO]: { value: 0x00050000, errno: true },
+  [Action.SCMP_ACT_NOTIFY]: { value: 0x7fc00000 },
+  [Action.SCMP_ACT_TRACE]: { value: 0x7ff00000, errno: true },
+  [Action.SCMP_ACT_LOG]: { value: 0x7ffc0000 },
+  [Action.SCMP_ACT_ALLOW]: { value: 0x7fff0000 },
+};
+
+/** `enum scmp_compare` by the profile's numbers. seccomp.h */
+const operatorValues: Readonly<Record<number, number>> = {
+  [Operator.SCMP_CMP_NE]: 1,
+  [Operator.SCMP_CMP_LT]: 2,
+  [Operator.SCMP_CMP_LE]: 3,
+  [Operator.SCMP_CMP_EQ]: 4,
+  [Operator.SCMP_CMP_GE]: 5,
+  [Operator.SCMP_CMP_GT]: 6,
+  [Operator.SCMP_CMP_MASKED_EQ]: 7,
+};
+
+/** SCMP_ARCH tokens by the profile's names. seccomp.h, include/uapi/linux/audit.h */
+const archTokens: Readonly<Record<string, number>> = {
+  x86: 0x40000003,
+  amd64: 0xc000003e,
+  x32: 0x4000003e,
+  arm: 0x40000028,
+  arm64: 0xc00000b7,
+  mips: 0x00000008,
+  mips64: 0x80000008,
+  mips64n32: 0xa0000008,
+  mipsel: 0x40000008,
+  mipsel64: 0xc0000008,
+  mipsel64n32: 0xe0000008,
+  ppc: 0x00000014,
+  ppc64: 0x80000015,
+  ppc64le: 0xc0000015,
+  riscv64: 0xc00000f3,
+  s390: 0x00000016,
+  s390x: 0x80000016,
+  loong64: 0xc0000102,
+};
+
+const EPERM = 1, ENOSYS = 38;
+/** Of two ways to look for a number the tree is the faster one from here on. runc has the same limit. */
+const TREE_FROM = 33;
+/** BPF_MAXINSNS, include/uapi/linux/bpf_common.h */
+const MAX_INSTRUCTIONS = 4096;
+const INSTRUCTION_SIZE = 8;
+
+/** A default that lets a call through, or to a tracer who answers for itself, is right for calls that the profile does not know too. */
+const permissive: readonly number[] = [Action.SCMP_ACT_ALLOW, Action.SCMP_ACT_LOG, Action.SCMP_ACT_TRACE];
+
+/** @throws {RuncError} `config-invalid` for what libseccomp refuses, with its words for it. */
+export function compileProfile(library: Libseccomp, profile: SeccompProfile, log: Log): Uint8Array<ArrayBuffer> {
+  const defaultAction = actionValue(profile.default_action, profile.default_errno_ret);
+  const rules = profile.syscalls ?? [];
+  using context = library.filter(defaultAction);
+  for (const name of profile.architectures ?? []) addArch(context, name);
+  if (rules.length >= TREE_FROM) context.optimize();
+  const native = library.nativeArch;
+  for (const rule of rules) addRule({ library, context, native, defaultAction, log }, rule);
+  const filter = context.exportBpf();
+  const stub = encodeBpf(stubOf(library, profile));
+  const program = new Uint8Array(new ArrayBuffer(stub.length + filter.length));
+  program.set(stub);
+  program.set(filter, stub.length);
+  const count = program.length / INSTRUCTION_SIZE;
+  if (count > MAX_INSTRUCTIONS) {
+    throw refused(`the filter has ${count} instructions; the kernel takes ${MAX_INSTRUCTIONS}`);
+  }
+  return program;
+}
+
+function stubOf(library: Libseccomp, profile: SeccompProfile) {
+  if (permissive.includes(profile.default_action) || profile.default_errno_ret === ENOSYS) return [];
+  const names = (profile.syscalls ?? []).map(({ name }) => name);
+  // The native one is always filtered, whether the profile names it or not.
+  const archs = new Set([...(profile.architectures ?? []).map((name) => archTokens[name]!), library.nativeArch]);
+  return enosysStub([...archs].map((arch) => ({
+    arch,
+    last: names.reduce((last, name) => Math.max(last, library.resolve(name, arch)), 0),
+  })));
+}
+
+function actionValue(action: number, errno: number | null | undefined): number {
+  const known = actionValues[action];
+  if (known === undefined) throw refused("action in seccomp profile is invalid: invalid action, cannot use in rule");
+  // The low 16 bits, as libseccomp's macros cut it.
+  return known.errno ? known.value | ((errno ?? EPERM) & 0xffff) : known.value;
+}
+
+function addArch(context: SeccompContext, name: string): void {
+  const result = archTokens[name] === undefined ? -22 : context.addArch(archTokens[name]);
+  if (result === 0) return;
+  throw refused(
+    `error adding architecture to seccomp filter: ${name}: ${errnoText(-result)}`,
+    result === -22 ? "this libseccomp does not know the architecture" : undefined,
+  );
+}
+
+interface Target {
+  readonly library: Libseccomp;
+  readonly context: SeccompContext;
+  readonly native: number;
+  readonly defaultAction: number;
+  readonly log: Log;
+}
+
+function addRule({ library, context, native, defaultAction, log }: Target, rule: SeccompRule): void {
+  if (rule.name === "") throw refused("empty string is not a valid syscall");
+  const action = actionValue(rule.action, rule.errnoRet);
+  // libseccomp refuses a rule that says what is done anyway.
+  if (action === defaultAction) return;
+  const number = library.resolve(rule.name, native);
+  if (number === UNKNOWN_SYSCALL) {
+    // A profile is written for many kernels and libraries: what none of them here knows cannot be called by name either.
+    log("debug", `unknown seccomp syscall ${JSON.stringify(rule.name)} ignored`);
+    return;
+  }
+  for (const comparisons of alternatives(rule)) {
+    const result = context.addRule(action, number, comparisons);
+    if (result !== 0) {
+      throw refused(`error adding seccomp filter rule for syscall ${rule.name}: ${errnoText(-result)}`);
+    }
+  }
+}
+
+/** The conditions that must hold together; where one argument has two of them, each is a rule of its own, as it has always been. */
+function alternatives({ name, args }: SeccompRule): readonly (readonly Comparison[])[] {
+  const comparisons = (args ?? []).map((condition) => toComparison(name, condition));
+  const indexes = new Set(comparisons.map(({ argument }) => argument));
+  return indexes.size < comparisons.length ? comparisons.map((comparison) => [comparison]) : [comparisons];
+}
+
+function toComparison(name: string, { index, op, value, value_two }: SeccompCondition): Comparison {
+  const operator = operatorValues[op];
+  const wrong = operator === undefined
+    ? "invalid operator, cannot use in rule"
+    : index > 5
+    ? `syscalls only have up to 6 arguments (${index} given)`
+    : undefined;
+  if (wrong !== undefined) throw refused(`error creating seccomp syscall condition for syscall ${name}: ${wrong}`);
+  return { argument: index, operator: operator!, value: BigInt(value), valueTwo: BigInt(value_two) };
+}
+
+function refused(message: string, hint?: string): RuncError {
+  return new RuncError("config-invalid", message, { field: "/linux/seccomp", hint });
+}

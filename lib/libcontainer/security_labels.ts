@@ -1,0 +1,106 @@
+/**
+ * AppArmor profiles and SELinux labels: what the process becomes at execve, and what its mounts are labelled.
+ *
+ * Labels are written through the host's procfs: the container's may be anything by then (CVE-2019-16884, CVE-2025-52881).
+ *
+ * @module
+ */
+
+import type { Arch } from "../ffi/syscalls.ts";
+import { call, slot, step } from "../plan/build.ts";
+import type { Step } from "../plan/op.ts";
+import type { Config, Mount } from "../specs/config.ts";
+import { writeProc } from "./host_writes.ts";
+import { cleanPath, openInRoot } from "./in_root.ts";
+import { withContext } from "./mount_options.ts";
+import { isBind } from "./mounts.ts";
+
+/**
+ * process.apparmorProfile, taken on at the next execve. Runs in: stage or init, as the process itself: AppArmor lets nobody else.
+ *
+ * @see aa_change_onexec(2)
+ */
+export function appArmorSteps(profile: string | undefined, arch: Arch): readonly Step[] {
+  if (!profile) return [];
+  const file = (path: string) =>
+    `unable to apply apparmor profile: apparmor failed to apply profile: write /proc/thread-self/${path}`;
+  const hint = {
+    EINVAL: "AppArmor is not enabled on this host: cat /sys/module/apparmor/parameters/enabled",
+    ENOENT: "the profile must be loaded: apparmor_parser(8) loads it, aa-status(8) lists what is loaded",
+  };
+  return [
+    step(
+      `become confined by the AppArmor profile ${profile}`,
+      "/process/apparmorProfile",
+      writeProc("thread-self/attr/apparmor/exec", `exec ${profile}`, arch, {
+        meaning: { "*": file("attr/apparmor/exec") },
+        hint,
+        // Before Linux 5.8 all security modules shared one file.
+        older: { path: "thread-self/attr/exec", meaning: { "*": file("attr/exec") } },
+      }),
+    ),
+  ];
+}
+
+/** process.selinuxLabel, taken on at the next execve; a fork takes it along. Runs in: stage or init. @see setexeccon(3) */
+export function execLabelSteps(label: string | undefined, arch: Arch): readonly Step[] {
+  if (!label) return [];
+  return [
+    step(
+      `become ${label} for SELinux`,
+      "/process/selinuxLabel",
+      writeProc("thread-self/attr/exec", label, arch, { meaning: { "*": "can't set process label" } }),
+    ),
+  ];
+}
+
+/**
+ * The label of keys that are made from now on, the session keyring's; execve ends it. Runs in: stage or init, before the keyring is made.
+ *
+ * @see setkeycreatecon(3)
+ */
+export function keyLabelSteps(label: string | undefined, arch: Arch): readonly Step[] {
+  if (!label) return [];
+  return [
+    step(
+      `label new keys ${label}`,
+      "/process/selinuxLabel",
+      // Where the kernel has no such file it labels no keys.
+      writeProc("self/attr/keycreate", label, arch, { endStepOn: ["ENOENT"] }),
+    ),
+  ];
+}
+
+/** These have labels of their own, by the policy. */
+const unlabelledTypes: readonly (string | undefined)[] = ["proc", "sysfs", "mqueue", "cgroup"];
+
+function withMountContext(mount: Mount, label: string): Mount {
+  if (isBind(mount) || unlabelledTypes.includes(mount.type)) return mount;
+  return { ...mount, options: [...(mount.options ?? []), withContext("", label)] };
+}
+
+/** `config` with linux.mountLabel as an option of every mount that takes one. */
+export function labelMounts(config: Config): Config {
+  const label = config.linux?.mountLabel;
+  if (!label) return config;
+  return { ...config, mounts: config.mounts?.map((mount) => withMountContext(mount, label)) };
+}
+
+/** A message queue's file system knows no mount option: its directory gets the label. Runs in: init, after the mounts. */
+export function queueLabelSteps(config: Config, arch: Arch): readonly Step[] {
+  const label = config.linux?.mountLabel;
+  if (!label) return [];
+  const target = slot("target");
+  const size = new TextEncoder().encode(label).length + 1;
+  return (config.mounts ?? []).flatMap((mount, index) =>
+    mount.type !== "mqueue" || isBind(mount) ? [] : [
+      step(`label ${mount.destination} ${label}`, `/mounts/${index}`, [
+        openInRoot(cleanPath(mount.destination), target, { arch, directory: true }),
+        call("fchdir", [target]),
+        // There is no SELinux.
+        call("setxattr", [".", "security.selinux", label, size, 0], { tolerate: ["EOPNOTSUPP"] }),
+        call("close", [target]),
+      ]),
+    ]
+  );
+}
