@@ -116,6 +116,27 @@ export {
 } from "./lib/libcontainer/output.ts";
 export { type ExitStatus, shellStatus } from "./lib/ffi/process.ts";
 
+// What containers use.
+export { containerStats } from "./lib/libcontainer/stats.ts";
+export type {
+  BlockIoEntry,
+  BlockIoStats,
+  CgroupStats,
+  CpusetFlag,
+  CpusetStats,
+  CpuStats,
+  HugetlbStats,
+  MemoryStats,
+  MemoryUsage,
+  MiscStats,
+  PidsStats,
+  Pressure,
+  PressureTimes,
+  RdmaEntry,
+  RdmaStats,
+} from "./lib/cgroups/stats.ts";
+export { type OomWatch, watchOom } from "./lib/libcontainer/oom_watch.ts";
+
 // The specification's types.
 export { OCI_VERSION, type State, type Status } from "./lib/specs/state.ts";
 export type * from "./lib/specs/config.ts";

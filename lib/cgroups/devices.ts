@@ -20,7 +20,7 @@ export interface SpecDeviceRule {
   readonly major?: number;
   /** Absent: any. */
   readonly minor?: number;
-  /** Of the letters `rwm`; at least one. */
+  /** At least one of the letters `rwm`; others count for nothing. */
   readonly access?: string;
 }
 
@@ -219,13 +219,13 @@ function byNumber(a: DeviceRange, b: DeviceRange): number {
   return a.major - b.major || a.minor - b.minor || Number(a.type > b.type) - Number(a.type < b.type);
 }
 
+/** Letters other than `rwm` count for nothing, as in runc; undefined where there is none of those. */
 function accessBits(letters: string): number | undefined {
   let bits = 0;
   for (const letter of letters) {
-    if (letter !== "r" && letter !== "w" && letter !== "m") return undefined;
-    bits |= DeviceAccess[letter];
+    if (letter === "r" || letter === "w" || letter === "m") bits |= DeviceAccess[letter];
   }
-  return bits;
+  return bits === 0 ? undefined : bits;
 }
 
 function isDeviceNumber(number: number): boolean {

@@ -4,16 +4,23 @@
  * @module
  */
 
+import { dirname } from "@std/path";
 import { RuncError } from "../errors.ts";
+import type { MemoryResources, Resources } from "../specs/config.ts";
+import { cpusetLimits, realtimeLimits } from "./cpu.ts";
 import { inheritCpuset } from "./cpuset_v1.ts";
 import { containerDeviceFilter, type SpecDeviceRule } from "./devices.ts";
 import { setDevicesV1 } from "./devices_v1.ts";
 import { isPermission, isThere, refuseFrozen, refuseProcesses, undoMade } from "./driver.ts";
-import { makeCgroup, removeCgroup, writeProcess } from "./file.ts";
+import { makeCgroup, readCgroupFile, readIfThere, removeCgroup, writeProcess } from "./file.ts";
 import { type FreezerState, freezerV1 } from "./freezer.ts";
+import { limitsV1 } from "./limits.ts";
 import type { CgroupManager, DriverOptions, SelfJoin } from "./manager.ts";
+import type { MemoryFactsV1 } from "./memory.ts";
+import { oomKills } from "./oom.ts";
 import { v1Controllers } from "./path.ts";
 import { killByFile, killEach, processesIn, type SendSignal } from "./processes.ts";
+import { setLimits } from "./set_limits.ts";
 
 /** One directory and the controllers that it is for: `cpu` and `cpuacct` are often joined. */
 interface Group {
@@ -62,14 +69,16 @@ export class CgroupV1 implements CgroupManager {
     return this.selfJoin;
   }
 
-  create(_firstPid?: number): void {
-    this.makeGroups({ isOurs: false });
+  create(resources: Resources = {}, _firstPid?: number): void {
+    this.makeGroups(resources, { isOurs: false });
   }
 
   /** Makes the directories that are missing. `isOurs`: those that are there may have our processes. */
-  protected makeGroups(options: { readonly isOurs: boolean }): void {
+  protected makeGroups(resources: Resources, options: { readonly isOurs: boolean }): void {
     try {
-      for (const group of this.#groups()) this.#tolerant(group, () => createGroup(group, this.#made, options));
+      for (const group of this.#groups()) {
+        this.#tolerant(group, () => createGroup(group, this.#made, { ...options, resources }));
+      }
     } catch (error) {
       undoMade(this.#made);
       throw error;
@@ -90,6 +99,18 @@ export class CgroupV1 implements CgroupManager {
     } catch (error) {
       if (!this.#options.rootless) throw error;
     }
+  }
+
+  set(resources: Resources): void {
+    if (Object.keys(resources.unified ?? {}).length > 0) {
+      throw new RuncError("config-invalid", "invalid configuration: cannot use unified on cgroup v1");
+    }
+    setLimits(limitsV1(resources, this.#memoryFacts(resources.memory ?? {})), (controller) => this.#paths[controller]);
+  }
+
+  oomKills(): number {
+    const directory = this.#paths["memory"];
+    return directory === undefined ? 0 : oomKills(directory, "memory.oom_control");
   }
 
   processes(): number[] {
@@ -150,6 +171,16 @@ export class CgroupV1 implements CgroupManager {
     return this.#paths["devices"] ?? Object.values(this.#paths)[0];
   }
 
+  #memoryFacts({ limit = 0, swap = 0 }: MemoryResources): MemoryFactsV1 {
+    const directory = this.#paths["memory"];
+    // Nothing is read for a container without limits. Without a directory the first write says so.
+    if (directory === undefined || (limit === 0 && swap === 0)) return { currentLimit: 0n, swapAccounting: false };
+    return {
+      currentLimit: BigInt(readCgroupFile(directory, "memory.limit_in_bytes").trim()),
+      swapAccounting: readIfThere(directory, "memory.memsw.limit_in_bytes") !== undefined,
+    };
+  }
+
   get #toleratesPermission(): boolean {
     return this.#options.rootless && !this.#options.explicitPath;
   }
@@ -186,10 +217,24 @@ function isDispensable({ controllers }: Group): boolean {
   return controllers.every((controller) => dispensable.includes(controller));
 }
 
-/** Only devices and freezer are checked, as in runc: reading every hierarchy costs more than it finds. */
-function createGroup({ directory, controllers }: Group, made: string[], { isOurs }: { isOurs: boolean }): void {
+/**
+ * Only devices and freezer are checked, as in runc: reading every hierarchy costs more than it finds. What a process needs to be let
+ * in is set here: CPUs and memory nodes, and time for one with real-time priority.
+ */
+function createGroup(
+  { directory, controllers }: Group,
+  made: string[],
+  { resources: { cpu = {} }, isOurs }: { readonly resources: Resources; readonly isOurs: boolean },
+): void {
   const fresh = makeCgroup(directory, made);
   if (!fresh && !isOurs && controllers.includes("devices")) refuseProcesses(directory);
   if (!fresh && !isOurs && controllers.includes("freezer")) refuseFrozen(freezerV1, directory);
-  if (controllers.includes("cpuset")) inheritCpuset(directory, fresh);
+  if (controllers.includes("cpuset")) {
+    const own = cpusetLimits(cpu);
+    // The ones above first: a cgroup takes no CPU that they do not have.
+    if (own.length > 0) inheritCpuset(dirname(directory), false);
+    setLimits(own, () => directory);
+    inheritCpuset(directory, fresh && own.length === 0);
+  }
+  if (controllers.includes("cpu")) setLimits(realtimeLimits(cpu), () => directory);
 }

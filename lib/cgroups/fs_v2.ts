@@ -8,6 +8,7 @@ import { dirname, resolve } from "@std/path";
 import { RuncError } from "../errors.ts";
 import { openFlag } from "../ffi/constants.ts";
 import { open } from "../ffi/files.ts";
+import type { MemoryResources, Resources } from "../specs/config.ts";
 import { attachDeviceProgram, bpfCall } from "./bpf.ts";
 import { allowsAll, containerDeviceFilter, type DeviceFilter, type SpecDeviceRule } from "./devices.ts";
 import { deviceProgram } from "./devices_v2.ts";
@@ -15,8 +16,13 @@ import { isPermission, isThere, refuseFrozen, refuseProcesses, undoMade } from "
 import { isErrno, makeCgroup, readIfThere, removeCgroup, writeCgroupFile, writeProcess } from "./file.ts";
 import { type FreezerState, freezerV2 } from "./freezer.ts";
 import { parseProcCgroup } from "./layout.ts";
+import type { LimitWrite } from "./limit.ts";
+import { limitsV2 } from "./limits.ts";
 import type { CgroupManager, DriverOptions, SelfJoin } from "./manager.ts";
+import { oomKills } from "./oom.ts";
 import { killByFile, killEach, processesIn, type SendSignal } from "./processes.ts";
+import { setLimits } from "./set_limits.ts";
+import { setUnified } from "./unified.ts";
 
 /** The cgroup2 driver. See {@link CgroupManager} for the methods. */
 export class CgroupV2 implements CgroupManager {
@@ -50,16 +56,18 @@ export class CgroupV2 implements CgroupManager {
     return { taskFiles: [], cloneInto: cgroupOf(this.#options.unifiedMount, initPid) ?? directory };
   }
 
-  create(_firstPid?: number): void {
+  create(resources: Resources = {}, _firstPid?: number): void {
+    const wanted = limitsV2(resources).map(({ controller }) => controller);
     const directory = this.#usable;
-    if (directory === undefined) return;
+    if (directory === undefined) return this.#goWithout(wanted);
+    const { unifiedMount, rootless, explicitPath } = this.#options;
     const made: string[] = [];
     try {
-      createUnified(this.#options.unifiedMount, directory, made);
+      createUnified(unifiedMount, directory, { made, wanted });
     } catch (error) {
       undoMade(made);
-      if (!this.#options.rootless || this.#options.explicitPath || !isPermission(error)) throw error;
-      this.#refused = true;
+      if (!rootless || explicitPath || !isPermission(error)) throw error;
+      this.#goWithout(wanted, error as RuncError);
     }
   }
 
@@ -86,6 +94,18 @@ export class CgroupV2 implements CgroupManager {
       const { rootless, inUserNamespace } = this.#options;
       if (!rootless && !inUserNamespace && !allowsAll(filter)) throw error;
     }
+  }
+
+  set(resources: Resources): void {
+    const { memory = {}, unified = {} } = resources;
+    const directory = this.#usable;
+    if (memory.checkBeforeUpdate && directory !== undefined) refuseBelowUsage(directory, memory);
+    setLimits(limitsV2(resources), () => directory);
+    if (directory !== undefined) setUnified(directory, unified);
+  }
+
+  oomKills(): number {
+    return this.#usable === undefined ? 0 : oomKills(this.#usable, "memory.events");
   }
 
   processes(): number[] {
@@ -128,6 +148,18 @@ export class CgroupV2 implements CgroupManager {
     return this.#refused ? undefined : this.#directory;
   }
 
+  /** A container without limits can do without a cgroup. @throws {RuncError} for one that `wanted` some. */
+  #goWithout(wanted: readonly LimitWrite["controller"][], cause?: RuncError): void {
+    const there = available(this.#options.unifiedMount);
+    if (limitable.some((controller) => wanted.includes(controller) && there.includes(controller))) {
+      const message = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
+      throw cause?.within(message) ?? new RuncError("cgroup-failed", message, {
+        hint: "have a cgroup delegated to the user who calls, or leave out the limits of linux.resources",
+      });
+    }
+    this.#refused = true;
+  }
+
   #joinOrFollow(directory: string, pid: number, initPid: number | undefined): void {
     try {
       writeProcess(directory, pid);
@@ -152,13 +184,61 @@ export class CgroupV2 implements CgroupManager {
   }
 }
 
-function createUnified(mountPoint: string, directory: string, made: string[]): void {
+/** A limit below what is in use would kill; a cgroup without the memory controller uses nothing. */
+export function refuseBelowUsage(directory: string, { limit = 0, swap = 0 }: MemoryResources): void {
+  const text = readIfThere(directory, "memory.current");
+  if (text === undefined) return;
+  const usage = BigInt(text.trim());
+  for (const [name, value] of [["memory+swap limit", swap], ["memory limit", limit]] as const) {
+    if (value > 0 && BigInt(value) <= usage) {
+      throw new RuncError("cgroup-failed", `rejecting ${name} ${value} <= usage ${usage}`);
+    }
+  }
+}
+
+/** What a container without permission for cgroups may not be limited in: whatever runc looks at there. */
+const limitable: readonly LimitWrite["controller"][] = ["pids", "memory", "io", "cpu", "cpuset", "hugetlb"];
+/** What a threaded cgroup does not have, and cpu, which runc counts among them. */
+const domainControllers: readonly LimitWrite["controller"][] = ["memory", "io", "cpu", "hugetlb"];
+
+/** `made`: gets every directory that is made. `wanted`: the controllers that are to set limits. */
+function createUnified(
+  mountPoint: string,
+  directory: string,
+  { made, wanted }: { made: string[]; wanted: readonly LimitWrite["controller"][] },
+): void {
   if (!makeCgroup(directory, made)) {
     refuseProcesses(directory);
     refuseFrozen(freezerV2, directory);
   }
   passControllersDown(mountPoint, dirname(directory));
+  if (typeOf(directory) === "domain") return;
+  if (domainControllers.some((controller) => wanted.includes(controller))) refuseThreaded(mountPoint, directory);
   becomeThreaded(directory);
+}
+
+/** @throws {RuncError} naming the topmost cgroup on the way that is not a domain. */
+function refuseThreaded(mountPoint: string, directory: string): void {
+  for (const level of levels(mountPoint, directory)) {
+    const type = typeOf(level);
+    if (type === "domain") continue;
+    const state = type === "domain invalid" ? "an invalid state" : `${type} mode`;
+    throw new RuncError(
+      "cgroup-failed",
+      `cannot enter cgroupv2 ${JSON.stringify(level)} with domain controllers -- it is in ${state}`,
+      { hint: "a threaded cgroup has no memory and io controller: choose a linux.cgroupsPath outside of it" },
+    );
+  }
+}
+
+/** `domain`, `domain threaded`, `domain invalid` or `threaded`; the root has no file and is a domain. */
+function typeOf(directory: string): string {
+  return readIfThere(directory, "cgroup.type")?.trim() ?? "domain";
+}
+
+/** The controllers that the cgroups right below `directory` can have. */
+function available(directory: string): readonly string[] {
+  return words(readIfThere(directory, "cgroup.controllers") ?? "");
 }
 
 /**
@@ -166,7 +246,7 @@ function createUnified(mountPoint: string, directory: string, made: string[]): v
  * them. Nearly always they are enabled already, and two reads show it.
  */
 export function passControllersDown(mountPoint: string, directory: string): void {
-  const wanted = words(readIfThere(mountPoint, "cgroup.controllers") ?? "");
+  const wanted = available(mountPoint);
   const enabled = words(readIfThere(directory, "cgroup.subtree_control") ?? "");
   if (wanted.every((controller) => enabled.includes(controller))) return;
   const changes = wanted.map((controller) => `+${controller}`);
@@ -195,9 +275,9 @@ function levels(top: string, directory: string): readonly string[] {
   return [...levels(top, dirname(directory)), directory];
 }
 
-/** In a threaded subtree a new cgroup is invalid, and takes no process, until it is threaded too. Nothing here limits what that excludes. */
+/** In a threaded subtree a new cgroup is invalid, and takes no process, until it is threaded too. */
 function becomeThreaded(directory: string): void {
-  if (readIfThere(directory, "cgroup.type")?.trim() !== "domain invalid") return;
+  if (typeOf(directory) !== "domain invalid") return;
   becomeThreaded(dirname(directory));
   writeCgroupFile(directory, "cgroup.type", "threaded");
 }

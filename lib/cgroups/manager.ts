@@ -13,6 +13,7 @@
 import { resolve } from "@std/path";
 import { RuncError } from "../errors.ts";
 import type { Kernel } from "../ffi/kernel.ts";
+import type { Resources } from "../specs/config.ts";
 import type { SpecDeviceRule } from "./devices.ts";
 import { leaveOutForbidden } from "./driver.ts";
 import type { FreezerState } from "./freezer.ts";
@@ -52,13 +53,15 @@ export interface CgroupManager {
   /** How the container's first process joins by itself. Valid after `create`. */
   readonly selfJoin: SelfJoin;
   /**
-   * Makes the directories and whatever they need before a process can enter. On failure those that it made are removed again.
+   * Makes the directories and whatever they need before a process can enter, of `resources` too. On failure those that it made are
+   * removed again.
    *
    * `firstPid`: the container's first process, which waits meanwhile. systemd's units cannot be without one, and have it from the start.
    *
-   * @throws {RuncError} `cgroup-failed` where the cgroup exists and has processes or is frozen.
+   * @throws {RuncError} `cgroup-failed` where the cgroup exists and has processes or is frozen, or is of a kind that cannot limit
+   * what `resources` limits.
    */
-  create(firstPid?: number): void;
+  create(resources?: Resources, firstPid?: number): void;
   /**
    * How a further process joins by itself: as {@link selfJoin}, but on v2, where the container's cgroup takes no process, the one that
    * `initPid` is in.
@@ -68,6 +71,14 @@ export interface CgroupManager {
   join(pid: number, initPid?: number): void;
   /** Allows these devices and the usual ones. `rules`: `linux.resources.devices`. */
   setDevices(rules: readonly SpecDeviceRule[]): void;
+  /**
+   * Sets the limits. Device rules are {@link setDevices}' own.
+   *
+   * @throws {RuncError} `cgroup-failed` for a limit whose cgroup the container could not get; `config-invalid` for values that cannot be.
+   */
+  set(resources: Resources): void;
+  /** How many of its processes were killed for lack of memory. */
+  oomKills(): number;
   /** All processes of the cgroup and those below it. */
   processes(): number[];
   /** Whether the directory is there, in the hierarchy that stands for all. */

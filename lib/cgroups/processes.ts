@@ -57,7 +57,8 @@ function descendants(directory: string): string[] {
   return childrenOf(directory).flatMap((child) => [child, ...descendants(child)]);
 }
 
-function processesOf(directory: string): number[] {
+/** The ids of the processes in `directory` itself, of threads where it is threaded; none where it is gone. */
+export function processesOf(directory: string): number[] {
   try {
     return parseIds(readCgroupFile(directory, "cgroup.procs"));
   } catch (error) {

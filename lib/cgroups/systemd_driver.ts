@@ -5,11 +5,12 @@
  */
 
 import { RuncError } from "../errors.ts";
+import type { Resources } from "../specs/config.ts";
 import { containerDeviceFilter, type SpecDeviceRule } from "./devices.ts";
 import type { DriverOptions } from "./manager.ts";
 import type { UnitProperty } from "./systemd_annotations.ts";
 import type { Systemd } from "./systemd_connection.ts";
-import { deviceProperties, startProperties } from "./systemd_properties.ts";
+import { deviceProperties, limitProperties, roundedQuota, startProperties } from "./systemd_properties.ts";
 import type { SystemdUnit } from "./systemd_unit.ts";
 
 /** What a driver needs beside what the driver of files does. */
@@ -30,6 +31,19 @@ export function startUnit(options: SystemdDriverOptions, pid: number | undefined
   if (pid === undefined) throw new RuncError("internal", `unit ${unit.name} needs its first process`);
   systemd.startTransientUnit(unit.name, [...startProperties(unit, pid, cgroupVersion), ...properties]);
   return pid;
+}
+
+/**
+ * Tells systemd the limits, and returns those that the files are to have then: systemd would else set its own again.
+ *
+ * @throws {RuncError} `config-invalid` for values that cannot be, `cgroup-failed` where systemd refuses them.
+ */
+export function setUnitLimits(options: SystemdDriverOptions, resources: Resources, cgroupVersion: 1 | 2): Resources {
+  const { systemd, unit } = options;
+  const { cpu = {} } = resources;
+  const { version } = systemd;
+  systemd.setProperties(unit.name, limitProperties(resources, { cgroupVersion, systemdVersion: version }));
+  return { ...resources, cpu: { ...cpu, quota: roundedQuota(cpu) } };
 }
 
 /** Tells systemd the device rules: it sets its own filter anew when it reloads, and would else allow all. */

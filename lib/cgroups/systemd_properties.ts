@@ -7,8 +7,11 @@
 
 import { RuncError } from "../errors.ts";
 import type { BusValue } from "../ffi/dbus_value.ts";
-import type { Integer64, Resources } from "../specs/config.ts";
+import type { CpuResources, Integer64, MemoryResources, Resources } from "../specs/config.ts";
+import { cpuWeight } from "./cpu.ts";
 import { allowsAll, ANY, type DeviceException, type DeviceFilter, formatRule } from "./devices.ts";
+import { isGiven } from "./limit.ts";
+import { memoryLimitsV2 } from "./memory.ts";
 import type { UnitProperty } from "./systemd_annotations.ts";
 import { isSlice, type SystemdUnit } from "./systemd_unit.ts";
 
@@ -37,20 +40,12 @@ export function startProperties(unit: SystemdUnit, pid: number, cgroupVersion: 1
   ];
 }
 
-/** How the limits are converted for cgroup v2, as the files have them. */
-export interface Conversions {
-  /** cpu.shares to cpu.weight. */
-  readonly cpuWeight: (shares: Integer64) => number;
-  /** memory.swap less memory.limit; undefined where neither says anything, -1 without limit. */
-  readonly swapLimit: (swap: Integer64 | undefined, limit: Integer64 | undefined) => bigint | undefined;
-}
-
 /** The limits as properties. `systemdVersion` decides which of them there are. @throws {RuncError} `config-invalid`. */
 export function limitProperties(
   { memory = {}, cpu = {}, pids = {}, blockIO = {}, unified = {} }: Resources,
-  host: { readonly cgroupVersion: 1 | 2; readonly systemdVersion: number; readonly convert: Conversions },
+  host: { readonly cgroupVersion: 1 | 2; readonly systemdVersion: number },
 ): readonly UnitProperty[] {
-  const { systemdVersion, convert } = host;
+  const { systemdVersion } = host;
   const common = [
     ...quotaProperties(cpu.quota, cpu.period, systemdVersion),
     ...(pids.limit === undefined ? [] : [property("TasksMax", "t", tasks(BigInt(pids.limit)))]),
@@ -68,11 +63,11 @@ export function limitProperties(
   return [
     ...number("MemoryMax", memory.limit),
     ...number("MemoryLow", memory.reservation),
-    ...number("MemorySwapMax", convert.swapLimit(memory.swap, memory.limit)),
+    ...swapProperties(memory),
     ...(isIdle
       // Weight 0 is systemd's name for cpu.idle.
       ? [property("CPUWeight", "t", 0n)]
-      : number("CPUWeight", isNothing(cpu.shares) ? undefined : convert.cpuWeight(cpu.shares!))),
+      : number("CPUWeight", isGiven(cpu.shares) ? cpuWeight(cpu.shares) : undefined)),
     ...common,
     ...unifiedProperties(unified, systemdVersion),
   ];
@@ -81,13 +76,16 @@ export function limitProperties(
 /** CPUWeight=0 and AllowedCPUs= and CPUQuotaPeriodSec= came with these. systemd's NEWS */
 const CPU_IDLE_VERSION = 252, CPUSET_VERSION = 244, PERIOD_VERSION = 242;
 
-function isNothing(value: Integer64 | undefined): boolean {
-  return value === undefined || BigInt(value) === 0n;
-}
-
 /** 0 says nothing, as in Go; -1 is no limit. */
 function number(name: string, value: Integer64 | undefined): readonly UnitProperty[] {
-  return isNothing(value) ? [] : [property(name, "t", BigInt.asUintN(64, BigInt(value!)))];
+  return isGiven(value) ? [property(name, "t", BigInt.asUintN(64, BigInt(value)))] : [];
+}
+
+/** As the file has it: the config's sum less the memory. */
+function swapProperties(memory: MemoryResources): readonly UnitProperty[] {
+  return memoryLimitsV2(memory).filter(({ file }) => file === "memory.swap.max").map(({ value }) =>
+    property("MemorySwapMax", "t", value === "max" ? UNLIMITED : BigInt(value))
+  );
 }
 
 function tasks(limit: bigint): bigint {
@@ -102,12 +100,23 @@ function quotaProperties(
 ): readonly UnitProperty[] {
   const [quotaUsec, periodUsec] = [BigInt(quota ?? 0), BigInt(period ?? 0)];
   if (quotaUsec === 0n && periodUsec === 0n) return [];
-  const perSecond = quotaUsec * 1_000_000n / (periodUsec || DEFAULT_PERIOD_USEC);
-  const rounded = (perSecond + PERCENT_USEC - 1n) / PERCENT_USEC * PERCENT_USEC;
   return [
     ...(periodUsec === 0n || systemdVersion < PERIOD_VERSION ? [] : [property("CPUQuotaPeriodUSec", "t", periodUsec)]),
-    property("CPUQuotaPerSecUSec", "t", quotaUsec > 0n ? rounded : UNLIMITED),
+    property("CPUQuotaPerSecUSec", "t", quotaUsec > 0n ? perSecond(quotaUsec, periodUsec) : UNLIMITED),
   ];
+}
+
+/** A quota as systemd counts it: microseconds in each second, up to the next percent. */
+function perSecond(quotaUsec: bigint, periodUsec: bigint): bigint {
+  const exact = quotaUsec * 1_000_000n / (periodUsec || DEFAULT_PERIOD_USEC);
+  return (exact + PERCENT_USEC - 1n) / PERCENT_USEC * PERCENT_USEC;
+}
+
+/** The quota that systemd makes of `quota`: the file is to have the same, or the next one to write it would change it. */
+export function roundedQuota({ quota, period }: CpuResources): Integer64 | undefined {
+  if (!isGiven(quota) || quota < 0) return quota;
+  const periodUsec = BigInt(period ?? 0);
+  return perSecond(BigInt(quota), periodUsec) * (periodUsec || DEFAULT_PERIOD_USEC) / 1_000_000n;
 }
 
 function cpusetProperties(

@@ -4,13 +4,14 @@
  * @module
  */
 
+import type { Resources } from "../specs/config.ts";
 import type { SpecDeviceRule } from "./devices.ts";
 import { refuseFrozen, refuseProcesses } from "./driver.ts";
 import { writeProcess } from "./file.ts";
 import { freezerV1 } from "./freezer.ts";
 import { CgroupV1 } from "./fs_v1.ts";
 import { processesIn } from "./processes.ts";
-import { setUnitDevices, startUnit, type SystemdDriverOptions } from "./systemd_driver.ts";
+import { setUnitDevices, setUnitLimits, startUnit, type SystemdDriverOptions } from "./systemd_driver.ts";
 
 /** See {@link CgroupV1} for what is not told here. */
 export class SystemdV1 extends CgroupV1 {
@@ -22,7 +23,7 @@ export class SystemdV1 extends CgroupV1 {
     this.#options = options;
   }
 
-  override create(pid?: number): void {
+  override create(resources: Resources = {}, pid?: number): void {
     const { systemd, unit } = this.#options;
     const { devices, freezer } = this.paths;
     if (devices !== undefined) refuseProcesses(devices);
@@ -30,7 +31,7 @@ export class SystemdV1 extends CgroupV1 {
     startUnit(this.#options, pid, 1);
     try {
       // What systemd has not made; the process joins these by itself, as without systemd.
-      this.makeGroups({ isOurs: true });
+      this.makeGroups(resources, { isOurs: true });
     } catch (error) {
       systemd.stopUnit(unit.name);
       throw error;
@@ -41,6 +42,12 @@ export class SystemdV1 extends CgroupV1 {
     setUnitDevices(this.#options, rules);
     this.#bringBack();
     super.setDevices(rules);
+  }
+
+  override set(resources: Resources): void {
+    const rest = setUnitLimits(this.#options, resources, 1);
+    this.#bringBack();
+    super.set(rest);
   }
 
   /**

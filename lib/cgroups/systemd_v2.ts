@@ -9,12 +9,13 @@
 
 import { dirname } from "@std/path";
 import { RuncError } from "../errors.ts";
+import type { Resources } from "../specs/config.ts";
 import type { SpecDeviceRule } from "./devices.ts";
 import { isPermission, refuseFrozen, refuseProcesses } from "./driver.ts";
 import { freezerV2 } from "./freezer.ts";
-import { CgroupV2, passControllersDown } from "./fs_v2.ts";
+import { CgroupV2, passControllersDown, refuseBelowUsage } from "./fs_v2.ts";
 import type { SelfJoin } from "./manager.ts";
-import { setUnitDevices, startUnit, type SystemdDriverOptions } from "./systemd_driver.ts";
+import { setUnitDevices, setUnitLimits, startUnit, type SystemdDriverOptions } from "./systemd_driver.ts";
 
 /** See {@link CgroupV2} for what is not told here. */
 export class SystemdV2 extends CgroupV2 {
@@ -35,7 +36,7 @@ export class SystemdV2 extends CgroupV2 {
     return this.#options.loaded ? super.selfJoin : { taskFiles: [] };
   }
 
-  override create(pid?: number): void {
+  override create(_resources?: Resources, pid?: number): void {
     const { systemd, unit, unifiedMount, ownerUid } = this.#options;
     refuseProcesses(this.#directory);
     refuseFrozen(freezerV2, this.#directory);
@@ -66,6 +67,12 @@ export class SystemdV2 extends CgroupV2 {
   override setDevices(rules: readonly SpecDeviceRule[]): void {
     setUnitDevices(this.#options, rules);
     super.setDevices(rules);
+  }
+
+  override set(resources: Resources): void {
+    const { memory = {} } = resources;
+    if (memory.checkBeforeUpdate) refuseBelowUsage(this.#directory, memory);
+    super.set(setUnitLimits(this.#options, resources, 2));
   }
 
   override destroy(): void {

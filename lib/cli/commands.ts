@@ -13,6 +13,7 @@ export const bodies: {
 } = {
   create: () => import("./create.ts"),
   delete: () => import("./delete.ts"),
+  events: () => import("./events.ts"),
   exec: () => import("./exec.ts"),
   features: () => import("./features.ts"),
   init: () => import("./init.ts"),
@@ -26,4 +27,6 @@ export const bodies: {
   spec: () => import("./spec.ts"),
   start: () => import("./start.ts"),
   state: () => import("./state.ts"),
+  top: () => import("./top.ts"),
+  update: () => import("./update.ts"),
 };

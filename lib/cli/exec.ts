@@ -10,8 +10,6 @@ import { readConfig } from "../libcontainer/bundle.ts";
 import type { Container, ContainerProcess } from "../libcontainer/container.ts";
 import type { Process } from "../specs/config.ts";
 import { parseProcess } from "../specs/parse.ts";
-import { unsupported } from "../libcontainer/unsupported.ts";
-import { configError } from "../libcontainer/validate.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import type { SeccompFilter } from "../libcontainer/seccomp/filter.ts";
 import type { Command } from "./context.ts";
@@ -114,8 +112,6 @@ export const run: Command<"exec"> = async (context, { args: [id = "", ...args], 
     : parseProcess(withSystemErrors(`open ${options.process}`, () => Deno.readTextFileSync(processFile)), {
       file: options.process,
     });
-  const unbuilt = unsupported({ process });
-  if (unbuilt.length > 0) throw configError(unbuilt);
   const seccomp = await container.compileSeccomp();
   return execute(runtime, container, process, { ...options, pidFile, seccomp });
 };

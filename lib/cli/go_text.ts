@@ -4,15 +4,17 @@
  * @module
  */
 
+import { exactInteger } from "../specs/json.ts";
+
 /**
- * `value` as encoding/json writes it: what JSON.stringify gives, with `<`, `>`, `&` and two line separators escaped.
+ * `value` as encoding/json writes it: what JSON.stringify gives, with `<`, `>`, `&` and two line separators escaped, and a bigint as a number.
  * `indent` as in JSON.stringify; the keys keep their order.
  *
  * @see https://pkg.go.dev/encoding/json#HTMLEscape
  */
 export function goJson(value: unknown, indent?: number | string): string {
   const escape = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
-  return JSON.stringify(value, undefined, indent).replace(/[<>&\u2028\u2029]/g, escape);
+  return JSON.stringify(value, exactInteger, indent).replace(/[<>&\u2028\u2029]/g, escape);
 }
 
 const shortEscapes: Readonly<Record<string, string>> = {

@@ -50,11 +50,16 @@ function optionNames(name: string, spec: OptionSpec): string {
 
 function defaultNote(spec: OptionSpec): string {
   const notes = [
-    spec.default === undefined ? "" : `default: ${spec.default}`,
+    spec.default === undefined ? "" : `default: ${defaultText(spec)}`,
     spec.env === undefined ? "" : `$${spec.env}`,
   ];
   const given = notes.filter((note) => note !== "").join(", ");
   return given === "" ? "" : ` (${given})`;
+}
+
+/** A duration as it is written on the command line. */
+function defaultText({ type, default: value }: OptionSpec): string {
+  return type === "duration" ? `${Number(value) / 1000}s` : String(value);
 }
 
 function columns(rows: readonly (readonly [left: string, right: string])[]): readonly string[] {

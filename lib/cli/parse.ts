@@ -118,7 +118,7 @@ function parseCommand(word: string, rest: readonly string[], global: Scope, envi
     });
     if (own.values.get("help") === true) return { kind: "help", topic: command };
     if (command === "help") return help(args[0], global);
-    return wrongCount(command, args, global) ?? invocation(command, { own, global, args, environment });
+    return wrongCount(command, args, { global, own }) ?? invocation(command, { own, global, args, environment });
   } catch (error) {
     if (!(error instanceof OptionMistake)) throw error;
     return own.values.get("help") === true ? { kind: "help", topic: command } : mistake(error, global, command);
@@ -300,8 +300,13 @@ function unknownTopic(word: string, global: Scope): Complaint {
   };
 }
 
-function wrongCount(command: CommandName, args: readonly string[], global: Scope): Complaint | undefined {
-  const { min, max } = specOf(command).args;
+function wrongCount(
+  command: CommandName,
+  args: readonly string[],
+  { global, own }: { readonly global: Scope; readonly own: Scope },
+): Complaint | undefined {
+  const { args: usual, argsReplacedBy = "" } = specOf(command);
+  const { min, max } = own.values.get(argsReplacedBy) === true ? { min: 0, max: 0 } : usual;
   if (args.length >= min && args.length <= max) return undefined;
   const wanted = min === max ? `exactly ${min}` : args.length < min ? `a minimum of ${min}` : `a maximum of ${max}`;
   return {

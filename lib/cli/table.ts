@@ -40,6 +40,8 @@ export interface CommandSpec {
   /** Arguments as the help shows them, after the options. */
   readonly usage: string;
   readonly args: ArgsRule;
+  /** With this option the command takes no arguments. */
+  readonly argsReplacedBy?: string;
   readonly options: Readonly<Record<string, OptionSpec>>;
   /** One command line that works. */
   readonly example: string;
@@ -96,6 +98,11 @@ const detach = {
   aliases: ["d"],
   help: "return as soon as the process runs",
 } as const satisfies OptionSpec;
+
+/** An option of `update`: a text, because callers know how its mistakes are told. */
+function limit(value: string, help: string) {
+  return { type: "string", value, help } as const satisfies OptionSpec;
+}
 
 /** What `create` and `run` share. */
 const createOptions = {
@@ -159,6 +166,27 @@ export const commands = {
     args: one,
     options: { force: { type: "bool", aliases: ["f"], help: "kill the container first if it is not stopped" } },
     example: "runc delete web",
+    usesState: true,
+  },
+  events: {
+    summary: "print what a container uses, at intervals, and when it runs out of memory",
+    usage: "<container-id>",
+    args: one,
+    argsReplacedBy: "all",
+    options: {
+      interval: { type: "duration", value: "duration", default: 5000, help: "print statistics this often" },
+      stats: { type: "bool", help: "print statistics once and end" },
+      format: {
+        type: "string",
+        aliases: ["f"],
+        value: "format",
+        default: "json",
+        choices: ["json", "prometheus"],
+        help: "print json, or one snapshot as prometheus reads it",
+      },
+      all: { type: "bool", help: "all running containers instead of one; needs --stats or --format prometheus" },
+    },
+    example: "runc events --stats web",
     usesState: true,
   },
   exec: {
@@ -320,6 +348,50 @@ export const commands = {
     args: one,
     options: {},
     example: "runc state web",
+    usesState: true,
+  },
+  top: {
+    summary: "show what containers use, and go on showing it",
+    usage: "",
+    args: none,
+    options: {
+      interval: { type: "duration", value: "duration", default: 2000, help: "measure over this time" },
+      once: { type: "bool", help: "print one table and end, as without a terminal" },
+    },
+    example: "runc top --interval 5s",
+    usesState: true,
+  },
+  update: {
+    summary: "change the limits of a container",
+    usage: "<container-id>",
+    args: one,
+    options: {
+      resources: {
+        type: "string",
+        aliases: ["r"],
+        value: "file",
+        help: "take linux.resources from this JSON file, - for standard input; the other options do nothing then",
+      },
+      "blkio-weight": { type: "int", value: "n", help: "set the weight of block I/O, 10 to 1000" },
+      "cpu-period": limit("us", "set the period of the CPU quota"),
+      "cpu-quota": limit("us", "set the CPU time in each period, -1 for no limit"),
+      "cpu-burst": limit("us", "set the CPU time that a period may borrow from those before"),
+      "cpu-share": limit("n", "set the CPU weight against other containers"),
+      "cpu-rt-period": limit("us", "set the period of real-time processes"),
+      "cpu-rt-runtime": limit("us", "set the CPU time of real-time processes in each period"),
+      "cpuset-cpus": limit("list", "set the CPUs to run on, as 0-3,7"),
+      "cpuset-mems": limit("list", "set the memory nodes to use, as 0-1"),
+      "kernel-memory": { ...limit("size", "accepted for older callers, and ignored"), hidden: true },
+      "kernel-memory-tcp": { ...limit("size", "accepted for older callers, and ignored"), hidden: true },
+      memory: limit("size", "set the memory limit, as 512m; -1 for none"),
+      "cpu-idle": limit("0|1", "run only when nobody else does (1), or as usual (0)"),
+      "memory-reservation": limit("size", "set what is left to it when the host gets short of memory"),
+      "memory-swap": limit("size", "set the limit of memory and swap together, -1 for none"),
+      "pids-limit": { type: "int", value: "n", help: "set the number of processes and threads, -1 for no limit" },
+      "l3-cache-schema": limit("schema", "set the share of the L3 cache (Intel RDT)"),
+      "mem-bw-schema": limit("schema", "set the share of the memory bandwidth (Intel RDT)"),
+    },
+    example: "runc update --memory 512m --pids-limit 100 web",
     usesState: true,
   },
   help: {

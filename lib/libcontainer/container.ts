@@ -20,7 +20,7 @@ import { isThere, memfd, open, openPath } from "../ffi/files.ts";
 import { alloc } from "../ffi/kernel.ts";
 import { poll, pollAsync, POLLIN } from "../ffi/poll.ts";
 import { type ExitStatus, getRlimit, kill, pidfdOpen, pidfdSendSignal, setRlimit, waitChild } from "../ffi/process.ts";
-import type { Config, HookName, Mount, NamespaceType, Process } from "../specs/config.ts";
+import type { Config, HookName, Mount, NamespaceType, Process, Resources } from "../specs/config.ts";
 import { OCI_VERSION, type State, type Status } from "../specs/state.ts";
 import type { Plan } from "../plan/op.ts";
 import { checkConfig, hasSelinux, kernelNamespaces, type Spec } from "./bundle.ts";
@@ -65,6 +65,7 @@ import {
   toRuncState,
   umaskOf,
   versionOf,
+  withLimits,
 } from "./runc_state.ts";
 import type { Runtime } from "./runtime.ts";
 import { compileStored } from "./seccomp.ts";
@@ -581,6 +582,52 @@ export class Container {
     this.#cgroup.thaw();
   }
 
+  /**
+   * Changes its limits: what `resources` leaves out stays as it is, and device rules are never touched. Where the kernel refuses one, the old
+   * ones are set again.
+   *
+   * @throws {RuncError} `container-state` (`container not running`); `cgroup-failed` for a limit that the kernel refuses.
+   */
+  async update(resources: Resources): Promise<void> {
+    const { limitsOf, updatedLimits } = await import("./update.ts");
+    if (this.status() === "stopped") throw new RuncError("container-state", "container not running");
+    const cgroup = this.#state.config.cgroups ?? {};
+    const stored = limitsOf(cgroup);
+    const changed = updatedLimits(stored, resources);
+    try {
+      this.#cgroup.set(changed);
+    } catch (error) {
+      this.#setBack(stored);
+      throw error;
+    }
+    this.#state = { ...this.#state, config: { ...this.#state.config, cgroups: withLimits(cgroup, changed) } };
+    this.#directory.save(this.#state);
+  }
+
+  #setBack(limits: Resources): void {
+    try {
+      this.#cgroup.set(limits);
+    } catch (error) {
+      // The refusal that led here is the one to tell; this one says what is left behind.
+      this.#runtime.log(
+        "warning",
+        `Setting back cgroup configs failed due to error: ${
+          (error as Error).message
+        }, your state.json and actual configs might be inconsistent.`,
+      );
+    }
+  }
+
+  /** Its cgroup directories: by controller on v1, under `""` on v2. */
+  get cgroupPaths(): Readonly<Record<string, string>> {
+    return this.#cgroup.paths;
+  }
+
+  /** Whether failures to use its cgroups are to be expected. */
+  get rootlessCgroups(): boolean {
+    return rootlessCgroupsOf(this.#state);
+  }
+
   /** Host pids of all processes in its cgroup and those below; none where it has stopped. */
   processes(): readonly number[] {
     try {
@@ -662,6 +709,7 @@ export class Container {
     });
     warnOfCapabilities(this.#runtime, process, facts);
     const fds: Record<string, Fd> = socketFds(options);
+    const killsBefore = cgroup.oomKills();
     try {
       for (const type of namespaces) {
         fds[`ns-${type}`] = open(kernel, `/proc/${this.pid}/ns/${namespaceKinds[type].file}`, 0);
@@ -677,6 +725,10 @@ export class Container {
           this.#joinRdtGroup(pid);
         },
       });
+    } catch (error) {
+      if (!(error instanceof RuncError) || cgroup.oomKills() === killsBefore) throw error;
+      // Somebody in there was killed; it may have been ours.
+      throw new RuncError(error.code, `${error.message} (possibly OOM-killed)`, { ...error, cause: error });
     } finally {
       for (const [name, fd] of Object.entries(fds)) if (name.startsWith("ns-")) fd.close();
     }
@@ -744,6 +796,12 @@ function warnOfCapabilities(runtime: Runtime, process: Process, facts: HostFacts
 function warnOfPersonality(runtime: Runtime, { linux }: Config): void {
   const { flags = [] } = linux?.personality ?? {};
   if (flags.length > 0) runtime.log("warning", `ignoring unsupported personality flags: [${flags.join(" ")}]`);
+}
+
+/** Linux no longer limits the kernel's memory apart, and runc ignores both fields. */
+function warnOfKernelMemory(runtime: Runtime, { memory }: Resources): void {
+  if (memory?.kernel === undefined && memory?.kernelTCP === undefined) return;
+  runtime.log("warning", "Kernel memory settings are ignored and will be removed");
 }
 
 /** process.rlimits, by the parent, who may raise what the process no longer may; and the caller's own limit of open files. */
@@ -846,6 +904,7 @@ class Creation {
       const planned = planContainer(this.#runtime, this.#options);
       warnOfCapabilities(this.#runtime, this.#config.process!, planned.facts);
       warnOfPersonality(this.#runtime, this.#config);
+      warnOfKernelMemory(this.#runtime, this.#config.linux?.resources ?? {});
       this.#directory.make(this.#runtime.kernel, this.#runtime.root);
       this.#undo.push(() => this.#directory.remove());
       if (this.#options.notify) Deno.mkdirSync(this.#directory.notify, { mode: 0o755 });
@@ -934,7 +993,7 @@ class Creation {
     });
     // The stage starts meanwhile.
     try {
-      cgroup.create(launch.stagePid);
+      cgroup.create(this.#config.linux?.resources, launch.stagePid);
       if (hasNamespace(this.#config, "user")) cgroup.join(launch.stagePid);
     } catch (error) {
       throw error instanceof RuncError ? error.within("unable to apply cgroup configuration") : error;
@@ -949,7 +1008,7 @@ class Creation {
       );
     }
     launch.go();
-    const state = this.#converse(launch, planned, fds);
+    const state = this.#tellingOom(cgroup, () => this.#converse(launch, planned, fds));
     return { state, process: new ContainerProcess(this.#runtime, launch) };
   }
 
@@ -968,13 +1027,26 @@ class Creation {
     }
   }
 
+  /** Whatever failed in init, after a kill for lack of memory that was the reason. */
+  #tellingOom<Result>(cgroup: CgroupManager, action: () => Result): Result {
+    try {
+      return action();
+    } catch (cause) {
+      if (cgroup.oomKills() === 0) throw cause;
+      throw new RuncError("step-failed", "container init was OOM-killed (memory limit too low?)", {
+        cause,
+        field: "/linux/resources/memory/limit",
+      });
+    }
+  }
+
   /** Does what stage and init ask for, until the container is created. */
   #converse(launch: Launch, planned: PlannedContainer, fds: Readonly<Record<string, Fd>>): RuncState {
     const { linux, hooks, process } = this.#config;
     let limited = false;
     const limit = () => {
       if (!limited) {
-        planned.cgroup.setDevices(linux?.resources?.devices ?? []);
+        applyResources(planned.cgroup, linux?.resources ?? {});
         this.#rdtGroup?.limit();
       }
       limited = true;
@@ -1132,4 +1204,14 @@ function timestamp(): string {
 /** For callers that must know who the container's root is on the host. */
 export function rootOwner(config: Config): { uid: number; gid: number } {
   return { uid: hostRoot(config.linux?.uidMappings), gid: hostRoot(config.linux?.gidMappings) };
+}
+
+/** Device rules first: what may happen before a limit is refused is then contained. */
+function applyResources(cgroup: CgroupManager, resources: Resources): void {
+  cgroup.setDevices(resources.devices ?? []);
+  try {
+    cgroup.set(resources);
+  } catch (error) {
+    throw error instanceof RuncError ? error.within("error setting cgroup config for procHooks process") : error;
+  }
 }

@@ -53,9 +53,13 @@ import {
 } from "./small_steps.ts";
 import { sysctlSteps } from "./sysctl.ts";
 
-/** Whether init waits for prestart and createRuntime hooks. */
+/**
+ * Whether init waits for the parent's hooks; for limits and device rules too where a createContainer hook follows, as it is the first program
+ * in the container's cgroup that is not ours.
+ */
 export function hasRuntimeHooks(config: Config): boolean {
-  return (config.hooks?.prestart?.length ?? 0) + (config.hooks?.createRuntime?.length ?? 0) > 0;
+  const { prestart = [], createRuntime = [], createContainer = [] } = config.hooks ?? {};
+  return prestart.length + createRuntime.length + createContainer.length > 0;
 }
 
 const setProcessName = (name: string): Step =>
@@ -69,7 +73,12 @@ function networkDeviceSteps(config: Config): readonly Step[] {
 
 function runtimeHookSteps(config: Config): readonly Step[] {
   if (!hasRuntimeHooks(config)) return [];
-  return [step("let the parent run prestart and createRuntime hooks", "/hooks", [tell("hooks"), ...awaitGo()])];
+  return [
+    step("let the parent set limits, and run prestart and createRuntime hooks", "/hooks", [
+      tell("hooks"),
+      ...awaitGo(),
+    ]),
+  ];
 }
 
 function createContainerHookSteps(config: Config): readonly Step[] {

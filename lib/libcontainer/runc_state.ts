@@ -11,6 +11,8 @@
  */
 
 import { resolve } from "@std/path";
+import { cpuWeight } from "../cgroups/cpu.ts";
+import { isGiven } from "../cgroups/limit.ts";
 import { cleanPath, parseSystemdPath, type SystemdPath } from "../cgroups/path.ts";
 import { RuncError } from "../errors.ts";
 import { MountFlag } from "../ffi/constants.ts";
@@ -30,8 +32,11 @@ import type {
   Namespace,
   NamespaceType,
   NetDevice,
+  Resources,
   Scheduler,
+  ThrottleDevice,
   TimeOffsets,
+  WeightDevice,
 } from "../specs/config.ts";
 import { parseJson } from "../specs/json.ts";
 import { OCI_VERSION } from "../specs/state.ts";
@@ -212,10 +217,44 @@ export interface RuncCgroup {
   readonly scope_prefix?: string;
   /** Missing, as every other resource may be, in files of older versions. */
   readonly devices?: readonly RuncDeviceRule[] | null;
+  readonly memory?: Integer64;
+  readonly memory_reservation?: Integer64;
+  readonly memory_swap?: Integer64;
+  readonly cpu_shares?: Integer64;
+  readonly cpu_quota?: Integer64;
+  readonly cpu_burst?: Integer64 | null;
+  readonly cpu_period?: Integer64;
+  readonly cpu_rt_quota?: Integer64;
+  readonly cpu_rt_period?: Integer64;
   readonly cpuset_cpus?: string;
+  readonly cpuset_mems?: string;
+  readonly cpu_idle?: Integer64 | null;
+  readonly pids_limit?: Integer64 | null;
+  readonly blkio_weight?: number;
+  readonly blkio_leaf_weight?: number;
+  readonly blkio_weight_device?: readonly RuncWeightDevice[] | null;
+  readonly blkio_throttle_read_bps_device?: readonly ThrottleDevice[] | null;
+  readonly blkio_throttle_write_bps_device?: readonly ThrottleDevice[] | null;
+  readonly blkio_throttle_read_iops_device?: readonly ThrottleDevice[] | null;
+  readonly blkio_throttle_write_iops_device?: readonly ThrottleDevice[] | null;
+  readonly hugetlb_limit?: readonly { readonly page_size: string; readonly limit: Integer64 }[] | null;
+  readonly oom_kill_disable?: boolean;
+  readonly memory_swappiness?: Integer64 | null;
+  readonly net_prio_ifpriomap?: readonly { readonly interface: string; readonly priority: number }[] | null;
+  readonly net_cls_classid_u?: number;
+  readonly rdma?: Readonly<Record<string, { readonly hca_handles?: number; readonly hca_objects?: number }>> | null;
+  readonly cpu_weight?: Integer64;
+  readonly unified?: Readonly<Record<string, string>> | null;
+  readonly memory_check_before_update?: boolean;
   readonly Systemd?: boolean;
   readonly Rootless?: boolean;
   readonly owner_uid?: number | null;
+}
+
+/** Weights of a block device; 0 where it has none. */
+export interface RuncWeightDevice extends WeightDevice {
+  readonly weight: number;
+  readonly leafWeight: number;
 }
 
 /** What a container's state is made of. */
@@ -488,7 +527,7 @@ function toRuncHook({ path, args, env, timeout }: Hook): RuncHook {
   };
 }
 
-/** specconv, CreateCgroupConfig. Limits would stand among these fields; a config that has any is refused before. */
+/** specconv, CreateCgroupConfig. The limits stand among these fields. */
 function toRuncCgroup(input: StateInput): RuncCgroup {
   const { config, rootlessCgroups = false, systemdCgroup = false } = input;
   return omitEmpty({
@@ -499,10 +538,64 @@ function toRuncCgroup(input: StateInput): RuncCgroup {
       ),
       ...ownAllowedDevices(config).map(({ rule }) => rule),
     ],
+    ...toRuncLimits(config.linux?.resources ?? {}),
     Systemd: systemdCgroup,
     Rootless: rootlessCgroups,
     owner_uid: cgroupOwner(input),
-  }, ["owner_uid"]);
+  }, ["owner_uid", ...limitPointers]);
+}
+
+/** Pointers in Go (burst, idle, pids, swappiness) are written even when 0, as a limit of 0 is one. */
+const limitPointers = ["cpu_burst", "cpu_idle", "pids_limit", "memory_swappiness"] as const;
+
+function toRuncLimits(resources: Resources): RuncCgroup {
+  const { memory = {}, cpu = {}, pids = {}, blockIO = {}, network = {}, rdma = {} } = resources;
+  return {
+    memory: memory.limit,
+    memory_reservation: memory.reservation,
+    memory_swap: memory.swap,
+    cpu_shares: cpu.shares,
+    cpu_quota: cpu.quota,
+    cpu_burst: cpu.burst,
+    cpu_period: cpu.period,
+    cpu_rt_quota: cpu.realtimeRuntime,
+    cpu_rt_period: cpu.realtimePeriod,
+    cpuset_cpus: cpu.cpus,
+    cpuset_mems: cpu.mems,
+    cpu_idle: cpu.idle,
+    pids_limit: pids.limit,
+    blkio_weight: blockIO.weight,
+    blkio_leaf_weight: blockIO.leafWeight,
+    blkio_weight_device: blockIO.weightDevice?.map(toRuncWeight),
+    blkio_throttle_read_bps_device: blockIO.throttleReadBpsDevice,
+    blkio_throttle_write_bps_device: blockIO.throttleWriteBpsDevice,
+    blkio_throttle_read_iops_device: blockIO.throttleReadIOPSDevice,
+    blkio_throttle_write_iops_device: blockIO.throttleWriteIOPSDevice,
+    hugetlb_limit: resources.hugepageLimits?.map(({ pageSize, limit }) => ({ page_size: pageSize, limit })),
+    oom_kill_disable: memory.disableOOMKiller,
+    memory_swappiness: memory.swappiness,
+    net_prio_ifpriomap: network.priorities?.map(({ name, priority }) => ({ interface: name, priority })),
+    net_cls_classid_u: network.classID,
+    rdma: Object.fromEntries(
+      Object.entries(rdma).map(([device, { hcaHandles, hcaObjects }]) =>
+        [device, { hca_handles: hcaHandles, hca_objects: hcaObjects }] as const
+      ),
+    ),
+    cpu_weight: isGiven(cpu.shares) ? cpuWeight(cpu.shares) : undefined,
+    unified: resources.unified,
+    memory_check_before_update: memory.checkBeforeUpdate,
+  };
+}
+
+function toRuncWeight({ major, minor, weight = 0, leafWeight = 0 }: WeightDevice): RuncWeightDevice {
+  return { major, minor, weight, leafWeight };
+}
+
+/** `cgroup` with other limits, written as {@link toRuncState} writes it. */
+export function withLimits(cgroup: RuncCgroup, resources: Resources): RuncCgroup {
+  const { Systemd, Rootless, owner_uid, ...before } = cgroup;
+  const changed = { ...before, ...toRuncLimits(resources), Systemd, Rootless, owner_uid };
+  return omitEmpty(changed, ["owner_uid", ...limitPointers]);
 }
 
 function pathFields({ config, id }: StateInput): RuncCgroup {

@@ -6,6 +6,7 @@
 
 import { RuncError } from "../errors.ts";
 import { cString, type Kernel } from "../ffi/kernel.ts";
+import { exactInteger } from "../specs/json.ts";
 import { parseRuncState, type RuncState } from "./runc_state.ts";
 
 /** Letters, digits and `_+-.`: the id is a file name, a keyring's name and part of a cgroup's. */
@@ -134,12 +135,4 @@ export function containerIds(root: string): readonly string[] {
     name
   )
     .sort();
-}
-
-/** Its type is not in TypeScript's library yet. @see https://tc39.es/proposal-json-parse-with-source/ */
-const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown };
-
-/** For JSON.stringify, which refuses a bigint: its digits. */
-function exactInteger(_key: string, value: unknown): unknown {
-  return typeof value === "bigint" ? rawJSON(String(value)) : value;
 }

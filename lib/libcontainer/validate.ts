@@ -56,6 +56,7 @@ import {
   deviceTypes,
   swapIsADifference,
   unifiedNeedsCgroup2,
+  unknownAccess,
 } from "./validate/resources.ts";
 import { seccompAgent, seccompWords } from "./validate/seccomp.ts";
 import { sysctlsAreNamespaced } from "./validate/sysctl.ts";
@@ -71,7 +72,7 @@ export function validate(config: Config, facts: ValidationFacts): readonly Probl
 
 /** What is not an error but not right either; to be logged. */
 export function configWarnings(config: Config): readonly Problem[] {
-  return [...relativeDestinations(config)];
+  return [...relativeDestinations(config), ...unknownAccess(config)];
 }
 
 /** All that is wrong with a process that `exec` is to start. `at`: the process's JSON pointer. */

@@ -1,5 +1,5 @@
 /**
- * JSON text to values: integers exact to 64 bits, and errors that say where.
+ * JSON text to values and back: integers exact to 64 bits, and errors that say where.
  *
  * @module
  */
@@ -25,6 +25,14 @@ export function parseJson(text: string, file: string): unknown {
 function keepInteger(_key: string, value: unknown, context?: { source?: string }): unknown {
   if (typeof value !== "number" || Number.isSafeInteger(value)) return value;
   return context?.source !== undefined && /^-?\d+$/.test(context.source) ? BigInt(context.source) : value;
+}
+
+/** Its type is not in TypeScript's library yet. @see https://tc39.es/proposal-json-parse-with-source/ */
+const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown };
+
+/** For JSON.stringify, which refuses a bigint: its digits. */
+export function exactInteger(_key: string, value: unknown): unknown {
+  return typeof value === "bigint" ? rawJSON(String(value)) : value;
 }
 
 function describeFailure(text: string): string {

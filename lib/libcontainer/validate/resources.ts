@@ -43,7 +43,7 @@ export function* deviceRules(config: Config): Iterable<Problem> {
     if (access === "") {
       const message = `device access at ${index} field cannot be empty`;
       yield { at: `${at}/access`, wanted: "letters of rwm", message };
-    } else if (!/^[rwm]+$/.test(access)) {
+    } else if (!/[rwm]/.test(access)) {
       const message = `device access at ${index} field contains unknown modes: ${quote(access)}`;
       yield { at: `${at}/access`, found: access, wanted: "letters of rwm", message };
     }
@@ -51,6 +51,20 @@ export function* deviceRules(config: Config): Iterable<Problem> {
       const message = `invalid cgroup device type ${quote(type)}`;
       yield { at: `${at}/type`, found: type, wanted: RULE_TYPES.join(", "), message };
     }
+  }
+}
+
+/** Letters that runc passes over. A rule without any other is refused, because nobody can have meant it. */
+export function* unknownAccess(config: Config): Iterable<Problem> {
+  for (const [index, { access = "" }] of (config.linux?.resources?.devices ?? []).entries()) {
+    const unknown = access.replace(/[rwm]/g, "");
+    if (unknown === "") continue;
+    yield {
+      at: `/linux/resources/devices/${index}/access`,
+      found: access,
+      wanted: "letters of rwm",
+      message: `device access at ${index} field contains unknown modes, which are ignored: ${quote(unknown)}`,
+    };
   }
 }
 

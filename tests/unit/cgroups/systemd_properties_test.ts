@@ -4,6 +4,7 @@ import {
   cpuBits,
   deviceProperties,
   limitProperties,
+  roundedQuota,
   startProperties,
 } from "../../../lib/cgroups/systemd_properties.ts";
 import type { UnitProperty } from "../../../lib/cgroups/systemd_annotations.ts";
@@ -15,13 +16,9 @@ const lines = (properties: readonly UnitProperty[]) =>
   properties.map(([name, { signature, value }]) => `${name} ${signature} ${[value].flat(2).join(" ")}`);
 
 const UNLIMITED = "18446744073709551615";
-const convert = {
-  cpuWeight: () => 39,
-  swapLimit: (swap: unknown, limit: unknown) => swap === undefined ? undefined : BigInt(Number(swap) - Number(limit)),
-};
 
 function limits(resources: Resources, host: { cgroupVersion?: 1 | 2; systemdVersion?: number } = {}): string[] {
-  return lines(limitProperties(resources, { cgroupVersion: 2, systemdVersion: 252, convert, ...host }));
+  return lines(limitProperties(resources, { cgroupVersion: 2, systemdVersion: 252, ...host }));
 }
 
 Deno.test("startProperties() of a scope and of a slice", () => {
@@ -50,8 +47,8 @@ Deno.test("limitProperties() on v2", () => {
       "MemoryLow t 500",
       "MemorySwapMax t 2000",
     ]],
-    [{ memory: { limit: -1 } }, [`MemoryMax t ${UNLIMITED}`]],
-    [{ cpu: { shares: 1024 } }, ["CPUWeight t 39"]],
+    [{ memory: { limit: -1 } }, [`MemoryMax t ${UNLIMITED}`, `MemorySwapMax t ${UNLIMITED}`]],
+    [{ cpu: { shares: 1024 } }, ["CPUWeight t 100"]],
     [{ cpu: { shares: 1024, idle: 1 } }, ["CPUWeight t 0"]],
     // A third of a processor: up to the next percent.
     [{ cpu: { quota: 33_333 } }, ["CPUQuotaPerSecUSec t 340000"]],
@@ -85,6 +82,18 @@ Deno.test("limitProperties() on v1", () => {
 Deno.test("limitProperties() leaves out what an older systemd does not know", () => {
   const resources: Resources = { cpu: { quota: 5000, period: 10_000, cpus: "0", idle: 1 } };
   assertEquals(limits(resources, { systemdVersion: 241 }), ["CPUQuotaPerSecUSec t 500000"]);
+});
+
+Deno.test("roundedQuota() is what systemd's whole percents come to", () => {
+  const cases: readonly [cpu: Resources["cpu"] & object, quota: bigint | number | undefined][] = [
+    [{ quota: 33_333 }, 34_000n],
+    [{ quota: 50_000, period: 100_000 }, 50_000n],
+    [{ quota: 1001, period: 10_000 }, 1100n],
+    [{ quota: -1 }, -1],
+    [{ quota: 0 }, 0],
+    [{}, undefined],
+  ];
+  for (const [cpu, quota] of cases) assertEquals(roundedQuota(cpu), quota);
 });
 
 Deno.test("cpuBits() refuses what is no list", () => {

@@ -76,8 +76,8 @@ const order: readonly (readonly [before: string, after: string, why: string])[] 
   ["stop mounts from reaching the host", "take /bundle/rootfs", "the copy of the rootfs is a mount too"],
   ["take /bundle/rootfs", "mount proc", "mounts are placed beneath its descriptor"],
   ["leave /sys/fs/cgroup", "open /dev", "a mount may be /dev"],
-  ["make the links in /dev", "let the parent run prestart", "hooks see what is mounted"],
-  ["let the parent run prestart", "run createContainer hook", "runtime-spec, Lifecycle"],
+  ["make the links in /dev", "let the parent set limits", "hooks see what is mounted"],
+  ["let the parent set limits", "run createContainer hook", "runtime-spec, Lifecycle"],
   ["run createContainer hook", "make the rootfs the root", "the hooks see the host's paths"],
   ["make the rootfs the root", "make the root rshared", "before, it would have been the host's root"],
   ["make the rootfs the root", "open the container's /dev/null", "the container's, not the host's"],
@@ -154,19 +154,21 @@ Deno.test("poststart and poststop hooks are not the container's to run", () => {
   assertEquals(labels(init(everything)).filter((label) => /poststart|poststop/.test(label)), []);
 });
 
-Deno.test("init waits for the parent's hooks only where there are some", () => {
+Deno.test("init waits for the parent only where a hook comes before the pivot", () => {
   const cases: readonly [hooks: Config["hooks"], waits: boolean][] = [
     [undefined, false],
     [{}, false],
     [{ prestart: [], createRuntime: [] }, false],
     [{ prestart: [{ path: "/a" }] }, true],
     [{ createRuntime: [{ path: "/a" }] }, true],
-    [{ createContainer: [{ path: "/a" }], poststart: [{ path: "/a" }] }, false],
+    [{ startContainer: [{ path: "/a" }], poststart: [{ path: "/a" }] }, false],
+    // The limits have to be in force before it runs.
+    [{ createContainer: [{ path: "/a" }] }, true],
   ];
   for (const [hooks, waits] of cases) {
     assertEquals(hasRuntimeHooks({ ociVersion: "", hooks }), waits);
     const steps = labels(init((draft) => draft.hooks = hooks as never));
-    assertEquals(steps.some((label) => label.startsWith("let the parent run")), waits);
+    assertEquals(steps.some((label) => label.startsWith("let the parent set limits")), waits);
   }
 });
 

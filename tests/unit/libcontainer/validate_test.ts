@@ -360,9 +360,16 @@ Deno.test("validate() checks mounts", () => {
   ]);
 });
 
-Deno.test("configWarnings() tells of relative destinations, which are allowed", () => {
+Deno.test("configWarnings() tells of relative destinations and unknown letters of device access, which are allowed", () => {
   const config = { ociVersion: "", mounts: [{ destination: "data" }, { destination: "/data" }] };
   assertEquals(configWarnings(config).map(({ at }) => at), ["/mounts/0/destination"]);
+  const devices = [{ allow: false, access: "rwm" }, { allow: false, access: "rwa" }];
+  assertEquals(
+    configWarnings({ ...config, mounts: [], linux: { resources: { devices } } }).map(({ message }) => message),
+    [
+      'device access at 1 field contains unknown modes, which are ignored: "a"',
+    ],
+  );
 });
 
 Deno.test("validate() checks devices and the cgroup", () => {
@@ -383,9 +390,9 @@ Deno.test("validate() checks devices and the cgroup", () => {
       `${at}/devices/0/access`,
       "device access at 0 field cannot be empty",
     ]],
-    [resources({ devices: [{ ...rule, access: "rx" }] }), {}, [
+    [resources({ devices: [{ ...rule, access: "x" }] }), {}, [
       `${at}/devices/0/access`,
-      'device access at 0 field contains unknown modes: "rx"',
+      'device access at 0 field contains unknown modes: "x"',
     ]],
     [(c) => c.linux.cgroupsPath = "/a", {}],
     [(c) => c.linux.cgroupsPath = "a.slice:b:c", { systemdCgroup: true }],

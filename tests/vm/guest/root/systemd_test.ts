@@ -145,6 +145,28 @@ boxTest("a slice, a path or an annotation that cannot be is refused, and leaves 
   );
 });
 
+boxTest("limits are systemd's and the kernel's, and update changes both", (box) => {
+  const pid = start(box, "", (config) => {
+    config.linux.resources = {
+      memory: { limit: 64 << 20, reservation: 32 << 20 },
+      cpu: { quota: 33_333, period: 100_000, shares: 2048 },
+      pids: { limit: 20 },
+    };
+  });
+  const files = ["memory.max", "memory.low", "cpu.max", "cpu.weight", "pids.max"];
+  const limits = () => files.map((name) => read(`/sys/fs/cgroup${cgroupOf(pid)}/${name}`));
+  const names = ["MemoryMax", "MemoryLow", "CPUQuotaPerSecUSec", "CPUWeight", "TasksMax"];
+  assertEquals(limits(), ["67108864", "33554432", "34000 100000", "174", "20"]);
+  assertEquals(Object.values(show(unitOf(box), ...names)).sort(), ["174", "20", "33554432", "340ms", "67108864"]);
+  box.must(["update", "--memory", "128m", "--cpu-quota", "50000", "--pids-limit", "30", box.id]);
+  const changed = ["134217728", "33554432", "50000 100000", "174", "30"];
+  assertEquals(limits(), changed);
+  // systemd sets its own limits again: they have to be the same.
+  assertEquals(execute(["/usr/bin/systemctl", "daemon-reload"]).code, 0);
+  assertEquals(limits(), changed);
+  box.remove();
+});
+
 boxTest("a container that may write to its cgroup owns it", (box) => {
   const pid = start(box, "", (config) => {
     const options = ["nosuid", "rw"];

@@ -16,6 +16,7 @@ function start(box: Box, env: Readonly<Record<string, string>>): { pid: number; 
   box.write((config) => {
     rootless(config);
     config.linux.cgroupsPath = `:test:${box.name}`;
+    config.linux.resources = { pids: { limit: 20 } };
   });
   box.must(["--systemd-cgroup", "run", "--detach", box.id], { env });
   return { pid: box.state().pid, unit: `test-${box.name}.scope` };
@@ -27,6 +28,7 @@ for (const name of ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"]) {
     const { pid, unit } = start(box, env);
     assertEquals(cgroupOf(pid), `/user.slice/user-1000.slice/user@1000.service/user.slice/${unit}`);
     assertEquals(isLoaded(unit), true);
+    assertEquals(Deno.readTextFileSync(`/sys/fs/cgroup${cgroupOf(pid)}/pids.max`), "20\n");
     box.must(["exec", "--detach", box.id, "sleep", "1000"], { env });
     const pids: number[] = JSON.parse(box.must(["ps", "--format", "json", box.id]));
     assertEquals(pids.map(cgroupOf), [cgroupOf(pid), cgroupOf(pid)]);

@@ -1,0 +1,41 @@
+/**
+ * What all containers use that have processes.
+ *
+ * @module
+ */
+
+import { Container } from "../libcontainer/container.ts";
+import type { Runtime } from "../libcontainer/runtime.ts";
+import { containerStats } from "../libcontainer/stats.ts";
+import type { Status } from "../specs/state.ts";
+import type { Context } from "./context.ts";
+import type { ContainerStats } from "./prometheus.ts";
+
+/** A container with its state and what it uses. */
+export interface RunningContainer extends ContainerStats {
+  readonly status: Status;
+}
+
+/** Every container that is not stopped; one that cannot be read, for it may just have ended, is told of at debug level. */
+export function runningStats(context: Context, runtime: Runtime): readonly RunningContainer[] {
+  return idsBelow(runtime).flatMap((id) => {
+    try {
+      const container = Container.load(runtime, id);
+      const status = container.status();
+      return status === "stopped" ? [] : [{ id, status, stats: containerStats(container) }];
+    } catch (error) {
+      context.log.debug(`container ${id}: ${(error as Error).message}`);
+      return [];
+    }
+  });
+}
+
+/** The state directory comes into being with the first container. */
+function idsBelow(runtime: Runtime): readonly string[] {
+  try {
+    return Container.ids(runtime);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}

@@ -1,0 +1,45 @@
+/**
+ * `runc top`.
+ *
+ * @module
+ */
+
+import { RuncError } from "../errors.ts";
+import type { Runtime } from "../libcontainer/runtime.ts";
+import type { Command, Context } from "./context.ts";
+import { untilReaderLeaves } from "./reader.ts";
+import { makeRuntime } from "./runtime.ts";
+import { runningStats } from "./running_stats.ts";
+import { type TopSample, topTable } from "./top_table.ts";
+
+/** Cursor to the top left corner, and everything after it cleared. @see ECMA-48, CUP and ED */
+const REDRAW = "\x1b[H\x1b[J";
+
+/** Prints what all containers use: again and again on a terminal, else once. */
+export const run: Command<"top"> = async (context, { options: { interval, once } }) => {
+  if (interval <= 0) throw new RuncError("usage", "duration interval must be greater than 0");
+  const runtime = makeRuntime(context);
+  const isLive = !once && Deno.stdout.isTerminal();
+  await untilReaderLeaves(() => show(context, runtime, { interval, isLive }));
+  return 0;
+};
+
+/** `interval`: in milliseconds. */
+async function show(
+  context: Context,
+  runtime: Runtime,
+  { interval, isLive }: { readonly interval: number; readonly isLive: boolean },
+): Promise<void> {
+  let before = sample(context, runtime);
+  if (isLive) context.stdout(REDRAW + topTable(before, []));
+  do {
+    await new Promise((resolve) => setTimeout(resolve, interval));
+    const now = sample(context, runtime);
+    context.stdout((isLive ? REDRAW : "") + topTable(now, before));
+    before = now;
+  } while (isLive);
+}
+
+function sample(context: Context, runtime: Runtime): readonly TopSample[] {
+  return runningStats(context, runtime).map((container) => ({ ...container, atMs: performance.now() }));
+}

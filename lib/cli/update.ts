@@ -1,0 +1,127 @@
+/**
+ * `runc update`.
+ *
+ * @module
+ */
+
+import { RuncError } from "../errors.ts";
+import type { Resources } from "../specs/config.ts";
+import { parseResources } from "../specs/parse.ts";
+import type { Command } from "./context.ts";
+import type { Invocation } from "./parse.ts";
+import { loadToChange } from "./runtime.ts";
+import { withSystemErrors } from "./system_error.ts";
+
+type Options = Invocation<"update">["options"];
+
+/** Changes the limits of a container, by options or by a JSON file. */
+export const run: Command<"update"> = async (context, { args: [id = ""], options, given }) => {
+  const { container } = await loadToChange(context, id);
+  const { resources: file = "" } = options;
+  const resources = file === "" ? resourcesOf(options, given) : parseResources(readInput(file), { file });
+  const { kernel, kernelTCP } = resources.memory ?? {};
+  if (kernel !== undefined || kernelTCP !== undefined) {
+    context.log.warning("Kernel memory settings are ignored and will be removed");
+  }
+  refuseRdt(options);
+  await container.update(resources);
+  return 0;
+};
+
+function readInput(file: string): string {
+  return file === "-" ? readStdin() : withSystemErrors(`open ${file}`, () => Deno.readTextFileSync(file));
+}
+
+/** By its descriptor: /dev/stdin cannot be opened where it is a socket. */
+function readStdin(): string {
+  const decoder = new TextDecoder();
+  const buffer = new Uint8Array(4096);
+  let text = "";
+  for (let size = Deno.stdin.readSync(buffer); size !== null; size = Deno.stdin.readSync(buffer)) {
+    text += decoder.decode(buffer.subarray(0, size), { stream: true });
+  }
+  return text + decoder.decode();
+}
+
+function refuseRdt(options: Options): void {
+  const schemas = [
+    ["l3-cache-schema", "Intel RDT/CAT: l3 cache schema is not enabled"],
+    ["mem-bw-schema", "Intel RDT/MBA: memory bandwidth schema is not enabled"],
+  ] as const;
+  for (const [name, message] of schemas) if (options[name]) throw new RuncError("unsupported", message);
+}
+
+/**
+ * The options as `linux.resources`. An empty text is an option that was not given.
+ *
+ * @throws {RuncError} `usage` for a value that is no number or size.
+ */
+export function resourcesOf(options: Options, given: ReadonlySet<string>): Resources {
+  const read = <Value>(name: keyof Options, parse: (text: string) => Value): Value | undefined => {
+    const text = options[name];
+    if (typeof text !== "string" || text === "") return undefined;
+    try {
+      return parse(text);
+    } catch (error) {
+      throw error instanceof RuncError ? error.within(`invalid value for ${name}`) : error;
+    }
+  };
+  return {
+    memory: {
+      limit: read("memory", parseSize),
+      reservation: read("memory-reservation", parseSize),
+      swap: read("memory-swap", parseSize),
+      kernel: read("kernel-memory", parseSize),
+      kernelTCP: read("kernel-memory-tcp", parseSize),
+    },
+    cpu: {
+      shares: read("cpu-share", parseUint),
+      quota: read("cpu-quota", parseInt64),
+      burst: read("cpu-burst", parseUint),
+      period: read("cpu-period", parseUint),
+      realtimeRuntime: read("cpu-rt-runtime", parseInt64),
+      realtimePeriod: read("cpu-rt-period", parseUint),
+      cpus: options["cpuset-cpus"],
+      mems: options["cpuset-mems"],
+      idle: read("cpu-idle", parseInt64),
+    },
+    blockIO: { weight: options["blkio-weight"] || undefined },
+    pids: { limit: given.has("pids-limit") ? options["pids-limit"] : undefined },
+  };
+}
+
+/** As Go's strconv.ParseUint. */
+function parseUint(text: string): bigint {
+  return parseDecimal("ParseUint", text, { pattern: /^\d+$/, maximum: 2n ** 64n - 1n });
+}
+
+/** As Go's strconv.ParseInt. */
+function parseInt64(text: string): bigint {
+  return parseDecimal("ParseInt", text, { pattern: /^[+-]?\d+$/, maximum: 2n ** 63n - 1n });
+}
+
+function parseDecimal(
+  name: string,
+  text: string,
+  { pattern, maximum }: { readonly pattern: RegExp; readonly maximum: bigint },
+): bigint {
+  const refuse = (why: string) => new RuncError("usage", `strconv.${name}: parsing ${JSON.stringify(text)}: ${why}`);
+  if (!pattern.test(text)) throw refuse("invalid syntax");
+  const value = BigInt(text.replace(/^\+/, ""));
+  if (value > maximum || value < -maximum - 1n) throw refuse("value out of range");
+  return value;
+}
+
+/**
+ * Bytes of a size as people write it, in units of 1024: `512`, `1.5g`, `10 MiB`. -1 is no limit.
+ *
+ * @see https://pkg.go.dev/github.com/docker/go-units#RAMInBytes
+ */
+export function parseSize(text: string): bigint {
+  if (text === "-1") return -1n;
+  const [, digits, unit = ""] = /^(\d+\.?\d*|\.\d+) ?(?:([kmgtp])i?b?|b)?$/i.exec(text) ?? [];
+  if (digits === undefined) throw new RuncError("usage", `invalid size: '${text}'`);
+  const shift = 10n * BigInt(" kmgtp".indexOf(unit.toLowerCase() || " "));
+  if (/^\d+$/.test(digits)) return BigInt(digits) << shift;
+  return BigInt(Math.trunc(Number(digits) * Number(1n << shift)));
+}

@@ -1,0 +1,61 @@
+/**
+ * Descriptors that become readable when something happens: eventfd(2) and inotify(7).
+ *
+ * @module
+ */
+
+import { openFlag } from "./constants.ts";
+import { Fd } from "./fd.ts";
+import { alloc, cString, type Kernel, syscallError } from "./kernel.ts";
+
+/** A file was written to, in cgroup file systems: its content is another one. inotify(7) */
+export const IN_MODIFY = 2;
+
+/** `struct inotify_event` without the name, which events of watched files do not have. */
+const INOTIFY_EVENT_SIZE = 16;
+/** One read takes as many events as fit; 64 are more than the two files of a cgroup can have waiting. */
+const INOTIFY_BUFFER_SIZE = 64 * INOTIFY_EVENT_SIZE;
+
+/** A new eventfd with count 0, close-on-exec. @see eventfd(2) */
+export function eventfd(kernel: Kernel): Fd {
+  const number = kernel.must("eventfd(0, EFD_CLOEXEC)", "eventfd", 0, openFlag(kernel.arch).O_CLOEXEC);
+  return new Fd(kernel, number, "eventfd");
+}
+
+/** The count of an eventfd, which is 0 afterwards; waits while it is 0. */
+export function readEventfd(kernel: Kernel, fd: Fd): bigint {
+  const count = alloc(8);
+  const size = kernel.retry("read", fd.number, count, count.length);
+  if (size < 0) throw syscallError(`read(${fd.label})`, -size);
+  return new DataView(count.buffer).getBigUint64(0, true);
+}
+
+/** A new inotify instance, close-on-exec. @see inotify_init(2) */
+export function inotify(kernel: Kernel): Fd {
+  const number = kernel.must("inotify_init1(IN_CLOEXEC)", "inotify_init1", openFlag(kernel.arch).O_CLOEXEC);
+  return new Fd(kernel, number, "inotify");
+}
+
+/** Watches `path` for `events` (IN_* bits). Returns the watch's number. @see inotify_add_watch(2) */
+export function inotifyWatch(kernel: Kernel, fd: Fd, path: string, events: number): number {
+  return kernel.must(
+    `inotify_add_watch(${JSON.stringify(path)})`,
+    "inotify_add_watch",
+    fd.number,
+    cString(path),
+    events,
+  );
+}
+
+/** The numbers of the watches that something happened to; waits for the first. */
+export function readInotify(kernel: Kernel, fd: Fd): readonly number[] {
+  const buffer = alloc(INOTIFY_BUFFER_SIZE);
+  const size = kernel.retry("read", fd.number, buffer, buffer.length);
+  if (size < 0) throw syscallError(`read(${fd.label})`, -size);
+  const view = new DataView(buffer.buffer);
+  const watches: number[] = [];
+  for (let at = 0; at + INOTIFY_EVENT_SIZE <= size; at += INOTIFY_EVENT_SIZE + view.getUint32(at + 12, true)) {
+    watches.push(view.getInt32(at, true));
+  }
+  return watches;
+}
