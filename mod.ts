@@ -27,7 +27,7 @@
 
 // Surroundings.
 export { createRuntime } from "./lib/libcontainer/create_runtime.ts";
-export type { Log, Runtime } from "./lib/libcontainer/runtime.ts";
+export { type Log, type Runtime, type SystemdDriver, systemdDriver } from "./lib/libcontainer/runtime.ts";
 export { type Argument, Kernel } from "./lib/ffi/kernel.ts";
 export { Fd } from "./lib/ffi/fd.ts";
 export { type Arch, type SyscallName, type SyscallRow, syscalls } from "./lib/ffi/syscalls.ts";

@@ -69,9 +69,16 @@ export class CgroupV1 implements CgroupManager {
     return this.selfJoin;
   }
 
-  create(resources: Resources = {}): void {
+  create(resources: Resources = {}, _firstPid?: number): void {
+    this.makeGroups(resources, { isOurs: false });
+  }
+
+  /** Makes the directories that are missing. `isOurs`: those that are there may have our processes. */
+  protected makeGroups(resources: Resources, options: { readonly isOurs: boolean }): void {
     try {
-      for (const group of this.#groups()) this.#tolerant(group, () => createGroup(group, this.#made, resources));
+      for (const group of this.#groups()) {
+        this.#tolerant(group, () => createGroup(group, this.#made, { ...options, resources }));
+      }
     } catch (error) {
       undoMade(this.#made);
       throw error;
@@ -214,10 +221,14 @@ function isDispensable({ controllers }: Group): boolean {
  * Only devices and freezer are checked, as in runc: reading every hierarchy costs more than it finds. What a process needs to be let
  * in is set here: CPUs and memory nodes, and time for one with real-time priority.
  */
-function createGroup({ directory, controllers }: Group, made: string[], { cpu = {} }: Resources): void {
+function createGroup(
+  { directory, controllers }: Group,
+  made: string[],
+  { resources: { cpu = {} }, isOurs }: { readonly resources: Resources; readonly isOurs: boolean },
+): void {
   const fresh = makeCgroup(directory, made);
-  if (!fresh && controllers.includes("devices")) refuseProcesses(directory);
-  if (!fresh && controllers.includes("freezer")) refuseFrozen(freezerV1, directory);
+  if (!fresh && !isOurs && controllers.includes("devices")) refuseProcesses(directory);
+  if (!fresh && !isOurs && controllers.includes("freezer")) refuseFrozen(freezerV1, directory);
   if (controllers.includes("cpuset")) {
     const own = cpusetLimits(cpu);
     // The ones above first: a cgroup takes no CPU that they do not have.

@@ -56,7 +56,7 @@ export class CgroupV2 implements CgroupManager {
     return { taskFiles: [], cloneInto: cgroupOf(this.#options.unifiedMount, initPid) ?? directory };
   }
 
-  create(resources: Resources = {}): void {
+  create(resources: Resources = {}, _firstPid?: number): void {
     const wanted = limitsV2(resources).map(({ controller }) => controller);
     const directory = this.#usable;
     if (directory === undefined) return this.#goWithout(wanted);
@@ -119,10 +119,9 @@ export class CgroupV2 implements CgroupManager {
   kill(send: SendSignal): boolean {
     const directory = this.#usable;
     if (directory === undefined || !isThere(directory)) return false;
-    // It reaches frozen processes too.
-    if (!killByFile(directory)) {
-      killEach(directory, { freeze: () => this.freeze(), thaw: () => this.thaw() }, send);
-    }
+    // It reaches frozen processes too; but a cgroup that stays frozen, with nobody in it, would still count as a paused container.
+    if (killByFile(directory)) this.thaw();
+    else killEach(directory, { freeze: () => this.freeze(), thaw: () => this.thaw() }, send);
     return true;
   }
 
@@ -186,7 +185,7 @@ export class CgroupV2 implements CgroupManager {
 }
 
 /** A limit below what is in use would kill; a cgroup without the memory controller uses nothing. */
-function refuseBelowUsage(directory: string, { limit = 0, swap = 0 }: MemoryResources): void {
+export function refuseBelowUsage(directory: string, { limit = 0, swap = 0 }: MemoryResources): void {
   const text = readIfThere(directory, "memory.current");
   if (text === undefined) return;
   const usage = BigInt(text.trim());
@@ -246,7 +245,7 @@ function available(directory: string): readonly string[] {
  * Enables every controller that the host has for the children of `directory`, and on every level above, so that the container's cgroup has
  * them. Nearly always they are enabled already, and two reads show it.
  */
-function passControllersDown(mountPoint: string, directory: string): void {
+export function passControllersDown(mountPoint: string, directory: string): void {
   const wanted = available(mountPoint);
   const enabled = words(readIfThere(directory, "cgroup.subtree_control") ?? "");
   if (wanted.every((controller) => enabled.includes(controller))) return;

@@ -56,10 +56,12 @@ export interface CgroupManager {
    * Makes the directories and whatever they need before a process can enter, of `resources` too. On failure those that it made are
    * removed again.
    *
+   * `firstPid`: the container's first process, which waits meanwhile. systemd's units cannot be without one, and have it from the start.
+   *
    * @throws {RuncError} `cgroup-failed` where the cgroup exists and has processes or is frozen, or is of a kind that cannot limit
    * what `resources` limits.
    */
-  create(resources?: Resources): void;
+  create(resources?: Resources, firstPid?: number): void;
   /**
    * How a further process joins by itself: as {@link selfJoin}, but on v2, where the container's cgroup takes no process, the one that
    * `initPid` is in.
@@ -116,7 +118,12 @@ export interface DriverOptions extends CgroupOptions {
 }
 
 /** Where cgroup2 is mounted on every host that has only cgroup2. */
-const UNIFIED_MOUNT = "/sys/fs/cgroup";
+export const UNIFIED_MOUNT = "/sys/fs/cgroup";
+
+/** Where cgroup2 is mounted on a host of this layout. */
+export function unifiedMountOf(layout: CgroupLayout): string {
+  return layout.hierarchies.find(({ controllers }) => controllers.length === 0)?.mountPoint ?? UNIFIED_MOUNT;
+}
 
 /**
  * The cgroups that a new container is to have. Makes nothing yet. `layout`: of this host.
@@ -129,8 +136,7 @@ export function createCgroupManager(
   options: CgroupOptions,
 ): CgroupManager {
   const explicitPath = (request.cgroupsPath ?? "") !== "";
-  const unifiedMount = layout.hierarchies.find(({ controllers }) => controllers.length === 0)?.mountPoint ??
-    UNIFIED_MOUNT;
+  const unifiedMount = unifiedMountOf(layout);
   const Driver = layout.mode === "v2" ? CgroupV2 : CgroupV1;
   const paths = cgroupPaths(layout, request);
   const refused = options.rootless && !explicitPath && leaveOutForbidden(options.kernel, paths);

@@ -110,20 +110,16 @@ export function parseSystemdPath({ id, cgroupsPath = "" }: CgroupRequest): Syste
 }
 
 /**
- * Says no to `--systemd-cgroup`.
+ * Does nothing where `--systemd-cgroup` can work.
  *
  * `systemdRuns`: whether /run/systemd/system is a directory, see sd_booted(3).
  *
- * @throws {RuncError} always: `host-lacks` where systemd does not run, else `unsupported`.
+ * @throws {RuncError} `host-lacks` where systemd does not run.
  */
-export function refuseSystemdDriver(systemdRuns: boolean): never {
-  if (!systemdRuns) {
-    throw new RuncError("host-lacks", "systemd not running on this host, cannot use systemd cgroups manager", {
-      hint: "leave out --systemd-cgroup",
-    });
-  }
-  throw new RuncError("unsupported", "this version has no systemd cgroups manager", {
-    hint: "leave out --systemd-cgroup, and give an absolute linux.cgroupsPath",
+export function requireSystemd(systemdRuns: boolean): void {
+  if (systemdRuns) return;
+  throw new RuncError("host-lacks", "systemd not running on this host, cannot use systemd cgroups manager", {
+    hint: "leave out --systemd-cgroup",
   });
 }
 

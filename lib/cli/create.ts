@@ -6,10 +6,11 @@
 
 import type { Command } from "./context.ts";
 import { newContainer } from "./new_container.ts";
-import { makeRuntime } from "./runtime.ts";
+import { makeCreatingRuntime } from "./runtime.ts";
 
 /** Sets a container up; its process waits for `start`. */
 export const run: Command<"create"> = async (context, { args: [id = ""], options }) => {
-  await newContainer(context, makeRuntime(context), id, options, { detach: true, startBy: "fifo", subreaper: true });
+  const runtime = await makeCreatingRuntime(context);
+  await newContainer(context, runtime, id, options, { detach: true, startBy: "fifo", subreaper: true });
   return 0;
 };

@@ -7,7 +7,7 @@
 import { resolve } from "@std/path";
 import { RuncError } from "../errors.ts";
 import { readConfig } from "../libcontainer/bundle.ts";
-import { Container, type ContainerProcess } from "../libcontainer/container.ts";
+import type { Container, ContainerProcess } from "../libcontainer/container.ts";
 import type { Process } from "../specs/config.ts";
 import { parseProcess } from "../specs/parse.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
@@ -22,7 +22,7 @@ import {
   processIo,
   writePidFile,
 } from "./process_io.ts";
-import { makeRuntime } from "./runtime.ts";
+import { loadToChange } from "./runtime.ts";
 import { parseSubCgroups } from "./sub_cgroup.ts";
 import { withSystemErrors } from "./system_error.ts";
 
@@ -103,10 +103,9 @@ function processFromConfig(
 
 /** Runs another process in a container. */
 export const run: Command<"exec"> = async (context, { args: [id = "", ...args], options, given }) => {
-  const runtime = makeRuntime(context);
   const pidFile = options["pid-file"] ? resolve(options["pid-file"]) : undefined;
   const processFile = options.process ? resolve(options.process) : undefined;
-  const container = Container.load(runtime, id);
+  const { runtime, container } = await loadToChange(context, id);
   container.refuseExec({ ignorePaused: options["ignore-paused"] });
   const process = processFile === undefined
     ? processFromConfig(container.bundle, args, options, given, runtime)

@@ -54,7 +54,7 @@ export function features({ supportedFlags, version }: SeccompFeatures): Readonly
     linux: {
       namespaces: ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
       capabilities: capabilityNames,
-      cgroup: { v1: true, v2: true, systemd: false, systemdUser: false, rdma: true },
+      cgroup: { v1: true, v2: true, systemd: true, systemdUser: true, rdma: true },
       seccomp: {
         enabled: true,
         actions: Object.keys(seccompActions).sort(),
@@ -79,6 +79,6 @@ export function features({ supportedFlags, version }: SeccompFeatures): Readonly
       "org.opencontainers.runc.commit": builtFrom() ?? "",
       "org.opencontainers.runc.version": VERSION,
     },
-    potentiallyUnsafeConfigAnnotations: ["bundle"],
+    potentiallyUnsafeConfigAnnotations: ["bundle", "org.systemd.property."],
   };
 }

@@ -11,11 +11,11 @@ import { loadSpec, planContainer } from "../libcontainer/container.ts";
 import { loadParts } from "../libcontainer/parts.ts";
 import { explain, explainSteps } from "../plan/explain.ts";
 import type { Command } from "./context.ts";
-import { makeRuntime } from "./runtime.ts";
+import { makeCreatingRuntime } from "./runtime.ts";
 
 /** Prints what `run` would do, without doing any of it. */
 export const run: Command<"plan"> = async (context, { args: [id = "container"], options }) => {
-  const runtime = makeRuntime(context);
+  const runtime = await makeCreatingRuntime(context);
   const bundle = resolve(options.bundle ?? ".");
   const config = readConfig(bundle, runtime.log);
   // What root would do, whoever asks.

@@ -9,11 +9,11 @@ import type { Command, Context } from "./context.ts";
 import { Foreground } from "./foreground.ts";
 import { type NewContainer, newContainer } from "./new_container.ts";
 import { notifyProxy } from "./notify.ts";
-import { makeRuntime } from "./runtime.ts";
+import { makeCreatingRuntime } from "./runtime.ts";
 
 /** Creates a container, starts it, and in the foreground waits for its end and removes it. */
 export const run: Command<"run"> = async (context, { args: [id = ""], options }) => {
-  const runtime = makeRuntime(context);
+  const runtime = await makeCreatingRuntime(context);
   const { detach, keep } = options;
   const foreground = { current: undefined as Foreground | undefined };
   try {

@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { Runtime } from "../libcontainer/runtime.ts";
+import { Container } from "../libcontainer/container.ts";
+import { type Runtime, type SystemdDriver, systemdDriver } from "../libcontainer/runtime.ts";
 import type { Context } from "./context.ts";
 
 /** How this program is started again: a compiled binary by itself, a script by the Deno that runs it. */
@@ -42,8 +43,22 @@ function hookEnvironment(): Record<string, string> {
   return environment;
 }
 
-/** Everything that the library may touch. */
-export function makeRuntime(context: Context): Runtime {
+/** As {@link makeRuntime}, for commands that make a container. */
+export async function makeCreatingRuntime(context: Context): Promise<Runtime> {
+  return makeRuntime(context, context.global["systemd-cgroup"] ? await systemdDriver() : undefined);
+}
+
+/** Opens a container for a command that changes its cgroups, and the runtime that it is opened with. */
+export async function loadToChange(context: Context, id: string): Promise<{ runtime: Runtime; container: Container }> {
+  const runtime = makeRuntime(context);
+  const container = Container.load(runtime, id);
+  if (!container.usesSystemd) return { runtime, container };
+  const withSystemd = makeRuntime(context, await systemdDriver());
+  return { runtime: withSystemd, container: Container.load(withSystemd, id) };
+}
+
+/** Everything that the library may touch. `systemd`: the driver, where it is needed. */
+export function makeRuntime(context: Context, systemd?: SystemdDriver): Runtime {
   const { global, log } = context;
   let environment: Record<string, string> | undefined;
   let again: Runtime["reexec"] | undefined;
@@ -56,6 +71,7 @@ export function makeRuntime(context: Context): Runtime {
       return again ??= reexec();
     },
     systemdCgroup: global["systemd-cgroup"],
+    systemd,
     get rootlessCgroups() {
       return rootlessCgroups ??= context.forgivesCgroups();
     },

@@ -5,19 +5,18 @@
  */
 
 import { RuncError } from "../errors.ts";
-import { Container } from "../libcontainer/container.ts";
 import type { Resources } from "../specs/config.ts";
 import { parseResources } from "../specs/parse.ts";
 import type { Command } from "./context.ts";
 import type { Invocation } from "./parse.ts";
-import { makeRuntime } from "./runtime.ts";
+import { loadToChange } from "./runtime.ts";
 import { withSystemErrors } from "./system_error.ts";
 
 type Options = Invocation<"update">["options"];
 
 /** Changes the limits of a container, by options or by a JSON file. */
 export const run: Command<"update"> = async (context, { args: [id = ""], options, given }) => {
-  const container = Container.load(makeRuntime(context), id);
+  const { container } = await loadToChange(context, id);
   const { resources: file = "" } = options;
   const resources = file === "" ? resourcesOf(options, given) : parseResources(readInput(file), { file });
   const { kernel, kernelTCP } = resources.memory ?? {};

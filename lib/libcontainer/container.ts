@@ -10,7 +10,7 @@ import { type CgroupManager, createCgroupManager, loadCgroupManager, type SelfJo
 import type { RdtGroup } from "../cgroups/intel_rdt.ts";
 import { addToRdtGroup, removeRdtGroup, resctrlRoot } from "../cgroups/resctrl.ts";
 import { readCgroupLayout } from "../cgroups/layout.ts";
-import { refuseSystemdDriver } from "../cgroups/path.ts";
+import { requireSystemd } from "../cgroups/path.ts";
 import { requireCgroups, subCgroupPaths, type SubCgroups } from "../cgroups/sub_cgroup.ts";
 import { inContext, RuncError } from "../errors.ts";
 import { openFlag, rlimitNames } from "../ffi/constants.ts";
@@ -45,6 +45,7 @@ import {
   annotationsOf,
   bundleOf,
   capabilitiesOf,
+  cgroupOwner,
   cgroupPathsOf,
   hasCpusetOf,
   hooksOf,
@@ -59,6 +60,8 @@ import {
   schedulingOf,
   seccompOf,
   securityOf,
+  systemdOf,
+  systemdPathOf,
   toRuncState,
   umaskOf,
   versionOf,
@@ -204,6 +207,32 @@ function exists(path: string): boolean {
   }
 }
 
+function systemdOptions(runtime: Runtime, rootless: boolean) {
+  const warn = (message: string) => runtime.log("warning", message);
+  return { ...cgroupOptions(runtime, rootless), environment: runtime.environment, warn };
+}
+
+function systemdCgroup(runtime: Runtime, id: string, { config, layout }: Spec): CgroupManager {
+  requireSystemd(exists("/run/systemd/system"));
+  if (runtime.systemd === undefined) {
+    throw new RuncError("usage", "systemdCgroup needs the driver", {
+      hint: "createRuntime({ systemdCgroup: true, systemd: await systemdDriver() })",
+    });
+  }
+  const { annotations = {}, linux } = config;
+  const request = { id, cgroupsPath: linux?.cgroupsPath, annotations, ownerUid: cgroupOwner({ config }) };
+  return runtime.systemd.createSystemdManager(layout, request, systemdOptions(runtime, runtime.rootlessCgroups));
+}
+
+/** The cgroups of a container that exists. */
+function loadCgroup(runtime: Runtime, state: RuncState): CgroupManager {
+  const paths = cgroupPathsOf(state);
+  const rootless = rootlessCgroupsOf(state);
+  const fs = loadCgroupManager(paths, cgroupOptions(runtime, rootless));
+  if (runtime.systemd === undefined || !systemdOf(state)) return fs;
+  return runtime.systemd.loadSystemdManager(paths, systemdPathOf(state), systemdOptions(runtime, rootless));
+}
+
 /** Plans a container: reads the host's facts, makes nothing. `asRoot`: what root's plan would be. @throws {RuncError} */
 export function planContainer(
   runtime: Runtime,
@@ -212,8 +241,7 @@ export function planContainer(
   const { id, spec } = options;
   checkId(id);
   requireFilter(hasSeccomp(spec.config), options.seccomp);
-  if (runtime.systemdCgroup) refuseSystemdDriver(exists("/run/systemd/system"));
-  const cgroup = createCgroupManager(
+  const cgroup = runtime.systemdCgroup ? systemdCgroup(runtime, id, spec) : createCgroupManager(
     spec.layout,
     { id, cgroupsPath: spec.config.linux?.cgroupsPath },
     cgroupOptions(runtime, runtime.rootlessCgroups),
@@ -294,8 +322,7 @@ export class Container {
   static load(runtime: Runtime, id: string): Container {
     const directory = new StateDirectory(runtime.root, id);
     const state = directory.load();
-    const cgroup = loadCgroupManager(cgroupPathsOf(state), cgroupOptions(runtime, rootlessCgroupsOf(state)));
-    return new Container(runtime, directory, state, cgroup);
+    return new Container(runtime, directory, state, loadCgroup(runtime, state));
   }
 
   /** Ids of all containers below the runtime's root, sorted. */
@@ -327,6 +354,11 @@ export class Container {
   /** Absolute. */
   get bundle(): string {
     return bundleOf(this.#state);
+  }
+
+  /** Whether systemd made its cgroup: what removes it or enters it wants a runtime with {@link Runtime.systemd}. */
+  get usesSystemd(): boolean {
+    return systemdOf(this.#state);
   }
 
   get #alive(): boolean {
@@ -976,7 +1008,7 @@ class Creation {
     });
     // The stage starts meanwhile.
     try {
-      cgroup.create(this.#config.linux?.resources);
+      cgroup.create(this.#config.linux?.resources, launch.stagePid);
       if (hasNamespace(this.#config, "user")) cgroup.join(launch.stagePid);
     } catch (error) {
       throw error instanceof RuncError ? error.within("unable to apply cgroup configuration") : error;

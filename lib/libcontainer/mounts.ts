@@ -601,7 +601,12 @@ function bindHierarchy(parsed: Parsed, hierarchy: CgroupMountFact): readonly Op[
   ];
 }
 
-/** v2: a cgroup2 mount; where that is refused (a user namespace without a cgroup namespace), a copy of the host's. */
+/**
+ * v2: a cgroup2 mount; where that is refused, and without a cgroup namespace, a copy of the host's.
+ *
+ * A new mount made in the host's cgroup namespace sets the options of the host's own: nsdelegate and memory_recursiveprot, which systemd
+ * asks for, would be gone for all. apply_cgroup_root_flags in kernel/cgroup/cgroup.c
+ */
 function cgroup2Ops(parsed: Parsed, config: Config, facts: HostFacts): readonly Op[] {
   const { mount, destination, options } = parsed;
   const path = hasNamespace(config, "cgroup") && facts.cgroup2Path !== undefined ? facts.cgroup2Path : "/sys/fs/cgroup";
@@ -618,10 +623,14 @@ function cgroup2Ops(parsed: Parsed, config: Config, facts: HostFacts): readonly 
     cloneMount(AT_FDCWD, path, false, { tolerate: ["ENOENT"] }),
     when(source, "==", -Errno.ENOENT, [call("mount", ["tmpfs", ".", "tmpfs", MS_RDONLY, 0])], place),
   ];
-  return [
+  const start: Op[] = [
     ...ensureDirectory(destination, target, placeOptions(parsed, facts)),
     ...refuseTarget(parsed),
     enter,
+  ];
+  if (!hasNamespace(config, "cgroup")) return [...start, ...copy, close];
+  return [
+    ...start,
     { ...mountOp, onError: [{ errnos: ["EPERM", "EBUSY"], ops: copy }] },
     close,
   ];

@@ -147,6 +147,19 @@ function waitsForChild(type: NamespaceType, cgroup: CgroupEntry): boolean {
   return type === "cgroup" && cgroup.cloneInto !== undefined;
 }
 
+/** Those of `joined` that the stage joins. @see lateJoinSteps */
+export function earlyJoined(joined: readonly JoinedNamespace[], cgroup: CgroupEntry): readonly JoinedNamespace[] {
+  return joined.filter(({ type }) => !waitsForChild(type, cgroup));
+}
+
+/**
+ * The cgroup namespace that is joined after all others: where cgroup2 is mounted with nsdelegate, a process in the namespace has nobody
+ * born into a cgroup from outside of it (ENOENT). Runs in: init. cgroup_attach_permissions in kernel/cgroup/cgroup.c
+ */
+export function lateJoinSteps(joined: readonly JoinedNamespace[], cgroup: CgroupEntry): readonly Step[] {
+  return joinSteps(joined.filter(({ type }) => waitsForChild(type, cgroup)));
+}
+
 /** The cgroup namespace, where the stage could not make it. Runs in: init. cgroup_namespaces(7) */
 export function ownCgroupNamespaceSteps(config: Config, cgroup: CgroupEntry): readonly Step[] {
   if (!makesNamespace(config, "cgroup") || !waitsForChild("cgroup", cgroup)) return [];

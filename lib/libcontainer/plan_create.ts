@@ -23,12 +23,14 @@ import { finishMountSteps, helpedMounts, mountSteps } from "./mounts.ts";
 import {
   closeForeignStep,
   createSteps,
+  earlyJoined,
   enterCgroupSteps,
   forkSteps,
   hasNamespace,
   hasNetworkDevices,
   joinedNamespaces,
   joinSteps,
+  lateJoinSteps,
   ownCgroupNamespaceSteps,
 } from "./namespaces.ts";
 import { memoryPolicyNumbers, memoryPolicySteps } from "./memory_policy.ts";
@@ -168,7 +170,7 @@ function stage(config: Config, facts: HostFacts, request: LaunchRequest, parts: 
     affinityStep(),
     // While it still has the host's rights.
     ...(helped.length === 0 ? [] : partOf(parts, "mountSources").helperSteps(helped, facts.arch)),
-    ...joinSteps(joinedNamespaces(config)),
+    ...joinSteps(earlyJoined(joinedNamespaces(config), request.cgroup)),
     ...createSteps(config, facts.arch, request.cgroup),
     setProcessName("runc:[2:INIT]"),
     ...forkSteps(request.cgroup),
@@ -192,6 +194,7 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
       // What is made has the mode that is asked for.
       call("umask", [0], { out: callersUmask }),
     ]),
+    ...lateJoinSteps(joinedNamespaces(config), request.cgroup),
     ...ownCgroupNamespaceSteps(config, request.cgroup),
     ...(inUserNamespace && facts.euid === 0 ? [clearGroupsStep()] : []),
     ...(request.noNewKeyring ? [] : [

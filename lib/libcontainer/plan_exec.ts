@@ -13,7 +13,7 @@ import { consoleSteps } from "./console.ts";
 import { finalAffinitySteps, initialAffinitySteps, resetAffinitySteps } from "./cpu_affinity.ts";
 import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSteps } from "./credentials.ts";
 import type { CgroupEntry, HostFacts } from "./launch_request.ts";
-import { closeForeignStep, enterCgroupSteps, forkSteps, joinSteps } from "./namespaces.ts";
+import { closeForeignStep, earlyJoined, enterCgroupSteps, forkSteps, joinSteps, lateJoinSteps } from "./namespaces.ts";
 import { type MemoryPolicyNumbers, memoryPolicySteps } from "./memory_policy.ts";
 import { personalitySteps } from "./personality.ts";
 import { tell } from "./protocol.ts";
@@ -72,7 +72,7 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
       ...(request.noNewKeyring ? [] : keyLabelSteps(process.selinuxLabel, facts.arch)),
       ...execLabelSteps(process.selinuxLabel, facts.arch),
       ...appArmorSteps(process.apparmorProfile, facts.arch),
-      ...joinSteps(joined),
+      ...joinSteps(earlyJoined(joined, request.cgroup)),
       step("take the process name runc:[2:INIT]", "", [
         call("prctl", [Prctl.PR_SET_NAME, text("runc:[2:INIT]"), 0, 0, 0]),
         // Nothing of the host is to be open where the container's files are looked up (CVE-2024-21626).
@@ -81,6 +81,7 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
       ...forkSteps(request.cgroup),
     ],
     init: [
+      ...lateJoinSteps(joined, request.cgroup),
       // Entering a cgroup may have changed what the stage had.
       ...finalAffinitySteps(process.execCPUAffinity),
       step("start a session", "", [call("setsid", [], { tolerate: ["EPERM"] })]),

@@ -13,7 +13,7 @@
 import { resolve } from "@std/path";
 import { cpuWeight } from "../cgroups/cpu.ts";
 import { isGiven } from "../cgroups/limit.ts";
-import { cleanPath, parseSystemdPath } from "../cgroups/path.ts";
+import { cleanPath, parseSystemdPath, type SystemdPath } from "../cgroups/path.ts";
 import { RuncError } from "../errors.ts";
 import { MountFlag } from "../ffi/constants.ts";
 import type {
@@ -461,7 +461,10 @@ function rootOwner(input: StateInput): { readonly uid?: number; readonly gid?: n
   return { uid: hostId(mappingsOf(input, "uidMappings"), 0), gid: hostId(mappingsOf(input, "gidMappings"), 0) };
 }
 
-function mappingsOf({ config, joinedUser }: StateInput, field: "uidMappings" | "gidMappings"): readonly IdMapping[] {
+function mappingsOf(
+  { config, joinedUser }: Pick<StateInput, "config" | "joinedUser">,
+  field: "uidMappings" | "gidMappings",
+): readonly IdMapping[] {
   if (!hasNamespace(config, "user")) return [];
   return (makesNamespace(config, "user") ? config.linux?.[field] : joinedUser?.[field]) ?? [];
 }
@@ -605,8 +608,8 @@ function systemdCgroupFields({ config, id }: StateInput): RuncCgroup {
   return { name, parent: slice, scope_prefix: prefix };
 }
 
-/** A container that can write to its own cgroup directory owns it, as the user of its process. */
-function cgroupOwner(input: StateInput): number | undefined {
+/** A container that can write to its own cgroup directory owns it, as the user of its process: the host id. */
+export function cgroupOwner(input: Pick<StateInput, "config" | "joinedUser">): number | undefined {
   const { config } = input;
   const writable = (config.mounts ?? []).some(({ source, destination, options = [] }) =>
     source === "cgroup" && resolve("/", destination) === "/sys/fs/cgroup" &&
@@ -789,6 +792,12 @@ export function deviceRulesOf({ config }: RuncState): readonly RuncDeviceRule[] 
 /** Whether systemd manages the cgroup. */
 export function systemdOf({ config }: RuncState): boolean {
   return config.cgroups?.Systemd ?? false;
+}
+
+/** What the config called the unit. */
+export function systemdPathOf({ config }: RuncState): SystemdPath {
+  const { name = "", parent = "", scope_prefix = "" } = config.cgroups ?? {};
+  return { name, slice: parent, prefix: scope_prefix };
 }
 
 /** Whether failures to manage the cgroup are to be expected. */

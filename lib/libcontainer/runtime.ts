@@ -9,6 +9,17 @@ import type { Kernel } from "../ffi/kernel.ts";
 /** Carries a record to whoever listens; the library itself prints nothing. */
 export type Log = (level: "debug" | "info" | "warning" | "error", message: string) => void;
 
+/** What manages cgroups through systemd. */
+export type SystemdDriver = Pick<
+  typeof import("../cgroups/systemd_manager.ts"),
+  "createSystemdManager" | "loadSystemdManager"
+>;
+
+/** Loads the driver, which most containers do not need: for {@link Runtime.systemd}. */
+export function systemdDriver(): Promise<SystemdDriver> {
+  return import("../cgroups/systemd_manager.ts");
+}
+
 /** The surroundings of a container. */
 export interface Runtime {
   /** libc. */
@@ -19,8 +30,10 @@ export interface Runtime {
   readonly executor: "native" | "deno";
   /** How this program is started again for `executor: "deno"`: absolute path of the binary, and its arguments up to `init`. */
   readonly reexec: { readonly path: string; readonly args: readonly string[] };
-  /** cgroups are managed by systemd (`--systemd-cgroup`); refused with the reason, in this version. */
+  /** The cgroups of new containers are managed by systemd (`--systemd-cgroup`); needs {@link systemd}. */
   readonly systemdCgroup: boolean;
+  /** From {@link systemdDriver}. Without it nothing is done through systemd, and its units end with their last process. */
+  readonly systemd?: SystemdDriver;
   /** Being refused a cgroup is no error (`--rootless`). */
   readonly rootlessCgroups: boolean;
   /** The environment that hooks without `env` inherit. */

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import type { CgroupLayout, Hierarchy } from "../../../lib/cgroups/layout.ts";
-import { cgroupPaths, cleanPath, parseSystemdPath, refuseSystemdDriver } from "../../../lib/cgroups/path.ts";
+import { cgroupPaths, cleanPath, parseSystemdPath, requireSystemd } from "../../../lib/cgroups/path.ts";
 import { RuncError } from "../../../lib/errors.ts";
 
 const v1 = (controllers: readonly string[], ownPath = "/own"): Hierarchy => ({
@@ -87,9 +87,9 @@ Deno.test("parseSystemdPath() wants two colons", () => {
   }
 });
 
-Deno.test("refuseSystemdDriver() says whether systemd or this version is in the way", () => {
-  const refused = (systemdRuns: boolean) => assertThrows(() => refuseSystemdDriver(systemdRuns), RuncError);
-  assertEquals(refused(false).message, "systemd not running on this host, cannot use systemd cgroups manager");
-  assertEquals(refused(false).code, "host-lacks");
-  assertEquals(refused(true).code, "unsupported");
+Deno.test("requireSystemd() says that systemd is not there", () => {
+  const { message, code } = assertThrows(() => requireSystemd(false), RuncError);
+  assertEquals(message, "systemd not running on this host, cannot use systemd cgroups manager");
+  assertEquals(code, "host-lacks");
+  requireSystemd(true);
 });

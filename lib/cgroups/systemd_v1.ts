@@ -1,0 +1,71 @@
+/**
+ * cgroup v1 by systemd: it makes the unit's cgroup in the hierarchies that it knows, and in its own; files do the others.
+ *
+ * @module
+ */
+
+import type { Resources } from "../specs/config.ts";
+import type { SpecDeviceRule } from "./devices.ts";
+import { refuseFrozen, refuseProcesses } from "./driver.ts";
+import { writeProcess } from "./file.ts";
+import { freezerV1 } from "./freezer.ts";
+import { CgroupV1 } from "./fs_v1.ts";
+import { processesIn } from "./processes.ts";
+import { setUnitDevices, setUnitLimits, startUnit, type SystemdDriverOptions } from "./systemd_driver.ts";
+
+/** See {@link CgroupV1} for what is not told here. */
+export class SystemdV1 extends CgroupV1 {
+  readonly #options: SystemdDriverOptions;
+
+  /** `paths`: the unit's cgroups by controller; the object becomes the driver's own. */
+  constructor(paths: Record<string, string>, options: SystemdDriverOptions) {
+    super(paths, options);
+    this.#options = options;
+  }
+
+  override create(resources: Resources = {}, pid?: number): void {
+    const { systemd, unit } = this.#options;
+    const { devices, freezer } = this.paths;
+    if (devices !== undefined) refuseProcesses(devices);
+    if (freezer !== undefined) refuseFrozen(freezerV1, freezer);
+    startUnit(this.#options, pid, 1);
+    try {
+      // What systemd has not made; the process joins these by itself, as without systemd.
+      this.makeGroups(resources, { isOurs: true });
+    } catch (error) {
+      systemd.stopUnit(unit.name);
+      throw error;
+    }
+  }
+
+  override setDevices(rules: readonly SpecDeviceRule[]): void {
+    setUnitDevices(this.#options, rules);
+    this.#bringBack();
+    super.setDevices(rules);
+  }
+
+  override set(resources: Resources): void {
+    const rest = setUnitLimits(this.#options, resources, 1);
+    this.#bringBack();
+    super.set(rest);
+  }
+
+  /**
+   * A slice that gets its first unit with device rules takes all processes below it into its own devices cgroup, and leaves those of
+   * delegated units there (unit_update_cgroup in src/core/cgroup.c): the container would be outside of its own, and unlimited.
+   */
+  #bringBack(): void {
+    const { "name=systemd": unit, devices } = this.paths;
+    if (unit === undefined || devices === undefined) return;
+    const inside = new Set(processesIn(devices));
+    for (const pid of processesIn(unit)) if (!inside.has(pid)) writeProcess(devices, pid);
+  }
+
+  override destroy(): void {
+    try {
+      this.#options.systemd.stopUnit(this.#options.unit.name);
+    } finally {
+      super.destroy();
+    }
+  }
+}

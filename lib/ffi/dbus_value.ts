@@ -1,0 +1,86 @@
+/**
+ * Values of D-Bus, typed by a signature. Pure.
+ *
+ * @see https://dbus.freedesktop.org/doc/dbus-specification.html#type-system
+ * @module
+ */
+
+/** What a signature's type is in JavaScript: an array and a struct are lists. */
+export type BusValue = string | number | bigint | boolean | BusVariant | readonly BusValue[];
+
+/** A value that carries its type. */
+export interface BusVariant {
+  /** One complete type: `s`, `as`, `(ss)`. */
+  readonly signature: string;
+  readonly value: BusValue;
+}
+
+/** The sizes in bytes and the names of the types that have no parts. */
+export const basicTypes = {
+  y: { size: 1, name: "byte" },
+  b: { size: 4, name: "boolean" },
+  n: { size: 2, name: "int16" },
+  q: { size: 2, name: "uint16" },
+  i: { size: 4, name: "int32" },
+  u: { size: 4, name: "uint32" },
+  x: { size: 8, name: "int64" },
+  t: { size: 8, name: "uint64" },
+  d: { size: 8, name: "double" },
+  s: { size: 0, name: "string" },
+  o: { size: 0, name: "objectpath" },
+  g: { size: 0, name: "signature" },
+} as const satisfies Readonly<Record<string, { readonly size: number; readonly name: string }>>;
+
+/** The letter of a type without parts. */
+export type BasicType = keyof typeof basicTypes;
+
+/** Whether `type` is one without parts. */
+export function isBasic(type: string): type is BasicType {
+  return Object.hasOwn(basicTypes, type);
+}
+
+/**
+ * A signature taken apart into complete types: `sa(sv)u` is `s`, `a(sv)`, `u`.
+ *
+ * @throws {TypeError} for what is no signature.
+ */
+export function completeTypes(signature: string): readonly string[] {
+  const types: string[] = [];
+  for (let at = 0; at < signature.length;) {
+    const end = endOfType(signature, at);
+    types.push(signature.slice(at, end));
+    at = end;
+  }
+  return types;
+}
+
+/** Index after the complete type that starts at `at`. */
+function endOfType(signature: string, at: number): number {
+  const letter = signature[at] ?? "";
+  if (letter === "v" || isBasic(letter)) return at + 1;
+  if (letter === "a") return endOfType(signature, at + 1);
+  if (letter !== "(") throw new TypeError(`${JSON.stringify(signature)} is no D-Bus signature`);
+  let end = at + 1;
+  while (signature[end] !== ")") end = endOfType(signature, end);
+  return end + 1;
+}
+
+/**
+ * A number or boolean as the memory that C passes it in, little-endian.
+ *
+ * @throws {RangeError} where it does not fit.
+ */
+export function encodeNumber(type: BasicType, value: number | bigint | boolean): Uint8Array<ArrayBuffer> {
+  const { size } = basicTypes[type];
+  const bytes = new Uint8Array(new ArrayBuffer(8));
+  const view = new DataView(bytes.buffer);
+  if (type === "d") view.setFloat64(0, Number(value), true);
+  else {
+    const whole = BigInt(value);
+    const isSigned = type === "n" || type === "i" || type === "x";
+    const fits = isSigned ? BigInt.asIntN(8 * size, whole) : BigInt.asUintN(8 * size, whole);
+    if (fits !== whole) throw new RangeError(`${value} does not fit D-Bus type ${basicTypes[type].name}`);
+    view.setBigInt64(0, BigInt.asIntN(64, whole), true);
+  }
+  return bytes;
+}

@@ -1,0 +1,39 @@
+# The machine's one job: runs as root under systemd, from the job's directory on the host. What it prints goes to the first
+# serial line, the exit status to the file `status`; then the machine is switched off.
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+exec </dev/null >/dev/null 2>&1
+stty -F /dev/ttyS0 raw -echo
+cd /run/job || exit
+
+# Each line of `shares` is a directory of the host, to be seen at its own path; users may pass what leads there.
+while read -r directory; do
+  parent=$directory
+  mkdir -p "$directory"
+  mount -t hostfs none "$directory" -o "$directory"
+  while parent=${parent%/*} && [ -n "$parent" ]; do chmod a+x "$parent"; done
+done <shares
+
+# A pipe: programs print otherwise when they see a terminal.
+mkfifo /run/output
+cat /run/output >/dev/ttyS0 &
+reader=$!
+
+if [ "$(cat user)" = root ]; then
+  sh ./command >/run/output 2>&1
+else
+  # In a cgroup of its own that its systemd delegates to it, as in a terminal of a desktop.
+  loginctl enable-linger tester
+  systemctl start user@1000.service
+  setpriv --reuid 1000 --regid 1000 --init-groups --inh-caps=-all \
+    env -i HOME=/home/tester USER=tester LOGNAME=tester LANG=C.UTF-8 PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin \
+    XDG_RUNTIME_DIR=/run/user/1000 DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/1000/bus \
+    systemd-run --user --scope --quiet --property=Delegate=yes sh ./command >/run/output 2>&1
+fi
+echo $? >status
+
+# What the command left running may hold the pipe open.
+(sleep 1; kill $reader) &
+wait $reader
+# hostfs writes late.
+sync
+systemctl poweroff --force --force
