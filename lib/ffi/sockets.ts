@@ -7,6 +7,7 @@
 import { addressOf, alloc, type Kernel, syscallError } from "./kernel.ts";
 import { RuncError } from "../errors.ts";
 import { MsgFlag } from "./constants.ts";
+import { Errno } from "./errno.ts";
 import { Fd } from "./fd.ts";
 
 const AF_UNIX = 1, SOCK_STREAM = 1, SOCK_DGRAM = 2, SOCK_SEQPACKET = 5, SOCK_CLOEXEC = 0o2000000;
@@ -123,6 +124,24 @@ export function sendFd(kernel: Kernel, socket: Fd, payload: Uint8Array<ArrayBuff
 }
 
 /**
+ * recvmsg(2). A peer that died with something unread resets the connection: that is told once, and before what the peer had said. What it
+ * had said, and then the end as after any other death, come with the next call. unix_release_sock in net/unix/af_unix.c,
+ * __skb_try_recv_datagram in net/core/datagram.c
+ */
+function receiveInto(
+  kernel: Kernel,
+  socket: Fd,
+  header: Uint8Array<ArrayBuffer>,
+  flags: number,
+  memory: readonly Uint8Array<ArrayBuffer>[],
+): number {
+  for (;;) {
+    const length = kernel.retry("recvmsg", socket.number, header, flags, ...memory);
+    if (length !== -Errno.ECONNRESET) return length;
+  }
+}
+
+/**
  * recvmsg(2) of one message of at most `limit` bytes, with up to `maxFds` descriptors, close-on-exec.
  *
  * Every descriptor that arrives is owned by the result. @throws {RuncError}
@@ -132,9 +151,7 @@ export function receive(kernel: Kernel, socket: Fd, limit: number, maxFds = 1): 
   const control = alloc(16 + 4 * maxFds + 4 * (maxFds & 1));
   const [header, vector] = messageHeader(payload, control);
   const flags = MsgFlag.MSG_CMSG_CLOEXEC;
-  const length = kernel.retry("recvmsg", socket.number, header, flags, vector, payload, control);
-  // A peer that died with data unread resets the connection: the end, like any other death.
-  if (length === -104) return { bytes: alloc(0), fds: [] };
+  const length = receiveInto(kernel, socket, header, flags, [vector, payload, control]);
   if (length < 0) throw syscallError(`recvmsg(${socket.label})`, -length);
   return { bytes: payload.subarray(0, length), fds: passedFds(kernel, header, control) };
 }
