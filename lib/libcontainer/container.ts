@@ -30,6 +30,7 @@ import { inUserNamespace, readFacts } from "./facts.ts";
 import { hookStateFile } from "./hook_state.ts";
 import { runHooks } from "./host_hooks.ts";
 import { hostRoot, writeIdMaps } from "./id_maps.ts";
+import { readJoinedMaps } from "./joined_maps.ts";
 import { packetPair } from "../ffi/sockets.ts";
 import { Launch } from "./launch.ts";
 import type { CgroupEntry, HostFacts, LaunchRequest } from "./launch_request.ts";
@@ -253,6 +254,7 @@ export function planContainer(
     noPivot: options.noPivot ?? false,
     rootfs: spec.rootfs,
     config: spec.config,
+    deniesSetgroups: spec.deniesSetgroups,
   });
   const facts = options.asRoot ? { ...read, euid: 0 } : read;
   const request: LaunchRequest = {
@@ -297,6 +299,7 @@ export function loadSpec(
     noPivot: options.noPivot ?? false,
     asRoot: options.asRoot,
     layout: readCgroupLayout(),
+    readMaps: (path) => readJoinedMaps(runtime, path),
     kernel: runtime.kernel,
     log: runtime.log,
     rootlessCgroups: runtime.rootlessCgroups,
