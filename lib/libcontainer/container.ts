@@ -14,7 +14,7 @@ import { requireSystemd } from "../cgroups/path.ts";
 import { requireCgroups, subCgroupPaths, type SubCgroups } from "../cgroups/sub_cgroup.ts";
 import { inContext, RuncError } from "../errors.ts";
 import { openFlag, rlimitNames } from "../ffi/constants.ts";
-import { errnoName, errnoText } from "../ffi/errno.ts";
+import { Errno, errnoName, errnoText } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
 import { isThere, memfd, open, openPath } from "../ffi/files.ts";
 import { alloc } from "../ffi/kernel.ts";
@@ -444,7 +444,7 @@ export class Container {
     try {
       this.runHooks("poststart", "running");
     } catch (error) {
-      kill(this.#runtime.kernel, this.pid, 9);
+      this.#signalInit(9);
       throw error;
     }
   }
@@ -481,7 +481,6 @@ export class Container {
    * @throws {RuncError} `container-state` (`container not running`).
    */
   kill(signal: number, options: { all?: boolean } = {}): void {
-    const { kernel } = this.#runtime;
     const sharedPids = !namespacesOf(this.#state).some(({ type }) => type === "pid");
     const notRunning = () => {
       if (!options.all) throw new RuncError("container-state", "container not running");
@@ -491,11 +490,26 @@ export class Container {
       if (!this.#alive) return notRunning();
     }
     if (!this.#alive) return notRunning();
-    const result = kill(kernel, this.pid, signal);
-    if (result === -3) return notRunning();
+    const result = this.#signalInit(signal);
+    if (result === -Errno.ESRCH) return notRunning();
     if (result < 0) throw new RuncError("syscall-failed", `unable to signal init: ${errnoText(-result)}`);
     // A frozen process does not die of it on v1 before it is thawed.
     if (signal === 9 && this.#cgroup.exists() && this.#cgroup.freezerState() === "frozen") this.#cgroup.thaw();
+  }
+
+  /** Init by a descriptor that is its own for sure: between a look at the start time and kill(2) its pid could become another's. */
+  #openInit(): Fd | undefined {
+    const pidfd = pidfdOpen(this.#runtime.kernel, this.pid);
+    // Whoever has the pid now has been open since, so it is init if this is still init's start time.
+    if (pidfd === undefined || this.#alive) return pidfd;
+    pidfd.close();
+    return undefined;
+  }
+
+  /** Returns 0 or −errno: ESRCH where init is gone. */
+  #signalInit(signal: number): number {
+    using pidfd = this.#openInit();
+    return pidfd === undefined ? -Errno.ESRCH : pidfdSendSignal(this.#runtime.kernel, pidfd, signal);
   }
 
   /** Whether it could. Without root the cgroup may be nobody's: init alone is killed then. */
@@ -536,7 +550,7 @@ export class Container {
   /** SIGKILL, then waits for the end by pidfd. @throws {RuncError} after 10 s, runc's limit. */
   #killAndWait(): void {
     const { kernel } = this.#runtime;
-    using pidfd = this.#alive ? pidfdOpen(kernel, this.pid) : undefined;
+    using pidfd = this.#openInit();
     this.kill(9, { all: true });
     if (pidfd === undefined) return;
     const deadline = performance.now() + 10_000;
@@ -647,7 +661,7 @@ export class Container {
   /** Does nothing where a process can be started in it. @throws {RuncError} `container-state` where not. */
   refuseExec(options: { ignorePaused?: boolean } = {}): void {
     const status = this.status();
-    if (status === "stopped") throw new RuncError("container-state", "cannot exec in a stopped container");
+    if (status === "stopped") throw new RuncError("container-state", STOPPED);
     if (status === "paused" && !options.ignorePaused) {
       throw new RuncError("container-state", "cannot exec in a paused container (use --ignore-paused to override)");
     }
@@ -721,6 +735,8 @@ export class Container {
       for (const type of namespaces) {
         fds[`ns-${type}`] = open(kernel, `/proc/${this.pid}/ns/${namespaceKinds[type].file}`, 0);
       }
+      // Its pid may be another's by now, and these that one's namespaces.
+      if (!this.#alive) throw new RuncError("container-state", STOPPED);
       const enterCgroup = (pid: number) => {
         if (isBelow) requireCgroups(cgroup.paths, pid);
         if (namespaces.includes("user")) cgroup.join(pid, isBelow ? undefined : this.pid);
@@ -837,6 +853,7 @@ function setRlimits(runtime: Runtime, pid: number, process: Process): void {
 }
 
 const ALREADY_RUNNING = "cannot start an already running container";
+const STOPPED = "cannot exec in a stopped container";
 
 /** Removes a file that another command may have removed meanwhile. */
 function removeIfThere(path: string): void {

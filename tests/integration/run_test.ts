@@ -1,7 +1,7 @@
 /** `run` in the foreground: exit status, and what config.json's process and names come to in the container. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { afterShell, type Box, boxTest, type Change, comparing, everyone } from "./harness.ts";
+import { afterShell, type Box, boxTest, type Change, comparing, everyone, execute } from "./harness.ts";
 
 const exit = (code: number): Change => (config) =>
   config.process.args = ["sh", "-c", `echo out; echo err >&2; exit ${code}`];
@@ -388,6 +388,28 @@ comparing("with --no-pivot the root is the same, and the host's root not reachab
   box.write((config) => config.process.args = ["sh", "-c", "ls / /.. && cd ../../.. && pwd && readlink /proc/1/root"]);
   const [pivoted, moved] = [box.must(["run", box.id]), box.must(["run", "--no-pivot", box.id])];
   assertEquals(moved, pivoted);
+}, everyone);
+
+comparing("with --no-pivot too no procfs can be mounted that is not masked: the host's are out of reach", (box) => {
+  // The kernel lets a user namespace mount one where a whole one can be seen: mount_namespaces(7), "Restrictions on mount namespaces".
+  const other = `${box.directory}/proc`;
+  Deno.mkdirSync(other);
+  assertEquals(execute(["/usr/bin/mount", "-t", "proc", "proc", other]).code, 0);
+  try {
+    box.write((config) => {
+      config.process.args = ["unshare", "-mrpf", "sh", "-c", "echo inside; mount -t proc proc /proc && echo mounted"];
+      // To map root one has to have it: user_namespaces(7), "Defining user and group ID mappings".
+      const mayMap = ["CAP_SETFCAP", "CAP_SETUID", "CAP_SETGID"];
+      config.process.capabilities = { bounding: mayMap, permitted: mayMap, effective: mayMap };
+    });
+    const results = [[], ["--no-pivot"]].map((option) => box.runc(["run", ...option, box.id]));
+    for (const { code, stdout, stderr } of results) {
+      assertEquals([code, stdout], [1, "inside\n"]);
+      assertMatch(stderr, /mount: permission denied/);
+    }
+  } finally {
+    execute(["/usr/bin/umount", other]);
+  }
 }, everyone);
 
 // --- masked and read-only paths -----------------------------------------------------------------------------------------
