@@ -13,6 +13,7 @@ import {
   execute,
   inBox,
   kernel,
+  makeRootfs,
   Running,
   type Runtime,
   until,
@@ -398,9 +399,10 @@ function writeLane(
   race: { volume: string; host: string; mounts: number },
 ): string {
   const bundle = `${box.directory}/lane-${lane}`;
-  Deno.mkdirSync(bundle, { recursive: true });
+  // A rootfs for each: two that fill one /dev at the same time would hinder each other.
+  if (round === 0) makeRootfs(`${bundle}/rootfs`);
   box.write((config) => {
-    config.root = { path: box.rootfs, readonly: false };
+    config.root = { path: "rootfs", readonly: false };
     config.linux.cgroupsPath = `${box.cgroup}-${lane}`;
     config.linux.namespaces = [{ type: "mount" }, { type: "pid" }];
     config.linux.maskedPaths = [];
