@@ -1,7 +1,7 @@
 /** The mounts of config.json, as the container's own /proc/self/mountinfo shows them. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { type Box, boxTest, type Change, comparing, everyone, type TestConfig } from "./harness.ts";
+import { type Box, type Change, comparing, everyone, type TestConfig } from "./harness.ts";
 import { mounts, mountsOf } from "./leftovers.ts";
 
 /** What mountinfo says of each mount, without the numbers that differ from container to container. proc(5) */
@@ -557,7 +557,7 @@ comparing("files of /proc that lxcfs emulates may be bound over", (box) => {
   assertEquals(box.sh("cat /proc/uptime", withMount(mount)), "1.00 1.00\n");
 }, everyone);
 
-boxTest("a relative place is below the root, with a warning", (box) => {
+comparing("a relative place is below the root, with a warning", (box) => {
   const { code, stdout, stderr } = box.run((config) => {
     bindOf(box, ["bind"], "mnt")(config);
     config.process.args = ["cat", "/mnt/file"];

@@ -491,7 +491,7 @@ comparing("masked and read-only paths that are not there are passed over", (box)
   );
 }, everyone);
 
-boxTest("what is masked must not be replaced: a /dev/null that is another file is refused", (box) => {
+comparing("what is masked must not be replaced: a /dev/null that is another file is refused", (box) => {
   const { code, stderr } = box.run((config) => {
     config.mounts.push({
       destination: "/dev/null",

@@ -40,7 +40,10 @@ for (const [scheduler, seen] of policies) {
     const change = (config: TestConfig) => {
       config.process.scheduler = scheduler;
       // A cgroup has no real-time share of its own. Documentation/scheduler/sched-rt-group.rst
-      config.linux.resources = { ...config.linux.resources, cpu: { realtimePeriod: 1_000_000, realtimeRuntime: 100_000 } };
+      config.linux.resources = {
+        ...config.linux.resources,
+        cpu: { realtimePeriod: 1_000_000, realtimeRuntime: 100_000 },
+      };
     };
     assertEquals(box.sh(fields, change), `${seen}\n`);
   });
