@@ -13,6 +13,7 @@ import { RuncError } from "../errors.ts";
 import { Fd } from "../ffi/fd.ts";
 import { alloc, type Argument, cString, type Kernel } from "../ffi/kernel.ts";
 import { deviceNumber } from "./devices.ts";
+import { asFileOwner } from "./file_owner.ts";
 
 /** Deeper trees are refused: each level keeps two descriptors open. */
 const DEPTH_LIMIT = 200;
@@ -152,27 +153,5 @@ class Copy {
  * @throws {RuncError} with the path below `from`.
  */
 export function copyTree(kernel: Kernel, { from, to, uid, gid }: { from: Fd; to: Fd; uid: number; gid: number }): void {
-  const [ourUid, ourGid] = [kernel.call("setfsuid", uid), kernel.call("setfsgid", gid)];
-  try {
-    if (uid !== ourUid) raiseCapabilities(kernel);
-    new Copy(kernel).directory(from, to);
-  } finally {
-    kernel.call("setfsgid", ourGid);
-    kernel.call("setfsuid", ourUid);
-  }
-}
-
-/** _LINUX_CAPABILITY_VERSION_3, include/uapi/linux/capability.h */
-const CAPABILITY_VERSION = 0x20080522;
-
-/** Takes back the capabilities on files, which went when the user for files became another than root. Scope: thread. capabilities(7) */
-function raiseCapabilities(kernel: Kernel): void {
-  const header = alloc(8);
-  new DataView(header.buffer).setUint32(0, CAPABILITY_VERSION, true);
-  // Twice: effective, permitted, inheritable.
-  const sets = alloc(24);
-  kernel.must("capget(0)", "capget", header, sets);
-  const view = new DataView(sets.buffer);
-  for (const at of [0, 12]) view.setUint32(at, view.getUint32(at + 4, true), true);
-  kernel.must("capset(effective = permitted)", "capset", header, sets);
+  asFileOwner(kernel, { uid, gid }, () => new Copy(kernel).directory(from, to));
 }

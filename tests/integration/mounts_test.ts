@@ -354,6 +354,23 @@ comparing(
   },
 );
 
+comparing("in a user namespace a dangling symlink may lead into a file system that belongs to it", (box) => {
+  Deno.mkdirSync(`${box.rootfs}/run`);
+  Deno.symlinkSync("/run/made/hosts", `${box.rootfs}/etc/hosts`);
+  Deno.writeTextFileSync(`${box.directory}/bound`, "bound\n");
+  const seen = box.sh("cat /etc/hosts; stat -c '%a %u %g' /run/made", (config) => {
+    const mapping = [{ containerID: 0, hostID: 100000, size: 65536 }];
+    config.linux.namespaces.push({ type: "user" });
+    config.linux.uidMappings = mapping;
+    config.linux.gidMappings = mapping;
+    config.mounts.push(
+      { destination: "/run", type: "tmpfs", source: "tmpfs", options: ["mode=755"] },
+      { destination: "/etc/hosts", type: "bind", source: `${box.directory}/bound`, options: ["bind"] },
+    );
+  });
+  assertEquals(seen, "bound\n755 0 0\n");
+});
+
 comparing("a place behind a symlink that leads to itself is refused", (box) => {
   Deno.symlinkSync("/loop", `${box.rootfs}/loop`);
   const { field, msg } = box.runRefused(bindOf(box, ["bind"], "/loop/x"));
