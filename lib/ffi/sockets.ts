@@ -109,15 +109,15 @@ function messageHeader(
   return [header, vector];
 }
 
-/** Sends `payload` with one descriptor. @see unix(7), "SCM_RIGHTS" @throws {RuncError} */
-export function sendFd(kernel: Kernel, socket: Fd, payload: Uint8Array<ArrayBuffer>, fd: number): void {
-  // cmsghdr is 16 bytes (length, level, type), the descriptor 4, padded to 24.
-  const control = alloc(24);
+/** Sends `payload` with descriptors. @see unix(7), "SCM_RIGHTS" @throws {RuncError} */
+export function sendFd(kernel: Kernel, socket: Fd, payload: Uint8Array<ArrayBuffer>, ...fds: readonly number[]): void {
+  // cmsghdr is 16 bytes (length, level, type), a descriptor 4; padded to a multiple of 8.
+  const control = alloc(16 + 8 * Math.ceil(fds.length / 2));
   const view = new DataView(control.buffer);
-  view.setBigUint64(0, 20n, true);
+  view.setBigUint64(0, BigInt(16 + 4 * fds.length), true);
   view.setInt32(8, SOL_SOCKET, true);
   view.setInt32(12, SCM_RIGHTS, true);
-  view.setInt32(16, fd, true);
+  fds.forEach((fd, index) => view.setInt32(16 + 4 * index, fd, true));
   const [header, vector] = messageHeader(payload, control);
   const call = `sendmsg(${socket.label}, SCM_RIGHTS)`;
   kernel.must(call, "sendmsg", socket.number, header, MsgFlag.MSG_NOSIGNAL, vector, payload, control);

@@ -24,6 +24,7 @@ import type { Config, HookName, Mount, NamespaceType, Process, Resources } from 
 import { OCI_VERSION, type State, type Status } from "../specs/state.ts";
 import type { Plan } from "../plan/op.ts";
 import { checkConfig, hasSelinux, kernelNamespaces, type Spec } from "./bundle.ts";
+import type { Trees } from "./copy_tree.ts";
 import { affinityText } from "./cpu_affinity.ts";
 import { capabilityNumbers } from "./credentials.ts";
 import { inUserNamespace, readFacts } from "./facts.ts";
@@ -1113,7 +1114,8 @@ class Creation {
         case "copyUp": {
           using from = said.from;
           using to = said.to;
-          this.#copyUp({ from, to, uid: planned.facts.rootUid, gid: planned.facts.rootGid }, said.mount);
+          const { rootUid: uid, rootGid: gid } = planned.facts;
+          this.#copyUp(launch, { from, to, uid, gid }, said.mount);
           launch.go();
           break;
         }
@@ -1169,10 +1171,14 @@ class Creation {
     }
   }
 
-  #copyUp(trees: { from: Fd; to: Fd; uid: number; gid: number }, number: number): void {
+  #copyUp(launch: Launch, trees: Trees, number: number): void {
     const mount = this.#config.mounts![number]!;
     try {
-      partOf(this.#options.parts, "copyTree").copyTree(this.#runtime.kernel, trees);
+      partOf(this.#options.parts, "copyTree").copyTree(
+        this.#runtime.kernel,
+        trees,
+        (from, to) => launch.fill(from, to),
+      );
     } catch (error) {
       throw error instanceof RuncError ? error.within(`${mountPrefix(mount)}: tmpcopyup: failed to copy`) : error;
     }

@@ -19,9 +19,6 @@ import { asFileOwner } from "./file_owner.ts";
 const DEPTH_LIMIT = 200;
 /** PATH_MAX, the longest target of a symlink. limits.h */
 const PATH_MAX = 4096;
-/** At most what sendfile(2) does in one call. */
-const CHUNK = 0x7ffff000;
-
 const empty = cString("");
 
 /** The entries of a directory but `.` and `..`, as bytes with a NUL. Layout: struct linux_dirent64, getdents(2) */
@@ -52,17 +49,25 @@ interface Status {
   readonly device: number;
 }
 
+/** Copies the content of an open file into another one. Returns 0 or −errno. */
+export type Fill = (from: Fd, to: Fd) => number;
+
 class Copy {
   readonly #kernel: Kernel;
+  readonly #fill: Fill;
   readonly #path: string[] = [];
 
-  constructor(kernel: Kernel) {
+  constructor(kernel: Kernel, fill: Fill) {
     this.#kernel = kernel;
+    this.#fill = fill;
   }
 
   /** Calls libc; a failure tells where in the tree. */
   must(name: string, ...args: readonly Argument[]): number {
-    const result = this.#kernel.retry(name, ...args);
+    return this.#check(name, this.#kernel.retry(name, ...args));
+  }
+
+  #check(name: string, result: number): number {
     if (result >= 0) return result;
     throw new RuncError(
       "syscall-failed",
@@ -135,7 +140,7 @@ class Copy {
     using input = new Fd(this.#kernel, number, this.#path.join("/"));
     const flags = O.O_WRONLY | O.O_CREAT | O.O_EXCL | O.O_CLOEXEC;
     using output = new Fd(this.#kernel, this.must("openat", to.number, name, flags, 0o600), this.#path.join("/"));
-    while (this.must("sendfile", output.number, input.number, null, CHUNK) > 0);
+    this.#check("sendfile", this.#fill(input, output));
   }
 
   #link(file: Fd, to: Fd, name: Uint8Array<ArrayBuffer>): void {
@@ -146,12 +151,19 @@ class Copy {
   }
 }
 
-/**
- * Copies everything in `from` into `to`, which is empty. Both are directories. `uid` and `gid`: who makes the files, for a file system of
- * a user namespace takes none from users that it does not know.
- *
- * @throws {RuncError} with the path below `from`.
- */
-export function copyTree(kernel: Kernel, { from, to, uid, gid }: { from: Fd; to: Fd; uid: number; gid: number }): void {
-  asFileOwner(kernel, { uid, gid }, () => new Copy(kernel).directory(from, to));
+/** What is copied where. */
+export interface Trees {
+  /** A directory. */
+  readonly from: Fd;
+  /** An empty directory. */
+  readonly to: Fd;
+  /** Who makes the files, for a file system of a user namespace takes none from users that it does not know. */
+  readonly uid: number;
+  /** See `uid`. */
+  readonly gid: number;
+}
+
+/** Copies everything in one directory into the other. @throws {RuncError} with the path below `from`. */
+export function copyTree(kernel: Kernel, { from, to, uid, gid }: Trees, fill: Fill): void {
+  asFileOwner(kernel, { uid, gid }, () => new Copy(kernel, fill).directory(from, to));
 }

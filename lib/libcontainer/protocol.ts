@@ -13,6 +13,8 @@
  *       | <------ target, root ------------------------------- |   a mount's place is behind a dangling symlink
  *       | ------- go ----------------------------------------> |
  *       | <------ copyUp, directory, tmpfs ------------------- |   for each tmpfs with `tmpcopyup`
+ *       | ------- two descriptors ---------------------------> |   for each file in there
+ *       | <------ copied, errno ------------------------------ |
  *       | ------- go ----------------------------------------> |
  *       | <------ hooks ------------------------------------- |   mounts are done, still in the old root
  *       | ------- go ----------------------------------------> |
@@ -48,6 +50,7 @@ export const MessageKind = {
   helper: 16,
   target: 17,
   copyUp: 18,
+  copied: 19,
 } as const;
 
 /** A message is u32 kind, u32 zero, i64 value; `passwd` is followed by up to {@link PASSWD_CHUNK} bytes. */

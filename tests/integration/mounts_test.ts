@@ -1,8 +1,8 @@
 /** The mounts of config.json, as the container's own /proc/self/mountinfo shows them. */
 
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { type Box, type Change, comparing, everyone, type TestConfig } from "./harness.ts";
-import { mounts, mountsOf } from "./leftovers.ts";
+import { cgroupsNamed, mounts, mountsOf } from "./leftovers.ts";
 
 /** What mountinfo says of each mount, without the numbers that differ from container to container. proc(5) */
 function mountinfo(box: Box, change?: Change): string[] {
@@ -482,6 +482,26 @@ comparing("tmpcopyup: a directory's symlinks lead the copy nowhere", (box) => {
   assertEquals(box.sh("readlink /covered/link; ls /covered/link 2>/dev/null; true", withMount(mount)), `${trap}\n`);
   assertUntouched(trap);
 });
+
+comparing("tmpcopyup: what the copy takes is counted as the container's memory", (box) => {
+  Deno.mkdirSync(`${box.rootfs}/covered/deep`, { recursive: true });
+  const size = 8 << 20;
+  // An image may have it for nothing: a hole.
+  Deno.truncateSync(makeFile(`${box.rootfs}/covered/deep/hole`), size);
+  Deno.writeTextFileSync(`${box.rootfs}/covered/empty`, "");
+  box.write(withMount({ destination: "/covered", type: "tmpfs", source: "tmpfs", options: ["tmpcopyup"] }));
+  box.must(["create", box.id]);
+  const directory = cgroupsNamed(box.name).find((path) => path.includes("/memory/"));
+  assert(directory !== undefined, "this test is for a host with the v1 memory controller");
+  const used = Number(Deno.readTextFileSync(`${directory}/memory.usage_in_bytes`));
+  box.remove();
+  assert(used >= size, `${used} bytes`);
+});
+
+function makeFile(path: string): string {
+  Deno.writeTextFileSync(path, "");
+  return path;
+}
 
 comparing("tmpcopyup: what does not fit is an error that names the file", (box) => {
   Deno.mkdirSync(`${box.rootfs}/covered/deep`, { recursive: true });
