@@ -30,6 +30,7 @@ import { capabilityNumbers } from "./credentials.ts";
 import { inUserNamespace, readFacts } from "./facts.ts";
 import { hookStateFile } from "./hook_state.ts";
 import { runHooks } from "./host_hooks.ts";
+import { directoryOf } from "./devices.ts";
 import { hostRoot, writeIdMaps } from "./id_maps.ts";
 import { readJoinedMaps } from "./joined_maps.ts";
 import { packetPair } from "../ffi/sockets.ts";
@@ -40,6 +41,7 @@ import { homeOf } from "./passwd.ts";
 import { makeTarget } from "./make_target.ts";
 import { destinationOf, mountPrefix } from "./mounts.ts";
 import { partOf, type Parts } from "./parts.ts";
+import { FIRST_DEVICE } from "./protocol.ts";
 import { hasHelper, planCreate, withNotify } from "./plan_create.ts";
 import { planExec } from "./plan_exec.ts";
 import { isAlive, processStat } from "./process_status.ts";
@@ -1161,14 +1163,21 @@ class Creation {
     { mount: number, isFile }: { mount: number; isFile: boolean },
     planned: PlannedContainer,
   ): void {
-    const mount = this.#mount(number, planned);
     const { rootUid: uid, rootGid: gid } = planned.facts;
-    const path = destinationOf(mount, planned.request.rootfs);
+    const { path, prefix } = this.#place(number, planned);
     try {
       makeTarget(this.#runtime.kernel, root, { path, isFile, uid, gid });
     } catch (error) {
-      throw error instanceof RuncError ? error.within(mountPrefix(mount)) : error;
+      throw error instanceof RuncError ? error.within(prefix) : error;
     }
+  }
+
+  /** What init speaks of: a mount's place, or the directory of a device. */
+  #place(number: number, planned: PlannedContainer): { path: string; prefix: string } {
+    const device = this.#config.linux?.devices?.[number - FIRST_DEVICE];
+    if (device !== undefined) return { path: directoryOf(device), prefix: `cannot make ${device.path}` };
+    const mount = this.#mount(number, planned);
+    return { path: destinationOf(mount, planned.request.rootfs), prefix: mountPrefix(mount) };
   }
 
   #copyUp(launch: Launch, trees: Trees, number: number): void {
