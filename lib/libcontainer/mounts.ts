@@ -424,7 +424,7 @@ const refusalHints: Readonly<Record<string, CallOp["hint"]>> = {
 };
 
 function ownerHint(what: string, namespace: string): string {
-  return `in a user namespace ${what} takes a ${namespace} namespace of its own, an entry of linux.namespaces`;
+  return `in a user namespace ${what} takes a new ${namespace} namespace too, an entry of linux.namespaces`;
 }
 
 /** Why mount(2) may have refused. */
