@@ -23,8 +23,6 @@ export const denoFlags: readonly string[] = [
 const v8Flags: readonly string[] = [
   "--single-threaded",
   "--no-rehash-snapshot",
-  // The first exception would otherwise have the whole script parsed again, for its lines: 9 ms.
-  "--no-enable-lazy-source-positions",
   // The program has ended before optimising anything pays off.
   "--max-opt=0",
   // Megabytes: room for all that a command allocates, instead of three collections of 1 ms each.
