@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { CgroupLayout } from "../cgroups/layout.ts";
+import { type CgroupLayout, readCgroupLayout } from "../cgroups/layout.ts";
 import { resctrlFeatures, resctrlRoot } from "../cgroups/resctrl.ts";
 import { RuncError } from "../errors.ts";
 import { isThere } from "../ffi/files.ts";
@@ -13,7 +13,7 @@ import type { Config, NamespaceType } from "../specs/config.ts";
 import { parseConfig } from "../specs/parse.ts";
 import { pointerToken } from "../specs/problem.ts";
 import { resolve } from "@std/path";
-import type { JoinedMaps } from "./joined_maps.ts";
+import { type JoinedMaps, readJoinedMaps } from "./joined_maps.ts";
 import type { Runtime } from "./runtime.ts";
 import { namespaceKinds } from "./namespaces.ts";
 import { unsupported } from "./unsupported.ts";
@@ -171,4 +171,23 @@ export function checkConfig(
     rootfs: rootfs.path,
     layout: options.layout,
   };
+}
+
+/** Checks a config and its bundle. @see checkConfig */
+export function loadSpec(
+  runtime: Runtime,
+  config: Config,
+  bundle: string,
+  options: { noPivot?: boolean; asRoot?: boolean } = {},
+): Spec {
+  return checkConfig(config, bundle, {
+    noPivot: options.noPivot ?? false,
+    asRoot: options.asRoot,
+    layout: readCgroupLayout(),
+    readMaps: (path) => readJoinedMaps(runtime, path),
+    kernel: runtime.kernel,
+    log: runtime.log,
+    rootlessCgroups: runtime.rootlessCgroups,
+    systemdCgroup: runtime.systemdCgroup,
+  });
 }

@@ -67,6 +67,7 @@ export function readJoinedMaps(runtime: Runtime, path: string): JoinedMaps {
     stdio: [none.number, none.number, none.number],
     fds: { "ns-user": namespace },
     inheritedFds: 0,
+    waits: false,
   });
   try {
     launch.next();
