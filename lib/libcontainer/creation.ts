@@ -6,6 +6,7 @@
 
 import { requireSystemd } from "../cgroups/path.ts";
 import type { RdtGroup } from "../cgroups/intel_rdt.ts";
+import { hasLimits, type Limits } from "../cgroups/limited.ts";
 import { type CgroupManager, createCgroupManager } from "../cgroups/manager.ts";
 import { resctrlRoot } from "../cgroups/resctrl.ts";
 import { inContext, RuncError } from "../errors.ts";
@@ -275,7 +276,7 @@ class Creation {
     });
     // The stage starts meanwhile.
     try {
-      cgroup.create(this.#config.linux?.resources, launch.stagePid);
+      cgroup.create(this.#limits, launch.stagePid);
       if (hasNamespace(this.#config, "user")) cgroup.join(launch.stagePid);
     } catch (error) {
       throw error instanceof RuncError ? error.within("unable to apply cgroup configuration") : error;
@@ -295,6 +296,11 @@ class Creation {
       () => inContext("error during container init", () => this.#converse(launch, planned, fds)),
     );
     return { state, process: new ContainerProcess(this.#runtime, launch) };
+  }
+
+  get #limits(): Limits | undefined {
+    const { resources = {} } = this.#config.linux ?? {};
+    return hasLimits(resources) ? { resources, code: partOf(this.#options.parts, "limits") } : undefined;
   }
 
   #enterRdtGroup(pid: number): void {
@@ -331,7 +337,9 @@ class Creation {
     let limited = false;
     const limit = () => {
       if (!limited) {
-        applyResources(planned.cgroup, linux?.resources ?? {});
+        // Device rules first: what may happen before a limit is refused is then contained.
+        planned.cgroup.setDevices(linux?.resources?.devices ?? []);
+        applyLimits(planned.cgroup, this.#limits);
         this.#rdtGroup?.limit();
       }
       limited = true;
@@ -486,11 +494,9 @@ function timestamp(): string {
   return now.replace("Z", `${rest}Z`);
 }
 
-/** Device rules first: what may happen before a limit is refused is then contained. */
-function applyResources(cgroup: CgroupManager, resources: Resources): void {
-  cgroup.setDevices(resources.devices ?? []);
+function applyLimits(cgroup: CgroupManager, limits: Limits | undefined): void {
   try {
-    cgroup.set(resources);
+    if (limits !== undefined) cgroup.set(limits);
   } catch (error) {
     throw error instanceof RuncError ? error.within("error setting cgroup config for procHooks process") : error;
   }
