@@ -143,6 +143,7 @@ boxTest("update refuses what it cannot read", (box) => {
     [["-r", "/nowhere"], "open /nowhere: no such file or directory"],
     [["-r", "-"], '-:1:2: expected a field name or "}", found the end', "{"],
     [["--l3-cache-schema", "L3:0=f"], "Intel RDT/CAT: l3 cache schema is not enabled"],
+    [["--mem-bw-schema", "MB:0=20"], "Intel RDT/MBA: memory bandwidth schema is not enabled"],
   ];
   for (const [args, message, stdin] of cases) {
     assertEquals(box.refused(["update", ...args, box.id], { stdin }).msg, message);

@@ -62,6 +62,40 @@ Deno.test("statsLine() leaves out what runc leaves out", () => {
   assertEquals(oomLine("box"), '{"type":"oom","id":"box"}\n');
 });
 
+Deno.test("statsLine() has what Intel RDT limits and counts, as far as the hardware can", () => {
+  const l3Cache = { mask: "7ff", minBits: 2n, classes: 16n, rootSchema: "L3:0=7ff", schema: "L3:0=f" };
+  const memoryBandwidth = {
+    granularity: 10n,
+    isLinear: 1n,
+    minimum: 10n,
+    classes: 8n,
+    rootSchema: "MB:0=100",
+    schema: "MB:0=20",
+  };
+  const schemata = ["MB:0=20", "L3:0=f"];
+  const transfers = [{ total: 18446744073709551615n, local: 0n }];
+  const cases: readonly [intelRdt: CgroupStats["intelRdt"], expected: string][] = [
+    [undefined, "{}"],
+    [{ schemata }, '{"schemata":["MB:0=20","L3:0=f"]}'],
+    [
+      { schemata, l3Cache, memoryBandwidth, transfers, cacheUsage: [4096n] },
+      '{"l3_cache_info":{"cbm_mask":"7ff","min_cbm_bits":2,"num_closids":16},"l3_cache_schema_root":"L3:0=7ff",' +
+      '"l3_cache_schema":"L3:0=f","mem_bw_info":{"bandwidth_gran":10,"delay_linear":1,"min_bandwidth":10,' +
+      '"num_closids":8},"mem_bw_schema_root":"MB:0=100","mem_bw_schema":"MB:0=20","schemata":["MB:0=20","L3:0=f"],' +
+      '"mbm_stats":[{"mbm_total_bytes":18446744073709551615,"mbm_local_bytes":0}],"cmt_stats":[{"llc_occupancy":4096}]}',
+    ],
+    // Behind pointers in Go.
+    [
+      { schemata, transfers: [], cacheUsage: [] },
+      '{"schemata":["MB:0=20","L3:0=f"],"mbm_stats":null,"cmt_stats":null}',
+    ],
+  ];
+  for (const [intelRdt, expected] of cases) {
+    const line = statsLine("box", { ...nothing, intelRdt });
+    assert(line.endsWith(`,"intel_rdt":${expected},"network_interfaces":null}}\n`), line);
+  }
+});
+
 Deno.test("statsLine() writes every number exactly, maps sorted, pressure on v2 alone", () => {
   const data = (stats: CgroupStats) => statsLine("box", stats);
   const line = data(some);
