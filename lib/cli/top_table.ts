@@ -58,6 +58,15 @@ export function topTable(now: readonly TopSample[], before: readonly TopSample[]
   ]);
 }
 
+/** `table` as far as a terminal of that size shows it: a line that wraps, or scrolls, would stay when the next table is drawn. */
+export function fit(
+  table: string,
+  { columns: width, rows }: { readonly columns: number; readonly rows: number },
+): string {
+  const lines = table.split("\n").slice(0, -1);
+  return lines.slice(0, Math.max(0, rows - 1)).map((line) => `${line.slice(0, width)}\n`).join("");
+}
+
 function layOut(rows: readonly (readonly string[])[]): string {
   const widths = columns.map((_, index) => Math.max(...rows.map((row) => row[index]!.length)));
   const pad = (cell: string, index: number) =>

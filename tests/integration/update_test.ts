@@ -1,8 +1,15 @@
 /** `runc update` on the host's v1 controllers. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type Box, boxTest, comparing, everyone } from "./harness.ts";
+import { type Box, boxTest, comparing, everyone, execute } from "./harness.ts";
 import { cgroupsNamed } from "./leftovers.ts";
+
+/** The kernel takes rates for no other disk than one that this host has. */
+function someDisk(): { readonly major: number; readonly minor: number } {
+  const [disk] = [...Deno.readDirSync("/sys/block")].map(({ name }) => name).sort();
+  const [major = 0, minor = 0] = Deno.readTextFileSync(`/sys/block/${disk}/dev`).trim().split(":").map(Number);
+  return { major, minor };
+}
 
 /** Files of the container's cgroup, whichever hierarchy they are in. */
 function readFiles(box: Box): Readonly<Record<string, string>> {
@@ -79,6 +86,90 @@ comparing("update changes what is given, by options and by JSON", (box) => {
   box.remove();
   return observed;
 }, everyone);
+
+comparing("update lets memory, and memory and swap, grow and shrink together", (box) => {
+  start(box);
+  const steps: readonly (readonly string[])[] = [
+    ["--memory", "64M", "--memory-swap", "96M"],
+    ["--memory", "16M", "--memory-swap", "24M"],
+    ["--memory", "16M", "--memory-swap", "16M"],
+    ["--memory", "128M", "--memory-swap", "-1"],
+    ["--memory", "32M", "--memory-swap", "48M"],
+    ["--memory-swap", "40M"],
+    ["--memory", "24M"],
+    // More than both may be: refused, whichever is written first.
+    ["--memory", "41M"],
+    ["--memory", "-1"],
+  ];
+  const observed = steps.map((args) => {
+    const { code } = box.runc(["update", ...args, box.id]);
+    return { args, code, limit: read(box, "memory.limit_in_bytes"), both: read(box, "memory.memsw.limit_in_bytes") };
+  });
+  assertEquals(observed.map(({ code }) => code), [0, 0, 0, 0, 0, 0, 0, 1, 0]);
+  box.remove();
+  return observed;
+}, everyone);
+
+comparing("update of the other options is in the kernel's files", (box) => {
+  start(box);
+  const cases: readonly (readonly [args: readonly string[], file: string, value: string])[] = [
+    [["--cpuset-mems", "0"], "cpuset.mems", "0"],
+    [["--cpu-rt-period", "500000"], "cpu.rt_period_us", "500000"],
+    [["--cpu-rt-runtime", "0"], "cpu.rt_runtime_us", "0"],
+    [["--blkio-weight", "300"], "blkio.bfq.weight", "300"],
+  ];
+  for (const [args, file, value] of cases) {
+    box.must(["update", ...args, box.id]);
+    assertEquals(read(box, file), value, args.join(" "));
+  }
+  box.remove();
+}, everyone);
+
+boxTest("update of what Debian's runc 1.1.5 does not know", (box) => {
+  start(box);
+  const on = someDisk();
+  const rates = (rate: number) => JSON.stringify({ blockIO: { throttleReadBpsDevice: [{ ...on, rate }] } });
+  const cases: readonly (readonly [args: readonly string[], file: string, value: string, stdin?: string])[] = [
+    [["--cpu-burst", "10000"], "cpu.cfs_burst_us", "10000"],
+    [["--cpu-idle", "1"], "cpu.idle", "1"],
+    [["--cpu-idle", "0"], "cpu.idle", "0"],
+    [["-r", "-"], "blkio.throttle.read_bps_device", `${on.major}:${on.minor} 1000000`, rates(1000000)],
+    [["-r", "-"], "blkio.throttle.read_bps_device", `${on.major}:${on.minor} 2000000`, rates(2000000)],
+    [["-r", "-"], "blkio.throttle.read_bps_device", "", rates(0)],
+  ];
+  for (const [args, file, value, stdin] of cases) {
+    box.must(["update", ...args, box.id], { stdin });
+    assertEquals(read(box, file), value, `${args.join(" ")} ${stdin ?? ""}`);
+  }
+  const { code, stderr } = box.runc(["update", "--kernel-memory", "1M", "--kernel-memory-tcp", "1M", box.id]);
+  assertEquals(code, 0);
+  assertMatch(stderr, /Kernel memory settings are ignored and will be removed/);
+  const file = `${box.directory}/limits.json`;
+  Deno.writeTextFileSync(file, json);
+  box.must(["update", "--resources", file, box.id]);
+  assertEquals([read(box, "pids.max"), read(box, "memory.limit_in_bytes")], ["30", String(40 << 20)]);
+  box.remove();
+});
+
+boxTest("what update has saved is what Debian's runc starts from, and the other way round", (box) => {
+  start(box);
+  const debian = (...args: readonly string[]) => {
+    const result = execute(["/usr/sbin/runc", "--root", box.root, ...args]);
+    assertEquals([result.code, result.stderr], [0, ""], args.join(" "));
+    return result.stdout;
+  };
+  box.must(["update", "--memory", "64M", "--memory-swap", "96M", "--cpu-burst", "1000", box.id]);
+  const [listed] = JSON.parse(debian("list", "--format", "json"));
+  assertEquals([listed.id, listed.status], [box.id, "running"]);
+  assertEquals(debian("exec", box.id, "echo", "here"), "here\n");
+  debian("update", "--pids-limit", "12", box.id);
+  // It sets all that is stored: what we have saved.
+  assertEquals([read(box, "memory.limit_in_bytes"), read(box, "pids.max")], [String(64 << 20), "12"]);
+  box.must(["update", "--cpu-share", "300", box.id]);
+  assertEquals([read(box, "memory.memsw.limit_in_bytes"), read(box, "cpu.shares")], [String(96 << 20), "300"]);
+  assertEquals(box.must(["exec", box.id, "echo", "still"]), "still\n");
+  box.remove();
+});
 
 boxTest("update keeps in the state what it does not change", (box) => {
   start(box);

@@ -2,9 +2,10 @@ import { assert, assertEquals } from "@std/assert";
 import { oomLine, statsLine } from "../../../lib/cli/events_json.ts";
 import { exposition } from "../../../lib/cli/prometheus.ts";
 import { parse } from "../../../lib/cli/parse.ts";
-import { size, topTable } from "../../../lib/cli/top_table.ts";
+import { fit, size, topTable } from "../../../lib/cli/top_table.ts";
 import type { CgroupStats } from "../../../lib/cgroups/stats.ts";
 import { noBlockIo, noCpu, noMemory } from "../../../lib/cgroups/stats_parts.ts";
+import { readExposition } from "../../fixtures/prometheus_reader.ts";
 
 const nothing: CgroupStats = {
   version: 2,
@@ -130,6 +131,30 @@ Deno.test("exposition() has each metric once, and no sample for a limit that is 
   assert(!text.includes('memory_limit_bytes{id="none"}') && !text.includes("memory_swap_limit_bytes"));
   for (const line of found) assert(/^(# (HELP|TYPE) \w+ .+|\w+\{.*\} \d+(\.\d+)?)$/.test(line), line);
   assertEquals(exposition([]), "");
+});
+
+Deno.test("exposition() is what a strict reader of the format understands, whatever a label holds", () => {
+  const id = 'a"b\\c\nd,e="f"';
+  const families = readExposition(exposition([{ id, stats: some }, { id: "none", stats: nothing }]));
+  const samples = (name: string) => families.get(`runc_container_${name}`)?.samples;
+  assertEquals(samples("pids"), [{ labels: { id }, value: 3 }, { labels: { id: "none" }, value: 0 }]);
+  assertEquals(samples("memory_oom_kills_total")?.map(({ value }) => value), [1, 0]);
+  assertEquals(samples("memory_limit_bytes"), [{ labels: { id }, value: 1048576 }]);
+  assertEquals(samples("cpu_throttled_periods_total")?.[0]?.value, 5);
+  assertEquals(readExposition("").size, 0);
+});
+
+Deno.test("fit() cuts a table to the terminal, so that the next one covers it", () => {
+  const table = "ID    CPU%\nlonger  12\nb        1\n";
+  const cases: readonly [columns: number, rows: number, expected: string][] = [
+    [80, 24, table],
+    [10, 4, table],
+    [4, 24, "ID  \nlong\nb   \n"],
+    // The last line of the screen is for the cursor.
+    [80, 3, "ID    CPU%\nlonger  12\n"],
+    [80, 1, ""],
+  ];
+  for (const [columns, rows, expected] of cases) assertEquals(fit(table, { columns, rows }), expected);
 });
 
 Deno.test("topTable() puts the busiest first, and measures between two moments", () => {
