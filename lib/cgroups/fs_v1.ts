@@ -13,6 +13,7 @@ import { setDevicesV1 } from "./devices_v1.ts";
 import { isPermission, isThere, refuseFrozen, refuseProcesses, undoMade } from "./driver.ts";
 import { makeCgroup, readCgroupFile, readIfThere, removeCgroup, writeProcess } from "./file.ts";
 import { type FreezerState, freezerV1 } from "./freezer.ts";
+import type { LimitWrite } from "./limit.ts";
 import type { Limits } from "./limited.ts";
 import type { CgroupManager, DriverOptions, SelfJoin } from "./manager.ts";
 import type { MemoryFactsV1 } from "./memory.ts";
@@ -103,8 +104,16 @@ export class CgroupV1 implements CgroupManager {
     if (Object.keys(resources.unified ?? {}).length > 0) {
       throw new RuncError("config-invalid", "invalid configuration: cannot use unified on cgroup v1");
     }
-    const writes = code.limitsV1(resources, this.#memoryFacts(resources.memory ?? {}));
-    code.setLimits(writes, (controller) => this.#paths[controller]);
+    code.setLimits(this.#writes({ resources, code }), (controller) => this.#paths[controller]);
+  }
+
+  remember(limits: Limits, _stored: Limits): () => void {
+    const { limitFiles, rememberFiles } = limits.code;
+    return rememberFiles(limitFiles(this.#writes(limits), (controller) => this.#paths[controller]));
+  }
+
+  #writes({ resources, code }: Limits): readonly LimitWrite[] {
+    return code.limitsV1(resources, this.#memoryFacts(resources.memory ?? {}));
   }
 
   oomKills(): number {

@@ -102,6 +102,16 @@ export class CgroupV2 implements CgroupManager {
     if (directory !== undefined) code.setUnified(directory, unified);
   }
 
+  remember({ resources, code }: Limits, _stored: Limits): () => void {
+    const directory = this.#usable;
+    if (directory === undefined) return () => {};
+    const unified = Object.keys(resources.unified ?? {}).filter((name) => !name.includes("/"));
+    return code.rememberFiles([
+      ...code.limitFiles(code.limitsV2(resources), () => directory),
+      ...unified.map((name) => ({ directory, name })),
+    ]);
+  }
+
   oomKills(): number {
     return this.#usable === undefined ? 0 : oomKills(this.#usable, "memory.events");
   }

@@ -17,7 +17,8 @@ import { pidsLimits } from "./pids.ts";
 import { rdmaLimits } from "./rdma.ts";
 
 export { cpusetLimits, realtimeLimits } from "./cpu.ts";
-export { setLimits } from "./set_limits.ts";
+export { rememberFiles } from "./remember_files.ts";
+export { limitFiles, setLimits } from "./set_limits.ts";
 export { setUnified } from "./unified.ts";
 
 /** The writes for v1. @throws {RuncError} `config-invalid` for values that cannot be. */

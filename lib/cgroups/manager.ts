@@ -77,6 +77,11 @@ export interface CgroupManager {
    * @throws {RuncError} `cgroup-failed` for a limit whose cgroup the container could not get; `config-invalid` for values that cannot be.
    */
   set(limits: Limits): void;
+  /**
+   * Looks at what {@link set} is going to change; the function that is returned puts it back. `stored`: what was set before, for whoever
+   * keeps limits beside the files.
+   */
+  remember(limits: Limits, stored: Limits): () => void;
   /** How many of its processes were killed for lack of memory. */
   oomKills(): number;
   /** All processes of the cgroup and those below it. */

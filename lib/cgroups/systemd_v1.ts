@@ -50,6 +50,15 @@ export class SystemdV1 extends CgroupV1 {
     super.set({ ...limits, resources: rest });
   }
 
+  override remember(limits: Limits, stored: Limits): () => void {
+    const files = super.remember(limits, stored);
+    return () => {
+      // systemd writes what it keeps to the files, so they come after it.
+      setUnitLimits(this.#options, stored.resources, 1);
+      files();
+    };
+  }
+
   /**
    * A slice that gets its first unit with device rules takes all processes below it into its own devices cgroup, and leaves those of
    * delegated units there (unit_update_cgroup in src/core/cgroup.c): the container would be outside of its own, and unlimited.

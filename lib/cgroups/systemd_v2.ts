@@ -75,6 +75,15 @@ export class SystemdV2 extends CgroupV2 {
     super.set({ ...limits, resources: setUnitLimits(this.#options, limits.resources, 2) });
   }
 
+  override remember(limits: Limits, stored: Limits): () => void {
+    const files = super.remember(limits, stored);
+    return () => {
+      // systemd writes what it keeps to the files, so they come after it.
+      setUnitLimits(this.#options, stored.resources, 2);
+      files();
+    };
+  }
+
   override destroy(): void {
     this.#options.systemd.stopUnit(this.#options.unit.name);
     // What the container has made below it is not systemd's.

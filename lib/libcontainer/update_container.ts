@@ -41,10 +41,12 @@ export function updateContainer(
   const before = state.config.cgroups ?? {};
   const stored = limitsOf(before);
   const changed = updatedLimits(stored, resources);
+  const limits = { resources: changed, code };
   const steps: Step[] = [{
     what: "cgroup",
-    set: () => cgroup.set({ resources: changed, code }),
-    setBack: () => cgroup.set({ resources: stored, code }),
+    set: () => cgroup.set(limits),
+    // What was never set has its value too, which is more than runc puts back.
+    setBack: cgroup.remember(limits, { resources: stored, code }),
   }];
   const path = rdtGroupOf(state)?.path;
   if (root !== undefined && path !== undefined && storedRdt !== undefined && intelRdt !== undefined) {

@@ -198,6 +198,59 @@ boxTest("update sets everything back when the kernel refuses something", (box) =
   box.remove();
 });
 
+boxTest("update sets every file back, also what the container had no limit for", (box) => {
+  // Without limits: nothing is stored that could be set again.
+  box.startSleeping();
+  const names = [
+    "memory.limit_in_bytes",
+    "memory.memsw.limit_in_bytes",
+    "memory.soft_limit_in_bytes",
+    "memory.swappiness",
+    "memory.oom_control",
+    "cpu.shares",
+    "cpu.cfs_quota_us",
+    "cpu.cfs_period_us",
+    "cpu.cfs_burst_us",
+    "cpu.idle",
+    "cpuset.cpus",
+    "cpuset.mems",
+    "pids.max",
+    "blkio.bfq.weight",
+    "blkio.throttle.read_bps_device",
+    "blkio.throttle.write_iops_device",
+  ];
+  const files = () => Object.fromEntries(names.map((name) => [name, read(box, name)]));
+  const [before, state] = [files(), stored(box)];
+  const disk = someDisk();
+  const everything = {
+    memory: { limit: 32 << 20, swap: 48 << 20, reservation: 16 << 20 },
+    cpu: { quota: 40000, period: 50000, burst: 10000, shares: 77, cpus: "0", mems: "0" },
+    pids: { limit: 30 },
+    blockIO: {
+      weight: 300,
+      throttleReadBpsDevice: [{ ...disk, rate: 1000000 }],
+      throttleWriteIOPSDevice: [{ ...disk, rate: 100 }],
+    },
+  };
+  // Block devices come last, and this one is not there.
+  const refused = { ...everything.blockIO, throttleWriteIOPSDevice: [{ major: 4095, minor: 7, rate: 1 }] };
+  const stdin = JSON.stringify({ ...everything, blockIO: refused });
+  assertMatch(box.refused(["update", "-r", "-", box.id], { stdin }).msg, /write_iops_device: no such device/);
+  assertEquals([files(), stored(box)], [before, state]);
+  box.must(["update", "-r", "-", box.id], { stdin: JSON.stringify(everything) });
+  const limited = files();
+  assertEquals(limited["pids.max"], "30");
+  assertEquals(limited["blkio.throttle.write_iops_device"], `${disk.major}:${disk.minor} 100`);
+  // And what was limited has its limits again.
+  assertEquals(
+    box.refused(["update", "--memory", "64M", "--pids-limit", "9", "--cpu-share", "9", "--cpu-quota", "7", box.id])
+      .errno,
+    "EINVAL",
+  );
+  assertEquals(files(), limited);
+  box.remove();
+});
+
 boxTest("update tells what is in use where a memory limit is too low", (box) => {
   start(box);
   const { msg } = box.refused(["update", "--memory", "4096", box.id]);
