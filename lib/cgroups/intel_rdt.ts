@@ -7,6 +7,7 @@
 
 import { RuncError } from "../errors.ts";
 import type { IntelRdt } from "../specs/config.ts";
+import { isThere } from "./driver.ts";
 import { makeCgroup, readIfThere, removeDirectory, writeCgroupFile } from "./file.ts";
 import { addToRdtGroup } from "./resctrl.ts";
 
@@ -34,7 +35,7 @@ export class RdtGroup {
   /** Makes what is missing. @throws {RuncError} where a class without a schema is not there: somebody else has to define it. */
   make(): void {
     const lines = schemataOf(this.#config);
-    if (this.#config.closID && lines.length === 0 && !isDirectory(this.path)) {
+    if (this.#config.closID && lines.length === 0 && !isThere(this.path)) {
       throw new RuncError(
         "cgroup-failed",
         "clos dir not accessible (must be pre-created when schemata, l3CacheSchema and memBwSchema are empty): " +
@@ -97,13 +98,5 @@ function explained(root: string, work: () => void): void {
       field: "/linux/intelRdt",
       cause: error,
     });
-  }
-}
-
-function isDirectory(path: string): boolean {
-  try {
-    return Deno.statSync(path).isDirectory;
-  } catch {
-    return false;
   }
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { isLimit } from "../cgroups/stat_files.ts";
 import type { BlockIoEntry, CgroupStats, Pressure } from "../cgroups/stats.ts";
 import type { Status } from "../specs/state.ts";
 
@@ -21,9 +22,6 @@ interface Column {
   /** Text; numbers are at the right. */
   readonly left?: boolean;
 }
-
-/** Above it a limit is none, see {@link CgroupStats}. */
-const NO_LIMIT = 2n ** 62n;
 
 const columns: readonly Column[] = [
   { title: "ID", cell: ({ id }) => id, left: true },
@@ -98,7 +96,7 @@ export function size(bytes: bigint): string {
 }
 
 function limitText(limit: bigint): string {
-  return limit === 0n || limit >= NO_LIMIT ? "-" : size(limit);
+  return isLimit(limit) ? size(limit) : "-";
 }
 
 function pressureText(pressure: Pressure | undefined): string {

@@ -333,8 +333,8 @@ export class Container {
    * Changes its limits: what `resources` leaves out stays as it is, and device rules are never touched. Where the kernel refuses one, the old
    * ones are set again. `rdt`: new schemas for a container that has `linux.intelRdt`.
    *
-   * @throws {RuncError} `container-state` (`container not running`); `cgroup-failed` for a limit that the kernel refuses; `unsupported` for
-   * `rdt` where the host or the container has none.
+   * @throws {RuncError} `container-state` (`container not running`); `cgroup-failed` for a limit that the kernel refuses; `host-lacks` or
+   * `unsupported` for `rdt` where the host or the container has none.
    */
   async update(resources: Resources, rdt: RdtSchemas = {}): Promise<void> {
     if (this.status() === "stopped") throw new RuncError("container-state", "container not running");

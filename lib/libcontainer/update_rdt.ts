@@ -14,18 +14,18 @@ export type RdtSchemas = Pick<IntelRdt, "l3CacheSchema" | "memBwSchema">;
 /**
  * `stored` with `given` in its place. `features`: what this host can limit.
  *
- * @throws {RuncError} `unsupported` for what the host cannot limit, and for a container that was created without a group.
+ * @throws {RuncError} `host-lacks` for what the host cannot limit, `unsupported` for a container that was created without a group.
  */
 export function updatedRdt(
   stored: IntelRdt | undefined,
   { l3CacheSchema = "", memBwSchema = "" }: RdtSchemas,
   features: { readonly cat: boolean; readonly mba: boolean },
 ): IntelRdt | undefined {
-  if (l3CacheSchema !== "" && !features.cat) throw refused("Intel RDT/CAT: l3 cache schema is not enabled");
-  if (memBwSchema !== "" && !features.mba) throw refused("Intel RDT/MBA: memory bandwidth schema is not enabled");
+  if (l3CacheSchema !== "" && !features.cat) throw lacking("Intel RDT/CAT: l3 cache schema is not enabled");
+  if (memBwSchema !== "" && !features.mba) throw lacking("Intel RDT/MBA: memory bandwidth schema is not enabled");
   const isGiven = l3CacheSchema !== "" || memBwSchema !== "";
   if (isGiven && stored === undefined) {
-    throw refused("updating a non-existent Intel RDT configuration is not supported");
+    throw new RuncError("unsupported", "updating a non-existent Intel RDT configuration is not supported");
   }
   return stored && {
     ...stored,
@@ -34,6 +34,6 @@ export function updatedRdt(
   };
 }
 
-function refused(message: string): RuncError {
-  return new RuncError("unsupported", message);
+function lacking(message: string): RuncError {
+  return new RuncError("host-lacks", message, { hint: "mount resctrl, where the processor and the kernel have it" });
 }

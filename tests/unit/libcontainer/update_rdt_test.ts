@@ -19,13 +19,31 @@ Deno.test("updatedRdt() replaces the schemas that are given, and keeps the other
 });
 
 Deno.test("updatedRdt() tells what lacks, in runc's words", () => {
-  const cases: readonly [stored: IntelRdt | undefined, given: RdtSchemas, features: typeof both, message: string][] = [
-    [stored, { l3CacheSchema: "x" }, neither, "Intel RDT/CAT: l3 cache schema is not enabled"],
-    [stored, { memBwSchema: "x" }, { cat: true, mba: false }, "Intel RDT/MBA: memory bandwidth schema is not enabled"],
-    [undefined, { memBwSchema: "x" }, both, "updating a non-existent Intel RDT configuration is not supported"],
+  const cases: readonly [
+    stored: IntelRdt | undefined,
+    given: RdtSchemas,
+    features: typeof both,
+    code: string,
+    message: string,
+  ][] = [
+    [stored, { l3CacheSchema: "x" }, neither, "host-lacks", "Intel RDT/CAT: l3 cache schema is not enabled"],
+    [
+      stored,
+      { memBwSchema: "x" },
+      { cat: true, mba: false },
+      "host-lacks",
+      "Intel RDT/MBA: memory bandwidth schema is not enabled",
+    ],
+    [
+      undefined,
+      { memBwSchema: "x" },
+      both,
+      "unsupported",
+      "updating a non-existent Intel RDT configuration is not supported",
+    ],
   ];
-  for (const [rdt, given, features, message] of cases) {
+  for (const [rdt, given, features, code, message] of cases) {
     const error = assertThrows(() => updatedRdt(rdt, given, features), RuncError);
-    assertEquals([error.code, error.message], ["unsupported", message]);
+    assertEquals([error.code, error.message], [code, message]);
   }
 });
