@@ -13,6 +13,7 @@ export type LimitCode = typeof import("./limits.ts");
 export interface Limits {
   /** Device rules in it are passed over: they are `setDevices`' own. */
   readonly resources: Resources;
+  /** What sets them. */
   readonly code: LimitCode;
 }
 

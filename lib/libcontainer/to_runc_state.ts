@@ -5,7 +5,7 @@
  */
 
 import { resolve } from "@std/path";
-import { cpuWeight } from "../cgroups/cpu.ts";
+import { cpuWeight } from "../cgroups/cpu_weight.ts";
 import { isGiven } from "../cgroups/limit.ts";
 import { cleanPath, parseSystemdPath } from "../cgroups/path.ts";
 import { MountFlag } from "../ffi/constants.ts";
