@@ -169,6 +169,7 @@ class Creation {
   readonly #options: CreateOptions;
   readonly #config: Config;
   readonly #directory: StateDirectory;
+  readonly #limits?: Limits;
   #isLaunched = false;
   #rdtGroup?: RdtGroup;
   /** Undoes what was done, last first. */
@@ -179,6 +180,9 @@ class Creation {
     this.#options = options;
     this.#config = options.spec.config;
     this.#directory = new StateDirectory(runtime.root, options.id);
+    const { resources = {} } = this.#config.linux ?? {};
+    // Before anything is made: no container runs without the limits that its config asks for.
+    if (hasLimits(resources)) this.#limits = { resources, code: partOf(options.parts, "limits") };
   }
 
   run(): Created {
@@ -297,11 +301,6 @@ class Creation {
       () => inContext("error during container init", () => this.#converse(launch, planned, fds)),
     );
     return { state, process: new ContainerProcess(this.#runtime, launch) };
-  }
-
-  get #limits(): Limits | undefined {
-    const { resources = {} } = this.#config.linux ?? {};
-    return hasLimits(resources) ? { resources, code: partOf(this.#options.parts, "limits") } : undefined;
   }
 
   #enterRdtGroup(pid: number): void {
