@@ -23,6 +23,8 @@ export interface FactsInput {
   readonly rootfs: string;
   /** A process of the container whose namespaces are joined. */
   readonly joinedPid?: number;
+  /** The user namespace that is joined denies setgroups(2). */
+  readonly deniesSetgroups?: boolean;
   /** The config, as far as it says who the container's root is on the host. */
   readonly config: Pick<Config, "linux">;
 }
@@ -73,7 +75,7 @@ export function readFacts(input: FactsInput): HostFacts {
     kcore: isThere(input.kernel, "/proc/kcore"),
     inUserNamespace: inUserNamespace(),
     euid: Deno.uid() ?? 0,
-    setgroupsAllowed: setgroupsAllowed(input.joinedPid ?? "self"),
+    setgroupsAllowed: !input.deniesSetgroups && setgroupsAllowed(input.joinedPid ?? "self"),
     cgroupMode: layout.mode,
     cgroupMounts: v1Mounts(layout, cgroupPaths).map(({ name, source, data }) => ({ name, source, controllers: data })),
     cgroup2Path: cgroupPaths[""],
