@@ -2,7 +2,7 @@
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { existsSync } from "@std/fs";
-import { execute, type Result, until } from "../harness.ts";
+import { type Result, until } from "../harness.ts";
 import { missing, runtime, Workshop } from "./workshop.ts";
 
 const image = "docker.io/library/busybox:latest";
@@ -58,7 +58,8 @@ function open(workshop: Workshop): Containerd {
     () => existsSync(socket),
   );
   // The namespace is the containers' parent cgroup, too.
-  const ctr: Containerd["ctr"] = (args) => execute(["/usr/bin/ctr", "--address", socket, "--namespace", name, ...args]);
+  const ctr: Containerd["ctr"] = (args) =>
+    workshop.execute(["/usr/bin/ctr", "--address", socket, "--namespace", name, ...args]);
   const must = (...args: readonly string[]) => {
     const { code, stdout, stderr } = ctr(args);
     assertEquals(code, 0, `${args.join(" ")}: ${stderr}`);

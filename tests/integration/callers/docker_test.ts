@@ -1,7 +1,6 @@
 /** Docker: its daemon with the containerd that it starts, and its client. */
 
 import { existsSync } from "@std/fs";
-import { execute } from "../harness.ts";
 import { engineSuite } from "./engine_suite.ts";
 import { type Engine, runtime, type Workshop } from "./workshop.ts";
 
@@ -29,7 +28,8 @@ function open(workshop: Workshop): Engine {
     `--add-runtime=ours=${runtime}`,
     "--default-runtime=ours",
   ];
-  const call: Engine["call"] = (args, options) => execute([docker, `--host=unix://${socket}`, ...args], options);
+  const call: Engine["call"] = (args, options) =>
+    workshop.execute([docker, `--host=unix://${socket}`, ...args], options);
   workshop.daemon(argv, () => existsSync(socket) && call(["version"]).code === 0);
   workshop.must([
     docker,

@@ -1,6 +1,5 @@
 /** Podman with conmon, as root, on cgroupfs. */
 
-import { execute } from "../harness.ts";
 import { engineSuite } from "./engine_suite.ts";
 import { type Engine, runtime, type Workshop } from "./workshop.ts";
 
@@ -36,7 +35,7 @@ function open(workshop: Workshop): Engine {
   const parent = `--cgroup-parent=/${workshop.name}`;
   const podman: Engine["call"] = ([command = "", ...args], options = {}) => {
     const extra = command === "run" || command === "create" ? [parent] : [];
-    return execute(["/usr/bin/podman", "--runtime", runtime, command, ...extra, ...args], { ...options, env });
+    return workshop.execute(["/usr/bin/podman", "--runtime", runtime, command, ...extra, ...args], { ...options, env });
   };
   workshop.must(["/usr/bin/podman", "import", "--quiet", "--change", "ENV PATH=/bin", workshop.rootfs(), "busybox"], {
     env,
