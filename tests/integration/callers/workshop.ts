@@ -173,16 +173,6 @@ export class Workshop implements Disposable {
   }
 }
 
-/** A caller with a command line like Docker's: what the suite works with. */
-export interface Engine {
-  /** Runs the caller's client to its end. */
-  call(args: readonly string[], options?: StartOptions): Result;
-  /** Name of the imported image. */
-  readonly image: string;
-  /** A directory that containers may be given. */
-  readonly directory: string;
-}
-
 /** A program, and the Debian package that has it. */
 export interface Needed {
   readonly program: string;
