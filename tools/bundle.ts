@@ -6,7 +6,7 @@
  */
 
 import { ensureDirSync } from "@std/fs";
-import { join, resolve } from "@std/path";
+import { dirname, join, resolve } from "@std/path";
 
 /** The project's directory. */
 export const projectDir: string = resolve(import.meta.dirname ?? ".", "..");
@@ -47,26 +47,26 @@ export function runTool(program: string, args: readonly string[], environment: R
 }
 
 /**
- * Writes dist/runc.js and the files that it imports beside it; returns its path.
+ * Writes runc.js and the files that it imports beside it into `directory`; returns its path. Scripts that were there are gone.
  *
  * `lazy`: what is loaded on demand is not even looked at before. Deno otherwise reads every file that a constant names, wherever its
  * `import()` stands: 0.1 ms a file. `deno compile` has to see them, to take them along.
  */
-export function bundle({ lazy }: { lazy: boolean }): string {
-  ensureDirSync(distDir);
-  for (const path of bundled()) Deno.removeSync(path);
-  const args = ["bundle", "--quiet", "--minify", "--platform=deno", "--code-splitting", "--outdir", distDir];
+export function bundle({ lazy, directory = distDir }: { lazy: boolean; directory?: string }): string {
+  ensureDirSync(directory);
+  for (const path of bundled(directory)) Deno.removeSync(path);
+  const args = ["bundle", "--quiet", "--minify", "--platform=deno", "--code-splitting", "--outdir", directory];
   const { success, stderr } = runTool(Deno.execPath(), [...args, join(projectDir, "main.ts")]);
   if (!success) giveUp(`deno bundle failed (it needs esbuild, which it fetches from npm once): ${reason(stderr)}`);
-  const entry = join(distDir, "runc.js");
+  const entry = join(directory, "runc.js");
   // No other file imports it.
-  Deno.renameSync(join(distDir, "main.js"), entry);
-  embedCommit();
-  for (const path of bundled()) check(Deno.readTextFileSync(path));
+  Deno.renameSync(join(directory, "main.js"), entry);
+  embedCommit(directory);
+  for (const path of bundled(directory)) check(Deno.readTextFileSync(path));
   const size = sizeOf(loadedBy(entry, "run"));
-  console.log(`dist/runc.js: run loads ${size} bytes`);
+  console.log(`${entry}: run loads ${size} bytes`);
   if (size > SIZE_LIMIT_BYTES) console.error(`warning: more than ${SIZE_LIMIT_BYTES} bytes: starts get slow`);
-  if (lazy) { for (const path of bundled()) hideImports(path); }
+  if (lazy) { for (const path of bundled(directory)) hideImports(path); }
   return entry;
 }
 
@@ -89,12 +89,12 @@ function loadedBy(entry: string, command: string): ReadonlySet<string> {
     if (loaded.has(path)) return;
     loaded.add(path);
     const script = Deno.readTextFileSync(path);
-    for (const [, name = ""] of script.matchAll(/(?:from|import)"\.\/([^"]+)"/g)) load(join(distDir, name));
+    for (const [, name = ""] of script.matchAll(/(?:from|import)"\.\/([^"]+)"/g)) load(join(dirname(entry), name));
   };
   load(entry);
   const own = new RegExp(`import\\("\\./(${command}-[^"]+)"\\)`).exec(Deno.readTextFileSync(entry))?.[1];
   if (own === undefined) giveUp(`the bundle does not load ${command} by itself: did lib/cli/commands.ts change?`);
-  load(join(distDir, own));
+  load(join(dirname(entry), own));
   return loaded;
 }
 
@@ -102,8 +102,8 @@ function sizeOf(paths: Iterable<string>): number {
   return [...paths].reduce((sum, path) => sum + Deno.statSync(path).size, 0);
 }
 
-function embedCommit(): void {
-  const path = bundled().find((path) => Deno.readTextFileSync(path).includes(COMMIT_MARK));
+function embedCommit(directory: string): void {
+  const path = bundled(directory).find((path) => Deno.readTextFileSync(path).includes(COMMIT_MARK));
   if (path === undefined) giveUp(`${COMMIT_MARK} is not in the bundle: did lib/cli/version.ts change?`);
   const commit = currentCommit();
   if (commit !== undefined) Deno.writeTextFileSync(path, Deno.readTextFileSync(path).replace(COMMIT_MARK, commit));

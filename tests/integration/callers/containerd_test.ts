@@ -170,7 +170,11 @@ const cases: readonly [name: string, body: (containerd: Containerd) => void][] =
   }],
   ["limits", (containerd) => {
     const options = ["--memory-limit", `${64 << 20}`, "--cpus", "0.5"];
-    withSleeper(containerd, (id) => assertMatch(containerd.must("task", "metrics", id), /limit.* 67108864$/m), options);
+    withSleeper(
+      containerd,
+      (id) => assertMatch(containerd.must("task", "metrics", id), /limit +67108864 *$/m),
+      options,
+    );
   }],
   ["a user namespace", ({ run }) => {
     const map = `0:${subordinate.first}:${subordinate.count}`;
