@@ -57,6 +57,10 @@ const cases: readonly [name: string, body: (buildah: Buildah) => void][] = [
     assertMatch(stderr, /^err$/m);
     assertMatch(run([], ["nonsense"]).stderr, /executable file not found in \$PATH/);
   }],
+  ["the runtime is that of containers.conf, if none is named", ({ call }) => {
+    const { code, stderr } = call(["--log-level=debug", "run", "--isolation=oci", "--network=none", "work", "true"]);
+    assertEquals([code, stderr.includes(`Running [\\"${runtime}\\" \\"create\\"`)], [0, true], stderr);
+  }],
   ["input, and a terminal", ({ run }) => {
     assertEquals(run([], ["sort"], { stdin: "b\na\n" }).stdout, "a\nb\n");
     assertEquals(run(["--terminal"], ["tty"]).stdout, "/dev/pts/0\r\n");

@@ -111,6 +111,12 @@ const sayReady = 'use Socket; socket(S, AF_UNIX, SOCK_DGRAM, 0) && send(S, "READ
   "sockaddr_un($ENV{NOTIFY_SOCKET})) or die $!; sleep 1000";
 
 const podmansCases: readonly Case[] = [
+  ["the runtime is that of containers.conf", (engine) => {
+    assertMatch(
+      must(engine, "info", "--format", "{{.Host.OCIRuntime.Name}} {{.Host.OCIRuntime.Version}}"),
+      /^ts runc version /,
+    );
+  }],
   ["a health check", (engine) => {
     const check = ["--health-cmd=test -e /tmp/well", "--health-retries=1", "--health-interval=disable"];
     withSleeper(engine, check, (name) => {
