@@ -172,7 +172,7 @@ const cases: readonly [name: string, body: (containerd: Containerd) => void][] =
     const options = ["--memory-limit", `${64 << 20}`, "--cpus", "0.5"];
     withSleeper(
       containerd,
-      (id) => assertMatch(containerd.must("task", "metrics", id), /limit +67108864 *$/m),
+      (id) => assertMatch(containerd.must("task", "metrics", id), /limit(_in_bytes)? +67108864 *$/m),
       options,
     );
   }],
