@@ -63,7 +63,7 @@ export function bundle({ lazy }: { lazy: boolean }): string {
   Deno.renameSync(join(distDir, "main.js"), entry);
   embedCommit();
   for (const path of bundled()) check(Deno.readTextFileSync(path));
-  const size = sizeOf(loadedBy(entry, "run"));
+  const size = sizeOf(loadedBy(entry, ["run", "creation"]));
   console.log(`dist/runc.js: run loads ${size} bytes`);
   if (size > SIZE_LIMIT_BYTES) console.error(`warning: more than ${SIZE_LIMIT_BYTES} bytes: starts get slow`);
   if (lazy) { for (const path of bundled()) hideImports(path); }
@@ -82,19 +82,22 @@ export function bundled(directory: string = distDir): readonly string[] {
   );
 }
 
-/** The files that the entry loads for a command: those that it imports by name, and those of the command's own file. */
-function loadedBy(entry: string, command: string): ReadonlySet<string> {
+/** The files that the entry loads when `modules` are asked for, one by the other: those that each imports by name are with it. */
+function loadedBy(entry: string, modules: readonly string[]): ReadonlySet<string> {
   const loaded = new Set<string>();
   const load = (path: string) => {
     if (loaded.has(path)) return;
     loaded.add(path);
-    const script = Deno.readTextFileSync(path);
-    for (const [, name = ""] of script.matchAll(/(?:from|import)"\.\/([^"]+)"/g)) load(join(distDir, name));
+    for (const [, name = ""] of Deno.readTextFileSync(path).matchAll(/(?:from|import)"\.\/([^"]+)"/g)) {
+      load(join(distDir, name));
+    }
   };
   load(entry);
-  const own = new RegExp(`import\\("\\./(${command}-[^"]+)"\\)`).exec(Deno.readTextFileSync(entry))?.[1];
-  if (own === undefined) giveUp(`the bundle does not load ${command} by itself: did lib/cli/commands.ts change?`);
-  load(join(distDir, own));
+  for (const module of modules) {
+    const own = bundled().find((path) => new RegExp(`/${module}-[^/]*$`).test(path));
+    if (own === undefined) giveUp(`${module} is not loaded by itself: did an import() of it change?`);
+    load(own);
+  }
   return loaded;
 }
 
