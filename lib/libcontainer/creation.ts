@@ -264,6 +264,7 @@ class Creation {
       stdio: this.#options.stdio,
       fds,
       inheritedFds: this.#options.inheritedFds ?? 0,
+      waits: this.#options.startBy === "fifo",
     });
     this.#isLaunched = true;
     // Held by nobody but those who use them: their ends are the sign that the other one is gone.

@@ -203,6 +203,7 @@ function launchExec(
     stdio: options.stdio,
     fds: options.fds,
     inheritedFds: options.inheritedFds ?? 0,
+    waits: false,
   });
   try {
     options.enterCgroup(launch.stagePid);
