@@ -362,7 +362,8 @@ export class Executor {
 }
 
 /**
- * Carries out init of the image open as `imageFd`; `procFd`: the host's procfs. Does not come back where the plan ends in execve.
+ * Carries out init of the image open as `imageFd`, which is closed; `procFd`: the host's procfs. Does not come back where the plan ends
+ * in execve.
  *
  * @throws {RuncError} where there is no image to carry out: nobody but the stage starts `init`.
  */
@@ -371,5 +372,6 @@ export function runInit(kernel: Kernel, fds: { imageFd: number; procFd: number }
   const image = alloc(size);
   const read = kernel.must(`pread(${fds.imageFd})`, "pread", fds.imageFd, image, size, 0);
   if (read !== size) throw new RuncError("internal", "the image is shorter than its file");
+  kernel.call("close", fds.imageFd);
   new Executor(kernel, image, fds.procFd).run();
 }
