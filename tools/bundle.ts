@@ -6,7 +6,7 @@
  */
 
 import { ensureDirSync } from "@std/fs";
-import { basename, join, resolve } from "@std/path";
+import { basename, dirname, join, resolve } from "@std/path";
 import { merge } from "./merge.ts";
 
 /** The project's directory. */
@@ -48,27 +48,27 @@ export function runTool(program: string, args: readonly string[], environment: R
 }
 
 /**
- * Writes dist/runc.js and the files that it imports beside it; returns its path.
+ * Writes runc.js and the files that it imports beside it into `directory`; returns its path. Scripts that were there are gone.
  *
  * `lazy`: what is loaded on demand is not even looked at before. Deno otherwise reads every file that a constant names, wherever its
  * `import()` stands: 0.1 ms a file. `deno compile` has to see them, to take them along.
  */
-export function bundle({ lazy }: { lazy: boolean }): string {
-  ensureDirSync(distDir);
-  for (const path of bundled()) Deno.removeSync(path);
-  const args = ["bundle", "--quiet", "--minify", "--platform=deno", "--code-splitting", "--outdir", distDir];
+export function bundle({ lazy, directory = distDir }: { lazy: boolean; directory?: string }): string {
+  ensureDirSync(directory);
+  for (const path of bundled(directory)) Deno.removeSync(path);
+  const args = ["bundle", "--quiet", "--minify", "--platform=deno", "--code-splitting", "--outdir", directory];
   const { success, stderr } = runTool(Deno.execPath(), [...args, join(projectDir, "main.ts")]);
   if (!success) giveUp(`deno bundle failed (it needs esbuild, which it fetches from npm once): ${reason(stderr)}`);
-  const entry = join(distDir, "runc.js");
+  const entry = join(directory, "runc.js");
   // No other file imports it.
-  Deno.renameSync(join(distDir, "main.js"), entry);
-  embedCommit();
+  Deno.renameSync(join(directory, "main.js"), entry);
+  embedCommit(directory);
   mergeFiles(entry);
-  for (const path of bundled()) check(Deno.readTextFileSync(path));
+  for (const path of bundled(directory)) check(Deno.readTextFileSync(path));
   const size = sizeOf(loadedBy(entry, ["run", "creation"]));
-  console.log(`dist/runc.js: run loads ${size} bytes`);
+  console.log(`${entry}: run loads ${size} bytes`);
   if (size > SIZE_LIMIT_BYTES) console.error(`warning: more than ${SIZE_LIMIT_BYTES} bytes: starts get slow`);
-  if (lazy) { for (const path of bundled()) hideImports(path); }
+  if (lazy) { for (const path of bundled(directory)) hideImports(path); }
   return entry;
 }
 
@@ -83,14 +83,15 @@ function mergeFiles(entry: string): void {
   const exec = needed("exec", "exec_process");
   const run = needed("run", "create", "creation").filter((file) => !base.includes(file));
   const shared = run.filter((file) => exec.includes(file));
-  const files = new Map(bundled().map((path) => [name(path), Deno.readTextFileSync(path)]));
+  const directory = dirname(entry);
+  const files = new Map(bundled(directory).map((path) => [name(path), Deno.readTextFileSync(path)]));
   const merged = merge(files, [
     ["base.js", base],
     ["process.js", shared],
     ["launch.js", run.filter((file) => !shared.includes(file))],
   ], (file) => !file.startsWith("chunk-"));
-  for (const path of bundled()) Deno.removeSync(path);
-  for (const [file, script] of merged) Deno.writeTextFileSync(join(distDir, file), script);
+  for (const path of bundled(directory)) Deno.removeSync(path);
+  for (const [file, script] of merged) Deno.writeTextFileSync(join(directory, file), script);
 }
 
 function hideImports(path: string): void {
@@ -112,12 +113,12 @@ function loadedBy(entry: string, modules: readonly string[]): ReadonlySet<string
     if (loaded.has(path)) return;
     loaded.add(path);
     for (const [, name = ""] of Deno.readTextFileSync(path).matchAll(/(?:from|import)"\.\/([^"]+)"/g)) {
-      load(join(distDir, name));
+      load(join(dirname(entry), name));
     }
   };
   load(entry);
   for (const module of modules) {
-    const own = bundled().find((path) => new RegExp(`/${module}-[^/]*$`).test(path));
+    const own = bundled(dirname(entry)).find((path) => new RegExp(`/${module}-[^/]*$`).test(path));
     if (own === undefined) giveUp(`${module} is not loaded by itself: did an import() of it change?`);
     load(own);
   }
@@ -128,8 +129,8 @@ function sizeOf(paths: Iterable<string>): number {
   return [...paths].reduce((sum, path) => sum + Deno.statSync(path).size, 0);
 }
 
-function embedCommit(): void {
-  const path = bundled().find((path) => Deno.readTextFileSync(path).includes(COMMIT_MARK));
+function embedCommit(directory: string): void {
+  const path = bundled(directory).find((path) => Deno.readTextFileSync(path).includes(COMMIT_MARK));
   if (path === undefined) giveUp(`${COMMIT_MARK} is not in the bundle: did lib/cli/version.ts change?`);
   const commit = currentCommit();
   if (commit !== undefined) Deno.writeTextFileSync(path, Deno.readTextFileSync(path).replace(COMMIT_MARK, commit));

@@ -12,8 +12,8 @@
 import { parseArgs } from "@std/cli";
 import { ensureDirSync, existsSync } from "@std/fs";
 import { dirname, join, resolve } from "@std/path";
-import { build, fillCache, findDeno, launcher } from "./build.ts";
-import { bundled, giveUp, runTool } from "./bundle.ts";
+import { fillCache, findDeno, launcher } from "./build.ts";
+import { bundle, giveUp, runTool } from "./bundle.ts";
 import { documents, sourceDate } from "./docs.ts";
 import { prelinkFile } from "./prelink.ts";
 
@@ -47,15 +47,13 @@ function installDocuments(prefix: string): string[] {
   });
 }
 
-/** Launcher, bundle, Deno and code cache in one directory; the launcher knows all by their final paths. */
+/** Launcher, bundle, Deno and code cache in one directory; the launcher knows all by their final paths. What is in dist/ stays. */
 async function installProgram(directory: string, prelinked: boolean): Promise<void> {
-  await build();
-  ensureDirSync(directory);
+  bundle({ lazy: true, directory });
   const deno = join(directory, "deno");
   if (prelinked) prelinkFile(findDeno(), deno);
   else Deno.copyFileSync(findDeno(), deno);
   Deno.chmodSync(deno, 0o755);
-  for (const path of bundled()) Deno.copyFileSync(path, join(directory, path.slice(dirname(path).length + 1)));
   Deno.writeTextFileSync(join(directory, "runc"), launcher(deno, directory));
   Deno.chmodSync(join(directory, "runc"), 0o755);
   await fillCache(deno, directory);

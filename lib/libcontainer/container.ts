@@ -7,7 +7,8 @@
  */
 
 import type { CgroupManager } from "../cgroups/manager.ts";
-import { removeRdtGroup } from "../cgroups/resctrl.ts";
+import type { RdtPlace } from "../cgroups/rdt_stats.ts";
+import { removeRdtGroup, resctrlRoot } from "../cgroups/resctrl.ts";
 import { RuncError } from "../errors.ts";
 import { openFlag } from "../ffi/constants.ts";
 import { Errno, errnoText } from "../ffi/errno.ts";
@@ -42,6 +43,7 @@ import {
 import type { Runtime } from "./runtime.ts";
 import type { SeccompFilter } from "./seccomp/filter.ts";
 import { containerIds, StateDirectory } from "./state_store.ts";
+import type { RdtSchemas } from "./update_rdt.ts";
 
 /** A container that exists, created by this runtime or by runc. */
 export class Container {
@@ -344,39 +346,24 @@ export class Container {
 
   /**
    * Changes its limits: what `resources` leaves out stays as it is, and device rules are never touched. Where the kernel refuses one, the old
-   * ones are set again.
+   * ones are set again. `rdt`: new schemas for a container that has `linux.intelRdt`.
    *
-   * @throws {RuncError} `container-state` (`container not running`); `cgroup-failed` for a limit that the kernel refuses.
+   * @throws {RuncError} `container-state` (`container not running`); `cgroup-failed` for a limit that the kernel refuses; `host-lacks` or
+   * `unsupported` for `rdt` where the host or the container has none.
    */
-  async update(resources: Resources): Promise<void> {
-    const { limitsOf, updatedLimits } = await import("./update.ts");
-    const { withLimits } = await import("./to_runc_state.ts");
+  async update(resources: Resources, rdt: RdtSchemas = {}): Promise<void> {
     if (this.status() === "stopped") throw new RuncError("container-state", "container not running");
-    const cgroup = this.#state.config.cgroups ?? {};
-    const stored = limitsOf(cgroup);
-    const changed = updatedLimits(stored, resources);
-    try {
-      this.#cgroup.set(changed);
-    } catch (error) {
-      this.#setBack(stored);
-      throw error;
-    }
-    this.#state = { ...this.#state, config: { ...this.#state.config, cgroups: withLimits(cgroup, changed) } };
+    const { updateContainer } = await import("./update_container.ts");
+    const container = { state: this.#state, cgroup: this.#cgroup };
+    this.#state = updateContainer(this.#runtime, container, { resources, rdt });
     this.#directory.save(this.#state);
   }
 
-  #setBack(limits: Resources): void {
-    try {
-      this.#cgroup.set(limits);
-    } catch (error) {
-      // The refusal that led here is the one to tell; this one says what is left behind.
-      this.#runtime.log(
-        "warning",
-        `Setting back cgroup configs failed due to error: ${
-          (error as Error).message
-        }, your state.json and actual configs might be inconsistent.`,
-      );
-    }
+  /** Its group of the resctrl file system; undefined without `linux.intelRdt`, or on a host without resctrl. */
+  get rdtGroup(): RdtPlace | undefined {
+    const group = rdtGroupOf(this.#state);
+    const root = group === undefined ? undefined : resctrlRoot(this.#runtime.kernel);
+    return group === undefined || root === undefined ? undefined : { ...group, root };
   }
 
   /** Its cgroup directories: by controller on v1, under `""` on v2. */

@@ -6,6 +6,7 @@
 
 import { requireSystemd } from "../cgroups/path.ts";
 import type { RdtGroup } from "../cgroups/intel_rdt.ts";
+import { hasLimits, type Limits } from "../cgroups/limited.ts";
 import { type CgroupManager, createCgroupManager } from "../cgroups/manager.ts";
 import { resctrlRoot } from "../cgroups/resctrl.ts";
 import { inContext, RuncError } from "../errors.ts";
@@ -172,6 +173,7 @@ class Creation {
   readonly #options: CreateOptions;
   readonly #config: Config;
   readonly #directory: StateDirectory;
+  readonly #limits?: Limits;
   #isLaunched = false;
   #rdtGroup?: RdtGroup;
   /** Undoes what was done, last first. */
@@ -182,6 +184,9 @@ class Creation {
     this.#options = options;
     this.#config = options.spec.config;
     this.#directory = new StateDirectory(runtime.root, options.id);
+    const { resources = {} } = this.#config.linux ?? {};
+    // Before anything is made: no container runs without the limits that its config asks for.
+    if (hasLimits(resources)) this.#limits = { resources, code: partOf(options.parts, "limits") };
   }
 
   run(): Created {
@@ -280,7 +285,7 @@ class Creation {
     });
     // The stage starts meanwhile.
     try {
-      cgroup.create(this.#config.linux?.resources, launch.stagePid);
+      cgroup.create(this.#limits, launch.stagePid);
       if (hasNamespace(this.#config, "user")) cgroup.join(launch.stagePid);
     } catch (error) {
       throw error instanceof RuncError ? error.within("unable to apply cgroup configuration") : error;
@@ -336,7 +341,9 @@ class Creation {
     let limited = false;
     const limit = () => {
       if (!limited) {
-        applyResources(planned.cgroup, linux?.resources ?? {});
+        // Device rules first: what may happen before a limit is refused is then contained.
+        planned.cgroup.setDevices(linux?.resources?.devices ?? []);
+        applyLimits(planned.cgroup, this.#limits);
         this.#rdtGroup?.limit();
       }
       limited = true;
@@ -503,11 +510,9 @@ function timestamp(): string {
   return now.replace("Z", `${rest}Z`);
 }
 
-/** Device rules first: what may happen before a limit is refused is then contained. */
-function applyResources(cgroup: CgroupManager, resources: Resources): void {
-  cgroup.setDevices(resources.devices ?? []);
+function applyLimits(cgroup: CgroupManager, limits: Limits | undefined): void {
   try {
-    cgroup.set(resources);
+    if (limits !== undefined) cgroup.set(limits);
   } catch (error) {
     throw error instanceof RuncError ? error.within("error setting cgroup config for procHooks process") : error;
   }

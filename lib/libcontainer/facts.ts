@@ -5,7 +5,7 @@
  */
 
 import type { CgroupLayout } from "../cgroups/layout.ts";
-import { readCgroupLayout, v1Mounts } from "../cgroups/layout.ts";
+import { readCgroupLayout, unescapeField, v1Mounts } from "../cgroups/layout.ts";
 import { capabilityNames } from "../ffi/constants.ts";
 import { isThere } from "../ffi/files.ts";
 import type { Kernel } from "../ffi/kernel.ts";
@@ -51,7 +51,7 @@ function fullProcMounts(rootfs: string): readonly string[] {
     const [before = "", after = ""] = line.split(" - ");
     const [, , , root, mountPoint = ""] = before.split(" ");
     const type = after.split(" ")[0];
-    const path = mountPoint.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)));
+    const path = unescapeField(mountPoint);
     const inside = path === rootfs || path.startsWith(`${rootfs}/`);
     return root === "/" && (type === "proc" || type === "sysfs") && !inside ? [path] : [];
   });

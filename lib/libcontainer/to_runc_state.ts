@@ -5,7 +5,7 @@
  */
 
 import { resolve } from "@std/path";
-import { cpuWeight } from "../cgroups/cpu.ts";
+import { cpuWeight } from "../cgroups/cpu_weight.ts";
 import { isGiven } from "../cgroups/limit.ts";
 import { cleanPath, parseSystemdPath } from "../cgroups/path.ts";
 import { MountFlag } from "../ffi/constants.ts";
@@ -278,7 +278,8 @@ function toRuncNetDevices(devices: Readonly<Record<string, NetDevice>>): RuncCon
   return Object.fromEntries(Object.entries(devices).map(([name, device]) => [name, omitEmpty({ name: device.name })]));
 }
 
-function toRuncIntelRdt(rdt: IntelRdt): RuncIntelRdt {
+/** linux.intelRdt as state.json has it. */
+export function toRuncIntelRdt(rdt: IntelRdt): RuncIntelRdt {
   const { closID, schemata, l3CacheSchema, memBwSchema, enableMonitoring } = rdt;
   return omitEmpty({ closID, schemata, l3_cache_schema: l3CacheSchema, memBwSchema, enableMonitoring });
 }

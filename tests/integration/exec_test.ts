@@ -105,6 +105,8 @@ comparing("the limit of open files is the caller's of exec, not the one that Den
 });
 execTest("limits are the config's", ["ID", "sh", "-c", "ulimit -Sn; ulimit -Hn"], "77\n78\n", {
   change: (config) => config.process.rlimits = [{ type: "RLIMIT_NOFILE", soft: 77, hard: 78 }],
+  // Debian's runc 1.1.5 sets them while its init starts, and Go raises the soft one to the hard one at its start: 78 in 5 of 150 runs.
+  by: executors,
 });
 execTest("oom_score_adj is the container's", ["ID", "cat", "/proc/self/oom_score_adj"], "42\n", {
   change: (config) => config.process.oomScoreAdj = 42,

@@ -1,47 +1,155 @@
-/** Podman with conmon, as root, on cgroupfs. */
+/** Podman with conmon, as root and as another user, on cgroupfs. */
 
-import { execute } from "../harness.ts";
-import { engineSuite } from "./engine_suite.ts";
-import { type Engine, runtime, type Workshop } from "./workshop.ts";
+import { assertEquals, assertMatch } from "@std/assert";
+import { bindDatagram, receive } from "../../../lib/ffi/sockets.ts";
+import { existsSync } from "@std/fs";
+import { kernel } from "../harness.ts";
+import { type Case, type Engine, engineTest, must, printed, usual, withSleeper } from "./engine.ts";
+import { cgroupCases } from "./engine_limits.ts";
+import { usualCases } from "./engine_suite.ts";
+import { type Needed, runtime, subordinate, type Workshop } from "./workshop.ts";
+
+const program = "/usr/bin/podman";
+const needed: readonly Needed[] = [
+  { program: "podman", package: "podman" },
+  { program: "conmon", package: "conmon" },
+  { program: "newuidmap", package: "uidmap" },
+];
 
 /**
- * What is not the default elsewhere has to be on the command line, for the Podman that conmon starts at a container's end does not read this.
+ * The runtime as the README gives it.
  *
- * No limits by default: raising RLIMIT_NOFILE, which Podman does, needs CAP_SYS_RESOURCE.
+ * Limits: raising RLIMIT_NOFILE, which Podman does by default, needs CAP_SYS_RESOURCE.
  */
-const containersConf = ({ directory }: Workshop) => `
+const containersConf = (tmp: string, runtime: string) => `
 [containers]
-pids_limit = 0
 default_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]
 log_driver = "k8s-file"
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "none"
-tmp_dir = "${directory}/tmp"
+tmp_dir = "${tmp}"
+runtime = "ts"
+[engine.runtimes]
+ts = ["${runtime}"]
 `;
 
 // vfs: an overlay is not possible on every file system.
-const storageConf = ({ directory }: Workshop) => `
+const storageConf = (directory: string) => `
 [storage]
 driver = "vfs"
 graphroot = "${directory}/graph"
 runroot = "${directory}/run"
 `;
 
-function open(workshop: Workshop): Engine {
-  const env = {
-    CONTAINERS_CONF: workshop.write("containers.conf", containersConf(workshop)),
-    CONTAINERS_STORAGE_CONF: workshop.write("storage.conf", storageConf(workshop)),
+/** Podman that keeps everything in `directory`, called by `execute`; `first`: options of `run` and `create`. */
+function podman(workshop: Workshop, { directory, path, execute, first, env }: {
+  directory: string;
+  path: string;
+  execute: Workshop["execute"];
+  first: readonly string[];
+  env: Readonly<Record<string, string>>;
+}): Engine {
+  const configured = {
+    ...env,
+    CONTAINERS_CONF: workshop.write("containers.conf", containersConf(`${directory}/tmp`, path)),
+    CONTAINERS_STORAGE_CONF: workshop.write("storage.conf", storageConf(directory)),
   };
-  const parent = `--cgroup-parent=/${workshop.name}`;
-  const podman: Engine["call"] = ([command = "", ...args], options = {}) => {
-    const extra = command === "run" || command === "create" ? [parent] : [];
-    return execute(["/usr/bin/podman", "--runtime", runtime, command, ...extra, ...args], { ...options, env });
+  const call: Engine["call"] = ([command = "", ...args], options = {}) => {
+    const extra = command === "run" || command === "create" ? first : [];
+    return execute([program, command, ...extra, ...args], { ...options, env: { ...configured, ...options.env } });
   };
-  workshop.must(["/usr/bin/podman", "import", "--quiet", "--change", "ENV PATH=/bin", workshop.rootfs(), "busybox"], {
-    env,
-  });
-  return { call: podman, image: "busybox", directory: workshop.directory };
+  const engine = { call, image: "busybox", directory };
+  must(engine, "import", "--quiet", "--change", "ENV PATH=/bin", workshop.rootfs(), engine.image);
+  return engine;
 }
 
-engineSuite("podman", [{ program: "podman", package: "podman" }, { program: "conmon", package: "conmon" }], open);
+const asRoot = (workshop: Workshop): Engine =>
+  podman(workshop, {
+    directory: workshop.directory,
+    path: runtime,
+    execute: (argv, options) => workshop.execute(argv, options),
+    first: [`--cgroup-parent=/${workshop.name}`],
+    env: {},
+  });
+
+/** No cgroup was delegated to the user: containers stay in that of the test. */
+function asUser(workshop: Workshop): Engine {
+  const directory = workshop.userDirectory("home");
+  return podman(workshop, {
+    directory,
+    path: workshop.copiedRuntime(),
+    execute: (argv, options) => workshop.executeAsUser(argv, options),
+    first: [],
+    env: { HOME: directory, XDG_RUNTIME_DIR: workshop.userDirectory("runtime") },
+  });
+}
+
+const statusOf = (path: string, field: string) =>
+  Deno.readTextFileSync(path).split("\n").find((line) => line.startsWith(`${field}:`))?.split("\t")[1];
+
+const rootCases: readonly Case[] = [
+  ["--privileged gives all capabilities that there are", (engine) => {
+    const seen = printed(engine, ["--privileged"], "grep", "-E", "CapEff|Seccomp:", "/proc/self/status");
+    assertEquals(seen, `CapEff:\t${statusOf("/proc/self/status", "CapBnd")}\nSeccomp:\t0\n`);
+  }],
+  ["a user namespace", (engine) => {
+    const volume = `${engine.directory}/mapped`;
+    Deno.mkdirSync(volume);
+    Deno.chmodSync(volume, 0o777);
+    const map = `0:${subordinate.first}:${subordinate.count}`;
+    const options = [`--uidmap=${map}`, `--gidmap=${map}`, `--volume=${volume}:/v`];
+    const seen = printed(engine, options, "sh", "-c", "cat /proc/self/uid_map; id -u; touch /v/file");
+    assertEquals(seen.trim().split(/\s+/), ["0", `${subordinate.first}`, `${subordinate.count}`, "0"]);
+    assertEquals(Deno.statSync(`${volume}/file`).uid, subordinate.first);
+  }],
+];
+
+/** Volumes with the host's perl. */
+const perl = ["/usr", "/lib", "/lib64"].filter((path) => existsSync(path)).map((path) => `--volume=${path}:${path}:ro`);
+const sayReady = 'use Socket; socket(S, AF_UNIX, SOCK_DGRAM, 0) && send(S, "READY=1\nSTATUS=up", 0, ' +
+  "sockaddr_un($ENV{NOTIFY_SOCKET})) or die $!; sleep 1000";
+
+const podmansCases: readonly Case[] = [
+  ["the runtime is that of containers.conf", (engine) => {
+    assertMatch(
+      must(engine, "info", "--format", "{{.Host.OCIRuntime.Name}} {{.Host.OCIRuntime.Version}}"),
+      /^ts runc version /,
+    );
+  }],
+  ["a health check", (engine) => {
+    const check = ["--health-cmd=test -e /tmp/well", "--health-retries=1", "--health-interval=disable"];
+    withSleeper(engine, check, (name) => {
+      const health = () => must(engine, "inspect", "--format", "{{.State.Health.Status}}", name);
+      assertEquals([engine.call(["healthcheck", "run", name]).code, health()], [1, "unhealthy"]);
+      must(engine, "exec", name, "touch", "/tmp/well");
+      assertEquals([engine.call(["healthcheck", "run", name]).code, health()], [0, "healthy"]);
+    });
+  }],
+  ["--sdnotify=container: the container itself says when it is ready", (engine) => {
+    const path = `${engine.directory}/manager.sock`;
+    using manager = bindDatagram(kernel, path);
+    Deno.chmodSync(path, 0o777);
+    const next = () => new TextDecoder().decode(receive(kernel, manager, 4096).bytes).trimEnd();
+    const args = ["run", "--detach", "--name=ready", "--sdnotify=container", ...usual, ...perl, engine.image];
+    // Returns when the container is ready.
+    const { code, stderr } = engine.call([...args, "/usr/bin/perl", "-e", sayReady], { env: { NOTIFY_SOCKET: path } });
+    assertEquals([code, stderr], [0, ""]);
+    const [main, ready] = [next(), next()].toSorted();
+    assertMatch(main!, /^MAINPID=\d+$/);
+    assertEquals(ready, "READY=1");
+    must(engine, "kill", "ready");
+    must(engine, "rm", "--force", "ready");
+  }],
+];
+
+/** A user's containers have ids of the user's. */
+const userCases: readonly Case[] = [
+  ["root of the container is the user, the others are the user's others", (engine) => {
+    const map = printed(engine, [], "cat", "/proc/self/uid_map").trim().split(/\s+/).map(Number);
+    assertEquals(map, [0, Deno.statSync(engine.directory).uid!, 1, 1, subordinate.first, subordinate.count]);
+  }],
+];
+
+engineTest("podman", needed, asRoot, [...usualCases, ...cgroupCases, ...podmansCases, ...rootCases]);
+engineTest("podman without root", needed, asUser, [...userCases, ...usualCases, ...podmansCases]);
