@@ -6,7 +6,7 @@
 
 import { RuncError } from "../errors.ts";
 import { errnoName, errnoText } from "../ffi/errno.ts";
-import type { Fd } from "../ffi/fd.ts";
+import { Fd } from "../ffi/fd.ts";
 import { executable, openPath, readMemfd } from "../ffi/files.ts";
 import { alloc, type Kernel, syscallError } from "../ffi/kernel.ts";
 import { type ExitStatus, kill, spawn, waitChild } from "../ffi/process.ts";
@@ -103,7 +103,9 @@ export class Launch implements Disposable {
       if (self !== undefined) numbers.image = spare;
       const plan = self === undefined ? options.plan : withReexec(options.plan, runtime, numbers);
       this.#encoded = encode(plan, { arch: kernel.arch, fds: numbers, fold: options.waits });
-      using image = executable(kernel, this.#encoded.image, runtime.root);
+      using opened = executable(kernel, this.#encoded.image, runtime.root);
+      using moved = opened.number > numbers["last foreign"]! ? duplicateFrom(kernel, opened, spare + 1) : undefined;
+      const image = moved ?? opened;
       const fds = Object.entries(sources).map(([name, fd]) => ({ to: numbers[name]!, from: fd.number }));
       if (self !== undefined) fds.push({ to: spare, from: image.number });
       runtime.log(
@@ -387,13 +389,22 @@ function withFds(kind: number, value: number, fds: readonly Fd[]): Said {
   return { kind: "copyUp", mount, from: first, to: second };
 }
 
+/** fcntl(2), include/uapi/linux/fcntl.h */
+const F_DUPFD_CLOEXEC = 1030;
+
+/** A copy of a descriptor with a number from `least` up. */
+function duplicateFrom(kernel: Kernel, fd: Fd, least: number): Fd {
+  const number = kernel.must(`fcntl(${fd.label}, F_DUPFD_CLOEXEC)`, "fcntl", fd.number, F_DUPFD_CLOEXEC, least);
+  return new Fd(kernel, number, fd.label);
+}
+
 /** Numbers for the fixed descriptors: above all that are in use and all that are inherited, so that no dup2 hits a source. */
 function fixNumbers(
   sources: Readonly<Record<string, Fd>>,
   options: LaunchOptions,
 ): { numbers: Record<string, number>; spare: number } {
   const used = Object.values(sources).map((fd) => fd.number);
-  // Two more: the image gets the lowest free number, which is at most one above those in use.
+  // Two more: the image gets the lowest free number, which is one above those in use unless another thread of Deno was faster.
   let next = Math.max(2 + options.inheritedFds, ...used, ...options.stdio) + 2;
   const numbers: Record<string, number> = {};
   numbers["last foreign"] = next - 1;
