@@ -58,6 +58,9 @@ export { planContainer, type PlannedContainer } from "./lib/libcontainer/creatio
 export { explain, type ExplainedStep, explainSteps } from "./lib/plan/explain.ts";
 export type { CgroupEntry, CgroupMountFact, HostFacts, LaunchRequest } from "./lib/libcontainer/launch_request.ts";
 export type { RdtGroup } from "./lib/cgroups/intel_rdt.ts";
+export type { RdtPlace, RdtResource, RdtStats, RdtTransfers } from "./lib/cgroups/rdt_stats.ts";
+export type { RdtSchemas } from "./lib/libcontainer/update_rdt.ts";
+export type { LimitCode, Limits } from "./lib/cgroups/limited.ts";
 export type { CgroupManager, SelfJoin } from "./lib/cgroups/manager.ts";
 export type { SpecDeviceRule } from "./lib/cgroups/devices.ts";
 export type { FreezerState } from "./lib/cgroups/freezer.ts";

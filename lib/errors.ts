@@ -8,7 +8,7 @@
 export type ErrorCode =
   /** config.json is missing, broken, or says something that cannot be. */
   | "config-invalid"
-  /** The config asks for something that this runtime does not do. */
+  /** The config, or the command line, asks for something that this runtime does not do. */
   | "unsupported"
   /** A wrong command line or argument. */
   | "usage"

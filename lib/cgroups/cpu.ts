@@ -6,6 +6,7 @@
  */
 
 import type { CpuResources, Integer64 } from "../specs/config.ts";
+import { cpuWeight } from "./cpu_weight.ts";
 import { isGiven, type LimitWrite } from "./limit.ts";
 
 /** The kernel's, where a quota has no period. Documentation/admin-guide/cgroup-v2.rst, cpu.max */
@@ -50,19 +51,6 @@ export function cpuLimitsV2({ shares, quota, burst, period, idle }: CpuResources
       ? [write("cpu.max", `${max} ${isGiven(period) ? period : DEFAULT_PERIOD_US}`)]
       : []),
   ];
-}
-
-/**
- * v2's weight (1 to 10000) for v1's shares (2 to 262144), on a curve through both ends and both defaults (1024 is 100).
- *
- * @see https://github.com/opencontainers/cgroups/blob/v0.0.6/utils.go, ConvertCPUSharesToCgroupV2Value
- */
-export function cpuWeight(shares: Integer64): number {
-  const number = Number(shares);
-  if (number <= 2) return 1;
-  if (number >= 262_144) return 10_000;
-  const log = Math.log2(number);
-  return Math.ceil(10 ** ((log * log + 125 * log) / 612 - 7 / 34));
 }
 
 /** The writes for cpuset, the same on both. */

@@ -5,7 +5,7 @@
  */
 
 import { RuncError } from "../errors.ts";
-import { isErrno, readIfThere, sleepMs, writeCgroupFile } from "./file.ts";
+import { gone, isErrno, readIfThere, sleepMs, writeCgroupFile } from "./file.ts";
 
 /** Whether the container is paused. */
 export type FreezerState = "running" | "frozen";
@@ -96,7 +96,7 @@ function writeIfThere(directory: string, name: string, text: string): void {
   try {
     writeCgroupFile(directory, name, text);
   } catch (error) {
-    if (!isErrno(error, "ENOENT", "ENODEV")) throw error;
+    if (!isErrno(error, ...gone)) throw error;
   }
 }
 

@@ -6,21 +6,20 @@
 
 import { dirname } from "@std/path";
 import { RuncError } from "../errors.ts";
-import type { MemoryResources, Resources } from "../specs/config.ts";
-import { cpusetLimits, realtimeLimits } from "./cpu.ts";
+import type { MemoryResources } from "../specs/config.ts";
 import { inheritCpuset } from "./cpuset_v1.ts";
 import { containerDeviceFilter, type SpecDeviceRule } from "./devices.ts";
 import { setDevicesV1 } from "./devices_v1.ts";
 import { isPermission, isThere, refuseFrozen, refuseProcesses, undoMade } from "./driver.ts";
 import { makeCgroup, readCgroupFile, readIfThere, removeCgroup, writeProcess } from "./file.ts";
 import { type FreezerState, freezerV1 } from "./freezer.ts";
-import { limitsV1 } from "./limits.ts";
+import type { LimitWrite } from "./limit.ts";
+import type { Limits } from "./limited.ts";
 import type { CgroupManager, DriverOptions, SelfJoin } from "./manager.ts";
 import type { MemoryFactsV1 } from "./memory.ts";
 import { oomKills } from "./oom.ts";
 import { v1Controllers } from "./path.ts";
 import { killByFile, killEach, processesIn, type SendSignal } from "./processes.ts";
-import { setLimits } from "./set_limits.ts";
 
 /** One directory and the controllers that it is for: `cpu` and `cpuacct` are often joined. */
 interface Group {
@@ -69,15 +68,15 @@ export class CgroupV1 implements CgroupManager {
     return this.selfJoin;
   }
 
-  create(resources: Resources = {}, _firstPid?: number): void {
-    this.makeGroups(resources, { isOurs: false });
+  create(limits?: Limits, _firstPid?: number): void {
+    this.makeGroups(limits, { isOurs: false });
   }
 
   /** Makes the directories that are missing. `isOurs`: those that are there may have our processes. */
-  protected makeGroups(resources: Resources, options: { readonly isOurs: boolean }): void {
+  protected makeGroups(limits: Limits | undefined, { isOurs }: { readonly isOurs: boolean }): void {
     try {
       for (const group of this.#groups()) {
-        this.#tolerant(group, () => createGroup(group, this.#made, { ...options, resources }));
+        this.#tolerant(group, () => createGroup(group, this.#made, { limits, isOurs }));
       }
     } catch (error) {
       undoMade(this.#made);
@@ -101,11 +100,20 @@ export class CgroupV1 implements CgroupManager {
     }
   }
 
-  set(resources: Resources): void {
+  set({ resources, code }: Limits): void {
     if (Object.keys(resources.unified ?? {}).length > 0) {
       throw new RuncError("config-invalid", "invalid configuration: cannot use unified on cgroup v1");
     }
-    setLimits(limitsV1(resources, this.#memoryFacts(resources.memory ?? {})), (controller) => this.#paths[controller]);
+    code.setLimits(this.#writes({ resources, code }), (controller) => this.#paths[controller]);
+  }
+
+  remember(limits: Limits, _stored: Limits): () => void {
+    const { limitFiles, rememberFiles } = limits.code;
+    return rememberFiles(limitFiles(this.#writes(limits), (controller) => this.#paths[controller]));
+  }
+
+  #writes({ resources, code }: Limits): readonly LimitWrite[] {
+    return code.limitsV1(resources, this.#memoryFacts(resources.memory ?? {}));
   }
 
   oomKills(): number {
@@ -224,17 +232,22 @@ function isDispensable({ controllers }: Group): boolean {
 function createGroup(
   { directory, controllers }: Group,
   made: string[],
-  { resources: { cpu = {} }, isOurs }: { readonly resources: Resources; readonly isOurs: boolean },
+  { limits, isOurs }: { readonly limits: Limits | undefined; readonly isOurs: boolean },
 ): void {
   const fresh = makeCgroup(directory, made);
   if (!fresh && !isOurs && controllers.includes("devices")) refuseProcesses(directory);
   if (!fresh && !isOurs && controllers.includes("freezer")) refuseFrozen(freezerV1, directory);
-  if (controllers.includes("cpuset")) {
-    const own = cpusetLimits(cpu);
-    // The ones above first: a cgroup takes no CPU that they do not have.
-    if (own.length > 0) inheritCpuset(dirname(directory), false);
-    setLimits(own, () => directory);
-    inheritCpuset(directory, fresh && own.length === 0);
+  if (controllers.includes("cpuset")) giveCpus(directory, fresh, limits);
+  if (controllers.includes("cpu")) {
+    limits?.code.setLimits(limits.code.realtimeLimits(limits.resources.cpu ?? {}), () => directory);
   }
-  if (controllers.includes("cpu")) setLimits(realtimeLimits(cpu), () => directory);
+}
+
+/** Its own CPUs and memory nodes; those of the cgroup above where it has none. */
+function giveCpus(directory: string, fresh: boolean, limits: Limits | undefined): void {
+  const own = limits?.code.cpusetLimits(limits.resources.cpu ?? {}) ?? [];
+  // The ones above first: a cgroup takes no CPU that they do not have.
+  if (own.length > 0) inheritCpuset(dirname(directory), false);
+  limits?.code.setLimits(own, () => directory);
+  inheritCpuset(directory, fresh && own.length === 0);
 }

@@ -8,7 +8,7 @@ import { dirname, resolve } from "@std/path";
 import { RuncError } from "../errors.ts";
 import { openFlag } from "../ffi/constants.ts";
 import { open } from "../ffi/files.ts";
-import type { MemoryResources, Resources } from "../specs/config.ts";
+import type { MemoryResources } from "../specs/config.ts";
 import { attachDeviceProgram, bpfCall } from "./bpf.ts";
 import { allowsAll, containerDeviceFilter, type DeviceFilter, type SpecDeviceRule } from "./devices.ts";
 import { deviceProgram } from "./devices_v2.ts";
@@ -17,12 +17,10 @@ import { isErrno, makeCgroup, readIfThere, removeCgroup, writeCgroupFile, writeP
 import { type FreezerState, freezerV2 } from "./freezer.ts";
 import { parseProcCgroup } from "./layout.ts";
 import type { LimitWrite } from "./limit.ts";
-import { limitsV2 } from "./limits.ts";
+import type { Limits } from "./limited.ts";
 import type { CgroupManager, DriverOptions, SelfJoin } from "./manager.ts";
 import { oomKills } from "./oom.ts";
 import { killByFile, killEach, processesIn, type SendSignal } from "./processes.ts";
-import { setLimits } from "./set_limits.ts";
-import { setUnified } from "./unified.ts";
 
 /** The cgroup2 driver. See {@link CgroupManager} for the methods. */
 export class CgroupV2 implements CgroupManager {
@@ -56,8 +54,8 @@ export class CgroupV2 implements CgroupManager {
     return { taskFiles: [], cloneInto: cgroupOf(this.#options.unifiedMount, initPid) ?? directory };
   }
 
-  create(resources: Resources = {}, _firstPid?: number): void {
-    const wanted = limitsV2(resources).map(({ controller }) => controller);
+  create(limits?: Limits, _firstPid?: number): void {
+    const wanted = limits?.code.limitsV2(limits.resources).map(({ controller }) => controller) ?? [];
     const directory = this.#usable;
     if (directory === undefined) return this.#goWithout(wanted);
     const { unifiedMount, rootless, explicitPath } = this.#options;
@@ -96,12 +94,22 @@ export class CgroupV2 implements CgroupManager {
     }
   }
 
-  set(resources: Resources): void {
+  set({ resources, code }: Limits): void {
     const { memory = {}, unified = {} } = resources;
     const directory = this.#usable;
     if (memory.checkBeforeUpdate && directory !== undefined) refuseBelowUsage(directory, memory);
-    setLimits(limitsV2(resources), () => directory);
-    if (directory !== undefined) setUnified(directory, unified);
+    code.setLimits(code.limitsV2(resources), () => directory);
+    if (directory !== undefined) code.setUnified(directory, unified);
+  }
+
+  remember({ resources, code }: Limits, _stored: Limits): () => void {
+    const directory = this.#usable;
+    if (directory === undefined) return () => {};
+    const unified = Object.keys(resources.unified ?? {}).filter((name) => !name.includes("/"));
+    return code.rememberFiles([
+      ...code.limitFiles(code.limitsV2(resources), () => directory),
+      ...unified.map((name) => ({ directory, name })),
+    ]);
   }
 
   oomKills(): number {

@@ -7,6 +7,7 @@
 
 import { RuncError } from "../errors.ts";
 import type { IntelRdt } from "../specs/config.ts";
+import { isThere } from "./driver.ts";
 import { makeCgroup, readIfThere, removeDirectory, writeCgroupFile } from "./file.ts";
 import { addToRdtGroup } from "./resctrl.ts";
 
@@ -33,8 +34,8 @@ export class RdtGroup {
 
   /** Makes what is missing. @throws {RuncError} where a class without a schema is not there: somebody else has to define it. */
   make(): void {
-    const lines = this.#schemata();
-    if (this.#config.closID && lines.length === 0 && !isDirectory(this.path)) {
+    const lines = schemataOf(this.#config);
+    if (this.#config.closID && lines.length === 0 && !isThere(this.path)) {
       throw new RuncError(
         "cgroup-failed",
         "clos dir not accessible (must be pre-created when schemata, l3CacheSchema and memBwSchema are empty): " +
@@ -54,11 +55,9 @@ export class RdtGroup {
     }
   }
 
-  /** Sets what the class may use, all in one write. */
+  /** Sets what the class may use. */
   limit(): void {
-    const lines = this.#schemata();
-    if (lines.length === 0) return;
-    this.#explained(() => writeCgroupFile(this.path, "schemata", lines.map((line) => `${line}\n`).join("")));
+    setSchemata({ root: this.#root, path: this.path }, this.#config);
   }
 
   /** Removes what {@link make} made. */
@@ -66,32 +65,38 @@ export class RdtGroup {
     for (const directory of this.#made.reverse()) removeDirectory(directory);
   }
 
-  #schemata(): readonly string[] {
-    const { l3CacheSchema = "", memBwSchema = "", schemata = [] } = this.#config;
-    return [l3CacheSchema, memBwSchema, ...schemata].filter((line) => line !== "");
-  }
-
-  /** The kernel says in a file of its own what it did not like. */
   #explained(work: () => void): void {
-    try {
-      work();
-    } catch (error) {
-      if (!(error instanceof RuncError)) throw error;
-      const status = readIfThere(`${this.#root}/info`, "last_cmd_status")?.trim();
-      const said = status === undefined ? "" : `, last_cmd_status: ${status}`;
-      throw new RuncError(error.code, `intelrdt: ${error.message}${said}`, {
-        ...error,
-        field: "/linux/intelRdt",
-        cause: error,
-      });
-    }
+    explained(this.#root, work);
   }
 }
 
-function isDirectory(path: string): boolean {
+/**
+ * Sets what the class of service in directory `path` may use, all in one write. `root`: where resctrl is mounted.
+ *
+ * @throws {RuncError} with the kernel's reason.
+ */
+export function setSchemata({ root, path }: { readonly root: string; readonly path: string }, config: IntelRdt): void {
+  const lines = schemataOf(config);
+  if (lines.length === 0) return;
+  explained(root, () => writeCgroupFile(path, "schemata", lines.map((line) => `${line}\n`).join("")));
+}
+
+function schemataOf({ l3CacheSchema = "", memBwSchema = "", schemata = [] }: IntelRdt): readonly string[] {
+  return [l3CacheSchema, memBwSchema, ...schemata].filter((line) => line !== "");
+}
+
+/** The kernel says in a file of its own what it did not like. */
+function explained(root: string, work: () => void): void {
   try {
-    return Deno.statSync(path).isDirectory;
-  } catch {
-    return false;
+    work();
+  } catch (error) {
+    if (!(error instanceof RuncError)) throw error;
+    const status = readIfThere(`${root}/info`, "last_cmd_status")?.trim();
+    const said = status === undefined ? "" : `, last_cmd_status: ${status}`;
+    throw new RuncError(error.code, `intelrdt: ${error.message}${said}`, {
+      ...error,
+      field: "/linux/intelRdt",
+      cause: error,
+    });
   }
 }

@@ -151,15 +151,15 @@ function parseMount(line: string): CgroupMount {
   // A variable number of optional fields ends with "-".
   const end = fields.indexOf("-", 6);
   return {
-    root: unescape(fields[3] ?? "/"),
-    mountPoint: unescape(fields[4] ?? "/"),
+    root: unescapeField(fields[3] ?? "/"),
+    mountPoint: unescapeField(fields[4] ?? "/"),
     type: fields[end + 1] ?? "",
     superOptions: (fields[end + 3] ?? "").split(","),
   };
 }
 
-/** mountinfo writes space, tab, newline and backslash as three octal digits. */
-function unescape(field: string): string {
+/** A field of mountinfo, which writes space, tab, newline and backslash as three octal digits. */
+export function unescapeField(field: string): string {
   if (!field.includes("\\")) return field;
   return field.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)));
 }

@@ -1,5 +1,7 @@
 /**
- * `linux.resources` as writes in runc's order, all controllers together.
+ * `linux.resources` as writes in runc's order, all controllers together, and what carries them out.
+ *
+ * The drivers get this module from their caller, see limited.ts: most containers have no limits, and start sooner without it.
  *
  * @module
  */
@@ -13,6 +15,11 @@ import { type MemoryFactsV1, memoryLimitsV1, memoryLimitsV2 } from "./memory.ts"
 import { networkLimits } from "./network.ts";
 import { pidsLimits } from "./pids.ts";
 import { rdmaLimits } from "./rdma.ts";
+
+export { cpusetLimits, realtimeLimits } from "./cpu.ts";
+export { rememberFiles } from "./remember_files.ts";
+export { limitFiles, setLimits } from "./set_limits.ts";
+export { setUnified } from "./unified.ts";
 
 /** The writes for v1. @throws {RuncError} `config-invalid` for values that cannot be. */
 export function limitsV1(resources: Resources, facts: MemoryFactsV1): readonly LimitWrite[] {

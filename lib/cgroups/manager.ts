@@ -13,13 +13,13 @@
 import { resolve } from "@std/path";
 import { RuncError } from "../errors.ts";
 import type { Kernel } from "../ffi/kernel.ts";
-import type { Resources } from "../specs/config.ts";
 import type { SpecDeviceRule } from "./devices.ts";
 import { leaveOutForbidden } from "./driver.ts";
 import type { FreezerState } from "./freezer.ts";
 import { CgroupV1 } from "./fs_v1.ts";
 import { CgroupV2 } from "./fs_v2.ts";
 import type { CgroupLayout } from "./layout.ts";
+import type { Limits } from "./limited.ts";
 import { cgroupPaths, type CgroupRequest } from "./path.ts";
 import type { SendSignal } from "./processes.ts";
 
@@ -53,15 +53,15 @@ export interface CgroupManager {
   /** How the container's first process joins by itself. Valid after `create`. */
   readonly selfJoin: SelfJoin;
   /**
-   * Makes the directories and whatever they need before a process can enter, of `resources` too. On failure those that it made are
+   * Makes the directories and whatever they need before a process can enter, of `limits` too. On failure those that it made are
    * removed again.
    *
    * `firstPid`: the container's first process, which waits meanwhile. systemd's units cannot be without one, and have it from the start.
    *
    * @throws {RuncError} `cgroup-failed` where the cgroup exists and has processes or is frozen, or is of a kind that cannot limit
-   * what `resources` limits.
+   * what `limits` limits.
    */
-  create(resources?: Resources, firstPid?: number): void;
+  create(limits?: Limits, firstPid?: number): void;
   /**
    * How a further process joins by itself: as {@link selfJoin}, but on v2, where the container's cgroup takes no process, the one that
    * `initPid` is in.
@@ -76,7 +76,12 @@ export interface CgroupManager {
    *
    * @throws {RuncError} `cgroup-failed` for a limit whose cgroup the container could not get; `config-invalid` for values that cannot be.
    */
-  set(resources: Resources): void;
+  set(limits: Limits): void;
+  /**
+   * Looks at what {@link set} is going to change; the function that is returned puts it back. `stored`: what was set before, for whoever
+   * keeps limits beside the files.
+   */
+  remember(limits: Limits, stored: Limits): () => void;
   /** How many of its processes were killed for lack of memory. */
   oomKills(): number;
   /** All processes of the cgroup and those below it. */

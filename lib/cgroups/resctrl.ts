@@ -10,6 +10,7 @@ import { FsMagic } from "../ffi/constants.ts";
 import { fsMagic, isThere } from "../ffi/files.ts";
 import type { Kernel } from "../ffi/kernel.ts";
 import { removeDirectory, writeCgroupFile } from "./file.ts";
+import { unescapeField } from "./layout.ts";
 
 /** The empty directory that the kernel has where there is hardware for it; whoever wants it mounts it there, or elsewhere. */
 const RESCTRL = "/sys/fs/resctrl";
@@ -24,7 +25,8 @@ export function resctrlRoot(kernel: Kernel): string | undefined {
 /** Where a resctrl is mounted, by the text of mountinfo. @see proc_pid_mountinfo(5) */
 export function mountPointOf(mountinfo: string): string | undefined {
   const line = mountinfo.split("\n").find((line) => line.split(" - ")[1]?.startsWith("resctrl "));
-  return line?.split(" ")[4]?.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)));
+  const mountPoint = line?.split(" ")[4];
+  return mountPoint && unescapeField(mountPoint);
 }
 
 /** What the resctrl mounted at `root` can limit. */

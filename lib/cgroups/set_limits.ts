@@ -9,6 +9,7 @@
 import { RuncError } from "../errors.ts";
 import { isErrno, readCgroupFile, writeCgroupFile } from "./file.ts";
 import type { LimitWrite } from "./limit.ts";
+import type { CgroupFile } from "./remember_files.ts";
 
 /**
  * Carries out `writes` in order. `directoryOf`: of a controller, `undefined` where the container has no such cgroup.
@@ -36,6 +37,19 @@ export function setLimits(
     }
   }
   if (again.length > 0) setLimits(again, directoryOf);
+}
+
+/** The files that {@link setLimits} may write to, in its order. */
+export function limitFiles(
+  writes: readonly LimitWrite[],
+  directoryOf: (controller: string) => string | undefined,
+): readonly CgroupFile[] {
+  return writes.flatMap(({ controller, file, otherwise }) => {
+    const directory = directoryOf(controller);
+    if (directory === undefined) return [];
+    const names = otherwise === undefined ? [file] : [file, otherwise.file];
+    return names.map((name) => ({ directory, name }));
+  });
 }
 
 function setLimit(directory: string, limit: LimitWrite): void {

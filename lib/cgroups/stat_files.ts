@@ -13,6 +13,11 @@ import { readIfThere } from "./file.ts";
 /** What stands for "max": no limit. */
 export const UNLIMITED: bigint = 2n ** 64n - 1n;
 
+/** Whether a limit of bytes is one. None is 0, {@link UNLIMITED}, or what cgroup v1 shows: 2^63 rounded down to pages, whatever their size. */
+export function isLimit(bytes: bigint): boolean {
+  return bytes > 0n && bytes < 2n ** 62n;
+}
+
 /** A number, or `max`. Negative ones, which some kernels show by mistake, are 0. @throws {RuncError} for anything else. */
 export function parseCount(text: string): bigint {
   const word = text.trim();

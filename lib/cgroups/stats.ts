@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { RdtStats } from "./rdt_stats.ts";
 import { readStatsV1 } from "./stats_v1.ts";
 import { readStatsV2 } from "./stats_v2.ts";
 
@@ -36,6 +37,8 @@ export interface CgroupStats {
     /** For block devices. */
     readonly io?: Pressure;
   };
+  /** Cache and memory bandwidth; none without `linux.intelRdt`, or on a host without resctrl. */
+  readonly intelRdt?: RdtStats;
 }
 
 /** Times in nanoseconds. */

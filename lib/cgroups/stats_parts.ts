@@ -103,7 +103,7 @@ export function pageSizes(): readonly string[] {
   }
 }
 
-/** What `required` read. @throws {RuncError} where there is no such file. */
+/** `value`, which was read from `path`. @throws {RuncError} where there was no such file. */
 export function must<Value>(value: Value | undefined, path: string): Value {
   if (value !== undefined) return value;
   throw new RuncError("cgroup-failed", `open ${path}: no such file or directory`, { errnoName: "ENOENT", errno: 2 });

@@ -8,7 +8,7 @@
 import { RuncError } from "../errors.ts";
 import type { BusValue } from "../ffi/dbus_value.ts";
 import type { CpuResources, Integer64, MemoryResources, Resources } from "../specs/config.ts";
-import { cpuWeight } from "./cpu.ts";
+import { cpuWeight } from "./cpu_weight.ts";
 import { allowsAll, ANY, type DeviceException, type DeviceFilter, formatRule } from "./devices.ts";
 import { isGiven } from "./limit.ts";
 import { memoryLimitsV2 } from "./memory.ts";

@@ -4,12 +4,12 @@
  * @module
  */
 
-import type { Resources } from "../specs/config.ts";
 import type { SpecDeviceRule } from "./devices.ts";
 import { refuseFrozen, refuseProcesses } from "./driver.ts";
 import { writeProcess } from "./file.ts";
 import { freezerV1 } from "./freezer.ts";
 import { CgroupV1 } from "./fs_v1.ts";
+import type { Limits } from "./limited.ts";
 import { processesIn } from "./processes.ts";
 import { setUnitDevices, setUnitLimits, startUnit, type SystemdDriverOptions } from "./systemd_driver.ts";
 
@@ -23,7 +23,7 @@ export class SystemdV1 extends CgroupV1 {
     this.#options = options;
   }
 
-  override create(resources: Resources = {}, pid?: number): void {
+  override create(limits?: Limits, pid?: number): void {
     const { systemd, unit } = this.#options;
     const { devices, freezer } = this.paths;
     if (devices !== undefined) refuseProcesses(devices);
@@ -31,7 +31,7 @@ export class SystemdV1 extends CgroupV1 {
     startUnit(this.#options, pid, 1);
     try {
       // What systemd has not made; the process joins these by itself, as without systemd.
-      this.makeGroups(resources, { isOurs: true });
+      this.makeGroups(limits, { isOurs: true });
     } catch (error) {
       systemd.stopUnit(unit.name);
       throw error;
@@ -44,10 +44,19 @@ export class SystemdV1 extends CgroupV1 {
     super.setDevices(rules);
   }
 
-  override set(resources: Resources): void {
-    const rest = setUnitLimits(this.#options, resources, 1);
+  override set(limits: Limits): void {
+    const rest = setUnitLimits(this.#options, limits.resources, 1);
     this.#bringBack();
-    super.set(rest);
+    super.set({ ...limits, resources: rest });
+  }
+
+  override remember(limits: Limits, stored: Limits): () => void {
+    const files = super.remember(limits, stored);
+    return () => {
+      // systemd writes what it keeps to the files, so they come after it.
+      setUnitLimits(this.#options, stored.resources, 1);
+      files();
+    };
   }
 
   /**

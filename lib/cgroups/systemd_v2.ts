@@ -9,11 +9,11 @@
 
 import { dirname } from "@std/path";
 import { RuncError } from "../errors.ts";
-import type { Resources } from "../specs/config.ts";
 import type { SpecDeviceRule } from "./devices.ts";
 import { isPermission, refuseFrozen, refuseProcesses } from "./driver.ts";
 import { freezerV2 } from "./freezer.ts";
 import { CgroupV2, passControllersDown, refuseBelowUsage } from "./fs_v2.ts";
+import type { Limits } from "./limited.ts";
 import type { SelfJoin } from "./manager.ts";
 import { setUnitDevices, setUnitLimits, startUnit, type SystemdDriverOptions } from "./systemd_driver.ts";
 
@@ -36,7 +36,7 @@ export class SystemdV2 extends CgroupV2 {
     return this.#options.loaded ? super.selfJoin : { taskFiles: [] };
   }
 
-  override create(_resources?: Resources, pid?: number): void {
+  override create(_limits?: Limits, pid?: number): void {
     const { systemd, unit, unifiedMount, ownerUid } = this.#options;
     refuseProcesses(this.#directory);
     refuseFrozen(freezerV2, this.#directory);
@@ -69,10 +69,19 @@ export class SystemdV2 extends CgroupV2 {
     super.setDevices(rules);
   }
 
-  override set(resources: Resources): void {
-    const { memory = {} } = resources;
+  override set(limits: Limits): void {
+    const { memory = {} } = limits.resources;
     if (memory.checkBeforeUpdate) refuseBelowUsage(this.#directory, memory);
-    super.set(setUnitLimits(this.#options, resources, 2));
+    super.set({ ...limits, resources: setUnitLimits(this.#options, limits.resources, 2) });
+  }
+
+  override remember(limits: Limits, stored: Limits): () => void {
+    const files = super.remember(limits, stored);
+    return () => {
+      // systemd writes what it keeps to the files, so they come after it.
+      setUnitLimits(this.#options, stored.resources, 2);
+      files();
+    };
   }
 
   override destroy(): void {

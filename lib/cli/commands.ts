@@ -11,6 +11,7 @@ import type { CommandName } from "./table.ts";
 export const bodies: {
   readonly [Name in Exclude<CommandName, "help">]: () => Promise<{ readonly run: Command<Name> }>;
 } = {
+  checkpoint: () => import("./checkpoint.ts"),
   create: () => import("./create.ts"),
   delete: () => import("./delete.ts"),
   events: () => import("./events.ts"),
@@ -22,6 +23,7 @@ export const bodies: {
   pause: () => import("./pause.ts"),
   plan: () => import("./plan.ts"),
   ps: () => import("./ps.ts"),
+  restore: () => import("./checkpoint.ts"),
   resume: () => import("./resume.ts"),
   run: () => import("./run.ts"),
   spec: () => import("./spec.ts"),

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { RdtStats } from "../cgroups/rdt_stats.ts";
 import type {
   BlockIoEntry,
   CgroupStats,
@@ -41,7 +42,7 @@ function statsData(stats: CgroupStats): Json {
       ...withoutEmpty({ usage, max: peak }),
       failcnt: failures,
     })),
-    intel_rdt: {},
+    intel_rdt: stats.intelRdt === undefined ? {} : rdtData(stats.intelRdt),
     // A list in Go that nothing is ever added to.
     network_interfaces: null,
   };
@@ -111,6 +112,35 @@ function blockIoData(stats: CgroupStats["blockIo"], pressure: Pressure | undefin
 
 function blockIoEntry({ major, minor, op, value }: BlockIoEntry): Json {
   return withoutEmpty({ major, minor, op, value });
+}
+
+function rdtData({ l3Cache: l3, memoryBandwidth: mb, schemata, transfers, cacheUsage }: RdtStats): Json {
+  const known = withoutEmpty({
+    l3_cache_info: l3 && withoutEmpty({ cbm_mask: l3.mask, min_cbm_bits: l3.minBits, num_closids: l3.classes }),
+    l3_cache_schema_root: l3?.rootSchema,
+    l3_cache_schema: l3?.schema,
+    mem_bw_info: mb && withoutEmpty({
+      bandwidth_gran: mb.granularity,
+      delay_linear: mb.isLinear,
+      min_bandwidth: mb.minimum,
+      num_closids: mb.classes,
+    }),
+    mem_bw_schema_root: mb?.rootSchema,
+    mem_bw_schema: mb?.schema,
+    schemata,
+  });
+  return {
+    ...known,
+    ...(transfers === undefined
+      ? {}
+      : { mbm_stats: list(transfers, ({ total, local }) => ({ mbm_total_bytes: total, mbm_local_bytes: local })) }),
+    ...(cacheUsage === undefined ? {} : { cmt_stats: list(cacheUsage, (bytes) => ({ llc_occupancy: bytes })) }),
+  };
+}
+
+/** Behind a pointer in Go: an empty one is there, as null. */
+function list<Item>(items: readonly Item[], convert: (item: Item) => Json): readonly Json[] | null {
+  return items.length === 0 ? null : items.map(convert);
 }
 
 /** Without what Go's omitempty and omitzero leave out. */

@@ -77,7 +77,7 @@ export async function newContainer(
     terminal,
     detach: how.detach,
     consoleSocket: options["console-socket"],
-    owner: rootOwner(config),
+    owner: rootOwner(spec.config),
   });
   try {
     using pidfd = pidfdSocket(kernel, options["pidfd-socket"]);

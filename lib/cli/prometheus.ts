@@ -8,6 +8,7 @@
  * @module
  */
 
+import { isLimit } from "../cgroups/stat_files.ts";
 import type { BlockIoEntry, CgroupStats, Pressure } from "../cgroups/stats.ts";
 
 /** A container and what it uses. */
@@ -28,9 +29,6 @@ interface Metric {
   readonly help: string;
   readonly samples: (stats: CgroupStats) => readonly Sample[];
 }
-
-/** Above it a limit of cgroup v1 is none: the kernel's maximum is 2^63 rounded down to pages, whatever their size. */
-const NO_LIMIT = 2n ** 62n;
 
 const metrics: readonly Metric[] = [
   counter("cpu_usage_seconds_total", "CPU time.", ({ cpu }) => [seconds(cpu.total)]),
@@ -122,7 +120,7 @@ function some(value: bigint): readonly Sample[] {
 }
 
 function limit(value: bigint): readonly Sample[] {
-  return value >= NO_LIMIT ? [] : some(value);
+  return isLimit(value) ? [count(value)] : [];
 }
 
 function devices(entries: readonly BlockIoEntry[]): readonly Sample[] {

@@ -48,6 +48,8 @@ export interface CommandSpec {
   readonly aliases?: readonly string[];
   /** Everything after the first argument is an argument, whatever it looks like. */
   readonly stopAtFirstArg?: boolean;
+  /** No option is read but the one for help: all words are arguments. */
+  readonly ignoresOptions?: boolean;
   /** Not listed in the help. */
   readonly hidden?: boolean;
   /** Reads or writes the state directory, which is made ready beforehand. */
@@ -149,8 +151,21 @@ export const globalOptions = {
   help: helpOption,
 } as const satisfies Record<string, OptionSpec>;
 
+/** Commands that are refused: whichever options they are called with, the answer is the same. */
+const refused = {
+  usage: "<container-id>",
+  args: { min: 0, max: Infinity },
+  options: {},
+  ignoresOptions: true,
+} as const satisfies Partial<CommandSpec>;
+
 /** Every command, in the order of the help. */
 export const commands = {
+  checkpoint: {
+    ...refused,
+    summary: "save the processes of a container to files; not supported, and refused",
+    example: "runc checkpoint web",
+  },
   create: {
     summary: "set a container up, without starting its program",
     usage: "<container-id>",
@@ -301,6 +316,11 @@ export const commands = {
     },
     example: "runc ps web -e -x",
     usesState: true,
+  },
+  restore: {
+    ...refused,
+    summary: "create a container from a checkpoint; not supported, and refused",
+    example: "runc restore web",
   },
   resume: {
     summary: "let the processes of a paused container go on",

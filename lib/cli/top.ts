@@ -10,7 +10,7 @@ import type { Command, Context } from "./context.ts";
 import { untilReaderLeaves } from "./reader.ts";
 import { makeRuntime } from "./runtime.ts";
 import { runningStats } from "./running_stats.ts";
-import { type TopSample, topTable } from "./top_table.ts";
+import { fit, type TopSample, topTable } from "./top_table.ts";
 
 /** Cursor to the top left corner, and everything after it cleared. @see ECMA-48, CUP and ED */
 const REDRAW = "\x1b[H\x1b[J";
@@ -30,12 +30,14 @@ async function show(
   runtime: Runtime,
   { interval, isLive }: { readonly interval: number; readonly isLive: boolean },
 ): Promise<void> {
+  // The terminal's modes stay as they are, so that there is nothing to put back when a signal ends this.
+  const print = (table: string) => context.stdout(isLive ? REDRAW + fit(table, Deno.consoleSize()) : table);
   let before = sample(context, runtime);
-  if (isLive) context.stdout(REDRAW + topTable(before, []));
+  if (isLive) print(topTable(before, []));
   do {
     await new Promise((resolve) => setTimeout(resolve, interval));
     const now = sample(context, runtime);
-    context.stdout((isLive ? REDRAW : "") + topTable(now, before));
+    print(topTable(now, before));
     before = now;
   } while (isLive);
 }

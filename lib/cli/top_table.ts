@@ -4,6 +4,7 @@
  * @module
  */
 
+import { isLimit } from "../cgroups/stat_files.ts";
 import type { BlockIoEntry, CgroupStats, Pressure } from "../cgroups/stats.ts";
 import type { Status } from "../specs/state.ts";
 
@@ -21,9 +22,6 @@ interface Column {
   /** Text; numbers are at the right. */
   readonly left?: boolean;
 }
-
-/** Above it a limit is none, see {@link CgroupStats}. */
-const NO_LIMIT = 2n ** 62n;
 
 const columns: readonly Column[] = [
   { title: "ID", cell: ({ id }) => id, left: true },
@@ -58,6 +56,15 @@ export function topTable(now: readonly TopSample[], before: readonly TopSample[]
   ]);
 }
 
+/** `table` as far as a terminal of that size shows it: a line that wraps, or scrolls, would stay when the next table is drawn. */
+export function fit(
+  table: string,
+  { columns: width, rows }: { readonly columns: number; readonly rows: number },
+): string {
+  const lines = table.split("\n").slice(0, -1);
+  return lines.slice(0, Math.max(0, rows - 1)).map((line) => `${line.slice(0, width)}\n`).join("");
+}
+
 function layOut(rows: readonly (readonly string[])[]): string {
   const widths = columns.map((_, index) => Math.max(...rows.map((row) => row[index]!.length)));
   const pad = (cell: string, index: number) =>
@@ -89,7 +96,7 @@ export function size(bytes: bigint): string {
 }
 
 function limitText(limit: bigint): string {
-  return limit === 0n || limit >= NO_LIMIT ? "-" : size(limit);
+  return isLimit(limit) ? size(limit) : "-";
 }
 
 function pressureText(pressure: Pressure | undefined): string {

@@ -23,8 +23,10 @@ export const run: Command<"update"> = async (context, { args: [id = ""], options
   if (kernel !== undefined || kernelTCP !== undefined) {
     context.log.warning("Kernel memory settings are ignored and will be removed");
   }
-  refuseRdt(options);
-  await container.update(resources);
+  await container.update(resources, {
+    l3CacheSchema: options["l3-cache-schema"],
+    memBwSchema: options["mem-bw-schema"],
+  });
   return 0;
 };
 
@@ -41,14 +43,6 @@ function readStdin(): string {
     text += decoder.decode(buffer.subarray(0, size), { stream: true });
   }
   return text + decoder.decode();
-}
-
-function refuseRdt(options: Options): void {
-  const schemas = [
-    ["l3-cache-schema", "Intel RDT/CAT: l3 cache schema is not enabled"],
-    ["mem-bw-schema", "Intel RDT/MBA: memory bandwidth schema is not enabled"],
-  ] as const;
-  for (const [name, message] of schemas) if (options[name]) throw new RuncError("unsupported", message);
 }
 
 /**

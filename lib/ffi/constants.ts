@@ -192,6 +192,8 @@ export const FileType = {
 /** statfs(2), include/uapi/linux/magic.h */
 export const FsMagic = {
   PROC: 0x9fa0,
+  // ipc/mqueue.c
+  MQUEUE: 0x19800202,
   DEVPTS: 0x1cd1,
   CGROUP2: 0x63677270,
   CGROUP: 0x27e0eb,

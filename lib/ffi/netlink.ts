@@ -48,6 +48,8 @@ export const IFA_F_PERMANENT = 0x80;
 export const RT_SCOPE_UNIVERSE = 0;
 export const IFF_UP = 1;
 
+/** `struct sockaddr_nl`: u16 family, u16 padding, u32 nl_pid, u32 nl_groups. */
+const SOCKADDR_SIZE = 12;
 const HEADER_SIZE = 16, LINK_HEADER_SIZE = 16, ADDRESS_HEADER_SIZE = 8;
 /** A name that is longer is an alternative one. IFNAMSIZ with its NUL, include/uapi/linux/if.h */
 const NAME_LIMIT = 15;
@@ -61,6 +63,8 @@ export interface Attribute {
 /** One message from the kernel. */
 export interface Reply {
   readonly type: number;
+  /** Of the request that it answers. */
+  readonly sequence: number;
   /** Without the netlink header. */
   readonly body: Uint8Array<ArrayBuffer>;
 }
@@ -156,7 +160,11 @@ export function splitMessages(datagram: Uint8Array<ArrayBuffer>): readonly Reply
   for (let at = 0; at < datagram.length;) {
     const size = at + HEADER_SIZE <= datagram.length ? view.getUint32(at, true) : 0;
     if (size < HEADER_SIZE || at + size > datagram.length) throw new RuncError("internal", "broken netlink message");
-    messages.push({ type: view.getUint16(at + 4, true), body: datagram.subarray(at + HEADER_SIZE, at + size) });
+    messages.push({
+      type: view.getUint16(at + 4, true),
+      sequence: view.getUint32(at + 8, true),
+      body: datagram.subarray(at + HEADER_SIZE, at + size),
+    });
     at += aligned(size);
   }
   return messages;
@@ -262,6 +270,7 @@ export class RouteSocket implements Disposable {
     const replies: Reply[] = [];
     for (;;) {
       for (const reply of this.#receive()) {
+        if (reply.sequence !== this.#sequence) continue;
         if (reply.type === RouteMessage.NLMSG_DONE) return replies;
         if (reply.type !== RouteMessage.NLMSG_ERROR) {
           replies.push(reply);
@@ -279,11 +288,29 @@ export class RouteSocket implements Disposable {
     }
   }
 
+  /**
+   * One datagram of the kernel's. Whoever has CAP_NET_ADMIN in the namespace, which a container may have, can send to this socket too:
+   * that is dropped. netlink(7), nl_pid
+   */
   #receive(): readonly Reply[] {
     // The kernel makes no datagram of a dump longer than this. Documentation/userspace-api/netlink/intro.rst, "Buffer sizing"
     const bytes = alloc(32768);
-    const length = this.#kernel.must("recv(rtnetlink)", "recv", this.#fd.number, bytes, bytes.length, 0);
-    return splitMessages(bytes.slice(0, length));
+    const sender = alloc(SOCKADDR_SIZE);
+    const size = alloc(4);
+    const [senderView, sizeView] = [new DataView(sender.buffer), new DataView(size.buffer)];
+    sizeView.setUint32(0, SOCKADDR_SIZE, true);
+    const length = this.#kernel.must(
+      "recvfrom(rtnetlink)",
+      "recvfrom",
+      this.#fd.number,
+      bytes,
+      bytes.length,
+      0,
+      sender,
+      size,
+    );
+    const isKernel = sizeView.getUint32(0, true) === SOCKADDR_SIZE && senderView.getUint32(4, true) === 0;
+    return isKernel ? splitMessages(bytes.slice(0, length)) : [];
   }
 
   /** A device's number by its name. @throws {RuncError} `Link not found`. */

@@ -7,6 +7,7 @@
 import { addressOf, alloc, type Kernel, syscallError } from "./kernel.ts";
 import { RuncError } from "../errors.ts";
 import { MsgFlag } from "./constants.ts";
+import { Errno } from "./errno.ts";
 import { Fd } from "./fd.ts";
 
 const AF_UNIX = 1, SOCK_STREAM = 1, SOCK_DGRAM = 2, SOCK_SEQPACKET = 5, SOCK_CLOEXEC = 0o2000000;
@@ -108,18 +109,36 @@ function messageHeader(
   return [header, vector];
 }
 
-/** Sends `payload` with one descriptor. @see unix(7), "SCM_RIGHTS" @throws {RuncError} */
-export function sendFd(kernel: Kernel, socket: Fd, payload: Uint8Array<ArrayBuffer>, fd: number): void {
-  // cmsghdr is 16 bytes (length, level, type), the descriptor 4, padded to 24.
-  const control = alloc(24);
+/** Sends `payload` with descriptors. @see unix(7), "SCM_RIGHTS" @throws {RuncError} */
+export function sendFd(kernel: Kernel, socket: Fd, payload: Uint8Array<ArrayBuffer>, ...fds: readonly number[]): void {
+  // cmsghdr is 16 bytes (length, level, type), a descriptor 4; padded to a multiple of 8.
+  const control = alloc(16 + 8 * Math.ceil(fds.length / 2));
   const view = new DataView(control.buffer);
-  view.setBigUint64(0, 20n, true);
+  view.setBigUint64(0, BigInt(16 + 4 * fds.length), true);
   view.setInt32(8, SOL_SOCKET, true);
   view.setInt32(12, SCM_RIGHTS, true);
-  view.setInt32(16, fd, true);
+  fds.forEach((fd, index) => view.setInt32(16 + 4 * index, fd, true));
   const [header, vector] = messageHeader(payload, control);
   const call = `sendmsg(${socket.label}, SCM_RIGHTS)`;
   kernel.must(call, "sendmsg", socket.number, header, MsgFlag.MSG_NOSIGNAL, vector, payload, control);
+}
+
+/**
+ * recvmsg(2). A peer that died with something unread resets the connection: that is told once, and before what the peer had said. What it
+ * had said, and then the end as after any other death, come with the next call. unix_release_sock in net/unix/af_unix.c,
+ * __skb_try_recv_datagram in net/core/datagram.c
+ */
+function receiveInto(
+  kernel: Kernel,
+  socket: Fd,
+  header: Uint8Array<ArrayBuffer>,
+  flags: number,
+  memory: readonly Uint8Array<ArrayBuffer>[],
+): number {
+  for (;;) {
+    const length = kernel.retry("recvmsg", socket.number, header, flags, ...memory);
+    if (length !== -Errno.ECONNRESET) return length;
+  }
 }
 
 /**
@@ -132,9 +151,7 @@ export function receive(kernel: Kernel, socket: Fd, limit: number, maxFds = 1): 
   const control = alloc(16 + 4 * maxFds + 4 * (maxFds & 1));
   const [header, vector] = messageHeader(payload, control);
   const flags = MsgFlag.MSG_CMSG_CLOEXEC;
-  const length = kernel.retry("recvmsg", socket.number, header, flags, vector, payload, control);
-  // A peer that died with data unread resets the connection: the end, like any other death.
-  if (length === -104) return { bytes: alloc(0), fds: [] };
+  const length = receiveInto(kernel, socket, header, flags, [vector, payload, control]);
   if (length < 0) throw syscallError(`recvmsg(${socket.label})`, -length);
   return { bytes: payload.subarray(0, length), fds: passedFds(kernel, header, control) };
 }

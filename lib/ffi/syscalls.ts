@@ -77,6 +77,7 @@ export const syscalls = {
   sched_setaffinity: [203, 122, "int int ptr"],
   sched_setattr: [314, 274, "int ptr int"],
   seccomp: [317, 277, "enum:SeccompOperation flags:SeccompFilterFlag ptr"],
+  sendfile: [40, 71, "fd fd ptr int"],
   sendmsg: [46, 211, "fd ptr flags:MsgFlag"],
   sendto: [44, 206, "fd ptr int flags:MsgFlag ptr int"],
   setdomainname: [171, 162, "str int"],

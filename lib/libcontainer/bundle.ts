@@ -9,19 +9,29 @@ import { resctrlFeatures, resctrlRoot } from "../cgroups/resctrl.ts";
 import { RuncError } from "../errors.ts";
 import { isThere } from "../ffi/files.ts";
 import type { Kernel } from "../ffi/kernel.ts";
-import type { Config, IdMapping, NamespaceType } from "../specs/config.ts";
+import type { Config, NamespaceType } from "../specs/config.ts";
 import { parseConfig } from "../specs/parse.ts";
 import { pointerToken } from "../specs/problem.ts";
 import { resolve } from "@std/path";
+import { type JoinedMaps, readJoinedMaps } from "./joined_maps.ts";
 import type { Runtime } from "./runtime.ts";
 import { namespaceKinds } from "./namespaces.ts";
 import { unsupported } from "./unsupported.ts";
-import { configError, configWarnings, type RootfsFacts, validate, type ValidationFacts } from "./validate.ts";
+import {
+  configError,
+  configWarnings,
+  type RootfsFacts,
+  type Unreadable,
+  validate,
+  type ValidationFacts,
+} from "./validate.ts";
 
 /** A checked config and where it came from. */
 export interface Spec {
-  /** It has passed validation. */
+  /** It has passed validation. linux.uidMappings and gidMappings are those of a user namespace that is joined, too. */
   readonly config: Config;
+  /** The user namespace that it joins, if any, denies setgroups(2). */
+  readonly deniesSetgroups: boolean;
   /** Absolute. */
   readonly bundle: string;
   /** Absolute, a directory, no symlink on the way. */
@@ -91,26 +101,23 @@ function joinedNetwork(path: string | undefined): ValidationFacts["joinedNetwork
   }
 }
 
-/** The maps of a user namespace that is given as /proc/PID/ns/user; one bound elsewhere cannot be looked into from here. */
-function joinedUser(path: string | undefined): ValidationFacts["joinedUser"] {
+function joinedUser(
+  path: string | undefined,
+  readMaps: (path: string) => JoinedMaps,
+): JoinedMaps | Unreadable | undefined {
   if (path === undefined) return undefined;
-  const match = /^(\/proc\/(?:\d+|self))\/ns\/user$/.exec(path);
-  if (match === null) return undefined;
   try {
-    const [uidMappings, gidMappings] = ["uid_map", "gid_map"].map((file) =>
-      readIdMap(Deno.readTextFileSync(`${match[1]}/${file}`))
-    ) as [IdMapping[], IdMapping[]];
-    return { uidMappings, gidMappings };
+    return readMaps(path);
   } catch (error) {
     return { error: (error as Error).message };
   }
 }
 
-function readIdMap(text: string): IdMapping[] {
-  return text.trim().split("\n").filter((line) => line !== "").map((line) => {
-    const [containerID, hostID, size] = line.trim().split(/\s+/).map(Number) as [number, number, number];
-    return { containerID, hostID, size };
-  });
+/** The config with the ids that hold in the container: those of a user namespace that it joins. */
+function withJoinedMaps(config: Config, joined: JoinedMaps | undefined): Config {
+  if (joined === undefined) return config;
+  const { uidMappings, gidMappings } = joined;
+  return { ...config, linux: { ...config.linux, uidMappings, gidMappings } };
 }
 
 /** Whether SELinux is enabled: its file system is mounted, as every policy's loader does. selinux(8) */
@@ -118,15 +125,20 @@ export function hasSelinux(kernel: Kernel): boolean {
   return isThere(kernel, "/sys/fs/selinux/enforce");
 }
 
-/** Checks a config against the host. `bundle`: absolute. `asRoot`: as it would be for root. @throws {RuncError} with every problem, `config-invalid` or `unsupported`. */
+/**
+ * Checks a config against the host. `bundle`: absolute. `asRoot`: as it would be for root. `readMaps`: the maps of a user namespace.
+ *
+ * @throws {RuncError} with every problem, `config-invalid` or `unsupported`.
+ */
 export function checkConfig(
   config: Config,
   bundle: string,
   options:
-    & { noPivot: boolean; layout: CgroupLayout; asRoot?: boolean }
+    & { noPivot: boolean; layout: CgroupLayout; asRoot?: boolean; readMaps: (path: string) => JoinedMaps }
     & Pick<Runtime, "kernel" | "log" | "rootlessCgroups" | "systemdCgroup">,
 ): Spec {
   const rootfs = rootfsFacts(resolve(bundle, config.root?.path ?? ""));
+  const theirs = joinedUser(pathOf(config, "user"), options.readMaps);
   const facts: ValidationFacts = {
     rootfs,
     rootlessEuid: !options.asRoot && Deno.uid() !== 0,
@@ -140,7 +152,7 @@ export function checkConfig(
     },
     kernelNamespaces: kernelNamespaces(),
     joinedNetwork: joinedNetwork(pathOf(config, "network")),
-    joinedUser: joinedUser(pathOf(config, "user")),
+    joinedUser: theirs,
     get intelRdt() {
       const root = resctrlRoot(options.kernel);
       return root === undefined ? undefined : resctrlFeatures(options.kernel, root);
@@ -151,7 +163,14 @@ export function checkConfig(
   const unbuilt = unsupported(config);
   if (unbuilt.length > 0) throw configError(unbuilt);
   for (const { message } of configWarnings(config)) options.log("warning", message);
-  return { config, bundle, rootfs: rootfs.path, layout: options.layout };
+  const joined = theirs === undefined || "error" in theirs ? undefined : theirs;
+  return {
+    config: withJoinedMaps(config, joined),
+    deniesSetgroups: joined?.deniesSetgroups ?? false,
+    bundle,
+    rootfs: rootfs.path,
+    layout: options.layout,
+  };
 }
 
 /** Checks a config and its bundle. @see checkConfig */
@@ -165,6 +184,7 @@ export function loadSpec(
     noPivot: options.noPivot ?? false,
     asRoot: options.asRoot,
     layout: readCgroupLayout(),
+    readMaps: (path) => readJoinedMaps(runtime, path),
     kernel: runtime.kernel,
     log: runtime.log,
     rootlessCgroups: runtime.rootlessCgroups,

@@ -7,14 +7,16 @@
  */
 
 import type { CgroupManager } from "../cgroups/manager.ts";
-import { removeRdtGroup } from "../cgroups/resctrl.ts";
+import type { RdtPlace } from "../cgroups/rdt_stats.ts";
+import { removeRdtGroup, resctrlRoot } from "../cgroups/resctrl.ts";
 import { RuncError } from "../errors.ts";
 import { openFlag } from "../ffi/constants.ts";
-import { errnoText } from "../ffi/errno.ts";
+import { Errno, errnoText } from "../ffi/errno.ts";
+import type { Fd } from "../ffi/fd.ts";
 import { open } from "../ffi/files.ts";
 import { alloc } from "../ffi/kernel.ts";
 import { poll, POLLIN } from "../ffi/poll.ts";
-import { kill, pidfdOpen } from "../ffi/process.ts";
+import { kill, pidfdOpen, pidfdSendSignal } from "../ffi/process.ts";
 import type { HookName, Resources } from "../specs/config.ts";
 import type { State, Status } from "../specs/state.ts";
 import { loadCgroup } from "./container_cgroups.ts";
@@ -23,7 +25,7 @@ import type { CreateOptions } from "./creation.ts";
 import type { ExecOptions } from "./exec_process.ts";
 import { runHooks } from "./host_hooks.ts";
 import { hostRoot } from "./id_maps.ts";
-import { isAlive } from "./process_status.ts";
+import { EXEC_IN_STOPPED, isAlive } from "./process_status.ts";
 import {
   annotationsOf,
   bundleOf,
@@ -41,6 +43,7 @@ import {
 import type { Runtime } from "./runtime.ts";
 import type { SeccompFilter } from "./seccomp/filter.ts";
 import { containerIds, StateDirectory } from "./state_store.ts";
+import type { RdtSchemas } from "./update_rdt.ts";
 
 /** A container that exists, created by this runtime or by runc. */
 export class Container {
@@ -182,7 +185,7 @@ export class Container {
     try {
       this.runHooks("poststart", "running");
     } catch (error) {
-      kill(this.#runtime.kernel, this.pid, 9);
+      this.#signalInit(9);
       throw error;
     }
   }
@@ -219,7 +222,6 @@ export class Container {
    * @throws {RuncError} `container-state` (`container not running`).
    */
   kill(signal: number, options: { all?: boolean } = {}): void {
-    const { kernel } = this.#runtime;
     const sharedPids = !namespacesOf(this.#state).some(({ type }) => type === "pid");
     const notRunning = () => {
       if (!options.all) throw new RuncError("container-state", "container not running");
@@ -229,11 +231,26 @@ export class Container {
       if (!this.#alive) return notRunning();
     }
     if (!this.#alive) return notRunning();
-    const result = kill(kernel, this.pid, signal);
-    if (result === -3) return notRunning();
+    const result = this.#signalInit(signal);
+    if (result === -Errno.ESRCH) return notRunning();
     if (result < 0) throw new RuncError("syscall-failed", `unable to signal init: ${errnoText(-result)}`);
     // A frozen process does not die of it on v1 before it is thawed.
     if (signal === 9 && this.#cgroup.exists() && this.#cgroup.freezerState() === "frozen") this.#cgroup.thaw();
+  }
+
+  /** Init by a descriptor that is its own for sure: between a look at the start time and kill(2) its pid could become another's. */
+  #openInit(): Fd | undefined {
+    const pidfd = pidfdOpen(this.#runtime.kernel, this.pid);
+    // Whoever has the pid now has been open since, so it is init if this is still init's start time.
+    if (pidfd === undefined || this.#alive) return pidfd;
+    pidfd.close();
+    return undefined;
+  }
+
+  /** Returns 0 or −errno: ESRCH where init is gone. */
+  #signalInit(signal: number): number {
+    using pidfd = this.#openInit();
+    return pidfd === undefined ? -Errno.ESRCH : pidfdSendSignal(this.#runtime.kernel, pidfd, signal);
   }
 
   /** Whether it could. Without root the cgroup may be nobody's: init alone is killed then. */
@@ -274,7 +291,7 @@ export class Container {
   /** SIGKILL, then waits for the end by pidfd. @throws {RuncError} after 10 s, runc's limit. */
   #killAndWait(): void {
     const { kernel } = this.#runtime;
-    using pidfd = this.#alive ? pidfdOpen(kernel, this.pid) : undefined;
+    using pidfd = this.#openInit();
     this.kill(9, { all: true });
     if (pidfd === undefined) return;
     const deadline = performance.now() + 10_000;
@@ -329,39 +346,24 @@ export class Container {
 
   /**
    * Changes its limits: what `resources` leaves out stays as it is, and device rules are never touched. Where the kernel refuses one, the old
-   * ones are set again.
+   * ones are set again. `rdt`: new schemas for a container that has `linux.intelRdt`.
    *
-   * @throws {RuncError} `container-state` (`container not running`); `cgroup-failed` for a limit that the kernel refuses.
+   * @throws {RuncError} `container-state` (`container not running`); `cgroup-failed` for a limit that the kernel refuses; `host-lacks` or
+   * `unsupported` for `rdt` where the host or the container has none.
    */
-  async update(resources: Resources): Promise<void> {
-    const { limitsOf, updatedLimits } = await import("./update.ts");
-    const { withLimits } = await import("./to_runc_state.ts");
+  async update(resources: Resources, rdt: RdtSchemas = {}): Promise<void> {
     if (this.status() === "stopped") throw new RuncError("container-state", "container not running");
-    const cgroup = this.#state.config.cgroups ?? {};
-    const stored = limitsOf(cgroup);
-    const changed = updatedLimits(stored, resources);
-    try {
-      this.#cgroup.set(changed);
-    } catch (error) {
-      this.#setBack(stored);
-      throw error;
-    }
-    this.#state = { ...this.#state, config: { ...this.#state.config, cgroups: withLimits(cgroup, changed) } };
+    const { updateContainer } = await import("./update_container.ts");
+    const container = { state: this.#state, cgroup: this.#cgroup };
+    this.#state = updateContainer(this.#runtime, container, { resources, rdt });
     this.#directory.save(this.#state);
   }
 
-  #setBack(limits: Resources): void {
-    try {
-      this.#cgroup.set(limits);
-    } catch (error) {
-      // The refusal that led here is the one to tell; this one says what is left behind.
-      this.#runtime.log(
-        "warning",
-        `Setting back cgroup configs failed due to error: ${
-          (error as Error).message
-        }, your state.json and actual configs might be inconsistent.`,
-      );
-    }
+  /** Its group of the resctrl file system; undefined without `linux.intelRdt`, or on a host without resctrl. */
+  get rdtGroup(): RdtPlace | undefined {
+    const group = rdtGroupOf(this.#state);
+    const root = group === undefined ? undefined : resctrlRoot(this.#runtime.kernel);
+    return group === undefined || root === undefined ? undefined : { ...group, root };
   }
 
   /** Its cgroup directories: by controller on v1, under `""` on v2. */
@@ -386,7 +388,7 @@ export class Container {
   /** Does nothing where a process can be started in it. @throws {RuncError} `container-state` where not. */
   refuseExec(options: { ignorePaused?: boolean } = {}): void {
     const status = this.status();
-    if (status === "stopped") throw new RuncError("container-state", "cannot exec in a stopped container");
+    if (status === "stopped") throw new RuncError("container-state", EXEC_IN_STOPPED);
     if (status === "paused" && !options.ignorePaused) {
       throw new RuncError("container-state", "cannot exec in a paused container (use --ignore-paused to override)");
     }

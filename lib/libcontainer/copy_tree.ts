@@ -13,14 +13,12 @@ import { RuncError } from "../errors.ts";
 import { Fd } from "../ffi/fd.ts";
 import { alloc, type Argument, cString, type Kernel } from "../ffi/kernel.ts";
 import { deviceNumber } from "./devices.ts";
+import { asFileOwner } from "./file_owner.ts";
 
 /** Deeper trees are refused: each level keeps two descriptors open. */
 const DEPTH_LIMIT = 200;
 /** PATH_MAX, the longest target of a symlink. limits.h */
 const PATH_MAX = 4096;
-/** At most what sendfile(2) does in one call. */
-const CHUNK = 0x7ffff000;
-
 const empty = cString("");
 
 /** The entries of a directory but `.` and `..`, as bytes with a NUL. Layout: struct linux_dirent64, getdents(2) */
@@ -51,17 +49,25 @@ interface Status {
   readonly device: number;
 }
 
+/** Copies the content of an open file into another one. Returns 0 or −errno. */
+export type Fill = (from: Fd, to: Fd) => number;
+
 class Copy {
   readonly #kernel: Kernel;
+  readonly #fill: Fill;
   readonly #path: string[] = [];
 
-  constructor(kernel: Kernel) {
+  constructor(kernel: Kernel, fill: Fill) {
     this.#kernel = kernel;
+    this.#fill = fill;
   }
 
   /** Calls libc; a failure tells where in the tree. */
   must(name: string, ...args: readonly Argument[]): number {
-    const result = this.#kernel.retry(name, ...args);
+    return this.#check(name, this.#kernel.retry(name, ...args));
+  }
+
+  #check(name: string, result: number): number {
     if (result >= 0) return result;
     throw new RuncError(
       "syscall-failed",
@@ -134,7 +140,7 @@ class Copy {
     using input = new Fd(this.#kernel, number, this.#path.join("/"));
     const flags = O.O_WRONLY | O.O_CREAT | O.O_EXCL | O.O_CLOEXEC;
     using output = new Fd(this.#kernel, this.must("openat", to.number, name, flags, 0o600), this.#path.join("/"));
-    while (this.must("sendfile", output.number, input.number, null, CHUNK) > 0);
+    this.#check("sendfile", this.#fill(input, output));
   }
 
   #link(file: Fd, to: Fd, name: Uint8Array<ArrayBuffer>): void {
@@ -145,34 +151,19 @@ class Copy {
   }
 }
 
-/**
- * Copies everything in `from` into `to`, which is empty. Both are directories. `uid` and `gid`: who makes the files, for a file system of
- * a user namespace takes none from users that it does not know.
- *
- * @throws {RuncError} with the path below `from`.
- */
-export function copyTree(kernel: Kernel, { from, to, uid, gid }: { from: Fd; to: Fd; uid: number; gid: number }): void {
-  const [ourUid, ourGid] = [kernel.call("setfsuid", uid), kernel.call("setfsgid", gid)];
-  try {
-    if (uid !== ourUid) raiseCapabilities(kernel);
-    new Copy(kernel).directory(from, to);
-  } finally {
-    kernel.call("setfsgid", ourGid);
-    kernel.call("setfsuid", ourUid);
-  }
+/** What is copied where. */
+export interface Trees {
+  /** A directory. */
+  readonly from: Fd;
+  /** An empty directory. */
+  readonly to: Fd;
+  /** Who makes the files, for a file system of a user namespace takes none from users that it does not know. */
+  readonly uid: number;
+  /** See `uid`. */
+  readonly gid: number;
 }
 
-/** _LINUX_CAPABILITY_VERSION_3, include/uapi/linux/capability.h */
-const CAPABILITY_VERSION = 0x20080522;
-
-/** Takes back the capabilities on files, which went when the user for files became another than root. Scope: thread. capabilities(7) */
-function raiseCapabilities(kernel: Kernel): void {
-  const header = alloc(8);
-  new DataView(header.buffer).setUint32(0, CAPABILITY_VERSION, true);
-  // Twice: effective, permitted, inheritable.
-  const sets = alloc(24);
-  kernel.must("capget(0)", "capget", header, sets);
-  const view = new DataView(sets.buffer);
-  for (const at of [0, 12]) view.setUint32(at, view.getUint32(at + 4, true), true);
-  kernel.must("capset(effective = permitted)", "capset", header, sets);
+/** Copies everything in one directory into the other. @throws {RuncError} with the path below `from`. */
+export function copyTree(kernel: Kernel, { from, to, uid, gid }: Trees, fill: Fill): void {
+  asFileOwner(kernel, { uid, gid }, () => new Copy(kernel, fill).directory(from, to));
 }

@@ -1,15 +1,16 @@
 /**
  * The option `tmpcopyup`: a tmpfs that begins with the content of the directory that it covers. Runs in: init, before pivot_root.
  *
- * The tmpfs is made without a place. The parent, who can do recursion, copies from one descriptor to the other; then it is moved into place.
+ * The tmpfs is made without a place. The parent, who can do recursion, makes in one what is in the other; then it is moved into place. Files
+ * are filled by init, which is in the container's cgroup: a tmpfs is memory, and an image must not have it at the host's expense.
  *
  * @module
  */
 
 import { FsConfig, FsMount, FsOpen, MountFlag, MsgFlag } from "../ffi/constants.ts";
-import { at, call, fixedFd, slot, store, struct } from "../plan/build.ts";
+import { at, buffer, call, fixedFd, load, slot, store, struct, when } from "../plan/build.ts";
 import type { CallOp, Op, Operand, Slot } from "../plan/op.ts";
-import { awaitGo, MESSAGE_SIZE, MessageKind } from "./protocol.ts";
+import { MESSAGE_SIZE, MessageKind, tellValue } from "./protocol.ts";
 
 /** A tmpfs to be made. */
 export interface CopiedTmpfs {
@@ -57,8 +58,57 @@ export function copyUpOps(tmpfs: CopiedTmpfs, target: Operand, source: Slot): re
     call("fsmount", [context, FsMount.FSMOUNT_CLOEXEC, tmpfs.attributes], { out: source, meaning }),
     call("close", [context]),
     ...sendPair(tmpfs.index, target, source),
-    ...awaitGo(),
+    ...fillOps(),
   ];
+}
+
+/** At most what sendfile(2) does in one call. */
+const CHUNK = 0x7ffff000;
+
+/** Copies between the two descriptors that the parent sends, and answers with 0 or −errno; a first byte of 0 comes without any, and ends it. */
+function fillOps(): readonly Op[] {
+  const wish = buffer("wish", 8);
+  const control = buffer("pair of descriptors", 24);
+  const vector = struct("{1 byte}", 16, [{ at: 0, size: 8, value: wish }, { at: 8, size: 8, value: 8 }]);
+  const header = struct("{iov: 1 byte, control: SCM_RIGHTS}", 56, [
+    { at: 16, size: 8, value: vector },
+    { at: 24, size: 8, value: 1 },
+    { at: 32, size: 8, value: control },
+    { at: 40, size: 8, value: 24 },
+  ]);
+  const [got, more, from, to, length] = [slot("reply"), slot("more"), slot("from"), slot("to"), slot("length")];
+  const copied = slot("copied");
+  const set = (out: Slot, value: Operand): Op => ({ op: "add", left: value, right: 0, out });
+  const copy: readonly Op[] = [
+    load(at(control, 16), 4, from),
+    load(at(control, 20), 4, to),
+    set(copied, 0),
+    {
+      op: "repeat",
+      body: [
+        call("sendfile", [to, from, 0, CHUNK], {
+          out: length,
+          onError: [{ errnos: ["*"], ops: [set(copied, length), set(length, 0)] }],
+        }),
+      ],
+      until: { left: length, right: 0 },
+    },
+    call("close", [from]),
+    call("close", [to]),
+    ...tellValue("copied", copied),
+  ];
+  return [{
+    op: "repeat",
+    body: [
+      store(at(header, 40), 8, 24),
+      call("recvmsg", [fixedFd("sync"), header, MsgFlag.MSG_CMSG_CLOEXEC], { out: got }),
+      // The parent is gone.
+      when(got, "==", 0, [call("exit_group", [1])]),
+      load(wish, 1, more),
+      when(more, "!=", 0, copy),
+    ],
+    until: { left: more, right: 0 },
+  }];
 }
 
 /** Asks the parent to copy what is in `from` into `to`. @see unix(7), SCM_RIGHTS */

@@ -6,6 +6,7 @@
 
 import { requireSystemd } from "../cgroups/path.ts";
 import type { RdtGroup } from "../cgroups/intel_rdt.ts";
+import { hasLimits, type Limits } from "../cgroups/limited.ts";
 import { type CgroupManager, createCgroupManager } from "../cgroups/manager.ts";
 import { resctrlRoot } from "../cgroups/resctrl.ts";
 import { inContext, RuncError } from "../errors.ts";
@@ -27,6 +28,8 @@ import {
   socketFds,
   warnOfCapabilities,
 } from "./container_process.ts";
+import type { Trees } from "./copy_tree.ts";
+import { directoryOf } from "./devices.ts";
 import { readFacts } from "./facts.ts";
 import { hookStateFile } from "./hook_state.ts";
 import { runHooks } from "./host_hooks.ts";
@@ -40,6 +43,7 @@ import { partOf, type Parts } from "./parts.ts";
 import { homeOf } from "./passwd.ts";
 import { hasHelper, planCreate, withNotify } from "./plan_create.ts";
 import { processStat } from "./process_status.ts";
+import { FIRST_DEVICE } from "./protocol.ts";
 import type { RuncState } from "./runc_state.ts";
 import { cgroupOwner, toRuncState } from "./to_runc_state.ts";
 import type { Runtime } from "./runtime.ts";
@@ -119,6 +123,7 @@ export function planContainer(
     noPivot: options.noPivot ?? false,
     rootfs: spec.rootfs,
     config: spec.config,
+    deniesSetgroups: spec.deniesSetgroups,
   });
   const facts = options.asRoot ? { ...read, euid: 0 } : read;
   const request: LaunchRequest = {
@@ -168,6 +173,7 @@ class Creation {
   readonly #options: CreateOptions;
   readonly #config: Config;
   readonly #directory: StateDirectory;
+  readonly #limits?: Limits;
   #isLaunched = false;
   #rdtGroup?: RdtGroup;
   /** Undoes what was done, last first. */
@@ -178,6 +184,9 @@ class Creation {
     this.#options = options;
     this.#config = options.spec.config;
     this.#directory = new StateDirectory(runtime.root, options.id);
+    const { resources = {} } = this.#config.linux ?? {};
+    // Before anything is made: no container runs without the limits that its config asks for.
+    if (hasLimits(resources)) this.#limits = { resources, code: partOf(options.parts, "limits") };
   }
 
   run(): Created {
@@ -276,7 +285,7 @@ class Creation {
     });
     // The stage starts meanwhile.
     try {
-      cgroup.create(this.#config.linux?.resources, launch.stagePid);
+      cgroup.create(this.#limits, launch.stagePid);
       if (hasNamespace(this.#config, "user")) cgroup.join(launch.stagePid);
     } catch (error) {
       throw error instanceof RuncError ? error.within("unable to apply cgroup configuration") : error;
@@ -332,7 +341,9 @@ class Creation {
     let limited = false;
     const limit = () => {
       if (!limited) {
-        applyResources(planned.cgroup, linux?.resources ?? {});
+        // Device rules first: what may happen before a limit is refused is then contained.
+        planned.cgroup.setDevices(linux?.resources?.devices ?? []);
+        applyLimits(planned.cgroup, this.#limits);
         this.#rdtGroup?.limit();
       }
       limited = true;
@@ -361,7 +372,8 @@ class Creation {
         case "copyUp": {
           using from = said.from;
           using to = said.to;
-          this.#copyUp({ from, to, uid: planned.facts.rootUid, gid: planned.facts.rootGid }, said.mount);
+          const { rootUid: uid, rootGid: gid } = planned.facts;
+          this.#copyUp(launch, { from, to, uid, gid }, said.mount);
           launch.go();
           break;
         }
@@ -407,20 +419,31 @@ class Creation {
     { mount: number, isFile }: { mount: number; isFile: boolean },
     planned: PlannedContainer,
   ): void {
-    const mount = this.#mount(number, planned);
     const { rootUid: uid, rootGid: gid } = planned.facts;
-    const path = destinationOf(mount, planned.request.rootfs);
+    const { path, prefix } = this.#place(number, planned);
     try {
       makeTarget(this.#runtime.kernel, root, { path, isFile, uid, gid });
     } catch (error) {
-      throw error instanceof RuncError ? error.within(mountPrefix(mount)) : error;
+      throw error instanceof RuncError ? error.within(prefix) : error;
     }
   }
 
-  #copyUp(trees: { from: Fd; to: Fd; uid: number; gid: number }, number: number): void {
+  /** What init speaks of: a mount's place, or the directory of a device. */
+  #place(number: number, planned: PlannedContainer): { path: string; prefix: string } {
+    const device = this.#config.linux?.devices?.[number - FIRST_DEVICE];
+    if (device !== undefined) return { path: directoryOf(device), prefix: `cannot make ${device.path}` };
+    const mount = this.#mount(number, planned);
+    return { path: destinationOf(mount, planned.request.rootfs), prefix: mountPrefix(mount) };
+  }
+
+  #copyUp(launch: Launch, trees: Trees, number: number): void {
     const mount = this.#config.mounts![number]!;
     try {
-      partOf(this.#options.parts, "copyTree").copyTree(this.#runtime.kernel, trees);
+      partOf(this.#options.parts, "copyTree").copyTree(
+        this.#runtime.kernel,
+        trees,
+        (from, to) => launch.fill(from, to),
+      );
     } catch (error) {
       throw error instanceof RuncError ? error.within(`${mountPrefix(mount)}: tmpcopyup: failed to copy`) : error;
     }
@@ -487,11 +510,9 @@ function timestamp(): string {
   return now.replace("Z", `${rest}Z`);
 }
 
-/** Device rules first: what may happen before a limit is refused is then contained. */
-function applyResources(cgroup: CgroupManager, resources: Resources): void {
-  cgroup.setDevices(resources.devices ?? []);
+function applyLimits(cgroup: CgroupManager, limits: Limits | undefined): void {
   try {
-    cgroup.set(resources);
+    if (limits !== undefined) cgroup.set(limits);
   } catch (error) {
     throw error instanceof RuncError ? error.within("error setting cgroup config for procHooks process") : error;
   }

@@ -13,6 +13,7 @@ import { cleanPath, ensureDirectory } from "./in_root.ts";
 import type { HostFacts } from "./launch_request.ts";
 import { isBind } from "./mounts.ts";
 import { makesNamespace } from "./namespaces.ts";
+import { FIRST_DEVICE } from "./protocol.ts";
 
 /** config-linux.md, "Default Devices". Each is 0666 and root's. */
 const defaultDevices: readonly LinuxDevice[] = [
@@ -36,6 +37,8 @@ interface Wanted {
   readonly device: LinuxDevice;
   readonly path: string;
   readonly from: string;
+  /** In linux.devices; −1 for a default one. */
+  readonly index: number;
 }
 
 function wantedDevices(config: Config): readonly Wanted[] {
@@ -43,10 +46,11 @@ function wantedDevices(config: Config): readonly Wanted[] {
     device,
     path: cleanPath(device.path),
     from: `/linux/devices/${index}`,
+    index,
   }));
   const defaults = defaultDevices
     .filter(({ path }) => !listed.some((one) => one.path === path))
-    .map((device): Wanted => ({ device, path: device.path, from: "" }));
+    .map((device): Wanted => ({ device, path: device.path, from: "", index: -1 }));
   // /dev/ptmx is a link, always.
   return [...listed, ...defaults].filter(({ path }) => path !== "/dev/ptmx");
 }
@@ -169,6 +173,12 @@ function linkOps(dev: Operand, facts: HostFacts): readonly Op[] {
   ];
 }
 
+/** The directory that a device of the config goes to, clean and absolute in the container. */
+export function directoryOf({ path }: LinuxDevice): string {
+  const clean = cleanPath(path);
+  return clean.slice(0, clean.lastIndexOf("/")) || "/";
+}
+
 /** Whether /dev is the container's own to fill: not where it is a bind mount. */
 export function fillsDev(config: Config): boolean {
   return !(config.mounts ?? []).some((mount) => cleanPath(mount.destination) === "/dev" && isBind(mount));
@@ -186,9 +196,10 @@ export function deviceSteps(config: Config, facts: HostFacts): readonly Step[] {
   const nodes = wantedDevices(config).map((wanted) => {
     checkDevice(wanted);
     const name = wanted.path.slice(wanted.path.lastIndexOf("/") + 1);
-    const directory = wanted.path.slice(0, wanted.path.lastIndexOf("/")) || "/";
+    const directory = directoryOf(wanted.device);
+    const askFor = FIRST_DEVICE + wanted.index;
     const ops = directory === "/dev" ? make(wanted, dev, name, facts) : [
-      ...ensureDirectory(directory, parent, { arch: facts.arch }),
+      ...ensureDirectory(directory, parent, { arch: facts.arch, askFor }),
       ...make(wanted, parent, name, facts),
       call("close", [parent]),
     ];

@@ -32,6 +32,7 @@ import { Launch } from "./launch.ts";
 import { namespaceKinds } from "./namespaces.ts";
 import { homeOf } from "./passwd.ts";
 import { planExec } from "./plan_exec.ts";
+import { EXEC_IN_STOPPED, isAlive } from "./process_status.ts";
 import {
   annotationsOf,
   namespacesOf,
@@ -127,6 +128,8 @@ export function execProcess(runtime: Runtime, container: ExecContainer, options:
     for (const type of namespaces) {
       fds[`ns-${type}`] = open(kernel, `/proc/${initPid}/ns/${namespaceKinds[type].file}`, 0);
     }
+    // Its pid may be another's by now, and these that one's namespaces.
+    if (!isAlive(initPid, state.init_process_start)) throw new RuncError("container-state", EXEC_IN_STOPPED);
     const enterCgroup = (pid: number) => {
       if (isBelow) requireCgroups(cgroup.paths, pid);
       if (namespaces.includes("user")) cgroup.join(pid, isBelow ? undefined : initPid);

@@ -10,6 +10,7 @@ import { RuncError } from "../errors.ts";
 import type { Fd } from "../ffi/fd.ts";
 import { MsgFlag, openFlag } from "../ffi/constants.ts";
 import { isInherited, open, sealedMemfd } from "../ffi/files.ts";
+import { isSameFile } from "../ffi/kcmp.ts";
 import { addressOf, alloc, type Kernel } from "../ffi/kernel.ts";
 import { spawn } from "../ffi/process.ts";
 import { syscallNumber } from "../ffi/syscalls.ts";
@@ -78,12 +79,15 @@ export class Executor {
   readonly #procFd: number;
   /** The plan's fixed descriptors. The plan marks them close-on-exec, and a fork has them all the same. */
   readonly #given: readonly number[];
+  /** Deno's own copies of standard streams: they follow where the plan puts another file in a stream's place. */
+  readonly #copies: readonly { readonly stream: number; readonly fd: number }[];
   /** Offset in the file of the program's ELF program header. */
   readonly #segment: number;
   /** Words in the memory that hold addresses, and what they hold in the image. */
   readonly #relocations: { readonly at: number; readonly address: bigint }[] = [];
   readonly #cloneNumber: number;
   readonly #execs: readonly number[];
+  readonly #dup3: number;
 
   /** @throws {RuncError} `internal` for an image that is not of this version, or whose lengths do not fit. */
   constructor(kernel: Kernel, image: Uint8Array<ArrayBuffer>, procFd: number) {
@@ -109,8 +113,12 @@ export class Executor {
     this.#address = addressOf(this.#memory);
     this.#base = field("base");
     this.#tableEnd = field("table") + field("tableLength");
-    this.#given = Array.from({ length: field("reportFd") + FIXED_LIMIT }, (_, fd) => fd)
-      .filter((fd) => fd > 2 && isInherited(kernel, fd));
+    const numbers = Array.from({ length: field("reportFd") + FIXED_LIMIT }, (_, fd) => fd).slice(3);
+    this.#given = numbers.filter((fd) => isInherited(kernel, fd));
+    this.#copies = [0, 1, 2].flatMap((stream) =>
+      numbers.filter((fd) => !this.#given.includes(fd) && isSameFile(kernel, stream, fd)).map((fd) => ({ stream, fd }))
+    );
+    this.#dup3 = syscallNumber("dup3", kernel.arch);
     this.#cloneNumber = syscallNumber("clone", kernel.arch);
     this.#execs = [syscallNumber("execve", kernel.arch), syscallNumber("execveat", kernel.arch)];
     this.#relocate(file, { at: field("relocations"), count: field("relocationCount"), data: field("data") });
@@ -227,7 +235,19 @@ export class Executor {
       return handler.target === 0 ? instruction.next : handler.target;
     }
     this.#store(instruction, result);
+    if (instruction.code === this.#dup3) this.#follow(Number(result));
     return instruction.next;
+  }
+
+  /**
+   * Whoever reads what the runtime prints waits until nobody has it open any more, and Deno keeps copies of what it was started with:
+   * they become the file that has taken the stream's place.
+   */
+  #follow(stream: number): void {
+    const O_CLOEXEC = openFlag(this.#kernel.arch).O_CLOEXEC;
+    for (const copy of this.#copies.filter((each) => each.stream === stream)) {
+      this.#kernel.must(`dup3(${stream}, ${copy.fd})`, "dup3", stream, copy.fd, O_CLOEXEC);
+    }
   }
 
   /** Where in our memory an address lies that the table computed with. */
@@ -342,7 +362,8 @@ export class Executor {
 }
 
 /**
- * Carries out init of the image open as `imageFd`; `procFd`: the host's procfs. Does not come back where the plan ends in execve.
+ * Carries out init of the image open as `imageFd`, which is closed; `procFd`: the host's procfs. Does not come back where the plan ends
+ * in execve.
  *
  * @throws {RuncError} where there is no image to carry out: nobody but the stage starts `init`.
  */
@@ -351,5 +372,6 @@ export function runInit(kernel: Kernel, fds: { imageFd: number; procFd: number }
   const image = alloc(size);
   const read = kernel.must(`pread(${fds.imageFd})`, "pread", fds.imageFd, image, size, 0);
   if (read !== size) throw new RuncError("internal", "the image is shorter than its file");
+  kernel.call("close", fds.imageFd);
   new Executor(kernel, image, fds.procFd).run();
 }

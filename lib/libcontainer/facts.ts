@@ -5,7 +5,7 @@
  */
 
 import type { CgroupLayout } from "../cgroups/layout.ts";
-import { readCgroupLayout, v1Mounts } from "../cgroups/layout.ts";
+import { readCgroupLayout, unescapeField, v1Mounts } from "../cgroups/layout.ts";
 import { capabilityNames } from "../ffi/constants.ts";
 import { isThere } from "../ffi/files.ts";
 import type { Kernel } from "../ffi/kernel.ts";
@@ -23,6 +23,8 @@ export interface FactsInput {
   readonly rootfs: string;
   /** A process of the container whose namespaces are joined. */
   readonly joinedPid?: number;
+  /** The user namespace that is joined denies setgroups(2). */
+  readonly deniesSetgroups?: boolean;
   /** The config, as far as it says who the container's root is on the host. */
   readonly config: Pick<Config, "linux">;
 }
@@ -49,7 +51,7 @@ function fullProcMounts(rootfs: string): readonly string[] {
     const [before = "", after = ""] = line.split(" - ");
     const [, , , root, mountPoint = ""] = before.split(" ");
     const type = after.split(" ")[0];
-    const path = mountPoint.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)));
+    const path = unescapeField(mountPoint);
     const inside = path === rootfs || path.startsWith(`${rootfs}/`);
     return root === "/" && (type === "proc" || type === "sysfs") && !inside ? [path] : [];
   });
@@ -73,7 +75,7 @@ export function readFacts(input: FactsInput): HostFacts {
     kcore: isThere(input.kernel, "/proc/kcore"),
     inUserNamespace: inUserNamespace(),
     euid: Deno.uid() ?? 0,
-    setgroupsAllowed: setgroupsAllowed(input.joinedPid ?? "self"),
+    setgroupsAllowed: !input.deniesSetgroups && setgroupsAllowed(input.joinedPid ?? "self"),
     cgroupMode: layout.mode,
     cgroupMounts: v1Mounts(layout, cgroupPaths).map(({ name, source, data }) => ({ name, source, controllers: data })),
     cgroup2Path: cgroupPaths[""],

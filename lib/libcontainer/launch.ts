@@ -10,7 +10,7 @@ import type { Fd } from "../ffi/fd.ts";
 import { executable, openPath, readMemfd } from "../ffi/files.ts";
 import { alloc, type Kernel, syscallError } from "../ffi/kernel.ts";
 import { type ExitStatus, kill, spawn, waitChild } from "../ffi/process.ts";
-import { type Message, packetPair, receive, send } from "../ffi/sockets.ts";
+import { type Message, packetPair, receive, send, sendFd } from "../ffi/sockets.ts";
 import { call, fixedFd, step, stringPointers } from "../plan/build.ts";
 import { formatCall } from "../plan/explain.ts";
 import type { Instruction } from "../plan/lower.ts";
@@ -43,6 +43,8 @@ export interface LaunchOptions {
 export type Said =
   | { readonly kind: "mapping" | "network" | "hooks" | "ready" | "created" }
   | { readonly kind: "child"; readonly pid: number }
+  /** `result`: 0 or −errno. */
+  | { readonly kind: "copied"; readonly result: number }
   /** `fd`: number of the seccomp listener in init. */
   | { readonly kind: "seccomp"; readonly fd: number }
   /** The place of a mount is to be made in `root`. */
@@ -154,6 +156,14 @@ export class Launch implements Disposable {
     send(this.#kernel, this.#sync.number, bytes);
   }
 
+  /** Has init, which asked for `copyUp`, copy a file's content: what that takes is then the container's. Returns 0 or −errno. @throws {RuncError} */
+  fill(from: Fd, to: Fd): number {
+    sendFd(this.#kernel, this.#sync, alloc(1).fill(1), from.number, to.number);
+    const said = this.next();
+    if (said.kind !== "copied") throw new RuncError("internal", `init copied nothing and said ${said.kind}`);
+    return said.result;
+  }
+
   /** /etc/passwd of the container, as far as init sent it. */
   get passwd(): string {
     return this.#passwd;
@@ -247,6 +257,8 @@ export class Launch implements Disposable {
       case MessageKind.target:
       case MessageKind.copyUp:
         return withFds(kind, value, fds);
+      case MessageKind.copied:
+        return { kind: "copied", result: value };
       case MessageKind.mapping:
         return { kind: "mapping" };
       case MessageKind.network:

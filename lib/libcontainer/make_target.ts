@@ -8,10 +8,11 @@
  */
 
 import { RuncError } from "../errors.ts";
-import { AtFlag, openFlag } from "../ffi/constants.ts";
+import { openFlag } from "../ffi/constants.ts";
 import { errnoText } from "../ffi/errno.ts";
 import { Fd } from "../ffi/fd.ts";
 import { alloc, cString, type Kernel } from "../ffi/kernel.ts";
+import { asFileOwner } from "./file_owner.ts";
 
 const ENOENT = 2, EEXIST = 17;
 /** MAXSYMLINKS, include/linux/namei.h */
@@ -91,7 +92,7 @@ class Walk {
   /** Makes what is missing, and enters it next. */
   #make(here: number, name: string): void {
     const O = openFlag(this.#kernel.arch);
-    const { isFile, uid, gid } = this.#target;
+    const { isFile } = this.#target;
     const asFile = isFile && this.#ahead.every((rest) => rest === "" || rest === ".");
     const flags = O.O_WRONLY | O.O_CREAT | O.O_EXCL | O.O_NOFOLLOW | O.O_CLOEXEC;
     const made = asFile
@@ -99,11 +100,6 @@ class Walk {
       : this.#kernel.retry("mkdirat", here, cString(name), 0o755);
     if (made < 0 && made !== -EEXIST) throw this.#failure(asFile ? "openat" : "mkdirat", name, made);
     if (asFile && made >= 0) this.#kernel.call("close", made);
-    if (made >= 0 && (uid !== 0 || gid !== 0)) {
-      const owned = this.#kernel.retry("fchownat", here, cString(name), uid, gid, AtFlag.AT_SYMLINK_NOFOLLOW);
-      // Without root it is ours, who are the container's root.
-      if (owned < 0 && Deno.uid() === 0) throw this.#failure("fchownat", name, owned);
-    }
     if (++this.#tries > TRY_LIMIT) throw this.#failure("openat", name, -ENOENT);
     this.#ahead.unshift(name);
   }
@@ -119,5 +115,5 @@ class Walk {
 
 /** Makes `target` inside `root`, with all that is missing on the way. @throws {RuncError} `step-failed` */
 export function makeTarget(kernel: Kernel, root: Fd, target: Target): void {
-  new Walk(kernel, root, target).run();
+  asFileOwner(kernel, target, () => new Walk(kernel, root, target).run());
 }

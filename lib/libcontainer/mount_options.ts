@@ -140,14 +140,18 @@ export function parseMountOptions(options: readonly string[]): MountOptions {
     } else if ("extension" in meaning) {
       extensions.push(option);
     } else {
+      if (recursiveAtime.has(option)) {
+        // One field of the kernel's, of which only one value can be set.
+        recursiveSet &= ~A.MOUNT_ATTR__ATIME;
+        recursiveClear |= A.MOUNT_ATTR__ATIME;
+      }
       if ("recursiveSet" in meaning) {
         recursiveSet |= meaning.recursiveSet;
-        recursiveClear &= ~meaning.recursiveSet;
+        recursiveClear &= ~meaning.recursiveSet | A.MOUNT_ATTR__ATIME;
       } else {
         recursiveClear |= meaning.recursiveClear;
         recursiveSet &= ~meaning.recursiveClear;
       }
-      if (recursiveAtime.has(option)) recursiveClear |= A.MOUNT_ATTR__ATIME;
     }
   }
   return { flags, clearedFlags, propagation, recursiveSet, recursiveClear, extensions, data: data.join(",") };

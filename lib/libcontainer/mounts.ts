@@ -415,12 +415,34 @@ function procSourceOnly({ mount }: Parsed): readonly Op[] {
   ];
 }
 
+/** What a user namespace lacks where the kernel refuses it a file system. user_namespaces(7), "Interaction of user namespaces and other types" */
+const refusalHints: Readonly<Record<string, CallOp["hint"]>> = {
+  proc: { EPERM: ownerHint("procfs", "pid") },
+  sysfs: { EPERM: `${ownerHint("sysfs", "network")}; without one, bind /sys` },
+  mqueue: { EPERM: ownerHint("mqueue", "ipc") },
+  cgroup: { EPERM: ownerHint("a cgroup file system", "cgroup") },
+};
+
+function ownerHint(what: string, namespace: string): string {
+  return `in a user namespace ${what} takes a new ${namespace} namespace too, an entry of linux.namespaces`;
+}
+
+/** Why mount(2) may have refused. */
+function mountHint(type: string, data: string): CallOp["hint"] {
+  const ids = data.split(",").filter((option) => /^[ug]id=/.test(option)).join(" and ");
+  return ids === "" ? refusalHints[type] : {
+    ...refusalHints[type],
+    EINVAL: `${ids} must be mapped, where the container has a user namespace`,
+  };
+}
+
 /** A file system of its own, mounted on "." of its place. */
 function mountHere(parsed: Parsed, how: { type: string; source: string; flags: number; data: string }): readonly Op[] {
   return [
     call("fchdir", [target]),
     call("mount", [how.source, ".", how.type, how.flags, how.data === "" ? 0 : how.data], {
       meaning: mountMeaning(parsed, how.flags, how.data),
+      hint: mountHint(how.type, how.data),
     }),
     call("close", [target]),
   ];
@@ -505,7 +527,10 @@ function mountWithMode(
   return [
     ...modeDigitOps(data, "mode=".length),
     call("fchdir", [target]),
-    call("mount", [how.source, ".", how.type, how.flags, data], { meaning: mountMeaning(parsed, how.flags, text) }),
+    call("mount", [how.source, ".", how.type, how.flags, data], {
+      meaning: mountMeaning(parsed, how.flags, text),
+      hint: mountHint(how.type, how.data),
+    }),
     call("close", [target]),
   ];
 }

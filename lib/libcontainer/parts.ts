@@ -5,6 +5,7 @@
  */
 
 import type { RdtGroup } from "../cgroups/intel_rdt.ts";
+import { hasLimits, type LimitCode } from "../cgroups/limited.ts";
 import { RuncError } from "../errors.ts";
 import type { Config } from "../specs/config.ts";
 import { isBind, needsHelp } from "./mounts.ts";
@@ -25,6 +26,8 @@ export interface Parts {
     devices: NonNullable<NonNullable<Config["linux"]>["netDevices"]>,
     pid: number,
   ) => void;
+  /** Sets what linux.resources limits. */
+  readonly limits?: LimitCode;
   /** linux.intelRdt. */
   readonly RdtGroup?: typeof RdtGroup;
 }
@@ -43,6 +46,7 @@ export async function loadParts(config: Config): Promise<Parts> {
     ...(mounts.some(({ options }) => options?.includes("tmpcopyup"))
       ? { copyUp: await import("./copy_up.ts"), copyTree: await import("./copy_tree.ts") }
       : {}),
+    ...(hasLimits(config.linux?.resources) ? { limits: await import("../cgroups/limits.ts") } : {}),
     moveNetworkDevices,
     RdtGroup,
   };

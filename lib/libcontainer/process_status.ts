@@ -27,6 +27,9 @@ export function processStat(pid: number): ProcessStat | undefined {
   return { state: fields[0]!, parent: Number(fields[1]), startTime: Number(fields[19]) };
 }
 
+/** What exec says where the container has ended. */
+export const EXEC_IN_STOPPED = "cannot exec in a stopped container";
+
 /** Whether the process `pid` that began at `startTime` is alive: not gone, not another one, not a zombie. */
 export function isAlive(pid: number, startTime: number): boolean {
   if (pid <= 0) return false;

@@ -10,9 +10,11 @@
  *       |                          x  exits
  *       | <------ network ------------------------------------ |   only where linux.netDevices has any
  *       | ------- go ----------------------------------------> |
- *       | <------ target, root ------------------------------- |   a mount's place is behind a dangling symlink
+ *       | <------ target, root ------------------------------- |   a mount's or device's place is behind a dangling symlink
  *       | ------- go ----------------------------------------> |
  *       | <------ copyUp, directory, tmpfs ------------------- |   for each tmpfs with `tmpcopyup`
+ *       | ------- two descriptors ---------------------------> |   for each file in there
+ *       | <------ copied, errno ------------------------------ |
  *       | ------- go ----------------------------------------> |
  *       | <------ hooks ------------------------------------- |   mounts are done, still in the old root
  *       | ------- go ----------------------------------------> |
@@ -48,7 +50,11 @@ export const MessageKind = {
   helper: 16,
   target: 17,
   copyUp: 18,
+  copied: 19,
 } as const;
+
+/** What `target` speaks of: a number of `mounts`, or from here on of `linux.devices`. */
+export const FIRST_DEVICE = 0x1000000;
 
 /** A message is u32 kind, u32 zero, i64 value; `passwd` is followed by up to {@link PASSWD_CHUNK} bytes. */
 export const MESSAGE_SIZE = 16;

@@ -96,7 +96,8 @@ const enterByChroot: readonly Op[] = [call("chroot", ["."]), call("close", [root
 function moveRootSteps(facts: HostFacts, rootfs: string): readonly Step[] {
   const cover = facts.fullProcMounts.map((path) =>
     step(`take ${path} out of reach`, "", [
-      call("mount", [0, path, 0, MS_SLAVE | MS_REC, 0], { endStepOn: ["ENOENT"] }),
+      // Gone meanwhile, with what was above it or alone.
+      call("mount", [0, path, 0, MS_SLAVE | MS_REC, 0], { endStepOn: ["ENOENT", "EINVAL"] }),
       call("umount2", [path, UmountFlag.MNT_DETACH], {
         onError: [{ errnos: ["EINVAL", "EPERM"], ops: [call("mount", ["tmpfs", path, "tmpfs", 0, 0])] }],
       }),

@@ -18,6 +18,7 @@ import type {
   Hooks,
   IdMapping,
   Integer64,
+  IntelRdt,
   IoPriority,
   Namespace,
   NamespaceType,
@@ -345,6 +346,13 @@ export function mappingsOfState({ config }: RuncState): {
 
 function fromRuncMapping({ container_id, host_id, size }: RuncIdMapping): IdMapping {
   return { containerID: container_id, hostID: host_id, size };
+}
+
+/** linux.intelRdt; undefined where the config had none. */
+export function intelRdtOf({ config: { intel_rdt } }: RuncState): IntelRdt | undefined {
+  if (intel_rdt === undefined || intel_rdt === null) return undefined;
+  const { l3_cache_schema: l3CacheSchema, schemata, ...rest } = intel_rdt;
+  return { ...rest, l3CacheSchema, schemata: schemata ?? undefined };
 }
 
 /** Its resctrl group; undefined where it has none. `shared`: a class of service that outlives the container. */

@@ -66,7 +66,7 @@ export function schedulerSteps(scheduler: Scheduler | undefined, options: { hasC
       hint: {
         EPERM: options.hasCpuset
           ? "give the container every processor, or another policy"
-          : "real-time policies and a lower nice value need CAP_SYS_NICE",
+          : "real-time policies and a lower nice value need CAP_SYS_NICE; on cgroup v1 the former may need resources.cpu.realtimeRuntime, too",
         EBUSY: "the processors have no such bandwidth left, or /proc/sys/kernel/sched_rt_runtime_us does not allow it",
       },
     }),

@@ -6,8 +6,9 @@
  * @module
  */
 
+import { FsMagic } from "../ffi/constants.ts";
 import type { Arch } from "../ffi/syscalls.ts";
-import { call, slot, step } from "../plan/build.ts";
+import { buffer, call, fail, load, slot, step, when } from "../plan/build.ts";
 import type { Step } from "../plan/op.ts";
 import type { Config, Mount } from "../specs/config.ts";
 import { writeProc } from "./host_writes.ts";
@@ -90,12 +91,16 @@ export function labelMounts(config: Config): Config {
 export function queueLabelSteps(config: Config, arch: Arch): readonly Step[] {
   const label = config.linux?.mountLabel;
   if (!label) return [];
-  const target = slot("target");
+  const [target, type, statfs] = [slot("target"), slot("type"), buffer("statfs", 120)];
   const size = new TextEncoder().encode(label).length + 1;
   return (config.mounts ?? []).flatMap((mount, index) =>
     mount.type !== "mqueue" || isBind(mount) ? [] : [
       step(`label ${mount.destination} ${label}`, `/mounts/${index}`, [
         openInRoot(cleanPath(mount.destination), target, { arch, directory: true }),
+        // Not another directory that has got the name meanwhile: a label gives access.
+        call("fstatfs", [target, statfs]),
+        load(statfs, 4, type),
+        when(type, "!=", FsMagic.MQUEUE, [fail(0, `${mount.destination} is not the message queues any more`)]),
         call("fchdir", [target]),
         // There is no SELinux.
         call("setxattr", [".", "security.selinux", label, size, 0], { tolerate: ["EOPNOTSUPP"] }),

@@ -4,15 +4,18 @@
  * @module
  */
 
+import { readRdtStats } from "../cgroups/rdt_stats.ts";
 import { type CgroupStats, readStats } from "../cgroups/stats.ts";
-import { RuncError } from "../errors.ts";
+import { inContext } from "../errors.ts";
 import type { Container } from "./container.ts";
 
 /** The statistics of a container's cgroups, as of now. @throws {RuncError} `cgroup-failed`. */
 export function containerStats(container: Container): CgroupStats {
-  try {
-    return readStats(container.cgroupPaths, { tolerant: container.rootlessCgroups });
-  } catch (error) {
-    throw error instanceof RuncError ? error.within("unable to get container cgroup stats") : error;
-  }
+  const { cgroupPaths, rootlessCgroups, rdtGroup } = container;
+  const stats = inContext(
+    "unable to get container cgroup stats",
+    () => readStats(cgroupPaths, { tolerant: rootlessCgroups }),
+  );
+  if (rdtGroup === undefined) return stats;
+  return { ...stats, intelRdt: inContext("unable to get container Intel RDT stats", () => readRdtStats(rdtGroup)) };
 }

@@ -5,7 +5,7 @@
  */
 
 import { resolve } from "@std/path";
-import { cpuWeight } from "../cgroups/cpu.ts";
+import { cpuWeight } from "../cgroups/cpu_weight.ts";
 import { isGiven } from "../cgroups/limit.ts";
 import { cleanPath, parseSystemdPath } from "../cgroups/path.ts";
 import { MountFlag } from "../ffi/constants.ts";
@@ -69,8 +69,6 @@ export interface StateInput {
   readonly cgroupPaths: Readonly<Record<string, string>>;
   /** The kinds of namespaces that the kernel has. */
   readonly kernelNamespaces: readonly NamespaceType[];
-  /** The id mappings of a user namespace that is joined by path. */
-  readonly joinedUser?: { readonly uidMappings: readonly IdMapping[]; readonly gidMappings: readonly IdMapping[] };
   /** Where the first process's standard streams lead. */
   readonly externalDescriptors?: readonly string[];
   readonly rootlessEuid?: boolean;
@@ -247,11 +245,10 @@ function rootOwner(input: StateInput): { readonly uid?: number; readonly gid?: n
 }
 
 function mappingsOf(
-  { config, joinedUser }: Pick<StateInput, "config" | "joinedUser">,
+  { config }: Pick<StateInput, "config">,
   field: "uidMappings" | "gidMappings",
 ): readonly IdMapping[] {
-  if (!hasNamespace(config, "user")) return [];
-  return (makesNamespace(config, "user") ? config.linux?.[field] : joinedUser?.[field]) ?? [];
+  return hasNamespace(config, "user") ? config.linux?.[field] ?? [] : [];
 }
 
 function hostId(mappings: readonly IdMapping[], id: number): number | undefined {
@@ -281,7 +278,8 @@ function toRuncNetDevices(devices: Readonly<Record<string, NetDevice>>): RuncCon
   return Object.fromEntries(Object.entries(devices).map(([name, device]) => [name, omitEmpty({ name: device.name })]));
 }
 
-function toRuncIntelRdt(rdt: IntelRdt): RuncIntelRdt {
+/** linux.intelRdt as state.json has it. */
+export function toRuncIntelRdt(rdt: IntelRdt): RuncIntelRdt {
   const { closID, schemata, l3CacheSchema, memBwSchema, enableMonitoring } = rdt;
   return omitEmpty({ closID, schemata, l3_cache_schema: l3CacheSchema, memBwSchema, enableMonitoring });
 }
@@ -392,7 +390,7 @@ function systemdCgroupFields({ config, id }: StateInput): RuncCgroup {
 }
 
 /** A container that can write to its own cgroup directory owns it, as the user of its process: the host id. */
-export function cgroupOwner(input: Pick<StateInput, "config" | "joinedUser">): number | undefined {
+export function cgroupOwner(input: Pick<StateInput, "config">): number | undefined {
   const { config } = input;
   const writable = (config.mounts ?? []).some(({ source, destination, options = [] }) =>
     source === "cgroup" && resolve("/", destination) === "/sys/fs/cgroup" &&

@@ -34,6 +34,7 @@ import {
   namesNeedUts,
   namespacesKnownOnce,
   offsetsNeedTime,
+  repeatedMappings,
   restrictionsNeedMount,
   rootIsMapped,
 } from "./validate/namespaces.ts";
@@ -72,7 +73,7 @@ export function validate(config: Config, facts: ValidationFacts): readonly Probl
 
 /** What is not an error but not right either; to be logged. */
 export function configWarnings(config: Config): readonly Problem[] {
-  return [...relativeDestinations(config), ...unknownAccess(config)];
+  return [...relativeDestinations(config), ...unknownAccess(config), ...repeatedMappings(config)];
 }
 
 /** All that is wrong with a process that `exec` is to start. `at`: the process's JSON pointer. */

@@ -5,6 +5,7 @@
 
 import { assertEquals, assertThrows } from "@std/assert";
 import { readCgroupLayout } from "../../lib/cgroups/layout.ts";
+import * as code from "../../lib/cgroups/limits.ts";
 import { type CgroupManager, createCgroupManager, loadCgroupManager } from "../../lib/cgroups/manager.ts";
 import { readStats } from "../../lib/cgroups/stats.ts";
 import { RuncError } from "../../lib/errors.ts";
@@ -82,7 +83,7 @@ Deno.test("v2 files: limits", () => {
     unified: { "memory.high": "1000000\n", "cpu.weight": "16" },
   };
   withTree([], ({ manager, read }) => {
-    manager.set(resources);
+    manager.set({ resources, code });
     const expected = {
       "memory.max": "67108864",
       "memory.swap.max": "33554432",
@@ -118,12 +119,12 @@ Deno.test("v2 files: what is refused, and why", () => {
   ];
   for (const [resources, message, without = []] of cases) {
     withTree(without, ({ manager }) => {
-      const { message: found } = assertThrows(() => manager.set(resources), RuncError);
+      const { message: found } = assertThrows(() => manager.set({ resources, code }), RuncError);
       assertEquals(found.includes(String(message)), true, `${found}\ndoes not say\n${message}`);
     });
   }
   // No swap is what a kernel without swap gives.
-  withTree(["memory.swap.max"], ({ manager }) => manager.set({ memory: { limit: 10, swap: 10 } }));
+  withTree(["memory.swap.max"], ({ manager }) => manager.set({ resources: { memory: { limit: 10, swap: 10 } }, code }));
 });
 
 Deno.test("v2 files: statistics", () => {
@@ -177,11 +178,14 @@ Deno.test({
             inUserNamespace: false,
           },
         );
-      const { message } = assertThrows(() => make().create({ memory: { limit: 1 << 20 } }), RuncError);
+      const { message } = assertThrows(
+        () => make().create({ resources: { memory: { limit: 1 << 20 } }, code }),
+        RuncError,
+      );
       const why = `cannot enter cgroupv2 "${top}" with domain controllers -- it is in domain threaded mode`;
       assertEquals(message, why);
       const manager = make();
-      manager.create({ pids: { limit: 5 } });
+      manager.create({ resources: { pids: { limit: 5 } }, code });
       assertEquals(Deno.readTextFileSync(`${top}/threads/box/cgroup.type`), "threaded\n");
       manager.destroy();
     } finally {

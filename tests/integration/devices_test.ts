@@ -57,6 +57,18 @@ comparing("a device outside /dev is made where the config says", (box) => {
   assertEquals(seen, "1:3\n");
 }, everyone);
 
+comparing("a device's directory may be behind a dangling symlink, which leads nowhere outside", (box) => {
+  Deno.symlinkSync("../../../../../made/here", `${box.rootfs}/link`);
+  const seen = box.sh("stat -c '%t:%T' /made/here/deep/null; stat -c '%a %u' /made/here", (config) => {
+    config.root.readonly = false;
+    config.linux.devices = [
+      { path: "/dev/one", type: "c", major: 1, minor: 5 },
+      { path: "/link/deep/null", type: "c", major: 1, minor: 3 },
+    ];
+  });
+  assertEquals(seen, "1:3\n755 0\n");
+});
+
 comparing("in a user namespace the host's devices are bound", (box) => {
   const seen = box.sh(
     "cd /dev; stat -c '%n %F %a %t:%T' full null random tty urandom zero; grep -c ' /dev/null ' /proc/self/mountinfo",

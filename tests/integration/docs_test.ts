@@ -43,7 +43,7 @@ const offered: readonly [words: string[], wanted: string[]][] = [
   [["runc", "run", "--pid"], ["--pidfd-socket", "--pid-file"]],
   [["runc", "list", "--format", "j"], ["json"]],
   [["runc", "kill", "box", "K"], ["KILL"]],
-  [["runc", "help", "res"], ["resume"]],
+  [["runc", "help", "res"], ["restore", "resume"]],
   [["runc", "exec", "--cwd", "/bin", ""], ["box"]],
   [["runc", "state", ""], ["box"]],
   [["runc", "state", "no"], []],

@@ -320,13 +320,49 @@ for (const [fact, change, pattern] of commands) {
   });
 }
 
-boxTest("an /etc/passwd that has no end is refused", (box) => {
+const withUserNamespace = both(
+  (config) => config.linux.namespaces = [...config.linux.namespaces, { type: "user" }],
+  set("/linux/uidMappings", id0),
+  set("/linux/gidMappings", id0),
+);
+/** What a user namespace refuses at a mount: there is a hint that says what is missing. */
+const mountHints: readonly [fact: string, change: Change, errno: string, hint: RegExp][] = [
+  ["devpts with a group that is not mapped", () => {}, "EINVAL", /gid=5 must be mapped/],
+  [
+    "sysfs without a network namespace",
+    both(
+      namespaces("pid", "ipc", "uts", "mount"),
+      (config) => config.mounts = config.mounts.filter(({ type }) => type !== "devpts"),
+    ),
+    "EPERM",
+    /sysfs takes a new network namespace.*bind \/sys/,
+  ],
+  [
+    "mqueue without an ipc namespace",
+    both(
+      namespaces("pid", "network", "uts", "mount"),
+      (config) => config.mounts = config.mounts.filter(({ type }) => type !== "devpts"),
+    ),
+    "EPERM",
+    /mqueue takes a new ipc namespace/,
+  ],
+];
+for (const [fact, change, errno, hint] of mountHints) {
+  comparing(`in a user namespace: ${fact}: there is a hint`, (box) => {
+    const error = box.runRefused(both(change, withUserNamespace));
+    assertEquals(error.errno, errno, error.msg);
+    assertMatch(error.field ?? "", /^\/mounts\/\d+/);
+    assertMatch(error.hint ?? "none", hint);
+  });
+}
+
+comparing("an /etc/passwd that has no end is refused", (box) => {
   Deno.removeSync(`${box.rootfs}/etc/passwd`);
   Deno.symlinkSync("/dev/zero", `${box.rootfs}/etc/passwd`);
   assertMatch(box.runRefused(() => {}).msg, /\/etc\/passwd is over/);
 });
 
-boxTest("an /etc/passwd that is a fifo does not hold the runtime up", (box) => {
+comparing("an /etc/passwd that is a fifo does not hold the runtime up", (box) => {
   Deno.removeSync(`${box.rootfs}/etc/passwd`);
   assertEquals(new Deno.Command("mkfifo", { args: [`${box.rootfs}/etc/passwd`] }).outputSync().code, 0);
   assertEquals(box.sh("echo $HOME"), "/\n");

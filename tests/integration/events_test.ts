@@ -1,7 +1,11 @@
 /** `runc events` and `runc top` on the host's v1 controllers. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type Box, boxTest, comparing, everyone, execute } from "./harness.ts";
+import { getAttributes, setWindowSize } from "../../lib/ffi/terminal.ts";
+import { readExposition } from "../fixtures/prometheus_reader.ts";
+import { openPty } from "../fixtures/pty.ts";
+import { readUntil } from "./foreground_harness.ts";
+import { type Box, boxTest, comparing, everyone, execute, kernel } from "./harness.ts";
 
 const MEMORY_LIMIT = 32 << 20;
 
@@ -79,8 +83,12 @@ boxTest("events --format prometheus has samples of one container, or of all that
   const one = box.must(["events", "--format", "prometheus", box.id]);
   assertMatch(one, new RegExp(`^runc_container_memory_limit_bytes\\{id="box"\\} ${MEMORY_LIMIT}$`, "m"));
   assert(!one.includes('id="other"'));
+  const ids = (text: string) =>
+    readExposition(text).get("runc_container_pids")!.samples.map(({ labels }) => labels["id"]);
+  assertEquals(ids(one), ["box"]);
   const all = box.must(["events", "--format", "prometheus", "--all"]);
   for (const id of ["box", "other"]) assert(all.includes(`runc_container_pids{id="${id}"} 1\n`), all);
+  assertEquals(ids(all), ["box", "other"]);
   assertEquals(box.must(["events", "--stats", "--all"]).trimEnd().split("\n").map((line) => JSON.parse(line).id), [
     "box",
     "other",
@@ -98,5 +106,43 @@ boxTest("top prints one table where there is no terminal", (box) => {
   assertEquals(header.split(/ +/).slice(0, 3), ["ID", "STATUS", "CPU%"]);
   assertMatch(row, /^box +paused +0\.0 .* 32M +0 +1\/20 /);
   assertEquals(rest, []);
+  box.remove();
+});
+
+boxTest("top goes on on a terminal, within its size, and leaves its modes alone", (box) => {
+  start(box);
+  const { master, slave } = openPty(kernel);
+  using _master = master;
+  using _slave = slave;
+  setWindowSize(kernel, slave.number, { rows: 10, columns: 30, xPixels: 0, yPixels: 0 });
+  const modes = getAttributes(kernel, slave.number);
+  const startedMs = performance.now();
+  using top = box.start(["top", "--interval", "100ms"], { stdin: slave, stdout: slave, stderr: slave });
+  const redraw = "\x1b[H\x1b[J";
+  const screen = readUntil(master, (text) => text.split(redraw).length > 4);
+  // The first at once, then one an interval: it sleeps in between.
+  assert(performance.now() - startedMs >= 200);
+  const [before, ...tables] = screen.split(redraw);
+  assertEquals(before, "");
+  for (const table of tables.slice(0, -1)) {
+    const lines = table.split("\r\n");
+    assertEquals(lines.map((line) => line.split(/ +/)[0]), ["ID", "box", ""]);
+    assert(lines.every((line) => line.length <= 30), table);
+  }
+  assertEquals(getAttributes(kernel, slave.number), modes);
+  top.signal(2);
+  assertEquals(top.wait().code, 130);
+  assertEquals(getAttributes(kernel, slave.number), modes);
+  box.remove();
+});
+
+boxTest("top with --once prints one table on a terminal too", (box) => {
+  start(box);
+  const { master, slave } = openPty(kernel);
+  using _master = master;
+  using _slave = slave;
+  using top = box.start(["top", "--once", "--interval", "1ms"], { stdin: slave, stdout: slave, stderr: slave });
+  assertEquals(top.wait().code, 0);
+  assertMatch(readUntil(master, (text) => text.split("\n").length > 2), /^ID [^\n]*\r\nbox +running [^\n]*\r\n$/);
   box.remove();
 });

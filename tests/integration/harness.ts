@@ -373,11 +373,19 @@ export function boxTest(name: string, body: (box: Box) => void): void {
 /** A test that is run by each of `runtimes`: what it returns has to be the same. */
 export function comparing(name: string, body: (box: Box) => unknown, runtimes: readonly Runtime[] = executors): void {
   Deno.test(name, () => {
-    const [first, ...others] = runtimes.map((runtime) => ({ runtime, observed: inBox(runtime, body) }));
+    const [first, ...others] = runtimes.map((runtime) => ({ runtime, observed: observe(runtime, body) }));
     for (const { runtime, observed } of others) {
       assertEquals(observed, first!.observed, `${runtime} differs from ${first!.runtime}`);
     }
   });
+}
+
+function observe(runtime: Runtime, body: (box: Box) => unknown): unknown {
+  try {
+    return inBox(runtime, body);
+  } catch (error) {
+    throw new Error(`failed by ${runtime}`, { cause: error });
+  }
 }
 
 /** Gives the rootfs the host's programs and libraries, perl among them, read-only. */

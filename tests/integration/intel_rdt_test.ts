@@ -1,7 +1,8 @@
 /** linux.intelRdt, on a directory that looks like a resctrl: few machines have a real one. */
 
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
-import { RdtGroup } from "../../lib/cgroups/intel_rdt.ts";
+import { RdtGroup, setSchemata } from "../../lib/cgroups/intel_rdt.ts";
+import { readRdtStats } from "../../lib/cgroups/rdt_stats.ts";
 import { addToRdtGroup, removeRdtGroup, resctrlFeatures } from "../../lib/cgroups/resctrl.ts";
 import { RuncError } from "../../lib/errors.ts";
 import type { IntelRdt } from "../../lib/specs/config.ts";
@@ -128,6 +129,77 @@ Deno.test("intelRdt: an error has the kernel's own words", () => {
     const { message, field } = assertThrows(() => group.limit(), RuncError);
     assertMatch(message, /^intelrdt: write "L3:0=f00\\n" to .*, last_cmd_status: mask f00 has non-consecutive 1-bits$/);
     assertEquals(field, "/linux/intelRdt");
+  });
+});
+
+Deno.test("intelRdt: an update writes the schemata of the group that the state names", () => {
+  withResctrl(["gold"], (root) => {
+    setSchemata({ root, path: `${root}/gold` }, { closID: "gold", l3CacheSchema: "L3:0=3", schemata: ["MB:0=10"] });
+    assertEquals(read(`${root}/gold/schemata`), "L3:0=3\nMB:0=10\n");
+    setSchemata({ root, path: `${root}/gold` }, { closID: "gold" });
+    assertEquals(read(`${root}/gold/schemata`), "L3:0=3\nMB:0=10\n");
+    const { message } = assertThrows(
+      () => setSchemata({ root, path: `${root}/gone` }, { memBwSchema: "MB:0=1" }),
+      RuncError,
+    );
+    assertMatch(
+      message,
+      /^intelrdt: write "MB:0=1\\n" to .*\/gone\/schemata: no such file or directory, last_cmd_status: ok$/,
+    );
+  });
+});
+
+Deno.test("intelRdt: statistics are those of what the hardware has", () => {
+  withResctrl(["gold"], (root) => {
+    const write = (files: Readonly<Record<string, string>>) => {
+      for (const [path, text] of Object.entries(files)) {
+        Deno.mkdirSync(`${root}/${path.slice(0, path.lastIndexOf("/"))}`, { recursive: true });
+        Deno.writeTextFileSync(`${root}/${path}`, text);
+      }
+    };
+    write({
+      "./schemata": "    MB:0=100;1=100\n    L3:0=7ff;1=7ff\n",
+      "gold/schemata": "    MB:0=20;1=70\n    L3:0=7f0;1=1f\n",
+      "info/L3/cbm_mask": "7ff\n",
+      "info/L3/min_cbm_bits": "1\n",
+      "info/L3/num_closids": "16\n",
+    });
+    const l3Cache = { mask: "7ff", minBits: 1n, classes: 16n, rootSchema: "L3:0=7ff;1=7ff", schema: "L3:0=7f0;1=1f" };
+    const schemata = ["MB:0=20;1=70", "    L3:0=7f0;1=1f"];
+    assertEquals(readRdtStats({ root, path: `${root}/gold` }), { schemata, l3Cache });
+    write({
+      "info/MB/bandwidth_gran": "10\n",
+      "info/MB/delay_linear": "1\n",
+      "info/MB/min_bandwidth": "10\n",
+      "info/MB/num_closids": "8\n",
+      "info/L3_MON/mon_features": "llc_occupancy\nmbm_total_bytes\nmbm_new_event\n",
+      "gold/mon_data/mon_L3_00/llc_occupancy": "1000\n",
+      "gold/mon_data/mon_L3_00/mbm_total_bytes": "2000\n",
+      "gold/mon_data/mon_L3_01/llc_occupancy": "3000\n",
+      "gold/mon_data/mon_L3_01/mbm_total_bytes": "4000\n",
+    });
+    const memoryBandwidth = {
+      granularity: 10n,
+      isLinear: 1n,
+      minimum: 10n,
+      classes: 8n,
+      rootSchema: "MB:0=100;1=100",
+      schema: "MB:0=20;1=70",
+    };
+    assertEquals(readRdtStats({ root, path: `${root}/gold` }), {
+      schemata,
+      l3Cache,
+      memoryBandwidth,
+      transfers: [{ total: 2000n, local: 0n }, { total: 4000n, local: 0n }],
+      cacheUsage: [1000n, 3000n],
+    });
+    // With a monitoring group of its own the container's share of the class is told.
+    write({
+      "gold/mon_groups/box/mon_data/mon_L3_00/llc_occupancy": "5\n",
+      "gold/mon_groups/box/mon_data/mon_L3_00/mbm_total_bytes": "6\n",
+    });
+    const own = readRdtStats({ root, path: `${root}/gold`, monitoringPath: `${root}/gold/mon_groups/box` });
+    assertEquals([own.transfers, own.cacheUsage], [[{ total: 6n, local: 0n }], [5n]]);
   });
 });
 

@@ -72,18 +72,23 @@ function livingChildren(): Child[] {
   return children().filter(({ isZombie }) => !isZombie);
 }
 
-/** What a killed process may take to end: it takes milliseconds. */
+/** What a killed process may take to end: it takes milliseconds. And what somebody else may have mounted meanwhile, outside of /tmp. */
 const PATIENCE_MS = 10_000;
 
-/** Waits for the end of our children. Returns those that live on. */
-function waitForChildren(): Child[] {
+/** What `look` finds, once there is nothing or patience is at its end. */
+function waitForNone<Item>(look: () => readonly Item[], intervalMs: number): readonly Item[] {
   const deadline = performance.now() + PATIENCE_MS;
-  let living = livingChildren();
-  while (living.length > 0 && performance.now() < deadline) {
-    poll(kernel, [], 2);
-    living = livingChildren();
+  let found = look();
+  while (found.length > 0 && performance.now() < deadline) {
+    poll(kernel, [], intervalMs);
+    found = look();
   }
-  return living;
+  return found;
+}
+
+/** Waits for the end of our children. Returns those that live on. */
+function waitForChildren(): readonly Child[] {
+  return waitForNone(livingChildren, 2);
 }
 
 /** Whether orphaned descendants become our children. @see PR_SET_CHILD_SUBREAPER(2const) */
@@ -112,7 +117,8 @@ export class Watchman {
     return [
       ...waitForChildren().map(({ pid, name }) => `process ${pid} (${name})`),
       ...cgroupsNamed(this.#name).map((path) => `cgroup ${path}`),
-      ...this.#newMounts().map(({ line }) => `mount ${line}`),
+      // One that was ours would stay.
+      ...waitForNone(() => this.#newMounts(), 100).map(({ line }) => `mount ${line}`),
       ...descriptors().filter((one) => !this.#descriptors.has(one)).map((one) => `descriptor ${one}`),
     ];
   }

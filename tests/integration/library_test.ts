@@ -7,12 +7,14 @@ import {
   compileSeccomp,
   type Config,
   Container,
+  containerStats,
   createRuntime,
   defaultSpec,
   execOutput,
   explain,
   hasOnlyCgroup2,
   Kernel,
+  loadParts,
   loadSpec,
   planContainer,
   type Process,
@@ -185,6 +187,31 @@ libraryTest("a container's life: create, start, exec, state, kill, delete", asyn
   }
   assertEquals(library.left, []);
 });
+
+libraryTest(
+  "no container runs without the limits of its config: they need the parts that loadParts() returns",
+  async (library) => {
+    const runtime = library.runtime();
+    const spec = library.spec(["sleep", "100"], (config) => ({
+      ...config,
+      linux: { ...config.linux, resources: { ...config.linux?.resources, pids: { limit: 7 } } },
+    }));
+    const options = { id: "a", spec, startBy: "fifo", stdio: [0, 1, 2] } as const;
+    const error = await assertRejects(() => Container.create(runtime, options), RuncError);
+    assertEquals([error.code, error.message], ["usage", "the config needs limits, which has not been loaded"]);
+    const parts = await loadParts(spec.config);
+    const { container, process } = await Container.create(runtime, { ...options, parts });
+    using _process = process;
+    try {
+      assertEquals(containerStats(container).pids, { current: 1n, limit: 7n });
+      await container.update({ pids: { limit: 9 } });
+      assertEquals(containerStats(container).pids.limit, 9n);
+    } finally {
+      container.delete({ force: true });
+    }
+    assertEquals(library.left, []);
+  },
+);
 
 libraryTest(
   "a seccomp profile is compiled by whoever creates the container, and nothing runs without it",

@@ -1,7 +1,7 @@
 /** create, start, state, kill, delete, list: what each does in each state, and what it says. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type Box, boxTest, comparing, everyone, executors, type Runtime, until } from "./harness.ts";
+import { type Box, boxTest, comparing, everyone, executors, Running, type Runtime, until } from "./harness.ts";
 import { cgroupsNamed } from "./leftovers.ts";
 
 /** A container whose program writes a line to /out for every start of it, and sleeps. */
@@ -415,3 +415,30 @@ comparing("containers without a cgroupsPath have one named for them, removed wit
   assertEquals(cgroupsNamed(box.name), []);
   return paths;
 }, everyone);
+
+// --- a pid that became another's -----------------------------------------------------------------------------------------
+
+for (const sharesPids of [false, true]) {
+  const where = sharesPids ? "the host's pid namespace" : "a pid namespace of its own";
+  comparing(`in ${where}: a process that has the pid of an init that is gone is never signalled or entered`, (box) => {
+    using other = new Running(["/usr/bin/sleep", "1000"]);
+    box.startSleeping((config) => {
+      if (sharesPids) config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== "pid");
+    });
+    box.must(["kill", box.id, "KILL"]);
+    becomes(box, "stopped");
+    // What the start time tells apart: the kernel gives the pid away once more. proc_pid_stat(5), starttime
+    const file = `${box.root}/${box.id}/state.json`;
+    const state = Deno.readTextFileSync(file);
+    const recycled = state.replace(/"init_process_pid":\d+/, `"init_process_pid":${other.pid}`);
+    assert(recycled !== state);
+    Deno.writeTextFileSync(file, recycled);
+    assertEquals([box.state().status, box.state().pid], ["stopped", 0]);
+    assertMatch(box.runc(["kill", box.id, "TERM"]).stderr, /container not running/);
+    // Without a pid namespace SIGKILL is for all that is in the cgroup, and there is nothing.
+    assertEquals(box.runc(["kill", box.id, "KILL"]).stderr === "", sharesPids);
+    assertMatch(box.runc(["exec", box.id, "true"]).stderr, /cannot exec in a stopped container/);
+    box.must(["delete", "--force", box.id]);
+    assertEquals([isAlive(other.pid), other.isOver], [true, false]);
+  }, sharesPids ? executors : everyone);
+}

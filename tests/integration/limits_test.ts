@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Box, boxTest, comparing, everyone, type TestConfig, until } from "./harness.ts";
-import { cgroupsNamed } from "./leftovers.ts";
+import { cgroupsNamed, mounts } from "./leftovers.ts";
 
 type Resources = NonNullable<TestConfig["linux"]["resources"]>;
 
@@ -67,6 +67,23 @@ comparing("limits are what the kernel then says", (box) => {
   };
   for (const [file, value] of Object.entries(files)) assertEquals(read(box, file), value, file);
   box.remove();
+}, everyone);
+
+comparing("cgroups above the container's that are new get CPUs and memory nodes too", (box) => {
+  const above = `${box.cgroup}/above`;
+  box.startSleeping((config) => config.linux.cgroupsPath = `${above}/box`);
+  const cpuset = mounts().find(({ line, type }) => type === "cgroup" && /[ ,]cpuset(,|$)/.test(line))!.place;
+  const values = [box.cgroup, above, `${above}/box`].map((path) =>
+    ["cpuset.cpus", "cpuset.mems"].map((file) => Deno.readTextFileSync(`${cpuset}${path}/${file}`))
+  );
+  const top = ["cpuset.cpus", "cpuset.mems"].map((file) => Deno.readTextFileSync(`${cpuset}/${file}`));
+  assertEquals(values, [top, top, top]);
+  box.remove();
+  // Whoever asks for a path removes what is above the container's part of it.
+  for (const path of cgroupsNamed(box.name)) {
+    Deno.removeSync(`${path}/above`);
+    Deno.removeSync(path);
+  }
 }, everyone);
 
 boxTest("a burst and the idle class are set", (box) => {

@@ -1,7 +1,7 @@
 /** Bind mounts that init cannot make by itself: with other ids, or of what is closed to the container's root. */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { type Box, boxTest, type Change, comparing, type TestConfig } from "./harness.ts";
+import { type Box, type Change, comparing, type TestConfig } from "./harness.ts";
 
 type IdMappings = NonNullable<TestConfig["mounts"][number]["uidMappings"]>;
 
@@ -232,7 +232,7 @@ comparing("flags that the user namespace has to keep are kept, and cannot be tak
   }
 });
 
-boxTest("no process and no descriptor of the helper is left", (box) => {
+comparing("no process and no descriptor of the helper is left", (box) => {
   const source = makeClosed(box);
   Deno.mkdirSync(`${box.rootfs}/mnt`);
   const pid = box.startSleeping((config) => {

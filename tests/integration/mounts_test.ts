@@ -1,8 +1,8 @@
 /** The mounts of config.json, as the container's own /proc/self/mountinfo shows them. */
 
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { type Box, boxTest, type Change, comparing, everyone, type TestConfig } from "./harness.ts";
-import { mounts, mountsOf } from "./leftovers.ts";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { type Box, type Change, comparing, everyone, type TestConfig } from "./harness.ts";
+import { cgroupsNamed, mounts, mountsOf } from "./leftovers.ts";
 
 /** What mountinfo says of each mount, without the numbers that differ from container to container. proc(5) */
 function mountinfo(box: Box, change?: Change): string[] {
@@ -354,6 +354,23 @@ comparing(
   },
 );
 
+comparing("in a user namespace a dangling symlink may lead into a file system that belongs to it", (box) => {
+  Deno.mkdirSync(`${box.rootfs}/run`);
+  Deno.symlinkSync("/run/made/hosts", `${box.rootfs}/etc/hosts`);
+  Deno.writeTextFileSync(`${box.directory}/bound`, "bound\n");
+  const seen = box.sh("cat /etc/hosts; stat -c '%a %u %g' /run/made", (config) => {
+    const mapping = [{ containerID: 0, hostID: 100000, size: 65536 }];
+    config.linux.namespaces.push({ type: "user" });
+    config.linux.uidMappings = mapping;
+    config.linux.gidMappings = mapping;
+    config.mounts.push(
+      { destination: "/run", type: "tmpfs", source: "tmpfs", options: ["mode=755"] },
+      { destination: "/etc/hosts", type: "bind", source: `${box.directory}/bound`, options: ["bind"] },
+    );
+  });
+  assertEquals(seen, "bound\n755 0 0\n");
+});
+
 comparing("a place behind a symlink that leads to itself is refused", (box) => {
   Deno.symlinkSync("/loop", `${box.rootfs}/loop`);
   const { field, msg } = box.runRefused(bindOf(box, ["bind"], "/loop/x"));
@@ -466,6 +483,26 @@ comparing("tmpcopyup: a directory's symlinks lead the copy nowhere", (box) => {
   assertUntouched(trap);
 });
 
+comparing("tmpcopyup: what the copy takes is counted as the container's memory", (box) => {
+  Deno.mkdirSync(`${box.rootfs}/covered/deep`, { recursive: true });
+  const size = 8 << 20;
+  // An image may have it for nothing: a hole.
+  Deno.truncateSync(makeFile(`${box.rootfs}/covered/deep/hole`), size);
+  Deno.writeTextFileSync(`${box.rootfs}/covered/empty`, "");
+  box.write(withMount({ destination: "/covered", type: "tmpfs", source: "tmpfs", options: ["tmpcopyup"] }));
+  box.must(["create", box.id]);
+  const directory = cgroupsNamed(box.name).find((path) => path.includes("/memory/"));
+  assert(directory !== undefined, "this test is for a host with the v1 memory controller");
+  const used = Number(Deno.readTextFileSync(`${directory}/memory.usage_in_bytes`));
+  box.remove();
+  assert(used >= size, `${used} bytes`);
+});
+
+function makeFile(path: string): string {
+  Deno.writeTextFileSync(path, "");
+  return path;
+}
+
 comparing("tmpcopyup: what does not fit is an error that names the file", (box) => {
   Deno.mkdirSync(`${box.rootfs}/covered/deep`, { recursive: true });
   Deno.writeTextFileSync(`${box.rootfs}/covered/deep/file`, "x".repeat(100_000));
@@ -557,7 +594,7 @@ comparing("files of /proc that lxcfs emulates may be bound over", (box) => {
   assertEquals(box.sh("cat /proc/uptime", withMount(mount)), "1.00 1.00\n");
 }, everyone);
 
-boxTest("a relative place is below the root, with a warning", (box) => {
+comparing("a relative place is below the root, with a warning", (box) => {
   const { code, stdout, stderr } = box.run((config) => {
     bindOf(box, ["bind"], "mnt")(config);
     config.process.args = ["cat", "/mnt/file"];

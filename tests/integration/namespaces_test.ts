@@ -220,11 +220,12 @@ comparing("a time namespace is joined by path", (box) => {
   box.remove("first");
 });
 
-/** A user namespace that the test made and mapped. */
-function mappedHolder(): Running {
+/** A user namespace that the test made and mapped. `more`: of other types too, as unshare(1) has them. */
+function mappedHolder(more: readonly string[] = [], setgroups: "allow" | "deny" = "allow"): Running {
   // It waits for its maps; what it then does is seen from its uid.
-  const running = new Running(["/usr/bin/unshare", "--user", "sh", "-c", "echo ready; exec sleep 1000"]);
+  const running = new Running(["/usr/bin/unshare", "--user", ...more, "sh", "-c", "echo ready; exec sleep 1000"]);
   running.says("ready");
+  if (setgroups === "deny") Deno.writeTextFileSync(`/proc/${running.pid}/setgroups`, "deny");
   Deno.writeTextFileSync(`/proc/${running.pid}/uid_map`, "0 100000 65536\n");
   Deno.writeTextFileSync(`/proc/${running.pid}/gid_map`, "0 200000 65536\n");
   return running;
@@ -240,17 +241,112 @@ comparing("a user namespace is joined by path, with its mappings", (box) => {
   box.remove();
 });
 
-comparing("a pod: a second container joins the user, network, ipc and uts namespaces of the first", (box) => {
-  const shared = ["user", "network", "ipc", "uts"] as const;
-  const first = startFirst(box, mapped);
+/** The user namespace of `pid` as the kernel shows it, and bound to a file. Runs `body` with each path. */
+function byEachPath(box: Box, pid: number, body: (path: string) => void): void {
+  const file = `${box.directory}/user-namespace`;
+  Deno.writeTextFileSync(file, "");
+  const mount = (...args: string[]) =>
+    assertEquals(new Deno.Command(args[0]!, { args: args.slice(1) }).outputSync().code, 0);
+  mount("mount", "--bind", `/proc/${pid}/ns/user`, file);
+  try {
+    for (const path of [`/proc/${pid}/ns/user`, file]) body(path);
+  } finally {
+    mount("umount", file);
+  }
+}
+
+comparing("in a user namespace that is joined files belong to its root: stdio, places of mounts, copies", (box) => {
+  using other = mappedHolder();
+  Deno.mkdirSync(`${box.rootfs}/covered`);
+  for (const [name, id] of [["zero", 0], ["some", 1000]] as const) {
+    Deno.writeTextFileSync(`${box.rootfs}/covered/${name}`, "");
+    Deno.chownSync(`${box.rootfs}/covered/${name}`, 100000 + id, 200000 + id);
+  }
+  // What is made in there is made by its root.
+  Deno.chownSync(box.rootfs, 100000, 200000);
+  byEachPath(box, other.pid, (path) => {
+    Deno.symlinkSync("/made/here", `${box.rootfs}/link`);
+    const join: Change = (config) => {
+      config.root.readonly = false;
+      config.linux.namespaces.push({ type: "user", path });
+      config.mounts.push(
+        { destination: "/covered", type: "tmpfs", source: "tmpfs", options: ["tmpcopyup"] },
+        { destination: "/link", type: "tmpfs", source: "tmpfs", options: ["mode=755"] },
+      );
+    };
+    const seen = box.sh("echo out > /dev/stdout; stat -c '%u %g' /covered/zero /covered/some /made", join);
+    assertEquals(seen, "out\n0 0\n1000 1000\n0 0\n", path);
+    box.startSleeping(join);
+    assertEquals(box.must(["exec", box.id, "sh", "-c", "echo out > /dev/stdout; id -u"]), "out\n0\n", path);
+    box.remove();
+    Deno.removeSync(`${box.rootfs}/link`);
+    Deno.removeSync(`${box.rootfs}/made`, { recursive: true });
+  });
+});
+
+comparing("a user namespace that denies setgroups is joined, and the groups stay as they are", (box) => {
+  using other = mappedHolder([], "deny");
+  byEachPath(box, other.pid, (path) => {
+    const seen = box.sh("id -u; cat /proc/self/setgroups", (config) => {
+      config.linux.namespaces.push({ type: "user", path });
+      config.process.user = { uid: 1000, gid: 1000, additionalGids: [10] };
+    });
+    assertEquals(seen, "1000\ndeny\n", path);
+  });
+});
+
+comparing("mappings beside the path of a user namespace are its own, with a warning, or are refused", (box) => {
+  using other = mappedHolder();
+  byEachPath(box, other.pid, (path) => {
+    const join = (hostID: number): Change => (config) => {
+      config.linux.namespaces.push({ type: "user", path });
+      config.linux.uidMappings = [{ containerID: 0, hostID, size: 65536 }];
+      config.linux.gidMappings = [{ containerID: 0, hostID: 200000, size: 65536 }];
+    };
+    const { code, stderr } = box.run(join(100000));
+    assertEquals(code, 0, stderr);
+    assertMatch(stderr, /level=warning msg="linux.uidMappings repeats what the user namespace/);
+    const refused = box.runRefused(join(5000));
+    assertMatch(refused.msg, /both namespace path and non-matching mapping specified/);
+    assertEquals(refused.field, "/linux/uidMappings");
+  });
+});
+
+comparing("namespaces are joined that belong to another user namespace than the one that is joined", (box) => {
+  using user = mappedHolder();
+  using others = mappedHolder(["--net", "--uts", "--ipc"]);
+  using ofHost = holder(["--cgroup"]);
+  const from = { network: others, uts: others, ipc: others, cgroup: ofHost, user } as const;
+  const joins = Object.entries(from) as [keyof typeof from, Running][];
+  const pid = box.startSleeping((config) => {
+    config.linux.namespaces = joins.map(([type, { pid }]) => ({ type, path: `/proc/${pid}/ns/${files[type]}` }));
+    config.linux.namespaces.push({ type: "mount" }, { type: "pid" });
+    // These file systems are for those who have rights in the network and ipc namespaces.
+    config.mounts = config.mounts.filter(({ type }) => type !== "sysfs" && type !== "mqueue" && type !== "cgroup");
+    config.linux.maskedPaths = [];
+    config.linux.readonlyPaths = [];
+    delete config.hostname;
+  });
+  for (const [type, holder] of joins) assertEquals(namespacesOf(pid)[type], namespacesOf(holder.pid)[type], type);
+  box.remove();
+});
+
+comparing("a pod: a second container joins all but the mount namespace of the first", (box) => {
+  const shared = ["time", "cgroup", "pid", "network", "user", "ipc", "uts"] as const;
+  const first = startFirst(box, (config) => {
+    mapped(config);
+    config.linux.namespaces.push({ type: "cgroup" }, { type: "time" });
+    config.linux.timeOffsets = { boottime: { secs: 5_000_000 } };
+  });
   const pid = box.startSleeping((config) => {
     config.linux.namespaces = [
-      { type: "pid" },
       { type: "mount" },
       ...shared.map((type) => ({ type, path: `/proc/${first}/ns/${files[type]}` })),
     ];
   });
-  assertEquals(differences(pid, first), ["pid", "mount"]);
+  assertEquals(differences(pid, first), ["mount"]);
+  const seen = box.must(["exec", box.id, "sh", "-c", "id -u; cut -d. -f1 /proc/uptime"]);
+  assert(Number(seen.split("\n")[1]) > 5_000_000, seen);
   box.remove();
   box.remove("first");
 });

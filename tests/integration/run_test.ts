@@ -1,7 +1,7 @@
 /** `run` in the foreground: exit status, and what config.json's process and names come to in the container. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { afterShell, type Box, boxTest, type Change, comparing, everyone } from "./harness.ts";
+import { afterShell, type Box, boxTest, type Change, comparing, everyone, execute } from "./harness.ts";
 
 const exit = (code: number): Change => (config) =>
   config.process.args = ["sh", "-c", `echo out; echo err >&2; exit ${code}`];
@@ -351,6 +351,72 @@ comparing("sysctls of the container's namespaces are set, in both spellings", (b
   assertEquals(Deno.readTextFileSync("/proc/sys/net/ipv4/ip_forward"), host);
 }, everyone);
 
+/** A parameter of each namespace that has any, a value, and what the container then reads. */
+const namespacedSysctls: readonly [name: string, value: string, seen?: string][] = [
+  ...["msgmax", "msgmnb", "msgmni", "shmmni"].map((name): [string, string] => [`kernel.${name}`, "4321"]),
+  ["kernel.shmall", "123456"],
+  ["kernel.shmmax", "1234567"],
+  ["kernel.shm_rmid_forced", "1"],
+  ["kernel.sem", "100 200 30 40", "100\t200\t30\t40"],
+  ["fs.mqueue.msg_max", "17"],
+  ["net.ipv4.ip_local_port_range", "2000 3000", "2000\t3000"],
+  ["kernel.domainname", "example.org"],
+];
+comparing("every sysctl that belongs to a namespace of the container is set there, and not on the host", (box) => {
+  const path = (name: string) => `/proc/sys/${name.replaceAll(".", "/")}`;
+  const host = () => namespacedSysctls.map(([name]) => Deno.readTextFileSync(path(name)));
+  const before = host();
+  const seen = box.sh(`cat ${namespacedSysctls.map(([name]) => path(name)).join(" ")}`, (config) => {
+    config.linux.sysctl = Object.fromEntries(namespacedSysctls);
+  });
+  assertEquals(seen.trimEnd().split("\n"), namespacedSysctls.map(([, value, read]) => read ?? value));
+  assertEquals(host(), before);
+}, everyone);
+
+comparing("a user namespace has limits of its own, which are its sysctls", (box) => {
+  const seen = box.sh("cat /proc/sys/user/max_net_namespaces", (config) => {
+    const mapping = [{ containerID: 0, hostID: 100000, size: 65536 }];
+    config.linux.namespaces.push({ type: "user" });
+    config.linux.uidMappings = mapping;
+    config.linux.gidMappings = mapping;
+    config.linux.sysctl = { "user.max_net_namespaces": "7" };
+  });
+  assertEquals(seen, "7\n");
+});
+
+/** Namespaces that the container does not have, a parameter of theirs, and the reason that is told. */
+const foreignSysctls: readonly [without: string, name: string, why: RegExp][] = [
+  ["ipc", "kernel.shmmax", /not allowed in the hosts ipc namespace/],
+  ["ipc", "fs.mqueue.msg_max", /not allowed in the hosts ipc namespace/],
+  ["network", "net.ipv4.ip_forward", /not allowed in host network namespace/],
+  ["uts", "kernel.domainname", /not in a separate kernel namespace/],
+  ["user", "user.max_net_namespaces", /without a user namespace|not in a separate kernel namespace/],
+  ["none", "kernel.hostname", /conflicts with the OCI|not in a separate kernel namespace/],
+  ["none", "kernel.core_pattern", /not in a separate kernel namespace/],
+  ["none", "vm.overcommit_memory", /not in a separate kernel namespace/],
+];
+comparing("a sysctl of a namespace that the container shares is refused", (box) => {
+  for (const [without, name, why] of foreignSysctls) {
+    const result = box.run((config) => {
+      config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== without);
+      if (without === "uts") delete config.hostname;
+      config.linux.sysctl = { [name]: "1" };
+    });
+    assertEquals([result.code, result.stdout], [1, ""], name);
+    assertMatch(result.stderr, why, name);
+  }
+}, everyone);
+
+comparing("a network namespace by path that is the runtime's own has no sysctls for the container", (box) => {
+  const { code, stderr } = box.run((config) => {
+    config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== "network");
+    config.linux.namespaces.push({ type: "network", path: "/proc/self/ns/net" });
+    config.linux.sysctl = { "net.ipv4.ip_forward": "1" };
+  });
+  assertEquals(code, 1);
+  assertMatch(stderr, /not allowed in host network namespace/);
+}, everyone);
+
 const showKeys: Change = (config) => config.linux.maskedPaths = [];
 
 comparing("the container has a session keyring of its own, named for it", (box) => {
@@ -388,6 +454,28 @@ comparing("with --no-pivot the root is the same, and the host's root not reachab
   box.write((config) => config.process.args = ["sh", "-c", "ls / /.. && cd ../../.. && pwd && readlink /proc/1/root"]);
   const [pivoted, moved] = [box.must(["run", box.id]), box.must(["run", "--no-pivot", box.id])];
   assertEquals(moved, pivoted);
+}, everyone);
+
+comparing("with --no-pivot too no procfs can be mounted that is not masked: the host's are out of reach", (box) => {
+  // The kernel lets a user namespace mount one where a whole one can be seen: mount_namespaces(7), "Restrictions on mount namespaces".
+  const other = `${box.directory}/proc`;
+  Deno.mkdirSync(other);
+  assertEquals(execute(["/usr/bin/mount", "-t", "proc", "proc", other]).code, 0);
+  try {
+    box.write((config) => {
+      config.process.args = ["unshare", "-mrpf", "sh", "-c", "echo inside; mount -t proc proc /proc && echo mounted"];
+      // To map root one has to have it: user_namespaces(7), "Defining user and group ID mappings".
+      const mayMap = ["CAP_SETFCAP", "CAP_SETUID", "CAP_SETGID"];
+      config.process.capabilities = { bounding: mayMap, permitted: mayMap, effective: mayMap };
+    });
+    const results = [[], ["--no-pivot"]].map((option) => box.runc(["run", ...option, box.id]));
+    for (const { code, stdout, stderr } of results) {
+      assertEquals([code, stdout], [1, "inside\n"]);
+      assertMatch(stderr, /mount: permission denied/);
+    }
+  } finally {
+    execute(["/usr/bin/umount", other]);
+  }
 }, everyone);
 
 // --- masked and read-only paths -----------------------------------------------------------------------------------------
@@ -469,7 +557,7 @@ comparing("masked and read-only paths that are not there are passed over", (box)
   );
 }, everyone);
 
-boxTest("what is masked must not be replaced: a /dev/null that is another file is refused", (box) => {
+comparing("what is masked must not be replaced: a /dev/null that is another file is refused", (box) => {
   const { code, stderr } = box.run((config) => {
     config.mounts.push({
       destination: "/dev/null",

@@ -24,6 +24,49 @@ comparing("the scheduler is the config's, for exec too unless the process has it
   box.remove();
 });
 
+type Scheduler = NonNullable<TestConfig["process"]["scheduler"]>;
+
+/** Each policy, what may go with it, and fields 19 (nice), 40 (rt_priority), 41 (policy) of proc_pid_stat(5). */
+const policies: readonly [scheduler: Scheduler, seen: string][] = [
+  [{ policy: "SCHED_OTHER", nice: 7 }, "7 0 0"],
+  [{ policy: "SCHED_BATCH", nice: -3 }, "-3 0 3"],
+  [{ policy: "SCHED_IDLE" }, "0 0 5"],
+  [{ policy: "SCHED_FIFO", priority: 5 }, "0 5 1"],
+  [{ policy: "SCHED_RR", priority: 99 }, "0 99 2"],
+];
+for (const [scheduler, seen] of policies) {
+  comparing(`the scheduler ${JSON.stringify(scheduler)} is what the kernel says`, (box) => {
+    const fields = "cut -d ' ' -f 19,40,41 /proc/self/stat";
+    const change = (config: TestConfig) => {
+      config.process.scheduler = scheduler;
+      // A cgroup has no real-time share of its own. Documentation/scheduler/sched-rt-group.rst
+      config.linux.resources = {
+        ...config.linux.resources,
+        cpu: { realtimePeriod: 1_000_000, realtimeRuntime: 100_000 },
+      };
+    };
+    assertEquals(box.sh(fields, change), `${seen}\n`);
+  });
+}
+
+comparing("with SCHED_FLAG_RESET_ON_FORK what the program starts is scheduled as usual", (box) => {
+  const seen = box.sh("echo $(cut -d ' ' -f 19,41 /proc/1/stat) $(cut -d ' ' -f 19,41 /proc/self/stat)", (config) => {
+    config.process.scheduler = { policy: "SCHED_OTHER", nice: -5, flags: ["SCHED_FLAG_RESET_ON_FORK"] };
+  });
+  assertEquals(seen, "-5 0 0 0\n");
+});
+
+comparing("SCHED_DEADLINE has its three times, or the kernel's reason is told", (box) => {
+  const deadline: Scheduler = { policy: "SCHED_DEADLINE", runtime: 42_000, deadline: 100_000, period: 1_000_000 };
+  const { code, stdout, stderr } = box.run((config) => {
+    config.process.args = ["cut", "-d", " ", "-f", "41", "/proc/self/stat"];
+    config.process.scheduler = { ...deadline, flags: ["SCHED_FLAG_RESET_ON_FORK"] };
+  });
+  if (code === 0) assertEquals(stdout, "6\n");
+  else assertMatch(stderr, /error setting scheduler: (operation not permitted|device or resource busy)/);
+  return code;
+});
+
 comparing("a scheduler with a word that is none is refused by name", (box) => {
   const { msg } = box.runRefused((config) => config.process.scheduler = { policy: "SCHED_X" });
   assertMatch(msg, /invalid scheduler policy: SCHED_X/);

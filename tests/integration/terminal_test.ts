@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import type { Fd } from "../../lib/ffi/fd.ts";
+import { pipe } from "../../lib/ffi/files.ts";
 import { getAttributes, getWindowSize, isTerminal, setWindowSize, type WindowSize } from "../../lib/ffi/terminal.ts";
 import { openPty } from "../fixtures/pty.ts";
 import { readUntil, writeText } from "./foreground_harness.ts";
@@ -193,6 +194,28 @@ for (const command of ["create", "run"]) {
     box.remove();
   }, everyone);
 }
+
+comparing(
+  "a created container with a terminal holds neither its creator's stdio open nor what it was started from",
+  (box) => {
+    const path = `${box.directory}/console`;
+    box.write(withTerminal("sleep 1000"));
+    using server = new UnixServer(path);
+    const [stdin, output] = [pipe(kernel, "stdin"), pipe(kernel, "output")];
+    const streams = { stdin: stdin.read, stdout: output.write, stderr: output.write };
+    const { code } = box.runc(["create", "--console-socket", path, box.id], streams);
+    // The container ends with its terminal.
+    using _master = server.receive().fds[0]!;
+    const link = (pid: number | "self", fd: string | number) => Deno.readLinkSync(`/proc/${pid}/fd/${fd}`);
+    const [ofCreator, pid] = [[stdin.read, output.write].map((fd) => link("self", fd.number)), box.state().pid];
+    const held = [...Deno.readDirSync(`/proc/${pid}/fd`)].map(({ name }) => link(pid, name))
+      .filter((target) => ofCreator.includes(target) || target.startsWith("/memfd:"));
+    for (const { read, write } of [stdin, output]) [read, write].forEach((fd) => fd.close());
+    box.remove();
+    assertEquals([code, held], [0, []]);
+  },
+  everyone,
+);
 
 comparing("exec --tty --detach sends it too", (box) => {
   box.startSleeping();

@@ -1,8 +1,15 @@
 /** `runc update` on the host's v1 controllers. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type Box, boxTest, comparing, everyone } from "./harness.ts";
+import { type Box, boxTest, comparing, everyone, execute } from "./harness.ts";
 import { cgroupsNamed } from "./leftovers.ts";
+
+/** The kernel takes rates for no other disk than one that this host has. */
+function someDisk(): { readonly major: number; readonly minor: number } {
+  const [disk] = [...Deno.readDirSync("/sys/block")].map(({ name }) => name).sort();
+  const [major = 0, minor = 0] = Deno.readTextFileSync(`/sys/block/${disk}/dev`).trim().split(":").map(Number);
+  return { major, minor };
+}
 
 /** Files of the container's cgroup, whichever hierarchy they are in. */
 function readFiles(box: Box): Readonly<Record<string, string>> {
@@ -80,6 +87,90 @@ comparing("update changes what is given, by options and by JSON", (box) => {
   return observed;
 }, everyone);
 
+comparing("update lets memory, and memory and swap, grow and shrink together", (box) => {
+  start(box);
+  const steps: readonly (readonly string[])[] = [
+    ["--memory", "64M", "--memory-swap", "96M"],
+    ["--memory", "16M", "--memory-swap", "24M"],
+    ["--memory", "16M", "--memory-swap", "16M"],
+    ["--memory", "128M", "--memory-swap", "-1"],
+    ["--memory", "32M", "--memory-swap", "48M"],
+    ["--memory-swap", "40M"],
+    ["--memory", "24M"],
+    // More than both may be: refused, whichever is written first.
+    ["--memory", "41M"],
+    ["--memory", "-1"],
+  ];
+  const observed = steps.map((args) => {
+    const { code } = box.runc(["update", ...args, box.id]);
+    return { args, code, limit: read(box, "memory.limit_in_bytes"), both: read(box, "memory.memsw.limit_in_bytes") };
+  });
+  assertEquals(observed.map(({ code }) => code), [0, 0, 0, 0, 0, 0, 0, 1, 0]);
+  box.remove();
+  return observed;
+}, everyone);
+
+comparing("update of the other options is in the kernel's files", (box) => {
+  start(box);
+  const cases: readonly (readonly [args: readonly string[], file: string, value: string])[] = [
+    [["--cpuset-mems", "0"], "cpuset.mems", "0"],
+    [["--cpu-rt-period", "500000"], "cpu.rt_period_us", "500000"],
+    [["--cpu-rt-runtime", "0"], "cpu.rt_runtime_us", "0"],
+    [["--blkio-weight", "300"], "blkio.bfq.weight", "300"],
+  ];
+  for (const [args, file, value] of cases) {
+    box.must(["update", ...args, box.id]);
+    assertEquals(read(box, file), value, args.join(" "));
+  }
+  box.remove();
+}, everyone);
+
+boxTest("update of what Debian's runc 1.1.5 does not know", (box) => {
+  start(box);
+  const on = someDisk();
+  const rates = (rate: number) => JSON.stringify({ blockIO: { throttleReadBpsDevice: [{ ...on, rate }] } });
+  const cases: readonly (readonly [args: readonly string[], file: string, value: string, stdin?: string])[] = [
+    [["--cpu-burst", "10000"], "cpu.cfs_burst_us", "10000"],
+    [["--cpu-idle", "1"], "cpu.idle", "1"],
+    [["--cpu-idle", "0"], "cpu.idle", "0"],
+    [["-r", "-"], "blkio.throttle.read_bps_device", `${on.major}:${on.minor} 1000000`, rates(1000000)],
+    [["-r", "-"], "blkio.throttle.read_bps_device", `${on.major}:${on.minor} 2000000`, rates(2000000)],
+    [["-r", "-"], "blkio.throttle.read_bps_device", "", rates(0)],
+  ];
+  for (const [args, file, value, stdin] of cases) {
+    box.must(["update", ...args, box.id], { stdin });
+    assertEquals(read(box, file), value, `${args.join(" ")} ${stdin ?? ""}`);
+  }
+  const { code, stderr } = box.runc(["update", "--kernel-memory", "1M", "--kernel-memory-tcp", "1M", box.id]);
+  assertEquals(code, 0);
+  assertMatch(stderr, /Kernel memory settings are ignored and will be removed/);
+  const file = `${box.directory}/limits.json`;
+  Deno.writeTextFileSync(file, json);
+  box.must(["update", "--resources", file, box.id]);
+  assertEquals([read(box, "pids.max"), read(box, "memory.limit_in_bytes")], ["30", String(40 << 20)]);
+  box.remove();
+});
+
+boxTest("what update has saved is what Debian's runc starts from, and the other way round", (box) => {
+  start(box);
+  const debian = (...args: readonly string[]) => {
+    const result = execute(["/usr/sbin/runc", "--root", box.root, ...args]);
+    assertEquals([result.code, result.stderr], [0, ""], args.join(" "));
+    return result.stdout;
+  };
+  box.must(["update", "--memory", "64M", "--memory-swap", "96M", "--cpu-burst", "1000", box.id]);
+  const [listed] = JSON.parse(debian("list", "--format", "json"));
+  assertEquals([listed.id, listed.status], [box.id, "running"]);
+  assertEquals(debian("exec", box.id, "echo", "here"), "here\n");
+  debian("update", "--pids-limit", "12", box.id);
+  // It sets all that is stored: what we have saved.
+  assertEquals([read(box, "memory.limit_in_bytes"), read(box, "pids.max")], [String(64 << 20), "12"]);
+  box.must(["update", "--cpu-share", "300", box.id]);
+  assertEquals([read(box, "memory.memsw.limit_in_bytes"), read(box, "cpu.shares")], [String(96 << 20), "300"]);
+  assertEquals(box.must(["exec", box.id, "echo", "still"]), "still\n");
+  box.remove();
+});
+
 boxTest("update keeps in the state what it does not change", (box) => {
   start(box);
   const initial = { cpu_shares: 100, cpu_weight: 17, memory_reservation: 16 << 20 };
@@ -104,6 +195,59 @@ boxTest("update sets everything back when the kernel refuses something", (box) =
   assertMatch(msg, /cpu\.cfs_quota_us: invalid argument/);
   assertEquals(errno, "EINVAL");
   assertEquals([readFiles(box), stored(box)], [files, state]);
+  box.remove();
+});
+
+boxTest("update sets every file back, also what the container had no limit for", (box) => {
+  // Without limits: nothing is stored that could be set again.
+  box.startSleeping();
+  const names = [
+    "memory.limit_in_bytes",
+    "memory.memsw.limit_in_bytes",
+    "memory.soft_limit_in_bytes",
+    "memory.swappiness",
+    "memory.oom_control",
+    "cpu.shares",
+    "cpu.cfs_quota_us",
+    "cpu.cfs_period_us",
+    "cpu.cfs_burst_us",
+    "cpu.idle",
+    "cpuset.cpus",
+    "cpuset.mems",
+    "pids.max",
+    "blkio.bfq.weight",
+    "blkio.throttle.read_bps_device",
+    "blkio.throttle.write_iops_device",
+  ];
+  const files = () => Object.fromEntries(names.map((name) => [name, read(box, name)]));
+  const [before, state] = [files(), stored(box)];
+  const disk = someDisk();
+  const everything = {
+    memory: { limit: 32 << 20, swap: 48 << 20, reservation: 16 << 20 },
+    cpu: { quota: 40000, period: 50000, burst: 10000, shares: 77, cpus: "0", mems: "0" },
+    pids: { limit: 30 },
+    blockIO: {
+      weight: 300,
+      throttleReadBpsDevice: [{ ...disk, rate: 1000000 }],
+      throttleWriteIOPSDevice: [{ ...disk, rate: 100 }],
+    },
+  };
+  // Block devices come last, and this one is not there.
+  const refused = { ...everything.blockIO, throttleWriteIOPSDevice: [{ major: 4095, minor: 7, rate: 1 }] };
+  const stdin = JSON.stringify({ ...everything, blockIO: refused });
+  assertMatch(box.refused(["update", "-r", "-", box.id], { stdin }).msg, /write_iops_device: no such device/);
+  assertEquals([files(), stored(box)], [before, state]);
+  box.must(["update", "-r", "-", box.id], { stdin: JSON.stringify(everything) });
+  const limited = files();
+  assertEquals(limited["pids.max"], "30");
+  assertEquals(limited["blkio.throttle.write_iops_device"], `${disk.major}:${disk.minor} 100`);
+  // And what was limited has its limits again.
+  assertEquals(
+    box.refused(["update", "--memory", "64M", "--pids-limit", "9", "--cpu-share", "9", "--cpu-quota", "7", box.id])
+      .errno,
+    "EINVAL",
+  );
+  assertEquals(files(), limited);
   box.remove();
 });
 
@@ -143,6 +287,7 @@ boxTest("update refuses what it cannot read", (box) => {
     [["-r", "/nowhere"], "open /nowhere: no such file or directory"],
     [["-r", "-"], '-:1:2: expected a field name or "}", found the end', "{"],
     [["--l3-cache-schema", "L3:0=f"], "Intel RDT/CAT: l3 cache schema is not enabled"],
+    [["--mem-bw-schema", "MB:0=20"], "Intel RDT/MBA: memory bandwidth schema is not enabled"],
   ];
   for (const [args, message, stdin] of cases) {
     assertEquals(box.refused(["update", ...args, box.id], { stdin }).msg, message);

@@ -46,6 +46,18 @@ export function* joinedUserMappings(config: Config, { joinedUser }: ValidationFa
   yield { at: "/linux/uidMappings", found: uidMappings, wanted: `no mappings, or those of ${path}`, message };
 }
 
+/** Not an error, for containerd and CRI-O write such configs: a user namespace by path, and its mappings too. */
+export function* repeatedMappings(config: Config): Iterable<Problem> {
+  const path = namespaceOf(config, "user")?.path ?? "";
+  if (path === "") return;
+  for (const field of ["uidMappings", "gidMappings"] as const) {
+    const found = config.linux?.[field] ?? [];
+    if (found.length === 0) continue;
+    const message = `linux.${field} repeats what the user namespace ${path} has: one of the two is enough`;
+    yield { at: `/linux/${field}`, found, wanted: "no mappings", message };
+  }
+}
+
 function sameMappings(some: readonly IdMapping[], others: readonly IdMapping[]): boolean {
   return some.length === others.length && some.every(({ containerID, hostID, size }, index) => {
     const other = others[index]!;

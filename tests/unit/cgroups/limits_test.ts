@@ -1,6 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { blockIoLimitsV1, blockIoLimitsV2, ioWeight } from "../../../lib/cgroups/block_io.ts";
-import { cpuLimitsV1, cpuLimitsV2, cpusetLimits, cpuWeight } from "../../../lib/cgroups/cpu.ts";
+import { cpuLimitsV1, cpuLimitsV2, cpusetLimits } from "../../../lib/cgroups/cpu.ts";
+import { cpuWeight } from "../../../lib/cgroups/cpu_weight.ts";
 import type { LimitWrite } from "../../../lib/cgroups/limit.ts";
 import { limitsV1, limitsV2 } from "../../../lib/cgroups/limits.ts";
 import { memoryLimitsV1, memoryLimitsV2 } from "../../../lib/cgroups/memory.ts";

@@ -2,9 +2,10 @@ import { assert, assertEquals } from "@std/assert";
 import { oomLine, statsLine } from "../../../lib/cli/events_json.ts";
 import { exposition } from "../../../lib/cli/prometheus.ts";
 import { parse } from "../../../lib/cli/parse.ts";
-import { size, topTable } from "../../../lib/cli/top_table.ts";
+import { fit, size, topTable } from "../../../lib/cli/top_table.ts";
 import type { CgroupStats } from "../../../lib/cgroups/stats.ts";
 import { noBlockIo, noCpu, noMemory } from "../../../lib/cgroups/stats_parts.ts";
+import { readExposition } from "../../fixtures/prometheus_reader.ts";
 
 const nothing: CgroupStats = {
   version: 2,
@@ -62,6 +63,40 @@ Deno.test("statsLine() leaves out what runc leaves out", () => {
   assertEquals(oomLine("box"), '{"type":"oom","id":"box"}\n');
 });
 
+Deno.test("statsLine() has what Intel RDT limits and counts, as far as the hardware can", () => {
+  const l3Cache = { mask: "7ff", minBits: 2n, classes: 16n, rootSchema: "L3:0=7ff", schema: "L3:0=f" };
+  const memoryBandwidth = {
+    granularity: 10n,
+    isLinear: 1n,
+    minimum: 10n,
+    classes: 8n,
+    rootSchema: "MB:0=100",
+    schema: "MB:0=20",
+  };
+  const schemata = ["MB:0=20", "L3:0=f"];
+  const transfers = [{ total: 18446744073709551615n, local: 0n }];
+  const cases: readonly [intelRdt: CgroupStats["intelRdt"], expected: string][] = [
+    [undefined, "{}"],
+    [{ schemata }, '{"schemata":["MB:0=20","L3:0=f"]}'],
+    [
+      { schemata, l3Cache, memoryBandwidth, transfers, cacheUsage: [4096n] },
+      '{"l3_cache_info":{"cbm_mask":"7ff","min_cbm_bits":2,"num_closids":16},"l3_cache_schema_root":"L3:0=7ff",' +
+      '"l3_cache_schema":"L3:0=f","mem_bw_info":{"bandwidth_gran":10,"delay_linear":1,"min_bandwidth":10,' +
+      '"num_closids":8},"mem_bw_schema_root":"MB:0=100","mem_bw_schema":"MB:0=20","schemata":["MB:0=20","L3:0=f"],' +
+      '"mbm_stats":[{"mbm_total_bytes":18446744073709551615,"mbm_local_bytes":0}],"cmt_stats":[{"llc_occupancy":4096}]}',
+    ],
+    // Behind pointers in Go.
+    [
+      { schemata, transfers: [], cacheUsage: [] },
+      '{"schemata":["MB:0=20","L3:0=f"],"mbm_stats":null,"cmt_stats":null}',
+    ],
+  ];
+  for (const [intelRdt, expected] of cases) {
+    const line = statsLine("box", { ...nothing, intelRdt });
+    assert(line.endsWith(`,"intel_rdt":${expected},"network_interfaces":null}}\n`), line);
+  }
+});
+
 Deno.test("statsLine() writes every number exactly, maps sorted, pressure on v2 alone", () => {
   const data = (stats: CgroupStats) => statsLine("box", stats);
   const line = data(some);
@@ -96,6 +131,30 @@ Deno.test("exposition() has each metric once, and no sample for a limit that is 
   assert(!text.includes('memory_limit_bytes{id="none"}') && !text.includes("memory_swap_limit_bytes"));
   for (const line of found) assert(/^(# (HELP|TYPE) \w+ .+|\w+\{.*\} \d+(\.\d+)?)$/.test(line), line);
   assertEquals(exposition([]), "");
+});
+
+Deno.test("exposition() is what a strict reader of the format understands, whatever a label holds", () => {
+  const id = 'a"b\\c\nd,e="f"';
+  const families = readExposition(exposition([{ id, stats: some }, { id: "none", stats: nothing }]));
+  const samples = (name: string) => families.get(`runc_container_${name}`)?.samples;
+  assertEquals(samples("pids"), [{ labels: { id }, value: 3 }, { labels: { id: "none" }, value: 0 }]);
+  assertEquals(samples("memory_oom_kills_total")?.map(({ value }) => value), [1, 0]);
+  assertEquals(samples("memory_limit_bytes"), [{ labels: { id }, value: 1048576 }]);
+  assertEquals(samples("cpu_throttled_periods_total")?.[0]?.value, 5);
+  assertEquals(readExposition("").size, 0);
+});
+
+Deno.test("fit() cuts a table to the terminal, so that the next one covers it", () => {
+  const table = "ID    CPU%\nlonger  12\nb        1\n";
+  const cases: readonly [columns: number, rows: number, expected: string][] = [
+    [80, 24, table],
+    [10, 4, table],
+    [4, 24, "ID  \nlong\nb   \n"],
+    // The last line of the screen is for the cursor.
+    [80, 3, "ID    CPU%\nlonger  12\n"],
+    [80, 1, ""],
+  ];
+  for (const [columns, rows, expected] of cases) assertEquals(fit(table, { columns, rows }), expected);
 });
 
 Deno.test("topTable() puts the busiest first, and measures between two moments", () => {

@@ -71,6 +71,12 @@ const accepted: readonly [line: string, wanted: Understood][] = [
   ["plan --format json", { command: "plan", options: { format: "json" } }],
   ["--criu /usr/sbin/criu list", { command: "list", global: { criu: "/usr/sbin/criu" } }],
   ["init", { command: "init" }],
+  // Refused later, with the reason, whatever the options are.
+  ["checkpoint --image-path /x --leave-running a", {
+    command: "checkpoint",
+    args: ["--image-path", "/x", "--leave-running", "a"],
+  }],
+  ["--root /r restore -d a", { command: "restore", global: { root: "/r" }, args: ["-d", "a"] }],
 ];
 
 Deno.test("parse() understands", async (t) => {
@@ -138,6 +144,8 @@ const answered: readonly [line: string, wanted: Parsed][] = [
   ["help state", { kind: "help", topic: "state" }],
   ["state -h", { kind: "help", topic: "state" }],
   ["state a --help", { kind: "help", topic: "state" }],
+  ["checkpoint --image-path /x --help", { kind: "help", topic: "checkpoint" }],
+  ["restore -h", { kind: "help", topic: "restore" }],
   ["state --help --nope", { kind: "help", topic: "state" }],
   ["-v", { kind: "version" }],
   ["--version list", { kind: "version" }],

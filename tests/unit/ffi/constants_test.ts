@@ -91,6 +91,8 @@ Deno.test("openFlag() differs between the architectures in O_DIRECTORY and O_NOF
 
 Deno.test("file system types have the magic numbers of linux/magic.h", () => {
   assertEquals(constants.FsMagic, {
+    // MQUEUE_MAGIC in ipc/mqueue.c.
+    MQUEUE: 0x19800202,
     PROC: 0x9fa0,
     DEVPTS: 0x1cd1,
     CGROUP2: 0x63677270,

@@ -10,6 +10,8 @@ Deno.test("a memory policy is a mode with flags and a set of nodes", () => {
     [{ mode: "MPOL_PREFERRED", nodes: "", flags: [] }, "set_mempolicy(0x1, NULL, 1025)"],
     [{ mode: "MPOL_INTERLEAVE", nodes: "0-2" }, "set_mempolicy(0x3, [0,1,2], 1025)"],
     [{ mode: "MPOL_BIND", nodes: "0", flags: ["MPOL_F_STATIC_NODES"] }, "set_mempolicy(0x8002, [0], 1025)"],
+    [{ mode: "MPOL_LOCAL", nodes: "" }, "set_mempolicy(0x4, NULL, 1025)"],
+    [{ mode: "MPOL_PREFERRED_MANY", nodes: "0,3" }, "set_mempolicy(0x5, [0,3], 1025)"],
     [
       { mode: "MPOL_WEIGHTED_INTERLEAVE", nodes: "9", flags: ["MPOL_F_RELATIVE_NODES", "MPOL_F_NUMA_BALANCING"] },
       "set_mempolicy(0x6006, [9], 1025)",

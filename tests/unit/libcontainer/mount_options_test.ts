@@ -124,7 +124,9 @@ Deno.test("options together", () => {
     [["nosuid", "suid", "nosuid"], { flags: 2 }],
     [["rro", "rrw"], { recursiveClear: 1 }],
     [["rrw", "rro"], { recursiveSet: 1 }],
-    [["rnoatime", "rstrictatime"], { recursiveSet: 0x30, recursiveClear: ATIME }],
+    [["rnoatime", "rstrictatime"], { recursiveSet: 0x20, recursiveClear: ATIME }],
+    [["rnoatime", "rro", "rrelatime"], { recursiveSet: 0x1, recursiveClear: ATIME }],
+    [["rrelatime", "rnoatime", "rnodiratime"], { recursiveSet: 0x90, recursiveClear: ATIME }],
     [["rnoatime", "ratime"], { recursiveClear: ATIME }],
     // `ro` is this mount's, `rro` is the tree's: they do not touch each other.
     [["ro", "rrw"], { flags: 1, recursiveClear: 1 }],

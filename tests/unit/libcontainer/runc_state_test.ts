@@ -192,9 +192,10 @@ Deno.test("toRuncState() gives devices and a writable cgroup to the container's 
 });
 
 Deno.test("toRuncState() has the mappings of a user namespace that is joined", () => {
-  const joined: Config = { ...config, linux: { namespaces: [{ type: "user", path: "/proc/7/ns/user" }] } };
   const idMappings = [{ containerID: 0, hostID: 5, size: 1 }];
-  const state = written({ config: joined, joinedUser: { uidMappings: idMappings, gidMappings: idMappings } });
+  const namespaces = [{ type: "user", path: "/proc/7/ns/user" }] as const;
+  const linux = { namespaces, uidMappings: idMappings, gidMappings: idMappings };
+  const state = written({ config: { ...config, linux } });
   assertEquals(mappingsOfState(state).uidMappings, idMappings);
   assertEquals(state.config.namespaces, [{ type: "NEWUSER", path: "/proc/7/ns/user" }]);
 });

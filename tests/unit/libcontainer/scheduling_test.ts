@@ -29,6 +29,19 @@ Deno.test("the scheduler is struct sched_attr of 56 bytes", () => {
   assertEquals(schedulerSteps(undefined, { hasCpuset: true }), []);
 });
 
+Deno.test("every policy, flag and class has the kernel's number", () => {
+  // include/uapi/linux/sched.h, include/uapi/linux/ioprio.h
+  const policies = ["OTHER", "FIFO", "RR", "BATCH", "ISO", "IDLE", "DEADLINE"];
+  const word = (scheduler: Scheduler, index: number) =>
+    parseInt(attributes(scheduler).split(" ")[index]!.slice(0, 2), 16);
+  assertEquals(policies.map((name) => word({ policy: `SCHED_${name}` }, 1)), [0, 1, 2, 3, 4, 5, 6]);
+  const flags = ["RESET_ON_FORK", "RECLAIM", "DL_OVERRUN", "KEEP_POLICY", "KEEP_PARAMS", "UTIL_CLAMP_MIN"]
+    .concat(["UTIL_CLAMP_MAX"]).map((name) => `SCHED_FLAG_${name}`);
+  const bits = (flags: string[]) => word({ policy: "SCHED_OTHER", flags }, 2);
+  assertEquals(flags.map((flag) => bits([flag])), [0x1, 0x2, 0x4, 0x8, 0x10, 0x20, 0x40]);
+  assertEquals(bits(flags), 0x7f);
+});
+
 Deno.test("a refused scheduler is put down to the cpuset where there is one", () => {
   const meaning = (hasCpuset: boolean) =>
     callsNamed(schedulerSteps({ policy: "SCHED_DEADLINE" }, { hasCpuset }), "sched_setattr")[0]!.meaning;
