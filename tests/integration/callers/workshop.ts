@@ -1,9 +1,10 @@
 /** Where a real caller of the runtime works during its tests: a directory of its own, an image of busybox, and the way back. */
 
 import { assertEquals } from "@std/assert";
+import { existsSync } from "@std/fs";
 import { dirname } from "@std/path";
 import { busybox, execute, kernel, program, type Result, Running, type StartOptions, until } from "../harness.ts";
-import { cgroupsNamed, Watchman } from "../leftovers.ts";
+import { cgroupsNamed, mounts, Watchman } from "../leftovers.ts";
 import { kill } from "../../../lib/ffi/process.ts";
 import { launcher } from "../../../tools/build.ts";
 
@@ -158,6 +159,7 @@ export class Workshop implements Disposable {
       ...this.#watchman.find().filter((one) => one.includes(this.name) || one.includes(this.directory)),
     ];
     this.#watchman.clear();
+    removeLookalikes(this.name);
     Deno.removeSync(this.directory, { recursive: true });
     assertEquals(left, [], "left behind");
   }
@@ -170,6 +172,18 @@ export class Workshop implements Disposable {
       Deno.removeSync(parent);
       return children.filter((child) => child !== "conmon").map((child) => `cgroup ${parent}/${child}`);
     });
+  }
+}
+
+/** Podman makes directories for hierarchies that are not mounted, too: they are in the tmpfs that the others are mounted on. */
+function removeLookalikes(name: string): void {
+  const top = "/sys/fs/cgroup", all = mounts();
+  if (!all.some(({ place, type }) => place === top && type === "tmpfs")) return;
+  for (const entry of Deno.readDirSync(top)) {
+    const path = `${top}/${entry.name}`;
+    if (!entry.isDirectory || all.some(({ place }) => place === path)) continue;
+    if (existsSync(`${path}/${name}`)) Deno.removeSync(`${path}/${name}`, { recursive: true });
+    if ([...Deno.readDirSync(path)].length === 0) Deno.removeSync(path);
   }
 }
 
