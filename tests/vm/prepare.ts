@@ -27,7 +27,9 @@ const hostPackages = [
 /** What is in the machine, beside Debian's essential packages. */
 const guestPackages = [
   ..."systemd systemd-sysv dbus dbus-user-session libpam-systemd kmod procps util-linux iproute2".split(" "),
-  ..."busybox-static runc strace uidmap".split(" "),
+  ..."apparmor busybox-static runc strace uidmap".split(" "),
+  // For tests/conformance.
+  ..."bats gawk jq".split(" "),
 ];
 
 /** User Mode Linux since 6.16 runs its processes under seccomp instead of ptrace: several times faster. Bookworm's is older. */
