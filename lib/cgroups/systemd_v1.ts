@@ -45,9 +45,24 @@ export class SystemdV1 extends CgroupV1 {
   }
 
   override set(resources: Resources): void {
-    const rest = setUnitLimits(this.#options, resources, 1);
+    const rest = this.#whileFrozen(() => setUnitLimits(this.#options, resources, 1));
     this.#bringBack();
     super.set(rest);
+  }
+
+  /**
+   * systemd writes all of the unit's limits anew, and denies every device for a moment: a container that runs must not see that. One that
+   * is paused stays so; one that is being made has nothing to see.
+   */
+  #whileFrozen<Result>(action: () => Result): Result {
+    const stays = !this.#options.loaded || this.paths["freezer"] === undefined || this.freezerState() === "frozen";
+    if (stays) return action();
+    this.freeze();
+    try {
+      return action();
+    } finally {
+      this.thaw();
+    }
   }
 
   /**

@@ -748,7 +748,15 @@ export class Container {
 
   #subCgroup(sub: SubCgroups): CgroupManager {
     const rootless = rootlessCgroupsOf(this.#state);
-    return loadCgroupManager(subCgroupPaths(this.#cgroup.paths, sub), cgroupOptions(this.#runtime, rootless));
+    const paths = subCgroupPaths(this.#cgroup.paths, sub);
+    const { systemd } = this.#runtime;
+    // Of a user who may not move processes there, systemd may.
+    const [directory, top] = [paths[""], this.#cgroup.paths[""]];
+    if (rootless && systemd && systemdOf(this.#state) && directory !== undefined && top !== undefined) {
+      const options = { ...systemdOptions(this.#runtime, rootless), below: directory.slice(top.length) || "/" };
+      return systemd.loadSystemdManager(paths, systemdPathOf(this.#state), options);
+    }
+    return loadCgroupManager(paths, cgroupOptions(this.#runtime, rootless));
   }
 
   /** What the process does not say of itself is the container's. */
