@@ -27,7 +27,7 @@ const hostPackages = [
 /** What is in the machine, beside Debian's essential packages. */
 const guestPackages = [
   ..."systemd systemd-sysv dbus dbus-user-session libpam-systemd kmod procps util-linux iproute2".split(" "),
-  ..."apparmor busybox-static runc strace uidmap".split(" "),
+  ..."busybox-static runc strace uidmap".split(" "),
   // For tests/conformance.
   ..."bats gawk jq".split(" "),
 ];
@@ -108,11 +108,14 @@ function keep(directory: string, recipe: string, make: (directory: string) => vo
   const note = `${directory}/recipe`;
   if (existsSync(note) && Deno.readTextFileSync(note) === recipe) return;
   const half = `${directory}.new`;
-  for (const old of [half, directory]) if (existsSync(old)) Deno.removeSync(old, { recursive: true });
+  const remove = (old: string) => existsSync(old) && Deno.removeSync(old, { recursive: true });
+  remove(half);
   Deno.mkdirSync(half);
   const startedAt = performance.now();
   make(half);
   Deno.writeTextFileSync(`${half}/recipe`, recipe);
+  // Not before: where the new one cannot be made, the old one still is what another checkout uses.
+  remove(directory);
   Deno.renameSync(half, directory);
   console.log(`made ${directory} in ${Math.round((performance.now() - startedAt) / 1000)} s`);
 }
