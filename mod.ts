@@ -37,8 +37,8 @@ export { type ErrnoName, errnos } from "./lib/ffi/errno.ts";
 // config.json: defaults, reading, checking.
 export { defaultSpec, rootlessSpec } from "./lib/specs/default_spec.ts";
 export { parseConfig, type ParseOptions, parseProcess } from "./lib/specs/parse.ts";
-export { readConfig, type Spec } from "./lib/libcontainer/bundle.ts";
-export { hasOnlyCgroup2, loadSpec } from "./lib/libcontainer/container.ts";
+export { loadSpec, readConfig, type Spec } from "./lib/libcontainer/bundle.ts";
+export { hasOnlyCgroup2 } from "./lib/libcontainer/facts.ts";
 export {
   configError,
   configWarnings,
@@ -54,7 +54,7 @@ export { unsupported } from "./lib/libcontainer/unsupported.ts";
 export { loadParts, type Parts } from "./lib/libcontainer/parts.ts";
 
 // The plan.
-export { planContainer, type PlannedContainer } from "./lib/libcontainer/container.ts";
+export { planContainer, type PlannedContainer } from "./lib/libcontainer/creation.ts";
 export { explain, type ExplainedStep, explainSteps } from "./lib/plan/explain.ts";
 export type { CgroupEntry, CgroupMountFact, HostFacts, LaunchRequest } from "./lib/libcontainer/launch_request.ts";
 export type { RdtGroup } from "./lib/cgroups/intel_rdt.ts";
@@ -98,14 +98,11 @@ export type {
 export { compileSeccomp } from "./lib/libcontainer/seccomp.ts";
 export type { SeccompFilter } from "./lib/libcontainer/seccomp/filter.ts";
 export type { SeccompCondition, SeccompProfile, SeccompRule } from "./lib/libcontainer/seccomp/profile.ts";
-export {
-  Container,
-  ContainerProcess,
-  type CreateOptions,
-  type ExecOptions,
-  type ProcessOptions,
-  rootOwner,
-} from "./lib/libcontainer/container.ts";
+export { Container } from "./lib/libcontainer/container.ts";
+export { ContainerProcess, type ProcessOptions } from "./lib/libcontainer/container_process.ts";
+export type { CreateOptions } from "./lib/libcontainer/creation.ts";
+export type { ExecOptions } from "./lib/libcontainer/exec_process.ts";
+export { rootOwner } from "./lib/libcontainer/id_maps.ts";
 export {
   execOutput,
   type ExecOutputOptions,

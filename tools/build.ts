@@ -7,6 +7,7 @@
 import { existsSync } from "@std/fs";
 import { join } from "@std/path";
 import { bundle, bundled, distDir, giveUp, projectDir, runTool } from "./bundle.ts";
+import { prelinkFile } from "./prelink.ts";
 
 /** What every start of the program is given; bench/startup.ts measures with the same. */
 export const denoFlags: readonly string[] = [
@@ -23,8 +24,6 @@ export const denoFlags: readonly string[] = [
 const v8Flags: readonly string[] = [
   "--single-threaded",
   "--no-rehash-snapshot",
-  // The first exception would otherwise have the whole script parsed again, for its lines: 9 ms.
-  "--no-enable-lazy-source-positions",
   // The program has ended before optimising anything pays off.
   "--max-opt=0",
   // Megabytes: room for all that a command allocates, instead of three collections of 1 ms each.
@@ -117,10 +116,13 @@ async function settle(path: string): Promise<void> {
   database.close();
 }
 
-/** Builds both files and returns the launcher's path. */
-export async function build(): Promise<string> {
+/** Builds everything and returns the launcher's path. `prelink`: see prelink.ts. */
+export async function build(options: { readonly prelink?: boolean } = {}): Promise<string> {
   const script = bundle({ lazy: true });
-  const deno = findDeno();
+  const prelinked = join(distDir, "deno");
+  if (options.prelink) prelinkFile(findDeno(), prelinked);
+  else if (existsSync(prelinked)) Deno.removeSync(prelinked);
+  const deno = options.prelink ? prelinked : findDeno();
   await fillCache(deno);
   const path = join(distDir, "runc");
   Deno.writeTextFileSync(path, launcher(deno));
@@ -131,4 +133,4 @@ export async function build(): Promise<string> {
   return path;
 }
 
-if (import.meta.main) await build();
+if (import.meta.main) await build({ prelink: Deno.args.includes("--prelink") });

@@ -6,7 +6,8 @@
  */
 
 import { ensureDirSync } from "@std/fs";
-import { join, resolve } from "@std/path";
+import { basename, join, resolve } from "@std/path";
+import { merge } from "./merge.ts";
 
 /** The project's directory. */
 export const projectDir: string = resolve(import.meta.dirname ?? ".", "..");
@@ -17,7 +18,7 @@ export const distDir: string = join(projectDir, "dist");
 const COMMIT_MARK = "@RUNC_COMMIT@";
 
 /** What `run` loads. Start-up grows with it: 1 ms for 90 KB, 2 ms for 160 KB, 20 ms for 650 KB. A file more costs 0.07 ms. */
-const SIZE_LIMIT_BYTES = 230_000;
+const SIZE_LIMIT_BYTES = 270_000;
 
 /** Ends the tool with one line that says why. */
 export function giveUp(why: string): never {
@@ -62,12 +63,34 @@ export function bundle({ lazy }: { lazy: boolean }): string {
   // No other file imports it.
   Deno.renameSync(join(distDir, "main.js"), entry);
   embedCommit();
+  mergeFiles(entry);
   for (const path of bundled()) check(Deno.readTextFileSync(path));
-  const size = sizeOf(loadedBy(entry, "run"));
+  const size = sizeOf(loadedBy(entry, ["run", "creation"]));
   console.log(`dist/runc.js: run loads ${size} bytes`);
   if (size > SIZE_LIMIT_BYTES) console.error(`warning: more than ${SIZE_LIMIT_BYTES} bytes: starts get slow`);
   if (lazy) { for (const path of bundled()) hideImports(path); }
   return entry;
+}
+
+/** One file of what all of these commands need, one of what `run` and `exec` share, one of what is `run`'s and `create`'s. */
+function mergeFiles(entry: string): void {
+  const name = (path: string) => basename(path);
+  const needed = (...modules: readonly string[]) => {
+    const [, ...paths] = [...loadedBy(entry, modules)].map(name);
+    return paths;
+  };
+  const base = needed("state");
+  const exec = needed("exec", "exec_process");
+  const run = needed("run", "create", "creation").filter((file) => !base.includes(file));
+  const shared = run.filter((file) => exec.includes(file));
+  const files = new Map(bundled().map((path) => [name(path), Deno.readTextFileSync(path)]));
+  const merged = merge(files, [
+    ["base.js", base],
+    ["process.js", shared],
+    ["launch.js", run.filter((file) => !shared.includes(file))],
+  ], (file) => !file.startsWith("chunk-"));
+  for (const path of bundled()) Deno.removeSync(path);
+  for (const [file, script] of merged) Deno.writeTextFileSync(join(distDir, file), script);
 }
 
 function hideImports(path: string): void {
@@ -82,19 +105,22 @@ export function bundled(directory: string = distDir): readonly string[] {
   );
 }
 
-/** The files that the entry loads for a command: those that it imports by name, and those of the command's own file. */
-function loadedBy(entry: string, command: string): ReadonlySet<string> {
+/** The files that the entry loads when `modules` are asked for, one by the other: those that each imports by name are with it. */
+function loadedBy(entry: string, modules: readonly string[]): ReadonlySet<string> {
   const loaded = new Set<string>();
   const load = (path: string) => {
     if (loaded.has(path)) return;
     loaded.add(path);
-    const script = Deno.readTextFileSync(path);
-    for (const [, name = ""] of script.matchAll(/(?:from|import)"\.\/([^"]+)"/g)) load(join(distDir, name));
+    for (const [, name = ""] of Deno.readTextFileSync(path).matchAll(/(?:from|import)"\.\/([^"]+)"/g)) {
+      load(join(distDir, name));
+    }
   };
   load(entry);
-  const own = new RegExp(`import\\("\\./(${command}-[^"]+)"\\)`).exec(Deno.readTextFileSync(entry))?.[1];
-  if (own === undefined) giveUp(`the bundle does not load ${command} by itself: did lib/cli/commands.ts change?`);
-  load(join(distDir, own));
+  for (const module of modules) {
+    const own = bundled().find((path) => new RegExp(`/${module}-[^/]*$`).test(path));
+    if (own === undefined) giveUp(`${module} is not loaded by itself: did an import() of it change?`);
+    load(own);
+  }
   return loaded;
 }
 

@@ -1,5 +1,5 @@
 /**
- * `deno task install [--prefix DIR]` and `deno task uninstall [--prefix DIR]`: the runtime with all that it needs, so that it
+ * `deno task install [--prefix DIR] [--prelink]` and `deno task uninstall [--prefix DIR]`: the runtime with all that it needs, so that it
  * works when this directory is gone.
  *
  *     PREFIX/bin/runc            a link to the launcher
@@ -9,11 +9,13 @@
  * @module
  */
 
+import { parseArgs } from "@std/cli";
 import { ensureDirSync, existsSync } from "@std/fs";
 import { dirname, join, resolve } from "@std/path";
 import { build, fillCache, findDeno, launcher } from "./build.ts";
 import { bundled, giveUp, runTool } from "./bundle.ts";
 import { documents, sourceDate } from "./docs.ts";
+import { prelinkFile } from "./prelink.ts";
 
 /** Where uninstalling finds what there is to remove: one absolute path a line. */
 const manifestOf = (prefix: string) => join(prefix, "lib/runc/manifest");
@@ -46,11 +48,12 @@ function installDocuments(prefix: string): string[] {
 }
 
 /** Launcher, bundle, Deno and code cache in one directory; the launcher knows all by their final paths. */
-async function installProgram(directory: string): Promise<void> {
+async function installProgram(directory: string, prelinked: boolean): Promise<void> {
   await build();
   ensureDirSync(directory);
   const deno = join(directory, "deno");
-  Deno.copyFileSync(findDeno(), deno);
+  if (prelinked) prelinkFile(findDeno(), deno);
+  else Deno.copyFileSync(findDeno(), deno);
   Deno.chmodSync(deno, 0o755);
   for (const path of bundled()) Deno.copyFileSync(path, join(directory, path.slice(dirname(path).length + 1)));
   Deno.writeTextFileSync(join(directory, "runc"), launcher(deno, directory));
@@ -66,13 +69,13 @@ function link(prefix: string): string {
   return path;
 }
 
-async function install(prefix: string): Promise<void> {
+async function install(prefix: string, prelinked: boolean): Promise<void> {
   if (existsSync(manifestOf(prefix))) uninstall(prefix);
   if (existsSync(join(prefix, "bin/runc"))) {
     giveUp(`${prefix}/bin/runc is there already, and not from here: remove it, or choose another --prefix`);
   }
   const directory = join(prefix, "lib/runc");
-  await installProgram(directory);
+  await installProgram(directory, prelinked);
   const installed = [link(prefix), ...installDocuments(prefix)];
   Deno.writeTextFileSync(manifestOf(prefix), installed.map((path) => `${path}\n`).join(""));
   const { success, stdout, stderr } = runTool(join(prefix, "bin/runc"), ["--version"]);
@@ -80,18 +83,11 @@ async function install(prefix: string): Promise<void> {
   console.log(`${prefix}/bin/runc: ${stdout.split("\n")[0]}`);
 }
 
-/** `--prefix DIR` or `--prefix=DIR`. */
-function prefixOf(args: readonly string[]): string {
-  const [first = "", second] = args;
-  if (args.length === 0) return "/usr/local";
-  if (first.startsWith("--prefix=")) return resolve(first.slice("--prefix=".length));
-  if (first === "--prefix" && second !== undefined) return resolve(second);
-  giveUp("usage: deno task install|uninstall [--prefix DIR]");
-}
-
 if (import.meta.main) {
-  const [what, ...args] = Deno.args;
-  const prefix = prefixOf(args);
-  if (what === "uninstall") uninstall(prefix);
-  else await install(prefix);
+  const [what, ...words] = Deno.args;
+  const options = parseArgs(words, { string: ["prefix"], boolean: ["prelink"], default: { prefix: "/usr/local" } });
+  const given = String(options.prefix);
+  if (options._.length > 0 || given === "") giveUp("usage: deno task install|uninstall [--prefix DIR] [--prelink]");
+  if (what === "uninstall") uninstall(resolve(given));
+  else await install(resolve(given), options.prelink === true);
 }

@@ -7,7 +7,8 @@
 import { resolve } from "@std/path";
 import { RuncError } from "../errors.ts";
 import { readConfig } from "../libcontainer/bundle.ts";
-import type { Container, ContainerProcess } from "../libcontainer/container.ts";
+import type { Container } from "../libcontainer/container.ts";
+import type { ContainerProcess } from "../libcontainer/container_process.ts";
 import type { Process } from "../specs/config.ts";
 import { parseProcess } from "../specs/parse.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
@@ -116,7 +117,7 @@ export const run: Command<"exec"> = async (context, { args: [id = "", ...args], 
   return execute(runtime, container, process, { ...options, pidFile, seccomp });
 };
 
-function execute(
+async function execute(
   runtime: Runtime,
   container: Container,
   process: Process,
@@ -130,7 +131,7 @@ function execute(
     readonly cgroup: readonly string[];
     readonly seccomp?: SeccompFilter;
   },
-): number {
+): Promise<number> {
   const { kernel } = runtime;
   const { detach } = options;
   const terminal = process.terminal ?? false;
@@ -144,7 +145,7 @@ function execute(
     owner: container.rootOwner,
   });
   using pidfd = pidfdSocket(kernel, options["pidfd-socket"]);
-  using started: ContainerProcess = container.exec({
+  using started: ContainerProcess = await container.exec({
     // The program runs as soon as it is created: its terminal has the right size from the start.
     process: { ...process, consoleSize: process.consoleSize ?? foreground?.consoleSize },
     ignorePaused: options["ignore-paused"],

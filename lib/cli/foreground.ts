@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { ContainerProcess } from "../libcontainer/container.ts";
+import type { ContainerProcess } from "../libcontainer/container_process.ts";
 import { supervise } from "../libcontainer/foreground.ts";
 import { HostTerminal, receiveMaster } from "../libcontainer/host_terminal.ts";
 import type { NotifyProxy } from "../libcontainer/notify.ts";

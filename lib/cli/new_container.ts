@@ -5,8 +5,10 @@
  */
 
 import { resolve } from "@std/path";
-import { readConfig } from "../libcontainer/bundle.ts";
-import { Container, type ContainerProcess, loadSpec, rootOwner } from "../libcontainer/container.ts";
+import { loadSpec, readConfig } from "../libcontainer/bundle.ts";
+import { Container } from "../libcontainer/container.ts";
+import type { ContainerProcess } from "../libcontainer/container_process.ts";
+import { rootOwner } from "../libcontainer/id_maps.ts";
 import { setSubreaper } from "../ffi/process.ts";
 import { loadParts } from "../libcontainer/parts.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
@@ -79,7 +81,7 @@ export async function newContainer(
   });
   try {
     using pidfd = pidfdSocket(kernel, options["pidfd-socket"]);
-    const created = Container.create(runtime, {
+    const created = await Container.create(runtime, {
       id,
       spec,
       noPivot,

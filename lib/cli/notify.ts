@@ -4,15 +4,21 @@
  * @module
  */
 
-import { NotifyProxy } from "../libcontainer/notify.ts";
+import type { NotifyProxy } from "../libcontainer/notify.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import { StateDirectory } from "../libcontainer/state_store.ts";
 import type { Context } from "./context.ts";
 
-/** The proxy of a container that was created with NOTIFY_SOCKET set; undefined where it is not set now. */
-export function notifyProxy(context: Context, runtime: Runtime, id: string): NotifyProxy | undefined {
+/** Opens the proxy of a container that was created with NOTIFY_SOCKET set. */
+export type OpenNotify = (id: string) => NotifyProxy;
+
+/** Loads what opens the proxy; undefined where NOTIFY_SOCKET is not set now. */
+export async function loadNotify(context: Context, runtime: Runtime): Promise<OpenNotify | undefined> {
   const hostSocket = context.environment("NOTIFY_SOCKET");
   if (!hostSocket) return undefined;
-  const { notify } = new StateDirectory(runtime.root, id);
-  return new NotifyProxy(runtime.kernel, { directory: notify, hostSocket, log: runtime.log });
+  const { NotifyProxy } = await import("../libcontainer/notify.ts");
+  return (id) => {
+    const { notify } = new StateDirectory(runtime.root, id);
+    return new NotifyProxy(runtime.kernel, { directory: notify, hostSocket, log: runtime.log });
+  };
 }

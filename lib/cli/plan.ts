@@ -5,9 +5,9 @@
  */
 
 import { resolve } from "@std/path";
-import { readConfig } from "../libcontainer/bundle.ts";
+import { loadSpec, readConfig } from "../libcontainer/bundle.ts";
 import { compileSeccomp } from "../libcontainer/seccomp.ts";
-import { loadSpec, planContainer } from "../libcontainer/container.ts";
+import { planContainer } from "../libcontainer/creation.ts";
 import { loadParts } from "../libcontainer/parts.ts";
 import { explain, explainSteps } from "../plan/explain.ts";
 import type { Command } from "./context.ts";

@@ -4,16 +4,16 @@
  * @module
  */
 
-import type { Runtime } from "../libcontainer/runtime.ts";
-import type { Command, Context } from "./context.ts";
+import type { Command } from "./context.ts";
 import { Foreground } from "./foreground.ts";
 import { type NewContainer, newContainer } from "./new_container.ts";
-import { notifyProxy } from "./notify.ts";
+import { loadNotify, type OpenNotify } from "./notify.ts";
 import { makeCreatingRuntime } from "./runtime.ts";
 
 /** Creates a container, starts it, and in the foreground waits for its end and removes it. */
 export const run: Command<"run"> = async (context, { args: [id = ""], options }) => {
   const runtime = await makeCreatingRuntime(context);
+  const openNotify = await loadNotify(context, runtime);
   const { detach, keep } = options;
   const foreground = { current: undefined as Foreground | undefined };
   try {
@@ -25,8 +25,9 @@ export const run: Command<"run"> = async (context, { args: [id = ""], options })
         if (!detach) foreground.current = new Foreground(runtime, { terminal });
       },
     });
-    return runCreated(context, runtime, created, {
+    return runCreated(created, {
       foreground: foreground.current,
+      openNotify,
       keep,
       subreaper: !options["no-subreaper"],
     });
@@ -36,16 +37,19 @@ export const run: Command<"run"> = async (context, { args: [id = ""], options })
 };
 
 function runCreated(
-  context: Context,
-  runtime: Runtime,
   { container, process, io }: NewContainer,
-  options: { foreground: Foreground | undefined; keep: boolean; subreaper: boolean },
+  options: {
+    foreground: Foreground | undefined;
+    openNotify: OpenNotify | undefined;
+    keep: boolean;
+    subreaper: boolean;
+  },
 ): number {
   using _process = process;
   using _io = io;
   let ended = false;
   try {
-    using notify = notifyProxy(context, runtime, container.id);
+    using notify = options.openNotify?.(container.id);
     const start = () => {
       process.start();
       container.poststart();

@@ -8,17 +8,18 @@ import { pidfdOpen } from "../ffi/process.ts";
 import { Container } from "../libcontainer/container.ts";
 import type { NotifyProxy } from "../libcontainer/notify.ts";
 import type { Command } from "./context.ts";
-import { notifyProxy } from "./notify.ts";
+import { loadNotify } from "./notify.ts";
 import { makeRuntime } from "./runtime.ts";
 
 /** Starts a created container; with NOTIFY_SOCKET set it returns once the container has said that it is ready. */
-export const run: Command<"start"> = (context, { args: [id = ""] }) => {
+export const run: Command<"start"> = async (context, { args: [id = ""] }) => {
   const runtime = makeRuntime(context);
   const container = Container.load(runtime, id);
+  const openNotify = await loadNotify(context, runtime);
   let proxy: NotifyProxy | undefined;
   try {
     container.start(() => {
-      proxy = notifyProxy(context, runtime, id);
+      proxy = openNotify?.(id);
     });
     if (proxy !== undefined) {
       using pidfd = pidfdOpen(runtime.kernel, container.pid);

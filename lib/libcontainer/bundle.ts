@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { CgroupLayout } from "../cgroups/layout.ts";
+import { type CgroupLayout, readCgroupLayout } from "../cgroups/layout.ts";
 import { resctrlFeatures, resctrlRoot } from "../cgroups/resctrl.ts";
 import { RuncError } from "../errors.ts";
 import { isThere } from "../ffi/files.ts";
@@ -152,4 +152,22 @@ export function checkConfig(
   if (unbuilt.length > 0) throw configError(unbuilt);
   for (const { message } of configWarnings(config)) options.log("warning", message);
   return { config, bundle, rootfs: rootfs.path, layout: options.layout };
+}
+
+/** Checks a config and its bundle. @see checkConfig */
+export function loadSpec(
+  runtime: Runtime,
+  config: Config,
+  bundle: string,
+  options: { noPivot?: boolean; asRoot?: boolean } = {},
+): Spec {
+  return checkConfig(config, bundle, {
+    noPivot: options.noPivot ?? false,
+    asRoot: options.asRoot,
+    layout: readCgroupLayout(),
+    kernel: runtime.kernel,
+    log: runtime.log,
+    rootlessCgroups: runtime.rootlessCgroups,
+    systemdCgroup: runtime.systemdCgroup,
+  });
 }

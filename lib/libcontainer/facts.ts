@@ -5,7 +5,7 @@
  */
 
 import type { CgroupLayout } from "../cgroups/layout.ts";
-import { v1Mounts } from "../cgroups/layout.ts";
+import { readCgroupLayout, v1Mounts } from "../cgroups/layout.ts";
 import { capabilityNames } from "../ffi/constants.ts";
 import { isThere } from "../ffi/files.ts";
 import type { Kernel } from "../ffi/kernel.ts";
@@ -81,4 +81,9 @@ export function readFacts(input: FactsInput): HostFacts {
     rootUid: hostRoot(config.linux?.uidMappings),
     rootGid: hostRoot(config.linux?.gidMappings),
   };
+}
+
+/** Whether this host has only cgroup2: what {@link defaultSpec} asks. */
+export function hasOnlyCgroup2(): boolean {
+  return readCgroupLayout().mode === "v2";
 }

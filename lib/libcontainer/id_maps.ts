@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { IdMapping } from "../specs/config.ts";
+import type { Config, IdMapping } from "../specs/config.ts";
 import { RuncError } from "../errors.ts";
 
 /** Who writes the maps: effective ids. */
@@ -117,4 +117,9 @@ export function writeIdMaps(
 export function hostRoot(mappings: readonly IdMapping[] | undefined): number {
   const found = mappings?.find(({ containerID, size }) => containerID === 0 && size > 0);
   return found?.hostID ?? 0;
+}
+
+/** For callers that must know who the container's root is on the host. */
+export function rootOwner(config: Config): { uid: number; gid: number } {
+  return { uid: hostRoot(config.linux?.uidMappings), gid: hostRoot(config.linux?.gidMappings) };
 }

@@ -35,6 +35,8 @@ export interface LaunchOptions {
   readonly fds: Readonly<Record<string, Fd>>;
   /** Descriptors from 3 up that the process inherits as they are. */
   readonly inheritedFds: number;
+  /** The process is to wait, and to be small meanwhile. */
+  readonly waits: boolean;
 }
 
 /** What stage and init say, in order. */
@@ -98,7 +100,7 @@ export class Launch implements Disposable {
       // The other executor reads the image that the stage runs from.
       if (self !== undefined) numbers.image = spare;
       const plan = self === undefined ? options.plan : withReexec(options.plan, runtime, numbers);
-      this.#encoded = encode(plan, { arch: kernel.arch, fds: numbers });
+      this.#encoded = encode(plan, { arch: kernel.arch, fds: numbers, fold: options.waits });
       using image = executable(kernel, this.#encoded.image, runtime.root);
       const fds = Object.entries(sources).map(([name, fd]) => ({ to: numbers[name]!, from: fd.number }));
       if (self !== undefined) fds.push({ to: spare, from: image.number });

@@ -14,7 +14,9 @@ import type { Kernel } from "../ffi/kernel.ts";
 import { type ExitStatus, shellStatus } from "../ffi/process.ts";
 import type { Process } from "../specs/config.ts";
 import type { Spec } from "./bundle.ts";
-import { Container, type ContainerProcess, rootOwner } from "./container.ts";
+import { Container } from "./container.ts";
+import type { ContainerProcess } from "./container_process.ts";
+import { rootOwner } from "./id_maps.ts";
 import { loadParts } from "./parts.ts";
 import type { Runtime } from "./runtime.ts";
 import { compileSeccomp } from "./seccomp.ts";
@@ -70,7 +72,7 @@ export async function runOutput(runtime: Runtime, options: RunOutputOptions): Pr
   const seccomp = await compileSeccomp(runtime, spec.config);
   signal?.throwIfAborted();
   using pipes = new Pipes(runtime.kernel, rootOwner(spec.config));
-  const { container, process } = Container.create(runtime, {
+  const { container, process } = await Container.create(runtime, {
     id,
     spec,
     noPivot,
@@ -113,7 +115,7 @@ export async function execOutput(
   const seccomp = await container.compileSeccomp();
   options.signal?.throwIfAborted();
   using pipes = new Pipes(runtime.kernel, container.rootOwner);
-  using process = container.exec({ process: options.process, seccomp, stdio: pipes.theirs });
+  using process = await container.exec({ process: options.process, seccomp, stdio: pipes.theirs });
   try {
     const written = pipes.exchange(options.stdin);
     const status = await ended(process, options.signal);

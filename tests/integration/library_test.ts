@@ -163,7 +163,7 @@ libraryTest("runOutput() throws what went wrong, and nothing is left", async (li
 libraryTest("a container's life: create, start, exec, state, kill, delete", async (library) => {
   const runtime = library.runtime();
   const spec = library.spec(["sleep", "100"]);
-  const { container, process } = Container.create(runtime, { id: "a", spec, startBy: "fifo", stdio: [0, 1, 2] });
+  const { container, process } = await Container.create(runtime, { id: "a", spec, startBy: "fifo", stdio: [0, 1, 2] });
   using _process = process;
   try {
     assertEquals(container.status(), "created");
@@ -201,15 +201,15 @@ libraryTest(
       },
     }));
     const options = { id: "a", spec, startBy: "fifo", stdio: [0, 1, 2] } as const;
-    const error = assertThrows(() => Container.create(runtime, options), RuncError);
+    const error = await assertRejects(() => Container.create(runtime, options), RuncError);
     assertEquals([error.code, error.field], ["usage", "/linux/seccomp"]);
     const seccomp = await compileSeccomp(runtime, spec.config);
-    const { container, process } = Container.create(runtime, { ...options, seccomp });
+    const { container, process } = await Container.create(runtime, { ...options, seccomp });
     using _process = process;
     try {
       container.start();
       const id: Process = { ...spec.config.process!, args: ["id", "-ru"] };
-      assertThrows(() => container.exec({ process: id, stdio: [0, 1, 2] }), RuncError, "compileSeccomp");
+      await assertRejects(() => container.exec({ process: id, stdio: [0, 1, 2] }), RuncError, "compileSeccomp");
       // What getuid(2) answers as an errno reads as an id: −7.
       assertEquals(textOf((await execOutput(runtime, container, { process: id })).stdout), "4294967289\n");
     } finally {

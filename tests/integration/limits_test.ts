@@ -136,6 +136,9 @@ boxTest("a container that is short of memory before it has started is told apart
     config.hooks = { createContainer: [{ path: "/usr/bin/tail", args: ["tail", "-c", "200000000", "/dev/zero"] }] };
     limit(config, { memory: { limit: 16 << 20 } });
   });
-  assertEquals(msg, "runc run failed: container init was OOM-killed (memory limit too low?)");
+  assertEquals(
+    msg,
+    "runc run failed: unable to start container process: container init was OOM-killed (memory limit too low?)",
+  );
   assertEquals([code, field], ["step-failed", "/linux/resources/memory/limit"]);
 });

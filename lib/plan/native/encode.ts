@@ -7,7 +7,7 @@
 import { type Arch, type SyscallName, syscallNumber, syscalls } from "../../ffi/syscalls.ts";
 import type { Buffer, Data, FdPath, Operand, Plan, Struct, Text } from "../op.ts";
 import { DataKeys } from "../data_key.ts";
-import { cursor, fold, type Folded } from "../fold.ts";
+import { cursor, fold, type Folded, type FoldedPlan } from "../fold.ts";
 import { type Instruction, isLabel, type Label, lower } from "../lower.ts";
 import { buildImage, programBase } from "./elf.ts";
 import {
@@ -28,6 +28,8 @@ export interface EncodeOptions {
   readonly arch: Arch;
   /** Number of each fixed descriptor that the plan names; `sync` is where reports go. */
   readonly fds: Readonly<Record<string, number>>;
+  /** Whether steps of the same shape become loops: half the size, for 2 ms. They do unless this says no. */
+  readonly fold?: boolean;
 }
 
 /** An encoded plan, with what the parent needs to read reports and to fill buffers. */
@@ -270,7 +272,7 @@ const TABLE_LIMIT = 4 << 20;
 export function encode(plan: Plan, options: EncodeOptions): Encoded {
   const lowered = lower(plan);
   const keys = new DataKeys(lowered.instructions);
-  const { instructions, initEntry } = fold(lowered, keys, SLOT_COUNT);
+  const { instructions, initEntry }: FoldedPlan = options.fold === false ? lowered : fold(lowered, keys, SLOT_COUNT);
   const offsets: number[] = [];
   let at = HEADER_SIZE;
   for (const instruction of instructions) {

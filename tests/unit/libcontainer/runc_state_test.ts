@@ -7,27 +7,28 @@ import { RuncError } from "../../../lib/errors.ts";
 import {
   annotationsOf,
   bundleOf,
-  capabilitiesOf,
   cgroupPathsOf,
   deviceRulesOf,
-  hasCpusetOf,
   hooksOf,
   mappingsOfState,
-  memoryPolicyOf,
   namespacesOf,
   parseRuncState,
-  personalityOf,
   rootfsOf,
   rootlessCgroupsOf,
   rootlessEuidOf,
-  schedulingOf,
   seccompOf,
-  type StateInput,
   systemdOf,
-  toRuncState,
-  umaskOf,
   versionOf,
 } from "../../../lib/libcontainer/runc_state.ts";
+import {
+  capabilitiesOf,
+  hasCpusetOf,
+  memoryPolicyOf,
+  personalityOf,
+  schedulingOf,
+  umaskOf,
+} from "../../../lib/libcontainer/exec_state.ts";
+import { type StateInput, toRuncState } from "../../../lib/libcontainer/to_runc_state.ts";
 import { toProfile } from "../../../lib/libcontainer/seccomp/profile.ts";
 import type { Config } from "../../../lib/specs/config.ts";
 import { parseConfig } from "../../../lib/specs/parse.ts";

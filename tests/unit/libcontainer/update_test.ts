@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { limitsOf, updatedLimits } from "../../../lib/libcontainer/update.ts";
-import { type RuncCgroup, withLimits } from "../../../lib/libcontainer/runc_state.ts";
+import type { RuncCgroup } from "../../../lib/libcontainer/runc_state.ts";
+import { withLimits } from "../../../lib/libcontainer/to_runc_state.ts";
 import type { Resources } from "../../../lib/specs/config.ts";
 
 /** Without fields that are undefined, or objects and lists that are empty after that. */

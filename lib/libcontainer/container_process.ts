@@ -1,0 +1,153 @@
+/**
+ * A process of a container, and what creating one and `exec` have in common. Runs in: parent.
+ *
+ * @module
+ */
+
+import { RuncError } from "../errors.ts";
+import { rlimitNames } from "../ffi/constants.ts";
+import { errnoName, errnoText } from "../ffi/errno.ts";
+import type { Fd } from "../ffi/fd.ts";
+import { pollAsync, POLLIN } from "../ffi/poll.ts";
+import { type ExitStatus, getRlimit, pidfdOpen, pidfdSendSignal, setRlimit, waitChild } from "../ffi/process.ts";
+import type { Process } from "../specs/config.ts";
+import type { State } from "../specs/state.ts";
+import { capabilityNumbers } from "./credentials.ts";
+import type { Launch } from "./launch.ts";
+import type { HostFacts } from "./launch_request.ts";
+import type { Runtime } from "./runtime.ts";
+import { handToAgent } from "./seccomp/agent.ts";
+import type { SeccompFilter } from "./seccomp/filter.ts";
+
+/** Options that every process has, the first one and those of `exec`. */
+export interface ProcessOptions {
+  /** stdin, stdout, stderr. */
+  readonly stdio: readonly [number, number, number];
+  /** Connected socket that the terminal's master is sent to; needed when the process has a terminal. */
+  readonly consoleSocket?: Fd;
+  /** Connected socket that a pidfd of the process is sent to. */
+  readonly pidfdSocket?: Fd;
+  /** Descriptors from 3 up that the process inherits: LISTEN_FDS first. They must be open and not close-on-exec. */
+  readonly inheritedFds?: number;
+  /** How many of them are LISTEN_FDS: the process is told by its environment. */
+  readonly listenFds?: number;
+}
+
+/** A process that this program started in a container, and is the parent of. */
+export class ContainerProcess implements Disposable {
+  readonly #runtime: Runtime;
+  readonly #launch: Launch;
+  /** On the host. */
+  readonly pid: number;
+  /** Becomes readable when it ends. pidfd_open(2) */
+  readonly pidfd: Fd;
+
+  /** Takes `launch` over, after `created`. */
+  constructor(runtime: Runtime, launch: Launch) {
+    this.#runtime = runtime;
+    this.#launch = launch;
+    this.pid = launch.initPid;
+    // It is our child and not reaped, so the pid cannot be another's.
+    const pidfd = pidfdOpen(runtime.kernel, this.pid);
+    if (pidfd === undefined) throw new RuncError("internal", `process ${this.pid} is gone before it was reaped`);
+    this.pidfd = pidfd;
+  }
+
+  /** Lets a process that was created with `startBy: "parent"` become its program. @throws {RuncError} `hook-failed` of startContainer. */
+  start(): void {
+    this.#launch.goToExec();
+  }
+
+  /** Sends a signal. Returns 0 or −errno. */
+  signal(signal: number): number {
+    return pidfdSendSignal(this.#runtime.kernel, this.pidfd, signal);
+  }
+
+  /** Waits for its end without blocking the event loop, and reaps it. */
+  async wait(): Promise<ExitStatus> {
+    const { kernel } = this.#runtime;
+    while ((await pollAsync(kernel, [{ fd: this.pidfd.number, events: POLLIN }]))[0] === 0);
+    return this.reap();
+  }
+
+  /** Waits for its end and reaps it. */
+  reap(): ExitStatus {
+    return waitChild(this.#runtime.kernel, this.pid) ?? { code: 0 };
+  }
+
+  /** SIGKILL, and reaps it: after a failure. */
+  abort(): void {
+    this.#launch.abort();
+  }
+
+  /** Closes our descriptors; the process goes on. */
+  [Symbol.dispose](): void {
+    this.pidfd.close();
+    this.#launch[Symbol.dispose]();
+  }
+}
+
+export function socketFds(options: ProcessOptions): Record<string, Fd> {
+  const fds: Record<string, Fd> = {};
+  if (options.consoleSocket !== undefined) fds.console = options.consoleSocket;
+  if (options.pidfdSocket !== undefined) fds["pidfd-socket"] = options.pidfdSocket;
+  return fds;
+}
+
+/** Says which names of process.capabilities mean nothing here. */
+export function warnOfCapabilities(runtime: Runtime, process: Process, facts: HostFacts): void {
+  if (process.capabilities === undefined) return;
+  const { unknown } = capabilityNumbers(process.capabilities, facts.lastCapability);
+  if (unknown.length > 0) {
+    runtime.log("warning", `ignoring unknown or unavailable capabilities: [${unknown.join(" ")}]`);
+  }
+}
+
+/** process.rlimits, by the parent, who may raise what the process no longer may; and the caller's own limit of open files. */
+export function setRlimits(runtime: Runtime, pid: number, process: Process): void {
+  const { kernel } = runtime;
+  const files = rlimitNames.indexOf("RLIMIT_NOFILE");
+  if (runtime.softFileLimit !== undefined && !process.rlimits?.some(({ type }) => type === "RLIMIT_NOFILE")) {
+    const { hard } = getRlimit(kernel, pid, files);
+    setRlimit(kernel, pid, files, { soft: BigInt(runtime.softFileLimit), hard });
+  }
+  process.rlimits?.forEach(({ type, soft, hard }, index) => {
+    const result = setRlimit(kernel, pid, rlimitNames.indexOf(type), { soft: BigInt(soft), hard: BigInt(hard) });
+    if (result < 0) {
+      throw new RuncError(
+        "syscall-failed",
+        `error setting rlimits for ready process: error setting rlimit type ${rlimitNames.indexOf(type)}: ${
+          errnoText(-result)
+        }`,
+        {
+          field: `/process/rlimits/${index}`,
+          call: `prlimit64(${pid}, ${type}, {soft: ${soft}, hard: ${hard}})`,
+          errno: -result,
+          errnoName: errnoName(-result),
+          hint: result === -1 ? "raising a hard limit needs CAP_SYS_RESOURCE" : undefined,
+        },
+      );
+    }
+  });
+}
+
+/** Stands before whatever goes wrong from the start of the stage until the process is its program: callers look for these words. */
+export const NOT_STARTED = "unable to start container process";
+
+/** Hands the seccomp listener of init to the agent that the profile names. */
+export function handListener(
+  { kernel }: Runtime,
+  launch: Launch,
+  { seccomp, fd, hookState }: { seccomp?: SeccompFilter; fd: number; hookState: State },
+): void {
+  handToAgent(kernel, seccomp!.profile, { pid: launch.initPid, fd }, hookState, () => launch.go());
+}
+
+/** Nothing runs without the filter that its config asks for. */
+export function requireFilter(isAsked: boolean, filter: SeccompFilter | undefined): void {
+  if (isAsked === (filter !== undefined)) return;
+  const message = isAsked
+    ? "linux.seccomp asks for a filter, and none was given: compileSeccomp makes it"
+    : "a seccomp filter was given, and linux.seccomp asks for none";
+  throw new RuncError("usage", message, { field: "/linux/seccomp" });
+}

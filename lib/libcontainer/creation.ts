@@ -1,0 +1,498 @@
+/**
+ * How a container is planned and created. Runs in: parent.
+ *
+ * @module
+ */
+
+import { requireSystemd } from "../cgroups/path.ts";
+import type { RdtGroup } from "../cgroups/intel_rdt.ts";
+import { type CgroupManager, createCgroupManager } from "../cgroups/manager.ts";
+import { resctrlRoot } from "../cgroups/resctrl.ts";
+import { inContext, RuncError } from "../errors.ts";
+import type { Fd } from "../ffi/fd.ts";
+import { memfd, open, openPath } from "../ffi/files.ts";
+import { packetPair } from "../ffi/sockets.ts";
+import type { Plan } from "../plan/op.ts";
+import type { Config, Mount, Resources } from "../specs/config.ts";
+import { OCI_VERSION, type State } from "../specs/state.ts";
+import { kernelNamespaces, type Spec } from "./bundle.ts";
+import { cgroupEntry, cgroupOptions, systemdOptions } from "./container_cgroups.ts";
+import {
+  ContainerProcess,
+  handListener,
+  NOT_STARTED,
+  type ProcessOptions,
+  requireFilter,
+  setRlimits,
+  socketFds,
+  warnOfCapabilities,
+} from "./container_process.ts";
+import { readFacts } from "./facts.ts";
+import { hookStateFile } from "./hook_state.ts";
+import { runHooks } from "./host_hooks.ts";
+import { writeIdMaps } from "./id_maps.ts";
+import { Launch } from "./launch.ts";
+import type { HostFacts, LaunchRequest } from "./launch_request.ts";
+import { makeTarget } from "./make_target.ts";
+import { destinationOf, mountPrefix } from "./mounts.ts";
+import { hasNamespace, joinedNamespaces, makesNamespace } from "./namespaces.ts";
+import { partOf, type Parts } from "./parts.ts";
+import { homeOf } from "./passwd.ts";
+import { hasHelper, planCreate, withNotify } from "./plan_create.ts";
+import { processStat } from "./process_status.ts";
+import type { RuncState } from "./runc_state.ts";
+import { cgroupOwner, toRuncState } from "./to_runc_state.ts";
+import type { Runtime } from "./runtime.ts";
+import { hasSeccomp, type SeccompFilter } from "./seccomp/filter.ts";
+import { checkId, StateDirectory } from "./state_store.ts";
+
+/** What a container is created from. */
+export interface CreateOptions extends ProcessOptions {
+  /** Letters, digits and `_+-.`. */
+  readonly id: string;
+  /** From {@link loadSpec}. */
+  readonly spec: Spec;
+  /** Enter the rootfs without pivot_root, for one that lies in a ramdisk. */
+  readonly noPivot?: boolean;
+  /** Keep the caller's session keyring. */
+  readonly noNewKeyring?: boolean;
+  /** `fifo`: the caller may leave, {@link Container.start} starts it. `parent`: {@link ContainerProcess.start} does. */
+  readonly startBy: "fifo" | "parent";
+  /** Makes `<state directory>/notify` for an sd_notify proxy and binds it into the container. */
+  readonly notify?: boolean;
+  /** What the config needs beyond the usual, from {@link loadParts}. */
+  readonly parts?: Parts;
+  /** From {@link compileSeccomp}; needed where the config has a profile. */
+  readonly seccomp?: SeccompFilter;
+}
+
+/** A plan together with what it was made from. */
+export interface PlannedContainer {
+  /** What would be done. */
+  readonly plan: Plan;
+  /** The host. */
+  readonly facts: HostFacts;
+  /** What was asked for beside config.json. */
+  readonly request: LaunchRequest;
+  /** The container's cgroups, not made yet. */
+  readonly cgroup: CgroupManager;
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function systemdCgroup(runtime: Runtime, id: string, { config, layout }: Spec): CgroupManager {
+  requireSystemd(exists("/run/systemd/system"));
+  if (runtime.systemd === undefined) {
+    throw new RuncError("usage", "systemdCgroup needs the driver", {
+      hint: "createRuntime({ systemdCgroup: true, systemd: await systemdDriver() })",
+    });
+  }
+  const { annotations = {}, linux } = config;
+  const request = { id, cgroupsPath: linux?.cgroupsPath, annotations, ownerUid: cgroupOwner({ config }) };
+  return runtime.systemd.createSystemdManager(layout, request, systemdOptions(runtime, runtime.rootlessCgroups));
+}
+
+/** Plans a container: reads the host's facts, makes nothing. `asRoot`: what root's plan would be. @throws {RuncError} */
+export function planContainer(
+  runtime: Runtime,
+  options: Omit<CreateOptions, "stdio"> & { asRoot?: boolean },
+): PlannedContainer {
+  const { id, spec } = options;
+  checkId(id);
+  requireFilter(hasSeccomp(spec.config), options.seccomp);
+  const cgroup = runtime.systemdCgroup ? systemdCgroup(runtime, id, spec) : createCgroupManager(
+    spec.layout,
+    { id, cgroupsPath: spec.config.linux?.cgroupsPath },
+    cgroupOptions(runtime, runtime.rootlessCgroups),
+  );
+  const read = readFacts({
+    kernel: runtime.kernel,
+    layout: spec.layout,
+    cgroupPaths: cgroup.paths,
+    noPivot: options.noPivot ?? false,
+    rootfs: spec.rootfs,
+    config: spec.config,
+  });
+  const facts = options.asRoot ? { ...read, euid: 0 } : read;
+  const request: LaunchRequest = {
+    id,
+    bundle: spec.bundle,
+    rootfs: spec.rootfs,
+    cgroup: cgroupEntry(cgroup.selfJoin, hasNamespace(spec.config, "user")),
+    noPivot: options.noPivot ?? false,
+    noNewKeyring: options.noNewKeyring ?? false,
+    inheritedFds: options.inheritedFds ?? 0,
+    listenFds: options.listenFds ?? 0,
+    pidfdSocket: options.pidfdSocket !== undefined,
+    startBy: options.startBy,
+    seccomp: options.seccomp,
+    notifyDirectory: options.notify ? new StateDirectory(runtime.root, id).notify : undefined,
+  };
+  return { plan: planCreate(spec.config, facts, request, options.parts), facts, request, cgroup };
+}
+
+/** A container that was made, and its process. */
+export interface Created {
+  readonly directory: StateDirectory;
+  readonly state: RuncState;
+  readonly cgroup: CgroupManager;
+  readonly process: ContainerProcess;
+}
+
+/** Creates a container. @see Container.create */
+export function createContainer(runtime: Runtime, options: CreateOptions): Created {
+  return new Creation(runtime, options).run();
+}
+
+function warnOfPersonality(runtime: Runtime, { linux }: Config): void {
+  const { flags = [] } = linux?.personality ?? {};
+  if (flags.length > 0) runtime.log("warning", `ignoring unsupported personality flags: [${flags.join(" ")}]`);
+}
+
+/** Linux no longer limits the kernel's memory apart, and runc ignores both fields. */
+function warnOfKernelMemory(runtime: Runtime, { memory }: Resources): void {
+  if (memory?.kernel === undefined && memory?.kernelTCP === undefined) return;
+  runtime.log("warning", "Kernel memory settings are ignored and will be removed");
+}
+
+/** One creation, and the way back where it fails. */
+class Creation {
+  readonly #runtime: Runtime;
+  readonly #options: CreateOptions;
+  readonly #config: Config;
+  readonly #directory: StateDirectory;
+  #isLaunched = false;
+  #rdtGroup?: RdtGroup;
+  /** Undoes what was done, last first. */
+  readonly #undo: (() => void)[] = [];
+
+  constructor(runtime: Runtime, options: CreateOptions) {
+    this.#runtime = runtime;
+    this.#options = options;
+    this.#config = options.spec.config;
+    this.#directory = new StateDirectory(runtime.root, options.id);
+  }
+
+  run(): Created {
+    const fds: Record<string, Fd> = {};
+    try {
+      const planned = planContainer(this.#runtime, this.#options);
+      warnOfCapabilities(this.#runtime, this.#config.process!, planned.facts);
+      warnOfPersonality(this.#runtime, this.#config);
+      warnOfKernelMemory(this.#runtime, this.#config.linux?.resources ?? {});
+      this.#directory.make(this.#runtime.kernel, this.#runtime.root);
+      this.#undo.push(() => this.#directory.remove());
+      if (this.#options.notify) Deno.mkdirSync(this.#directory.notify, { mode: 0o755 });
+      this.#openFds(fds, planned);
+      const { state, process } = inContext(NOT_STARTED, () => this.#launch(planned, fds));
+      return { directory: this.#directory, cgroup: planned.cgroup, state, process };
+    } catch (error) {
+      for (const undo of this.#undo.reverse()) this.#tryUndo(undo);
+      if (this.#undo.length > 0) this.#runPoststop();
+      throw error;
+    } finally {
+      for (const [name, fd] of Object.entries(fds)) if (!this.#keeps(name)) fd.close();
+    }
+  }
+
+  /** The caller's sockets stay open; what hooks print is read by the launch as long as there is one. */
+  #keeps(name: string): boolean {
+    return name === "console" || name === "pidfd-socket" || (this.#isLaunched && name.startsWith("hook-"));
+  }
+
+  /** A container that was never started is stopped all the same. */
+  #runPoststop(): void {
+    const { pid: _, ...state } = this.#hookState(0);
+    runHooks(this.#runtime, "poststop", this.#config.hooks?.poststop, { ...state, status: "stopped" }, {
+      goOn: (error) => this.#runtime.log("warning", error.message),
+    });
+  }
+
+  #tryUndo(undo: () => void): void {
+    try {
+      undo();
+    } catch (error) {
+      // The failure that led here is the one to tell; this one says what is left behind.
+      this.#runtime.log("warning", `while cleaning up: ${(error as Error).message}`);
+    }
+  }
+
+  /** Opens what the stage is given. */
+  #openFds(fds: Record<string, Fd>, { facts, request }: PlannedContainer): void {
+    const { kernel } = this.#runtime;
+    Object.assign(fds, socketFds(this.#options));
+    if (this.#options.startBy === "fifo") {
+      this.#directory.makeFifo(kernel, { uid: facts.rootUid, gid: facts.rootGid });
+      fds.fifo = openPath(kernel, this.#directory.fifo);
+    }
+    for (const { type, path, from } of joinedNamespaces(this.#config)) {
+      try {
+        fds[`ns-${type}`] = open(kernel, path, 0);
+      } catch (error) {
+        throw new RuncError("config-invalid", `namespace path: ${(error as Error).message}`, {
+          field: `${from}/path`,
+          cause: error,
+        });
+      }
+    }
+    if (hasHelper(this.#config, facts, request)) {
+      [fds["sources-init"], fds["sources-helper"]] = packetPair(kernel, "mount sources");
+    }
+    const hooks = this.#config.hooks;
+    if (hooks?.createContainer?.length || hooks?.startContainer?.length) {
+      fds["hook-stdout"] = memfd(kernel, "hook stdout");
+      fds["hook-stderr"] = memfd(kernel, "hook stderr");
+      fds["createContainer-stdin"] = memfd(kernel, "state");
+      fds["startContainer-stdin"] = memfd(kernel, "state");
+    }
+  }
+
+  #launch(
+    planned: PlannedContainer,
+    fds: Readonly<Record<string, Fd>>,
+  ): { state: RuncState; process: ContainerProcess } {
+    const { cgroup } = planned;
+    const launch = new Launch(this.#runtime, {
+      plan: planned.plan,
+      stdio: this.#options.stdio,
+      fds,
+      inheritedFds: this.#options.inheritedFds ?? 0,
+      waits: this.#options.startBy === "fifo",
+    });
+    this.#isLaunched = true;
+    // Held by nobody but those who use them: their ends are the sign that the other one is gone.
+    fds["sources-init"]?.close();
+    fds["sources-helper"]?.close();
+    this.#undo.push(() => {
+      launch.abort();
+      launch[Symbol.dispose]();
+    });
+    // The stage starts meanwhile.
+    try {
+      cgroup.create(this.#config.linux?.resources, launch.stagePid);
+      if (hasNamespace(this.#config, "user")) cgroup.join(launch.stagePid);
+    } catch (error) {
+      throw error instanceof RuncError ? error.within("unable to apply cgroup configuration") : error;
+    }
+    // Before the abort in order: the cgroup can go once its processes have.
+    this.#undo.splice(-1, 0, () => cgroup.destroy());
+    this.#enterRdtGroup(launch.stagePid);
+    if (this.#config.linux?.namespaces?.every(({ type }) => type !== "pid") && cgroup.refused) {
+      this.#runtime.log(
+        "warning",
+        "Creating a rootless container with no cgroup and no private pid namespace. Such configuration is strongly discouraged (as it is impossible to properly kill all container's processes) and will result in an error in a future runc version.",
+      );
+    }
+    launch.go();
+    const state = this.#tellingOom(
+      cgroup,
+      () => inContext("error during container init", () => this.#converse(launch, planned, fds)),
+    );
+    return { state, process: new ContainerProcess(this.#runtime, launch) };
+  }
+
+  #enterRdtGroup(pid: number): void {
+    const { intelRdt } = this.#config.linux ?? {};
+    const root = intelRdt === undefined ? undefined : resctrlRoot(this.#runtime.kernel);
+    if (root === undefined) return;
+    const group = new (partOf(this.#options.parts, "RdtGroup"))(root, this.#options.id, intelRdt!);
+    this.#rdtGroup = group;
+    this.#undo.splice(-1, 0, () => group.undo());
+    try {
+      group.make();
+      group.join(pid);
+    } catch (error) {
+      throw error instanceof RuncError ? error.within("unable to apply Intel RDT configuration") : error;
+    }
+  }
+
+  /** Whatever failed in init, after a kill for lack of memory that was the reason. */
+  #tellingOom<Result>(cgroup: CgroupManager, action: () => Result): Result {
+    try {
+      return action();
+    } catch (cause) {
+      if (cgroup.oomKills() === 0) throw cause;
+      throw new RuncError("step-failed", "container init was OOM-killed (memory limit too low?)", {
+        cause,
+        field: "/linux/resources/memory/limit",
+      });
+    }
+  }
+
+  /** Does what stage and init ask for, until the container is created. */
+  #converse(launch: Launch, planned: PlannedContainer, fds: Readonly<Record<string, Fd>>): RuncState {
+    const { linux, hooks, process } = this.#config;
+    let limited = false;
+    const limit = () => {
+      if (!limited) {
+        applyResources(planned.cgroup, linux?.resources ?? {});
+        this.#rdtGroup?.limit();
+      }
+      limited = true;
+    };
+    let state: RuncState | undefined;
+    for (;;) {
+      const said = launch.next();
+      switch (said.kind) {
+        case "mapping":
+          writeIdMaps(launch.stagePid, { uid: linux?.uidMappings ?? [], gid: linux?.gidMappings ?? [] }, {
+            uid: planned.facts.euid,
+            gid: Deno.gid() ?? 0,
+          });
+          launch.go();
+          break;
+        case "child":
+          this.#writeHookStates(launch.initPid, fds);
+          state = this.#describe(launch.initPid, planned);
+          break;
+        case "target": {
+          using root = said.root;
+          this.#makeTarget(root, said, planned);
+          launch.go();
+          break;
+        }
+        case "copyUp": {
+          using from = said.from;
+          using to = said.to;
+          this.#copyUp({ from, to, uid: planned.facts.rootUid, gid: planned.facts.rootGid }, said.mount);
+          launch.go();
+          break;
+        }
+        case "network":
+          partOf(this.#options.parts, "moveNetworkDevices")(this.#runtime, linux!.netDevices!, launch.initPid);
+          launch.go();
+          break;
+        case "hooks": {
+          limit();
+          const hookState = this.#hookState(launch.initPid);
+          runHooks(this.#runtime, "prestart", hooks?.prestart, hookState, { cwd: this.#options.spec.bundle });
+          runHooks(this.#runtime, "createRuntime", hooks?.createRuntime, hookState, { cwd: this.#options.spec.bundle });
+          launch.go();
+          break;
+        }
+        case "ready":
+          limit();
+          setRlimits(this.#runtime, launch.initPid, process!);
+          this.#directory.save(state!);
+          launch.go(homeOf(process!.user.uid, launch.passwd));
+          break;
+        case "seccomp": {
+          const { seccomp } = this.#options;
+          handListener(this.#runtime, launch, { seccomp, fd: said.fd, hookState: this.#hookState(launch.initPid) });
+          break;
+        }
+        case "created":
+          this.#runtime.log("debug", "init: closing the pipe to signal completion");
+          return state!;
+      }
+    }
+  }
+
+  /** The mount that init speaks of. */
+  #mount(number: number, { request }: Pick<PlannedContainer, "request">): Mount {
+    const mount = withNotify(this.#config, request).mounts?.[number];
+    if (mount === undefined) throw new RuncError("internal", `init asked for mount ${number}, which there is not`);
+    return mount;
+  }
+
+  #makeTarget(
+    root: Fd,
+    { mount: number, isFile }: { mount: number; isFile: boolean },
+    planned: PlannedContainer,
+  ): void {
+    const mount = this.#mount(number, planned);
+    const { rootUid: uid, rootGid: gid } = planned.facts;
+    const path = destinationOf(mount, planned.request.rootfs);
+    try {
+      makeTarget(this.#runtime.kernel, root, { path, isFile, uid, gid });
+    } catch (error) {
+      throw error instanceof RuncError ? error.within(mountPrefix(mount)) : error;
+    }
+  }
+
+  #copyUp(trees: { from: Fd; to: Fd; uid: number; gid: number }, number: number): void {
+    const mount = this.#config.mounts![number]!;
+    try {
+      partOf(this.#options.parts, "copyTree").copyTree(this.#runtime.kernel, trees);
+    } catch (error) {
+      throw error instanceof RuncError ? error.within(`${mountPrefix(mount)}: tmpcopyup: failed to copy`) : error;
+    }
+  }
+
+  #hookState(pid: number): State {
+    const { annotations = {} } = this.#config;
+    return {
+      ociVersion: OCI_VERSION,
+      id: this.#options.id,
+      status: "creating",
+      pid,
+      bundle: this.#options.spec.bundle,
+      ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
+    };
+  }
+
+  /** What hooks in the container read: their pid is the container's own view of init. */
+  #writeHookStates(pid: number, fds: Readonly<Record<string, Fd>>): void {
+    if (fds["createContainer-stdin"] === undefined) return;
+    const inside = { ...this.#hookState(pid), pid: makesNamespace(this.#config, "pid") ? 1 : pid };
+    hookStateFile(this.#runtime.kernel, fds["createContainer-stdin"], { ...inside, status: "creating" });
+    hookStateFile(this.#runtime.kernel, fds["startContainer-stdin"]!, { ...inside, status: "created" });
+  }
+
+  #describe(pid: number, planned: PlannedContainer): RuncState {
+    const { spec, id } = this.#options;
+    const startTime = processStat(pid)?.startTime ?? 0;
+    return toRuncState({
+      config: spec.config,
+      id,
+      bundle: spec.bundle,
+      rootfs: spec.rootfs,
+      pid,
+      startTime,
+      created: timestamp(),
+      cgroupPaths: planned.cgroup.paths,
+      kernelNamespaces: kernelNamespaces(),
+      externalDescriptors: [0, 1, 2].map((fd) => linkOf(`/proc/${pid}/fd/${fd}`)),
+      rootlessEuid: Deno.uid() !== 0,
+      rootlessCgroups: this.#runtime.rootlessCgroups,
+      systemdCgroup: this.#runtime.systemdCgroup,
+      noPivot: this.#options.noPivot ?? false,
+      noNewKeyring: this.#options.noNewKeyring ?? false,
+      intelRdt: this.#rdtGroup,
+      seccomp: this.#options.seccomp?.profile,
+    });
+  }
+}
+
+function linkOf(path: string): string {
+  try {
+    return Deno.readLinkSync(path);
+  } catch {
+    // Closed, or not ours to read: CRIU, which alone uses it, then has nothing to restore.
+    return "";
+  }
+}
+
+/** Now, RFC 3339 with nanoseconds. JavaScript's clock has milliseconds; the rest tells two containers of one millisecond apart. */
+function timestamp(): string {
+  const now = new Date().toISOString();
+  const rest = String(Math.floor((performance.now() % 1) * 1e6)).padStart(6, "0");
+  return now.replace("Z", `${rest}Z`);
+}
+
+/** Device rules first: what may happen before a limit is refused is then contained. */
+function applyResources(cgroup: CgroupManager, resources: Resources): void {
+  cgroup.setDevices(resources.devices ?? []);
+  try {
+    cgroup.set(resources);
+  } catch (error) {
+    throw error instanceof RuncError ? error.within("error setting cgroup config for procHooks process") : error;
+  }
+}
