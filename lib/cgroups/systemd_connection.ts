@@ -49,14 +49,14 @@ export class Systemd implements Disposable {
     this.#instance = instance;
   }
 
-  /** Its version, such as 252; 0 where it does not say. */
-  get version(): number {
-    return this.#version ??= Number(/\d+/.exec(this.#property("Version"))?.[0] ?? 0);
+  /** Its version, such as 252; 0 where it does not say. `unit`: whose properties depend on it. @throws {RuncError} naming the unit. */
+  versionFor(unit: string): number {
+    return this.#version ??= Number(/\d+/.exec(this.#propertyFor(unit, "Version"))?.[0] ?? 0);
   }
 
-  /** The cgroup that it runs units in, absolute; `/` where that is all. */
-  get controlGroup(): string {
-    return this.#property("ControlGroup") || "/";
+  /** The cgroup that it runs units in, absolute; `/` where that is all. `unit`: one that is to be there. @throws {RuncError} naming the unit. */
+  controlGroupFor(unit: string): string {
+    return this.#propertyFor(unit, "ControlGroup") || "/";
   }
 
   /**
@@ -133,10 +133,10 @@ export class Systemd implements Disposable {
     }
   }
 
-  /** Moves a process into a unit's cgroup, where its caller may not. @throws {RuncError} `cgroup-failed`, naming the unit. */
-  attachProcess(unit: string, pid: number): void {
+  /** Moves a process into a unit's cgroup or one `below` it, where its caller may not. @throws {RuncError} `cgroup-failed`, naming the unit. */
+  attachProcess(unit: string, pid: number, below = "/"): void {
     try {
-      this.#call("AttachProcessesToUnit", { signature: "ssau", values: [unit, "/", [pid]] });
+      this.#call("AttachProcessesToUnit", { signature: "ssau", values: [unit, below, [pid]] });
     } catch (error) {
       throw within(error, `unable to attach process ${pid} to unit "${unit}"`);
     }
@@ -159,6 +159,14 @@ export class Systemd implements Disposable {
     );
     if (result !== undefined) return result;
     throw new RuncError("cgroup-failed", `systemd did not finish ${member} of ${unit} within ${DEADLINE_MS / 1000} s`);
+  }
+
+  #propertyFor(unit: string, name: string): string {
+    try {
+      return this.#property(name);
+    } catch (error) {
+      throw within(error, `unable to ask systemd for its ${name}, for unit "${unit}"`);
+    }
   }
 
   #property(name: string): string {

@@ -10,7 +10,13 @@ import { containerDeviceFilter, type SpecDeviceRule } from "./devices.ts";
 import type { DriverOptions } from "./manager.ts";
 import type { UnitProperty } from "./systemd_annotations.ts";
 import type { Systemd } from "./systemd_connection.ts";
-import { deviceProperties, limitProperties, roundedQuota, startProperties } from "./systemd_properties.ts";
+import {
+  deviceProperties,
+  limitProperties,
+  roundedQuota,
+  startProperties,
+  withoutIdleWeight,
+} from "./systemd_properties.ts";
 import type { SystemdUnit } from "./systemd_unit.ts";
 
 /** What a driver needs beside what the driver of files does. */
@@ -21,6 +27,8 @@ export interface SystemdDriverOptions extends DriverOptions {
   readonly properties: readonly UnitProperty[];
   /** Who is to own the cgroup, because the container may write to it; host id. */
   readonly ownerUid?: number;
+  /** The cgroup of processes that join, below the unit's. */
+  readonly below?: string;
   /** Tells of what systemd cannot do. */
   readonly warn: (message: string) => void;
 }
@@ -39,11 +47,13 @@ export function startUnit(options: SystemdDriverOptions, pid: number | undefined
  * @throws {RuncError} `config-invalid` for values that cannot be, `cgroup-failed` where systemd refuses them.
  */
 export function setUnitLimits(options: SystemdDriverOptions, resources: Resources, cgroupVersion: 1 | 2): Resources {
-  const { systemd, unit } = options;
-  const { cpu = {} } = resources;
-  const { version } = systemd;
-  systemd.setProperties(unit.name, limitProperties(resources, { cgroupVersion, systemdVersion: version }));
-  return { ...resources, cpu: { ...cpu, quota: roundedQuota(cpu) } };
+  const { systemd, unit, warn } = options;
+  const host = { cgroupVersion, systemdVersion: systemd.versionFor(unit.name) };
+  const { resources: settable, warnings } = withoutIdleWeight(resources, host);
+  warnings.forEach(warn);
+  systemd.setProperties(unit.name, limitProperties(settable, host));
+  const { cpu = {} } = settable;
+  return { ...settable, cpu: { ...cpu, quota: roundedQuota(cpu) } };
 }
 
 /** Tells systemd the device rules: it sets its own filter anew when it reloads, and would else allow all. */

@@ -62,16 +62,19 @@ export function createSystemdManager(
   // An absolute path is cleaned: an odd name in it cannot lead out of the hierarchy.
   const paths = cgroupPaths(layout, {
     id: request.id,
-    cgroupsPath: unitCgroup(unit, rootless ? systemd.controlGroup : "/"),
+    cgroupsPath: unitCgroup(unit, rootless ? systemd.controlGroupFor(unit.name) : "/"),
   });
   return managerFor(paths, settled);
 }
 
-/** The unit of an existing container: its cgroups by controller, and what its config calls it. */
+/**
+ * The unit of an existing container: its cgroups by controller, and what its config calls it. `below`: a cgroup below the unit's, absolute
+ * from there, where `paths` are that one's.
+ */
 export function loadSystemdManager(
   paths: Readonly<Record<string, string>>,
   path: SystemdPath,
-  options: SystemdOptions,
+  options: SystemdOptions & { readonly below?: string },
 ): CgroupManager {
   const unit = systemdUnit(path, options.rootless);
   const settled = { unifiedMount: UNIFIED_MOUNT, explicitPath: true, loaded: true, refused: false, properties: [] };

@@ -40,10 +40,38 @@ export function startProperties(unit: SystemdUnit, pid: number, cgroupVersion: 1
   ];
 }
 
+/** What systemd can do there. */
+export interface SystemdHost {
+  readonly cgroupVersion: 1 | 2;
+  readonly systemdVersion: number;
+}
+
+/**
+ * The limits without a weight for the CPU beside `idle`: systemd has one property for both, and an idle cgroup takes no weight, so idle
+ * wins. `warnings` tell of it, in runc's words.
+ */
+export function withoutIdleWeight(
+  resources: Resources,
+  { cgroupVersion, systemdVersion }: SystemdHost,
+): { readonly resources: Resources; readonly warnings: readonly string[] } {
+  if (cgroupVersion === 1 || systemdVersion < CPU_IDLE_VERSION) return { resources, warnings: [] };
+  const { cpu = {}, unified = {} } = resources;
+  const isIdle = Number(cpu.idle ?? 0) === 1;
+  const isUnifiedIdle = unified["cpu.idle"]?.trim() === "1";
+  if (!isIdle && !isUnifiedIdle) return { resources, warnings: [] };
+  const { "cpu.weight": weight, ...others } = unified;
+  const warnings = [
+    // Beside a unified idle the shares are those of an earlier update.
+    ...(isIdle && isGiven(cpu.shares) ? ["CPUWeight and CpuIdle to systemd, ignoring CPUWeight"] : []),
+    ...(weight === undefined ? [] : ["cpu.weight and cpu.idle to systemd, ignoring cpu.weight"]),
+  ].map((what) => `unable to apply both ${what}`);
+  return { resources: { ...resources, cpu: { ...cpu, shares: undefined }, unified: others }, warnings };
+}
+
 /** The limits as properties. `systemdVersion` decides which of them there are. @throws {RuncError} `config-invalid`. */
 export function limitProperties(
   { memory = {}, cpu = {}, pids = {}, blockIO = {}, unified = {} }: Resources,
-  host: { readonly cgroupVersion: 1 | 2; readonly systemdVersion: number },
+  host: SystemdHost,
 ): readonly UnitProperty[] {
   const { systemdVersion } = host;
   const common = [

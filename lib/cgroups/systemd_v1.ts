@@ -45,7 +45,7 @@ export class SystemdV1 extends CgroupV1 {
   }
 
   override set(limits: Limits): void {
-    const rest = setUnitLimits(this.#options, limits.resources, 1);
+    const rest = this.#whileFrozen(() => setUnitLimits(this.#options, limits.resources, 1));
     this.#bringBack();
     super.set({ ...limits, resources: rest });
   }
@@ -57,6 +57,21 @@ export class SystemdV1 extends CgroupV1 {
       setUnitLimits(this.#options, stored.resources, 1);
       files();
     };
+  }
+
+  /**
+   * systemd writes all of the unit's limits anew, and denies every device for a moment: a container that runs must not see that. One that
+   * is paused stays so; one that is being made has nothing to see.
+   */
+  #whileFrozen<Result>(action: () => Result): Result {
+    const stays = !this.#options.loaded || this.paths["freezer"] === undefined || this.freezerState() === "frozen";
+    if (stays) return action();
+    this.freeze();
+    try {
+      return action();
+    } finally {
+      this.thaw();
+    }
   }
 
   /**

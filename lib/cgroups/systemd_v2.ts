@@ -53,10 +53,10 @@ export class SystemdV2 extends CgroupV2 {
 
   override join(pid: number, initPid?: number): void {
     if (pid === this.#first) return;
-    const { systemd, unit, rootless } = this.#options;
+    const { systemd, unit, rootless, below } = this.#options;
     if (!rootless) return super.join(pid, initPid);
     try {
-      systemd.attachProcess(unit.name, pid);
+      systemd.attachProcess(unit.name, pid, below);
     } catch (error) {
       if (!(error instanceof RuncError)) throw error;
       // The unit may be gone, or init in a cgroup below it.

@@ -15,7 +15,7 @@ import type { Plan } from "../plan/op.ts";
 import type { NamespaceType, Process } from "../specs/config.ts";
 import type { State } from "../specs/state.ts";
 import { hasSelinux } from "./bundle.ts";
-import { cgroupEntry, cgroupOptions } from "./container_cgroups.ts";
+import { cgroupEntry, cgroupOptions, systemdOptions } from "./container_cgroups.ts";
 import {
   ContainerProcess,
   handListener,
@@ -41,6 +41,8 @@ import {
   rootlessCgroupsOf,
   type RuncState,
   seccompOf,
+  systemdOf,
+  systemdPathOf,
 } from "./runc_state.ts";
 import {
   capabilitiesOf,
@@ -158,8 +160,17 @@ function joinRdtGroup(runtime: Runtime, state: RuncState, pid: number): void {
 }
 
 function subCgroup(runtime: Runtime, container: ExecContainer, sub: SubCgroups): CgroupManager {
-  const rootless = rootlessCgroupsOf(container.state);
-  return loadCgroupManager(subCgroupPaths(container.cgroup.paths, sub), cgroupOptions(runtime, rootless));
+  const { state } = container;
+  const rootless = rootlessCgroupsOf(state);
+  const paths = subCgroupPaths(container.cgroup.paths, sub);
+  const { "": top } = container.cgroup.paths;
+  const { "": directory } = paths;
+  // Where a user may not move processes, that user's systemd may.
+  if (rootless && runtime.systemd !== undefined && systemdOf(state) && top !== undefined && directory !== undefined) {
+    const options = { ...systemdOptions(runtime, rootless), below: directory.slice(top.length) || "/" };
+    return runtime.systemd.loadSystemdManager(paths, systemdPathOf(state), options);
+  }
+  return loadCgroupManager(paths, cgroupOptions(runtime, rootless));
 }
 
 /** What the process does not say of itself is the container's. */

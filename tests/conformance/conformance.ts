@@ -4,7 +4,8 @@
  *
  *     RUNC_SOURCE=/src/runc deno task test:conformance exec.bats 'run.bats:hostname'
  *
- * `prepare` lays the tests, their helper programs and images out; `run-suite` runs them one by one and prints the table.
+ * `prepare` lays the tests, their helper programs and images out; `run-suite` runs them one by one and prints the table. With `--vm`
+ * they run in a virtual machine, see conformance_vm.ts.
  *
  * @module
  */
@@ -12,6 +13,7 @@
 import { existsSync } from "@std/fs";
 import { join } from "@std/path";
 import { giveUp, projectDir } from "../../tools/bundle.ts";
+import { conformanceInMachine } from "./conformance_vm.ts";
 
 const here = join(projectDir, "tests/conformance");
 const work = Deno.env.get("CONFORMANCE_WORK") ?? "/tmp/runc-conformance";
@@ -45,12 +47,23 @@ function must(...call: Parameters<typeof run>): void {
 }
 
 /** Files, or `FILE:REGEX` for single tests; none: all that are expected to pass. Returns the exit status. */
-function conformance(files: readonly string[]): number {
+function conformance(words: readonly string[]): number | Promise<number> {
+  const flags = words.filter((word) => word.startsWith("--"));
+  const files = words.filter((word) => !word.startsWith("--"));
+  const unknown = flags.find((flag) => !["--vm", "--systemd", "--rootless"].includes(flag));
+  if (unknown !== undefined) giveUp(`no such option: ${unknown}`);
+  const inMachine = flags.includes("--vm");
+  if (!inMachine && flags.length > 0) giveUp(`${flags[0]} is for --vm`);
+  if (inMachine && files.length === 0) giveUp("--vm runs files that are named, such as cgroups.bats");
   if (Deno.uid() !== 0) giveUp("these tests start containers: run this as root, or with sudo");
   const runtime = Deno.env.get("RUNC") ?? join(projectDir, "dist/runc");
   if (!existsSync(runtime)) giveUp(`${runtime} is missing: run 'deno task build' first`);
   must(join(here, "prepare"), [], { RUNC_SOURCE: clone() });
+  if (inMachine) {
+    const [systemd, rootless] = [flags.includes("--systemd"), flags.includes("--rootless")];
+    return conformanceInMachine({ work, tag: Deno.env.get("RUNC_TAG") ?? "v1.5.1", runtime, files, systemd, rootless });
+  }
   return run(join(here, "run-suite"), ["-e", join(here, "expected.txt"), "-E", runtime, ...files]);
 }
 
-if (import.meta.main) Deno.exit(conformance(Deno.args));
+if (import.meta.main) Deno.exit(await conformance(Deno.args));

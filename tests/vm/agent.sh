@@ -17,9 +17,12 @@ done <shares
 mkfifo /run/output
 cat /run/output >/dev/ttyS0 &
 reader=$!
+# Open until the end: the reader goes with its last writer.
+exec 4>/run/output
 
+sh ./before >&4 2>&1 4>&-
 if [ "$(cat user)" = root ]; then
-  sh ./command >/run/output 2>&1
+  sh ./command >&4 2>&1 4>&-
 else
   # In a cgroup of its own that its systemd delegates to it, as in a terminal of a desktop.
   loginctl enable-linger tester
@@ -27,9 +30,10 @@ else
   setpriv --reuid 1000 --regid 1000 --init-groups --inh-caps=-all \
     env -i HOME=/home/tester USER=tester LOGNAME=tester LANG=C.UTF-8 PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin \
     XDG_RUNTIME_DIR=/run/user/1000 DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/1000/bus \
-    systemd-run --user --scope --quiet --property=Delegate=yes sh ./command >/run/output 2>&1
+    systemd-run --user --scope --quiet --property=Delegate=yes sh ./command >&4 2>&1 4>&-
 fi
 echo $? >status
+exec 4>&-
 
 # What the command left running may hold the pipe open.
 (sleep 1; kill $reader) &

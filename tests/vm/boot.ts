@@ -11,6 +11,8 @@ import type { Machine } from "./prepare.ts";
 export interface Job {
   /** A shell script. */
   readonly command: string;
+  /** Another, that root runs first. */
+  readonly before?: string;
   /** `tester` runs it with uid 1000, in a cgroup that is delegated to that user. */
   readonly user: "root" | "tester";
   /** Directories of the host that the machine sees at the same paths, and writes to. */
@@ -32,7 +34,8 @@ export async function boot(machine: Machine, job: Job): Promise<number | undefin
   try {
     Deno.chmodSync(directory, 0o755);
     Deno.copyFileSync(new URL("agent.sh", import.meta.url), `${directory}/agent`);
-    const files = { command: job.command, user: job.user, shares: job.shares.map((share) => `${share}\n`).join("") };
+    const { command, user, before = "" } = job;
+    const files = { command, user, before, shares: job.shares.map((share) => `${share}\n`).join("") };
     for (const [name, text] of Object.entries(files)) Deno.writeTextFileSync(`${directory}/${name}`, text);
     await runKernel(machine, directory, job);
     const status = `${directory}/status`;
@@ -63,6 +66,8 @@ async function runKernel({ kernel, disk }: Machine, directory: string, job: Job)
     "ssl0=null,fd:3",
     "noreboot",
     "panic=-1",
+    // Debian's kernel would take SELinux, and has no policy for it.
+    "lsm=yama,apparmor",
     "quiet",
     "loglevel=3",
     "net.ifnames=0",

@@ -28,6 +28,8 @@ const hostPackages = [
 const guestPackages = [
   ..."systemd systemd-sysv dbus dbus-user-session libpam-systemd kmod procps util-linux iproute2".split(" "),
   ..."busybox-static runc strace uidmap".split(" "),
+  // For tests/conformance.
+  ..."bats gawk jq".split(" "),
 ];
 
 /** User Mode Linux since 6.16 runs its processes under seccomp instead of ptrace: several times faster. Bookworm's is older. */
@@ -106,11 +108,14 @@ function keep(directory: string, recipe: string, make: (directory: string) => vo
   const note = `${directory}/recipe`;
   if (existsSync(note) && Deno.readTextFileSync(note) === recipe) return;
   const half = `${directory}.new`;
-  for (const old of [half, directory]) if (existsSync(old)) Deno.removeSync(old, { recursive: true });
+  const remove = (old: string) => existsSync(old) && Deno.removeSync(old, { recursive: true });
+  remove(half);
   Deno.mkdirSync(half);
   const startedAt = performance.now();
   make(half);
   Deno.writeTextFileSync(`${half}/recipe`, recipe);
+  // Not before: where the new one cannot be made, the old one still is what another checkout uses.
+  remove(directory);
   Deno.renameSync(half, directory);
   console.log(`made ${directory} in ${Math.round((performance.now() - startedAt) / 1000)} s`);
 }

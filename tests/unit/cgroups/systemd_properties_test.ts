@@ -6,6 +6,7 @@ import {
   limitProperties,
   roundedQuota,
   startProperties,
+  withoutIdleWeight,
 } from "../../../lib/cgroups/systemd_properties.ts";
 import type { UnitProperty } from "../../../lib/cgroups/systemd_annotations.ts";
 import { RuncError } from "../../../lib/errors.ts";
@@ -68,6 +69,19 @@ Deno.test("limitProperties() on v2", () => {
     [{ unified: { "cpu.idle": "0", "cpu.weight": "500" } }, ["CPUWeight t 500"]],
   ];
   for (const [resources, expected] of cases) assertEquals(limits(resources), expected);
+});
+
+Deno.test("withoutIdleWeight() leaves out a weight beside idle, where systemd has one property for both", () => {
+  const host = { cgroupVersion: 2, systemdVersion: 252 } as const;
+  const given: Resources = { cpu: { shares: 200, idle: 1 }, unified: { "cpu.idle": "1", "cpu.weight": "8" } };
+  const { resources, warnings } = withoutIdleWeight(given, host);
+  assertEquals(resources, { cpu: { shares: undefined, idle: 1 }, unified: { "cpu.idle": "1" } });
+  assertEquals(warnings.length, 2);
+  for (const same of [{ ...host, systemdVersion: 251 }, { ...host, cgroupVersion: 1 } as const]) {
+    assertEquals(withoutIdleWeight(given, same), { resources: given, warnings: [] });
+  }
+  const busy: Resources = { cpu: { shares: 200, idle: 0 }, unified: { "cpu.weight": "8" } };
+  assertEquals(withoutIdleWeight(busy, host), { resources: busy, warnings: [] });
 });
 
 Deno.test("limitProperties() on v1", () => {

@@ -34,3 +34,21 @@ boxTest("exec joins a rootless container's cgroup", (box) => {
   assertEquals(JSON.parse(box.must(["ps", "--format", "json", id])).length, 2);
   box.remove(id);
 });
+
+boxTest("a rootless container is limited, and its limits change, where the user may", (box) => {
+  box.write((config) => {
+    rootless(config);
+    config.linux.resources = { memory: { limit: 12 << 20 }, pids: { limit: 12 } };
+  });
+  // Processes of the user in the cgroup above keep it from passing controllers on: its limits would not be there.
+  const above = `/sys/fs/cgroup${cgroupOf("self").replace(/[^/]*$/, "")}`;
+  assertMatch(Deno.readTextFileSync(`${above}cgroup.subtree_control`), /memory.*pids/);
+  box.must(["run", "--detach", box.name]);
+  const directory = `/sys/fs/cgroup${cgroupOf(box.state(box.name).pid)}`;
+  const limits = () => ["memory.max", "pids.max"].map((name) => Deno.readTextFileSync(`${directory}/${name}`).trim());
+  assertEquals(limits(), [String(12 << 20), "12"]);
+  box.must(["update", "--memory", "24m", "--pids-limit", "30", box.name]);
+  assertEquals(limits(), [String(24 << 20), "30"]);
+  assertEquals(JSON.parse(box.must(["events", "--stats", box.name])).data.pids.limit, 30);
+  box.remove(box.name);
+});

@@ -37,6 +37,17 @@ for (const name of ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"]) {
   });
 }
 
+boxTest("exec --cgroup enters a cgroup below the scope", (box) => {
+  const { pid } = start(box, session);
+  Deno.mkdirSync(`/sys/fs/cgroup${cgroupOf(pid)}/below`);
+  box.must(["exec", "--detach", "--cgroup", "/below", box.id, "sleep", "1000"], { env: session });
+  const pids: number[] = JSON.parse(box.must(["ps", "--format", "json", box.id]));
+  assertEquals(pids.map(cgroupOf).sort(), [cgroupOf(pid), `${cgroupOf(pid)}/below`]);
+  box.must(["update", "--pids-limit", "30", box.id], { env: session });
+  assertEquals(Deno.readTextFileSync(`/sys/fs/cgroup${cgroupOf(pid)}/pids.max`), "30\n");
+  box.must(["delete", "--force", box.id], { env: session });
+});
+
 boxTest("without the address of a bus it is refused", (box) => {
   box.write(rootless);
   const { msg, code } = box.refused(["--systemd-cgroup", "run", "--detach", box.id]);
