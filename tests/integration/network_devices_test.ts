@@ -3,33 +3,36 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Box, comparing, execute, executors, inBox, type TestConfig } from "./harness.ts";
 
-/** Runs ip(8), which has to succeed; returns what it printed. */
-function ip(...args: readonly string[]): string {
-  const { code, stdout, stderr } = execute(["/usr/sbin/ip", ...args]);
-  assertEquals([code, stderr], [0, ""], args.join(" "));
+/** Runs a program, which has to succeed; returns what it printed. */
+function must(...argv: readonly string[]): string {
+  const { code, stdout, stderr } = execute(argv);
+  assertEquals([code, stderr], [0, ""], argv.join(" "));
   return stdout;
 }
 
-/** The runtime in `box` then runs where there is a device `test0`, with a fixed hardware address, MTU and addresses. */
-function withDevice(box: Box, body: (prefix: readonly string[]) => void): void {
-  const name = `runc-${box.name}`;
-  ip("netns", "add", name);
+/** A network namespace that a file stands for, as long as `body` runs. ip-netns(8) would leave a mount of /run/netns. */
+function withNamespace(box: Box, name: string, body: (path: string) => void): void {
+  const path = `${box.directory}/${name}`;
+  Deno.writeTextFileSync(path, "");
+  must("/usr/bin/unshare", `--net=${path}`, "true");
   try {
-    const host = (...args: readonly string[]) => ip("-netns", name, ...args);
-    host(
-      "link",
-      "add",
-      "test0",
-      "address",
-      "02:00:00:00:00:01",
-      "mtu",
-      "1789",
-      "type",
-      "veth",
-      "peer",
-      "name",
-      "test1",
-    );
+    body(path);
+  } finally {
+    must("/usr/bin/umount", path);
+  }
+}
+
+/** Runs ip(8) in a network namespace. */
+function ip(path: string, ...args: readonly string[]): string {
+  return must("/usr/bin/nsenter", `--net=${path}`, "/usr/sbin/ip", ...args);
+}
+
+/** The runtime in `box` then runs where there is a device `test0`, with a fixed hardware address, MTU and addresses. */
+function withDevice(box: Box, body: (prefix: readonly string[], path: string) => void): void {
+  withNamespace(box, "host", (path) => {
+    const host = (...args: readonly string[]) => ip(path, ...args);
+    const veth = ["type", "veth", "peer", "name", "test1"];
+    host("link", "add", "test0", "address", "02:00:00:00:00:01", "mtu", "1789", ...veth);
     host("link", "set", "test1", "up");
     host("address", "add", "192.0.2.7/24", "dev", "test0");
     host("address", "add", "192.0.2.9/32", "peer", "192.0.2.10/32", "dev", "test0");
@@ -38,11 +41,8 @@ function withDevice(box: Box, body: (prefix: readonly string[]) => void): void {
     // Neither of these goes along.
     host("address", "add", "198.51.100.1/24", "dev", "test0", "valid_lft", "1000", "preferred_lft", "1000");
     host("link", "set", "test0", "up");
-    // ip-netns(8) would also mount another /sys, without the host's cgroups.
-    body(["/usr/bin/nsenter", `--net=/run/netns/${name}`]);
-  } finally {
-    ip("netns", "delete", name);
-  }
+    body(["/usr/bin/nsenter", `--net=${path}`], path);
+  });
 }
 
 const devices = (netDevices: Record<string, { name?: string }>) => (config: TestConfig) => {
@@ -86,23 +86,19 @@ comparing("netDevices: it has its new name before hooks and sysctls", (box) => {
 });
 
 comparing("netDevices: into a namespace that is given, where it stays", (box) => {
-  const namespace = `runc-${box.name}-into`;
-  ip("netns", "add", namespace);
-  try {
+  withNamespace(box, "into", (namespace) => {
     withDevice(box, (prefix) => {
       box.sh("true", (config) => {
         devices({ test0: { name: "eth8" } })(config);
-        config.linux.namespaces.find(({ type }) => type === "network")!.path = `/run/netns/${namespace}`;
+        config.linux.namespaces.find(({ type }) => type === "network")!.path = namespace;
       }, { prefix });
-      assertMatch(ip("-netns", namespace, "address", "show", "dev", "eth8"), /192\.0\.2\.7\/24/);
+      assertMatch(ip(namespace, "address", "show", "dev", "eth8"), /192\.0\.2\.7\/24/);
     });
-  } finally {
-    ip("netns", "delete", namespace);
-  }
+  });
 });
 
 comparing("netDevices: one that is not there, and a name that is taken", (box) => {
-  withDevice(box, (prefix) => {
+  withDevice(box, (prefix, path) => {
     const cases: [Record<string, { name?: string }>, RegExp, string][] = [
       [
         { nothere: {} },
@@ -122,7 +118,7 @@ comparing("netDevices: one that is not there, and a name that is taken", (box) =
       assertEquals(refused.field, field);
     }
     assert(
-      ip("-netns", `runc-${box.name}`, "link", "show", "test0").includes("test0"),
+      ip(path, "link", "show", "test0").includes("test0"),
       "the device stays where it was",
     );
   });
