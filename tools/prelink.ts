@@ -1,7 +1,7 @@
 /**
  * A copy of Deno with its relocations applied: a position-independent executable becomes one for a fixed address, as many programs are.
  *
- * Deno has 159,000 of them, and the dynamic linker applies them at every start, which copies 700 pages: 3 ms and 3 MB. The price is that
+ * Deno has 159,000 of them, and the dynamic linker applies them at every start, which copies the pages that they are in: 3 ms. The price is that
  * the copy is always at the same address: one thing less for an attacker to guess. That is why nobody gets it without asking.
  *
  * @see https://refspecs.linuxfoundation.org/elf/gabi4+/contents.html, chapters 4 and 5
