@@ -13,6 +13,7 @@ import { setSubreaper } from "../ffi/process.ts";
 import { loadParts } from "../libcontainer/parts.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import { compileSeccomp } from "../libcontainer/seccomp.ts";
+import { enterBundle } from "./bundle_directory.ts";
 import type { Context } from "./context.ts";
 import {
   checkTerminal,
@@ -22,7 +23,6 @@ import {
   processIo,
   writePidFile,
 } from "./process_io.ts";
-import { withSystemErrors } from "./system_error.ts";
 
 /** The options of both commands. */
 export interface NewContainerOptions {
@@ -59,9 +59,7 @@ export async function newContainer(
   how: { detach: boolean; startBy: "fifo" | "parent"; subreaper: boolean; prepare?: (terminal: boolean) => void },
 ): Promise<NewContainer> {
   const pidFile = options["pid-file"] ? resolve(options["pid-file"]) : undefined;
-  const bundle = resolve(options.bundle || ".");
-  // Hooks run there, and the config's relative paths start there.
-  if (options.bundle) withSystemErrors(`chdir ${options.bundle}`, () => Deno.chdir(options.bundle!));
+  const bundle = enterBundle(options.bundle);
   const config = readConfig(bundle, runtime.log);
   const noPivot = options["no-pivot"];
   const spec = loadSpec(runtime, config, bundle, { noPivot });

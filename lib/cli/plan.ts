@@ -4,19 +4,19 @@
  * @module
  */
 
-import { resolve } from "@std/path";
 import { loadSpec, readConfig } from "../libcontainer/bundle.ts";
 import { compileSeccomp } from "../libcontainer/seccomp.ts";
 import { planContainer } from "../libcontainer/creation.ts";
 import { loadParts } from "../libcontainer/parts.ts";
 import { explain, explainSteps } from "../plan/explain.ts";
+import { enterBundle } from "./bundle_directory.ts";
 import type { Command } from "./context.ts";
 import { makeCreatingRuntime } from "./runtime.ts";
 
 /** Prints what `run` would do, without doing any of it. */
 export const run: Command<"plan"> = async (context, { args: [id = "container"], options }) => {
   const runtime = await makeCreatingRuntime(context);
-  const bundle = resolve(options.bundle ?? ".");
+  const bundle = enterBundle(options.bundle);
   const config = readConfig(bundle, runtime.log);
   // What root would do, whoever asks.
   const how = { noPivot: options["no-pivot"], asRoot: true };

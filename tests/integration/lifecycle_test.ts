@@ -136,6 +136,22 @@ comparing("the bundle is where --bundle says, and else the working directory", (
   assertEquals(box.runc(["run", box.id], { cwd: other }).code, 0);
 }, everyone);
 
+comparing("a bundle behind a symlink is where that leads, for state, hooks and relative paths", (box) => {
+  Deno.symlinkSync("bundle", `${box.directory}/link`);
+  const seen = `${box.directory}/seen`;
+  box.write((config) => {
+    config.process.args = ["sleep", "1000"];
+    config.hooks = { createRuntime: [{ path: "/bin/sh", args: ["sh", "-c", `pwd -P > ${seen}; cat >> ${seen}`] }] };
+  });
+  for (const path of [`${box.directory}/link`, "../link/../link/."]) {
+    box.must(["create", "--bundle", path, box.id]);
+    const { bundle, rootfs } = box.state();
+    box.remove();
+    const [cwd, state = ""] = Deno.readTextFileSync(seen).split("\n");
+    assertEquals([bundle, rootfs, cwd, JSON.parse(state).bundle], [box.bundle, box.rootfs, box.bundle, box.bundle]);
+  }
+}, everyone);
+
 // --- pid file ------------------------------------------------------------------------------------------------------------
 
 for (const command of ["create", "run --detach", "run"]) {
