@@ -84,6 +84,6 @@ export function createLogger(
   if (format !== "json" && format !== "text" && format !== "") {
     throw new RuncError("usage", `invalid log-format: ${format}`);
   }
-  const target = log === "" ? stderrTarget(stderr) : withSystemErrors(`open ${log}`, () => fileTarget(log));
+  const target = log === "" ? stderrTarget(stderr) : withSystemErrors(`open ${log}`, () => fileTarget(log, stderr));
   return new Logger(target, { format: format === "json" ? "json" : "text", debug });
 }

@@ -11,6 +11,7 @@
 import type { RuncError } from "../errors.ts";
 import type { StandardStream } from "../ffi/stdio.ts";
 import { goJson, goQuote, rfc3339 } from "./go_text.ts";
+import { systemError } from "./system_error.ts";
 
 /** How grave a record is. */
 export type Level = "error" | "warning" | "info" | "debug";
@@ -161,13 +162,21 @@ export function stderrTarget(stderr: StandardStream): LogTarget {
 }
 
 /**
- * A file as a target: appended to, and made where it is missing.
+ * A file as a target: appended to, and made where it is missing. A record that it does not take is told of on `stderr`: that a disk is full is no
+ * reason for containers to fail.
  *
  * @throws {Deno.errors.NotFound} and others of open(2).
  */
-export function fileTarget(path: string): LogTarget {
+export function fileTarget(path: string, stderr: Pick<StandardStream, "tryWrite">): LogTarget {
   const file = Deno.openSync(path, { append: true, create: true, mode: 0o644 });
-  return { isStderr: false, isTerminal: () => file.isTerminal(), write: (text) => writeAll(file, text) };
+  const write = (text: string) => {
+    try {
+      writeAll(file, text);
+    } catch (error) {
+      stderr.tryWrite(`Failed to write to log, ${systemError(`write ${path}`, error).message}\n`);
+    }
+  };
+  return { isStderr: false, isTerminal: () => file.isTerminal(), write };
 }
 
 /** Writes all of `text`: one write may take less, to a pipe or a full disk. */

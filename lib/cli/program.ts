@@ -13,6 +13,7 @@ import { type Command, type Context, createContext, createLogger } from "./conte
 import { commandHelp, programHelp } from "./help.ts";
 import { errorFields, formatPlain, Logger, stderrTarget } from "./log.ts";
 import { type Complaint, type Invocation, parse } from "./parse.ts";
+import { isReaderGone, READER_GONE } from "./reader.ts";
 import type { Surroundings } from "./surroundings.ts";
 import { toRuncError } from "./system_error.ts";
 import { type CommandName, specOf } from "./table.ts";
@@ -79,6 +80,7 @@ async function load(name: CommandName): Promise<Command<CommandName>> {
 
 /** Logs the error once; also says it on standard error where the log goes elsewhere. Returns the exit status. */
 function report(error: unknown, log: Logger, stderr: StandardStream, status = 1): number {
+  if (isReaderGone(error)) return READER_GONE;
   const known = toRuncError(error);
   if (log.isDebug) log.debug(causes(known));
   log.error(known.message, errorFields(known));

@@ -4,7 +4,8 @@
  */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { type Box, boxTest, comparing, everyone, type Runtime } from "./harness.ts";
+import { pipe } from "../../lib/ffi/files.ts";
+import { type Box, boxTest, comparing, everyone, execute, kernel, type Runtime } from "./harness.ts";
 
 const besideDebian: readonly Runtime[] = ["native", "debian"];
 
@@ -132,6 +133,31 @@ for (const line of ["checkpoint --image-path image a", "restore --detach --bundl
     assertMatch(stderr, /msg="(checkpoint|restore) is not supported: .*CRIU" code=unsupported /);
   });
 }
+
+// --- output that does not arrive -------------------------------------------------------------------------------------------------
+
+comparing("a log that cannot be written to is told of on stderr, and hinders nothing", (box) => {
+  const log = (...args: string[]) => ["--log", "/dev/full", "--log-format", "json", ...args];
+  const refused = box.runc(log("state", "missing"));
+  assertEquals([refused.code, refused.stdout], [1, ""]);
+  assertEquals(box.runc(log("create", box.id)).code, 0);
+  box.remove();
+  return refused.stderr.split("\n").filter((line) => !line.startsWith("Hint: "));
+}, everyone);
+
+comparing("whoever reads the results may go: no error is told", (box) => {
+  const { read, write } = pipe(kernel, "results");
+  read.close();
+  using stdout = write;
+  const { code, stderr } = box.runc(["features"], { stdout });
+  assertEquals([code, stderr], [141, ""]);
+}, besideDebian);
+
+comparing("results that cannot be written are an error", (box) => {
+  const { code, stderr } = execute(["/bin/sh", "-c", '"$@" features >/dev/full', "sh", ...box.argv()]);
+  assertMatch(stderr, /level=error msg="write.*no space left on device"/);
+  return code;
+}, besideDebian);
 
 // --- global options ----------------------------------------------------------------------------------------------------------
 
