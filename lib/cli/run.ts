@@ -56,7 +56,7 @@ function runCreated(
     };
     if (options.foreground === undefined) {
       start();
-      notify?.runUntilReady({ pidfd: process.pidfd, mainPid: process.pid });
+      notify?.awaitReady({ pidfd: process.pidfd, mainPid: process.pid });
       return 0;
     }
     return options.foreground.run(process, io, {

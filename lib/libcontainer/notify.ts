@@ -12,6 +12,7 @@
  */
 
 import { monotonicMs } from "../ffi/clock.ts";
+import { RuncError } from "../errors.ts";
 import { errnoText } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
 import { pipe } from "../ffi/files.ts";
@@ -102,6 +103,16 @@ export class NotifyProxy implements Disposable {
       if (this.#isReady && !this.awaitsManager) return true;
       // Not before all that it had sent is read.
       if (!this.#isReady && ready[0] !== 0 && ready[1] === 0) return false;
+    }
+  }
+
+  /** {@link runUntilReady} for a container that is none the worse for a manager who does not listen: that is logged. */
+  awaitReady(options: { pidfd: Fd; mainPid: number }): void {
+    try {
+      this.runUntilReady(options);
+    } catch (error) {
+      if (!(error instanceof RuncError)) throw error;
+      this.#options.log("warning", `cannot tell the service manager: ${error.message}`);
     }
   }
 

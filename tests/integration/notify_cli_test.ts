@@ -1,10 +1,10 @@
 /** sd_notify end to end: a service manager (the test), the runtime, and a program in the container that says READY. */
 
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import type { Fd } from "../../lib/ffi/fd.ts";
 import { poll, POLLIN } from "../../lib/ffi/poll.ts";
 import { bindDatagram, receive } from "../../lib/ffi/sockets.ts";
-import { addHostPrograms, type Box, type Change, comparing, kernel, type Running } from "./harness.ts";
+import { addHostPrograms, type Box, type Change, comparing, everyone, kernel, type Running } from "./harness.ts";
 
 /** A service manager's socket. */
 class Manager implements Disposable {
@@ -109,6 +109,19 @@ comparing("a program that ends without READY ends the waiting, and the manager h
   assertEquals(manager.hasMessage, false);
   box.must(["delete", "--force", box.id]);
 });
+
+comparing("a manager that does not listen: run --detach leaves the container running, start tells of it", (box) => {
+  const env = { NOTIFY_SOCKET: `${box.directory}/nobody` };
+  box.write((config) => config.process.args = ["sleep", "1000"]);
+  assertEquals(box.runc(["run", "--detach", box.id], { env }).code, 0);
+  assertEquals(box.state().status, "running");
+  box.remove();
+  box.must(["create", box.id], { env });
+  const { code, stderr } = box.runc(["start", box.id], { env });
+  assertMatch(stderr, /level=error msg=".*connect.*: no such file or directory"/);
+  assertEquals([code, box.state().status], [1, "running"]);
+  box.remove();
+}, everyone);
 
 comparing(
   "the container sees a socket of the runtime's, not the manager's, on a mount that it cannot change",
