@@ -4,9 +4,8 @@
  * @module
  */
 
-import { RuncError } from "../errors.ts";
 import type { Container } from "../libcontainer/container.ts";
-import { StateDirectory } from "../libcontainer/state_store.ts";
+import { isMissing, StateDirectory } from "../libcontainer/state_store.ts";
 import type { Command } from "./context.ts";
 import { loadToChange } from "./runtime.ts";
 
@@ -17,7 +16,7 @@ export const run: Command<"delete"> = async (context, { args, options }) => {
   try {
     ({ container } = await loadToChange(context, id));
   } catch (error) {
-    if (!(error instanceof RuncError) || error.code !== "container-missing") throw error;
+    if (!isMissing(error)) throw error;
     const directory = new StateDirectory(context.root, id);
     directory.remove();
     if (options.force) return 0;

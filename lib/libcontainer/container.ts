@@ -43,7 +43,7 @@ import {
 } from "./runc_state.ts";
 import type { Runtime } from "./runtime.ts";
 import type { SeccompFilter } from "./seccomp/filter.ts";
-import { containerIds, StateDirectory } from "./state_store.ts";
+import { containerIds, isMissing, missingContainer, StateDirectory } from "./state_store.ts";
 import type { RdtSchemas } from "./update_rdt.ts";
 
 /** A container that exists, created by this runtime or by runc. */
@@ -191,10 +191,23 @@ export class Container {
     }
   }
 
+  /** @throws {RuncError} where another command has started or removed the container since it was looked at. */
+  #fifo(): Fd {
+    const { kernel } = this.#runtime;
+    try {
+      return open(kernel, this.#directory.fifo, openFlag(kernel.arch).O_NONBLOCK);
+    } catch (error) {
+      if (!(error instanceof RuncError) || error.errno !== Errno.ENOENT) throw error;
+      throw this.#directory.exists()
+        ? new RuncError("container-state", ALREADY_RUNNING, { cause: error })
+        : missingContainer(error);
+    }
+  }
+
   /** Reads the byte that init writes when the fifo opens: of two starts only one gets it. */
   #openFifo(): void {
     const { kernel } = this.#runtime;
-    using fifo = open(kernel, this.#directory.fifo, openFlag(kernel.arch).O_NONBLOCK);
+    using fifo = this.#fifo();
     using pidfd = pidfdOpen(kernel, this.pid);
     const byte = alloc(1);
     for (;;) {
@@ -273,12 +286,25 @@ export class Container {
   /**
    * Removes a container that is stopped, or, after SIGKILL, one that was only created. `force`: kills it in any state.
    *
-   * @throws {RuncError} `container-state` where it runs.
+   * @throws {RuncError} `container-state` where it runs, `container-missing` where somebody else has removed it, unless by `force`.
    */
   delete(options: { force?: boolean } = {}): void {
+    try {
+      this.#locked(() => {
+        this.#end(options.force ?? false);
+        this.#remove();
+      });
+    } catch (error) {
+      if (options.force && isMissing(error)) return;
+      throw error;
+    }
+    this.#poststop();
+  }
+
+  /** What has to end before a container is removed has ended then. */
+  #end(force: boolean): void {
     const status = this.status();
-    if (options.force) this.#killAndWait();
-    else if (status === "created") this.#killAndWait();
+    if (force || status === "created") this.#killAndWait();
     else if (status !== "stopped") {
       throw new RuncError("container-state", `cannot delete container ${this.id} that is not stopped: ${status}`, {
         hint: "runc kill stops it, runc delete --force does both",
@@ -286,7 +312,6 @@ export class Container {
     }
     // Whose init was gone already: nothing has thawed what else is in there, and on v1 it cannot end before.
     if (status === "paused") this.#cgroup.thaw();
-    this.destroy();
   }
 
   /** SIGKILL, then waits for the end by pidfd. @throws {RuncError} after 10 s, runc's limit. */
@@ -301,8 +326,32 @@ export class Container {
     }
   }
 
-  /** Removes cgroup and state of a container whose init is gone, then runs its poststop hooks; a failed one is logged. */
+  /**
+   * Removes cgroup and state of a container whose init is gone, then runs its poststop hooks; a failed one is logged. Does nothing where
+   * somebody else has removed it.
+   */
   destroy(): void {
+    try {
+      this.#locked(() => this.#remove());
+    } catch (error) {
+      if (isMissing(error)) return;
+      throw error;
+    }
+    this.#poststop();
+  }
+
+  /** Runs `action` while no other command changes this container. @throws {RuncError} `container-missing` where one has removed it. */
+  #locked(action: () => void): void {
+    using _lock = this.#directory.lock(this.#runtime.kernel);
+    const state = this.#directory.load();
+    // There may be another one of its name by now.
+    if (state.created !== this.#state.created || state.init_process_pid !== this.pid) throw missingContainer();
+    // Another update may have changed it.
+    this.#state = state;
+    action();
+  }
+
+  #remove(): void {
     const sharedPids = !namespacesOf(this.#state).some(({ type }) => type === "pid");
     if (sharedPids && this.#cgroup.exists()) this.#killCgroup();
     try {
@@ -312,6 +361,10 @@ export class Container {
     }
     this.#removeRdtGroup();
     this.#directory.remove();
+  }
+
+  /** These hooks may call us for what was this container: not under its lock. */
+  #poststop(): void {
     this.runHooks("poststop", "stopped", (error) => this.#runtime.log("warning", error.message));
   }
 
@@ -330,19 +383,23 @@ export class Container {
    * @throws {RuncError} `container-state` (`container not running`) unless it is created or running.
    */
   pause(): void {
-    const status = this.status();
-    if (status !== "running" && status !== "created") {
-      throw new RuncError("container-state", "container not running", {
-        hint: status === "paused" ? "it is paused already" : undefined,
-      });
-    }
-    this.#cgroup.freeze();
+    this.#locked(() => {
+      const status = this.status();
+      if (status !== "running" && status !== "created") {
+        throw new RuncError("container-state", "container not running", {
+          hint: status === "paused" ? "it is paused already" : undefined,
+        });
+      }
+      this.#cgroup.freeze();
+    });
   }
 
   /** Lets the processes of a paused container go on. @throws {RuncError} `container-state` (`container not paused`). */
   resume(): void {
-    if (this.status() !== "paused") throw new RuncError("container-state", "container not paused");
-    this.#cgroup.thaw();
+    this.#locked(() => {
+      if (this.status() !== "paused") throw new RuncError("container-state", "container not paused");
+      this.#cgroup.thaw();
+    });
   }
 
   /**
@@ -353,11 +410,13 @@ export class Container {
    * `unsupported` for `rdt` where the host or the container has none.
    */
   async update(resources: Resources, rdt: RdtSchemas = {}): Promise<void> {
-    if (this.status() === "stopped") throw new RuncError("container-state", "container not running");
     const { updateContainer } = await import("./update_container.ts");
-    const container = { state: this.#state, cgroup: this.#cgroup };
-    this.#state = updateContainer(this.#runtime, container, { resources, rdt });
-    this.#directory.save(this.#state);
+    this.#locked(() => {
+      if (this.status() === "stopped") throw new RuncError("container-state", "container not running");
+      const container = { state: this.#state, cgroup: this.#cgroup };
+      this.#state = updateContainer(this.#runtime, container, { resources, rdt });
+      this.#directory.save(this.#state);
+    });
   }
 
   /** Its group of the resctrl file system; undefined without `linux.intelRdt`, or on a host without resctrl. */

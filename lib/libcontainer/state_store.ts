@@ -5,9 +5,15 @@
  */
 
 import { RuncError } from "../errors.ts";
-import { cString, type Kernel } from "../ffi/kernel.ts";
+import { openFlag } from "../ffi/constants.ts";
+import { Errno } from "../ffi/errno.ts";
+import { Fd } from "../ffi/fd.ts";
+import { cString, type Kernel, syscallError } from "../ffi/kernel.ts";
 import { exactInteger } from "../specs/json.ts";
 import { parseRuncState, type RuncState } from "./runc_state.ts";
+
+/** sys/file.h */
+const LOCK_EX = 2;
 
 /** Letters, digits and `_+-.`: the id is a file name, a keyring's name and part of a cgroup's. */
 function isAllowed(id: string): boolean {
@@ -21,6 +27,16 @@ export function checkId(id: string): void {
   throw new RuncError("id-invalid", "invalid container ID format", {
     hint: `${JSON.stringify(id)} is none: use letters, digits and the characters _ + - . only; not . or ..`,
   });
+}
+
+/** The error where there is no container. */
+export function missingContainer(cause?: unknown): RuncError {
+  return new RuncError("container-missing", "container does not exist", { cause });
+}
+
+/** Whether `error` is a {@link missingContainer}. */
+export function isMissing(error: unknown): boolean {
+  return error instanceof RuncError && error.code === "container-missing";
 }
 
 function makeRoot(path: string): void {
@@ -90,6 +106,42 @@ export class StateDirectory {
     return isThere(this.path);
   }
 
+  /**
+   * Keeps other commands from changing the container until it is disposed of; those that only look are not held up, nor is what runs in it.
+   * undefined where there is no directory, or none any more. Whoever is killed leaves no lock. flock(2)
+   *
+   * Not to be held while something runs that may call us for the same container, as hooks do.
+   */
+  lock(kernel: Kernel): Fd | undefined {
+    const { O_DIRECTORY, O_CLOEXEC } = openFlag(kernel.arch);
+    for (;;) {
+      const number = kernel.retry("open", cString(this.path), O_DIRECTORY | O_CLOEXEC);
+      if (number === -Errno.ENOENT) return undefined;
+      if (number < 0) throw syscallError(`open(${JSON.stringify(this.path)}, O_DIRECTORY)`, -number);
+      const fd = new Fd(kernel, number, this.path);
+      try {
+        kernel.must(`flock(${fd.label}, LOCK_EX)`, "flock", fd.number, LOCK_EX);
+        if (this.#isAt(fd)) return fd;
+      } catch (error) {
+        fd.close();
+        throw error;
+      }
+      fd.close();
+    }
+  }
+
+  /** Whether the directory that was opened is still the container's: it may have been removed meanwhile, and another one made. */
+  #isAt({ number }: Fd): boolean {
+    const opened = Deno.statSync(`/proc/self/fd/${number}`);
+    try {
+      const there = Deno.statSync(this.path);
+      return there.dev === opened.dev && there.ino === opened.ino;
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return false;
+      throw error;
+    }
+  }
+
   /** Writes state.json as a whole or not at all. */
   save(state: RuncState): void {
     const temporary = `${this.path}/state-${Deno.pid}`;
@@ -104,7 +156,7 @@ export class StateDirectory {
       text = Deno.readTextFileSync(`${this.path}/state.json`);
     } catch (cause) {
       if (!(cause instanceof Deno.errors.NotFound)) throw cause;
-      throw new RuncError("container-missing", "container does not exist", { cause });
+      throw missingContainer(cause);
     }
     return parseRuncState(text);
   }

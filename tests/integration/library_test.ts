@@ -188,6 +188,31 @@ libraryTest("a container's life: create, start, exec, state, kill, delete", asyn
   assertEquals(library.left, []);
 });
 
+libraryTest("start() tells where somebody was faster: with a start, or a delete", async (library) => {
+  const runtime = library.runtime();
+  const spec = library.spec(["sleep", "100"]);
+  const faster: readonly [by: (other: Container) => void, message: string][] = [
+    [(other) => other.start(), "cannot start an already running container"],
+    [(other) => other.delete({ force: true }), "container does not exist"],
+  ];
+  for (const [by, message] of faster) {
+    const { container, process } = await Container.create(runtime, {
+      id: "a",
+      spec,
+      startBy: "fifo",
+      stdio: [0, 1, 2],
+    });
+    using _process = process;
+    try {
+      assertThrows(() => container.start(() => by(Container.load(runtime, "a"))), RuncError, message);
+    } finally {
+      container.delete({ force: true });
+    }
+    assertEquals([container.status(), library.left], ["stopped", []]);
+    assertEquals(assertThrows(() => container.delete(), RuncError).code, "container-missing");
+  }
+});
+
 libraryTest(
   "no container runs without the limits of its config: they need the parts that loadParts() returns",
   async (library) => {

@@ -1,7 +1,17 @@
 /** create, start, state, kill, delete, list: what each does in each state, and what it says. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type Box, boxTest, comparing, everyone, executors, Running, type Runtime, until } from "./harness.ts";
+import {
+  type Box,
+  boxTest,
+  comparing,
+  everyone,
+  executors,
+  type Result,
+  Running,
+  type Runtime,
+  until,
+} from "./harness.ts";
 import { cgroupsNamed } from "./leftovers.ts";
 
 /** A container whose program writes a line to /out for every start of it, and sleeps. */
@@ -409,6 +419,141 @@ comparing("of several runs of one id at once one wins, and the others leave it a
   for (const { code, stderr } of results) if (code === 1) assertMatch(stderr, /container with given ID already exists/);
   assertEquals(box.state().status, "running");
   box.remove();
+});
+
+/** A lock on the container that somebody else holds, as long as it lives. */
+function lockedBy(box: Box): Running {
+  const holder = new Running([
+    "/usr/bin/flock",
+    "--no-fork",
+    `${box.root}/${box.id}`,
+    "sh",
+    "-c",
+    "echo locked; exec sleep 1000",
+  ]);
+  holder.says("locked");
+  return holder;
+}
+
+/** How many wait for the container's lock. proc_locks(5) */
+function waiting(box: Box): number {
+  const inode = Deno.statSync(`${box.root}/${box.id}`).ino;
+  const lines = Deno.readTextFileSync("/proc/locks").split("\n");
+  return lines.filter((line) => line.includes("-> FLOCK ") && line.includes(`:${inode} `)).length;
+}
+
+/** Runs several command lines at once, as far as nobody is kept by another's lock; returns what came of each. */
+function atOnce(box: Box, lines: readonly (readonly string[])[]): Result[] {
+  using holder = lockedBy(box);
+  const running = lines.map((line) => box.start(line));
+  try {
+    until("all wait for the lock", () => waiting(box) === lines.length);
+    holder.signal(9);
+    return running.map((one) => one.wait());
+  } finally {
+    for (const one of running) one[Symbol.dispose]();
+  }
+}
+
+/** A config with a poststop hook that writes a line to a file; returns the lines. */
+function withPoststop(box: Box, args: readonly string[]): () => string {
+  const path = `${box.directory}/poststop`;
+  box.write((config) => {
+    config.process.args = [...args];
+    config.hooks = { poststop: [{ path: "/bin/sh", args: ["sh", "-c", `echo ran >>${path}`] }] };
+  });
+  return () => Deno.readTextFileSync(path);
+}
+
+boxTest("of several deletes at once one removes the container: its poststop hooks run once", (box) => {
+  const hooks = withPoststop(box, ["sleep", "1000"]);
+  box.must(["create", box.id]);
+  const results = atOnce(box, Array.from({ length: 4 }, () => ["delete", "--force", box.id]));
+  assertEquals(results.map(({ code, stderr }) => [code, stderr]), Array(4).fill([0, ""]));
+  assertEquals([hooks(), box.containers()], ["ran\n", []]);
+});
+
+boxTest("without force the other deletes find no container", (box) => {
+  const hooks = withPoststop(box, ["true"]);
+  box.must(["run", "--detach", box.id]);
+  becomes(box, "stopped");
+  const results = atOnce(box, Array.from({ length: 4 }, () => ["delete", box.id]));
+  assertEquals(results.map(({ code }) => code).sort(), [0, 1, 1, 1]);
+  for (const { code, stderr } of results) if (code !== 0) assertMatch(stderr, /container does not exist/);
+  assertEquals([hooks(), box.containers()], ["ran\n", []]);
+});
+
+boxTest("a delete of what runs in the foreground: the hooks run once, and both end well", (box) => {
+  const hooks = withPoststop(box, ["sleep", "1000"]);
+  using running = box.start(["run", box.id]);
+  until("it runs", () => box.containers().length > 0 && box.runc(["state", box.id]).stdout.includes("running"));
+  assertEquals(atOnce(box, [["delete", "--force", box.id]]), [{ code: 0, stdout: "", stderr: "" }]);
+  assertEquals([running.wait().code, running.stderr], [137, ""]);
+  assertEquals([hooks(), box.containers()], ["ran\n", []]);
+});
+
+boxTest("of several updates at once each takes effect, and is kept", (box) => {
+  box.startSleeping();
+  const changes: readonly [option: string, value: string, key: string, kept: number][] = [
+    ["--memory", "64m", "memory", 64 << 20],
+    ["--memory-reservation", "32m", "memory_reservation", 32 << 20],
+    ["--cpu-share", "512", "cpu_shares", 512],
+    ["--cpu-rt-period", "900000", "cpu_rt_period", 900_000],
+  ];
+  const lines = changes.map(([option, value]) => ["update", option, value, box.id]);
+  for (const { code, stderr } of atOnce(box, lines)) assertEquals([code, stderr], [0, ""]);
+  const { config } = JSON.parse(Deno.readTextFileSync(`${box.root}/${box.id}/state.json`));
+  for (const [option, , key, kept] of changes) assertEquals(config.cgroups[key], kept, option);
+  assertEquals([...Deno.readDirSync(`${box.root}/${box.id}`)].map(({ name }) => name), ["state.json"]);
+  box.remove();
+});
+
+boxTest("a delete amid updates leaves nothing of the container", (box) => {
+  for (let round = 0; round < 3; round++) {
+    box.startSleeping();
+    const update = ["update", "--memory", "64m", box.id], remove = ["delete", "--force", box.id];
+    const [removed, ...updated] = atOnce(box, [remove, update, update, update]);
+    assertEquals([removed!.code, removed!.stderr, box.containers()], [0, "", []]);
+    for (const { code, stderr } of updated) {
+      if (code !== 0) assertMatch(stderr, /container does not exist|container not running/);
+    }
+  }
+});
+
+boxTest("a delete that had to wait does not remove another container that has the name by then", (box) => {
+  box.startSleeping();
+  using holder = lockedBy(box);
+  using remove = box.start(["delete", "--force", box.id]);
+  until("delete waits", () => waiting(box) === 1);
+  Deno.renameSync(`${box.root}/${box.id}`, `${box.root}/first`);
+  box.startSleeping((config) => config.linux.cgroupsPath = `${box.cgroup}-second`);
+  holder.signal(9);
+  assertEquals(remove.wait(), { code: 0, stdout: "", stderr: "" });
+  assertEquals([box.state().status, box.state("first").status], ["running", "running"]);
+  for (const id of ["first", box.id]) box.remove(id);
+});
+
+boxTest("whoever only looks, or runs something in the container, does not wait for those who change it", (box) => {
+  box.startSleeping();
+  using holder = lockedBy(box);
+  assertEquals([box.state().status, box.must(["list", "--quiet"])], ["running", "box\n"]);
+  for (const line of [["exec", box.id, "true"], ["ps", box.id], ["events", "--stats", box.id]]) box.must(line);
+  using update = box.start(["update", "--memory", "64m", box.id]);
+  until("update waits", () => waiting(box) === 1);
+  // What hangs can be ended.
+  box.must(["kill", box.id, "KILL"]);
+  becomes(box, "stopped");
+  holder.signal(9);
+  assertMatch(update.wait().stderr, /container not running/);
+  box.remove();
+});
+
+boxTest("a poststop hook may call for the container that was", (box) => {
+  box.write((config) => {
+    const args = ["sh", "-c", `"$@" delete --force ${box.id}; "$@" state ${box.id}; test $? = 1`, "sh", ...box.argv()];
+    config.hooks = { poststop: [{ path: "/bin/sh", args, timeout: 60 }] };
+  });
+  box.must(["run", box.id]);
 });
 
 // --- a cgroup that is there already ----------------------------------------------------------------------------------------
