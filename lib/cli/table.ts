@@ -262,7 +262,6 @@ export const commands = {
     summary: "send a signal to the container's first process",
     usage: "<container-id> [<signal>]",
     args: { min: 1, max: 2 },
-    stopAtFirstArg: true,
     options: { all: { type: "bool", aliases: ["a"], hidden: true, help: "accepted for older callers" } },
     example: "runc kill web SIGTERM",
     usesState: true,

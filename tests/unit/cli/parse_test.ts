@@ -51,7 +51,7 @@ const accepted: readonly [line: string, wanted: Understood][] = [
   ["kill -- a 9", { command: "kill", args: ["a", "9"] }],
   ["exec - --tty", { command: "exec", args: ["-", "--tty"] }],
   ["-- state --debug a", { command: "state", global: { debug: true }, args: ["a"] }],
-  // What follows the container's id in exec and kill is the program's.
+  // What follows the container's id in exec and ps is the program's.
   ["exec -t a sh -c ls --env X", {
     command: "exec",
     options: { tty: true },
@@ -59,7 +59,10 @@ const accepted: readonly [line: string, wanted: Understood][] = [
   }],
   ["exec a -- sh", { command: "exec", args: ["a", "sh"] }],
   ["exec a sh -- x", { command: "exec", args: ["a", "sh", "--", "x"] }],
+  ["ps a -e --format json", { command: "ps", args: ["a", "-e", "--format", "json"] }],
   ["kill -a a KILL", { command: "kill", options: { all: true }, args: ["a", "KILL"] }],
+  ["kill a KILL --all", { command: "kill", options: { all: true }, args: ["a", "KILL"] }],
+  ["kill a -a -9", { command: "kill", options: { all: true }, args: ["a", "-9"] }],
   // Lists are not split on commas.
   ["exec -e A=1,2 -e B= a x", { command: "exec", options: { env: ["A=1,2", "B="] }, args: ["a", "x"] }],
   ["exec --cgroup cpu,cpuacct:x a x", { command: "exec", options: { cgroup: ["cpu,cpuacct:x"] }, args: ["a", "x"] }],
