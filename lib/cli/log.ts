@@ -10,6 +10,7 @@
 
 import type { RuncError } from "../errors.ts";
 import type { StandardStream } from "../ffi/stdio.ts";
+import type { Log } from "../libcontainer/runtime.ts";
 import { goJson, goQuote, rfc3339 } from "./go_text.ts";
 import { systemError } from "./system_error.ts";
 
@@ -135,6 +136,9 @@ export class Logger {
     this.#write("error", message, fields);
   }
 
+  /** What the library is given to log by; a record's place is that of whoever calls it. */
+  readonly listen: Log = (level, message) => this.#write(level, message, {});
+
   #write(level: Level, message: string, fields: Fields): void {
     const place = this.#debug ? callerPlace() : undefined;
     this.#target.write(this.#text({ level, message, fields, place, time: new Date() }));
@@ -147,7 +151,7 @@ export class Logger {
   }
 }
 
-/** Four lines of the stack are this file's own: the error, this function, `#write` and the level's method. */
+/** Four lines of the stack are this file's own: the error, this function, `#write` and the method that was called. */
 const STACK_DEPTH = 4;
 
 function callerPlace(): Place | undefined {

@@ -60,6 +60,6 @@ export function makeRuntime(context: Context, systemd?: SystemdDriver): Runtime 
       return environment ??= hookEnvironment();
     },
     softFileLimit: softFileLimit(context.environment(SOFT_LIMIT)),
-    log: (level, message) => log[level](message),
+    log: log.listen,
   };
 }

@@ -108,22 +108,20 @@ export class Launch implements Disposable {
       const image = moved ?? opened;
       const fds = Object.entries(sources).map(([name, fd]) => ({ to: numbers[name]!, from: fd.number }));
       if (self !== undefined) fds.push({ to: spare, from: image.number });
-      runtime.log(
-        "debug",
-        `runc exeseal: using /proc/self/exe clone: a sealed image of ${this.#encoded.image.length} bytes`,
-      );
-      // runc's tests look for one of its ways by these words; here there is nothing for it to protect.
-      if (self === undefined) {
-        runtime.log(
-          "debug",
-          "runc exeseal: using overlayfs for sealed /proc/self/exe: not needed, our binary is not there",
-        );
-      }
+      this.#logSealing(self !== undefined);
       this.stagePid = this.#spawn(image, fds, options.stdio);
     } catch (error) {
       ours.close();
       throw error;
     }
+  }
+
+  /** runc's tests look for one of its ways to keep a container away from its binary by these words. */
+  #logSealing(ourBinaryRuns: boolean): void {
+    const { log } = this.#runtime;
+    log("debug", `runc exeseal: using /proc/self/exe clone: a sealed image of ${this.#encoded.image.length} bytes`);
+    const instead = ourBinaryRuns ? "our binary is behind a read-only mount of its own" : "our binary is not there";
+    log("debug", `runc exeseal: using overlayfs for sealed /proc/self/exe: not needed, ${instead}`);
   }
 
   #spawn(image: Fd, fds: { to: number; from: number }[], stdio: LaunchOptions["stdio"]): number {

@@ -437,6 +437,26 @@ boxTest("the log is appended to, and every line of the JSON form is a record", (
   assert(records.every((record) => "file" in record && "func" in record), "debug records say where");
 });
 
+const debugged: readonly string[] = [
+  "nsexec container setup",
+  "child process in init()",
+  "init: closing the pipe to signal completion",
+  "runc exeseal: using /proc/self/exe clone",
+  "runc exeseal: using overlayfs for sealed /proc/self/exe",
+];
+comparing("--debug logs the words that runc's tests look for, each record with its place", (box) => {
+  const log = `${box.directory}/log.json`;
+  assertEquals(box.must(["--debug", "--log", log, "--log-format", "json", "run", box.id]), "");
+  const records: (ErrorRecord & { func: string; file: string })[] = contentOf(log).trimEnd().split("\n").map((line) =>
+    JSON.parse(line)
+  );
+  for (const words of debugged) assert(records.some(({ msg }) => msg.includes(words)), words);
+  for (const { level, time, func, file } of records) {
+    assertEquals([level, /^\S+$/.test(func), /^[^/]+:\d+$/.test(file)], ["debug", true, true]);
+    assertMatch(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)$/);
+  }
+});
+
 // --- the command line ------------------------------------------------------------------------------------------------------
 
 const usage: readonly [args: string[], code: number, stderr: RegExp, stdout?: RegExp][] = [

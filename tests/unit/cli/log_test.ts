@@ -105,6 +105,11 @@ Deno.test("Logger says where a record was made when it debugs", () => {
   const { func, file, level, msg, a } = JSON.parse(written[0] ?? "");
   assertEquals([func, level, msg, a], ["somewhere()", "warning", "x", 1]);
   assertMatch(file, /^log_test\.ts:\d+$/);
+  const { listen } = log;
+  (function elsewhere() {
+    listen("info", "y");
+  })();
+  assertEquals(JSON.parse(written[1] ?? "").func, "elsewhere()");
 });
 
 Deno.test("Logger writes JSON to a terminal too when told so, and colour only for text", () => {
