@@ -137,7 +137,9 @@ export class Logger {
   }
 
   /** What the library is given to log by; a record's place is that of whoever calls it. */
-  readonly listen: Log = (level, message) => this.#write(level, message, {});
+  readonly listen: Log = (level, message) => {
+    if (level !== "debug" || this.#debug) this.#write(level, message, {});
+  };
 
   #write(level: Level, message: string, fields: Fields): void {
     const place = this.#debug ? callerPlace() : undefined;

@@ -90,6 +90,7 @@ Deno.test("Logger leaves out debug records unless asked", () => {
   const [quiet, none] = capture({ format: "text", debug: false });
   quiet.debug("x");
   quiet.info("y");
+  quiet.listen("debug", "x");
   assertEquals(none.length, 1);
   const [loud, both] = capture({ format: "text", debug: true });
   loud.debug("x");
