@@ -57,8 +57,8 @@ function defaultNote(spec: OptionSpec): string {
   return given === "" ? "" : ` (${given})`;
 }
 
-/** A duration as it is written on the command line. */
-function defaultText({ type, default: value }: OptionSpec): string {
+/** An option's default as it is written on the command line, a duration with its unit. */
+export function defaultText({ type, default: value }: OptionSpec): string {
   return type === "duration" ? `${Number(value) / 1000}s` : String(value);
 }
 

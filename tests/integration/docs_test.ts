@@ -24,7 +24,7 @@ const readers: readonly [what: string, kind: RegExp, argv: (path: string) => str
   [
     "mandoc finds nothing to warn of in a manual page",
     /man8/,
-    (path) => ["/usr/bin/mandoc", "-Tlint", "-Wwarning", path],
+    (path) => ["/usr/bin/mandoc", "-Tlint", "-Wall", path],
   ],
 ];
 for (const [what, kind, argv] of readers) {
@@ -35,38 +35,120 @@ for (const [what, kind, argv] of readers) {
   });
 }
 
-/** What bash offers after `words`, the last of which is being typed. */
-const offered: readonly [words: string[], wanted: string[]][] = [
-  [["runc", "sta"], ["start", "state"]],
-  [["runc", "--log-format", ""], ["text", "json"]],
-  [["runc", "--log-f"], ["--log-format"]],
-  [["runc", "run", "--pid"], ["--pidfd-socket", "--pid-file"]],
-  [["runc", "list", "--format", "j"], ["json"]],
-  [["runc", "kill", "box", "K"], ["KILL"]],
-  [["runc", "help", "res"], ["restore", "resume"]],
-  [["runc", "exec", "--cwd", "/bin", ""], ["box"]],
-  [["runc", "state", ""], ["box"]],
-  [["runc", "state", "no"], []],
-  [["runc", "create", ""], []],
+// --- what the shells offer -------------------------------------------------------------------------------------------------
+
+/** What is offered for the last word of a line. `ROOT` is the state directory, in which there is one container, `box`. */
+const offered: readonly [line: string, wanted: string[]][] = [
+  ["runc sta", ["start", "state"]],
+  ["runc --root ROOT sta", ["start", "state"]],
+  ["runc --root=ROOT --debug sta", ["start", "state"]],
+  ["runc --log-f", ["--log-format"]],
+  ["runc --log-format ", ["json", "text"]],
+  ["runc --log-format=j", ["json"]],
+  ["runc run --pid", ["--pid-file", "--pidfd-socket"]],
+  ["runc list --format j", ["json"]],
+  ["runc help res", ["restore", "resume"]],
+  ["runc --root ROOT state ", ["box"]],
+  ["runc --root=ROOT state ", ["box"]],
+  ["runc --root ROOT state no", []],
+  ["runc --root ROOT state box ", []],
+  ["runc --root ROOT create ", []],
+  ["runc --root ROOT delete box --f", ["--force"]],
+  ["runc --root ROOT kill ", ["box"]],
+  ["runc --root ROOT kill box K", ["KILL"]],
+  ["runc --root ROOT exec --cwd /bin ", ["box"]],
+  ["runc --root ROOT exec --env A=1 --ig", ["--ignore-paused"]],
+  // The program's, and not ours.
+  ["runc --root ROOT exec box -", []],
+  ["runc --root ROOT ps box --f", []],
 ];
-boxTest("bash completes commands, options, their values and containers", (box) => {
-  box.must(["create", box.id]);
-  const [completion = ""] = written(box.directory);
-  for (const [words, wanted] of offered) {
+
+/** How bash's readline splits a line: at `=` too. */
+function bashWords(line: string): string[] {
+  const words = line.split(" ").flatMap((word) => word.split(/(=)/));
+  return words.filter((word, index) => word !== "" || index === words.length - 1);
+}
+
+const separated = (output: string) => output.split(/^== \d+\n/m).slice(1).map((part) => part.split("\n"));
+
+/** Each shell, reading its completion: what it offers for each line. `runc` is the program's name on PATH. */
+const shells: Readonly<Record<string, (directory: string, lines: readonly string[]) => string[][]>> = {
+  bash: (directory, lines) => {
     // As readline calls it: the program, the word that is typed, the word before.
-    const all = ["runc", "--root", box.root, ...words.slice(1)];
-    const script = `
-      compopt() { :; }
-      . "${completion}"
-      COMP_WORDS=(${all.map((word) => `'${word}'`).join(" ")})
+    const calls = lines.map((line, number) => `
+      echo "== ${number}"
+      COMP_WORDS=(${bashWords(line).map((word) => `'${word}'`).join(" ")})
       COMP_CWORD=$((\${#COMP_WORDS[@]} - 1))
-      _runc "${program}" "\${COMP_WORDS[COMP_CWORD]}" "\${COMP_WORDS[COMP_CWORD - 1]}"
+      _runc runc "\${COMP_WORDS[COMP_CWORD]}" "\${COMP_WORDS[COMP_CWORD - 1]}"
+      printf '%s\\n' "\${COMPREPLY[@]}"`);
+    const script = `compopt() { :; }; . ${directory}/bash-completion/completions/runc; ${calls.join("\n")}`;
+    return separated(inShell(directory, ["/usr/bin/bash", "-c", script]));
+  },
+  zsh: (directory, lines) => {
+    const capture = new URL("../fixtures/zsh_capture.zsh", import.meta.url).pathname;
+    const output = inShell(directory, [
+      "/usr/bin/zsh",
+      "-f",
+      capture,
+      `${directory}/zsh/site-functions`,
+      `${directory}/captured`,
+      ...lines,
+    ]);
+    // Where nothing else may stand, zsh offers options before one has been begun.
+    return separated(output).map((words, index) =>
+      words.filter((word) => !word.startsWith("-") || typesOption(lines[index]!))
+    );
+  },
+  fish: (directory, lines) => {
+    const calls = lines.map((line, number) => `echo "== ${number}"; complete -C '${line}'`);
+    const script = `source ${directory}/fish/vendor_completions.d/runc.fish; ${calls.join("\n")}`;
+    const words = separated(inShell(directory, ["/usr/bin/fish", "--no-config", "--command", script]));
+    // A description stands behind a tab; a value behind = with its option.
+    return words.map((list) => list.map((word) => word.split("\t")[0]!.replace(/^--[^=]*=/, "")));
+  },
+};
+
+const typesOption = (line: string) => line.split(" ").at(-1)!.startsWith("-");
+
+/** Runs a shell with the program on its PATH; it has to be content. Returns what it prints. */
+function inShell(directory: string, argv: readonly string[]): string {
+  const env = { PATH: `${directory}/bin:/usr/bin:/bin`, HOME: directory };
+  const { code, stdout, stderr } = execute(argv, { env });
+  assertEquals([code, stderr], [0, ""]);
+  return stdout;
+}
+
+for (const [shell, offers] of Object.entries(shells)) {
+  boxTest(`${shell} completes commands, options, their values and containers`, (box) => {
+    box.must(["create", box.id]);
+    const share = `${box.directory}/share`;
+    written(share);
+    ensureDirSync(`${share}/bin`);
+    Deno.symlinkSync(program, `${share}/bin/runc`);
+    const lines = offered.map(([line]) => line.replace("ROOT", box.root));
+    const found = offers(share, lines).map((words) => [...new Set(words.filter((word) => word !== ""))].sort());
+    assertEquals(
+      found.map((words, index) => [lines[index], words]),
+      offered.map(([, words], index) => [lines[index], words]),
+    );
+    box.remove();
+  });
+}
+
+boxTest("bash completes names of files and directories with blanks in them", (box) => {
+  written(box.directory);
+  for (const name of ["a b", "a c"]) Deno.mkdirSync(`${box.directory}/${name}`);
+  Deno.writeTextFileSync(`${box.directory}/a file`, "");
+  const complete = (option: string) => {
+    const script = `compopt() { :; }; . ${box.directory}/bash-completion/completions/runc
+      COMP_WORDS=(runc run ${option} '${box.directory}/a') COMP_CWORD=3
+      _runc runc "\${COMP_WORDS[3]}" "\${COMP_WORDS[2]}"
       printf '%s\\n' "\${COMPREPLY[@]}"`;
-    const { stdout, stderr } = execute(["/usr/bin/bash", "-c", script]);
-    const found = stdout.split("\n").filter((word) => word !== "");
-    assertEquals([found.toSorted(), stderr], [wanted.toSorted(), ""], words.join(" "));
-  }
-  box.remove();
+    return execute(["/usr/bin/bash", "-c", script]).stdout.replaceAll(`${box.directory}/`, "").trimEnd().split("\n")
+      .sort();
+  };
+  assertEquals(complete("--bundle"), ["a b", "a c"]);
+  assertEquals(complete("--pid-file"), ["a b", "a c", "a file"]);
 });
 
 boxTest("every command has a page, and the program's page names it", () => {

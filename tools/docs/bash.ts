@@ -7,6 +7,7 @@
 import {
   choicesOf,
   type DocumentedOption,
+  endsOptions,
   shownCommands,
   shownOptions,
   signals,
@@ -22,9 +23,9 @@ function valueCases(options: readonly DocumentedOption[]): string {
     const pattern = option.words.join("|");
     switch (valueKind(option.spec)) {
       case "directory":
-        return `    ${pattern}) compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;`;
+        return `    ${pattern}) _runc_files -d; return ;;`;
       case "file":
-        return `    ${pattern}) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;`;
+        return `    ${pattern}) _runc_files -f; return ;;`;
       case "choice":
         return `    ${pattern}) COMPREPLY=($(compgen -W "${choicesOf(option).join(" ")}" -- "$cur")); return ;;`;
       case "other":
@@ -38,23 +39,28 @@ function valueCases(options: readonly DocumentedOption[]): string {
 
 /** Names of options that take a value, for the search of the command. */
 function withValue(options: readonly DocumentedOption[]): string {
-  return options.filter(({ spec }) => spec.type !== "bool").flatMap(({ words }) => words).join("|");
+  return [...new Set(options.filter(({ spec }) => spec.type !== "bool").flatMap(({ words }) => words))].join("|");
 }
 
 function commandCase(command: ReturnType<typeof shownCommands>[number]): string {
   const options = shownOptions(command);
   const cases = valueCases(options);
-  const containers = takesContainer(command) ? "_runc_containers" : ":";
+  const first = command === "help"
+    ? 'COMPREPLY=($(compgen -W "$commands" -- "$cur"))'
+    : takesContainer(command)
+    ? '_runc_containers "$1"'
+    : ":";
   const second = command === "kill" ? `COMPREPLY=($(compgen -W "${signals.join(" ")}" -- "$cur"))` : ":";
+  const isOption = endsOptions(command) ? "$cur == -* && $arguments == 0" : "$cur == -*";
   return `_runc_${command}() {
   case "$prev" in
 ${cases === "" ? "    '') ;;" : cases}
   esac
-  if [[ $cur == -* ]]; then
+  if [[ ${isOption} ]]; then
     COMPREPLY=($(compgen -W "${wordsOf(options)}" -- "$cur"))
   elif ((arguments == 0)); then
-    ${command === "help" ? 'COMPREPLY=($(compgen -W "$commands" -- "$cur"))' : containers}
-  else
+    ${first}
+  elif ((arguments == 1)); then
     ${second}
   fi
 }
@@ -72,16 +78,26 @@ _runc_containers() {
   COMPREPLY=($(compgen -W "$("$1" "\${root[@]}" list --quiet 2>/dev/null)" -- "$cur"))
 }
 
+# Files or directories, whose names may have blanks.
+_runc_files() {
+  compopt -o filenames
+  mapfile -t COMPREPLY < <(compgen "$1" -- "$cur")
+}
+
 ${shownCommands().map(commandCase).join("\n")}
 _runc() {
   local cur=$2 prev=$3 commands="${shownCommands().join(" ")}"
-  local command= arguments=0 index word root=()
+  local command= arguments=0 index word size root=()
   COMPREPLY=()
+  # Bash takes = for a word of its own: --root=/x is three.
+  if [[ $cur == = ]]; then cur=; elif [[ $prev == = ]]; then prev=\${COMP_WORDS[COMP_CWORD - 2]}; fi
   for ((index = 1; index < COMP_CWORD; index++)); do
     word=\${COMP_WORDS[index]}
+    if [[ \${COMP_WORDS[index + 1]} == = ]]; then size=2; else size=1; fi
     case "$word" in
-      --root) root=(--root "\${COMP_WORDS[index + 1]}"); ((index++)) ;;
-      ${withValue(all)}) ((index++)) ;;
+      --root) root=(--root "\${COMP_WORDS[index + size]}"); ((index += size)) ;;
+      ${withValue(all)}) ((index += size)) ;;
+      =) ((index++)) ;;
       -*) ;;
       *) if [[ -z $command ]]; then command=$word; else ((arguments++)); fi ;;
     esac
@@ -101,5 +117,5 @@ ${valueCases(globals)}
 }
 
 complete -F _runc runc
-`.replaceAll("    _runc_containers\n", '    _runc_containers "$1"\n');
+`;
 }

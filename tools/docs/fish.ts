@@ -8,6 +8,7 @@ import { specOf } from "../../lib/cli/table.ts";
 import {
   choicesOf,
   type DocumentedOption,
+  endsOptions,
   shownCommands,
   shownOptions,
   signals,
@@ -17,8 +18,10 @@ import {
 
 const quoted = (text: string) => `'${text.replace(/['\\]/g, "\\$&")}'`;
 
+/** `-o` for one letter, too: fish would join letters after `-s`, which runc does not take apart. */
+const nameOf = (word: string) => word.startsWith("--") ? `-l ${word.slice(2)}` : `-o ${word.slice(1)}`;
+
 function completion(condition: string, option: DocumentedOption): string {
-  const names = option.words.map((word) => word.startsWith("--") ? `-l ${word.slice(2)}` : `-s ${word.slice(1)}`);
   const value = {
     directory: "-x -a '(__fish_complete_directories)'",
     file: "-r -F",
@@ -26,30 +29,75 @@ function completion(condition: string, option: DocumentedOption): string {
     other: "-x",
     none: "",
   }[valueKind(option.spec)];
+  const names = option.words.map(nameOf);
   return ["complete -c runc", `-n ${quoted(condition)}`, ...names, value, `-d ${quoted(option.spec.help)}`]
     .filter((part) => part !== "").join(" ");
 }
 
+/** The arguments of a command: lines for its first and second one. */
+function argumentLines(name: ReturnType<typeof shownCommands>[number]): string[] {
+  const line = (count: number, words: string, description: string) =>
+    `complete -c runc -n '__runc_has ${count} ${name}' -a ${quoted(words)}${description}`;
+  const lines: string[] = [];
+  if (takesContainer(name)) lines.push(line(1, "(__runc_containers)", " -d container"));
+  if (name === "kill") lines.push(line(2, signals.join(" "), " -d signal"));
+  if (name === "help") lines.push(line(1, shownCommands().join(" "), ""));
+  return lines;
+}
+
 /** The file `runc.fish`. */
 export function fishCompletion(): string {
-  const lines = shownOptions().map((option) => completion("__fish_use_subcommand", option));
+  const all = [...shownOptions(), ...shownCommands().flatMap((name) => shownOptions(name))];
+  const valued = [...new Set(all.filter(({ spec }) => spec.type !== "bool").flatMap(({ words }) => words))];
+  const lines = shownOptions().map((option) => completion("__runc_has 0", option));
   for (const name of shownCommands()) {
-    const condition = `__fish_seen_subcommand_from ${name}`;
-    lines.push("", `complete -c runc -n '__fish_use_subcommand' -a ${name} -d ${quoted(specOf(name).summary)}`);
+    const condition = endsOptions(name) ? `__runc_has 1 ${name}` : `__runc_is ${name}`;
+    lines.push("", `complete -c runc -n '__runc_has 0' -a ${name} -d ${quoted(specOf(name).summary)}`);
     lines.push(...shownOptions(name).map((option) => completion(condition, option)));
-    if (takesContainer(name)) {
-      lines.push(`complete -c runc -n ${quoted(condition)} -a '(__runc_containers)' -d container`);
-    }
-    if (name === "kill") {
-      lines.push(`complete -c runc -n ${quoted(condition)} -a ${quoted(signals.join(" "))} -d signal`);
-    }
-    if (name === "help") lines.push(`complete -c runc -n ${quoted(condition)} -a ${quoted(shownCommands().join(" "))}`);
+    lines.push(...argumentLines(name));
   }
   return `# Completion for runc in fish. Made from the table of commands by tools/docs.ts.
 
-# Containers of the default state directory.
+# Options that take a value.
+set -g __runc_valued ${valued.join(" ")}
+
+# What has been typed that is neither an option nor its value: the command, and its arguments.
+function __runc_words
+    set -l is_value 0
+    for word in (commandline -opc)[2..-1]
+        if test $is_value = 1
+            set is_value 0
+        else if contains -- $word $__runc_valued
+            set is_value 1
+        else if not string match -q -- '-*' $word
+            echo $word
+        end
+    end
+end
+
+# Whether there are so many of them; with a second argument, whether the first is this command.
+function __runc_has
+    set -l words (__runc_words)
+    test (count $words) = $argv[1]; and test -z "$argv[2]" -o "$words[1]" = "$argv[2]"
+end
+
+function __runc_is
+    set -l words (__runc_words)
+    test "$words[1]" = $argv[1]
+end
+
+# Containers, from the state directory that the command line names.
 function __runc_containers
-    runc list --quiet 2>/dev/null
+    set -l words (commandline -opc)
+    set -l root (string match -r -g -- '^--root=(.*)' $words)
+    if set -l index (contains -i -- --root $words)
+        set root $words[(math $index + 1)]
+    end
+    if set -q root[1]
+        command $words[1] --root $root[1] list --quiet 2>/dev/null
+    else
+        command $words[1] list --quiet 2>/dev/null
+    end
 end
 
 complete -c runc -f

@@ -41,6 +41,11 @@ export function takesContainer(command: CommandName): boolean {
   return specOf(command).usage.startsWith("<container-id>") && !["create", "run", "restore"].includes(command);
 }
 
+/** Whether everything behind a command's first argument is an argument, whatever it looks like. */
+export function endsOptions(command: CommandName): boolean {
+  return specOf(command).stopAtFirstArg ?? false;
+}
+
 /** What a value is, as a shell completes it. */
 export type ValueKind = "directory" | "file" | "choice" | "other" | "none";
 

@@ -8,6 +8,7 @@ import { specOf } from "../../lib/cli/table.ts";
 import {
   choicesOf,
   type DocumentedOption,
+  endsOptions,
   shownCommands,
   shownOptions,
   signals,
@@ -39,7 +40,10 @@ function optionLines(options: readonly DocumentedOption[]): string {
   return options.flatMap((option) => {
     const repeats = option.spec.type === "list" || option.spec.type === "intList";
     const others = repeats ? "*" : `(${option.words.join(" ")})`;
-    return option.words.map((word) => `    '${others}${word}[${quoted(option.spec.help)}]${action(option)}'`);
+    const value = action(option);
+    // A long name's value may stand behind a = too.
+    const mark = (word: string) => value !== "" && word.startsWith("--") ? "=" : "";
+    return option.words.map((word) => `    '${others}${word}${mark(word)}[${quoted(option.spec.help)}]${value}'`);
   }).join(" \\\n");
 }
 
@@ -57,8 +61,11 @@ function argumentLines(command: ReturnType<typeof shownCommands>[number]): strin
 /** The file `_runc` of a directory in zsh's fpath. */
 export function zshCompletion(): string {
   const commands = shownCommands().map((name) => `    '${name}:${quoted(specOf(name).summary)}'`).join("\n");
+  // -A: after the first argument nothing is an option.
   const bodies = shownCommands().map((name) =>
-    `    ${name}) _arguments \\\n${optionLines(shownOptions(name))}${argumentLines(name)} ;;`
+    `    ${name}) _arguments${endsOptions(name) ? ' -A "-*"' : ""} \\\n${optionLines(shownOptions(name))}${
+      argumentLines(name)
+    } ;;`
   );
   return `#compdef runc
 # Completion for runc in zsh. Made from the table of commands by tools/docs.ts.
@@ -72,18 +79,21 @@ ${commands}
 
 # Containers, from the state directory that the command line names.
 _runc_containers() {
-  local -a containers=(\${(f)"$(_call_program containers runc \${opt_args[--root]:+--root "\${opt_args[--root]}"} list --quiet 2>/dev/null)"})
+  local -a containers=(\${(f)"$(_call_program containers $service $root list --quiet 2>/dev/null)"})
   compadd -a containers
 }
 
 _runc() {
   local curcontext=$curcontext state line
+  local -a root
   typeset -A opt_args
   _arguments -C \\
 ${optionLines(shownOptions())} \\
     '1:command:_runc_commands' \\
     '*::argument:->arguments'
   [[ $state == arguments ]] || return
+  # The options of the command take this place.
+  root=(\${opt_args[--root]:+--root \${(qQ)opt_args[--root]}})
   case $line[1] in
 ${bodies.join("\n")}
   esac
