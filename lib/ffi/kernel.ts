@@ -192,6 +192,11 @@ export class Kernel {
     }
   }
 
+  /** This process's id. `Deno.pid` remembers the first answer: after lib/ffi/freeze.ts that is another process's. */
+  get pid(): number {
+    return this.call("getpid");
+  }
+
   /** Closes the library. No call may follow. */
   close(): void {
     this.#library.close();
