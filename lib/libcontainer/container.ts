@@ -415,7 +415,7 @@ export class Container {
       if (this.status() === "stopped") throw new RuncError("container-state", "container not running");
       const container = { state: this.#state, cgroup: this.#cgroup };
       this.#state = updateContainer(this.#runtime, container, { resources, rdt });
-      this.#directory.save(this.#state);
+      this.#directory.save(this.#runtime.kernel, this.#state);
     });
   }
 
