@@ -1,10 +1,13 @@
 /**
- * `deno task install [--prefix DIR] [--no-freeze]` and `deno task uninstall [--prefix DIR]`: the runtime with all that it needs, so that it
- * works when this directory is gone.
+ * `deno task install [--prefix DIR] [--destdir DIR] [--no-freeze]` and `deno task uninstall [--prefix DIR]`: the runtime with all that it needs,
+ * so that it works when this directory is gone.
  *
  *     PREFIX/bin/runc            a link to the program
- *     PREFIX/lib/runc/           program, launcher, bundle, Deno, code cache, and the list of everything installed
+ *     PREFIX/lib/runc/VERSION-N  program, launcher, bundle, Deno, code cache
+ *     PREFIX/lib/runc/manifest   the list of everything installed
  *     PREFIX/share/              completions and manual pages
+ *
+ * A new program is built beside the old one, and then the link is replaced: at no moment is there none. The old one goes with the next.
  *
  * @module
  */
@@ -12,19 +15,29 @@
 import { parseArgs } from "@std/cli";
 import { ensureDirSync, existsSync } from "@std/fs";
 import { dirname, join, resolve } from "@std/path";
+import { VERSION } from "../lib/cli/version.ts";
 import { type BuildOptions, buildProgram, findDeno } from "./build.ts";
-import { giveUp, runTool } from "./bundle.ts";
+import { giveUp, projectDir, runTool } from "./bundle.ts";
 import { documents, sourceDate } from "./docs.ts";
+import { Manifest } from "./manifest.ts";
 
-/** Where uninstalling finds what there is to remove: one absolute path a line. */
-const manifestOf = (prefix: string) => join(prefix, "lib/runc/manifest");
+const programsBelow = (prefix: string) => join(prefix, "lib/runc");
+const linkBelow = (prefix: string) => join(prefix, "bin/runc");
+const manifestBelow = (prefix: string) => new Manifest(join(programsBelow(prefix), "manifest"));
 
-/** Removes what an earlier installation put there, and directories that are empty then. */
+/** Removes what an earlier installation put there, and the directories that it made. */
 function uninstall(prefix: string): void {
-  const manifest = manifestOf(prefix);
-  if (!existsSync(manifest)) giveUp(`nothing was installed below ${prefix}: ${manifest} is missing`);
-  for (const path of Deno.readTextFileSync(manifest).trimEnd().split("\n")) remove(path);
-  remove(join(prefix, "lib/runc"));
+  const manifest = manifestBelow(prefix);
+  if (!manifest.exists) giveUp(`nothing was installed below ${prefix}: ${manifest.path} is missing`);
+  const link = linkBelow(prefix);
+  for (const path of manifest.files) {
+    if (path !== link) remove(path);
+    else if (linksToUs(path)) remove(path);
+    else console.error(`warning: ${path} is another program by now, and stays`);
+  }
+  const directories = manifest.directories;
+  remove(programsBelow(prefix));
+  for (const path of directories.toReversed()) removeIfEmpty(path);
 }
 
 function remove(path: string): void {
@@ -36,14 +49,33 @@ function remove(path: string): void {
   }
 }
 
-/** Files of the documents, below PREFIX/share. */
-function installDocuments(prefix: string): string[] {
-  return [...documents(sourceDate())].map(([name, text]) => {
-    const path = join(prefix, "share", name);
-    ensureDirSync(dirname(path));
-    Deno.writeTextFileSync(path, text);
-    return path;
-  });
+/** A directory that others have put something into stays. */
+function removeIfEmpty(path: string): void {
+  if (existsSync(path) && [...Deno.readDirSync(path)].length === 0) Deno.removeSync(path);
+}
+
+/** Whether the link leads to a program of ours: what somebody else has put in its place is theirs. */
+function linksToUs(path: string): boolean {
+  return isThere(path) && Deno.lstatSync(path).isSymlink && Deno.readLinkSync(path).startsWith("../lib/runc/");
+}
+
+/** A dangling symlink counts. */
+function isThere(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+/** Where a new program goes: beside the one that is in use. */
+function newDirectory(prefix: string): string {
+  for (let number = 1;; number++) {
+    const path = join(programsBelow(prefix), `${VERSION}-${number}`);
+    if (!isThere(path)) return path;
+  }
 }
 
 /** The program and Deno in one directory; each knows the other by its final path. What is in dist/ stays. */
@@ -52,40 +84,95 @@ async function installProgram(directory: string, options: BuildOptions): Promise
   const deno = join(directory, "deno");
   Deno.copyFileSync(findDeno(), deno);
   Deno.chmodSync(deno, 0o755);
-  await buildProgram(directory, deno, options);
+  const program = await buildProgram(directory, deno, options);
+  const { success, stderr } = runTool(program, ["--version"]);
+  if (!success) giveUp(`${program} was built and does not run: ${stderr.trim()}`);
 }
 
-/** Another program of that name stays: a package manager's, or one that is in use. */
-function link(prefix: string): string {
-  const path = join(prefix, "bin/runc");
-  ensureDirSync(dirname(path));
-  Deno.symlinkSync("../lib/runc/runc", path);
-  return path;
+/** The directory of the program that the link leads to; undefined without one. */
+function currentDirectory(prefix: string): string | undefined {
+  const path = linkBelow(prefix);
+  return linksToUs(path) ? dirname(resolve(dirname(path), Deno.readLinkSync(path))) : undefined;
+}
+
+/** Makes the link, or lets it lead elsewhere: whoever calls it meanwhile gets the old program or the new one. */
+function link(prefix: string, directory: string): void {
+  const path = linkBelow(prefix), temporary = `${path}.new`;
+  remove(temporary);
+  Deno.symlinkSync(join("..", directory.slice(prefix.length), "runc"), temporary);
+  Deno.renameSync(temporary, path);
 }
 
 async function install(prefix: string, options: BuildOptions): Promise<void> {
-  if (existsSync(manifestOf(prefix))) uninstall(prefix);
-  if (existsSync(join(prefix, "bin/runc"))) {
-    giveUp(`${prefix}/bin/runc is there already, and not from here: remove it, or choose another --prefix`);
+  const files = new Map([...documents(sourceDate())].map(([name, text]) => [join(prefix, "share", name), text]));
+  const manifest = manifestBelow(prefix);
+  const program = linkBelow(prefix);
+  const wanted = [program, ...files.keys()];
+  const before = manifest.files;
+  // Another program stays, and what belongs to it: a package manager's, or one that is in use.
+  const isOurs = (path: string) => path === program ? linksToUs(path) : before.includes(path);
+  const others = wanted.filter((path) => isThere(path) && !isOurs(path));
+  if (others.length > 0) {
+    giveUp(`${others.join(", ")}: there already, and not from here; remove it, or choose another --prefix`);
   }
-  const directory = join(prefix, "lib/runc");
+  // Written first: what is cut off can be uninstalled.
+  manifest.write([...new Set([...before, ...wanted])]);
+  // What was in use until now stays until the next time: somebody is just starting it, or has parts of it still to load.
+  const kept = [manifest.path, currentDirectory(prefix)];
+  const directory = newDirectory(prefix);
   await installProgram(directory, options);
-  const installed = [link(prefix), ...installDocuments(prefix)];
-  Deno.writeTextFileSync(manifestOf(prefix), installed.map((path) => `${path}\n`).join(""));
-  const { success, stdout, stderr } = runTool(join(prefix, "bin/runc"), ["--version"]);
-  if (!success) giveUp(`${prefix}/bin/runc was installed and does not run: ${stderr.trim()}`);
-  console.log(`${prefix}/bin/runc: ${stdout.split("\n")[0]}`);
+  link(prefix, directory);
+  for (const [path, text] of files) Deno.writeTextFileSync(path, text);
+  for (const path of before.filter((path) => !wanted.includes(path))) remove(path);
+  for (const { name } of Deno.readDirSync(programsBelow(prefix))) {
+    const path = join(programsBelow(prefix), name);
+    if (path !== directory && !kept.includes(path)) remove(path);
+  }
+  manifest.write(wanted);
+  console.log(`${program}: ${runTool(program, ["--version"]).stdout.split("\n")[0]}`);
 }
 
-if (import.meta.main) {
-  const [what, ...words] = Deno.args;
+/**
+ * Installs into DESTDIR what is to run below PREFIX, as packages are made: programs know themselves by their path, so that this is done in a mount
+ * namespace in which PREFIX is DESTDIR's. Returns the exit status.
+ */
+function installAside(prefix: string, destdir: string, words: readonly string[]): number {
+  const needed = [Deno.execPath(), projectDir].find((path) => path.startsWith(`${prefix}/`));
+  if (needed !== undefined) giveUp(`--destdir: ${needed} is below ${prefix}, which DESTDIR's takes the place of`);
+  if (!existsSync(prefix, { isDirectory: true })) giveUp(`--destdir: ${prefix} has to be there, empty or not`);
+  ensureDirSync(join(destdir, prefix));
+  const script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"';
+  const again = [Deno.execPath(), "run", "--allow-all", import.meta.filename!, "install", `--prefix=${prefix}`];
+  const { code } = new Deno.Command("unshare", {
+    args: ["--mount", "sh", "-c", script, "sh", join(destdir, prefix), prefix, ...again, ...words],
+    stdin: "null",
+    stdout: "inherit",
+    stderr: "inherit",
+  }).outputSync();
+  return code;
+}
+
+async function main(what: string | undefined, words: readonly string[]): Promise<number> {
   const options = parseArgs(words, {
-    string: ["prefix"],
+    string: ["prefix", "destdir"],
     boolean: ["no-freeze"],
     default: { prefix: "/usr/local" },
   });
   const given = String(options.prefix);
-  if (options._.length > 0 || given === "") giveUp("usage: deno task install|uninstall [--prefix DIR] [--no-freeze]");
-  if (what === "uninstall") uninstall(resolve(given));
-  else await install(resolve(given), { freeze: options["no-freeze"] !== true });
+  if (options._.length > 0 || given === "") {
+    giveUp("usage: deno task install [--prefix DIR] [--destdir DIR] [--no-freeze], deno task uninstall [--prefix DIR]");
+  }
+  const prefix = resolve(given);
+  // Everybody may run it, however careful root is with other files.
+  Deno.umask(0o022);
+  if (what === "uninstall") uninstall(prefix);
+  else if (typeof options.destdir === "string") {
+    return installAside(prefix, resolve(options.destdir), options["no-freeze"] === true ? ["--no-freeze"] : []);
+  } else await install(prefix, { freeze: options["no-freeze"] !== true });
+  return 0;
+}
+
+if (import.meta.main) {
+  const [what, ...words] = Deno.args;
+  Deno.exit(await main(what, words));
 }

@@ -1,61 +1,138 @@
 /** `deno task install` and `uninstall`: what is installed works by itself, and goes as it came. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { boxTest, execute } from "./harness.ts";
+import { existsSync } from "@std/fs";
+import { type Box, boxTest, execute, type Result, Running, until } from "./harness.ts";
 
-const tool = new URL("../../tools/install.ts", import.meta.url).pathname;
+const project = new URL("../..", import.meta.url).pathname;
+
+/** The command line of the tool. */
+function argv(what: "install" | "uninstall", prefix: string, ...options: string[]): string[] {
+  const config = `${project}deno.json`, tool = `${project}tools/install.ts`;
+  return [Deno.execPath(), "run", "--allow-all", "--config", config, tool, what, "--prefix", prefix, ...options];
+}
+
+// Where esbuild is, if it has been fetched.
+const env = { DENO_DIR: Deno.env.get("DENO_DIR") ?? `${Deno.env.get("HOME")}/.cache/deno` };
+const call = (...args: Parameters<typeof argv>): Result => execute(argv(...args), { env });
+
+function must(...args: Parameters<typeof argv>): string {
+  const { code, stdout, stderr } = call(...args);
+  assertEquals(code, 0, stderr);
+  return stdout;
+}
 
 /** Everything below a directory, sorted. */
-function filesBelow(directory: string): string[] {
+function everythingBelow(directory: string): string[] {
   return execute(["/usr/bin/find", directory, "-mindepth", "1"]).stdout.split("\n").filter((path) => path !== "")
     .sort();
+}
+
+/** The directories that have a program in them. */
+const programs = (prefix: string) =>
+  [...Deno.readDirSync(`${prefix}/lib/runc`)].filter(({ isDirectory }) => isDirectory).map(({ name }) => name);
+
+/** Runs a container with an installed program. */
+function runs(box: Box, program: string, prefix: readonly string[] = []): void {
+  box.write();
+  const [, ...args] = box.argv("run", box.id);
+  assertEquals(execute([...prefix, program, ...args], { cwd: box.bundle }), { code: 0, stdout: "", stderr: "" });
 }
 
 boxTest(
   "what was installed runs containers without the directory that it came from; uninstalling leaves what was there",
   (box) => {
     const prefix = `${box.directory}/prefix`;
-    const config = new URL("../../deno.json", import.meta.url).pathname;
-    const call = (what: string) =>
-      execute([Deno.execPath(), "run", "--allow-all", "--config", config, tool, what, "--prefix", prefix], {
-        env: { DENO_DIR: Deno.env.get("DENO_DIR") ?? `${Deno.env.get("HOME")}/.cache/deno` },
-      });
     Deno.mkdirSync(`${prefix}/share/man/man8`, { recursive: true });
     Deno.writeTextFileSync(`${prefix}/share/man/man8/other.8`, "");
-    for (const round of ["first", "again"]) {
-      const { code, stdout, stderr } = call("install");
-      assertEquals(code, 0, `${round}: ${stderr}`);
-      assertMatch(stdout, /bin\/runc: runc version/);
+    const before = everythingBelow(prefix);
+    assertMatch(must("install", prefix), /bin\/runc: runc version/);
+    for (const path of everythingBelow(`${prefix}/lib`).filter((path) => /runc\/.*\.(js|sh)$/.test(path))) {
+      assert(!Deno.readTextFileSync(path).includes(project), path);
     }
-    assertEquals(
-      Deno.readTextFileSync(`${prefix}/lib/runc/runc`).includes(new URL("../..", import.meta.url).pathname),
-      false,
-    );
-    box.write();
-    const [, ...args] = box.argv("run", box.id);
     // In a mount namespace in which the project's directory is covered.
-    const cover = `mount -t tmpfs none ${new URL("../..", import.meta.url).pathname} && exec "$@"`;
-    const runc = ["/usr/bin/unshare", "--mount", "/bin/sh", "-c", cover, "sh", `${prefix}/bin/runc`];
-    assertEquals(execute([...runc, ...args], { cwd: box.bundle }), { code: 0, stdout: "", stderr: "" });
-    assert(filesBelow(prefix).some((path) => path.endsWith("/runc-run.8")));
-    assertEquals(call("uninstall").code, 0);
-    assertEquals(filesBelow(prefix).filter((path) => Deno.lstatSync(path).isFile), [
-      `${prefix}/share/man/man8/other.8`,
-    ]);
+    const cover = `mount -t tmpfs none ${project} && exec "$@"`;
+    runs(box, `${prefix}/bin/runc`, ["/usr/bin/unshare", "--mount", "/bin/sh", "-c", cover, "sh"]);
+    assert(everythingBelow(prefix).some((path) => path.endsWith("/runc-run.8")));
+    must("uninstall", prefix);
+    assertEquals(everythingBelow(prefix), before);
   },
 );
 
-boxTest("installing does not overwrite another runc", (box) => {
-  Deno.mkdirSync(`${box.directory}/prefix/bin`, { recursive: true });
-  Deno.writeTextFileSync(`${box.directory}/prefix/bin/runc`, "another");
-  const { code, stderr } = execute([
-    Deno.execPath(),
-    "run",
-    "--allow-all",
-    tool,
-    "install",
-    "--prefix",
-    `${box.directory}/prefix`,
-  ]);
-  assertEquals([code, /is there already/.test(stderr)], [1, true], stderr);
+boxTest("installing again leaves no moment without a program; the one before goes with the next", (box) => {
+  const prefix = `${box.directory}/prefix`;
+  must("install", prefix, "--no-freeze");
+  const [first] = programs(prefix);
+  Deno.writeTextFileSync(`${prefix}/lib/runc/manifest`, `${prefix}/share/old\n`, { append: true });
+  Deno.writeTextFileSync(`${prefix}/share/old`, "");
+  using again = new Running(argv("install", prefix, "--no-freeze"), { env });
+  while (!again.isOver) {
+    const { stdout, stderr } = execute([`${prefix}/bin/runc`, "--version"]);
+    assertMatch(stdout, /^runc version/, stderr);
+  }
+  assertEquals(again.wait().code, 0, again.stderr);
+  assertEquals([programs(prefix).length, existsSync(`${prefix}/share/old`)], [2, false]);
+  must("install", prefix, "--no-freeze");
+  assertEquals([programs(prefix).length, programs(prefix).includes(first!)], [2, false]);
+  runs(box, `${prefix}/bin/runc`);
+  must("uninstall", prefix);
+  assertEquals(existsSync(prefix), false);
+});
+
+boxTest("an installation that was cut off is uninstalled, or done once more", (box) => {
+  const prefix = `${box.directory}/prefix`;
+  for (const next of ["uninstall", "install"] as const) {
+    using cut = new Running(argv("install", prefix, "--no-freeze"), { env });
+    until("it has begun", () => existsSync(`${prefix}/lib/runc/manifest`));
+    cut.signal(9);
+    cut.wait();
+    must(next, prefix, ...(next === "install" ? ["--no-freeze"] : []));
+    assertEquals(existsSync(prefix), next === "install");
+  }
+  assertEquals(programs(prefix).length, 1);
+});
+
+for (const path of ["bin/runc", "share/man/man8/runc.8", "share/bash-completion/completions/runc"]) {
+  boxTest(`installing does not overwrite another runc's ${path}`, (box) => {
+    const prefix = `${box.directory}/prefix`;
+    Deno.mkdirSync(`${prefix}/${path.replace(/\/[^/]*$/, "")}`, { recursive: true });
+    Deno.writeTextFileSync(`${prefix}/${path}`, "another");
+    const before = everythingBelow(prefix);
+    const { code, stderr } = call("install", prefix);
+    assertEquals([code, stderr.includes(`${prefix}/${path}: there already`)], [1, true], stderr);
+    assertEquals(everythingBelow(prefix), before);
+  });
+}
+
+boxTest("what has taken a program's place since is neither overwritten nor removed", (box) => {
+  const prefix = `${box.directory}/prefix`;
+  must("install", prefix, "--no-freeze");
+  Deno.removeSync(`${prefix}/bin/runc`);
+  Deno.writeTextFileSync(`${prefix}/bin/runc`, "another");
+  assertMatch(call("install", prefix).stderr, /bin\/runc: there already, and not from here/);
+  assertMatch(call("uninstall", prefix).stderr, /bin\/runc is another program by now, and stays/);
+  assertEquals(everythingBelow(prefix), [`${prefix}/bin`, `${prefix}/bin/runc`]);
+  assertMatch(call("uninstall", prefix).stderr, /nothing was installed below/);
+});
+
+boxTest("everybody may run what was installed, whatever the umask", (box) => {
+  const prefix = `${box.directory}/prefix`;
+  const careful = ["/bin/sh", "-c", 'umask 077; exec "$@"', "sh", ...argv("install", prefix, "--no-freeze")];
+  assertEquals(execute(careful, { env }).code, 0);
+  const nobody = ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+  assertMatch(execute([...nobody, `${prefix}/bin/runc`, "--version"]).stdout, /^runc version/);
+});
+
+boxTest("--destdir makes for a prefix what is then brought there", (box) => {
+  const prefix = `${box.directory}/prefix`, destdir = `${box.directory}/package`;
+  const aside = ["--destdir", destdir, "--no-freeze"];
+  assertMatch(call("install", prefix, ...aside).stderr, /prefix has to be there/);
+  Deno.mkdirSync(prefix);
+  must("install", prefix, ...aside);
+  assertEquals(everythingBelow(prefix), []);
+  Deno.removeSync(prefix);
+  Deno.renameSync(`${destdir}${prefix}`, prefix);
+  runs(box, `${prefix}/bin/runc`);
+  must("uninstall", prefix);
+  assertEquals(everythingBelow(prefix), []);
 });
