@@ -138,6 +138,15 @@ export interface RuncMount {
   readonly data?: string;
   readonly rec_attr?: RuncMountAttr | null;
   readonly extensions?: number;
+  readonly id_mapping?: RuncMountIds | null;
+}
+
+/** Whose ids a mount has: those of a namespace, or mappings. */
+export interface RuncMountIds {
+  readonly recursive?: boolean;
+  readonly userns_path?: string;
+  readonly uid_mappings?: readonly RuncIdMapping[] | null;
+  readonly gid_mappings?: readonly RuncIdMapping[] | null;
 }
 
 /** `struct mount_attr`. */

@@ -29,7 +29,7 @@ import { OCI_VERSION } from "../specs/state.ts";
 import { maskWords } from "./cpu_affinity.ts";
 import { type MemoryPolicyNumbers, memoryPolicyNumbers } from "./memory_policy.ts";
 import { parseMountOptions } from "./mount_options.ts";
-import { isBind } from "./mounts.ts";
+import { isBind, type MountIds, mountIds } from "./mounts.ts";
 import { hasNamespace, makesNamespace, namespaceKinds } from "./namespaces.ts";
 import { personalityDomains } from "./personality.ts";
 import type { SeccompProfile } from "./seccomp/profile.ts";
@@ -48,6 +48,7 @@ import {
   type RuncIntelRdt,
   type RuncMemoryPolicy,
   type RuncMount,
+  type RuncMountIds,
   type RuncNamespace,
   type RuncState,
   type RuncWeightDevice,
@@ -128,7 +129,7 @@ function toRuncConfig(input: StateInput): RuncConfig {
     umask: process?.user.umask,
     readonlyfs: root?.readonly ?? false,
     rootPropagation: propagationFlag(linux.rootfsPropagation),
-    mounts: (config.mounts ?? []).map((mount) => toRuncMount(mount, input.bundle)),
+    mounts: (config.mounts ?? []).map((mount) => toRuncMount(mount, input)),
     devices: toRuncDevices(input),
     netDevices: linux.netDevices && toRuncNetDevices(linux.netDevices),
     mount_label: linux.mountLabel,
@@ -191,14 +192,14 @@ function propagationFlag(propagation: string | undefined): number | undefined {
 }
 
 /** specconv, createLibcontainerMount: a bind mount's type and relative source are resolved here. */
-function toRuncMount(mount: Mount, bundle: string): RuncMount {
+function toRuncMount(mount: Mount, input: StateInput): RuncMount {
   const { source = "", destination, type = "", options = [] } = mount;
   const { flags, clearedFlags, propagation, data, recursiveSet, recursiveClear, extensions } = parseMountOptions(
     options,
   );
   const bind = isBind(mount);
   return omitEmpty({
-    source: bind && !source.startsWith("/") ? resolve(bundle, source) : source,
+    source: bind && !source.startsWith("/") ? resolve(input.bundle, source) : source,
     destination,
     device: bind ? "bind" : type,
     flags,
@@ -209,7 +210,18 @@ function toRuncMount(mount: Mount, bundle: string): RuncMount {
       ? undefined
       : { Attr_set: recursiveSet, Attr_clr: recursiveClear, Propagation: 0, Userns_fd: 0 },
     extensions: extensions.includes("tmpcopyup") ? 1 : 0,
-  }, ["source", "destination", "device"]);
+    id_mapping: toRuncMountIds(mountIds(mount), input),
+  }, ["source", "destination", "device", "id_mapping"]);
+}
+
+/** `idmap` and `ridmap` without mappings mean those of the container's user namespace. */
+function toRuncMountIds(ids: MountIds | undefined, input: StateInput): RuncMountIds | undefined {
+  if (ids === undefined) return undefined;
+  const { recursive, mappings } = ids;
+  const path = input.config.linux?.namespaces?.find(({ type }) => type === "user")?.path ?? "";
+  if (mappings === undefined && path !== "") return omitEmpty({ recursive, userns_path: path });
+  const { uid, gid } = mappings ?? { uid: mappingsOf(input, "uidMappings"), gid: mappingsOf(input, "gidMappings") };
+  return omitEmpty({ recursive, uid_mappings: uid.map(toRuncMapping), gid_mappings: gid.map(toRuncMapping) });
 }
 
 function toRuncDevices(input: StateInput): readonly RuncDevice[] {

@@ -191,6 +191,25 @@ Deno.test("toRuncState() gives devices and a writable cgroup to the container's 
   assertEquals(state.config.uid_mappings, [{ container_id: 0, host_id: 1000, size: 10 }]);
 });
 
+Deno.test("toRuncState() has the ids of each mount: its own, or those of the container's user namespace", () => {
+  const idMappings = [{ containerID: 0, hostID: 1000, size: 10 }];
+  const own = [{ containerID: 0, hostID: 7, size: 1 }];
+  const mounts = [
+    { destination: "/a", source: "/x", options: ["bind", "idmap"] },
+    { destination: "/b", source: "/x", options: ["rbind", "ridmap"], uidMappings: own, gidMappings: own },
+    { destination: "/c", source: "/x", options: ["bind"] },
+  ];
+  const ids = (path?: string) => {
+    const linux = { namespaces: [{ type: "user" as const, path }], uidMappings: idMappings, gidMappings: idMappings };
+    return written({ config: { ...config, mounts, linux } }).config.mounts?.map(({ id_mapping }) => id_mapping);
+  };
+  const written7 = [{ container_id: 0, host_id: 7, size: 1 }];
+  const writtenOwn = { recursive: true, uid_mappings: written7, gid_mappings: written7 };
+  const container = [{ container_id: 0, host_id: 1000, size: 10 }];
+  assertEquals(ids(), [{ uid_mappings: container, gid_mappings: container }, writtenOwn, undefined]);
+  assertEquals(ids("/proc/7/ns/user"), [{ userns_path: "/proc/7/ns/user" }, writtenOwn, undefined]);
+});
+
 Deno.test("toRuncState() has the mappings of a user namespace that is joined", () => {
   const idMappings = [{ containerID: 0, hostID: 5, size: 1 }];
   const namespaces = [{ type: "user", path: "/proc/7/ns/user" }] as const;
