@@ -16,6 +16,15 @@ const sleeping: Change = (config) => {
   config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== "time");
 };
 
+/** Whether a process is there and has not ended. */
+function isRunning(pid: number): boolean {
+  try {
+    return !/^State:\t[ZX]/m.test(Deno.readTextFileSync(`/proc/${pid}/status`));
+  } catch {
+    return false;
+  }
+}
+
 /** Things to do to a container that one runtime has made (`maker`), by the other (`heir`). */
 const cases: readonly [name: string, body: (maker: Box, heir: Box) => void][] = [
   ["a running container is listed, with the same state", (maker, heir) => {
@@ -64,6 +73,67 @@ const cases: readonly [name: string, body: (maker: Box, heir: Box) => void][] = 
     maker.must(["create", maker.id]);
     heir.must(["delete", maker.id]);
     assertEquals(maker.containers(), []);
+  }],
+  ["its statistics and processes are the same to both", (maker, heir) => {
+    maker.must(["run", "--detach", maker.id]);
+    // Nothing is counted while nobody runs.
+    maker.must(["pause", maker.id]);
+    const stats = (box: Box) => JSON.parse(box.must(["events", "--stats", box.id]));
+    const { cpu: { throttling: _, ...cpu }, ...rest } = stats(maker).data;
+    const { cpu: { throttling: __, ...seenCpu }, ...seen } = stats(heir).data;
+    assertEquals([seen, seenCpu], [rest, cpu]);
+    assertEquals(heir.must(["ps", heir.id]), maker.must(["ps", maker.id]));
+  }],
+  ["its limits are changed by one and then by the other", (maker, heir) => {
+    maker.must(["run", "--detach", maker.id]);
+    const limit = (box: Box) => JSON.parse(box.must(["events", "--stats", box.id])).data.memory.usage.limit;
+    heir.must(["update", "--memory", "64m", maker.id]);
+    assertEquals(limit(maker), 64 << 20);
+    maker.must(["update", "--memory", "96m", maker.id]);
+    assertEquals(limit(heir), 96 << 20);
+    heir.must(["update", "--cpu-share", "300", maker.id]);
+    assertEquals(limit(maker), 96 << 20);
+  }],
+  ["its poststop hooks are run by whoever deletes it", (maker, heir) => {
+    const seen = `${maker.directory}/seen`;
+    maker.write((config) => {
+      sleeping(config);
+      config.hooks = { poststop: [{ path: "/bin/sh", args: ["sh", "-c", `cat >${seen}`], timeout: 60 }] };
+    });
+    maker.must(["create", maker.id]);
+    heir.must(["delete", "--force", maker.id]);
+    const { id, status, annotations } = JSON.parse(Deno.readTextFileSync(seen));
+    assertEquals([id, status, annotations], [maker.id, "stopped", { "org.test": "kept" }]);
+  }],
+  ["a user namespace is entered by exec, as the user that is asked for", (maker, heir) => {
+    maker.write((config) => {
+      sleeping(config);
+      config.linux.namespaces.push({ type: "user" });
+      config.linux.uidMappings = [{ containerID: 0, hostID: 100_000, size: 1000 }];
+      config.linux.gidMappings = config.linux.uidMappings;
+      // Its groups of terminals and its files are not mapped.
+      config.mounts = config.mounts.filter(({ type }) => type !== "devpts");
+    });
+    Deno.chmodSync(maker.directory, 0o755);
+    maker.must(["run", "--detach", maker.id]);
+    const script = "id -u; cat /proc/self/uid_map; readlink /proc/self/ns/user";
+    const seen = (box: Box) => box.must(["exec", "--user", "7", maker.id, "sh", "-c", script]);
+    assertEquals(seen(heir), seen(maker));
+    assertEquals(heir.state().status, "running");
+  }],
+  ["with the host's pid namespace all its processes end with it", (maker, heir) => {
+    maker.write((config) => {
+      sleeping(config);
+      config.process.args = ["sh", "-c", "sleep 1000 & exec sleep 1000"];
+      config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== "pid");
+    });
+    maker.must(["run", "--detach", maker.id]);
+    const pids = (box: Box): number[] => JSON.parse(box.must(["ps", "--format", "json", box.id])) ?? [];
+    until("both run", () => pids(heir).length === 2);
+    const all = pids(heir);
+    // Debian's `kill` ends the first one alone, its `delete` all.
+    heir.must(["delete", "--force", maker.id]);
+    until("their end", () => all.every((pid) => !isRunning(pid)));
   }],
   ["an id that is taken is refused", (maker, heir) => {
     maker.must(["run", "--detach", maker.id]);
