@@ -3,6 +3,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { existsSync } from "@std/fs";
 import { type Result, type StartOptions, until } from "../harness.ts";
+import { imageArchive } from "./images.ts";
 import { missing, runtime, subordinate, Workshop } from "./workshop.ts";
 
 const image = "docker.io/library/busybox:latest";
@@ -26,31 +27,6 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
 [grpc]
 address = "${directory}/containerd.sock"
 `;
-
-/** The root file system as an image that \`docker save\` could have written. */
-function imageArchive(workshop: Workshop): string {
-  const layer = workshop.rootfs();
-  const digest = workshop.must(["/usr/bin/sha256sum", layer]).split(" ")[0];
-  workshop.write(
-    "config.json",
-    JSON.stringify({
-      architecture: Deno.build.arch === "aarch64" ? "arm64" : "amd64",
-      os: "linux",
-      config: { Env: ["PATH=/bin"], Cmd: ["sh"] },
-      rootfs: { type: "layers", diff_ids: [`sha256:${digest}`] },
-    }),
-  );
-  workshop.write(
-    "manifest.json",
-    JSON.stringify([
-      { Config: "config.json", RepoTags: ["busybox:latest"], Layers: ["rootfs.tar"] },
-    ]),
-  );
-  const archive = `${workshop.directory}/image.tar`;
-  const parts = ["manifest.json", "config.json", "rootfs.tar"];
-  workshop.must(["/usr/bin/tar", "--create", "--file", archive, "--directory", workshop.directory, ...parts]);
-  return archive;
-}
 
 function open(workshop: Workshop): Containerd {
   const { directory, name } = workshop;
@@ -80,7 +56,8 @@ function open(workshop: Workshop): Containerd {
     const line = [...argv, ...words(["--tty", ...options], command)].map((word) => `'${word}'`).join(" ");
     return workshop.execute(["/usr/bin/script", "--quiet", "--return", "--command", line, "/dev/null"]);
   };
-  must("image", "import", "--snapshotter", "native", imageArchive(workshop));
+  const archive = imageArchive(workshop, { layer: workshop.rootfs(), name: "busybox", command: ["sh"] });
+  must("image", "import", "--snapshotter", "native", archive);
   return { directory, ctr, must, run, onTerminal };
 }
 

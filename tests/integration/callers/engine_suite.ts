@@ -155,6 +155,15 @@ export const usualCases: readonly Case[] = [
     const script = "stat -f -c '%b %s' /dev/shm; cat /proc/self/oom_score_adj; id -G; ulimit -Sn; ulimit -Hn";
     assertEquals(printed(engine, [...options, processes], "sh", "-c", script), "256 4096\n500\n0 77\n100\n200\n");
   }],
+  ["rm --force ends a container that runs, and takes one that was only created", (engine) => {
+    const running = must(engine, "run", "--detach", ...usual, engine.image, "sh", "-c", 'trap "" TERM; sleep 1000');
+    // Docker kills at once; Podman asks first, for as long as it is told.
+    const force = ["rm", "--force", ...(engine.call(["rm", "--help"]).stdout.includes("--time") ? ["--time=0"] : [])];
+    must(engine, ...force, running);
+    const created = must(engine, "create", ...usual, engine.image, "true");
+    must(engine, ...force, created);
+    assertEquals([running, created].map((id) => engine.call(["inspect", id]).code === 0), [false, false]);
+  }],
   ["restart, and a policy for restarts", (engine) => {
     withSleeper(engine, [], (name) => {
       must(engine, "restart", "--time", "0", name);
