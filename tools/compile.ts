@@ -4,9 +4,9 @@
  * @module
  */
 
-import { existsSync } from "@std/fs";
+import { ensureDirSync, existsSync } from "@std/fs";
 import { join } from "@std/path";
-import { bundle, distDir, giveUp, reason, runTool } from "./bundle.ts";
+import { bundle, distDir, giveUp, type Outcome, reason, runTool } from "./bundle.ts";
 
 /** The part of Deno that such a binary starts with, as Deno's releases call it. */
 const runtime = `denort of Deno ${Deno.version.deno} for ${Deno.build.arch}-unknown-linux-gnu`;
@@ -16,14 +16,25 @@ function compile(): void {
   const named = Deno.env.get("DENORT_BIN");
   if (named !== undefined && !existsSync(named)) giveUp(`DENORT_BIN names ${named}, which is not there`);
   const output = join(distDir, "runc-compiled");
-  const flags = ["--quiet", "--allow-all", "--no-config", "--no-lock", "--no-check", "--output", output];
-  const { success, stderr } = runTool(Deno.execPath(), ["compile", ...flags, bundle({ lazy: false })]);
+  const { success, stderr } = compileInto(output);
   if (!success) giveUp(explain(stderr));
   if (!runTool(output, ["--version"]).stdout.startsWith("runc version")) {
     Deno.removeSync(output);
     giveUp(`what deno compile made does not run: is ${named ?? "what it fetched"} the ${runtime}?`);
   }
   console.log("dist/runc-compiled: needs no Deno beside it");
+}
+
+/** The scripts are made aside: those in dist/ are dist/runc's. */
+function compileInto(output: string): Outcome {
+  ensureDirSync(distDir);
+  const directory = Deno.makeTempDirSync({ prefix: "runc-compile-" });
+  try {
+    const flags = ["--quiet", "--allow-all", "--no-config", "--no-lock", "--no-check", "--output", output];
+    return runTool(Deno.execPath(), ["compile", ...flags, bundle({ lazy: false, directory })]);
+  } finally {
+    Deno.removeSync(directory, { recursive: true });
+  }
 }
 
 function explain(stderr: string): string {
