@@ -1,7 +1,8 @@
 /** `run` in the foreground: exit status, and what config.json's process and names come to in the container. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { afterShell, type Box, boxTest, type Change, comparing, everyone, execute } from "./harness.ts";
+import { afterShell, type Box, boxTest, type Change, comparing, everyone, execute, until } from "./harness.ts";
+import { contentOf } from "./foreground_harness.ts";
 
 const exit = (code: number): Change => (config) =>
   config.process.args = ["sh", "-c", `echo out; echo err >&2; exit ${code}`];
@@ -47,6 +48,28 @@ comparing("a signal to run is passed to the program", (box) => {
 }, everyone);
 
 // --- args ----------------------------------------------------------------------------------------------------------------
+
+for (const [option, parent] of [[[], "runtime"], [["--no-subreaper"], "caller"]] as const) {
+  comparing(
+    `orphans of a container in the host's pid namespace are the ${parent}'s: run ${option.join(" ")}`,
+    (box) => {
+      box.write((config) => {
+        config.process.args = ["sh", "-c", "(sleep 1000 & echo $! >/out); exec sleep 1000"];
+        config.root.readonly = false;
+        config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== "pid");
+      });
+      using running = box.start(["run", ...option, box.id]);
+      until("the orphan's pid", () => contentOf(`${box.rootfs}/out`).endsWith("\n"));
+      const orphan = Number(contentOf(`${box.rootfs}/out`));
+      const parentOf = () => Number(/^PPid:\t(\d+)$/m.exec(Deno.readTextFileSync(`/proc/${orphan}/status`))?.[1]);
+      // We are a subreaper too, farther away.
+      until("it is an orphan", () => parentOf() === (parent === "runtime" ? running.pid : Deno.pid));
+      assertEquals(box.runc(["delete", "--force", box.id]).code, 0);
+      assertEquals(running.wait().code, 137);
+    },
+    everyone,
+  );
+}
 
 comparing("arguments arrive as they are", (box) => {
   const args = ["sh", "-c", 'for one; do echo "[$one]"; done', "sh", "", "a b", "$HOME", "é\n"];
