@@ -4,7 +4,6 @@
  * @module
  */
 
-import { ensureDirSync } from "@std/fs";
 import { RuncError } from "../errors.ts";
 import type { StandardStream } from "../ffi/stdio.ts";
 import { chooseRoot, forgivesCgroups, readCaller } from "./identity.ts";
@@ -62,7 +61,7 @@ export function createContext(
  */
 function makeRuntimeRoot(path: string): void {
   try {
-    ensureDirSync(path);
+    Deno.mkdirSync(path, { recursive: true, mode: 0o700 });
     Deno.chmodSync(path, 0o1700);
   } catch (cause) {
     const { code, message, ...details } = systemError(`mkdir ${path}`, cause);

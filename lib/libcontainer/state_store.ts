@@ -144,8 +144,9 @@ export class StateDirectory {
 
   /** Writes state.json as a whole or not at all. */
   save(kernel: Kernel, state: RuncState): void {
+    // Whoever was killed here may have left one, and had the same pid: in a pid namespace they are few.
     const temporary = `${this.path}/state-${kernel.pid}`;
-    Deno.writeTextFileSync(temporary, JSON.stringify(state, exactInteger), { mode: 0o600, createNew: true });
+    Deno.writeTextFileSync(temporary, JSON.stringify(state, exactInteger), { mode: 0o600 });
     Deno.renameSync(temporary, `${this.path}/state.json`);
   }
 

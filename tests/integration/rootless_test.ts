@@ -56,6 +56,24 @@ userTest("create, start, state, exec, kill and delete, with state in $XDG_RUNTIM
   assertEquals(user.must(["list", "--quiet"]), "");
 });
 
+comparingUsers("a $XDG_RUNTIME_DIR that is missing is made, for the user alone", (user) => {
+  const env = { XDG_RUNTIME_DIR: `${user.runtimeDirectory}/a/b` };
+  assertEquals(user.must(["list", "--quiet"], { env }), "");
+  return ["a", "a/b", "a/b/runc"].map((name) => {
+    const { uid, mode } = Deno.statSync(`${user.runtimeDirectory}/${name}`);
+    return [uid, (mode! & 0o7777).toString(8)];
+  });
+}, ["native", "debian"]);
+
+userTest("a $XDG_RUNTIME_DIR that cannot be written to is told of", (user) => {
+  const { code, stdout, stderr } = user.runc(["list"], { env: { XDG_RUNTIME_DIR: "/proc/none" } });
+  assertEquals([code, stdout], [1, ""]);
+  assertMatch(
+    stderr,
+    /msg="mkdir \/proc\/none\/runc: no such file or directory" .*hint="the directory in \$XDG_RUNTIME_DIR/,
+  );
+});
+
 userTest("a terminal of its own", (user) => {
   user.write((config) => {
     config.process.terminal = true;
