@@ -79,9 +79,8 @@ interface Scope {
 /** How words are read: options from the first scope that knows the name. */
 interface Reading {
   readonly scopes: readonly Scope[];
-  readonly stopAtFirstArg: boolean;
-  /** Whether an argument ends the options because another table takes over. */
-  readonly stopsAt: (word: string) => boolean;
+  /** Options may follow the first argument, or not, or it is a command and everything behind it is for another table. */
+  readonly firstArg: "one of them" | "ends the options" | "is a command";
 }
 
 /** A mistake in an option. Thrown and caught in this file only. */
@@ -91,12 +90,7 @@ class OptionMistake extends Error {}
 export function parse(words: readonly string[], environment: Environment): Parsed {
   const global: Scope = { options: globalOptions, values: new Map() };
   try {
-    const reading = {
-      scopes: [global],
-      stopAtFirstArg: false,
-      stopsAt: (word: string) => findCommand(word) !== undefined,
-    };
-    const [name, ...rest] = readWords(words, reading);
+    const [name, ...rest] = readWords(words, { scopes: [global], firstArg: "is a command" });
     if (global.values.get("help") === true) return help(name, global);
     if (global.values.get("version") === true) return { kind: "version" };
     return name === undefined ? { kind: "help" } : parseCommand(name, rest, global, environment);
@@ -119,8 +113,7 @@ function parseCommand(word: string, rest: readonly string[], global: Scope, envi
   try {
     const args = readWords(rest, {
       scopes: [own, { ...global, options: inherited }],
-      stopAtFirstArg: spec.stopAtFirstArg ?? false,
-      stopsAt: () => false,
+      firstArg: spec.stopAtFirstArg ? "ends the options" : "one of them",
     });
     if (own.values.get("help") === true) return { kind: "help", topic: command };
     if (command === "help") return help(args[0], global);
@@ -138,18 +131,19 @@ function help(word: string | undefined, global: Scope): Parsed {
 }
 
 /** Splits `words` into arguments, which are returned, and options, which go to their scope. */
-function readWords(words: readonly string[], { scopes, stopAtFirstArg, stopsAt }: Reading): readonly string[] {
+function readWords(words: readonly string[], { scopes, firstArg }: Reading): readonly string[] {
   const rest = [...words];
   const args: string[] = [];
   for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
     if (word === "--") break;
-    if (stopAtFirstArg && args.length > 0 || isDashedArgument(word)) return [...args, word, ...rest];
+    const noOption = firstArg === "ends the options" && args.length > 0;
+    if (noOption || isDashedArgument(word)) return [...args, word, ...rest];
     if (word.startsWith("-")) {
       readOption(word, rest, scopes);
       continue;
     }
     args.push(word);
-    if (stopsAt(word)) break;
+    if (firstArg === "is a command") break;
   }
   return [...args, ...rest];
 }
@@ -163,6 +157,7 @@ function isDashedArgument(word: string): boolean {
 /** Reads one option, and its value from `rest` when it is not in the word itself. */
 function readOption(word: string, rest: string[], scopes: readonly Scope[]): void {
   const [, given = "", inline] = /^--?([^=]*)(?:=([^]*))?$/.exec(word) ?? [];
+  if (given === "" || given.startsWith("-")) throw new OptionMistake(`bad flag syntax: ${word}`);
   const found = findOption(given, scopes);
   if (found === undefined) throw new OptionMistake(`flag provided but not defined: -${given}`);
   const { name, spec, values } = found;

@@ -11,6 +11,7 @@ import { type CgroupManager, createCgroupManager } from "../cgroups/manager.ts";
 import { resctrlRoot } from "../cgroups/resctrl.ts";
 import { inContext, RuncError } from "../errors.ts";
 import { realTime } from "../ffi/clock.ts";
+import { errnoText } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
 import { memfd, open, openPath } from "../ffi/files.ts";
 import type { Kernel } from "../ffi/kernel.ts";
@@ -246,10 +247,15 @@ class Creation {
     for (const { type, path, from } of joinedNamespaces(this.#config)) {
       try {
         fds[`ns-${type}`] = open(kernel, path, 0);
-      } catch (error) {
-        throw new RuncError("config-invalid", `namespace path: ${(error as Error).message}`, {
+      } catch (cause) {
+        if (!(cause instanceof RuncError)) throw cause;
+        const { errno = 0, errnoName } = cause;
+        const why = `namespace path: lstat ${path}: ${errnoText(errno)}`;
+        throw new RuncError("config-invalid", `unable to create new parent process: ${why}`, {
           field: `${from}/path`,
-          cause: error,
+          errno,
+          errnoName,
+          cause,
         });
       }
     }

@@ -134,6 +134,12 @@ const fields: readonly [fact: string, change: Change, field: string, pattern: Re
     /namespace .*disk.* does not exist/,
   ],
   [
+    "a namespace to join that is not there",
+    set("/linux/namespaces/2/path", "/missing/namespace"),
+    "/linux/namespaces/2/path",
+    /namespace path: lstat \/missing\/namespace: no such file or directory$/,
+  ],
+  [
     "mappings without a user namespace",
     set("/linux/uidMappings", id0),
     "/linux/uidMappings",

@@ -93,9 +93,12 @@ Deno.test("parse() understands", async (t) => {
 const refused: readonly [line: string, message: string, status: number, mark: ":" | "." | "" | undefined][] = [
   ["foo", "No help topic for 'foo'", 3, undefined],
   ["foo -h", "No help topic for 'foo'", 3, undefined],
+  ["foo --version state", "No help topic for 'foo'", 3, undefined],
   ["help foo", "No help topic for 'foo'", 3, undefined],
   ["constructor", "No help topic for 'constructor'", 3, undefined],
   ["--nope state a", "flag provided but not defined: -nope", 1, "."],
+  ["state ---a", "bad flag syntax: ---a", 1, ":"],
+  ["--=a state", "bad flag syntax: --=a", 1, "."],
   ["state -nope a", "flag provided but not defined: -nope", 1, ":"],
   ["state --toString a", "flag provided but not defined: -toString", 1, ":"],
   // Short options are not grouped.
