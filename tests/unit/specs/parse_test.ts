@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import typical from "../../fixtures/typical_config.json" with { type: "json" };
 import { RuncError } from "../../../lib/errors.ts";
 import { parseConfig, type ParseOptions, parseProcess, parseResources } from "../../../lib/specs/parse.ts";
