@@ -1,6 +1,6 @@
 /**
- * `deno task test:vm`: boots virtual machines and runs tests/vm/guest in them, as root and as a user. With arguments, runs
- * these as a command in one machine instead: `deno task test:vm [--user] COMMAND...`.
+ * `deno task test:vm`: boots virtual machines and runs tests/vm/guest in them, as root and as a user. With `--prepare` it makes the
+ * machine and boots none. With other arguments, runs these as a command in one machine: `deno task test:vm [--user] COMMAND...`.
  *
  * @module
  */
@@ -23,6 +23,7 @@ const suites: readonly Suite[] = [
 
 async function main(words: readonly string[]): Promise<number> {
   const machine = projectMachine();
+  if (words[0] === "--prepare") return 0;
   if (words.length > 0) {
     const errand = words[0] === "--user"
       ? { user: "tester", args: words.slice(1) } as const
