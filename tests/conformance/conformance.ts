@@ -13,6 +13,7 @@
 import { existsSync } from "@std/fs";
 import { join } from "@std/path";
 import { giveUp, projectDir } from "../../tools/bundle.ts";
+import { type Kind, kinds } from "../vm/prepare.ts";
 import { conformanceInMachine } from "./conformance_vm.ts";
 
 const here = join(projectDir, "tests/conformance");
@@ -50,9 +51,11 @@ function must(...call: Parameters<typeof run>): void {
 function conformance(words: readonly string[]): number | Promise<number> {
   const flags = words.filter((word) => word.startsWith("--"));
   const files = words.filter((word) => !word.startsWith("--"));
-  const unknown = flags.find((flag) => !["--vm", "--systemd", "--rootless"].includes(flag));
+  const machines = new Map<string, Kind>([["--vm", "debian"], ...kinds.map((kind) => [`--vm=${kind}`, kind] as const)]);
+  const unknown = flags.find((flag) => !machines.has(flag) && !["--systemd", "--rootless"].includes(flag));
   if (unknown !== undefined) giveUp(`no such option: ${unknown}`);
-  const inMachine = flags.includes("--vm");
+  const [kind] = flags.flatMap((flag) => machines.get(flag) ?? []);
+  const inMachine = kind !== undefined;
   if (!inMachine && flags.length > 0) giveUp(`${flags[0]} is for --vm`);
   if (inMachine && files.length === 0) giveUp("--vm runs files that are named, such as cgroups.bats");
   if (Deno.uid() !== 0) giveUp("these tests start containers: run this as root, or with sudo");
@@ -61,7 +64,8 @@ function conformance(words: readonly string[]): number | Promise<number> {
   must(join(here, "prepare"), [], { RUNC_SOURCE: clone() });
   if (inMachine) {
     const [systemd, rootless] = [flags.includes("--systemd"), flags.includes("--rootless")];
-    return conformanceInMachine({ work, tag: Deno.env.get("RUNC_TAG") ?? "v1.5.1", runtime, files, systemd, rootless });
+    const tag = Deno.env.get("RUNC_TAG") ?? "v1.5.1";
+    return conformanceInMachine({ kind, work, tag, runtime, files, systemd, rootless });
   }
   return run(join(here, "run-suite"), ["-e", join(here, "expected.txt"), "-E", runtime, ...files]);
 }

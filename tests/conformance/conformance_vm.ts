@@ -1,5 +1,5 @@
 /**
- * `deno task test:conformance --vm [--systemd] [--rootless] FILE...`: files of runc's tests in the virtual machine of tests/vm, one
+ * `deno task test:conformance --vm[=debian|full|qemu] [--systemd] [--rootless] FILE...`: files of runc's tests in the virtual machine of tests/vm, one
  * machine each, for what needs unified cgroup v2, systemd or a user.
  *
  * @module
@@ -8,9 +8,12 @@
 import { join } from "@std/path";
 import { giveUp, projectDir } from "../../tools/bundle.ts";
 import { type Errand, projectMachine, runInMachine } from "../vm/machine.ts";
+import type { Kind } from "../vm/prepare.ts";
 
 /** What the laid out tests are, and what they test. */
 export interface MachineRun {
+  /** The machine. */
+  readonly kind: Kind;
   /** Where `prepare` laid them out. */
   readonly work: string;
   readonly tag: string;
@@ -32,8 +35,8 @@ chown tester cgroup.procs runc-cgroups-integration-test runc-cgroups-integration
 
 /** Returns the exit status. */
 export async function conformanceInMachine(run: MachineRun): Promise<number> {
-  const { work, tag, runtime, systemd, rootless } = run;
-  const machine = projectMachine();
+  const { kind, work, tag, runtime, systemd, rootless } = run;
+  const machine = projectMachine(kind);
   const env = [
     ...(systemd ? ["RUNC_USE_SYSTEMD=1"] : []),
     // systemd delegates by itself.
