@@ -14,7 +14,7 @@ import { existsSync } from "@std/fs";
 import { join } from "@std/path";
 import { giveUp, projectDir } from "../../tools/bundle.ts";
 import { type Kind, kinds } from "../vm/prepare.ts";
-import { conformanceInMachine } from "./conformance_vm.ts";
+import { conformanceInMachine, parseFeatures, type RootlessFeature } from "./conformance_vm.ts";
 
 const here = join(projectDir, "tests/conformance");
 const work = Deno.env.get("CONFORMANCE_WORK") ?? "/tmp/runc-conformance";
@@ -47,12 +47,21 @@ function must(...call: Parameters<typeof run>): void {
   if (status !== 0) giveUp(`${call[0]} ended with status ${status}`);
 }
 
+/** `--rootless` or `--rootless=FEATURES`: by itself, with a cgroup. */
+function parseRootless(flag: string): { readonly features: readonly RootlessFeature[] } | undefined {
+  const list = /^--rootless(?:=(.*))?$/.exec(flag);
+  const features = list === null ? undefined : parseFeatures(list[1] ?? "cgroup");
+  return features && { features };
+}
+
 /** Files, or `FILE:REGEX` for single tests; none: all that are expected to pass. Returns the exit status. */
 function conformance(words: readonly string[]): number | Promise<number> {
   const flags = words.filter((word) => word.startsWith("--"));
   const files = words.filter((word) => !word.startsWith("--"));
   const machines = new Map<string, Kind>([["--vm", "debian"], ...kinds.map((kind) => [`--vm=${kind}`, kind] as const)]);
-  const unknown = flags.find((flag) => !machines.has(flag) && !["--systemd", "--rootless"].includes(flag));
+  const [rootless] = flags.flatMap((flag) => parseRootless(flag) ?? []);
+  const isKnown = (flag: string) => machines.has(flag) || flag === "--systemd" || parseRootless(flag) !== undefined;
+  const unknown = flags.find((flag) => !isKnown(flag));
   if (unknown !== undefined) giveUp(`no such option: ${unknown}`);
   const [kind] = flags.flatMap((flag) => machines.get(flag) ?? []);
   const inMachine = kind !== undefined;
@@ -63,9 +72,9 @@ function conformance(words: readonly string[]): number | Promise<number> {
   if (!existsSync(runtime)) giveUp(`${runtime} is missing: run 'deno task build' first`);
   must(join(here, "prepare"), [], { RUNC_SOURCE: clone() });
   if (inMachine) {
-    const [systemd, rootless] = [flags.includes("--systemd"), flags.includes("--rootless")];
     const tag = Deno.env.get("RUNC_TAG") ?? "v1.5.1";
-    return conformanceInMachine({ kind, work, tag, runtime, files, systemd, rootless });
+    const systemd = flags.includes("--systemd");
+    return conformanceInMachine({ kind, work, tag, runtime, files, systemd, rootless: rootless?.features });
   }
   return run(join(here, "run-suite"), ["-e", join(here, "expected.txt"), "-E", runtime, ...files]);
 }

@@ -114,7 +114,7 @@ function qemuCommand({ kernel, initrd, disk }: Machine, directory: string, job: 
     ...["-accel", "kvm", "-accel", "tcg,thread=multi", "-cpu", "max"],
     ...["-smp", `${PROCESSORS}`, "-m", `${MEMORY_MB}`],
     ...["-serial", "file:/dev/fd/3", "-serial", "stdio"],
-    ...["-drive", `file=${disk},format=raw,if=virtio,snapshot=on,cache=unsafe`],
+    ...["-drive", `file=${disk},format=raw,if=virtio,snapshot=on,cache=unsafe,file.locking=off`],
     ...shared.flatMap(({ tag, path }) => [
       "-virtfs",
       `local,path=${path},mount_tag=${tag},security_model=none,multidevs=remap`,
