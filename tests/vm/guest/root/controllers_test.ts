@@ -144,11 +144,11 @@ withDrivers(
 withDrivers("an RDMA device", "handles and objects of a device are limited", (box, driver) => {
   start(box, driver, (config) => config.linux.resources = { rdma: { rxe0: { hcaHandles: 3, hcaObjects: 10_000 } } });
   assertEquals(read(box, "rdma.max"), "rxe0 hca_handle=3 hca_object=10000");
-  box.must(["update", "--resources", "-", box.id], { stdin: JSON.stringify({ rdma: { rxe0: { hcaHandles: 2 } } }) });
-  assertMatch(read(box, "rdma.max"), /^rxe0 hca_handle=2 /);
-  const { msg } = box.refused(["update", "--resources", "-", box.id], {
-    stdin: JSON.stringify({ rdma: { none0: { hcaHandles: 2 } } }),
-  });
+  // update knows the controller by unified alone, as runc's.
+  const update = (limit: string) => ({ stdin: JSON.stringify({ unified: { "rdma.max": limit } }) });
+  box.must(["update", "--resources", "-", box.id], update("rxe0 hca_handle=2"));
+  assertEquals(read(box, "rdma.max"), "rxe0 hca_handle=2 hca_object=10000");
+  const { msg } = box.refused(["update", "--resources", "-", box.id], update("none0 hca_handle=2"));
   assertMatch(msg, /rdma\.max/);
   box.remove();
 });
