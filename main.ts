@@ -4,7 +4,9 @@
  * @module
  */
 
+import { Kernel } from "./lib/ffi/kernel.ts";
 import { main } from "./lib/cli/program.ts";
+import { reexecDeno, surroundings } from "./lib/cli/surroundings.ts";
 
 // Deno.exit skips the disposal of V8's heap, 1.2 ms at every end; nothing is left to be written by then.
-if (import.meta.main) Deno.exit(await main(Deno.args, (name) => Deno.env.get(name)));
+if (import.meta.main) Deno.exit(await main(Deno.args, surroundings(new Kernel(), reexecDeno)));

@@ -7,6 +7,7 @@
 
 import { RuncError } from "../errors.ts";
 import type { BusValue } from "../ffi/dbus_value.ts";
+import { monotonicMs } from "../ffi/clock.ts";
 import type { Kernel } from "../ffi/kernel.ts";
 import { type Arguments, Bus, BusError } from "../ffi/libsystemd.ts";
 import { sleepMs } from "./file.ts";
@@ -149,13 +150,13 @@ export class Systemd implements Disposable {
 
   /** Calls a method that answers with a job, and waits for that job's result: `done`, `failed`, `timeout`, ... */
   #job(unit: string, member: string, args: Arguments): string {
-    const deadline = performance.now() + DEADLINE_MS;
+    const deadline = monotonicMs(this.#kernel) + DEADLINE_MS;
     const [job] = this.#call(member, args, "o");
     // Signals that came while the answer was awaited are kept in order, so this job's cannot have been missed.
     const result = this.#connection.waitForSignal(
       jobRemoved,
       ([, path, , result]) => path === job ? String(result) : undefined,
-      deadline - performance.now(),
+      deadline - monotonicMs(this.#kernel),
     );
     if (result !== undefined) return result;
     throw new RuncError("cgroup-failed", `systemd did not finish ${member} of ${unit} within ${DEADLINE_MS / 1000} s`);

@@ -6,28 +6,24 @@
 
 import { ensureDirSync } from "@std/fs";
 import { RuncError } from "../errors.ts";
-import { Kernel } from "../ffi/kernel.ts";
+import type { StandardStream } from "../ffi/stdio.ts";
 import { chooseRoot, forgivesCgroups, readCaller } from "./identity.ts";
-import { fileTarget, Logger, stderrTarget, writeAll, writeStderr } from "./log.ts";
-import type { Environment, Invocation } from "./parse.ts";
+import { fileTarget, Logger, stderrTarget } from "./log.ts";
+import type { Invocation } from "./parse.ts";
+import type { Surroundings } from "./surroundings.ts";
 import { systemError, withSystemErrors } from "./system_error.ts";
 import { type CommandName, type GlobalOptions, specOf } from "./table.ts";
 
 /** A command's surroundings. */
-export interface Context {
+export interface Context extends Surroundings {
   readonly global: GlobalOptions;
   /** The state directory, absolute; its default is made ready before a command that uses it, another one may be missing. */
   readonly root: string;
   /** Whether --root was given. */
   readonly rootGiven: boolean;
   readonly log: Logger;
-  readonly environment: Environment;
   /** Whether a cgroup that we may not write to is no error. */
   readonly forgivesCgroups: () => boolean;
-  /** libc; opened when it is first asked for, because that costs a millisecond. */
-  readonly kernel: () => Kernel;
-  readonly stdout: (text: string) => void;
-  readonly stderr: (text: string) => void;
 }
 
 /** A command's body: does its work, returns the exit status. */
@@ -43,23 +39,19 @@ export type Command<Name extends CommandName> = (
  */
 export function createContext(
   { command, global, globalGiven }: Invocation,
-  environment: Environment,
+  surroundings: Surroundings,
   log: Logger,
 ): Context {
-  const caller = readCaller(environment);
+  const caller = readCaller(surroundings.environment);
   const root = chooseRoot(global.root, caller);
   if (root.inRuntimeDir && specOf(command).usesState) makeRuntimeRoot(root.path);
-  let kernel: Kernel | undefined;
   return {
+    ...surroundings,
     global,
     root: root.path,
     rootGiven: globalGiven.has("root"),
     log,
-    environment,
     forgivesCgroups: () => forgivesCgroups(global.rootless, global["systemd-cgroup"], caller),
-    kernel: () => kernel ??= new Kernel(),
-    stdout: (text) => writeAll(Deno.stdout, text),
-    stderr: writeStderr,
   };
 }
 
@@ -84,11 +76,14 @@ function makeRuntimeRoot(path: string): void {
  *
  * @throws {RuncError} `usage` for a format that there is not, `syscall-failed` where the file cannot be opened.
  */
-export function createLogger(options: Pick<GlobalOptions, "debug" | "log" | "log-format">): Logger {
+export function createLogger(
+  options: Pick<GlobalOptions, "debug" | "log" | "log-format">,
+  stderr: StandardStream,
+): Logger {
   const { debug, log = "", "log-format": format } = options;
   if (format !== "json" && format !== "text" && format !== "") {
     throw new RuncError("usage", `invalid log-format: ${format}`);
   }
-  const target = log === "" ? stderrTarget() : withSystemErrors(`open ${log}`, () => fileTarget(log));
+  const target = log === "" ? stderrTarget(stderr) : withSystemErrors(`open ${log}`, () => fileTarget(log));
   return new Logger(target, { format: format === "json" ? "json" : "text", debug });
 }

@@ -5,6 +5,7 @@
  */
 
 import { RuncError } from "../errors.ts";
+import { monotonicMs } from "../ffi/clock.ts";
 import { poll, POLLIN } from "../ffi/poll.ts";
 import { Container } from "../libcontainer/container.ts";
 import { watchOom } from "../libcontainer/oom_watch.ts";
@@ -18,7 +19,7 @@ import { makeRuntime } from "./runtime.ts";
 import { runningStats } from "./running_stats.ts";
 
 /** Prints what a container uses, once or at intervals, and when it runs out of memory, until its cgroup ends. */
-export const run: Command<"events"> = async (context, { args: [id = ""], options }) => {
+export const run: Command<"events"> = (context, { args: [id = ""], options }) => {
   const { interval, stats, format, all } = options;
   const runtime = makeRuntime(context);
   const once = stats || format === "prometheus";
@@ -33,14 +34,14 @@ export const run: Command<"events"> = async (context, { args: [id = ""], options
   if (container?.status() === "stopped") {
     throw new RuncError("container-state", `container with id ${container.id} is not running`);
   }
-  if (container !== undefined && !once) await untilReaderLeaves(() => stream(context, runtime, container, interval));
+  if (container !== undefined && !once) untilReaderLeaves(() => stream(context, runtime, container, interval));
   else if (container !== undefined) print(context, format, [{ id: container.id, stats: containerStats(container) }]);
   else print(context, format, runningStats(context, runtime));
   return 0;
 };
 
 function print(context: Context, format: "json" | "prometheus", containers: readonly ContainerStats[]): void {
-  context.stdout(
+  context.stdout.write(
     format === "prometheus" ? exposition(containers) : containers.map(({ id, stats }) => statsLine(id, stats)).join(""),
   );
 }
@@ -51,18 +52,18 @@ function stream(context: Context, runtime: Runtime, container: Container, interv
     context.log.warning("getting OOM notifications may fail if you don't have the full access to cgroups");
   }
   using watch = watchOom(runtime.kernel, container.cgroupPaths);
-  let dueMs = performance.now() + intervalMs;
+  let dueMs = monotonicMs(runtime.kernel) + intervalMs;
   while (!watch.isOver) {
     const [ready = 0] = poll(
       runtime.kernel,
       [{ fd: watch.fd, events: POLLIN }],
-      Math.max(0, dueMs - performance.now()),
+      Math.max(0, dueMs - monotonicMs(runtime.kernel)),
     );
-    if (ready !== 0 && watch.next()) context.stdout(oomLine(container.id));
-    if (performance.now() < dueMs) continue;
+    if (ready !== 0 && watch.next()) context.stdout.write(oomLine(container.id));
+    if (monotonicMs(runtime.kernel) < dueMs) continue;
     printStats(context, container);
     // Where printing took longer than the interval, what was missed is left out.
-    dueMs = Math.max(dueMs + intervalMs, performance.now());
+    dueMs = Math.max(dueMs + intervalMs, monotonicMs(runtime.kernel));
   }
 }
 
@@ -75,5 +76,5 @@ function printStats(context: Context, container: Container): void {
     context.log.error((error as Error).message);
     return;
   }
-  context.stdout(line);
+  context.stdout.write(line);
 }

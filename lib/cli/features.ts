@@ -19,7 +19,7 @@ import { builtFrom, VERSION } from "./version.ts";
 
 /** Prints the features, and nothing on standard error: some callers read both as one text. */
 export const run: Command<"features"> = (context) => {
-  context.stdout(goJson(features(seccompOf(context.kernel())), 4) + "\n");
+  context.stdout.write(goJson(features(seccompOf(context.kernel)), 4) + "\n");
   return 0;
 };
 

@@ -58,7 +58,7 @@ export class Foreground implements Disposable {
       stdio,
       signals: this.#signals,
       reapOrphans,
-      notify: notify && { proxy: notify, mainPid: Deno.pid },
+      notify: notify && { proxy: notify, mainPid: kernel.pid },
       onExit,
       log,
     });

@@ -14,6 +14,6 @@ export const run: Command<"init"> = (context, { args }) => {
   if (!Number.isInteger(imageFd) || !Number.isInteger(procFd)) {
     throw new RuncError("usage", "init is started by create, run and exec with --init=deno, and by nobody else");
   }
-  runInit(context.kernel(), { imageFd: imageFd!, procFd: procFd! });
+  runInit(context.kernel, { imageFd: imageFd!, procFd: procFd! });
   return 1;
 };

@@ -45,10 +45,10 @@ export const run: Command<"list"> = (context, { options }) => {
     } catch (error) {
       // Deleted since the directory was read.
       if (error instanceof Deno.errors.NotFound) return [];
-      context.stderr(`load container ${id}: ${(error as Error).message}\n`);
+      context.stderr.tryWrite(`load container ${id}: ${(error as Error).message}\n`);
       return [];
     }
   });
-  context.stdout(options.quiet ? formatIds(states) : formatList(states, options.format));
+  context.stdout.write(options.quiet ? formatIds(states) : formatList(states, options.format));
   return 0;
 };

@@ -9,6 +9,7 @@
  */
 
 import type { RuncError } from "../errors.ts";
+import type { StandardStream } from "../ffi/stdio.ts";
 import { goJson, goQuote, rfc3339 } from "./go_text.ts";
 
 /** How grave a record is. */
@@ -154,9 +155,9 @@ function callerPlace(): Place | undefined {
   return file === undefined ? undefined : { func: `${name}()`, file: `${file}:${lineNumber}` };
 }
 
-/** Standard error as a target. */
-export function stderrTarget(): LogTarget {
-  return { isStderr: true, isTerminal: () => Deno.stderr.isTerminal(), write: writeStderr };
+/** Standard error as a target. Where writing fails there is nobody left to tell, so that is no error. */
+export function stderrTarget(stderr: StandardStream): LogTarget {
+  return { isStderr: true, isTerminal: () => stderr.isTerminal(), write: (text) => stderr.tryWrite(text) };
 }
 
 /**
@@ -167,15 +168,6 @@ export function stderrTarget(): LogTarget {
 export function fileTarget(path: string): LogTarget {
   const file = Deno.openSync(path, { append: true, create: true, mode: 0o644 });
   return { isStderr: false, isTerminal: () => file.isTerminal(), write: (text) => writeAll(file, text) };
-}
-
-/** Writes to standard error. Where that fails there is nobody left to tell, so it is not an error. */
-export function writeStderr(text: string): void {
-  try {
-    writeAll(Deno.stderr, text);
-  } catch (error) {
-    if (!(error instanceof Error)) throw error;
-  }
 }
 
 /** Writes all of `text`: one write may take less, to a pipe or a full disk. */

@@ -24,6 +24,6 @@ export const run: Command<"plan"> = async (context, { args: [id = "container"], 
   const seccomp = await compileSeccomp(runtime, config, { store: false });
   const parts = await loadParts(config);
   const { plan } = planContainer(runtime, { id, spec, startBy: "fifo", seccomp, parts, ...how });
-  context.stdout(options.format === "json" ? JSON.stringify(explainSteps(plan), null, 2) + "\n" : explain(plan));
+  context.stdout.write(options.format === "json" ? JSON.stringify(explainSteps(plan), null, 2) + "\n" : explain(plan));
   return 0;
 };

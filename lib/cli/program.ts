@@ -7,58 +7,59 @@
  */
 
 import type { RuncError } from "../errors.ts";
+import type { StandardStream } from "../ffi/stdio.ts";
 import { bodies } from "./commands.ts";
 import { type Command, type Context, createContext, createLogger } from "./context.ts";
 import { commandHelp, programHelp } from "./help.ts";
-import { errorFields, formatPlain, Logger, stderrTarget, writeAll, writeStderr } from "./log.ts";
-import { type Complaint, type Environment, type Invocation, parse } from "./parse.ts";
+import { errorFields, formatPlain, Logger, stderrTarget } from "./log.ts";
+import { type Complaint, type Invocation, parse } from "./parse.ts";
+import type { Surroundings } from "./surroundings.ts";
 import { toRuncError } from "./system_error.ts";
 import { type CommandName, specOf } from "./table.ts";
 import { versionText } from "./version.ts";
 
 /** Carries out a command line (the words after the program's name) and returns the exit status. */
-export async function main(words: readonly string[], environment: Environment): Promise<number> {
+export async function main(words: readonly string[], surroundings: Surroundings): Promise<number> {
+  const { stdout, stderr } = surroundings;
   try {
-    const parsed = parse(words, environment);
+    const parsed = parse(words, surroundings.environment);
     switch (parsed.kind) {
       case "help":
-        return print(helpOn(parsed.topic));
+        stdout.write(helpOn(parsed.topic));
+        return 0;
       case "version":
-        return print(versionText());
+        stdout.write(versionText());
+        return 0;
       case "complaint":
-        return complain(parsed);
+        return complain(parsed, surroundings);
       case "command":
-        return await execute(parsed, environment);
+        return await execute(parsed, surroundings);
     }
   } catch (error) {
-    return report(error, new Logger(stderrTarget(), { format: "text", debug: false }));
+    return report(error, new Logger(stderrTarget(stderr), { format: "text", debug: false }), stderr);
   }
-}
-
-function print(text: string): 0 {
-  writeAll(Deno.stdout, text);
-  return 0;
 }
 
 function helpOn(topic: CommandName | undefined): string {
   return topic === undefined ? programHelp() : commandHelp(topic);
 }
 
-function complain({ heading, message, status, topic, global }: Complaint): number {
-  if (heading !== undefined) print(heading + helpOn(topic));
-  const log = createLogger(global);
+function complain({ heading, message, status, topic, global }: Complaint, { stdout, stderr }: Surroundings): number {
+  if (heading !== undefined) stdout.write(heading + helpOn(topic));
+  const log = createLogger(global, stderr);
   log.error(message, { code: "usage" });
-  if (!log.isStderr) writeStderr(`${message}\n`);
+  if (!log.isStderr) stderr.tryWrite(`${message}\n`);
   return status;
 }
 
-async function execute(invocation: Invocation, environment: Environment): Promise<number> {
-  const log = createLogger(invocation.global);
+async function execute(invocation: Invocation, surroundings: Surroundings): Promise<number> {
+  const { stderr } = surroundings;
+  const log = createLogger(invocation.global, stderr);
   let context: Context;
   try {
-    context = createContext(invocation, environment, log);
+    context = createContext(invocation, surroundings, log);
   } catch (error) {
-    return report(error, log);
+    return report(error, log, stderr);
   }
   const { errorPrefix, errorStatus } = specOf(invocation.command);
   try {
@@ -66,7 +67,7 @@ async function execute(invocation: Invocation, environment: Environment): Promis
     return await body(context, invocation);
   } catch (error) {
     const known = toRuncError(error);
-    return report(errorPrefix === undefined ? known : known.within(errorPrefix), log, errorStatus);
+    return report(errorPrefix === undefined ? known : known.within(errorPrefix), log, stderr, errorStatus);
   }
 }
 
@@ -77,11 +78,11 @@ async function load(name: CommandName): Promise<Command<CommandName>> {
 }
 
 /** Logs the error once; also says it on standard error where the log goes elsewhere. Returns the exit status. */
-function report(error: unknown, log: Logger, status = 1): number {
+function report(error: unknown, log: Logger, stderr: StandardStream, status = 1): number {
   const known = toRuncError(error);
   if (log.isDebug) log.debug(causes(known));
   log.error(known.message, errorFields(known));
-  if (!log.isStderr) writeStderr(formatPlain(known));
+  if (!log.isStderr) stderr.tryWrite(formatPlain(known));
   return status;
 }
 

@@ -18,9 +18,9 @@ export const run: Command<"ps"> = (context, { args: [id = "", ...args], options:
   const pids = withCgroupWarning(context, "ps", () => container.processes());
   if (format === "json") {
     // A nil slice in Go, so callers know no processes as null.
-    context.stdout(goJson(pids.length === 0 ? null : pids) + "\n");
+    context.stdout.write(goJson(pids.length === 0 ? null : pids) + "\n");
   } else if (format === "table") {
-    context.stdout(filterTable(hostTable(args.length === 0 ? ["-ef"] : args), new Set(pids)));
+    context.stdout.write(filterTable(hostTable(args.length === 0 ? ["-ef"] : args), new Set(pids)));
   } else {
     throw new RuncError("usage", "invalid format option");
   }

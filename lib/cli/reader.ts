@@ -4,12 +4,14 @@
  * @module
  */
 
+import { RuncError } from "../errors.ts";
+
 /** Runs `action`. Its end is also that of whoever reads standard output (`runc events web | head`), which is no error. */
-export async function untilReaderLeaves(action: () => void | Promise<void>): Promise<void> {
+export function untilReaderLeaves(action: () => void): void {
   try {
-    await action();
+    action();
   } catch (error) {
-    // Deno ignores SIGPIPE, by which other programs end here.
-    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+    // SIGPIPE, by which other programs end here, is ignored.
+    if (!(error instanceof RuncError) || error.errnoName !== "EPIPE") throw error;
   }
 }

@@ -8,25 +8,6 @@ import { Container } from "../libcontainer/container.ts";
 import { type Runtime, type SystemdDriver, systemdDriver } from "../libcontainer/runtime.ts";
 import type { Context } from "./context.ts";
 
-/** How this program is started again: a compiled binary by itself, a script by the Deno that runs it. */
-function reexec(): Runtime["reexec"] {
-  const path = Deno.execPath();
-  if (Deno.build.standalone) return { path, args: [] };
-  const script = decodeURIComponent(new URL(Deno.mainModule).pathname);
-  const flags = [
-    "run",
-    "--quiet",
-    "--allow-all",
-    "--no-code-cache",
-    "--no-lock",
-    "--cached-only",
-    "--v8-flags=--single-threaded,--no-rehash-snapshot",
-  ];
-  // The bundle needs no import map; from source, deno.json beside main.ts has it.
-  if (!script.endsWith(".ts")) flags.push("--no-config", "--no-npm", "--no-remote", "--no-check");
-  return { path, args: [...flags, script] };
-}
-
 /** The limit that the launcher saw before Deno raised it. `unlimited` leaves it raised. */
 function softFileLimit(text: string | undefined): number | undefined {
   return text !== undefined && /^\d+$/.test(text) ? Number(text) : undefined;
@@ -64,11 +45,11 @@ export function makeRuntime(context: Context, systemd?: SystemdDriver): Runtime 
   let again: Runtime["reexec"] | undefined;
   let rootlessCgroups: boolean | undefined;
   return {
-    kernel: context.kernel(),
+    kernel: context.kernel,
     root: context.root,
     executor: global.init === "deno" ? "deno" : "native",
     get reexec() {
-      return again ??= reexec();
+      return again ??= context.reexec();
     },
     systemdCgroup: global["systemd-cgroup"],
     systemd,

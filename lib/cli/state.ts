@@ -11,6 +11,6 @@ import { makeRuntime } from "./runtime.ts";
 
 /** Prints a container's state as JSON. */
 export const run: Command<"state"> = (context, { args: [id = ""] }) => {
-  context.stdout(formatState(Container.load(makeRuntime(context), id).state()));
+  context.stdout.write(formatState(Container.load(makeRuntime(context), id).state()));
   return 0;
 };

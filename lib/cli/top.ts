@@ -5,6 +5,8 @@
  */
 
 import { RuncError } from "../errors.ts";
+import { monotonicMs } from "../ffi/clock.ts";
+import { poll } from "../ffi/poll.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import type { Command, Context } from "./context.ts";
 import { untilReaderLeaves } from "./reader.ts";
@@ -16,26 +18,27 @@ import { fit, type TopSample, topTable } from "./top_table.ts";
 const REDRAW = "\x1b[H\x1b[J";
 
 /** Prints what all containers use: again and again on a terminal, else once. */
-export const run: Command<"top"> = async (context, { options: { interval, once } }) => {
+export const run: Command<"top"> = (context, { options: { interval, once } }) => {
   if (interval <= 0) throw new RuncError("usage", "duration interval must be greater than 0");
   const runtime = makeRuntime(context);
-  const isLive = !once && Deno.stdout.isTerminal();
-  await untilReaderLeaves(() => show(context, runtime, { interval, isLive }));
+  const isLive = !once && context.stdout.isTerminal();
+  untilReaderLeaves(() => show(context, runtime, { interval, isLive }));
   return 0;
 };
 
 /** `interval`: in milliseconds. */
-async function show(
+function show(
   context: Context,
   runtime: Runtime,
   { interval, isLive }: { readonly interval: number; readonly isLive: boolean },
-): Promise<void> {
+): void {
   // The terminal's modes stay as they are, so that there is nothing to put back when a signal ends this.
-  const print = (table: string) => context.stdout(isLive ? REDRAW + fit(table, Deno.consoleSize()) : table);
+  const { stdout } = context;
+  const print = (table: string) => stdout.write(isLive ? REDRAW + fit(table, stdout.windowSize()) : table);
   let before = sample(context, runtime);
   if (isLive) print(topTable(before, []));
   do {
-    await new Promise((resolve) => setTimeout(resolve, interval));
+    poll(runtime.kernel, [], interval);
     const now = sample(context, runtime);
     print(topTable(now, before));
     before = now;
@@ -43,5 +46,5 @@ async function show(
 }
 
 function sample(context: Context, runtime: Runtime): readonly TopSample[] {
-  return runningStats(context, runtime).map((container) => ({ ...container, atMs: performance.now() }));
+  return runningStats(context, runtime).map((container) => ({ ...container, atMs: monotonicMs(runtime.kernel) }));
 }

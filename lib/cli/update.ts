@@ -7,7 +7,7 @@
 import { RuncError } from "../errors.ts";
 import type { Resources } from "../specs/config.ts";
 import { parseResources } from "../specs/parse.ts";
-import type { Command } from "./context.ts";
+import type { Command, Context } from "./context.ts";
 import type { Invocation } from "./parse.ts";
 import { loadToChange } from "./runtime.ts";
 import { withSystemErrors } from "./system_error.ts";
@@ -18,7 +18,7 @@ type Options = Invocation<"update">["options"];
 export const run: Command<"update"> = async (context, { args: [id = ""], options, given }) => {
   const { container } = await loadToChange(context, id);
   const { resources: file = "" } = options;
-  const resources = file === "" ? resourcesOf(options, given) : parseResources(readInput(file), { file });
+  const resources = file === "" ? resourcesOf(options, given) : parseResources(readInput(context, file), { file });
   const { kernel, kernelTCP } = resources.memory ?? {};
   if (kernel !== undefined || kernelTCP !== undefined) {
     context.log.warning("Kernel memory settings are ignored and will be removed");
@@ -30,19 +30,9 @@ export const run: Command<"update"> = async (context, { args: [id = ""], options
   return 0;
 };
 
-function readInput(file: string): string {
-  return file === "-" ? readStdin() : withSystemErrors(`open ${file}`, () => Deno.readTextFileSync(file));
-}
-
-/** By its descriptor: /dev/stdin cannot be opened where it is a socket. */
-function readStdin(): string {
-  const decoder = new TextDecoder();
-  const buffer = new Uint8Array(4096);
-  let text = "";
-  for (let size = Deno.stdin.readSync(buffer); size !== null; size = Deno.stdin.readSync(buffer)) {
-    text += decoder.decode(buffer.subarray(0, size), { stream: true });
-  }
-  return text + decoder.decode();
+function readInput({ stdin }: Context, file: string): string {
+  // Not by /dev/stdin, which cannot be opened where it is a socket.
+  return file === "-" ? stdin.readText() : withSystemErrors(`open ${file}`, () => Deno.readTextFileSync(file));
 }
 
 /**

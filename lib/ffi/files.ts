@@ -4,6 +4,7 @@
  * @module
  */
 
+import { monotonicMs } from "./clock.ts";
 import { alloc, cString, type Kernel, syscallError } from "./kernel.ts";
 import { RuncError } from "../errors.ts";
 import { AccessFlag, AT_FDCWD, AtFlag, openFlag } from "./constants.ts";
@@ -99,7 +100,7 @@ export function executable(kernel: Kernel, content: Uint8Array<ArrayBuffer>, dir
   } catch (error) {
     if (!(error instanceof RuncError) || error.errnoName !== "EACCES") throw error;
   }
-  const path = `${directory}/.init-${Deno.pid}-${performance.now()}`;
+  const path = `${directory}/.init-${kernel.pid}-${monotonicMs(kernel)}`;
   const O = openFlag(kernel.arch);
   {
     // Closed before it is executed: a file that is open for writing cannot be.

@@ -11,6 +11,7 @@
 import { RuncError } from "../errors.ts";
 import { basicTypes, type BusValue, type BusVariant, completeTypes, encodeNumber, isBasic } from "./dbus_value.ts";
 import { Errno, errnoName, errnoText } from "./errno.ts";
+import { monotonicMs } from "./clock.ts";
 import { addressOf, alloc, cString, type Kernel } from "./kernel.ts";
 
 const RTLD_NOW = 2;
@@ -127,7 +128,7 @@ export class Bus implements Disposable {
     accept: (values: readonly BusValue[]) => Result | undefined,
     timeoutMs: number,
   ): Result | undefined {
-    const deadline = performance.now() + timeoutMs;
+    const deadline = monotonicMs(this.#kernel) + timeoutMs;
     const names = [cString(wanted.interface), cString(wanted.member)];
     for (;;) {
       const pointer = alloc(8);
@@ -144,7 +145,7 @@ export class Bus implements Disposable {
         }
       }
       if (more > 0) continue;
-      const left = deadline - performance.now();
+      const left = deadline - monotonicMs(this.#kernel);
       if (left <= 0) return undefined;
       const waited = this.#invoke("sd_bus_wait", this.#bus, Math.ceil(left * 1000));
       if (waited < 0 && waited !== -Errno.EINTR) throw this.#failure("sd_bus_wait", waited);

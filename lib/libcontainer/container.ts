@@ -10,6 +10,7 @@ import type { CgroupManager } from "../cgroups/manager.ts";
 import type { RdtPlace } from "../cgroups/rdt_stats.ts";
 import { removeRdtGroup, resctrlRoot } from "../cgroups/resctrl.ts";
 import { RuncError } from "../errors.ts";
+import { monotonicMs } from "../ffi/clock.ts";
 import { openFlag } from "../ffi/constants.ts";
 import { Errno, errnoText } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
@@ -294,9 +295,9 @@ export class Container {
     using pidfd = this.#openInit();
     this.kill(9, { all: true });
     if (pidfd === undefined) return;
-    const deadline = performance.now() + 10_000;
-    while (poll(kernel, [{ fd: pidfd.number, events: POLLIN }], Math.max(0, deadline - performance.now()))[0] === 0) {
-      if (performance.now() >= deadline) throw new RuncError("container-state", "container init still running");
+    const deadline = monotonicMs(kernel) + 10_000;
+    while (poll(kernel, [{ fd: pidfd.number, events: POLLIN }], Math.max(0, deadline - monotonicMs(kernel)))[0] === 0) {
+      if (monotonicMs(kernel) >= deadline) throw new RuncError("container-state", "container init still running");
     }
   }
 
@@ -356,7 +357,7 @@ export class Container {
     const { updateContainer } = await import("./update_container.ts");
     const container = { state: this.#state, cgroup: this.#cgroup };
     this.#state = updateContainer(this.#runtime, container, { resources, rdt });
-    this.#directory.save(this.#state);
+    this.#directory.save(this.#runtime.kernel, this.#state);
   }
 
   /** Its group of the resctrl file system; undefined without `linux.intelRdt`, or on a host without resctrl. */

@@ -10,8 +10,10 @@ import { hasLimits, type Limits } from "../cgroups/limited.ts";
 import { type CgroupManager, createCgroupManager } from "../cgroups/manager.ts";
 import { resctrlRoot } from "../cgroups/resctrl.ts";
 import { inContext, RuncError } from "../errors.ts";
+import { realTime } from "../ffi/clock.ts";
 import type { Fd } from "../ffi/fd.ts";
 import { memfd, open, openPath } from "../ffi/files.ts";
+import type { Kernel } from "../ffi/kernel.ts";
 import { packetPair } from "../ffi/sockets.ts";
 import type { Plan } from "../plan/op.ts";
 import type { Config, Mount, Resources } from "../specs/config.ts";
@@ -393,7 +395,7 @@ class Creation {
         case "ready":
           limit();
           setRlimits(this.#runtime, launch.initPid, process!);
-          this.#directory.save(state!);
+          this.#directory.save(this.#runtime.kernel, state!);
           launch.go(homeOf(process!.user.uid, launch.passwd));
           break;
         case "seccomp": {
@@ -480,7 +482,7 @@ class Creation {
       rootfs: spec.rootfs,
       pid,
       startTime,
-      created: timestamp(),
+      created: timestamp(this.#runtime.kernel),
       cgroupPaths: planned.cgroup.paths,
       kernelNamespaces: kernelNamespaces(),
       externalDescriptors: [0, 1, 2].map((fd) => linkOf(`/proc/${pid}/fd/${fd}`)),
@@ -504,11 +506,10 @@ function linkOf(path: string): string {
   }
 }
 
-/** Now, RFC 3339 with nanoseconds. JavaScript's clock has milliseconds; the rest tells two containers of one millisecond apart. */
-function timestamp(): string {
-  const now = new Date().toISOString();
-  const rest = String(Math.floor((performance.now() % 1) * 1e6)).padStart(6, "0");
-  return now.replace("Z", `${rest}Z`);
+/** Now, RFC 3339 with nanoseconds. */
+function timestamp(kernel: Kernel): string {
+  const { seconds, nanoseconds } = realTime(kernel);
+  return new Date(seconds * 1000).toISOString().replace("000Z", `${String(nanoseconds).padStart(9, "0")}Z`);
 }
 
 function applyLimits(cgroup: CgroupManager, limits: Limits | undefined): void {

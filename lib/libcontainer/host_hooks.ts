@@ -5,6 +5,7 @@
  */
 
 import { RuncError } from "../errors.ts";
+import { monotonicMs } from "../ffi/clock.ts";
 import { errnoText } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
 import { memfd, readMemfd, sealedMemfd } from "../ffi/files.ts";
@@ -56,10 +57,10 @@ function waitBounded(runtime: Runtime, pid: number, timeout: number | undefined)
   const { kernel } = runtime;
   if (timeout !== undefined) {
     using pidfd = pidfdOpen(kernel, pid);
-    const deadline = performance.now() + timeout * 1000;
+    const deadline = monotonicMs(kernel) + timeout * 1000;
     let ready = false;
     while (!ready && pidfd !== undefined) {
-      const left = deadline - performance.now();
+      const left = deadline - monotonicMs(kernel);
       if (left <= 0) {
         kill(kernel, pid, 9);
         waitChild(kernel, pid);

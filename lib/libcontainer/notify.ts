@@ -11,6 +11,7 @@
  * @module
  */
 
+import { monotonicMs } from "../ffi/clock.ts";
 import { errnoText } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
 import { pipe } from "../ffi/files.ts";
@@ -44,7 +45,7 @@ export class NotifyProxy implements Disposable {
   readonly #socket: Fd;
   #manager: Fd | undefined;
   #isReady = false;
-  /** The pipe that the manager closes, and until when it may (performance.now()). */
+  /** The pipe that the manager closes, and until when it may (monotonicMs). */
   #barrier: { readonly pipe: Fd; readonly deadline: number } | undefined;
 
   /** Binds `<directory>/notify.sock`, which every user may write to. @throws {RuncError} EADDRINUSE where it exists. */
@@ -74,7 +75,7 @@ export class NotifyProxy implements Disposable {
 
   /** How long to wait before {@link advance} at most, in ms; negative: no limit. */
   get timeoutMs(): number {
-    return this.#barrier === undefined ? -1 : Math.max(0, this.#barrier.deadline - performance.now());
+    return this.#barrier === undefined ? -1 : Math.max(0, this.#barrier.deadline - monotonicMs(this.#kernel));
   }
 
   /**
@@ -135,7 +136,7 @@ export class NotifyProxy implements Disposable {
     using end = write;
     try {
       sendFd(this.#kernel, manager, bytesOf("BARRIER=1"), end.number);
-      return { pipe: read, deadline: performance.now() + BARRIER_TIMEOUT_MS };
+      return { pipe: read, deadline: monotonicMs(this.#kernel) + BARRIER_TIMEOUT_MS };
     } catch (error) {
       read.close();
       throw error;
@@ -145,7 +146,7 @@ export class NotifyProxy implements Disposable {
   #checkBarrier(): void {
     const { pipe, deadline } = this.#barrier!;
     const hasEnded = poll(this.#kernel, [{ fd: pipe.number, events: POLLIN }], 0)[0] !== 0;
-    if (!hasEnded && performance.now() < deadline) return;
+    if (!hasEnded && monotonicMs(this.#kernel) < deadline) return;
     const { log } = this.#options;
     if (!hasEnded) log("warning", "Timeout after waiting 30s for barrier. Ignored.");
     else this.#readEnd(pipe);

@@ -1,0 +1,52 @@
+/**
+ * The process that the program runs in: what main.ts, and a frozen program when it goes on, give it.
+ *
+ * @module
+ */
+
+import type { Kernel } from "../ffi/kernel.ts";
+import { StandardStream } from "../ffi/stdio.ts";
+import type { Runtime } from "../libcontainer/runtime.ts";
+import type { Environment } from "./parse.ts";
+
+/** Everything that the program reaches of the process around it. */
+export interface Surroundings {
+  readonly kernel: Kernel;
+  readonly environment: Environment;
+  /** How this program is started again. */
+  readonly reexec: () => Runtime["reexec"];
+  readonly stdin: StandardStream;
+  readonly stdout: StandardStream;
+  readonly stderr: StandardStream;
+}
+
+/** Those of this process. */
+export function surroundings(kernel: Kernel, reexec: () => Runtime["reexec"]): Surroundings {
+  return {
+    kernel,
+    environment: (name) => Deno.env.get(name),
+    reexec,
+    stdin: new StandardStream(kernel, 0),
+    stdout: new StandardStream(kernel, 1),
+    stderr: new StandardStream(kernel, 2),
+  };
+}
+
+/** How Deno is started with the script that it runs now: a compiled binary by itself, a script by the Deno that runs it. */
+export function reexecDeno(): Runtime["reexec"] {
+  const path = Deno.execPath();
+  if (Deno.build.standalone) return { path, args: [] };
+  const script = decodeURIComponent(new URL(Deno.mainModule).pathname);
+  const flags = [
+    "run",
+    "--quiet",
+    "--allow-all",
+    "--no-code-cache",
+    "--no-lock",
+    "--cached-only",
+    "--v8-flags=--single-threaded,--no-rehash-snapshot",
+  ];
+  // The bundle needs no import map; from source, deno.json beside main.ts has it.
+  if (!script.endsWith(".ts")) flags.push("--no-config", "--no-npm", "--no-remote", "--no-check");
+  return { path, args: [...flags, script] };
+}

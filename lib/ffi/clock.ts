@@ -1,0 +1,36 @@
+/**
+ * The system's clocks.
+ *
+ * @see clock_gettime(2)
+ * @module
+ */
+
+import { alloc, type Kernel } from "./kernel.ts";
+
+const CLOCK_REALTIME = 0, CLOCK_MONOTONIC = 1;
+
+/** `struct timespec` */
+interface Time {
+  readonly seconds: number;
+  /** Less than 10⁹. */
+  readonly nanoseconds: number;
+}
+
+function now(kernel: Kernel, clock: number): Time {
+  const time = alloc(16);
+  kernel.call("clock_gettime", clock, time);
+  const view = new DataView(time.buffer);
+  return { seconds: Number(view.getBigInt64(0, true)), nanoseconds: Number(view.getBigInt64(8, true)) };
+}
+
+/** Since 1970, in UTC. JavaScript's clock has milliseconds only. */
+export const realTime = (kernel: Kernel): Time => now(kernel, CLOCK_REALTIME);
+
+/**
+ * Milliseconds, with a fraction, of a clock that only goes forward; it starts at zero when the machine boots. Not `performance.now()`, which
+ * starts with Deno: that of a frozen program (freeze.ts) has been started before, perhaps before the last boot.
+ */
+export function monotonicMs(kernel: Kernel): number {
+  const { seconds, nanoseconds } = now(kernel, CLOCK_MONOTONIC);
+  return seconds * 1000 + nanoseconds / 1e6;
+}
