@@ -56,11 +56,11 @@ export async function boot(machine: Machine, job: Job): Promise<number | undefin
 
 async function runKernel(machine: Machine, directory: string, job: Job): Promise<void> {
   const command = machine.kind === "qemu" ? qemuCommand(machine, directory, job) : umlCommand(machine, directory, job);
-  // timeout(1) makes a process group, and ends all of it: the processes of User Mode Linux are processes here. Descriptor 3 is ours,
-  // for the machine's first serial line.
-  const relay = ["sh", "-c", 'exec "$@" 3>&1 >"$0" 2>&1', `${directory}/console`];
+  // The kernel of User Mode Linux leaves our process group. Whoever ends that ends timeout(1), in the foreground, and with it the kernel.
+  // Descriptor 3 is ours, for the machine's first serial line.
+  const relay = ["sh", "-c", 'exec setpriv --pdeathsig KILL "$@" 3>&1 >"$0" 2>&1', `${directory}/console`];
   const child = new Deno.Command("timeout", {
-    args: ["--signal=KILL", `${job.timeoutSeconds}`, ...relay, ...command],
+    args: ["--foreground", "--signal=KILL", `${job.timeoutSeconds}`, ...relay, ...command],
     env: { TMPDIR: memoryDirectory(directory) },
     stdin: "null",
     stdout: "piped",
