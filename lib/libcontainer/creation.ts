@@ -126,6 +126,7 @@ export function planContainer(
     noPivot: options.noPivot ?? false,
     rootfs: spec.rootfs,
     config: spec.config,
+    process: spec.config.process!,
     deniesSetgroups: spec.deniesSetgroups,
   });
   const facts = options.asRoot ? { ...read, euid: 0 } : read;

@@ -101,6 +101,7 @@ export function execProcess(runtime: Runtime, container: ExecContainer, options:
     rootfs: rootfsOf(state),
     joinedPid: initPid,
     config: {},
+    process,
   });
   const { initial = "" } = process.execCPUAffinity ?? {};
   // In the words of runc's stage, which its tests look for.

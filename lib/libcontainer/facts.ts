@@ -9,9 +9,10 @@ import { readCgroupLayout, unescapeField, v1Mounts } from "../cgroups/layout.ts"
 import { capabilityNames } from "../ffi/constants.ts";
 import { isThere } from "../ffi/files.ts";
 import type { Kernel } from "../ffi/kernel.ts";
-import type { Config } from "../specs/config.ts";
+import type { Config, Process } from "../specs/config.ts";
 import type { HostFacts } from "./launch_request.ts";
 import { hostRoot } from "./id_maps.ts";
+import { mayHaveToStack } from "./security_labels.ts";
 
 /** What the reader needs to know already. */
 export interface FactsInput {
@@ -27,6 +28,8 @@ export interface FactsInput {
   readonly deniesSetgroups?: boolean;
   /** The config, as far as it says who the container's root is on the host. */
   readonly config: Pick<Config, "linux">;
+  /** The process to start. */
+  readonly process: Process;
 }
 
 function readText(path: string): string | undefined {
@@ -65,6 +68,12 @@ function setgroupsAllowed(pid: number | "self"): boolean {
   return Deno.uid() === 0 && readText(`/proc/${pid}/setgroups`)?.trim() !== "deny";
 }
 
+/** Whether AppArmor confines us. Without it the file is not there, or not its own. */
+function isConfined(): boolean {
+  const label = readText("/proc/thread-self/attr/apparmor/current")?.trim() ?? "unconfined";
+  return label !== "unconfined";
+}
+
 /** Reads what is needed and nothing else. */
 export function readFacts(input: FactsInput): HostFacts {
   const { layout, cgroupPaths, config } = input;
@@ -73,6 +82,7 @@ export function readFacts(input: FactsInput): HostFacts {
     arch: input.kernel.arch,
     lastCapability,
     kcore: isThere(input.kernel, "/proc/kcore"),
+    isConfined: mayHaveToStack(input.process) && isConfined(),
     inUserNamespace: inUserNamespace(),
     euid: Deno.uid() ?? 0,
     setgroupsAllowed: !input.deniesSetgroups && setgroupsAllowed(input.joinedPid ?? "self"),

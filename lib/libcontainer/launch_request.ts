@@ -25,6 +25,8 @@ export interface HostFacts {
   readonly lastCapability: number;
   /** /proc/kcore exists. */
   readonly kcore: boolean;
+  /** This runtime itself is under a profile of AppArmor. Looked up where it matters. @see ./security_labels.ts, mayHaveToStack */
+  readonly isConfined: boolean;
   /** This runtime itself runs in a user namespace. */
   readonly inUserNamespace: boolean;
   /** Whom this runtime runs as. */

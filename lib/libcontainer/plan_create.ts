@@ -222,7 +222,7 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
       ? [...finishMountSteps(config, request), ...readonlyRootSteps(config), umaskStep(config)]
       : [restoreUmaskStep()]),
     ...nameSteps(config),
-    ...appArmorSteps(process.apparmorProfile, facts.arch),
+    ...appArmorSteps(process, facts),
     // Before masks and read-only paths, which may cover /proc/sys.
     ...sysctlSteps(config, facts.arch),
     // As late as the host's /proc is at hand: nothing is executed before the program but hooks.

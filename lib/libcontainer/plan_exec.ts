@@ -71,7 +71,7 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
       // While the host's /proc is at hand; a fork takes all of them along.
       ...(request.noNewKeyring ? [] : keyLabelSteps(process.selinuxLabel, facts.arch)),
       ...execLabelSteps(process.selinuxLabel, facts.arch),
-      ...appArmorSteps(process.apparmorProfile, facts.arch),
+      ...appArmorSteps(process, facts),
       ...joinSteps(earlyJoined(joined, request.cgroup)),
       step("take the process name runc:[2:INIT]", "", [
         call("prctl", [Prctl.PR_SET_NAME, text("runc:[2:INIT]"), 0, 0, 0]),

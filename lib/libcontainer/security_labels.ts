@@ -10,19 +10,33 @@ import { FsMagic } from "../ffi/constants.ts";
 import type { Arch } from "../ffi/syscalls.ts";
 import { buffer, call, fail, load, slot, step, when } from "../plan/build.ts";
 import type { Step } from "../plan/op.ts";
-import type { Config, Mount } from "../specs/config.ts";
+import type { Config, Mount, Process } from "../specs/config.ts";
 import { writeProc } from "./host_writes.ts";
 import { cleanPath, openInRoot } from "./in_root.ts";
+import type { HostFacts } from "./launch_request.ts";
 import { withContext } from "./mount_options.ts";
 import { isBind } from "./mounts.ts";
+
+/** What {@link appArmorSteps} is about. */
+type ProfiledProcess = Pick<Process, "apparmorProfile" | "noNewPrivileges">;
+
+/** Whether the profile cannot take the place of one that this runtime itself may be under: then it has to be added to that. */
+export function mayHaveToStack({ apparmorProfile, noNewPrivileges }: ProfiledProcess): boolean {
+  return !!apparmorProfile && noNewPrivileges === true;
+}
 
 /**
  * process.apparmorProfile, taken on at the next execve. Runs in: stage or init, as the process itself: AppArmor lets nobody else.
  *
- * @see aa_change_onexec(2)
+ * With no_new_privs execve may only take rights away. A process that is confined keeps its profile, so, and has this one beside it: both
+ * have to allow what it does. To change from one to the other, as runc asks in this case too, is EPERM.
+ *
+ * @see aa_change_onexec(2), aa_stack_onexec(2), apparmor_bprm_creds_for_exec() in security/apparmor/domain.c
  */
-export function appArmorSteps(profile: string | undefined, arch: Arch): readonly Step[] {
+export function appArmorSteps(process: ProfiledProcess, { arch, isConfined }: HostFacts): readonly Step[] {
+  const { apparmorProfile: profile } = process;
   if (!profile) return [];
+  const stacked = isConfined && mayHaveToStack(process);
   const file = (path: string) =>
     `unable to apply apparmor profile: apparmor failed to apply profile: write /proc/thread-self/${path}`;
   const hint = {
@@ -31,9 +45,9 @@ export function appArmorSteps(profile: string | undefined, arch: Arch): readonly
   };
   return [
     step(
-      `become confined by the AppArmor profile ${profile}`,
+      `become confined by the AppArmor profile ${profile}${stacked ? ", beside the one of this runtime" : ""}`,
       "/process/apparmorProfile",
-      writeProc("thread-self/attr/apparmor/exec", `exec ${profile}`, arch, {
+      writeProc("thread-self/attr/apparmor/exec", `${stacked ? "stack" : "exec"} ${profile}`, arch, {
         meaning: { "*": file("attr/apparmor/exec") },
         hint,
         // Before Linux 5.8 all security modules shared one file.

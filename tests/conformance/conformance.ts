@@ -13,7 +13,8 @@
 import { existsSync } from "@std/fs";
 import { join } from "@std/path";
 import { giveUp, projectDir } from "../../tools/bundle.ts";
-import { conformanceInMachine } from "./conformance_vm.ts";
+import { type Kind, kinds } from "../vm/prepare.ts";
+import { conformanceInMachine, parseFeatures, type RootlessFeature } from "./conformance_vm.ts";
 
 const here = join(projectDir, "tests/conformance");
 const work = Deno.env.get("CONFORMANCE_WORK") ?? "/tmp/runc-conformance";
@@ -46,13 +47,24 @@ function must(...call: Parameters<typeof run>): void {
   if (status !== 0) giveUp(`${call[0]} ended with status ${status}`);
 }
 
+/** `--rootless` or `--rootless=FEATURES`: by itself, with a cgroup. */
+function parseRootless(flag: string): { readonly features: readonly RootlessFeature[] } | undefined {
+  const list = /^--rootless(?:=(.*))?$/.exec(flag);
+  const features = list === null ? undefined : parseFeatures(list[1] ?? "cgroup");
+  return features && { features };
+}
+
 /** Files, or `FILE:REGEX` for single tests; none: all that are expected to pass. Returns the exit status. */
 function conformance(words: readonly string[]): number | Promise<number> {
   const flags = words.filter((word) => word.startsWith("--"));
   const files = words.filter((word) => !word.startsWith("--"));
-  const unknown = flags.find((flag) => !["--vm", "--systemd", "--rootless"].includes(flag));
+  const machines = new Map<string, Kind>([["--vm", "debian"], ...kinds.map((kind) => [`--vm=${kind}`, kind] as const)]);
+  const [rootless] = flags.flatMap((flag) => parseRootless(flag) ?? []);
+  const isKnown = (flag: string) => machines.has(flag) || flag === "--systemd" || parseRootless(flag) !== undefined;
+  const unknown = flags.find((flag) => !isKnown(flag));
   if (unknown !== undefined) giveUp(`no such option: ${unknown}`);
-  const inMachine = flags.includes("--vm");
+  const [kind] = flags.flatMap((flag) => machines.get(flag) ?? []);
+  const inMachine = kind !== undefined;
   if (!inMachine && flags.length > 0) giveUp(`${flags[0]} is for --vm`);
   if (inMachine && files.length === 0) giveUp("--vm runs files that are named, such as cgroups.bats");
   if (Deno.uid() !== 0) giveUp("these tests start containers: run this as root, or with sudo");
@@ -60,8 +72,9 @@ function conformance(words: readonly string[]): number | Promise<number> {
   if (!existsSync(runtime)) giveUp(`${runtime} is missing: run 'deno task build' first`);
   must(join(here, "prepare"), [], { RUNC_SOURCE: clone() });
   if (inMachine) {
-    const [systemd, rootless] = [flags.includes("--systemd"), flags.includes("--rootless")];
-    return conformanceInMachine({ work, tag: Deno.env.get("RUNC_TAG") ?? "v1.5.1", runtime, files, systemd, rootless });
+    const tag = Deno.env.get("RUNC_TAG") ?? "v1.5.1";
+    const systemd = flags.includes("--systemd");
+    return conformanceInMachine({ kind, work, tag, runtime, files, systemd, rootless: rootless?.features });
   }
   return run(join(here, "run-suite"), ["-e", join(here, "expected.txt"), "-E", runtime, ...files]);
 }

@@ -5,11 +5,13 @@ exec </dev/null >/dev/null 2>&1
 stty -F /dev/ttyS0 raw -echo
 cd /run/job || exit
 
-# Each line of `shares` is a directory of the host, to be seen at its own path; users may pass what leads there.
-while read -r directory; do
+install -m 755 ps /usr/local/bin/ps
+
+# Each line of `shares` is a tag and a directory of the host, to be seen at its own path; users may pass what leads there.
+while read -r tag directory; do
   parent=$directory
   mkdir -p "$directory"
-  mount -t hostfs none "$directory" -o "$directory"
+  mount-share "$tag" "$directory" "$directory"
   while parent=${parent%/*} && [ -n "$parent" ]; do chmod a+x "$parent"; done
 done <shares
 

@@ -1,5 +1,5 @@
 /**
- * Boots a virtual machine for one command: unified cgroup v2, systemd as PID 1, in about five seconds.
+ * Boots a virtual machine for one command: unified cgroup v2, systemd as PID 1, in about five seconds with User Mode Linux.
  *
  * @module
  */
@@ -23,6 +23,10 @@ export interface Job {
 }
 
 const MEMORY_MB = 2048;
+/** Debian's User Mode Linux takes one. */
+const PROCESSORS = 2;
+/** What qemu's machine knows the job's own directory by. */
+const JOB_TAG = "job";
 
 /**
  * Runs the job, relaying what it prints. What it changes on the machine's disk is forgotten.
@@ -33,9 +37,12 @@ export async function boot(machine: Machine, job: Job): Promise<number | undefin
   const directory = Deno.makeTempDirSync({ prefix: "vm-job-" });
   try {
     Deno.chmodSync(directory, 0o755);
-    Deno.copyFileSync(new URL("agent.sh", import.meta.url), `${directory}/agent`);
+    for (const name of ["agent", "ps"]) {
+      Deno.copyFileSync(new URL(`${name}.sh`, import.meta.url), `${directory}/${name}`);
+    }
     const { command, user, before = "" } = job;
-    const files = { command, user, before, shares: job.shares.map((share) => `${share}\n`).join("") };
+    const shares = taggedShares(job).map(({ tag, path }) => `${tag} ${path}\n`).join("");
+    const files = { command, user, before, shares };
     for (const [name, text] of Object.entries(files)) Deno.writeTextFileSync(`${directory}/${name}`, text);
     await runKernel(machine, directory, job);
     const status = `${directory}/status`;
@@ -47,26 +54,28 @@ export async function boot(machine: Machine, job: Job): Promise<number | undefin
   }
 }
 
-async function runKernel({ kernel, disk }: Machine, directory: string, job: Job): Promise<void> {
-  const { timeoutSeconds, kernelArguments = [] } = job;
-  const args = [
-    `mem=${MEMORY_MB}M`,
-    "ncpus=2",
-    "seccomp=auto",
-    "umid=vm",
-    `uml_dir=${directory}`,
-    `ubd0=${directory}/changes,${disk}`,
-    "root=/dev/ubda",
+async function runKernel(machine: Machine, directory: string, job: Job): Promise<void> {
+  const command = machine.kind === "qemu" ? qemuCommand(machine, directory, job) : umlCommand(machine, directory, job);
+  // The kernel of User Mode Linux leaves our process group. Whoever ends that ends timeout(1), in the foreground, and with it the kernel.
+  // Descriptor 3 is ours, for the machine's first serial line.
+  const relay = ["sh", "-c", 'exec setpriv --pdeathsig KILL "$@" 3>&1 >"$0" 2>&1', `${directory}/console`];
+  const child = new Deno.Command("timeout", {
+    args: ["--foreground", "--signal=KILL", `${job.timeoutSeconds}`, ...relay, ...command],
+    env: { TMPDIR: memoryDirectory(directory) },
+    stdin: "null",
+    stdout: "piped",
+  }).spawn();
+  await child.stdout.pipeTo(Deno.stdout.writable, { preventClose: true });
+  await child.status;
+}
+
+/** What both kernels are told. */
+function kernelArguments(directory: string, job: Job): readonly string[] {
+  return [
     "rootfstype=ext4",
     "rw",
-    "con=null",
-    "con0=null,fd:1",
-    "ssl=null",
-    // The first serial line is our pipe.
-    "ssl0=null,fd:3",
-    "noreboot",
     "panic=-1",
-    // Debian's kernel would take SELinux, and has no policy for it.
+    // Debian's kernels would take SELinux, and have no policy for it.
     "lsm=yama,apparmor",
     "quiet",
     "loglevel=3",
@@ -74,26 +83,50 @@ async function runKernel({ kernel, disk }: Machine, directory: string, job: Job)
     "systemd.show_status=0",
     "systemd.wants=vm-job.service",
     `vm.job=${directory}`,
-    ...kernelArguments,
+    ...job.kernelArguments ?? [],
   ];
-  // timeout(1) makes a process group, and ends all of it: the kernel's processes are processes here.
-  const child = new Deno.Command("timeout", {
-    args: [
-      "--signal=KILL",
-      `${timeoutSeconds}`,
-      "sh",
-      "-c",
-      'exec "$@" 3>&1 >"$0" 2>&1',
-      `${directory}/console`,
-      kernel,
-    ]
-      .concat(args),
-    env: { TMPDIR: memoryDirectory(directory) },
-    stdin: "null",
-    stdout: "piped",
-  }).spawn();
-  await child.stdout.pipeTo(Deno.stdout.writable, { preventClose: true });
-  await child.status;
+}
+
+function umlCommand({ kernel, disk }: Machine, directory: string, job: Job): readonly string[] {
+  return [
+    kernel,
+    `mem=${MEMORY_MB}M`,
+    `ncpus=${PROCESSORS}`,
+    "seccomp=auto",
+    "umid=vm",
+    `uml_dir=${directory}`,
+    `ubd0=${directory}/changes,${disk}`,
+    "root=/dev/ubda",
+    "con=null",
+    "con0=null,fd:1",
+    "ssl=null",
+    "ssl0=null,fd:3",
+    "noreboot",
+    ...kernelArguments(directory, job),
+  ];
+}
+
+function qemuCommand({ kernel, initrd, disk }: Machine, directory: string, job: Job): readonly string[] {
+  const shared = [{ tag: JOB_TAG, path: directory }, ...taggedShares(job)];
+  return [
+    "qemu-system-x86_64",
+    ...["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"],
+    ...["-accel", "kvm", "-accel", "tcg,thread=multi", "-cpu", "max"],
+    ...["-smp", `${PROCESSORS}`, "-m", `${MEMORY_MB}`],
+    ...["-serial", "file:/dev/fd/3", "-serial", "stdio"],
+    ...["-drive", `file=${disk},format=raw,if=virtio,snapshot=on,cache=unsafe,file.locking=off`],
+    ...shared.flatMap(({ tag, path }) => [
+      "-virtfs",
+      `local,path=${path},mount_tag=${tag},security_model=none,multidevs=remap`,
+    ]),
+    ...["-kernel", kernel, "-initrd", initrd],
+    ...["-append", ["console=ttyS1", "vm.shares=9p", ...kernelArguments(directory, job)].join(" ")],
+  ];
+}
+
+/** The job's directories, with the names that qemu's machine knows them by. */
+function taggedShares({ shares }: Job): readonly { readonly tag: string; readonly path: string }[] {
+  return shares.map((path, index) => ({ tag: `share${index}`, path }));
 }
 
 /** Where the machine's memory, a file, goes: a container's /dev/shm may be too small, and then the machine would die of SIGBUS. */

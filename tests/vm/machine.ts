@@ -6,9 +6,11 @@
 
 import { projectDir } from "../../tools/bundle.ts";
 import { boot, type Job } from "./boot.ts";
-import { type Machine, prepare } from "./prepare.ts";
+import { type Kind, type Machine, prepare } from "./prepare.ts";
 
 const DEFAULT_CACHE = "/var/cache/runc-vm";
+/** What tests in a machine know its kind by. */
+export const MACHINE_VARIABLE = "RUNC_VM_MACHINE";
 
 /** A program to run, and the machine that it wants. */
 export interface Errand extends Pick<Job, "user" | "before" | "kernelArguments"> {
@@ -18,9 +20,9 @@ export interface Errand extends Pick<Job, "user" | "before" | "kernelArguments">
   readonly timeoutSeconds?: number;
 }
 
-/** The machine that `RUNC_VM_CACHE` and `RUNC_VM_KERNEL` name, made where it is not there yet. */
-export function projectMachine(): Machine {
-  return prepare(Deno.env.get("RUNC_VM_CACHE") ?? DEFAULT_CACHE, Deno.env.get("RUNC_VM_KERNEL"));
+/** A machine out of the directory that `RUNC_VM_CACHE` names, made where it is not there yet. */
+export function projectMachine(kind: Kind): Machine {
+  return prepare(Deno.env.get("RUNC_VM_CACHE") ?? DEFAULT_CACHE, kind);
 }
 
 /** Runs a program in the directory of the checkout. Returns its exit status; undefined where the machine did not get that far. */
@@ -32,7 +34,9 @@ export function runInMachine(machine: Machine, errand: Errand): Promise<number |
   const words = args.map(quote).join(" ");
   return boot(machine, {
     ...how,
-    command: `cd ${quote(projectDir)} && NO_COLOR=1 PATH=${quote(deno)}:$PATH exec ${words}`,
+    command: `cd ${quote(projectDir)} && NO_COLOR=1 ${MACHINE_VARIABLE}=${machine.kind} PATH=${
+      quote(deno)
+    }:$PATH exec ${words}`,
     shares: shares.filter((share, index) => !shares.slice(0, index).some((one) => `${share}/`.startsWith(`${one}/`))),
     timeoutSeconds,
   });

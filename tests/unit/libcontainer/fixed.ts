@@ -27,6 +27,7 @@ export const facts: HostFacts = {
   arch: "x86_64",
   lastCapability: 40,
   kcore: true,
+  isConfined: false,
   inUserNamespace: false,
   euid: 0,
   setgroupsAllowed: true,

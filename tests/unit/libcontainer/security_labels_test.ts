@@ -22,12 +22,25 @@ const written = (steps: Parameters<typeof callLines>[0]) => [
 
 Deno.test("an AppArmor profile is written to the file of its own, and where there is none to the old one", () => {
   const proc = { fd: "proc" };
-  assertEquals(written(appArmorSteps("docker-default", "x86_64")), [
+  assertEquals(written(appArmorSteps({ apparmorProfile: "docker-default" }, facts)), [
     [[proc, "thread-self/attr/apparmor/exec"], [proc, "thread-self/attr/exec"]],
     ["exec docker-default"],
   ]);
-  const [open] = callsNamed(appArmorSteps("a", "x86_64"), "openat2");
+  const [open] = callsNamed(appArmorSteps({ apparmorProfile: "a" }, facts), "openat2");
   assertEquals(open!.onError!.map(({ errnos }) => errnos), [["ENOENT"]], "any other failure is one");
+});
+
+Deno.test("an AppArmor profile is stacked where this runtime is confined and the process may not gain rights", () => {
+  const cases: readonly [isConfined: boolean, noNewPrivileges: boolean | undefined, word: string][] = [
+    [true, true, "stack"],
+    [true, false, "exec"],
+    [true, undefined, "exec"],
+    [false, true, "exec"],
+  ];
+  for (const [isConfined, noNewPrivileges, word] of cases) {
+    const steps = appArmorSteps({ apparmorProfile: "a", noNewPrivileges }, { ...facts, isConfined });
+    assertEquals(written(steps)[1], [`${word} a`]);
+  }
 });
 
 Deno.test("SELinux labels are written as they are; keys are not labelled where the kernel cannot", () => {
@@ -39,7 +52,8 @@ Deno.test("SELinux labels are written as they are; keys are not labelled where t
 
 Deno.test("without a label or profile there is no step", () => {
   for (const none of [undefined, ""]) {
-    assertEquals([appArmorSteps, execLabelSteps, keyLabelSteps].flatMap((steps) => steps(none, "x86_64")), []);
+    assertEquals([execLabelSteps, keyLabelSteps].flatMap((steps) => steps(none, "x86_64")), []);
+    assertEquals(appArmorSteps({ apparmorProfile: none }, facts), []);
   }
   assertEquals(labelMounts(config()), config());
   assertEquals(queueLabelSteps(config(), "x86_64"), []);

@@ -8,7 +8,7 @@
  */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { boxTest, comparing, type Result } from "../../../integration/harness.ts";
+import { afterShell, boxTest, comparing, type Result } from "../../../integration/harness.ts";
 
 const Code = { u32: 2, name: 4, string: 5, struct: 7, structEnd: 8 } as const;
 
@@ -22,6 +22,8 @@ const text = (code: number, value: string) => [
 const u32 = (value: number) => [Code.u32, ...bytes16(value & 0xffff), ...bytes16(value >>> 16)];
 const ABI_VERSION = 5;
 const modes = { enforce: 0, complain: 1 } as const;
+/** `attach_disconnected`: files that are in no directory have a path, too. The container's init is such a file, a memfd. */
+const PATH_CONNECT_PATH = 4;
 
 /** A profile without rules, by name. */
 function profile(name: string, mode: keyof typeof modes): Uint8Array {
@@ -30,16 +32,17 @@ function profile(name: string, mode: keyof typeof modes): Uint8Array {
     ...[...text(Code.name, "profile"), Code.struct, ...text(Code.string, name)],
     // Flags, mode, audit.
     ...[...text(Code.name, "flags"), Code.struct, ...u32(0), ...u32(modes[mode]), ...u32(0), Code.structEnd],
+    ...[...text(Code.name, "path_flags"), ...u32(PATH_CONNECT_PATH)],
     // Capabilities: allowed, audited, denied without a word, and one that is not used.
     ...[...u32(0), ...u32(0), ...u32(0), ...u32(0)],
     Code.structEnd,
   ]);
 }
 
-const lenient = "runc-test-lenient", strict = "runc-test-strict";
+const lenient = "runc-test-lenient", strict = "runc-test-strict", outer = "runc-test-outer";
 
 function load(): void {
-  const profiles = [profile(lenient, "complain"), profile(strict, "enforce")];
+  const profiles = [profile(lenient, "complain"), profile(outer, "complain"), profile(strict, "enforce")];
   for (const one of profiles) Deno.writeFileSync("/sys/kernel/security/apparmor/.replace", one, { create: false });
 }
 
@@ -74,5 +77,34 @@ boxTest("a process of exec runs under the container's profile, or its own", (box
   assertEquals(box.must(["exec", box.id, ...readCurrent]), "unconfined\n");
   assertMatch(box.must(["exec", "--apparmor", lenient, box.id, ...readCurrent]), current);
   assertIsConfined(box.runc(["exec", "--apparmor", strict, box.id, ...readCurrent]));
+  box.remove();
+});
+
+/** For a runtime that is itself confined. */
+const confined = { prefix: afterShell(`echo exec ${outer} > /proc/self/attr/apparmor/exec`) };
+
+comparing(
+  "a confined runtime's own profile stays beside the container's where no_new_privs forbids to leave it",
+  (box) => {
+    load();
+    const label = (noNewPrivileges: boolean) => {
+      box.write((config) => {
+        config.process.args = [...readCurrent];
+        config.process.apparmorProfile = lenient;
+        config.process.noNewPrivileges = noNewPrivileges;
+      });
+      const printed = box.must(["run", box.id], confined);
+      return [lenient, outer].map((name) => printed.includes(name));
+    };
+    assertEquals(label(true), [true, true]);
+    assertEquals(label(false), [true, false]);
+  },
+);
+
+boxTest("as does that of a confined exec", (box) => {
+  load();
+  box.startSleeping((config) => config.process.noNewPrivileges = true);
+  const printed = box.must(["exec", "--apparmor", lenient, "--no-new-privs", box.id, ...readCurrent], confined);
+  assertEquals([lenient, outer].map((name) => printed.includes(name)), [true, true], printed);
   box.remove();
 });

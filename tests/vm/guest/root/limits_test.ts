@@ -2,32 +2,9 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Box, boxTest, type Change, execute, until } from "../../../integration/harness.ts";
+import { directoryOf, drivers, mountPoint, read, start } from "./drivers.ts";
 
-const mountPoint = "/sys/fs/cgroup";
-const read = (box: Box, name: string) => Deno.readTextFileSync(`${directoryOf(box)}/${name}`).trim();
 const MEGABYTE = 1 << 20;
-
-/** The container's cgroup, whoever made it. */
-function directoryOf(box: Box): string {
-  return mountPoint + Deno.readTextFileSync(`/proc/${box.state().pid}/cgroup`).trim().replace("0::", "");
-}
-
-/** How a container gets its cgroup. */
-const drivers = [
-  { driver: "cgroupfs", flags: [], cgroupsPath: (box: Box) => box.cgroup },
-  { driver: "systemd", flags: ["--systemd-cgroup"], cgroupsPath: (box: Box) => `:test:${box.name}` },
-] as const;
-
-type Driver = typeof drivers[number];
-
-function start(box: Box, { flags, cgroupsPath }: Driver, change: Change): void {
-  box.write((config) => {
-    config.process.args = ["sleep", "1000"];
-    config.linux.cgroupsPath = cgroupsPath(box);
-    change(config);
-  });
-  box.must([...flags, "run", "--detach", box.id]);
-}
 
 /** Twelve MB of memory, no swap. */
 const small: Change = (config) => {
