@@ -62,9 +62,15 @@ function formatTable(states: readonly ContainerState[]): string {
     ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"],
     ...states.map(({ id, pid, status, bundle, created, owner }) => [id, String(pid), status, bundle, created, owner]),
   ];
-  const widths = rows[0]?.map((_, column) => Math.max(12, ...rows.map((row) => (row[column] ?? "").length + 3))) ?? [];
-  const pad = (cell: string, column: number) => column === widths.length - 1 ? cell : cell.padEnd(widths[column] ?? 0);
+  const widths = rows[0]!.map((_, column) => Math.max(12, ...rows.map((row) => width(row[column]!) + 3)));
+  const pad = (cell: string, column: number) =>
+    column === widths.length - 1 ? cell : cell + " ".repeat(widths[column]! - width(cell));
   return rows.map((row) => row.map(pad).join("") + "\n").join("");
+}
+
+/** Characters, as text/tabwriter counts them. */
+function width(text: string): number {
+  return [...text].length;
 }
 
 /** The name of user `uid` in the content of /etc/passwd, `#uid` where it has none. */

@@ -59,6 +59,12 @@ Deno.test("formatList() prints a table: three spaces between columns, twelve cha
   );
 });
 
+Deno.test("formatList() counts characters, whatever they take in memory", () => {
+  const [header, row] = formatList([{ ...web, bundle: "/b\u{1F4E6}/long/enough" }], "table").split("\n");
+  assertEquals([...row!].slice(0, header!.indexOf("CREATED")).join("").trimEnd().endsWith("enough"), true);
+  assertEquals([...row!].slice(header!.indexOf("CREATED")).join("").startsWith(web.created), true);
+});
+
 Deno.test("formatList() prints JSON on one line, and null for nothing", () => {
   assertEquals(formatList([], "json"), "null\n");
   assertEquals(
