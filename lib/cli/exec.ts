@@ -60,17 +60,19 @@ function overrideUser(user: Process["user"], options: Overrides): Process["user"
   return { ...user, uid, gid, additionalGids };
 }
 
-/** --cap: never inheritable, and ambient only where the config already has inheritable ones (CVE-2022-29162). */
+/**
+ * --cap: never inheritable, and ambient only where the config already has inheritable ones (CVE-2022-29162). A process without capabilities in
+ * its config has all of the caller's, to which nothing can be added.
+ */
 function addCapabilities(capabilities: Process["capabilities"], names: readonly string[]): Process["capabilities"] {
-  if (names.length === 0) return capabilities;
+  if (names.length === 0 || capabilities === undefined) return capabilities;
   const add = (set: readonly string[] | undefined) => [...(set ?? []), ...names];
-  const known = capabilities ?? {};
   return {
-    ...known,
-    bounding: add(known.bounding),
-    effective: add(known.effective),
-    permitted: add(known.permitted),
-    ...(known.inheritable === undefined ? {} : { ambient: add(known.ambient) }),
+    ...capabilities,
+    bounding: add(capabilities.bounding),
+    effective: add(capabilities.effective),
+    permitted: add(capabilities.permitted),
+    ...(capabilities.inheritable === undefined ? {} : { ambient: add(capabilities.ambient) }),
   };
 }
 

@@ -71,6 +71,12 @@ execTest(
   { change: noEnv },
 );
 execTest("HOME is that of --user", ["--user", "1000", "ID", "sh", "-c", "echo $HOME"], "/home/someone\n");
+comparing("--cap takes nothing from a process that has all capabilities", (box) => {
+  box.startSleeping((config) => delete config.process.capabilities);
+  const caps = (...options: string[]) => execOf(box, [...options, "ID", "grep", "^Cap", "/proc/self/status"]).stdout;
+  assertEquals(caps("--cap", "CAP_KILL"), caps());
+  box.remove();
+});
 execTest(
   "--cap adds to the config's capabilities, never to the inheritable ones",
   ["--cap", "CAP_SYS_ADMIN", "ID", "grep", "-E", "Cap(Inh|Bnd|Eff)", "/proc/self/status"],
