@@ -1,7 +1,7 @@
 /** The commands that make no container: spec, features, version, help. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { commandNames, specOf } from "../../lib/cli/table.ts";
+import { shownCommands } from "../../tools/docs/words.ts";
 import { type Box, boxTest, comparing, everyone, execute } from "./harness.ts";
 
 /** What `spec` writes into a directory of its own. */
@@ -78,7 +78,7 @@ boxTest("--version prints what callers read, line by line", (box) => {
   assert(others.some((line) => /^spec: \d+\.\d+\.\d+$/.test(line)), others.join());
 });
 
-for (const command of commandNames().filter((name) => !specOf(name).hidden)) {
+for (const command of shownCommands()) {
   boxTest(`${command} --help and help ${command} say how it is called`, (box) => {
     const text = box.must([command, "--help"]);
     assertMatch(text, new RegExp(`^NAME:\n +runc ${command} - `));
