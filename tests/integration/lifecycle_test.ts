@@ -1,12 +1,14 @@
 /** create, start, state, kill, delete, list: what each does in each state, and what it says. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { open } from "../../lib/ffi/files.ts";
 import {
   type Box,
   boxTest,
   comparing,
   everyone,
   executors,
+  kernel,
   type Result,
   Running,
   type Runtime,
@@ -180,6 +182,20 @@ for (const command of ["create", "run --detach", "run"]) {
 comparing("a relative --pid-file is below the caller's directory, not the bundle's", (box) => {
   box.must(["run", "--bundle", box.bundle, "--pid-file", "pid", box.id], { cwd: box.directory });
   assertMatch(Deno.readTextFileSync(`${box.directory}/pid`), /^\d+$/);
+}, everyone);
+
+comparing("a pid file takes an old one's place, which nobody sees half written", (box) => {
+  const path = `${box.directory}/pid`;
+  Deno.writeTextFileSync(path, "the old one, which is longer");
+  using old = open(kernel, path, 0);
+  box.write((config) => config.process.args = ["sleep", "1000"]);
+  box.must(["create", "--pid-file", path, box.id]);
+  assertEquals(Deno.readTextFileSync(path), String(box.state().pid));
+  assertEquals(Deno.readTextFileSync(`/proc/self/fd/${old.number}`), "the old one, which is longer");
+  const execPath = `${box.directory}/exec-pid`;
+  box.must(["exec", "--pid-file", execPath, box.id, "true"]);
+  assertMatch(Deno.readTextFileSync(execPath), /^\d+$/);
+  box.remove();
 }, everyone);
 
 comparing("a pid file that cannot be written is an error, and no container is left", (box) => {
