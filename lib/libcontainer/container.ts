@@ -344,8 +344,10 @@ export class Container {
   #locked(action: () => void): void {
     using _lock = this.#directory.lock(this.#runtime.kernel);
     const state = this.#directory.load();
-    // There may be another one of its name by now.
-    if (state.created !== this.#state.created || state.init_process_pid !== this.pid) throw missingContainer();
+    // There may be another one of its name by now, which has another process.
+    if (state.init_process_pid !== this.pid || state.init_process_start !== this.#state.init_process_start) {
+      throw missingContainer();
+    }
     // Another update may have changed it.
     this.#state = state;
     action();
