@@ -76,7 +76,8 @@ export function openInRoot(
   return call("openat2", [root, path, how, 24], { out, retryAgain: true, ...rest });
 }
 
-const parent = slot("parent");
+/** What {@link makeParents} leaves open. */
+export const parent: Slot = slot("parent");
 
 /**
  * Where the parent can be asked, a component that exists and cannot be opened is a dangling symlink. What follows is then done with no
@@ -115,16 +116,24 @@ function askOps(mount: number, isFile: Operand, open: CallOp): readonly Op[] {
   ];
 }
 
-/** The ops that make each missing directory of `directories` (path components), leaving the last one open in `parent`. */
-function makeParents(directories: readonly string[], options: InRootOptions): readonly Op[] {
+/**
+ * The ops that make each missing directory of `directories` (path components), leaving the last one open in {@link parent}.
+ *
+ * `meaning`: the text of an error.
+ */
+export function makeParents(
+  directories: readonly string[],
+  options: InRootOptions,
+  meaning?: CallOp["meaning"],
+): readonly Op[] {
   const ops: Op[] = [openInRoot("/", parent, { ...options, directory: true, noFollow: false })];
   const { opened, used } = tolerance(options);
   directories.forEach((name, index) => {
     const path = "/" + directories.slice(0, index + 1).join("/");
     ops.push(
-      call("mkdirat", [parent, name, 0o755], { tolerate: ["EEXIST", ...used] }),
+      call("mkdirat", [parent, name, 0o755], { tolerate: ["EEXIST", ...used], meaning }),
       call("close", [parent], { tolerate: used }),
-      openInRoot(path, parent, { ...options, directory: true, noFollow: false }, { tolerate: opened }),
+      openInRoot(path, parent, { ...options, directory: true, noFollow: false }, { tolerate: opened, meaning }),
     );
   });
   return ops;

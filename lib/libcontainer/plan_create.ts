@@ -214,7 +214,7 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
     ...createContainerHookSteps(config),
     ...enterRootSteps(config, facts, request),
     ...reopenNullSteps(config, facts),
-    ...workingDirectorySteps(process.cwd),
+    ...workingDirectorySteps(process.cwd, facts.arch),
     // After the config's mounts, for the pty is of the container's devpts; before the root is read-only, for /dev/console is made in it.
     ...consoleSteps(process, facts.arch, { devConsole: true }),
     ...(request.pidfdSocket ? pidfdSteps("standard") : []),

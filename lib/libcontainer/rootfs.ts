@@ -9,7 +9,7 @@ import { call, slot, step, struct } from "../plan/build.ts";
 import type { Op, Step } from "../plan/op.ts";
 import type { Config } from "../specs/config.ts";
 import type { Arch } from "../ffi/syscalls.ts";
-import { cleanPath, root } from "./in_root.ts";
+import { cleanPath, makeParents, parent, root } from "./in_root.ts";
 import type { HostFacts, LaunchRequest } from "./launch_request.ts";
 import { hasNamespace } from "./namespaces.ts";
 
@@ -139,15 +139,22 @@ export function readonlyRootSteps(config: Config): readonly Step[] {
   ])];
 }
 
-/** The working directory, made where it is missing (0755): inside the root already, so names are safe. */
-export function workingDirectorySteps(cwd: string): readonly Step[] {
+/**
+ * The working directory, made where it is missing (0755). It is the root's already, but the host's /proc is still open: a link of the image
+ * may lead to its descriptor, and from there to the host (CVE-2024-21626's kind). Beneath a descriptor of the root no such link is followed.
+ */
+export function workingDirectorySteps(cwd: string, arch: Arch): readonly Step[] {
   const components = cleanPath(cwd).split("/").filter((part) => part !== "");
   if (components.length === 0) return [];
-  // Most often it exists: one look saves a system call a component.
-  const make = components.map((_, index) =>
-    call("mkdirat", [AT_FDCWD, "/" + components.slice(0, index + 1).join("/"), 0o755], { tolerate: ["EEXIST"] })
-  );
+  const O = openFlag(arch);
+  const make: readonly Op[] = [
+    call("openat", [AT_FDCWD, "/", O.O_PATH | O.O_DIRECTORY | O.O_CLOEXEC, 0], { out: root }),
+    ...makeParents(components, { arch }, { "*": `mkdir ${cwd}` }),
+    call("close", [parent]),
+    call("close", [root]),
+  ];
   return [step(`make sure that ${cwd} exists`, "/process/cwd", [
+    // Most often it exists: one look saves two system calls a component.
     call("faccessat2", [AT_FDCWD, cwd, 0, 0], {
       // Without search permission for us, the user may still have it: chdir tells.
       tolerate: ["EACCES"],

@@ -178,6 +178,37 @@ comparing("CVE-2024-21626: no descriptor leads to the host, as working directory
   }
 });
 
+/** The number of the host's /proc in the process that sets a container up, as a hook finds it there. */
+function numberOfProc(box: Box): number {
+  const file = `${box.directory}/descriptors`;
+  const script = `pid=$(sed 's/.*"pid":\\([0-9]*\\).*/\\1/'); ls -l /proc/$pid/fd >${file}`;
+  assertEquals(
+    box.run((config) => config.hooks = { prestart: [{ path: "/bin/sh", args: ["sh", "-c", script] }] }).code,
+    0,
+  );
+  const [, number] = Deno.readTextFileSync(file).match(/ (\d+) -> \/proc$/m) ?? [];
+  assert(number !== undefined, Deno.readTextFileSync(file));
+  return Number(number);
+}
+
+comparing("CVE-2024-21626: a working directory is not made on the host, behind whatever link of the image", (box) => {
+  const { path, content } = hostDirectory(box);
+  Deno.chmodSync(path, 0o777);
+  const found = numberOfProc(box);
+  for (const number of [found - 1, found, found + 1]) {
+    for (const [way, up] of [["up", ".."], ["root", "1/root"], ["own", "self/root"]]) {
+      const link = `${way}${number}`;
+      Deno.symlinkSync(`/proc/self/fd/${number}/${up}${path}`, `${box.rootfs}/${link}`);
+      const { code } = box.run((config) => {
+        config.root.readonly = false;
+        config.process.cwd = `/${link}/made`;
+      });
+      assertNotEquals(code, 0, link);
+    }
+  }
+  assertEquals(content(), ["secret"]);
+});
+
 // --- /proc --------------------------------------------------------------------------------------------------------------
 
 comparing(
