@@ -194,8 +194,13 @@ class Slots {
   }
 }
 
+/** How many operands are written: one that is not given is 0. */
+function operandCount({ args }: Instruction): number {
+  return args.findLastIndex((arg) => arg !== 0) + 1;
+}
+
 function sizeOf(instruction: Instruction): number {
-  return HEAD_SIZE + 4 * (instruction.args.length + instruction.handlers.length);
+  return HEAD_SIZE + 4 * (operandCount(instruction) + instruction.handlers.length);
 }
 
 /** Everything that encoding one instruction refers to. */
@@ -230,7 +235,8 @@ function writeInstruction(view: DataView, offset: number, instruction: Instructi
   const { code, args, handlers, out, retryAgain } = instruction;
   let kinds = 0;
   let at = offset + HEAD_SIZE;
-  args.forEach((arg, index) => {
+  const count = operandCount(instruction);
+  args.slice(0, count).forEach((arg, index) => {
     const { kind, word } = operandWord(arg, context);
     kinds |= kind << (2 * index);
     view.setUint32(at, word >>> 0, true);
@@ -243,7 +249,7 @@ function writeInstruction(view: DataView, offset: number, instruction: Instructi
   }
   view.setUint16(offset, isSyscall(code) ? syscallNumber(code, context.arch) : Opcode[code], true);
   view.setUint16(offset + 2, kinds, true);
-  view.setUint8(offset + 4, args.length);
+  view.setUint8(offset + 4, count);
   view.setUint8(offset + 5, out === undefined ? NO_SLOT : context.slots.number(out.slot));
   if (handlers.length > 0xff) throw new RangeError("a call has more than 255 handlers");
   view.setUint8(offset + 6, handlers.length);
