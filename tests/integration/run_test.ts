@@ -497,6 +497,32 @@ comparing("a masked directory shows nothing", (box) => {
   assertEquals(seen, "/secrets:\n\n/tmp:\ntouch: /secrets/x: Read-only file system\n1\n");
 }, everyone);
 
+comparing(
+  "what masks a directory is known by its descriptor: the name may mean another one, or nothing, by then",
+  (box) => {
+    Deno.mkdirSync(`${box.rootfs}/secrets/way`, { recursive: true });
+    // It leads through the directory that it is a name of.
+    Deno.symlinkSync("secrets/way/..", `${box.rootfs}/name`);
+    const seen = box.sh("ls -A /secrets /tmp; grep -c ' /secrets ' /proc/self/mountinfo", (config) => {
+      config.linux.maskedPaths = ["/name", "/tmp"];
+    });
+    assertEquals(seen, "/secrets:\n\n/tmp:\n1\n");
+  },
+  everyone,
+);
+
+comparing("in a user namespace a directory is masked that its root may not even enter", (box) => {
+  Deno.mkdirSync(`${box.rootfs}/secrets`, { mode: 0o700 });
+  Deno.chmodSync(box.rootfs, 0o755);
+  const seen = box.sh("ls -A /secrets; stat -f -c %T /secrets", (config) => {
+    config.linux.namespaces.push({ type: "user" });
+    config.linux.uidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
+    config.linux.gidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
+    config.linux.maskedPaths = ["/secrets"];
+  });
+  assertEquals(seen, "tmpfs\n");
+}, everyone);
+
 /** A shell command for each path, each of which has to be refused. Returns how many were. */
 function refusals(box: Box, commands: string, paths: readonly string[], change: Change): number {
   const seen = box.sh(`exec 2>&1; for path in ${paths.join(" ")}; do ${commands}; done; true`, change);
