@@ -81,6 +81,7 @@ export class Launch implements Disposable {
   /** Host pid of the helper that opens sources of mounts; 0 where there is none. */
   #helperPid = 0;
   #passwd = "";
+  readonly #decoder = new TextDecoder();
   /** Messages of init that came before the stage had told its pid. */
   readonly #early: Message[] = [];
 
@@ -253,8 +254,8 @@ export class Launch implements Disposable {
         if (this.#passwd.length + rest.length > PASSWD_LIMIT) {
           throw new RuncError("unsupported", "/etc/passwd is over 16 MiB");
         }
-        // Latin-1 keeps bytes apart from each other; homes are compared and passed on as they are.
-        this.#passwd += new TextDecoder().decode(rest);
+        // A piece may end in the middle of a letter.
+        this.#passwd += this.#decoder.decode(rest, { stream: true });
         return undefined;
       case MessageKind.target:
       case MessageKind.copyUp:

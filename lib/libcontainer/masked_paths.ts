@@ -99,7 +99,7 @@ export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step
   ];
 }
 
-/** linux.readonlyPaths: a read-only copy of each over itself. */
+/** linux.readonlyPaths: a read-only copy of each over itself. What the config mounts below it stays as the config says. */
 export function readonlyPathSteps(config: Config, facts: HostFacts): readonly Step[] {
   const O = openFlag(facts.arch);
   const attributes = struct("{attr_set: MOUNT_ATTR_RDONLY}", 32, [
@@ -112,7 +112,7 @@ export function readonlyPathSteps(config: Config, facts: HostFacts): readonly St
       // From here by descriptor: the name may mean another file by now.
       call("open_tree", [target, "", flags], { out: copy }),
       // Before it is placed: there is no moment at which it can be written through.
-      call("mount_setattr", [copy, "", AtFlag.AT_EMPTY_PATH | AtFlag.AT_RECURSIVE, attributes, 32], {
+      call("mount_setattr", [copy, "", AtFlag.AT_EMPTY_PATH, attributes, 32], {
         meaning: { "*": `can't make ${JSON.stringify(path)} read-only` },
       }),
       place(copy),

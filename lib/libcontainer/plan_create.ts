@@ -167,7 +167,7 @@ function stage(config: Config, facts: HostFacts, request: LaunchRequest, parts: 
     ...oomScoreSteps(config.process!, facts.arch),
     // Before any namespace: all of the container's processes are to be born inside.
     ...enterCgroupSteps(request.cgroup, facts.arch),
-    affinityStep(),
+    affinityStep(facts),
     // While it still has the host's rights.
     ...(helped.length === 0 ? [] : partOf(parts, "mountSources").helperSteps(helped, facts.arch)),
     ...joinSteps(earlyJoined(joinedNamespaces(config), request.cgroup)),

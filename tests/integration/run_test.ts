@@ -573,6 +573,21 @@ comparing("what is read-only is read and not written", (box) => {
   assertEquals(seen, `text\n${refused("/data/file")}${refused("/proc/sys/kernel/msgmax")}text\n`);
 }, everyone);
 
+comparing("what the config mounts below a read-only path stays as the config says", (box) => {
+  Deno.mkdirSync(`${box.directory}/data`);
+  const seen = box.sh("touch /etc/new /etc/volume/new 2>&1; ls /etc/volume", (config) => {
+    config.root.readonly = false;
+    config.mounts.push({
+      destination: "/etc/volume",
+      type: "bind",
+      source: `${box.directory}/data`,
+      options: ["bind"],
+    });
+    config.linux.readonlyPaths = ["/etc"];
+  });
+  assertEquals(seen, "touch: /etc/new: Read-only file system\nnew\n");
+}, everyone);
+
 comparing("masked and read-only paths that are not there are passed over", (box) => {
   assertEquals(
     box.sh("echo ok", (config) => {

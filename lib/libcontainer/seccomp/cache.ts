@@ -62,7 +62,8 @@ export class FilterCache {
     Deno.mkdirSync(this.#root, { recursive: true, mode: 0o700 });
     if (!isOnlyOurs(this.#root, "isDirectory")) return;
     const path = this.#path(key);
-    const temporary = `${path}.${Deno.pid}`;
+    // No other's, not that of a process with our pid that died here either.
+    const temporary = `${path}.${crypto.randomUUID()}`;
     Deno.writeFileSync(temporary, await encodeEntry(key, program), { mode: 0o600, createNew: true });
     Deno.renameSync(temporary, path);
     this.#prune();

@@ -29,6 +29,8 @@ export const facts: HostFacts = {
   kcore: true,
   inUserNamespace: false,
   euid: 0,
+  processorSetBytes: 128,
+  rootlessCgroups: false,
   setgroupsAllowed: true,
   cgroupMode: "v1",
   cgroupMounts: nineHierarchies,

@@ -85,7 +85,7 @@ Deno.test("a read-only path is a copy of the tree that is read-only before it is
   assertEquals(labels(steps), ["make /proc/sys read-only", "make /proc/bus read-only"]);
   assertEquals(callLines(steps.slice(0, 1)).slice(1), [
     'open_tree($target, "", OPEN_TREE_CLONE|AT_EMPTY_PATH|AT_RECURSIVE|OPEN_TREE_CLOEXEC)',
-    'mount_setattr($copy, "", AT_EMPTY_PATH|AT_RECURSIVE, {attr_set: MOUNT_ATTR_RDONLY}, 32)',
+    'mount_setattr($copy, "", AT_EMPTY_PATH, {attr_set: MOUNT_ATTR_RDONLY}, 32)',
     'move_mount($copy, "", $target, "", MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH)',
     "close($copy)",
     "close($target)",
