@@ -203,7 +203,7 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
     ]),
     ...loopbackSteps(config),
     ...networkDeviceSteps(config),
-    ...prepareRootSteps(config, request),
+    ...prepareRootSteps(config, facts, request),
     ...(sources?.meetHelperSteps(helped, facts.arch) ?? []),
     ...mountSteps(mounted, facts, request, parts),
     ...(sources?.leaveHelperSteps() ?? []),

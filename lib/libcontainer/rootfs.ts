@@ -63,9 +63,18 @@ function takeRootStep(rootfs: string): Step {
   ]);
 }
 
+/** In the mount namespace of others the rootfs is a directory of theirs: what would be changed for it would be changed for them, and stay. */
+function openRootStep(rootfs: string, arch: Arch): Step {
+  const O = openFlag(arch);
+  return step(`open ${rootfs}, the root file system`, "/root/path", [
+    call("openat", [AT_FDCWD, rootfs, O.O_PATH | O.O_DIRECTORY | O.O_CLOEXEC, 0], { out: root }),
+  ]);
+}
+
 /** Everything before the first mount of the config. */
-export function prepareRootSteps(config: Config, request: LaunchRequest): readonly Step[] {
-  return [isolateStep(config, request.rootfs), takeRootStep(request.rootfs)];
+export function prepareRootSteps(config: Config, facts: HostFacts, { rootfs }: LaunchRequest): readonly Step[] {
+  if (!hasNamespace(config, "mount")) return [openRootStep(rootfs, facts.arch)];
+  return [isolateStep(config, rootfs), takeRootStep(rootfs)];
 }
 
 /** pivot_root(2) onto the open root, the old one stacked below and then taken away. Needs no directory inside the rootfs. */
@@ -116,9 +125,11 @@ function moveRootSteps(facts: HostFacts, rootfs: string): readonly Step[] {
 /** Makes the rootfs the process's root. */
 export function enterRootSteps(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
   const steps: Step[] = [];
-  if (request.noPivot) steps.push(...moveRootSteps(facts, request.rootfs));
-  else if (hasNamespace(config, "mount")) steps.push(pivotStep(facts.arch));
-  else steps.push(step("make the rootfs the root", "/root/path", [call("fchdir", [root]), ...enterByChroot]));
+  if (!hasNamespace(config, "mount")) {
+    // Without pivot_root too: it would be the host's /proc that is taken away, and the host's root that is covered.
+    steps.push(step("make the rootfs the root", "/root/path", [call("fchdir", [root]), ...enterByChroot]));
+  } else if (request.noPivot) steps.push(...moveRootSteps(facts, request.rootfs));
+  else steps.push(pivotStep(facts.arch));
   const wanted = config.linux?.rootfsPropagation;
   const flags = wanted ? propagationFlags[wanted]! : 0;
   if (flags & (MS_SHARED | MS_UNBINDABLE | MS_SLAVE)) {
