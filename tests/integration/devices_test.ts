@@ -1,7 +1,7 @@
 /** /dev in the container: nodes, links, and which devices may be used. */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { type Box, type Change, comparing, everyone, execute } from "./harness.ts";
+import { type Box, type Change, comparing, everyone, execute, executors } from "./harness.ts";
 
 /** Type, mode, owner and numbers of every node, and where every link leads. */
 const listing = "cd /dev; stat -c '%n %F %a %u %g %t:%T' *; for name in *; do readlink $name; done; true";
@@ -136,6 +136,16 @@ comparing("in a user namespace what the image has in the place of a device is co
   box.write(change);
   assertMatch(box.refused(["run", box.id]).msg, /\/dev\/zero.*too many levels of symbolic links/);
 });
+
+comparing("the image's /dev/null is opened when device rules are in force: it may be any device", (box) => {
+  // /dev/fuse: the usual rules allow it to nobody.
+  execute(["/usr/bin/mknod", "-m", "666", `${box.rootfs}/dev/null`, "c", "10", "229"]);
+  const { msg } = box.runRefused((config) => {
+    config.mounts = config.mounts.filter(({ destination }) => !destination.startsWith("/dev"));
+    config.root.readonly = false;
+  });
+  assertMatch(msg, /\/dev\/null: operation not permitted$/);
+}, executors);
 
 comparing("a type that is none is refused", (box) => {
   const { msg, field, code } = box.runRefused((config) => {
