@@ -350,6 +350,11 @@ function bindSteps(
       { field: `${from}/options` },
     );
   }
+  const { extensions } = options;
+  if (extensions.includes("copy-symlink") && extensions.some((name) => name.endsWith("-nofollow"))) {
+    const message = `${mountPrefix(mount)}: copy-symlink goes with neither src-nofollow nor dest-nofollow`;
+    throw new RuncError("config-invalid", message, { field: `${from}/options` });
+  }
   if (isRemount(mount)) return [remountStep(parsed, facts)];
   const take = needsHelp(mount, config, facts.euid) ? partOf(parts, "mountSources").askHelperOps(source) : [
     cloneMount(AT_FDCWD, path, recursive, { meaning }, lookupOf(options)),
@@ -365,7 +370,7 @@ function bindSteps(
     ...propagation(parsed, source),
     call("close", [source]),
   ];
-  const ops = options.extensions.includes("copy-symlink") ? unlessSymlink(parsed, mountOps, facts) : mountOps;
+  const ops = extensions.includes("copy-symlink") ? unlessSymlink(parsed, mountOps, facts) : mountOps;
   return [step(`bind ${path} on ${destination}`, from, [...take, ...ops])];
 }
 
@@ -387,19 +392,38 @@ function lookupOf({ extensions }: MountOptions): number {
   return extensions.includes("src-nofollow") || extensions.includes("copy-symlink") ? OpenTree.AT_SYMLINK_NOFOLLOW : 0;
 }
 
-/** crun's `copy-symlink`: a source that is a symlink is not mounted, its like is made instead. What exists stays as it is. */
+/**
+ * crun's `copy-symlink`: a source that is a symlink is not mounted, its like is made instead. What exists has to be a symlink as long; that it
+ * leads to the same place cannot be seen from here.
+ */
 function unlessSymlink(parsed: Parsed, otherwise: readonly Op[], facts: HostFacts): readonly Op[] {
   const { destination, index } = parsed;
   // Zeroed: there is a NUL behind the text.
   const text = buffer(`symlink of mount ${index}`, PATH_MAX + 1);
   const length = slot("length");
+  const found = slot("length of what is there");
+  const there = `${mountPrefix(parsed.mount)}: ${JSON.stringify(parsed.mount.destination)} is there already and is`;
+  const isSame: readonly Op[] = [
+    call("readlinkat", [
+      target,
+      destination.slice(destination.lastIndexOf("/") + 1),
+      buffer("symlink", PATH_MAX),
+      PATH_MAX,
+    ], {
+      out: found,
+      meaning: { EINVAL: `${there} no symlink` },
+    }),
+    when(found, "!=", length, [fail(0, `${there} a symlink to somewhere else`)]),
+  ];
   const end = destination.lastIndexOf("/");
   const place = { ...placeOptions(parsed, facts), noFollow: false };
   const copy: readonly Op[] = [
     ...(end === 0
       ? [openInRoot("/", target, { ...place, directory: true })]
       : ensureDirectory(destination.slice(0, end), target, place)),
-    call("symlinkat", [text, target, destination.slice(end + 1)], { tolerate: ["EEXIST"] }),
+    call("symlinkat", [text, target, destination.slice(end + 1)], {
+      onError: [{ errnos: ["EEXIST"], ops: isSame }],
+    }),
     call("close", [target]),
     call("close", [source]),
   ];

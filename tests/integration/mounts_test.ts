@@ -557,6 +557,19 @@ comparing("copy-symlink: a source that is a symlink is made again, any other is 
     config.mounts.push({ destination: "/new/link", type: "bind", source, options: ["bind", "copy-symlink"] });
   });
   assertEquals(seen, "data\n/etc/passwd\n0\n");
+  const again: Change = (config) => {
+    config.mounts.push({ destination: "/new/link", type: "bind", source, options: ["bind", "copy-symlink"] });
+  };
+  // The one that was made.
+  assertEquals(box.sh("readlink /new/link", again), "/etc/passwd\n");
+  Deno.removeSync(`${box.rootfs}/new/link`);
+  Deno.symlinkSync("/etc/shadow-", `${box.rootfs}/new/link`);
+  assertMatch(box.runRefused(again).msg, /"\/new\/link" is there already and is a symlink to somewhere else$/);
+  Deno.removeSync(`${box.rootfs}/new/link`);
+  Deno.writeTextFileSync(`${box.rootfs}/new/link`, "");
+  assertMatch(box.runRefused(again).msg, /"\/new\/link" is there already and is no symlink$/);
+  const both = bindOf(box, ["bind", "copy-symlink", "src-nofollow"]);
+  assertMatch(box.runRefused(both).msg, /copy-symlink goes with neither src-nofollow nor dest-nofollow/);
 });
 
 comparing("src-nofollow and dest-nofollow: a symlink is mounted over a symlink", (box) => {

@@ -231,6 +231,13 @@ Deno.test("propagation is set on the very mount that was placed, whatever its na
   ]);
 });
 
+Deno.test("copy-symlink goes with no other of crun's options", () => {
+  for (const other of ["src-nofollow", "dest-nofollow"]) {
+    const error = assertThrows(() => steps([bind("copy-symlink", other)]), RuncError, "copy-symlink goes with neither");
+    assertEquals([error.code, error.field], ["config-invalid", "/mounts/0/options"]);
+  }
+});
+
 Deno.test("of idmap and ridmap the later one counts", () => {
   const ids = (...options: string[]) => mountIds({ destination: "/in", options })?.recursive;
   assertEquals([ids("bind"), ids("idmap"), ids("ridmap")], [undefined, false, true]);
@@ -254,6 +261,8 @@ Deno.test("crun's options decide whether symlinks are followed", () => {
   assertEquals(copied, [
     'readlinkat($source, "", &symlink_of_mount_0, 4096)',
     'symlinkat(&symlink_of_mount_0, $target, "in")',
+    // Where there is one already.
+    'readlinkat($target, "in", &symlink, 4096)',
   ]);
 });
 
