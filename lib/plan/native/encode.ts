@@ -9,6 +9,7 @@ import type { Buffer, Data, FdPath, Operand, Plan, Struct, Text } from "../op.ts
 import { DataKeys } from "../data_key.ts";
 import { cursor, fold, type Folded, type FoldedPlan } from "../fold.ts";
 import { type Instruction, isLabel, type Label, lower } from "../lower.ts";
+import { countSlots, shareSlots } from "../share_slots.ts";
 import { buildImage, programBase } from "./elf.ts";
 import {
   Flag,
@@ -276,7 +277,9 @@ const TABLE_LIMIT = 4 << 20;
  * @throws {RangeError} where something does not fit the format: too many slots, a table over 4 MiB, a number over 32 bits.
  */
 export function encode(plan: Plan, options: EncodeOptions): Encoded {
-  const lowered = lower(plan);
+  const flat = lower(plan);
+  // One is the loops'.
+  const lowered = countSlots(flat.instructions) < SLOT_COUNT ? flat : shareSlots(plan, flat);
   const keys = new DataKeys(lowered.instructions);
   const { instructions, initEntry }: FoldedPlan = options.fold === false ? lowered : fold(lowered, keys, SLOT_COUNT);
   const offsets: number[] = [];
