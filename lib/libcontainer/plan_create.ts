@@ -212,7 +212,7 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
     ]),
     ...loopbackSteps(config),
     ...networkDeviceSteps(config),
-    ...prepareRootSteps(config, facts, request),
+    ...prepareRootSteps(config, request),
     ...(sources?.meetHelperSteps(helped, facts.arch) ?? []),
     ...mountSteps(mounted, facts, request, parts),
     ...(sources?.leaveHelperSteps() ?? []),

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { AT_FDCWD, MountAttr, MountFlag, MoveMount, openFlag, OpenTree, UmountFlag } from "../ffi/constants.ts";
+import { AT_FDCWD, AtFlag, MountAttr, MountFlag, MoveMount, openFlag, OpenTree, UmountFlag } from "../ffi/constants.ts";
 import { call, slot, step, struct } from "../plan/build.ts";
 import type { Op, Step } from "../plan/op.ts";
 import type { Config } from "../specs/config.ts";
@@ -54,27 +54,26 @@ function isolateStep(config: Config, rootfs: string): Step {
   ]);
 }
 
+/** `struct mount_attr`: its propagation is at 16. @see mount_setattr(2) */
+const privateMount = struct("{propagation: MS_PRIVATE}", 32, [{ at: 16, size: 8, value: MS_PRIVATE }]);
+
 /** Makes the rootfs a mount of its own, with all that lies below, and keeps it open as the root of all further paths. */
-function takeRootStep(rootfs: string): Step {
+function takeRootStep(rootfs: string, first: readonly Op[] = []): Step {
   const flags = OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC | OpenTree.AT_RECURSIVE;
   return step(`take ${rootfs} as the root file system`, "/root/path", [
     call("open_tree", [AT_FDCWD, rootfs, flags], { out: root }),
+    ...first,
     call("move_mount", [root, "", AT_FDCWD, rootfs, MoveMount.MOVE_MOUNT_F_EMPTY_PATH]),
   ]);
 }
 
-/** In the mount namespace of others the rootfs is a directory of theirs: what would be changed for it would be changed for them, and stay. */
-function openRootStep(rootfs: string, arch: Arch): Step {
-  const O = openFlag(arch);
-  return step(`open ${rootfs}, the root file system`, "/root/path", [
-    call("openat", [AT_FDCWD, rootfs, O.O_PATH | O.O_DIRECTORY | O.O_CLOEXEC, 0], { out: root }),
-  ]);
-}
-
 /** Everything before the first mount of the config. */
-export function prepareRootSteps(config: Config, facts: HostFacts, { rootfs }: LaunchRequest): readonly Step[] {
-  if (!hasNamespace(config, "mount")) return [openRootStep(rootfs, facts.arch)];
-  return [isolateStep(config, rootfs), takeRootStep(rootfs)];
+export function prepareRootSteps(config: Config, { rootfs }: LaunchRequest): readonly Step[] {
+  if (hasNamespace(config, "mount")) return [isolateStep(config, rootfs), takeRootStep(rootfs)];
+  // The host's own mounts stay as they are. The rootfs is one more, private, which whoever asked for this can unmount with all below it.
+  return [takeRootStep(rootfs, [
+    call("mount_setattr", [root, "", AtFlag.AT_EMPTY_PATH | AtFlag.AT_RECURSIVE, privateMount, 32]),
+  ])];
 }
 
 /** pivot_root(2) onto the open root, the old one stacked below and then taken away. Needs no directory inside the rootfs. */

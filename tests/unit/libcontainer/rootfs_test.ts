@@ -28,7 +28,7 @@ Deno.test("rootfsPropagation: before mounting on the host's tree, and afterwards
     ["runbindable", "MS_REC|MS_UNBINDABLE", ["MS_REC|MS_UNBINDABLE"]],
   ];
   for (const [value, before, after] of cases) {
-    const [isolate] = prepareRootSteps(having(value), facts, request);
+    const [isolate] = prepareRootSteps(having(value), request);
     assertEquals(lines([isolate!])[0], `mount(NULL, "/", NULL, ${before}, NULL)`, value);
     const last = enterRootSteps(having(value), facts, request).slice(1);
     assertEquals(callLines(last), after.map((flags) => `mount(NULL, "/", NULL, ${flags}, NULL)`), value);
@@ -36,7 +36,7 @@ Deno.test("rootfsPropagation: before mounting on the host's tree, and afterwards
 });
 
 Deno.test("the mount that the rootfs lies on becomes private: the nearest ancestor that is a mount point", () => {
-  const [isolate] = prepareRootSteps(config(), facts, { ...request, rootfs: "/a/b" });
+  const [isolate] = prepareRootSteps(config(), { ...request, rootfs: "/a/b" });
   assertEquals(lines([isolate!]).slice(1), [
     'mount(NULL, "/a/b", NULL, MS_PRIVATE, NULL)',
     "on EINVAL:",
@@ -47,7 +47,7 @@ Deno.test("the mount that the rootfs lies on becomes private: the nearest ancest
 });
 
 Deno.test("the rootfs becomes a mount of its own, with what lies below", () => {
-  const [, take] = prepareRootSteps(config(), facts, request);
+  const [, take] = prepareRootSteps(config(), request);
   assertEquals(origins([take!]), [["take /bundle/rootfs as the root file system", "/root/path"]]);
   assertEquals(callLines([take!]), [
     'open_tree(AT_FDCWD, "/bundle/rootfs", OPEN_TREE_CLONE|AT_RECURSIVE|OPEN_TREE_CLOEXEC)',
@@ -90,9 +90,11 @@ Deno.test("without pivot_root whole procfs and sysfs mounts are unmounted or cov
   ]);
 });
 
-Deno.test("without a mount namespace it is a chroot, and no mount of the host is touched", () => {
-  assertEquals(callLines(prepareRootSteps(withoutMounts, facts, request)), [
-    'openat(AT_FDCWD, "/bundle/rootfs", O_CLOEXEC|O_PATH|O_DIRECTORY, 0)',
+Deno.test("without a mount namespace the rootfs is a private mount and entered by chroot, and no mount of the host is touched", () => {
+  assertEquals(callLines(prepareRootSteps(withoutMounts, request)), [
+    'open_tree(AT_FDCWD, "/bundle/rootfs", OPEN_TREE_CLONE|AT_RECURSIVE|OPEN_TREE_CLOEXEC)',
+    'mount_setattr($root, "", AT_EMPTY_PATH|AT_RECURSIVE, {propagation: MS_PRIVATE}, 32)',
+    'move_mount($root, "", AT_FDCWD, "/bundle/rootfs", MOVE_MOUNT_F_EMPTY_PATH)',
   ]);
   for (const noPivot of [false, true]) {
     const steps = enterRootSteps(withoutMounts, { ...facts, fullProcMounts: ["/proc"] }, { ...request, noPivot });
