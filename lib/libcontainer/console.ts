@@ -4,11 +4,12 @@
  * @module
  */
 
-import { AT_FDCWD, AtFlag, FsMagic, Ioctl, MoveMount, MsgFlag, openFlag, OpenTree } from "../ffi/constants.ts";
+import { AtFlag, FsMagic, Ioctl, MoveMount, MsgFlag, openFlag, OpenTree } from "../ffi/constants.ts";
 import { at, buffer, call, fail, fixedFd, load, slot, step, store, struct, text, when } from "../plan/build.ts";
 import type { Op, Operand, Step } from "../plan/op.ts";
 import type { Process } from "../specs/config.ts";
 import type { Arch } from "../ffi/syscalls.ts";
+import { ensureFile, openInside } from "./in_root.ts";
 
 const master = slot("master");
 const peer = slot("peer");
@@ -65,17 +66,13 @@ function verifyMaster(): readonly Op[] {
 /** /dev/console is the terminal too, bound over a file that is made for it. */
 function bindConsole(arch: Arch): readonly Op[] {
   const O = openFlag(arch);
+  const dev = slot("dev");
   const place = slot("node");
   const copy = slot("copy");
   return [
-    call("openat", [AT_FDCWD, "/dev/console", O.O_CREAT | O.O_NOFOLLOW | O.O_CLOEXEC | O.O_RDWR, 0o666], {
-      out: place,
-      // An existing console node without a device behind it cannot be opened, but can be covered.
-      onError: [{
-        errnos: ["ENXIO", "EIO", "ENODEV", "EPERM", "EACCES"],
-        ops: [call("openat", [AT_FDCWD, "/dev/console", O.O_PATH | O.O_NOFOLLOW | O.O_CLOEXEC, 0], { out: place })],
-      }],
-    }),
+    openInside("/dev", dev, O.O_PATH | O.O_DIRECTORY, arch),
+    ...ensureFile(dev, "console", place, 0o666, arch),
+    call("close", [dev]),
     call("open_tree", [peer, "", OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC | OpenTree.AT_EMPTY_PATH], {
       out: copy,
     }),
@@ -99,8 +96,7 @@ export function consoleSteps(process: Process, arch: Arch, options: { devConsole
   const unlock = struct("[0]", 4, [{ at: 0, size: 4, value: 0 }]);
   const steps = [
     step("open a pty", "/process/terminal", [
-      call("openat", [AT_FDCWD, "/dev/pts/ptmx", O.O_RDWR | O.O_NOCTTY | O.O_NOFOLLOW | O.O_CLOEXEC, 0], {
-        out: master,
+      openInside("/dev/pts/ptmx", master, O.O_RDWR | O.O_NOCTTY | O.O_NOFOLLOW, arch, {
         hint: { ENOENT: "process.terminal needs a devpts mounted on /dev/pts" },
       }),
       ...verifyMaster(),

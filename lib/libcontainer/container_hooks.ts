@@ -26,6 +26,7 @@ export interface HookEntry {
 
 /** What runs in the fork: stdio as prepared, nothing else open, then the hook. */
 function childOps(hook: Hook, env: Data, name: string, index: number, enter: HookEntry): readonly Op[] {
+  const args = hook.args?.length ? hook.args : [hook.path];
   return [
     enter.op,
     // Every hook reads the state from its start.
@@ -37,7 +38,7 @@ function childOps(hook: Hook, env: Data, name: string, index: number, enter: Hoo
     call("close_range", [3, -1, CloseRange.CLOSE_RANGE_CLOEXEC], enter.filtered ? { tolerate: ["*"] } : {}),
     call(
       "execve",
-      [hook.path, stringPointers(hook.args ?? [hook.path], JSON.stringify(hook.args ?? [hook.path])), env],
+      [hook.path, stringPointers(args, JSON.stringify(args)), env],
       {
         meaning: { "*": `error running ${name} hook #${index}: fork/exec ${hook.path}` },
       },

@@ -10,6 +10,7 @@
 import { FsConfig, FsMount, FsOpen, MountFlag, MsgFlag } from "../ffi/constants.ts";
 import { at, buffer, call, fixedFd, load, slot, store, struct, when } from "../plan/build.ts";
 import type { CallOp, Op, Operand, Slot } from "../plan/op.ts";
+import { splitData } from "./mount_options.ts";
 import { MESSAGE_SIZE, MessageKind, tellValue } from "./protocol.ts";
 
 /** A tmpfs to be made. */
@@ -44,9 +45,10 @@ export function copyUpOps(tmpfs: CopiedTmpfs, target: Operand, source: Slot): re
     call("fsconfig", [context, FsConfig.FSCONFIG_SET_STRING, name, value, 0], { meaning });
   const setFlag = (name: string): Op =>
     call("fsconfig", [context, FsConfig.FSCONFIG_SET_FLAG, name, 0, 0], { meaning });
-  const options = tmpfs.data.split(",").filter((option) => option !== "").map((option) => {
+  const options = splitData(tmpfs.data).map((option) => {
     const [name = "", ...value] = option.split("=");
-    return value.length === 0 ? setFlag(name) : set(name, value.join("="));
+    // The quotes are for what separates options, which nothing does here.
+    return value.length === 0 ? setFlag(name) : set(name, value.join("=").replace(/^"(.*)"$/, "$1"));
   });
   return [
     call("fsopen", ["tmpfs", FsOpen.FSOPEN_CLOEXEC], { out: context, meaning }),

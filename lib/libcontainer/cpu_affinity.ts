@@ -8,6 +8,7 @@
 import { bytes, call, step } from "../plan/build.ts";
 import type { Step } from "../plan/op.ts";
 import type { CpuAffinity, Integer64 } from "../specs/config.ts";
+import type { HostFacts } from "./launch_request.ts";
 import { affinityStep } from "./small_steps.ts";
 import { parseCpuList } from "./validate/cpu_list.ts";
 
@@ -57,8 +58,11 @@ export function initialAffinitySteps({ initial = "" }: CpuAffinity = {}): readon
 }
 
 /** Where nothing at all is configured: every processor, for ours are not the container's. Runs in: stage, in the cgroup. */
-export function resetAffinitySteps({ initial = "", final = "" }: CpuAffinity = {}): readonly Step[] {
-  return initial === "" && final === "" ? [affinityStep()] : [];
+export function resetAffinitySteps(
+  { initial = "", final = "" }: CpuAffinity = {},
+  facts: Pick<HostFacts, "processorSetBytes">,
+): readonly Step[] {
+  return initial === "" && final === "" ? [affinityStep(facts)] : [];
 }
 
 /** What it may run on from then on. Runs in: init, first of all. */

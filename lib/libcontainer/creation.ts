@@ -123,6 +123,7 @@ export function planContainer(
     kernel: runtime.kernel,
     layout: spec.layout,
     cgroupPaths: cgroup.paths,
+    rootlessCgroups: runtime.rootlessCgroups,
     noPivot: options.noPivot ?? false,
     rootfs: spec.rootfs,
     config: spec.config,
@@ -382,7 +383,7 @@ class Creation {
           using from = said.from;
           using to = said.to;
           const { rootUid: uid, rootGid: gid } = planned.facts;
-          this.#copyUp(launch, { from, to, uid, gid }, said.mount);
+          this.#copyUp(launch, { from, to, uid, gid }, said.mount, planned);
           launch.go();
           break;
         }
@@ -445,8 +446,8 @@ class Creation {
     return { path: destinationOf(mount, planned.request.rootfs), prefix: mountPrefix(mount) };
   }
 
-  #copyUp(launch: Launch, trees: Trees, number: number): void {
-    const mount = this.#config.mounts![number]!;
+  #copyUp(launch: Launch, trees: Trees, number: number, planned: PlannedContainer): void {
+    const mount = this.#mount(number, planned);
     try {
       partOf(this.#options.parts, "copyTree").copyTree(
         this.#runtime.kernel,

@@ -145,6 +145,9 @@ export function userSteps(process: Process, options: { setgroupsAllowed: boolean
   const unmapped = (call: string, id: string) => ({
     EINVAL: `cannot ${call} to unmapped ${id} in user namespace`,
   });
+  const mapHint = (kind: "uid" | "gid") => ({
+    EINVAL: `linux.${kind}Mappings must have it; without root, as far as /etc/sub${kind} lists it for you`,
+  });
   const steps: Step[] = [];
   if (options.setgroupsAllowed) {
     steps.push(step("set the additional groups", "/process/user/additionalGids", [
@@ -153,10 +156,10 @@ export function userSteps(process: Process, options: { setgroupsAllowed: boolean
   }
   steps.push(
     step(`become gid ${gid}`, "/process/user/gid", [
-      call("setgid", [gid], { meaning: unmapped("setgid", `gid ${gid}`) }),
+      call("setgid", [gid], { meaning: unmapped("setgid", `gid ${gid}`), hint: mapHint("gid") }),
     ]),
     step(`become uid ${uid}`, "/process/user/uid", [
-      call("setuid", [uid], { meaning: unmapped("setuid", `uid ${uid}`) }),
+      call("setuid", [uid], { meaning: unmapped("setuid", `uid ${uid}`), hint: mapHint("uid") }),
     ]),
   );
   return steps;

@@ -9,7 +9,7 @@ import { at, buffer, call, fail, load, slot, step, when } from "../plan/build.ts
 import type { Op, Operand, Step } from "../plan/op.ts";
 import type { Config, LinuxDevice } from "../specs/config.ts";
 import { RuncError } from "../errors.ts";
-import { cleanPath, ensureDirectory } from "./in_root.ts";
+import { cleanPath, ensureDirectory, ensureFile, openInside } from "./in_root.ts";
 import type { HostFacts } from "./launch_request.ts";
 import { isBind } from "./mounts.ts";
 import { makesNamespace } from "./namespaces.ts";
@@ -92,38 +92,54 @@ function unlessDevice(
   ];
 }
 
-/** Owner and mode of a new node; verified first, for the name may mean another file by now (CVE-2025-52565 was one). */
-function ownOps({ device, path }: Wanted, parent: Operand, name: string, facts: HostFacts): readonly Op[] {
-  const { uid = 0, gid = 0, major, minor, type } = device;
+/** Runs `otherwise` unless the file open as `node` is the device that is wanted. */
+function unlessWanted({ device }: Wanted, node: Operand, otherwise: readonly Op[]): readonly Op[] {
+  const numbers = device.type === "p" ? [0, 0] as const : [device.major, device.minor] as const;
+  return [...loadIdentity(node), ...unlessDevice(...numbers, otherwise, fileTypes[device.type])];
+}
+
+/** Owner of a new node; verified first, for the name may mean another file by now (CVE-2025-52565 was one). */
+function ownOps(wanted: Wanted, parent: Operand, name: string, facts: HostFacts): readonly Op[] {
+  const { path, device: { uid = 0, gid = 0 } } = wanted;
   if (uid === 0 && gid === 0) return [];
   const O = openFlag(facts.arch);
   const node = slot("node");
-  const numbers = type === "p" ? [0, 0] as const : [major, minor] as const;
+  const changed = fail(0, `new device ${path} is not what was made: another process changed it`);
   return [
     call("openat", [parent, name, O.O_PATH | O.O_NOFOLLOW | O.O_CLOEXEC, 0], { out: node }),
-    ...loadIdentity(node),
-    ...unlessDevice(
-      ...numbers,
-      [fail(0, `new device ${path} is not what was made: another process changed it`)],
-      fileTypes[type],
-    ),
+    ...unlessWanted(wanted, node, [changed]),
     call("fchownat", [node, "", uid, gid, AtFlag.AT_EMPTY_PATH]),
+    call("close", [node]),
+  ];
+}
+
+/** What the image has in the place of a device stays, as runc leaves it; that it is another file is told. */
+function keepOps(wanted: Wanted, parent: Operand, name: string, facts: HostFacts): readonly Op[] {
+  const O = openFlag(facts.arch);
+  const node = slot("node");
+  const why = `${wanted.path} is there already and is another file than linux.devices asks for: it stays as it is`;
+  return [
+    call("openat", [parent, name, O.O_PATH | O.O_NOFOLLOW | O.O_CLOEXEC, 0], { out: node }),
+    ...unlessWanted(wanted, node, [{ op: "warn", value: 0, why }]),
     call("close", [node]),
   ];
 }
 
 /** The node itself, below the open directory `parent`; one that exists stays as it is. */
 function nodeOps(wanted: Wanted, parent: Operand, name: string, facts: HostFacts): readonly Op[] {
-  const { device } = wanted;
+  const { device, index } = wanted;
   const mode = fileTypes[device.type]! | ((device.fileMode ?? 0o666) & 0o7777);
   const number = device.type === "p" ? 0 : deviceNumber(device.major, device.minor);
   const made = slot("made");
   const own = ownOps(wanted, parent, name, facts);
+  const bind = { errnos: ["EPERM", "EACCES"], ops: bindOps(wanted, parent, name, facts) } as const;
+  // Of the usual devices only /dev/null matters, and that is looked at before it is used.
+  const keep = index < 0 ? [] : [{ errnos: ["EEXIST"], ops: keepOps(wanted, parent, name, facts) } as const];
   return [
     call("mknodat", [parent, name, mode, number], {
       out: made,
-      tolerate: ["EEXIST"],
-      onError: [{ errnos: ["EPERM"], ops: bindOps(wanted, parent, name, facts) }],
+      tolerate: index < 0 ? ["EEXIST"] : [],
+      onError: [bind, ...keep],
     }),
     ...(own.length === 0 ? [] : [when(made, "==", 0, own)]),
   ];
@@ -131,12 +147,11 @@ function nodeOps(wanted: Wanted, parent: Operand, name: string, facts: HostFacts
 
 /** The host's node, bound over an empty file: a user namespace may not make device nodes. */
 function bindOps({ path }: Wanted, parent: Operand, name: string, facts: HostFacts): readonly Op[] {
-  const O = openFlag(facts.arch);
   const node = slot("node");
   const copy = slot("copy");
   return [
     call("open_tree", [AT_FDCWD, path, OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC], { out: copy }),
-    call("openat", [parent, name, O.O_CREAT | O.O_NOFOLLOW | O.O_CLOEXEC, 0], { out: node }),
+    ...ensureFile(parent, name, node, 0, facts.arch),
     call("move_mount", [copy, "", node, "", MoveMount.MOVE_MOUNT_F_EMPTY_PATH | MoveMount.MOVE_MOUNT_T_EMPTY_PATH]),
     call("close", [copy]),
     call("close", [node]),
@@ -212,10 +227,7 @@ export function deviceSteps(config: Config, facts: HostFacts): readonly Step[] {
 export function openNullOps(facts: HostFacts, flags: number, why: string): readonly Op[] {
   const null_ = slot("null");
   return [
-    call("openat", [AT_FDCWD, "/dev/null", flags | openFlag(facts.arch).O_CLOEXEC, 0], {
-      out: null_,
-      meaning: { "*": `${why}: open /dev/null` },
-    }),
+    openInside("/dev/null", null_, flags, facts.arch, { meaning: { "*": `${why}: open /dev/null` } }),
     ...loadIdentity(null_),
     ...unlessDevice(1, 3, [fail(0, `${why}: container's /dev/null is invalid`)]),
   ];

@@ -97,6 +97,7 @@ export function execProcess(runtime: Runtime, container: ExecContainer, options:
     kernel,
     layout: readCgroupLayout(),
     cgroupPaths: container.cgroup.paths,
+    rootlessCgroups: rootlessCgroupsOf(state),
     noPivot: false,
     rootfs: rootfsOf(state),
     joinedPid: initPid,

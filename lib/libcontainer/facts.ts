@@ -7,8 +7,9 @@
 import type { CgroupLayout } from "../cgroups/layout.ts";
 import { readCgroupLayout, unescapeField, v1Mounts } from "../cgroups/layout.ts";
 import { capabilityNames } from "../ffi/constants.ts";
+import { Errno } from "../ffi/errno.ts";
 import { isThere } from "../ffi/files.ts";
-import type { Kernel } from "../ffi/kernel.ts";
+import { alloc, type Kernel } from "../ffi/kernel.ts";
 import type { Config, Process } from "../specs/config.ts";
 import type { HostFacts } from "./launch_request.ts";
 import { hostRoot } from "./id_maps.ts";
@@ -20,6 +21,7 @@ export interface FactsInput {
   readonly layout: CgroupLayout;
   /** The container's cgroups by controller. */
   readonly cgroupPaths: Readonly<Record<string, string>>;
+  readonly rootlessCgroups: boolean;
   readonly noPivot: boolean;
   readonly rootfs: string;
   /** A process of the container whose namespaces are joined. */
@@ -74,6 +76,15 @@ function isConfined(): boolean {
   return label !== "unconfined";
 }
 
+/** Linux has at most 8,192 processors. CONFIG_NR_CPUS, arch/x86/Kconfig */
+const USUAL_SET = 128, LARGEST_SET = 1024;
+
+/** The kernel refuses to fill a set that is smaller than its own. sched_getaffinity(2), EINVAL */
+function processorSetBytes(kernel: Kernel): number {
+  const result = kernel.call("sched_getaffinity", 0, USUAL_SET, alloc(USUAL_SET));
+  return result === -Errno.EINVAL ? LARGEST_SET : USUAL_SET;
+}
+
 /** Reads what is needed and nothing else. */
 export function readFacts(input: FactsInput): HostFacts {
   const { layout, cgroupPaths, config } = input;
@@ -84,7 +95,9 @@ export function readFacts(input: FactsInput): HostFacts {
     kcore: isThere(input.kernel, "/proc/kcore"),
     isConfined: mayHaveToStack(input.process) && isConfined(),
     inUserNamespace: inUserNamespace(),
+    processorSetBytes: processorSetBytes(input.kernel),
     euid: Deno.uid() ?? 0,
+    rootlessCgroups: input.rootlessCgroups,
     setgroupsAllowed: !input.deniesSetgroups && setgroupsAllowed(input.joinedPid ?? "self"),
     cgroupMode: layout.mode,
     cgroupMounts: v1Mounts(layout, cgroupPaths).map(({ name, source, data }) => ({ name, source, controllers: data })),

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { AT_FDCWD, MsgFlag, openFlag, Resolve } from "../ffi/constants.ts";
+import { AT_FDCWD, FileType, formatFlags, MsgFlag, openFlag, Resolve } from "../ffi/constants.ts";
 import type { Arch } from "../ffi/syscalls.ts";
 import { Errno, type ErrnoName } from "../ffi/errno.ts";
 import { at, call, fixedFd, slot, store, struct, when } from "../plan/build.ts";
@@ -76,7 +76,8 @@ export function openInRoot(
   return call("openat2", [root, path, how, 24], { out, retryAgain: true, ...rest });
 }
 
-const parent = slot("parent");
+/** What {@link makeParents} leaves open. */
+export const parent: Slot = slot("parent");
 
 /**
  * Where the parent can be asked, a component that exists and cannot be opened is a dangling symlink. What follows is then done with no
@@ -115,16 +116,24 @@ function askOps(mount: number, isFile: Operand, open: CallOp): readonly Op[] {
   ];
 }
 
-/** The ops that make each missing directory of `directories` (path components), leaving the last one open in `parent`. */
-function makeParents(directories: readonly string[], options: InRootOptions): readonly Op[] {
+/**
+ * The ops that make each missing directory of `directories` (path components), leaving the last one open in {@link parent}.
+ *
+ * `meaning`: the text of an error.
+ */
+export function makeParents(
+  directories: readonly string[],
+  options: InRootOptions,
+  meaning?: CallOp["meaning"],
+): readonly Op[] {
   const ops: Op[] = [openInRoot("/", parent, { ...options, directory: true, noFollow: false })];
   const { opened, used } = tolerance(options);
   directories.forEach((name, index) => {
     const path = "/" + directories.slice(0, index + 1).join("/");
     ops.push(
-      call("mkdirat", [parent, name, 0o755], { tolerate: ["EEXIST", ...used] }),
+      call("mkdirat", [parent, name, 0o755], { tolerate: ["EEXIST", ...used], meaning }),
       call("close", [parent], { tolerate: used }),
-      openInRoot(path, parent, { ...options, directory: true, noFollow: false }, { tolerate: opened }),
+      openInRoot(path, parent, { ...options, directory: true, noFollow: false }, { tolerate: opened, meaning }),
     );
   });
   return ops;
@@ -180,6 +189,56 @@ export function ensureTarget(path: string, out: Slot, isFile: Operand, options: 
     askFor === undefined ? open : { ...open, onError: [{ errnos: ["ENOENT"], ops: askOps(askFor, isFile, open) }] },
   ];
   return [{ ...open, onError: [{ errnos: ["ENOENT"], ops: make }] }];
+}
+
+/**
+ * Opens an absolute path once the rootfs is the root, but the host's /proc is still open: no link that /proc has to a descriptor is followed.
+ * @see openat2(2), RESOLVE_NO_MAGICLINKS
+ */
+export function openInside(
+  path: string,
+  out: Slot,
+  flags: number,
+  arch: Arch,
+  rest: Partial<Pick<CallOp, "meaning" | "hint">> = {},
+): CallOp {
+  const { O_CLOEXEC } = openFlag(arch);
+  const shown = formatFlags(openFlag(arch), flags | O_CLOEXEC);
+  const how = cachedHow(
+    `${arch} ${flags} inside`,
+    { flags: flags | O_CLOEXEC, resolve: Resolve.RESOLVE_NO_MAGICLINKS },
+    `{flags: ${shown}, resolve: RESOLVE_NO_MAGICLINKS}`,
+  );
+  return call("openat2", [AT_FDCWD, path, how, 24], { out, ...rest });
+}
+
+/**
+ * Opens the file `name` in the open directory `directory` to be mounted on, made with `mode` where it is missing. What is there is not
+ * opened but by O_PATH, for opening a device has effects, and opening a fifo waits. A symlink is refused.
+ */
+export function ensureFile(directory: Operand, name: string, out: Slot, mode: number, arch: Arch): readonly Op[] {
+  const { O_PATH, O_CLOEXEC } = openFlag(arch);
+  const how = cachedHow(
+    `${arch} file`,
+    { flags: O_PATH | O_CLOEXEC, resolve: Resolve.RESOLVE_BENEATH | Resolve.RESOLVE_NO_SYMLINKS },
+    "{flags: O_PATH|O_CLOEXEC, resolve: RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS}",
+  );
+  return [
+    call("mknodat", [directory, name, FileType.S_IFREG | mode, 0], { tolerate: ["EEXIST"] }),
+    call("openat2", [directory, name, how, 24], { out, retryAgain: true }),
+  ];
+}
+
+/**
+ * Leaves 0 in `out` where a directory is open as `fd`, which it enters, and another number for any other file. A directory that we may not
+ * search is one all the same. fchdir(2)
+ */
+export function isFileOp(fd: Operand, out: Slot): CallOp {
+  return call("fchdir", [fd], {
+    out,
+    tolerate: ["ENOTDIR"],
+    onError: [{ errnos: ["EACCES"], ops: [{ op: "add", left: 0, right: 0, out }] }],
+  });
 }
 
 /** Opens an absolute path of the host, O_PATH. */

@@ -113,12 +113,30 @@ export function landlockSteps(annotations: Annotations, process: Process, arch: 
       field: "/process/noNewPrivileges",
     });
   }
+  refuseUnknown(annotations);
   const rules = grants.flatMap(([annotation, access]) =>
     (annotations[annotation] ?? "").split(":").filter((path) => path !== "").map((path) =>
       ruleSteps(annotation, path, access, arch)
     )
   );
   return [step("make a Landlock ruleset, which allows nothing", "/annotations", createRuleset()), ...rules];
+}
+
+/** A word that means nothing would restrict more than was meant, a path that is not absolute something else. */
+function refuseUnknown(annotations: Annotations): void {
+  for (const [name, paths] of Object.entries(annotations)) {
+    if (!name.startsWith(PREFIX)) continue;
+    const field = `/annotations${pointerToken(name)}`;
+    if (!grants.some(([known]) => known === name)) {
+      throw new RuncError("config-invalid", `unknown annotation ${name}`, {
+        field,
+        hint: `there are ${grants.map(([known]) => known).join(", ")}`,
+      });
+    }
+    const relative = paths.split(":").find((path) => path !== "" && !path.startsWith("/"));
+    if (relative === undefined) continue;
+    throw new RuncError("config-invalid", `${name}: ${JSON.stringify(relative)} is not an absolute path`, { field });
+  }
 }
 
 /** Restricts the calling thread by the ruleset of {@link landlockSteps}. */

@@ -29,8 +29,12 @@ export interface HostFacts {
   readonly isConfined: boolean;
   /** This runtime itself runs in a user namespace. */
   readonly inUserNamespace: boolean;
+  /** The size of a set of processors that has room for all that the kernel can have: 128 bytes up to 1,024 of them, else 1,024. */
+  readonly processorSetBytes: number;
   /** Whom this runtime runs as. */
   readonly euid: number;
+  /** Failing to manage cgroups is to be expected: this runtime is not root, or `--rootless` says so. */
+  readonly rootlessCgroups: boolean;
   /** The process may set its additional groups: this runtime is root, and /proc/PID/setgroups does not say `deny`. */
   readonly setgroupsAllowed: boolean;
   /** Which versions of cgroups are mounted. */

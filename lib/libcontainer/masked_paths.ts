@@ -4,38 +4,61 @@
  * @module
  */
 
-import { AT_FDCWD, AtFlag, MountAttr, MountFlag, MoveMount, openFlag, OpenTree } from "../ffi/constants.ts";
+import {
+  AT_FDCWD,
+  AtFlag,
+  FsConfig,
+  FsMount,
+  FsOpen,
+  MountAttr,
+  MoveMount,
+  openFlag,
+  OpenTree,
+} from "../ffi/constants.ts";
 import { call, slot, step, struct, when } from "../plan/build.ts";
-import type { Op, Step } from "../plan/op.ts";
+import type { Op, Slot, Step } from "../plan/op.ts";
 import type { Config } from "../specs/config.ts";
 import { fillsDev, openNullOps } from "./devices.ts";
-import { cleanPath } from "./in_root.ts";
+import { cleanPath, isFileOp } from "./in_root.ts";
 import type { HostFacts } from "./launch_request.ts";
-import { withContext } from "./mount_options.ts";
 
 const target = slot("target");
 const copy = slot("copy");
-/** Descriptor of the first masking tmpfs; 0 while there is none. */
+/** Descriptor of the masking tmpfs. */
 const mask = slot("mask");
+/** Whether it lies on some directory already. */
+const used = slot("mask is used");
 
-const moveHere: readonly Op[] = [
-  call("move_mount", [copy, "", target, "", MoveMount.MOVE_MOUNT_F_EMPTY_PATH | MoveMount.MOVE_MOUNT_T_EMPTY_PATH]),
-  call("close", [copy]),
-];
-
-function copyOf(fd: typeof mask): Op {
-  const flags = OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC | OpenTree.AT_EMPTY_PATH;
-  return call("open_tree", [fd, "", flags], { out: copy });
+function place(fd: Slot): Op {
+  const flags = MoveMount.MOVE_MOUNT_F_EMPTY_PATH | MoveMount.MOVE_MOUNT_T_EMPTY_PATH;
+  return call("move_mount", [fd, "", target, "", flags]);
 }
 
-/** An empty read-only tmpfs over a directory; further directories get copies of the first. */
-function maskDirectory(path: string, facts: HostFacts, label: string | undefined): readonly Op[] {
-  const O = openFlag(facts.arch);
-  return [when(mask, "!=", 0, [copyOf(mask), ...moveHere], [
-    // The working directory is the masked one by now.
-    call("mount", ["tmpfs", ".", "tmpfs", MountFlag.MS_RDONLY, withContext("nr_blocks=1,nr_inodes=1", label)]),
-    call("openat", [AT_FDCWD, path, O.O_PATH | O.O_DIRECTORY | O.O_CLOEXEC, 0], { out: mask }),
-  ])];
+function placeCopyOf(fd: Slot): readonly Op[] {
+  const flags = OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC | OpenTree.AT_EMPTY_PATH;
+  return [call("open_tree", [fd, "", flags], { out: copy }), place(copy), call("close", [copy])];
+}
+
+/**
+ * An empty read-only tmpfs, which has no place yet. It is known by its descriptor from the first moment on: looked up by the name of a
+ * masked directory it could be another one by then, and what every further directory shows (CVE-2025-31133's kind).
+ */
+function makeMaskOps(label: string | undefined): readonly Op[] {
+  const context = slot("file system");
+  const set = (name: string, value: string): Op =>
+    call("fsconfig", [context, FsConfig.FSCONFIG_SET_STRING, name, value, 0]);
+  return [
+    call("fsopen", ["tmpfs", FsOpen.FSOPEN_CLOEXEC], { out: context }),
+    call("fsconfig", [context, FsConfig.FSCONFIG_SET_FLAG, "ro", 0, 0]),
+    set("source", "tmpfs"),
+    set("nr_blocks", "1"),
+    set("nr_inodes", "1"),
+    ...(label ? [set("context", label)] : []),
+    call("fsconfig", [context, FsConfig.FSCONFIG_CMD_CREATE, 0, 0, 0]),
+    call("fsmount", [context, FsMount.FSMOUNT_CLOEXEC, MountAttr.MOUNT_ATTR_RDONLY], { out: mask }),
+    call("close", [context]),
+    { op: "add", left: 0, right: 0, out: used },
+  ];
 }
 
 /** linux.maskedPaths: files show the container's /dev/null, directories nothing. */
@@ -44,6 +67,7 @@ export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step
   const distinct = paths.filter(({ clean }, index) => paths.findIndex((other) => other.clean === clean) === index);
   if (distinct.length === 0) return [];
   const O = openFlag(facts.arch);
+  const isFile = slot("is file");
   const masks = distinct.map(({ path, index, clean }) =>
     step(`mask ${path}`, `/linux/maskedPaths/${index}`, [
       // The usual list names files that many kernels lack.
@@ -52,17 +76,11 @@ export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step
         endStepOn: ["ENOENT"],
         meaning: { "*": `can't mask path ${JSON.stringify(path)}: open ${path}` },
       }),
-      call("fchdir", [target], {
-        out: slot("is file"),
-        tolerate: ["ENOTDIR"],
-      }),
-      when(
-        slot("is file"),
-        "!=",
-        0,
-        [copyOf(slot("null") as typeof mask), ...moveHere],
-        maskDirectory(clean, facts, config.linux?.mountLabel),
-      ),
+      isFileOp(target, isFile),
+      when(isFile, "!=", 0, placeCopyOf(slot("null")), [
+        // A mount is copied only where it has a place: further directories show copies of the first one's.
+        when(used, "!=", 0, placeCopyOf(mask), [place(mask), { op: "add", left: 1, right: 0, out: used }]),
+      ]),
       call("close", [target]),
     ])
   );
@@ -70,18 +88,18 @@ export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step
     step("prepare to mask paths", "/linux/maskedPaths", [
       // Open and verified already where stdio was looked at.
       ...(fillsDev(config) ? [] : openNullOps(facts, O.O_PATH, "can't mask paths")),
-      { op: "add", left: 0, right: 0, out: mask },
+      ...makeMaskOps(config.linux?.mountLabel),
     ]),
     ...masks,
     step("leave the masked directories", "/linux/maskedPaths", [
       call("chdir", ["/"]),
       call("close", [slot("null")]),
-      when(mask, "!=", 0, [call("close", [mask])]),
+      call("close", [mask]),
     ]),
   ];
 }
 
-/** linux.readonlyPaths: a read-only copy of each over itself. */
+/** linux.readonlyPaths: a read-only copy of each over itself. What the config mounts below it stays as the config says. */
 export function readonlyPathSteps(config: Config, facts: HostFacts): readonly Step[] {
   const O = openFlag(facts.arch);
   const attributes = struct("{attr_set: MOUNT_ATTR_RDONLY}", 32, [
@@ -94,10 +112,11 @@ export function readonlyPathSteps(config: Config, facts: HostFacts): readonly St
       // From here by descriptor: the name may mean another file by now.
       call("open_tree", [target, "", flags], { out: copy }),
       // Before it is placed: there is no moment at which it can be written through.
-      call("mount_setattr", [copy, "", AtFlag.AT_EMPTY_PATH | AtFlag.AT_RECURSIVE, attributes, 32], {
+      call("mount_setattr", [copy, "", AtFlag.AT_EMPTY_PATH, attributes, 32], {
         meaning: { "*": `can't make ${JSON.stringify(path)} read-only` },
       }),
-      ...moveHere,
+      place(copy),
+      call("close", [copy]),
       call("close", [target]),
     ])
   );

@@ -157,6 +157,11 @@ export function parseMountOptions(options: readonly string[]): MountOptions {
   return { flags, clearedFlags, propagation, recursiveSet, recursiveClear, extensions, data: data.join(",") };
 }
 
+/** The options in a file system's mount data: a comma in double quotes is part of a label. */
+export function splitData(data: string): readonly string[] {
+  return data.match(/(?:[^,"]|"[^"]*"?)+/g) ?? [];
+}
+
 /** A file system's mount data with a label for everything in it. mount(8), "context=" */
 export function withContext(data: string, label: string | undefined): string {
   if (!label) return data;

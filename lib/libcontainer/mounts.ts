@@ -12,7 +12,7 @@ import type { Bytes, CallOp, Op, Operand, Slot, Step, Struct } from "../plan/op.
 import type { Config, IdMapping, Mount } from "../specs/config.ts";
 import { RuncError } from "../errors.ts";
 import { Errno } from "../ffi/errno.ts";
-import { cleanPath, ensureDirectory, ensureTarget, type InRootOptions, openInRoot, root } from "./in_root.ts";
+import { cleanPath, ensureDirectory, ensureTarget, type InRootOptions, isFileOp, openInRoot, root } from "./in_root.ts";
 import type { CgroupMountFact, HostFacts, LaunchRequest } from "./launch_request.ts";
 import { type MountOptions, parseMountOptions, withContext } from "./mount_options.ts";
 import { hasNamespace } from "./namespaces.ts";
@@ -73,12 +73,18 @@ export function isIdMapped({ uidMappings = [], gidMappings = [], options = [] }:
 export function mountIds(mount: Mount): MountIds | undefined {
   if (!isIdMapped(mount)) return undefined;
   const { uidMappings: uid = [], gidMappings: gid = [], options = [] } = mount;
-  return { mappings: uid.length === 0 ? undefined : { uid, gid }, recursive: options.includes("ridmap") };
+  const isTree = options.findLast((option) => option === "idmap" || option === "ridmap") === "ridmap";
+  return { mappings: uid.length === 0 ? undefined : { uid, gid }, recursive: isTree };
+}
+
+/** Whether a bind mount changes the one that is there instead of bringing its source: with other ids it is a new one in any case. */
+function isRemount(mount: Mount): boolean {
+  return !isIdMapped(mount) && (mount.options?.includes("remount") ?? false);
 }
 
 /** Whether the helper takes this bind mount's source. Without root it could do no more than init can. */
 export function needsHelp(mount: Mount, config: Config, euid: number): boolean {
-  return isIdMapped(mount) || (euid === 0 && hasNamespace(config, "user"));
+  return isIdMapped(mount) || (euid === 0 && hasNamespace(config, "user") && !isRemount(mount));
 }
 
 function parse(mount: Mount, index: number, rootfs: string): Parsed {
@@ -187,7 +193,7 @@ function refuseTarget(parsed: Parsed): readonly Op[] {
   const { mount, destination, options } = parsed;
   if (destination === "/proc" || mountableBelowProc.has(destination)) return [];
   // The remount of what is there already is the one reason to touch it.
-  if (options.flags & MS_REMOUNT) return [];
+  if (options.flags & MS_REMOUNT) return refuseRoot(parsed);
   return [
     ...refuseRoot(parsed),
     ...loadFsType(target),
@@ -244,15 +250,15 @@ function remountAttributes(flags: number): { set: number; clear: number } {
   return { set, clear: all & ~(set & ~MountAttr.MOUNT_ATTR__ATIME) };
 }
 
-/** Sets the options of a bind mount's copy before anybody can see it. */
-function bindAttributes(parsed: Parsed): readonly Op[] {
+/** Sets the options of the bind mount that is open as `fd`: mostly a copy that nobody can see yet. */
+function bindAttributes(parsed: Parsed, fd: Slot): readonly Op[] {
   const { mount, options } = parsed;
   const flags = options.flags & ~(MS_BIND | MS_REC | MS_REMOUNT);
   const ops: Op[] = [];
   if (flags !== 0 || options.clearedFlags !== 0) {
     const { set, clear } = remountAttributes(flags);
     const setattr = (attributes: Struct, rest: Partial<CallOp> = {}) =>
-      call("mount_setattr", [source, "", AtFlag.AT_EMPTY_PATH, attributes, 32], rest);
+      call("mount_setattr", [fd, "", AtFlag.AT_EMPTY_PATH, attributes, 32], rest);
     const why = { "*": `${mountPrefix(mount)}: failed to set user-requested vfs flags on bind-mount` };
     // EPERM: an option that a parent user namespace locked would be cleared. Then only those go that were named; if one of
     // them is locked, that is an error. mount_namespaces(7), "Restrictions on mount namespaces"
@@ -276,7 +282,7 @@ function bindAttributes(parsed: Parsed): readonly Op[] {
   if (options.recursiveSet !== 0 || options.recursiveClear !== 0) {
     const attributes = mountAttr(options.recursiveSet, options.recursiveClear);
     ops.push(
-      call("mount_setattr", [source, "", AtFlag.AT_EMPTY_PATH | AtFlag.AT_RECURSIVE, attributes, 32], {
+      call("mount_setattr", [fd, "", AtFlag.AT_EMPTY_PATH | AtFlag.AT_RECURSIVE, attributes, 32], {
         meaning: { "*": `${mountPrefix(mount)}: failed to set recursive vfs flags` },
       }),
     );
@@ -297,26 +303,33 @@ export function cloneMount(
   return call("open_tree", [directory, path, flags], { out: source, ...rest });
 }
 
-/** Puts the copy in `source` on the place open as `on`, and closes it. @see move_mount(2) */
-export function placeMount(on: Operand, rest: Partial<CallOp> = {}): readonly Op[] {
+/** Puts the copy in `source` on the place open as `on`. Its descriptor is then that of the mount there. @see move_mount(2) */
+function placeMount(on: Operand, rest: Partial<CallOp> = {}): CallOp {
   const flags = MoveMount.MOVE_MOUNT_F_EMPTY_PATH | MoveMount.MOVE_MOUNT_T_EMPTY_PATH;
-  return [call("move_mount", [source, "", on, "", flags], rest), call("close", [source])];
+  return call("move_mount", [source, "", on, "", flags], rest);
 }
 
-/** Sets the propagation of the mount that now lies on `destination`, one call a flag. mount_setattr(2) */
-function propagation(parsed: Parsed, facts: HostFacts): readonly Op[] {
-  const { options, mount } = parsed;
-  if (options.propagation.length === 0) return [];
-  const ops = options.propagation.map((flags) => {
+/** Sets the propagation of the mount that is open as `fd`, one call a flag. mount_setattr(2) */
+function propagation({ options, mount }: Parsed, fd: Slot): readonly Op[] {
+  return options.propagation.map((flags) => {
     const value = flags & ~MS_REC;
     const attributes = struct(`{propagation: ${formatFlags(MountFlag, value)}}`, 32, [{ at: 16, size: 8, value }]);
     const recursive = flags & MS_REC ? AtFlag.AT_RECURSIVE : 0;
-    return call("mount_setattr", [target, "", AtFlag.AT_EMPTY_PATH | recursive, attributes, 32], {
+    return call("mount_setattr", [fd, "", AtFlag.AT_EMPTY_PATH | recursive, attributes, 32], {
       meaning: { "*": `${mountPrefix(mount)}: set propagation` },
     });
   });
+}
+
+/** The same for what now lies on the destination. */
+function propagationThere(parsed: Parsed, facts: HostFacts): readonly Op[] {
+  if (parsed.options.propagation.length === 0) return [];
   const { arch, noFollow } = placeOptions(parsed, facts);
-  return [openInRoot(parsed.destination, target, { arch, noFollow }), ...ops, call("close", [target])];
+  return [
+    openInRoot(parsed.destination, target, { arch, noFollow }),
+    ...propagation(parsed, target),
+    call("close", [target]),
+  ];
 }
 
 function bindSteps(
@@ -337,21 +350,41 @@ function bindSteps(
       { field: `${from}/options` },
     );
   }
+  const { extensions } = options;
+  if (extensions.includes("copy-symlink") && extensions.some((name) => name.endsWith("-nofollow"))) {
+    const message = `${mountPrefix(mount)}: copy-symlink goes with neither src-nofollow nor dest-nofollow`;
+    throw new RuncError("config-invalid", message, { field: `${from}/options` });
+  }
+  if (isRemount(mount)) return [remountStep(parsed, facts)];
   const take = needsHelp(mount, config, facts.euid) ? partOf(parts, "mountSources").askHelperOps(source) : [
     cloneMount(AT_FDCWD, path, recursive, { meaning }, lookupOf(options)),
   ];
   const mountOps: Op[] = [
-    // A directory can be entered, a file cannot: what the target has to be if it must be made.
-    call("fchdir", [source], { out: slot("is file"), tolerate: ["ENOTDIR", "EACCES"] }),
+    // What the target has to be if it must be made.
+    isFileOp(source, slot("is file")),
     ...ensureTarget(destination, target, slot("is file"), placeOptions(parsed, facts)),
-    ...(destination === "/proc" ? procSourceOnly(parsed) : refuseTarget(parsed)),
-    ...bindAttributes(parsed),
-    ...placeMount(target, { meaning }),
+    ...(destination === "/proc" ? procOnly(parsed, source) : refuseTarget(parsed)),
+    ...bindAttributes(parsed, source),
+    placeMount(target, { meaning }),
     call("close", [target]),
-    ...propagation(parsed, facts),
+    ...propagation(parsed, source),
+    call("close", [source]),
   ];
-  const ops = options.extensions.includes("copy-symlink") ? unlessSymlink(parsed, path, mountOps, facts) : mountOps;
+  const ops = extensions.includes("copy-symlink") ? unlessSymlink(parsed, mountOps, facts) : mountOps;
   return [step(`bind ${path} on ${destination}`, from, [...take, ...ops])];
+}
+
+/** `bind` with `remount` changes the options of the mount that is there. mount(2), "Remounting an existing mount" */
+function remountStep(parsed: Parsed, facts: HostFacts): Step {
+  const { destination, from, options } = parsed;
+  const meaning = mountMeaning(parsed, options.flags, "");
+  return step(`change the options of the mount on ${destination}`, from, [
+    openInRoot(destination, target, placeOptions(parsed, facts), { meaning }),
+    ...(destination === "/proc" ? procOnly(parsed, target) : refuseTarget(parsed)),
+    ...bindAttributes(parsed, target),
+    ...propagation(parsed, target),
+    call("close", [target]),
+  ]);
 }
 
 /** crun's `src-nofollow` mounts a symlink itself; `copy-symlink` has to see it. */
@@ -359,26 +392,45 @@ function lookupOf({ extensions }: MountOptions): number {
   return extensions.includes("src-nofollow") || extensions.includes("copy-symlink") ? OpenTree.AT_SYMLINK_NOFOLLOW : 0;
 }
 
-/** crun's `copy-symlink`: a source that is a symlink is not mounted, its like is made instead. What exists stays as it is. */
-function unlessSymlink(parsed: Parsed, path: string, otherwise: readonly Op[], facts: HostFacts): readonly Op[] {
+/**
+ * crun's `copy-symlink`: a source that is a symlink is not mounted, its like is made instead. What exists has to be a symlink as long; that it
+ * leads to the same place cannot be seen from here.
+ */
+function unlessSymlink(parsed: Parsed, otherwise: readonly Op[], facts: HostFacts): readonly Op[] {
   const { destination, index } = parsed;
   // Zeroed: there is a NUL behind the text.
   const text = buffer(`symlink of mount ${index}`, PATH_MAX + 1);
   const length = slot("length");
+  const found = slot("length of what is there");
+  const there = `${mountPrefix(parsed.mount)}: ${JSON.stringify(parsed.mount.destination)} is there already and is`;
+  const isSame: readonly Op[] = [
+    call("readlinkat", [
+      target,
+      destination.slice(destination.lastIndexOf("/") + 1),
+      buffer("symlink", PATH_MAX),
+      PATH_MAX,
+    ], {
+      out: found,
+      meaning: { EINVAL: `${there} no symlink` },
+    }),
+    when(found, "!=", length, [fail(0, `${there} a symlink to somewhere else`)]),
+  ];
   const end = destination.lastIndexOf("/");
   const place = { ...placeOptions(parsed, facts), noFollow: false };
   const copy: readonly Op[] = [
-    call("close", [source]),
     ...(end === 0
       ? [openInRoot("/", target, { ...place, directory: true })]
       : ensureDirectory(destination.slice(0, end), target, place)),
-    call("symlinkat", [text, target, destination.slice(end + 1)], { tolerate: ["EEXIST"] }),
+    call("symlinkat", [text, target, destination.slice(end + 1)], {
+      onError: [{ errnos: ["EEXIST"], ops: isSame }],
+    }),
     call("close", [target]),
+    call("close", [source]),
   ];
   return [
-    // EINVAL: it is none. readlink(2)
-    call("readlinkat", [AT_FDCWD, path, text, PATH_MAX], { out: length, tolerate: ["EINVAL"] }),
-    when(length, "==", -Errno.EINVAL, otherwise, copy),
+    // Of the copy itself: the source may have become another file. ENOENT: it is none. readlink(2), "empty string"
+    call("readlinkat", [source, "", text, PATH_MAX], { out: length, tolerate: ["ENOENT"] }),
+    when(length, "==", -Errno.ENOENT, otherwise, copy),
   ];
 }
 
@@ -389,18 +441,18 @@ function resolveSource(path: string, bundle: string): string {
   return path.startsWith("/") ? path : cleanPath(`${bundle}/${path}`);
 }
 
-/** Only a procfs may be bound on /proc. */
-function procSourceOnly({ mount }: Parsed): readonly Op[] {
+/** Only a procfs may be bound on /proc. `fd`: what is to lie there. */
+function procOnly({ mount }: Parsed, fd: Slot): readonly Op[] {
   const inode = slot("inode");
   return [
-    ...loadFsType(source),
+    ...loadFsType(fd),
     when(slot("type"), "!=", FsMagic.PROC, [
       fail(
         0,
         `${mountPrefix(mount)}: ${JSON.stringify(mount.destination)} cannot be mounted because it is not of type proc`,
       ),
     ]),
-    call("statx", [source, "", AtFlag.AT_EMPTY_PATH, STATX_INO, statx]),
+    call("statx", [fd, "", AtFlag.AT_EMPTY_PATH, STATX_INO, statx]),
     load(at(statx, 32), 8, inode),
     // PROC_ROOT_INO, include/linux/proc_ns.h: no other file of a procfs has it.
     when(inode, "!=", 1, [
@@ -507,7 +559,8 @@ function copiedTmpfsOps(parsed: Parsed, facts: HostFacts, parts: Parts): readonl
     ...ensureDirectory(destination, target, placeOptions(parsed, facts)),
     ...refuseTarget(parsed),
     ...partOf(parts, "copyUp").copyUpOps(tmpfs, target, source),
-    ...placeMount(target, { meaning }),
+    placeMount(target, { meaning }),
+    call("close", [source]),
     call("close", [target]),
   ];
 }
@@ -560,10 +613,15 @@ function plainOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
     ...mountHere(parsed, {
       type: mount.type ?? "",
       source: mount.source ?? "",
-      flags: options.flags,
+      flags: isReadOnlyLater(parsed) ? options.flags & ~MS_RDONLY : options.flags,
       data: options.data,
     }),
   ];
+}
+
+/** Something is made in it first: mount points in a tmpfs, device nodes in /dev. */
+function isReadOnlyLater({ mount, destination, options }: Parsed): boolean {
+  return (options.flags & MS_RDONLY) !== 0 && (mount.type === "tmpfs" || destination === "/dev");
 }
 
 const cgroupFlags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
@@ -600,7 +658,7 @@ function cgroup1Steps(parsed: Parsed, config: Config, facts: HostFacts): readonl
         ])
       )
     ),
-    step(`leave ${destination}`, from, [call("close", [base]), ...propagation(parsed, facts)]),
+    step(`leave ${destination}`, from, [call("close", [base]), ...propagationThere(parsed, facts)]),
   ];
 }
 
@@ -620,8 +678,10 @@ function bindHierarchy(parsed: Parsed, hierarchy: CgroupMountFact): readonly Op[
   const bind = { ...parsed, options: { ...options, flags: options.flags | MS_BIND | MS_REC } };
   return [
     cloneMount(AT_FDCWD, hierarchy.source, true, { meaning: mountMeaning(parsed, bind.options.flags, "") }),
-    ...bindAttributes(bind),
-    ...placeMount(target),
+    ...bindAttributes(bind, source),
+    placeMount(target),
+    ...propagation(parsed, source),
+    call("close", [source]),
     call("close", [target]),
   ];
 }
@@ -642,12 +702,15 @@ function cgroup2Ops(parsed: Parsed, config: Config, facts: HostFacts): readonly 
     flags: options.flags,
     data: options.data,
   }) as [CallOp, CallOp, CallOp];
-  const place: Op[] = [...bindAttributes(bind), ...placeMount(target)];
+  const place: Op[] = [...bindAttributes(bind, source), placeMount(target), call("close", [source])];
+  const nothing = withContext("nr_blocks=1,nr_inodes=1", config.linux?.mountLabel);
   // Without root the cgroup may be out of sight. Then nothing is to be seen rather than what /sys shows there, writable (CVE-2023-25809).
-  const copy: Op[] = facts.euid === 0 ? [cloneMount(AT_FDCWD, path, false), ...place] : [
-    cloneMount(AT_FDCWD, path, false, { tolerate: ["ENOENT"] }),
-    when(source, "==", -Errno.ENOENT, [call("mount", ["tmpfs", ".", "tmpfs", MS_RDONLY, 0])], place),
-  ];
+  const copy: Op[] = facts.rootlessCgroups
+    ? [
+      cloneMount(AT_FDCWD, path, false, { tolerate: ["ENOENT"] }),
+      when(source, "==", -Errno.ENOENT, [call("mount", ["tmpfs", ".", "tmpfs", MS_RDONLY, nothing])], place),
+    ]
+    : [cloneMount(AT_FDCWD, path, false), ...place];
   const start: Op[] = [
     ...ensureDirectory(destination, target, placeOptions(parsed, facts)),
     ...refuseTarget(parsed),
@@ -704,9 +767,28 @@ export function mountSteps(
     refuseInsideProc(parsed);
     if (isBind(mount)) return bindSteps(parsed, config, facts, request, parts);
     if (mount.type === "cgroup" && facts.cgroupMode !== "v2") return cgroup1Steps(parsed, config, facts);
-    const ops = [...fileSystemOps(parsed, config, facts, parts), ...propagation(parsed, facts)];
+    const ops = [...fileSystemOps(parsed, config, facts, parts), ...propagationThere(parsed, facts)];
     return [step(`mount ${mount.type ?? "nothing"} on ${parsed.destination}`, parsed.from, ops)];
   });
+}
+
+/** How often an attempt is made where files are open for writing, and the nanoseconds between two: as in runc, rootfs_linux.go, remountReadonly. */
+const READ_ONLY_TRIES = 5, READ_ONLY_PAUSE = 100_000_000;
+
+/** Makes the mount read-only. EBUSY: something has a file in it open for writing, a hook's child perhaps, which may be about to end. */
+function makeReadOnlyOp({ destination, mount }: Parsed): CallOp {
+  const attributes = mountAttr(MountAttr.MOUNT_ATTR_RDONLY, 0);
+  const pause = struct("{tv_nsec: 100000000}", 16, [{ at: 8, size: 8, value: READ_ONLY_PAUSE }]);
+  const attempt = (left: number): CallOp =>
+    call("mount_setattr", [AT_FDCWD, destination, 0, attributes, 32], {
+      meaning: {
+        EBUSY: `unable to mount ${mount.destination} as readonly max retries reached`,
+        "*": `${mountPrefix(mount)}: failed to set vfs flags`,
+      },
+      hint: { EBUSY: "a process has a file in there open for writing" },
+      onError: left === 0 ? [] : [{ errnos: ["EBUSY"], ops: [call("ppoll", [0, 0, pause, 0, 0]), attempt(left - 1)] }],
+    });
+  return attempt(READ_ONLY_TRIES - 1);
 }
 
 /**
@@ -716,16 +798,15 @@ export function mountSteps(
 export function finishMountSteps(config: Config, request: LaunchRequest): readonly Step[] {
   return (config.mounts ?? []).flatMap((mount, index) => {
     if (isBind(mount)) return [];
-    const { destination, options, from } = parse(mount, index, request.rootfs);
-    const setattr = (flags: number, attributes: Struct) =>
-      call("mount_setattr", [AT_FDCWD, destination, flags, attributes, 32], {
-        meaning: { "*": `${mountPrefix(mount)}: failed to set vfs flags` },
-      });
-    const ops: Op[] = [];
-    const delayed = (options.flags & MS_RDONLY) !== 0 && (mount.type === "tmpfs" || destination === "/dev");
-    if (delayed) ops.push(setattr(0, mountAttr(MountAttr.MOUNT_ATTR_RDONLY, 0)));
+    const parsed = parse(mount, index, request.rootfs);
+    const { destination, options, from } = parsed;
+    const delayed = isReadOnlyLater(parsed);
+    const ops: Op[] = delayed ? [makeReadOnlyOp(parsed)] : [];
     if (options.recursiveSet !== 0 || options.recursiveClear !== 0) {
-      ops.push(setattr(AtFlag.AT_RECURSIVE, mountAttr(options.recursiveSet, options.recursiveClear)));
+      const attributes = mountAttr(options.recursiveSet, options.recursiveClear);
+      ops.push(call("mount_setattr", [AT_FDCWD, destination, AtFlag.AT_RECURSIVE, attributes, 32], {
+        meaning: { "*": `${mountPrefix(mount)}: failed to set vfs flags` },
+      }));
     }
     return ops.length === 0 ? [] : [
       step(

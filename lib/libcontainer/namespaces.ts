@@ -124,7 +124,8 @@ export function createSteps(config: Config, arch: Arch, cgroup: CgroupEntry): re
       call("unshare", [CloneFlag.CLONE_NEWUSER], {
         hint: {
           ENOSPC: "user.max_user_namespaces is reached or 0",
-          EPERM: "user namespaces are switched off on this host",
+          EPERM: "this host allows no user namespaces: look at the sysctls kernel.unprivileged_userns_clone and " +
+            "kernel.apparmor_restrict_unprivileged_userns, as far as there are any",
         },
       }),
       tell("mapping"),

@@ -63,14 +63,14 @@ function move(
     `link not found for interface ${name} on runtime namespace`,
     () => host.deviceIndex(name),
   );
+  const moving = `fail to move network device ${name} to network namespace ${path}`;
+  // Before the host loses it.
+  doing(moving, () => refuseTakenName(container, newName));
   // Its addresses do not survive the move, nor IPv6's that it is down.
   const addresses = doing("fail to get ip addresses", () => host.addresses(index));
   // The kernel does not rename a device that is up, and the host is not to use it any more.
   doing("fail to set link down", () => host.setUp(index, false));
-  doing(`fail to move network device ${name} to network namespace ${path}`, () => {
-    refuseTakenName(container, newName);
-    host.move(index, namespace, newName);
-  });
+  doing(moving, () => host.move(index, namespace, newName));
   // Another number, where the one that it had is taken there.
   const inside = doing(
     `link not found for interface ${newName} on namespace ${path} `,

@@ -53,10 +53,7 @@ import {
 } from "./small_steps.ts";
 import { sysctlSteps } from "./sysctl.ts";
 
-/**
- * Whether init waits for the parent's hooks; for limits and device rules too where a createContainer hook follows, as it is the first program
- * in the container's cgroup that is not ours.
- */
+/** Whether init waits before the pivot: for the parent's hooks, or because a createContainer hook follows, the first program that is not ours. */
 export function hasRuntimeHooks(config: Config): boolean {
   const { prestart = [], createRuntime = [], createContainer = [] } = config.hooks ?? {};
   return prestart.length + createRuntime.length + createContainer.length > 0;
@@ -71,14 +68,26 @@ function networkDeviceSteps(config: Config): readonly Step[] {
   return [step("let the parent move network devices here", "/linux/netDevices", [tell("network"), ...awaitGo()])];
 }
 
-function runtimeHookSteps(config: Config): readonly Step[] {
-  if (!hasRuntimeHooks(config)) return [];
+/**
+ * Limits and device rules come into force once the mounts are made, which may be of devices that the container is not to open. Without hooks
+ * the parent works while init goes on.
+ */
+function limitSteps(config: Config): readonly Step[] {
+  if (!hasRuntimeHooks(config)) {
+    return [step("have the parent set limits and device rules", "/linux/resources", [tell("hooks")])];
+  }
   return [
     step("let the parent set limits, and run prestart and createRuntime hooks", "/hooks", [
       tell("hooks"),
       ...awaitGo(),
     ]),
   ];
+}
+
+/** Nothing that the image has is opened before: it may be any device. */
+function awaitLimitSteps(config: Config): readonly Step[] {
+  if (hasRuntimeHooks(config)) return [];
+  return [step("wait until limits and device rules are in force", "/linux/resources", awaitGo())];
 }
 
 function createContainerHookSteps(config: Config): readonly Step[] {
@@ -167,7 +176,7 @@ function stage(config: Config, facts: HostFacts, request: LaunchRequest, parts: 
     ...oomScoreSteps(config.process!, facts.arch),
     // Before any namespace: all of the container's processes are to be born inside.
     ...enterCgroupSteps(request.cgroup, facts.arch),
-    affinityStep(),
+    affinityStep(facts),
     // While it still has the host's rights.
     ...(helped.length === 0 ? [] : partOf(parts, "mountSources").helperSteps(helped, facts.arch)),
     ...joinSteps(earlyJoined(joinedNamespaces(config), request.cgroup)),
@@ -210,11 +219,12 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
     ...queueLabelSteps(config, facts.arch),
     ...deviceSteps(config, facts),
     // The old root is still there for the hooks, and the mounts already are.
-    ...runtimeHookSteps(config),
+    ...limitSteps(config),
     ...createContainerHookSteps(config),
     ...enterRootSteps(config, facts, request),
+    ...awaitLimitSteps(config),
     ...reopenNullSteps(config, facts),
-    ...workingDirectorySteps(process.cwd),
+    ...workingDirectorySteps(process.cwd, facts.arch),
     // After the config's mounts, for the pty is of the container's devpts; before the root is read-only, for /dev/console is made in it.
     ...consoleSteps(process, facts.arch, { devConsole: true }),
     ...(request.pidfdSocket ? pidfdSteps("standard") : []),

@@ -67,7 +67,7 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
       closeForeignStep(request.inheritedFds),
       ...oomScoreSteps(process, facts.arch),
       ...enterCgroupSteps(request.cgroup, facts.arch),
-      ...resetAffinitySteps(process.execCPUAffinity),
+      ...resetAffinitySteps(process.execCPUAffinity, facts),
       // While the host's /proc is at hand; a fork takes all of them along.
       ...(request.noNewKeyring ? [] : keyLabelSteps(process.selinuxLabel, facts.arch)),
       ...execLabelSteps(process.selinuxLabel, facts.arch),

@@ -16,8 +16,8 @@
  *       | ------- two descriptors ---------------------------> |   for each file in there
  *       | <------ copied, errno ------------------------------ |
  *       | ------- go ----------------------------------------> |
- *       | <------ hooks ------------------------------------- |   mounts are done, still in the old root
- *       | ------- go ----------------------------------------> |
+ *       | <------ hooks ------------------------------------- |   mounts are done, still in the old root; limits, device rules
+ *       | ------- go ----------------------------------------> |   waited for later where there are no hooks
  *       | <------ passwd * ----------------------------------- |   only where env has no HOME
  *       | <------ ready -------------------------------------- |   all but credentials is done
  *       | ------- go, home directory ------------------------> |

@@ -4,12 +4,12 @@
  * @module
  */
 
-import { AT_FDCWD, MountAttr, MountFlag, MoveMount, openFlag, OpenTree, UmountFlag } from "../ffi/constants.ts";
+import { AT_FDCWD, AtFlag, MountAttr, MountFlag, MoveMount, openFlag, OpenTree, UmountFlag } from "../ffi/constants.ts";
 import { call, slot, step, struct } from "../plan/build.ts";
 import type { Op, Step } from "../plan/op.ts";
 import type { Config } from "../specs/config.ts";
 import type { Arch } from "../ffi/syscalls.ts";
-import { cleanPath, root } from "./in_root.ts";
+import { cleanPath, makeParents, parent, root } from "./in_root.ts";
 import type { HostFacts, LaunchRequest } from "./launch_request.ts";
 import { hasNamespace } from "./namespaces.ts";
 
@@ -54,18 +54,26 @@ function isolateStep(config: Config, rootfs: string): Step {
   ]);
 }
 
+/** `struct mount_attr`: its propagation is at 16. @see mount_setattr(2) */
+const privateMount = struct("{propagation: MS_PRIVATE}", 32, [{ at: 16, size: 8, value: MS_PRIVATE }]);
+
 /** Makes the rootfs a mount of its own, with all that lies below, and keeps it open as the root of all further paths. */
-function takeRootStep(rootfs: string): Step {
+function takeRootStep(rootfs: string, first: readonly Op[] = []): Step {
   const flags = OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC | OpenTree.AT_RECURSIVE;
   return step(`take ${rootfs} as the root file system`, "/root/path", [
     call("open_tree", [AT_FDCWD, rootfs, flags], { out: root }),
+    ...first,
     call("move_mount", [root, "", AT_FDCWD, rootfs, MoveMount.MOVE_MOUNT_F_EMPTY_PATH]),
   ]);
 }
 
 /** Everything before the first mount of the config. */
-export function prepareRootSteps(config: Config, request: LaunchRequest): readonly Step[] {
-  return [isolateStep(config, request.rootfs), takeRootStep(request.rootfs)];
+export function prepareRootSteps(config: Config, { rootfs }: LaunchRequest): readonly Step[] {
+  if (hasNamespace(config, "mount")) return [isolateStep(config, rootfs), takeRootStep(rootfs)];
+  // The host's own mounts stay as they are. The rootfs is one more, private, which whoever asked for this can unmount with all below it.
+  return [takeRootStep(rootfs, [
+    call("mount_setattr", [root, "", AtFlag.AT_EMPTY_PATH | AtFlag.AT_RECURSIVE, privateMount, 32]),
+  ])];
 }
 
 /** pivot_root(2) onto the open root, the old one stacked below and then taken away. Needs no directory inside the rootfs. */
@@ -116,9 +124,11 @@ function moveRootSteps(facts: HostFacts, rootfs: string): readonly Step[] {
 /** Makes the rootfs the process's root. */
 export function enterRootSteps(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
   const steps: Step[] = [];
-  if (request.noPivot) steps.push(...moveRootSteps(facts, request.rootfs));
-  else if (hasNamespace(config, "mount")) steps.push(pivotStep(facts.arch));
-  else steps.push(step("make the rootfs the root", "/root/path", [call("fchdir", [root]), ...enterByChroot]));
+  if (!hasNamespace(config, "mount")) {
+    // Without pivot_root too: it would be the host's /proc that is taken away, and the host's root that is covered.
+    steps.push(step("make the rootfs the root", "/root/path", [call("fchdir", [root]), ...enterByChroot]));
+  } else if (request.noPivot) steps.push(...moveRootSteps(facts, request.rootfs));
+  else steps.push(pivotStep(facts.arch));
   const wanted = config.linux?.rootfsPropagation;
   const flags = wanted ? propagationFlags[wanted]! : 0;
   if (flags & (MS_SHARED | MS_UNBINDABLE | MS_SLAVE)) {
@@ -139,15 +149,22 @@ export function readonlyRootSteps(config: Config): readonly Step[] {
   ])];
 }
 
-/** The working directory, made where it is missing (0755): inside the root already, so names are safe. */
-export function workingDirectorySteps(cwd: string): readonly Step[] {
+/**
+ * The working directory, made where it is missing (0755). It is the root's already, but the host's /proc is still open: a link of the image
+ * may lead to its descriptor, and from there to the host (CVE-2024-21626's kind). Beneath a descriptor of the root no such link is followed.
+ */
+export function workingDirectorySteps(cwd: string, arch: Arch): readonly Step[] {
   const components = cleanPath(cwd).split("/").filter((part) => part !== "");
   if (components.length === 0) return [];
-  // Most often it exists: one look saves a system call a component.
-  const make = components.map((_, index) =>
-    call("mkdirat", [AT_FDCWD, "/" + components.slice(0, index + 1).join("/"), 0o755], { tolerate: ["EEXIST"] })
-  );
+  const O = openFlag(arch);
+  const make: readonly Op[] = [
+    call("openat", [AT_FDCWD, "/", O.O_PATH | O.O_DIRECTORY | O.O_CLOEXEC, 0], { out: root }),
+    ...makeParents(components, { arch }, { "*": `mkdir ${cwd}` }),
+    call("close", [parent]),
+    call("close", [root]),
+  ];
   return [step(`make sure that ${cwd} exists`, "/process/cwd", [
+    // Most often it exists: one look saves two system calls a component.
     call("faccessat2", [AT_FDCWD, cwd, 0, 0], {
       // Without search permission for us, the user may still have it: chdir tells.
       tolerate: ["EACCES"],

@@ -11,6 +11,7 @@ import type { Config, Process } from "../specs/config.ts";
 import type { Arch } from "../ffi/syscalls.ts";
 import { sendFdOps } from "./console.ts";
 import { writeProc } from "./host_writes.ts";
+import type { HostFacts } from "./launch_request.ts";
 import { makesNamespace } from "./namespaces.ts";
 
 /** process.oomScoreAdj. Runs in: stage, before anything makes the process's files in /proc another user's. proc(5) */
@@ -27,12 +28,16 @@ export function oomScoreSteps(process: Process, arch: Arch): readonly Step[] {
   ];
 }
 
-/** The runtime may be confined to some processors: the container is to have all that its cpuset allows. Runs in: stage. */
-export function affinityStep(): Step {
-  // 1,024 processors: the kernel ignores bits beyond those it has. sched_setaffinity(2)
-  const all = bytes(new Uint8Array(128).fill(0xff), "[all]");
+/**
+ * The runtime may be confined to some processors: the container is to have all that its cpuset allows. Runs in: stage.
+ *
+ * @see HostFacts.processorSetBytes
+ */
+export function affinityStep({ processorSetBytes }: Pick<HostFacts, "processorSetBytes">): Step {
+  // The kernel ignores bits beyond the processors that it has. sched_setaffinity(2)
+  const all = bytes(new Uint8Array(processorSetBytes).fill(0xff), "[all]");
   return step("run on every processor that the cpuset allows", "", [
-    call("sched_setaffinity", [0, 128, all], { tolerate: ["EINVAL", "EPERM"] }),
+    call("sched_setaffinity", [0, processorSetBytes, all], { tolerate: ["EINVAL", "EPERM"] }),
   ]);
 }
 
@@ -49,7 +54,12 @@ export function keyringSteps(options: { id: string; init: boolean; userNamespace
     call("keyctl", [Keyctl.KEYCTL_JOIN_SESSION_KEYRING, { data: "text", text: `_ses.${options.id}` }, 0, 0, 0], {
       out: ring,
       // A kernel without keys has none to protect.
-      endStepOn: ["ENOSYS"],
+      onError: [{
+        errnos: ["ENOSYS"],
+        ops: [{ op: "warn", value: ring, why: "KeyctlJoinSessionKeyring: unable to create session key" }, {
+          op: "endStep",
+        }],
+      }],
       meaning: { "*": "unable to join session keyring" },
       hint: { EDQUOT: "raise kernel.keys.maxkeys, or use --no-new-keyring" },
     }),

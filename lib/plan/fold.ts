@@ -11,6 +11,7 @@ import { HEAD_SIZE } from "./native/format.ts";
 import { at, slot, struct } from "./build.ts";
 import type { Handler, Instruction, Label, Lowered } from "./lower.ts";
 import { isLabel } from "./lower.ts";
+import { countSlots } from "./share_slots.ts";
 import type { Operand, Slot, Step, Struct, Word } from "./op.ts";
 
 /** Points behind the row that a loop is at; reports carry its value. Always the first slot. */
@@ -241,22 +242,13 @@ class Folding {
   }
 }
 
-/** How many slots instructions use, with the cursor's. */
-function countSlots(instructions: readonly Instruction[]): number {
-  const names = new Set([cursor.slot]);
-  for (const { args, out } of instructions) {
-    if (out !== undefined) names.add(out.slot);
-    for (const arg of args) if (typeof arg === "object" && "slot" in arg) names.add(arg.slot);
-  }
-  return names.size;
-}
-
 function hasLabels({ args, handlers }: Instruction): boolean {
   return handlers.length > 0 || args.some(isLabel);
 }
 
 /**
- * Folds a flat plan; leaves it as it is where loops would take more than `slotLimit` slots. Pure: equal plans give equal results.
+ * Folds a flat plan; leaves it as it is where with loops it would take more than `slotLimit` slots, that of {@link cursor} among them. Pure:
+ * equal plans give equal results.
  */
 export function fold(plan: Lowered, keys: DataKeys, slotLimit: number): FoldedPlan {
   const folded = foldAll(plan, keys);

@@ -56,14 +56,18 @@ const privileged: Change = (config) => {
 
 // --- who the process is ---------------------------------------------------------------------------------------------------
 
-comparing("CVE-2016-3697: a user whose name is a number is not looked up", (box) => {
-  Deno.writeTextFileSync(`${box.rootfs}/etc/passwd`, "1000:x:0:0:root:/root:/bin/sh\n");
-  box.startSleeping();
-  assertEquals(box.must(["exec", "--user", "1000", box.id, "id", "-u"]), "1000\n");
-  const refused = box.refused(["exec", "--user", "root", box.id, "true"]);
-  assertMatch(refused.msg, /bad uid/);
-  box.remove();
-});
+comparing(
+  "CVE-2016-3697, CVE-2026-30892: a user whose name is a number is not looked up, nor is one read as the start of a text",
+  (box) => {
+    Deno.writeTextFileSync(`${box.rootfs}/etc/passwd`, "1000:x:0:0:root:/root:/bin/sh\n");
+    box.startSleeping();
+    assertEquals(box.must(["exec", "--user", "1000", box.id, "id", "-u"]), "1000\n");
+    for (const user of ["root", "1000x", "1:root", "0x3e8", " 1000", "-1", "4294967296", "1:4294967296"]) {
+      assertMatch(box.refused(["exec", "--user", user, box.id, "true"]).msg, /bad [ug]id|invalid user/, user);
+    }
+    box.remove();
+  },
+);
 
 comparing("CVE-2022-24769, CVE-2022-29162: no capability is inheritable that the config does not make so", (box) => {
   const inheritable = "grep CapInh /proc/self/status";
@@ -179,6 +183,37 @@ comparing("CVE-2024-21626: no descriptor leads to the host, as working directory
     const program = box.run((config) => config.process.args = [`/proc/self/fd/${number}/usr/bin/true`]);
     assertNotEquals(program.code, 0, String(number));
   }
+});
+
+/** The number of the host's /proc in the process that sets a container up, as a hook finds it there. */
+function numberOfProc(box: Box): number {
+  const file = `${box.directory}/descriptors`;
+  const script = `pid=$(sed 's/.*"pid":\\([0-9]*\\).*/\\1/'); ls -l /proc/$pid/fd >${file}`;
+  assertEquals(
+    box.run((config) => config.hooks = { prestart: [{ path: "/bin/sh", args: ["sh", "-c", script] }] }).code,
+    0,
+  );
+  const [, number] = Deno.readTextFileSync(file).match(/ (\d+) -> \/proc$/m) ?? [];
+  assert(number !== undefined, Deno.readTextFileSync(file));
+  return Number(number);
+}
+
+comparing("CVE-2024-21626: a working directory is not made on the host, behind whatever link of the image", (box) => {
+  const { path, content } = hostDirectory(box);
+  Deno.chmodSync(path, 0o777);
+  const found = numberOfProc(box);
+  for (const number of [found - 1, found, found + 1]) {
+    for (const [way, up] of [["up", ".."], ["root", "1/root"], ["own", "self/root"]]) {
+      const link = `${way}${number}`;
+      Deno.symlinkSync(`/proc/self/fd/${number}/${up}${path}`, `${box.rootfs}/${link}`);
+      const { code } = box.run((config) => {
+        config.root.readonly = false;
+        config.process.cwd = `/${link}/made`;
+      });
+      assertNotEquals(code, 0, link);
+    }
+  }
+  assertEquals(content(), ["secret"]);
 });
 
 // --- /proc --------------------------------------------------------------------------------------------------------------
@@ -327,7 +362,7 @@ comparing("CVE-2025-52565: /dev/console is not mounted on what the image has in 
   assertEquals([Deno.readTextFileSync(secret), content()], ["of the host\n", ["secret"]]);
 });
 
-comparing("CVE-2026-41579: a /dev that is a link fills the rootfs, not the host", (box) => {
+comparing("CVE-2026-41579, CVE-2026-47766: a /dev that is a link fills the rootfs, not the host", (box) => {
   const { path, content } = hostDirectory(box);
   Deno.writeTextFileSync(`${path}/ptmx`, "");
   for (const target of linksTo(path)) {

@@ -1,7 +1,7 @@
 /** /dev in the container: nodes, links, and which devices may be used. */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { type Box, type Change, comparing, everyone } from "./harness.ts";
+import { type Box, type Change, comparing, everyone, execute, executors } from "./harness.ts";
 
 /** Type, mode, owner and numbers of every node, and where every link leads. */
 const listing = "cd /dev; stat -c '%n %F %a %u %g %t:%T' *; for name in *; do readlink $name; done; true";
@@ -69,14 +69,16 @@ comparing("a device's directory may be behind a dangling symlink, which leads no
   assertEquals(seen, "1:3\n755 0\n");
 });
 
+const mapped: Change = (config) => {
+  config.linux.namespaces.push({ type: "user" });
+  config.linux.uidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
+  config.linux.gidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
+};
+
 comparing("in a user namespace the host's devices are bound", (box) => {
   const seen = box.sh(
     "cd /dev; stat -c '%n %F %a %t:%T' full null random tty urandom zero; grep -c ' /dev/null ' /proc/self/mountinfo",
-    (config) => {
-      config.linux.namespaces.push({ type: "user" });
-      config.linux.uidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
-      config.linux.gidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
-    },
+    mapped,
   );
   assertMatch(seen, /^null character special file 666 1:3$/m);
   assertMatch(seen, /\n1\n$/);
@@ -101,11 +103,49 @@ comparing("a runtime that may not make nodes binds the host's", (box) => {
 comparing("a node that is there already stays as it is", (box) => {
   Deno.mkdirSync(`${box.rootfs}/opt`);
   Deno.writeTextFileSync(`${box.rootfs}/opt/null`, "file", { mode: 0o600 });
-  const seen = box.sh("stat -c '%F %a' /opt/null", (config) => {
-    config.linux.devices = [{ path: "/opt/null", type: "c", major: 1, minor: 3, fileMode: 0o666, uid: 5 }];
+  execute(["/usr/bin/mknod", "-m", "640", `${box.rootfs}/opt/zero`, "c", "1", "5"]);
+  const { code, stdout, stderr } = box.run((config) => {
+    config.process.args = ["stat", "-c", "%F %a", "/opt/null", "/opt/zero"];
+    config.linux.devices = [
+      { path: "/opt/null", type: "c", major: 1, minor: 3, fileMode: 0o666, uid: 5 },
+      { path: "/opt/zero", type: "c", major: 1, minor: 5, fileMode: 0o666, uid: 5 },
+    ];
   });
-  assertEquals(seen, "regular file 600\n");
+  assertEquals([code, stdout], [0, "regular file 600\ncharacter special file 640\n"]);
+  // runc says nothing.
+  if (box.runtime !== "debian") {
+    assertMatch(stderr, /^\S+ level=warning msg="\/opt\/null is there already and is another file [^\n]*\n$/);
+  }
 }, everyone);
+
+comparing("in a user namespace what the image has in the place of a device is covered, and never opened", (box) => {
+  const change: Change = (config) => {
+    mapped(config);
+    config.mounts = config.mounts.filter(({ destination }) => !destination.startsWith("/dev"));
+    config.root.readonly = false;
+    config.process.args = ["sh", "-c", "stat -c '%F %t:%T' /dev/null /dev/zero; head -c 2 /dev/zero | wc -c"];
+  };
+  Deno.chownSync(`${box.rootfs}/dev`, 100000, 100000);
+  // Whoever opens a fifo waits for ever.
+  execute(["/usr/bin/mkfifo", `${box.rootfs}/dev/null`]);
+  execute(["/usr/bin/mknod", "-m", "666", `${box.rootfs}/dev/zero`, "c", "1", "3"]);
+  const { code, stdout } = box.run(change);
+  assertEquals([code, stdout], [0, "character special file 1:3\ncharacter special file 1:5\n2\n"]);
+  Deno.removeSync(`${box.rootfs}/dev/zero`);
+  Deno.symlinkSync("/etc/passwd", `${box.rootfs}/dev/zero`);
+  box.write(change);
+  assertMatch(box.refused(["run", box.id]).msg, /\/dev\/zero.*too many levels of symbolic links/);
+});
+
+comparing("the image's /dev/null is opened when device rules are in force: it may be any device", (box) => {
+  // /dev/fuse: the usual rules allow it to nobody.
+  execute(["/usr/bin/mknod", "-m", "666", `${box.rootfs}/dev/null`, "c", "10", "229"]);
+  const { msg } = box.runRefused((config) => {
+    config.mounts = config.mounts.filter(({ destination }) => !destination.startsWith("/dev"));
+    config.root.readonly = false;
+  });
+  assertMatch(msg, /\/dev\/null: operation not permitted$/);
+}, executors);
 
 comparing("a type that is none is refused", (box) => {
   const { msg, field, code } = box.runRefused((config) => {

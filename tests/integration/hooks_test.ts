@@ -217,8 +217,12 @@ comparing("a descriptor that the caller left open is not the hooks'", (box) => {
 
 comparing("hooks without args have their path as the only one", (box) => {
   Deno.writeTextFileSync(`${box.directory}/hook`, `#!/bin/sh\necho $0 $# > ${box.directory}/out\n`, { mode: 0o755 });
-  box.sh("true", withHooks(box, { createRuntime: [{ path: `${box.directory}/hook` }] }));
-  assertEquals(box.plain(readOut(box)), "<directory>/hook 0\n");
+  for (const name of ["createRuntime", "createContainer"] as const) {
+    for (const args of [undefined, []]) {
+      box.sh("true", withHooks(box, { [name]: [{ path: `${box.directory}/hook`, args }] }));
+      assertEquals(box.plain(readOut(box)), "<directory>/hook 0\n", name);
+    }
+  }
 }, everyone);
 
 comparing("hooks in the container run as root, before the program's user is taken", (box) => {

@@ -181,6 +181,124 @@ for (const [propagation, arrives] of [["rslave", true], ["rprivate", false]] as 
   );
 }
 
+/** A tree of two file systems on the host, at `data` and below it, as long as `body` runs. Their options are restrictive. */
+function withTree(box: Box, body: (change: (options: readonly string[]) => Change) => void): void {
+  const data = `${box.directory}/data`;
+  Deno.mkdirSync(data);
+  const restricted = "ro,nosuid,nodev,noexec,noatime,nodiratime";
+  mountOnHost(["-t", "tmpfs", "-o", "mode=755", "tmpfs", data]);
+  Deno.mkdirSync(`${data}/below`);
+  mountOnHost(["-t", "tmpfs", "-o", restricted, "tmpfs", `${data}/below`]);
+  mountOnHost(["-o", `remount,bind,${restricted}`, data]);
+  try {
+    body((options) => withMount({ destination: "/mnt", type: "bind", source: data, options: ["rbind", ...options] }));
+  } finally {
+    for (const path of [`${data}/below`, data]) new Deno.Command("umount", { args: [path] }).outputSync();
+  }
+}
+
+/** The options of the mount itself, as mountinfo shows them. */
+const optionsOn = (box: Box, place: string, change: Change) => mountOn(box, place, change)?.split(" ")[2];
+
+const all = "ro,nosuid,nodev,noexec,noatime,nodiratime";
+/** What a bind mount of such a mount has, and what the one below it has. */
+const clearings: readonly [options: readonly string[], top: string, below: string][] = [
+  [[], all, all],
+  // An option that is named says that all of them are meant; access times are kept where none is named.
+  [["rw"], "rw,noatime,nodiratime", all],
+  [["suid"], "rw,noatime,nodiratime", all],
+  [["dev", "nosuid"], "rw,nosuid,noatime,nodiratime", all],
+  [["exec", "ro"], "ro,noatime,nodiratime", all],
+  [["atime"], "rw,noatime,nodiratime", all],
+  [["relatime"], "rw,relatime", all],
+  [["strictatime"], "rw", all],
+  [["diratime", "noatime"], "rw,noatime", all],
+  [["nodiratime"], "rw,nodiratime,relatime", all],
+  [["noatime", "strictatime"], "rw", all],
+  [["symfollow", "nodev"], "rw,nodev,noatime,nodiratime", all],
+  // Of the tree one by one.
+  [["rrw"], "rw,nosuid,nodev,noexec,noatime,nodiratime", "rw,nosuid,nodev,noexec,noatime,nodiratime"],
+  [["rsuid", "rdev"], "ro,noexec,noatime,nodiratime", "ro,noexec,noatime,nodiratime"],
+  [["rexec", "rdiratime"], "ro,nosuid,nodev,noatime", "ro,nosuid,nodev,noatime"],
+  [["rrelatime"], "ro,nosuid,nodev,noexec,nodiratime,relatime", "ro,nosuid,nodev,noexec,nodiratime,relatime"],
+  [
+    ["ratime", "rsymfollow"],
+    "ro,nosuid,nodev,noexec,nodiratime,relatime",
+    "ro,nosuid,nodev,noexec,nodiratime,relatime",
+  ],
+  [["rstrictatime"], "ro,nosuid,nodev,noexec,nodiratime", "ro,nosuid,nodev,noexec,nodiratime"],
+  [["rnosymfollow"], `${all},nosymfollow`, `${all},nosymfollow`],
+  // Both at once: first the mount, then the tree.
+  [["rw", "rro"], "ro,noatime,nodiratime", all],
+];
+comparing("options of bind mounts set and clear what they say, for the mount or for the tree", (box) => {
+  withTree(box, (bindTree) => {
+    for (const [options, top, below] of clearings) {
+      const seen = mountinfo(box, bindTree(options));
+      const of = (place: string) => seen.findLast((line) => line.split(" ")[1] === place)?.split(" ")[2];
+      assertEquals([of("/mnt"), of("/mnt/below")], [top, below], options.join());
+    }
+  });
+});
+
+comparing("remount changes a bind mount that an earlier entry made, in a user namespace too", (box) => {
+  for (const ids of [undefined, [{ containerID: 0, hostID: 100000, size: 65536 }]]) {
+    const seen = mountinfo(box, (config) => {
+      bindOf(box, ["bind", "nosuid"])(config);
+      config.mounts.push({ destination: "/mnt", options: ["bind", "remount", "ro", "nodev"] });
+      if (ids === undefined) return;
+      config.linux.namespaces.push({ type: "user" });
+      config.linux.uidMappings = config.linux.gidMappings = ids;
+    }).filter((line) => line.split(" ")[1] === "/mnt").map((line) => line.split(" ")[2]);
+    // In a user namespace the host's own way to tell access times stays.
+    assertEquals(seen, ["ro,nodev,relatime"]);
+  }
+  const { msg } = box.runRefused(bindOf(box, ["bind", "remount", "ro"], "/home"));
+  assertMatch(msg, /error mounting .* to rootfs at "\/home": .*invalid argument/);
+});
+
+comparing("where a user namespace has to keep an option, what is named is refused and the rest is done", (box) => {
+  Deno.mkdirSync(`${box.rootfs}/mnt`);
+  withTree(box, (bindTree) => {
+    const within = (options: readonly string[]): Change => (config) => {
+      bindTree(options)(config);
+      config.linux.namespaces.push({ type: "user" });
+      config.linux.uidMappings = config.linux.gidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
+    };
+    assertEquals(optionsOn(box, "/mnt", within(["nosuid"])), all);
+    assertEquals(optionsOn(box, "/mnt", within(["ro", "symfollow"])), all);
+    assertEquals(optionsOn(box, "/mnt", within(["noatime", "nodiratime"])), all);
+    for (
+      const [option, message] of [
+        ["rw", /cannot clear locked flags MS_RDONLY: operation not permitted/],
+        ["suid", /cannot clear locked flags MS_NOSUID/],
+        ["dev", /cannot clear locked flags MS_NODEV/],
+        ["exec", /cannot clear locked flags MS_NOEXEC/],
+        ["strictatime", /cannot change locked atime flags/],
+        ["relatime", /cannot change locked atime flags/],
+        ["rrw", /failed to set recursive vfs flags: operation not permitted/],
+      ] as const
+    ) {
+      assertMatch(box.runRefused(within([option])).msg, message, option);
+    }
+  });
+});
+
+comparing(
+  "a directory that only the host's root may enter gets a directory as its place in a user namespace",
+  (box) => {
+    Deno.mkdirSync(`${box.directory}/closed`, { mode: 0o700 });
+    Deno.mkdirSync(`${box.rootfs}/mnt`);
+    const seen = box.sh("stat -c '%F %a' /mnt/new; ls /mnt/new 2>&1; true", (config) => {
+      withMount({ destination: "/mnt/new", source: `${box.directory}/closed`, options: ["bind"] })(config);
+      config.mounts.splice(-1, 0, { destination: "/mnt", type: "tmpfs", source: "tmpfs" });
+      config.linux.namespaces.push({ type: "user" });
+      config.linux.uidMappings = config.linux.gidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
+    });
+    assertEquals(seen, "directory 700\nls: can't open '/mnt/new': Permission denied\n");
+  },
+);
+
 function mountOnHost(args: string[]): void {
   assertEquals(new Deno.Command("mount", { args }).outputSync().code, 0, `mount ${args.join(" ")}`);
 }
@@ -209,6 +327,13 @@ const tmpfsOptions: readonly (readonly string[])[] = [
   ["mode=1770", "uid=1000", "gid=5"],
   ["nosuid", "nodev", "noexec", "nr_inodes=50"],
   ["ro"],
+  ["sync", "dirsync"],
+  ["sync", "async", "iversion", "noiversion"],
+  ["mand", "nomand", "silent", "loud"],
+  ["noatime", "nodiratime"],
+  ["strictatime"],
+  ["relatime", "shared"],
+  ["slave", "noexec"],
 ];
 for (const options of tmpfsOptions) {
   comparing(`a tmpfs with ${options.join(",") || "no options"} is as Debian's runc makes it`, (box) => {
@@ -237,6 +362,37 @@ comparing("later mounts are made inside a read-only tmpfs", (box) => {
   });
   assertEquals(seen, "inner\ntouch: /mnt/x: Read-only file system\n");
 }, everyone);
+
+comparing("defaults is an option that says nothing, lazytime and nosymfollow are known", (box) => {
+  const options = ["defaults", "lazytime", "nosymfollow", "size=64k"];
+  const seen = mountOn(box, "/mnt", withMount({ destination: "/mnt", type: "tmpfs", source: "tmpfs", options }));
+  assertMatch(seen!, / \/mnt rw,relatime,nosymfollow - tmpfs tmpfs rw,lazytime,size=64k/);
+});
+
+comparing("what is mounted on /dev is read-only when the nodes are in it", (box) => {
+  const seen = box.sh("ls /dev; touch /dev/new 2>&1; grep -c ' /dev ramfs ro' /proc/mounts", (config) => {
+    config.mounts = config.mounts.filter(({ destination }) => !destination.startsWith("/dev"));
+    config.mounts.push({ destination: "/dev", type: "ramfs", source: "ramfs", options: ["ro"] });
+  });
+  assertStringIncludes(seen, "null\nptmx\n");
+  assertStringIncludes(seen, "touch: /dev/new: Read-only file system\n1\n");
+  return seen;
+}, everyone);
+
+comparing("a tmpfs that a hook's child goes on writing to cannot be made read-only, after five tries", (box) => {
+  const { msg, field, errno, hint } = box.runRefused((config) => {
+    config.mounts.push({ destination: "/mnt", type: "tmpfs", source: "tmpfs", options: ["ro"] });
+    config.root.readonly = false;
+    config.hooks = {
+      createContainer: [{
+        path: "/usr/bin/perl",
+        args: ["perl", "-e", "open(F, '>', 'mnt/file') or die; fork or sleep 1000"],
+      }],
+    };
+  });
+  assertMatch(msg, /unable to mount \/mnt as readonly max retries reached$/);
+  assertEquals([field, errno, hint], ["/mounts/7/options", "EBUSY", "a process has a file in there open for writing"]);
+});
 
 comparing("mounts are made in the config's order: a later one covers an earlier one", (box) => {
   const seen = box.sh("ls /mnt", (config) => {
@@ -401,6 +557,19 @@ comparing("copy-symlink: a source that is a symlink is made again, any other is 
     config.mounts.push({ destination: "/new/link", type: "bind", source, options: ["bind", "copy-symlink"] });
   });
   assertEquals(seen, "data\n/etc/passwd\n0\n");
+  const again: Change = (config) => {
+    config.mounts.push({ destination: "/new/link", type: "bind", source, options: ["bind", "copy-symlink"] });
+  };
+  // The one that was made.
+  assertEquals(box.sh("readlink /new/link", again), "/etc/passwd\n");
+  Deno.removeSync(`${box.rootfs}/new/link`);
+  Deno.symlinkSync("/etc/shadow-", `${box.rootfs}/new/link`);
+  assertMatch(box.runRefused(again).msg, /"\/new\/link" is there already and is a symlink to somewhere else$/);
+  Deno.removeSync(`${box.rootfs}/new/link`);
+  Deno.writeTextFileSync(`${box.rootfs}/new/link`, "");
+  assertMatch(box.runRefused(again).msg, /"\/new\/link" is there already and is no symlink$/);
+  const both = bindOf(box, ["bind", "copy-symlink", "src-nofollow"]);
+  assertMatch(box.runRefused(both).msg, /copy-symlink goes with neither src-nofollow nor dest-nofollow/);
 });
 
 comparing("src-nofollow and dest-nofollow: a symlink is mounted over a symlink", (box) => {

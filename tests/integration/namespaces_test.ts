@@ -74,6 +74,30 @@ comparing("without a network namespace the container has the host's devices", (b
   );
 }, everyone);
 
+comparing(
+  "without a mount namespace no mount of the host changes, with --no-pivot neither; the rootfs is one to unmount",
+  (box) => {
+    for (const options of [[], ["--no-pivot"]]) {
+      const [before, after] = ["before", "after"].map((name) => `${box.directory}/${name}`);
+      box.write((config) => {
+        config.linux.namespaces = [{ type: "pid" }];
+        config.mounts = [{ destination: "/proc", type: "proc", source: "proc" }];
+        config.linux.maskedPaths = config.linux.readonlyPaths = [];
+        delete config.hostname;
+        config.process.args = ["sh", "-c", "ls -d /bin /..; cat /proc/self/stat | cut -d' ' -f1 | wc -l"];
+        config.root.readonly = false;
+      });
+      // A mount namespace of the test's own, in case that it does.
+      const commands =
+        `mount --make-rshared /; cat /proc/self/mountinfo >${before}; "$@" && umount -R ${box.rootfs}; ` +
+        `cat /proc/self/mountinfo >${after}`;
+      const prefix = ["/usr/bin/unshare", "--mount", "/bin/sh", "-c", commands, "sh"];
+      assertEquals(box.must(["run", ...options, box.id], { prefix }), "/..\n/bin\n1\n");
+      assertEquals(Deno.readTextFileSync(after!), Deno.readTextFileSync(before!));
+    }
+  },
+);
+
 comparing("processes of the container see each other and nobody else", (box) => {
   const seen = box.sh("sleep 1000 & until grep -q sleep /proc/$!/comm; do :; done; ps -o pid,comm; kill $!");
   assertEquals(seen.trimEnd().split("\n").map((line) => line.trim().split(/ +/)[1]), ["COMMAND", "sh", "sleep", "ps"]);

@@ -1,6 +1,6 @@
 /** linux.netDevices: devices that the container takes from the host. The host here is a network namespace of the test's own. */
 
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { type Box, comparing, execute, executors, inBox, type TestConfig } from "./harness.ts";
 
 /** Runs a program, which has to succeed; returns what it printed. */
@@ -117,10 +117,10 @@ comparing("netDevices: one that is not there, and a name that is taken", (box) =
       assertMatch(refused.msg, wanted);
       assertEquals(refused.field, field);
     }
-    assert(
-      ip(path, "link", "show", "test0").includes("test0"),
-      "the device stays where it was",
-    );
+    // As it was, up and with all of its addresses.
+    const left = ip(path, "address", "show", "dev", "test0");
+    assertMatch(left, /<.*\bUP\b.*>/);
+    assertMatch(left, /inet6 2001:db8::7\/64/);
   });
 });
 

@@ -105,7 +105,7 @@ userTest("a cgroup that was not delegated is refused where the config asks for i
 });
 
 userTest("what a user may not have is refused, with the field", (user) => {
-  const cases: readonly [change: Change, message: RegExp, field: string][] = [
+  const cases: readonly [change: Change, message: RegExp, field: string, hint?: string][] = [
     [
       ({ linux }) => {
         linux.namespaces = linux.namespaces.filter(({ type }) => type !== "user");
@@ -123,27 +123,40 @@ userTest("what a user may not have is refused, with the field", (user) => {
       (config) => config.mounts.find(({ type }) => type === "devpts")!.options!.push("gid=5"),
       /cannot specify gid=5 mount option for rootless container/,
       "/mounts/",
+      "/etc/subgid",
+    ],
+    [
+      (config) => config.process.user = { uid: 0, gid: 0, additionalGids: [0] },
+      /cannot set any additional groups in a rootless container/,
+      "/process/user/additionalGids",
+      "setgroups",
     ],
     [
       (config) => config.process.user = { uid: 1, gid: 0 },
       /no mapping found for uid 1|cannot setuid to unmapped uid 1/,
       "/process/user/uid",
+      "/etc/subuid",
     ],
   ];
-  for (const [change, message, field] of cases) {
+  for (const [change, message, field, hint = ""] of cases) {
     const error = user.refused(change);
     assertMatch(error.msg, message);
     assert(error.field?.startsWith(field), JSON.stringify(error));
+    assertStringIncludes(error.hint ?? "", hint);
   }
 });
 
 userTest("ids that are not the user's: the error names the file that lists them", (user) => {
-  const error = user.refused((config) => {
-    config.linux.gidMappings!.push({ containerID: 1, hostID: 100, size: 10 });
-  });
-  assertMatch(error.msg, /newgidmap \d+ 0 4000 1 1 100 10: newgidmap: gid range \[1-11\) -> \[100-110\) not allowed/);
-  assertEquals(error.field, "/linux/gidMappings");
-  assertStringIncludes(error.hint!, "/etc/subgid");
+  for (const kind of ["gid", "uid"] as const) {
+    const error = user.refused((config) => {
+      config.linux[`${kind}Mappings`]!.push({ containerID: 1, hostID: 100, size: 10 });
+    });
+    const said =
+      `new${kind}map \\d+ 0 4000 1 1 100 10: new${kind}map: ${kind} range \\[1-11\\) -> \\[100-110\\) not allowed`;
+    assertMatch(error.msg, new RegExp(said));
+    assertEquals(error.field, `/linux/${kind}Mappings`);
+    assertStringIncludes(error.hint!, `/etc/sub${kind}`);
+  }
 });
 
 userTest("without newuidmap the error names the packages that have it", (user) => {

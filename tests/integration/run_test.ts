@@ -531,6 +531,32 @@ comparing("a masked directory shows nothing", (box) => {
   assertEquals(seen, "/secrets:\n\n/tmp:\ntouch: /secrets/x: Read-only file system\n1\n");
 }, everyone);
 
+comparing(
+  "what masks a directory is known by its descriptor: the name may mean another one, or nothing, by then",
+  (box) => {
+    Deno.mkdirSync(`${box.rootfs}/secrets/way`, { recursive: true });
+    // It leads through the directory that it is a name of.
+    Deno.symlinkSync("secrets/way/..", `${box.rootfs}/name`);
+    const seen = box.sh("ls -A /secrets /tmp; grep -c ' /secrets ' /proc/self/mountinfo", (config) => {
+      config.linux.maskedPaths = ["/name", "/tmp"];
+    });
+    assertEquals(seen, "/secrets:\n\n/tmp:\n1\n");
+  },
+  everyone,
+);
+
+comparing("in a user namespace a directory is masked that its root may not even enter", (box) => {
+  Deno.mkdirSync(`${box.rootfs}/secrets`, { mode: 0o700 });
+  Deno.chmodSync(box.rootfs, 0o755);
+  const seen = box.sh("ls -A /secrets; stat -f -c %T /secrets", (config) => {
+    config.linux.namespaces.push({ type: "user" });
+    config.linux.uidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
+    config.linux.gidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
+    config.linux.maskedPaths = ["/secrets"];
+  });
+  assertEquals(seen, "tmpfs\n");
+}, everyone);
+
 /** A shell command for each path, each of which has to be refused. Returns how many were. */
 function refusals(box: Box, commands: string, paths: readonly string[], change: Change): number {
   const seen = box.sh(`exec 2>&1; for path in ${paths.join(" ")}; do ${commands}; done; true`, change);
@@ -581,6 +607,21 @@ comparing("what is read-only is read and not written", (box) => {
   assertEquals(seen, `text\n${refused("/data/file")}${refused("/proc/sys/kernel/msgmax")}text\n`);
 }, everyone);
 
+comparing("what the config mounts below a read-only path stays as the config says", (box) => {
+  Deno.mkdirSync(`${box.directory}/data`);
+  const seen = box.sh("touch /etc/new /etc/volume/new 2>&1; ls /etc/volume", (config) => {
+    config.root.readonly = false;
+    config.mounts.push({
+      destination: "/etc/volume",
+      type: "bind",
+      source: `${box.directory}/data`,
+      options: ["bind"],
+    });
+    config.linux.readonlyPaths = ["/etc"];
+  });
+  assertEquals(seen, "touch: /etc/new: Read-only file system\nnew\n");
+}, everyone);
+
 comparing("masked and read-only paths that are not there are passed over", (box) => {
   assertEquals(
     box.sh("echo ok", (config) => {
@@ -603,4 +644,66 @@ comparing("what is masked must not be replaced: a /dev/null that is another file
   assertEquals(code, 1);
   assertStringIncludes(stderr, "container's /dev/null is invalid");
   assert(!stderr.includes("internal"));
+});
+
+// --- all at once --------------------------------------------------------------------------------------------------------
+
+comparing("a container that uses a great many parts of the specification at the same time", (box) => {
+  const mapping = [{ containerID: 0, hostID: 100000, size: 65536 }];
+  for (const name of ["covered", "mnt"]) Deno.mkdirSync(`${box.rootfs}/${name}`);
+  execute(["/usr/bin/chown", "-R", "100000:100000", box.rootfs]);
+  Deno.mkdirSync(`${box.directory}/data`);
+  Deno.chmodSync(`${box.directory}/data`, 0o777);
+  Deno.symlinkSync("/etc/passwd", `${box.directory}/link`);
+  const seen = box.sh(
+    "id -u; cat /covered/link /mnt/link >/dev/null; ls -A /mnt; mkdir /tmp/x 2>&1; pwd; echo $HOME",
+    (config) => {
+      const { process, linux } = config;
+      config.root.readonly = false;
+      config.annotations = {
+        "org.opencontainers.landlock.execute": "/",
+        "org.opencontainers.landlock.write": "/dev:/tmp",
+      };
+      Object.assign(process, {
+        noNewPrivileges: true,
+        oomScoreAdj: 5,
+        env: ["PATH=/bin"],
+        user: { uid: 0, gid: 0, additionalGids: [5], umask: 0o27 },
+        cwd: "/made/here",
+        scheduler: { policy: "SCHED_BATCH", nice: 3 },
+        ioPriority: { class: "IOPRIO_CLASS_BE", priority: 3 },
+        rlimits: [{ type: "RLIMIT_CORE", soft: 0, hard: 0 }],
+      });
+      linux.namespaces.push({ type: "user" }, { type: "time" }, { type: "cgroup" });
+      Object.assign(linux, {
+        uidMappings: mapping,
+        gidMappings: mapping,
+        timeOffsets: { monotonic: { secs: 5 } },
+        sysctl: { "net.ipv4.ip_forward": "1" },
+        devices: [{ path: "/dev/kmsg", type: "c", major: 1, minor: 11 }],
+        personality: { domain: "LINUX32" },
+        seccomp: {
+          defaultAction: "SCMP_ACT_ALLOW",
+          syscalls: [{ names: ["mkdir"], action: "SCMP_ACT_ERRNO", errnoRet: 100 }],
+        },
+        rootfsPropagation: "rslave",
+      });
+      const data = `${box.directory}/data`;
+      config.mounts.push(
+        { destination: "/mnt", type: "tmpfs", source: "tmpfs", options: ["ro", "size=64k"] },
+        { destination: "/mnt/data", source: data, options: ["rbind", "ro", "rnoexec", "rprivate", "idmap"] },
+        { destination: "/mnt/ids", source: data, options: ["bind"], uidMappings: mapping, gidMappings: mapping },
+        { destination: "/mnt/link", source: `${box.directory}/link`, options: ["bind", "copy-symlink"] },
+        { destination: "/covered", type: "tmpfs", source: "tmpfs", options: ["tmpcopyup", "nosuid"] },
+      );
+      const hook = (name: string) => ({ path: "/bin/sh", args: ["sh", "-c", `: ${name}`], timeout: 30 });
+      config.hooks = {
+        prestart: [hook("prestart")],
+        createContainer: [{ path: "/bin/sh", args: ["sh", "-c", "ln -s /etc/passwd covered/link"], timeout: 30 }],
+        startContainer: [hook("startContainer")],
+      };
+    },
+  );
+  const denied = "mkdir: can't create directory '/tmp/x': Network is down";
+  assertEquals(seen.trimEnd().split("\n"), ["0", "data", "ids", "link", denied, "/made/here", "/root"]);
 });

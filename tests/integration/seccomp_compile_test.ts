@@ -169,6 +169,9 @@ Deno.test("calls newer than the profile answer ENOSYS where the default would re
   assertEquals(beyond({}), Return.ENOSYS);
   assertEquals(beyond({ defaultErrnoRet: 6 }), Return.ENOSYS);
   assertEquals(beyond({ defaultAction: "SCMP_ACT_KILL_PROCESS" }), Return.ENOSYS);
+  // An errno that the default action has no use for says nothing.
+  assertEquals(beyond({ defaultAction: "SCMP_ACT_KILL_PROCESS", defaultErrnoRet: 38 }), Return.ENOSYS);
+  assertEquals(beyond({ defaultErrnoRet: 38 }), Return.ENOSYS);
   assertEquals(beyond({ defaultAction: "SCMP_ACT_TRACE" }), Return.TRACE | 1);
   assertEquals(beyond({ defaultAction: "SCMP_ACT_LOG" }), Return.LOG);
 });

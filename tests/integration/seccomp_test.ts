@@ -15,6 +15,7 @@ import {
   execute,
   inBox,
   kernel,
+  makeRootfs,
 } from "./harness.ts";
 import { Agent, loadedFilter } from "./seccomp_agent.ts";
 
@@ -352,6 +353,25 @@ for (const [name, spoil] of untrusted) {
     Deno.removeSync(path, { recursive: true });
   });
 }
+
+boxTest("of containers that start at the same time each has its filter, which is kept once", (box) => {
+  const starts = Array.from({ length: 4 }, (_, index) => {
+    const bundle = `${box.directory}/bundle-${index}`;
+    makeRootfs(`${bundle}/rootfs`);
+    box.write((config) => {
+      filtered(noMkdir)(config);
+      config.linux.cgroupsPath = `${box.cgroup}-${index}`;
+      config.process.args = ["sh", "-c", tryIt];
+    });
+    Deno.renameSync(`${box.bundle}/config.json`, `${bundle}/config.json`);
+    return box.start(["run", "--bundle", bundle, `box-${index}`]);
+  });
+  for (const one of starts) {
+    using start = one;
+    assertEquals(start.wait(), { code: 0, stdout: denied, stderr: "" });
+  }
+  assertEquals(cached(box).length, 1);
+});
 
 boxTest("what is kept disturbs no one who lists containers, and stays bounded", (box) => {
   for (let errnoRet = 1; errnoRet <= 20; errnoRet++) {

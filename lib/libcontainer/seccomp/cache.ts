@@ -10,6 +10,7 @@
 
 import { isThere } from "../../ffi/files.ts";
 import type { Kernel } from "../../ffi/kernel.ts";
+import { randomBytes } from "../../ffi/random.ts";
 
 const PREFIX = ".seccomp-";
 const MAGIC = new TextEncoder().encode("RUNCBPF2");
@@ -77,7 +78,8 @@ export class FilterCache {
     Deno.mkdirSync(this.#root, { recursive: true, mode: 0o700 });
     if (!isOnlyOurs(this.#root, "isDirectory")) return;
     const path = this.#path(key);
-    const temporary = `${path}.${this.#kernel.pid}`;
+    // No other's, not that of a process with our pid that died here either.
+    const temporary = `${path}.${randomBytes(this.#kernel, 8).toHex()}`;
     Deno.writeFileSync(temporary, encodeEntry(key, program), { mode: 0o600, createNew: true });
     Deno.renameSync(temporary, path);
     this.#prune();

@@ -90,7 +90,10 @@ export function compileProfile(library: Libseccomp, profile: SeccompProfile, log
 }
 
 function stubOf(library: Libseccomp, profile: SeccompProfile) {
-  if (permissive.includes(profile.default_action) || profile.default_errno_ret === ENOSYS) return [];
+  const { default_action, default_errno_ret } = profile;
+  if (permissive.includes(default_action)) return [];
+  // It is what the default answers.
+  if (default_action === Action.SCMP_ACT_ERRNO && default_errno_ret === ENOSYS) return [];
   const names = (profile.syscalls ?? []).map(({ name }) => name);
   // The native one is always filtered, whether the profile names it or not.
   const archs = new Set([...(profile.architectures ?? []).map((name) => archTokens[name]!), library.nativeArch]);

@@ -75,7 +75,8 @@ export function* rootlessMountIds(config: Config, facts: ValidationFacts): Itera
       const error = mappingError(config, facts, kind as "uid" | "gid", Number(id));
       if (error === undefined) continue;
       const message = `cannot specify ${option} mount option for rootless container: ${error}`;
-      yield { at: `${at}/options`, found: option, wanted: "an id that is mapped", message };
+      const hint = `linux.${kind}Mappings can have ids that /etc/sub${kind} lists for you`;
+      yield { at: `${at}/options`, found: option, wanted: "an id that is mapped", message, hint };
     }
   }
 }

@@ -107,7 +107,8 @@ export function* rlimitTypes({ rlimits = [] }: Process, _facts: ProcessFacts, at
 export function* rootlessGroups({ user }: Process, facts: ProcessFacts, at: string): Iterable<Problem> {
   if (!facts.rootlessEuid || (user.additionalGids ?? []).length === 0) return;
   const message = "cannot set any additional groups in a rootless container";
-  yield { at: `${at}/user/additionalGids`, found: user.additionalGids, wanted: "no groups", message };
+  const hint = "setgroups(2) is denied in a user namespace that a user makes: only root can give it groups";
+  yield { at: `${at}/user/additionalGids`, found: user.additionalGids, wanted: "no groups", message, hint };
 }
 
 /** `NAME=VALUE` each. */

@@ -9,6 +9,7 @@ import type { Buffer, Data, FdPath, Operand, Plan, Struct, Text } from "../op.ts
 import { DataKeys } from "../data_key.ts";
 import { cursor, fold, type Folded, type FoldedPlan } from "../fold.ts";
 import { type Instruction, isLabel, type Label, lower } from "../lower.ts";
+import { countSlots, shareSlots } from "../share_slots.ts";
 import { buildImage, programBase } from "./elf.ts";
 import {
   Flag,
@@ -204,8 +205,13 @@ class Slots {
   }
 }
 
+/** How many operands are written: one that is not given is 0. */
+function operandCount({ args }: Instruction): number {
+  return args.findLastIndex((arg) => arg !== 0) + 1;
+}
+
 function sizeOf(instruction: Instruction): number {
-  return HEAD_SIZE + 4 * (instruction.args.length + instruction.handlers.length);
+  return HEAD_SIZE + 4 * (operandCount(instruction) + instruction.handlers.length);
 }
 
 /** Everything that encoding one instruction refers to. */
@@ -246,7 +252,8 @@ function writeInstruction(view: DataView, offset: number, instruction: Instructi
   const { code, args, handlers, out, retryAgain } = instruction;
   let kinds = 0;
   let at = offset + HEAD_SIZE;
-  for (let index = 0; index < args.length; index++) {
+  const count = operandCount(instruction);
+  for (let index = 0; index < count; index++) {
     const arg = args[index]!;
     kinds |= kindOf(arg) << (2 * index);
     view.setUint32(at, wordOf(arg, context) >>> 0, true);
@@ -259,7 +266,7 @@ function writeInstruction(view: DataView, offset: number, instruction: Instructi
   }
   view.setUint16(offset, isSyscall(code) ? syscallNumber(code, context.arch) : Opcode[code], true);
   view.setUint16(offset + 2, kinds, true);
-  view.setUint8(offset + 4, args.length);
+  view.setUint8(offset + 4, count);
   view.setUint8(offset + 5, out === undefined ? NO_SLOT : context.slots.number(out.slot));
   if (handlers.length > 0xff) throw new RangeError("a call has more than 255 handlers");
   view.setUint8(offset + 6, handlers.length);
@@ -286,7 +293,9 @@ const TABLE_LIMIT = 4 << 20;
  * @throws {RangeError} where something does not fit the format: too many slots, a table over 4 MiB, a number over 32 bits.
  */
 export function encode(plan: Plan, options: EncodeOptions): Encoded {
-  const lowered = lower(plan);
+  const flat = lower(plan);
+  // One is the loops'.
+  const lowered = countSlots(flat.instructions) < SLOT_COUNT ? flat : shareSlots(plan, flat);
   const keys = new DataKeys(lowered.instructions);
   const { instructions, initEntry }: FoldedPlan = options.fold === false ? lowered : fold(lowered, keys, SLOT_COUNT);
   const offsets: number[] = [];

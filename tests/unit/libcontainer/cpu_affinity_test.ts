@@ -33,7 +33,11 @@ Deno.test("the affinity of exec: the first one, every processor where there is n
     [{ initial: "0-1", final: "3" }, [first], [], [last]],
   ];
   for (const [affinity, ...expected] of cases) {
-    const steps = [initialAffinitySteps(affinity), resetAffinitySteps(affinity), finalAffinitySteps(affinity)];
+    const steps = [
+      initialAffinitySteps(affinity),
+      resetAffinitySteps(affinity, { processorSetBytes: 128 }),
+      finalAffinitySteps(affinity),
+    ];
     assertEquals(steps.map(callLines), expected, JSON.stringify(affinity));
   }
   assertEquals(origins([...initialAffinitySteps({ initial: "0" }), ...finalAffinitySteps({ final: "1" })]), [

@@ -30,6 +30,8 @@ export const facts: HostFacts = {
   isConfined: false,
   inUserNamespace: false,
   euid: 0,
+  processorSetBytes: 128,
+  rootlessCgroups: false,
   setgroupsAllowed: true,
   cgroupMode: "v1",
   cgroupMounts: nineHierarchies,

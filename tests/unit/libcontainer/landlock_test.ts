@@ -55,3 +55,14 @@ Deno.test("the restriction is the last thing before the program is executed", ()
     "become sh",
   ]);
 });
+
+Deno.test("an annotation that is none, and a path that is not absolute, are refused", () => {
+  const cases: readonly [annotations: Record<string, string>, message: string, field: string][] = [
+    [{ [`${read}s`]: "/" }, `unknown annotation ${read}s`, `/annotations/${read}s`],
+    [{ [read]: "/a:b" }, `${read}: "b" is not an absolute path`, `/annotations/${read}`],
+  ];
+  for (const [annotations, message, field] of cases) {
+    const error = assertThrows(() => landlockSteps(annotations, process, "x86_64"), RuncError, message);
+    assertEquals([error.code, error.field], ["config-invalid", field]);
+  }
+});

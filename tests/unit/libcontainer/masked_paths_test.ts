@@ -24,18 +24,37 @@ Deno.test("a file shows the container's /dev/null, a directory an empty read-onl
   const text = lines([stepOf(masks("/proc/keys"), "mask /proc/keys")]);
   const [file, rest] = [text.indexOf("if $is_file != 0:"), text.indexOf("else:")];
   assert(text.slice(file, rest).some((line) => line.includes("open_tree($null, ")));
-  assert(
-    text.slice(rest).some((line) =>
-      line.includes('mount("tmpfs", ".", "tmpfs", MS_RDONLY, "nr_blocks=1,nr_inodes=1")')
-    ),
-  );
+  assert(text.slice(rest).some((line) => line.includes('move_mount($mask, "", $target, "", ')));
 });
 
-Deno.test("further directories get copies of the first one's tmpfs", () => {
-  const text = lines([stepOf(masks("/a"), "mask /a")]).map((line) => line.trim());
-  const known = text.indexOf("if $mask != 0:");
-  assert(text[known + 1]!.startsWith("$copy = open_tree($mask, "));
-  assert(text.slice(known).some((line) => line.startsWith("$mask = openat(")));
+Deno.test("the tmpfs is read-only and has room for nothing; it has a label where mounts have one", () => {
+  const made = (mountLabel?: string) =>
+    callsNamed(
+      [
+        stepOf(
+          maskedPathSteps(
+            config((draft) => {
+              draft.linux.maskedPaths = ["/a"];
+              Object.assign(draft.linux, { mountLabel });
+            }),
+            facts,
+          ),
+          "prepare to mask paths",
+        ),
+      ],
+      "fsconfig",
+    ).map(({ args }) => args.slice(1).map((arg) => typeof arg === "object" ? (arg as { text: string }).text : arg));
+  const always = [[0, "ro", 0, 0], [1, "source", "tmpfs", 0], [1, "nr_blocks", "1", 0], [1, "nr_inodes", "1", 0]];
+  assertEquals(made(), [...always, [6, 0, 0, 0]]);
+  assertEquals(made("l:a:b:e1,e2"), [...always, [1, "context", "l:a:b:e1,e2", 0], [6, 0, 0, 0]]);
+});
+
+Deno.test("further directories get copies of the first one's tmpfs, by its descriptor and never by a name", () => {
+  const step = stepOf(masks("/a"), "mask /a");
+  const text = lines([step]).map((line) => line.trim());
+  const known = text.indexOf("if $mask_is_used != 0:");
+  assert(text[known + 1]!.startsWith("$copy = open_tree($mask, "), text.join("\n"));
+  assertEquals(callsNamed([step], "openat").length, 1);
 });
 
 Deno.test("a path is opened once, without following where it leads later; a missing one is skipped", () => {
@@ -66,7 +85,7 @@ Deno.test("a read-only path is a copy of the tree that is read-only before it is
   assertEquals(labels(steps), ["make /proc/sys read-only", "make /proc/bus read-only"]);
   assertEquals(callLines(steps.slice(0, 1)).slice(1), [
     'open_tree($target, "", OPEN_TREE_CLONE|AT_EMPTY_PATH|AT_RECURSIVE|OPEN_TREE_CLOEXEC)',
-    'mount_setattr($copy, "", AT_EMPTY_PATH|AT_RECURSIVE, {attr_set: MOUNT_ATTR_RDONLY}, 32)',
+    'mount_setattr($copy, "", AT_EMPTY_PATH, {attr_set: MOUNT_ATTR_RDONLY}, 32)',
     'move_mount($copy, "", $target, "", MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH)',
     "close($copy)",
     "close($target)",

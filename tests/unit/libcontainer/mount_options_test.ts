@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { mountOptionNames, parseMountOptions } from "../../../lib/libcontainer/mount_options.ts";
+import { mountOptionNames, parseMountOptions, splitData } from "../../../lib/libcontainer/mount_options.ts";
 
 /** What an option is. Numbers are the kernel's: include/uapi/linux/mount.h. */
 type Kind = "set" | "clear" | "propagation" | "recursive set" | "recursive clear" | "extension" | "nothing";
@@ -141,4 +141,15 @@ Deno.test("options together", () => {
   for (const [options, parsed] of cases) {
     assertEquals(parseMountOptions(options), { ...none, ...parsed }, options.join(","));
   }
+});
+
+Deno.test("splitData() separates at commas that are in no quotes", () => {
+  const cases: readonly [data: string, options: readonly string[]][] = [
+    ["", []],
+    ["size=1m,mode=755", ["size=1m", "mode=755"]],
+    [",a,,b,", ["a", "b"]],
+    ['context="u:r:t:s0:c1,c2",size=1m', ['context="u:r:t:s0:c1,c2"', "size=1m"]],
+    ['a="x,y', ['a="x,y']],
+  ];
+  for (const [data, options] of cases) assertEquals(splitData(data), options, data);
 });

@@ -1,12 +1,12 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { RuncError } from "../../../lib/errors.ts";
 import type { HostFacts } from "../../../lib/libcontainer/launch_request.ts";
-import { finishMountSteps, isBind, mountSteps } from "../../../lib/libcontainer/mounts.ts";
+import { finishMountSteps, helpedMounts, isBind, mountIds, mountSteps } from "../../../lib/libcontainer/mounts.ts";
 import * as copyUp from "../../../lib/libcontainer/copy_up.ts";
 import type { Parts } from "../../../lib/libcontainer/parts.ts";
 import type { Step } from "../../../lib/plan/op.ts";
 import type { Mount } from "../../../lib/specs/config.ts";
-import { allOps, callLines, callsNamed, labels, origins, structArg, structHex } from "../plan_reader.ts";
+import { allOps, callLines, callsNamed, callsOf, labels, origins, structArg, structHex } from "../plan_reader.ts";
 import { config, facts, facts2, request } from "./fixed.ts";
 
 interface Around {
@@ -169,6 +169,26 @@ Deno.test("a tmpfs is writable until everything is made in it", () => {
   assertEquals(later(tmpfs, bind("ro"), { destination: "/sys", type: "sysfs", options: ["ro"] }), []);
 });
 
+Deno.test("whatever is mounted on /dev is writable until the nodes are made", () => {
+  const dev = { destination: "/dev/", type: "ramfs", source: "ramfs", options: ["ro", "nosuid"] };
+  assertEquals(placing(steps([dev])), ['mount("ramfs", ".", "ramfs", MS_NOSUID, NULL)']);
+  assertEquals(placing(steps([{ ...dev, destination: "/d" }])), [
+    'mount("ramfs", ".", "ramfs", MS_RDONLY|MS_NOSUID, NULL)',
+  ]);
+});
+
+Deno.test("a mount with files open for writing is made read-only five times, with pauses between them", () => {
+  const spec = config((draft) => draft.mounts = [{ ...tmpfs, options: ["ro"] }] as never);
+  const all = callsOf(finishMountSteps(spec, request));
+  assertEquals(all.map(({ call }) => call).join(" "), `mount_setattr${" ppoll mount_setattr".repeat(4)}`);
+  for (const call of all.filter(({ call }) => call === "mount_setattr").slice(0, -1)) {
+    assertEquals(call.onError?.map(({ errnos }) => errnos), [["EBUSY"]]);
+  }
+  // struct timespec: no seconds, 100,000,000 nanoseconds.
+  assertEquals(structHex(structArg(all[1]!, 2)), "00000000 00000000 00e1f505 00000000");
+  assertEquals(all.at(-1)!.meaning?.EBUSY, "unable to mount /t as readonly max retries reached");
+});
+
 Deno.test("a tmpfs without a mode takes that of the directory under it", () => {
   // STATX_MODE, beside two looks at which mount it is.
   const looks = (options: readonly string[]) =>
@@ -188,6 +208,42 @@ Deno.test("a bind mount is a copy that gets its options before it is placed", ()
   assertEquals(tree, 'open_tree(AT_FDCWD, "/out", OPEN_TREE_CLONE|AT_RECURSIVE|OPEN_TREE_CLOEXEC)');
 });
 
+Deno.test("bind with remount changes the mount that is there, and takes no source", () => {
+  const all = steps([bind("remount", "ro", "rslave", "rnoexec")]);
+  assertEquals(labels(all), ["change the options of the mount on /in"]);
+  assertEquals(placing(all).map((line) => line.split(",")[0]), Array(4).fill("mount_setattr($target"));
+  // ro and nothing else; the same without what is locked; noexec for the tree; slaves.
+  assertEquals(attributes(all), ["1 20000e 0", "1 200000 0", "8 0 0", "0 0 80000"]);
+  const parsed = config((draft) => {
+    draft.linux.namespaces.push({ type: "user", path: "" });
+    draft.mounts = [bind("remount", "ro")] as never;
+  });
+  assertEquals(helpedMounts(parsed, facts, request), []);
+});
+
+Deno.test("propagation is set on the very mount that was placed, whatever its name means by then", () => {
+  const all = callLines(steps([bind("rslave")]));
+  const moved = all.findIndex((line) => line.startsWith("move_mount($source"));
+  assertEquals(all.slice(moved + 1).map((line) => line.split(",")[0]), [
+    "close($target)",
+    "mount_setattr($source",
+    "close($source)",
+  ]);
+});
+
+Deno.test("copy-symlink goes with no other of crun's options", () => {
+  for (const other of ["src-nofollow", "dest-nofollow"]) {
+    const error = assertThrows(() => steps([bind("copy-symlink", other)]), RuncError, "copy-symlink goes with neither");
+    assertEquals([error.code, error.field], ["config-invalid", "/mounts/0/options"]);
+  }
+});
+
+Deno.test("of idmap and ridmap the later one counts", () => {
+  const ids = (...options: string[]) => mountIds({ destination: "/in", options })?.recursive;
+  assertEquals([ids("bind"), ids("idmap"), ids("ridmap")], [undefined, false, true]);
+  assertEquals([ids("idmap", "ridmap"), ids("ridmap", "idmap")], [true, false]);
+});
+
 Deno.test("crun's options decide whether symlinks are followed", () => {
   const cases: readonly [options: readonly string[], source: string, target: boolean][] = [
     [[], "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC", false],
@@ -203,8 +259,10 @@ Deno.test("crun's options decide whether symlinks are followed", () => {
   }
   const copied = callLines(steps([bind("copy-symlink")])).filter((line) => /^(readlinkat|symlinkat)/.test(line));
   assertEquals(copied, [
-    'readlinkat(AT_FDCWD, "/out", &symlink_of_mount_0, 4096)',
+    'readlinkat($source, "", &symlink_of_mount_0, 4096)',
     'symlinkat(&symlink_of_mount_0, $target, "in")',
+    // Where there is one already.
+    'readlinkat($target, "in", &symlink, 4096)',
   ]);
 });
 
@@ -233,6 +291,12 @@ Deno.test("tmpcopyup makes a tmpfs without a place, with the options that mount(
     [
       ["mode=755", "sync"],
       [string("mode", '"755"'), 'fsconfig($file_system, FSCONFIG_SET_FLAG, "sync", NULL, 0)'],
+      "0",
+    ],
+    // A label's categories are no options.
+    [
+      ["mode=755", 'context="u:r:t:s0:c1,c2"', "size=1m"],
+      [string("mode", '"755"'), string("context", '"u:r:t:s0:c1,c2"'), string("size", '"1m"')],
       "0",
     ],
   ];
@@ -421,6 +485,16 @@ Deno.test("cgroup v2 without a namespace is a copy of the host's: a mount would 
   const all = steps([cgroup], { facts: facts2, cgroupNamespace: false });
   assertEquals(placing(all)[0], 'open_tree(AT_FDCWD, "/sys/fs/cgroup", OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC)');
   assertEquals(callsNamed(all, "mount"), []);
+});
+
+Deno.test("a cgroup that is out of sight shows nothing, where managing cgroups may fail (CVE-2023-25809)", () => {
+  const opened = (rootlessCgroups: boolean) => {
+    const all = steps([cgroup], { facts: { ...facts2, rootlessCgroups } });
+    const [open] = callsNamed(all, "open_tree");
+    return [open!.tolerate, placing(all).find((line) => line.startsWith("mount("))];
+  };
+  assertEquals(opened(false), [undefined, undefined]);
+  assertEquals(opened(true), [["ENOENT"], 'mount("tmpfs", ".", "tmpfs", MS_RDONLY, "nr_blocks=1,nr_inodes=1")']);
 });
 
 Deno.test("a failed mount reads as runc's callers know it", () => {

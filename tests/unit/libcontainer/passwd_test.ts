@@ -11,6 +11,7 @@ twice:x:5:5::/first:
 twice:x:5:5::/second:
 noid:x::0::/noid:
 text:x:zero:0::/text:
+hex:x:0x0:0::/hex:
 last:x:4294967294:7::/last:/bin/sh`;
 
 Deno.test("homeOf() is the home of the first line with the uid, and / where there is none", () => {
@@ -24,7 +25,10 @@ Deno.test("homeOf() is the home of the first line with the uid, and / where ther
     [4294967294, "/last"],
   ];
   for (const [uid, home] of cases) assertEquals(homeOf(uid, passwd), home, `${uid}`);
-  assertEquals([homeOf(0, ""), homeOf(0, "noid:x::0::/noid:\ntext:x:zero:0::/text:")], ["/", "/"]);
+  assertEquals([
+    homeOf(0, ""),
+    homeOf(0, "noid:x::0::/noid:\ntext:x:zero:0::/text:\nhex:x:0x0:0::/hex:\nspace:x: 0:0::/space:"),
+  ], ["/", "/"]);
 });
 
 Deno.test("homeOf() gives no text that C would cut", () => {

@@ -154,7 +154,7 @@ Deno.test("poststart and poststop hooks are not the container's to run", () => {
   assertEquals(labels(init(everything)).filter((label) => /poststart|poststop/.test(label)), []);
 });
 
-Deno.test("init waits for the parent only where a hook comes before the pivot", () => {
+Deno.test("init waits for limits before the pivot where a hook comes there, else before it opens what the image has", () => {
   const cases: readonly [hooks: Config["hooks"], waits: boolean][] = [
     [undefined, false],
     [{}, false],
@@ -168,7 +168,13 @@ Deno.test("init waits for the parent only where a hook comes before the pivot", 
   for (const [hooks, waits] of cases) {
     assertEquals(hasRuntimeHooks({ ociVersion: "", hooks }), waits);
     const steps = labels(init((draft) => draft.hooks = hooks as never));
-    assertEquals(steps.some((label) => label.startsWith("let the parent set limits")), waits);
+    const pivot = at(steps, "make the rootfs the root");
+    const [asks, awaits] = waits
+      ? ["let the parent set limits", "let the parent set limits"]
+      : ["have the parent set limits", "wait until limits"];
+    assert(at(steps, asks) < pivot, "the parent works while init pivots");
+    assertEquals(at(steps, awaits) < pivot, waits);
+    assert(at(steps, awaits) < at(steps, "open the container's /dev/null"));
   }
 });
 

@@ -90,13 +90,16 @@ Deno.test("without pivot_root whole procfs and sysfs mounts are unmounted or cov
   ]);
 });
 
-Deno.test("without a mount namespace it is a chroot, and no mount of the host is touched", () => {
-  assertEquals(callLines(enterRootSteps(withoutMounts, facts, request)), [
-    "fchdir($root)",
-    'chroot(".")',
-    "close($root)",
-    'chdir("/")',
+Deno.test("without a mount namespace the rootfs is a private mount and entered by chroot, and no mount of the host is touched", () => {
+  assertEquals(callLines(prepareRootSteps(withoutMounts, request)), [
+    'open_tree(AT_FDCWD, "/bundle/rootfs", OPEN_TREE_CLONE|AT_RECURSIVE|OPEN_TREE_CLOEXEC)',
+    'mount_setattr($root, "", AT_EMPTY_PATH|AT_RECURSIVE, {propagation: MS_PRIVATE}, 32)',
+    'move_mount($root, "", AT_FDCWD, "/bundle/rootfs", MOVE_MOUNT_F_EMPTY_PATH)',
   ]);
+  for (const noPivot of [false, true]) {
+    const steps = enterRootSteps(withoutMounts, { ...facts, fullProcMounts: ["/proc"] }, { ...request, noPivot });
+    assertEquals(callLines(steps), ["fchdir($root)", 'chroot(".")', "close($root)", 'chdir("/")']);
+  }
 });
 
 Deno.test("a joined mount namespace is pivoted too", () => {
@@ -116,13 +119,18 @@ Deno.test("root.readonly is set on the root's mount alone", () => {
   assertEquals(structHex(structArg(call!, 3)), ["01000000", ...Array(7).fill("00000000")].join(" "));
 });
 
-Deno.test("a missing working directory is made with its parents", () => {
-  assertEquals(workingDirectorySteps("/"), []);
-  const made = (cwd: string) => callsNamed(workingDirectorySteps(cwd), "mkdirat");
+Deno.test("a missing working directory is made with its parents, beneath a descriptor of the root", () => {
+  const steps = (cwd: string) => workingDirectorySteps(cwd, "x86_64");
+  assertEquals(steps("/"), []);
+  const made = (cwd: string) => callsNamed(steps(cwd), "mkdirat");
   const paths = (cwd: string) => callLines([{ label: "", from: "", ops: made(cwd) }]);
-  assertEquals(paths("/a/b"), ['mkdirat(AT_FDCWD, "/a", 0755)', 'mkdirat(AT_FDCWD, "/a/b", 0755)']);
-  assertEquals(paths("/a/../b/"), ['mkdirat(AT_FDCWD, "/b", 0755)']);
+  assertEquals(paths("/a/b"), ['mkdirat($parent, "a", 0755)', 'mkdirat($parent, "b", 0755)']);
+  assertEquals(paths("/a/../b/"), ['mkdirat($parent, "b", 0755)']);
   assert(made("/a").every(({ tolerate }) => tolerate?.includes("EEXIST")));
-  const [look] = callsNamed(workingDirectorySteps("/a"), "faccessat2");
+  const [look] = callsNamed(steps("/a"), "faccessat2");
   assertEquals([look!.tolerate, look!.onError?.map(({ errnos }) => errnos)], [["EACCES"], [["ENOENT"]]]);
+  // RESOLVE_IN_ROOT follows no link of /proc to a descriptor. openat2(2)
+  const opened = callsNamed(steps("/a/b"), "openat2");
+  assertEquals(opened.map(({ args }) => (args[1] as { text: string }).text), ["/", "/a", "/a/b"]);
+  for (const call of opened) assertEquals(structHex(structArg(call, 2)).split(" ").slice(4), ["10000000", "00000000"]);
 });

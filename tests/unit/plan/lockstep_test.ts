@@ -6,6 +6,14 @@ import type { Arch } from "../../../lib/ffi/syscalls.ts";
 import type { HostFacts, LaunchRequest } from "../../../lib/libcontainer/launch_request.ts";
 import { planCreate } from "../../../lib/libcontainer/plan_create.ts";
 import { planExec } from "../../../lib/libcontainer/plan_exec.ts";
+import * as copyUp from "../../../lib/libcontainer/copy_up.ts";
+import * as mountSources from "../../../lib/libcontainer/mount_sources.ts";
+import type { Parts } from "../../../lib/libcontainer/parts.ts";
+import type { SeccompFilter } from "../../../lib/libcontainer/seccomp/filter.ts";
+import { lower } from "../../../lib/plan/lower.ts";
+import { encode } from "../../../lib/plan/native/encode.ts";
+import { SLOT_COUNT } from "../../../lib/plan/native/format.ts";
+import { countSlots, shareSlots } from "../../../lib/plan/share_slots.ts";
 import type { CallOp, ForkOp, Plan } from "../../../lib/plan/op.ts";
 import type { Config } from "../../../lib/specs/config.ts";
 import { cgroup2Entry, config, facts, facts2, request } from "../libcontainer/fixed.ts";
@@ -62,7 +70,7 @@ function written({ call, args }: CallOp, path: string, odd: boolean): Answer["wr
     case "getcwd":
       return [[0, new TextEncoder().encode(odd ? "(unreachable)/\0" : "/a\0")]];
     case "wait4":
-      return [[1, u32(odd ? 256 : 0)]];
+      return args[1] === 0 ? undefined : [[1, u32(odd ? 256 : 0)]];
     case "read":
       return isSync(args) ? [[1, new TextEncoder().encode("/root\0")]] : undefined;
     default:
@@ -89,6 +97,7 @@ function kernel(seed: number, failing: number): (op: CallOp | ForkOp) => Answer 
     if (op.call === "openat" && op.tolerate?.[0] === "*") return { result: rarely() ? 30 : -Errno.ENOTDIR };
     if (opening.has(op.call)) return { result: fd = fd % 100 + 10, writes };
     if (op.call === "read" && isSync(op.args)) return { result: rarely() ? 0 : 6, writes };
+    if (op.call === "recvmsg" || op.call === "recvfrom") return { result: rarely() ? 0 : 1 };
     if (op.call === "ppoll") return { result: rarely() ? 0 : 1 };
     return { result: op.call === "read" ? random(2) : 0, writes };
   };
@@ -134,6 +143,45 @@ const userNamespace = config((draft) => {
   draft.linux.timeOffsets = { monotonic: { secs: 5, nanosecs: 6 } } as never;
 });
 
+/** More names of slots than there are slots: all that takes some, at once. */
+const overfull: Config = {
+  ...rich,
+  annotations: { "org.opencontainers.landlock.read": "/" },
+  process: { ...rich.process!, noNewPrivileges: true, selinuxLabel: "u:r:t", apparmorProfile: "p", env: ["PATH=/bin"] },
+  mounts: [
+    ...rich.mounts!,
+    { destination: "/link", source: "/s", options: ["bind", "copy-symlink"] },
+    { destination: "/copied", type: "tmpfs", source: "t", options: ["tmpcopyup", "ro"] },
+    { destination: "/ids", source: "/s", options: ["rbind", "idmap"] },
+    {
+      destination: "/others",
+      source: "/s",
+      options: ["bind"],
+      uidMappings: [{ containerID: 0, hostID: 1, size: 1 }],
+      gidMappings: [{ containerID: 0, hostID: 1, size: 1 }],
+    },
+  ],
+  linux: {
+    ...rich.linux,
+    namespaces: [
+      { type: "mount" },
+      { type: "user" },
+      ...(["pid", "ipc", "uts", "time", "network"] as const).map((type) => ({ type, path: `/ns/${type}` })),
+    ],
+  },
+};
+const seccomp: SeccompFilter = {
+  profile: {
+    default_action: 4,
+    architectures: null,
+    syscalls: [{ name: "mkdir", action: 7, errnoRet: null, args: null }],
+    listener_path: "/agent",
+  },
+  program: new Uint8Array(8),
+  flags: 8,
+};
+const parts: Parts = { copyUp, mountSources };
+
 const whole = (spec: Config, host: HostFacts, changes: Partial<LaunchRequest> = {}) => (arch: Arch): Plan =>
   planCreate(spec, { ...host, arch }, { ...request, ...changes });
 
@@ -143,6 +191,8 @@ const plans: Readonly<Record<string, (arch: Arch) => Plan>> = {
   "a config with everything": whole(rich, facts, { pidfdSocket: true, inheritedFds: 2, listenFds: 1 }),
   "everything without pivot_root": whole(rich, { ...facts, fullProcMounts: ["/proc", "/sys"] }, { noPivot: true }),
   "new and joined namespaces": whole(userNamespace, facts2),
+  "more names than slots": (arch) =>
+    planCreate(overfull, { ...facts, arch }, { ...request, pidfdSocket: true, seccomp, notifyDirectory: "/n" }, parts),
   "exec": (arch) =>
     planExec(rich.process!, { ...facts, arch }, {
       id: "box",
@@ -173,6 +223,14 @@ for (const [name, make] of Object.entries(plans)) {
     assertEquals([...ends].sort(), ["error", "exec", "exit"]);
   });
 }
+
+Deno.test("names that live within one step share slots, where there are not enough", () => {
+  const plan = plans["more names than slots"]!("x86_64");
+  const { instructions } = lower(plan);
+  const [before, after] = [countSlots(instructions), countSlots(shareSlots(plan, lower(plan)).instructions)];
+  assert(before > SLOT_COUNT && after < SLOT_COUNT, `${before}, then ${after} of ${SLOT_COUNT}`);
+  assertEquals(encode(plan, { arch: "x86_64", fds: descriptorsOf(plan) }).image.length > 0, true);
+});
 
 Deno.test("the answers above lead to most calls of a plan, those for errors too", () => {
   const plan = whole(config(), facts)("x86_64");

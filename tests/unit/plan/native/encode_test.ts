@@ -139,7 +139,10 @@ Deno.test("an instruction is a head, operands and handlers", () => {
     [call("close", [fixedFd("sync")]), "0300 0000 01 ff 00 00 fa000000"],
     [call("fchown", [a, 0xffffffff, b], { out: a }), "5d00 1100 03 01 00 00 01000000 ffffffff 02000000"],
     [{ op: "and", left: a, right: 0o7777, out: a }, "0580 0100 02 01 00 00 01000000 ff0f0000"],
-    [{ op: "add", left: 1, right: 0, out: a }, "0680 0000 02 01 00 00 01000000 00000000"],
+    // What is not given is 0.
+    [{ op: "add", left: 1, right: 0, out: a }, "0680 0000 01 01 00 00 01000000"],
+    [call("prctl", [5, 0, 7, 0, 0]), "9d00 0000 03 ff 00 00 05000000 00000000 07000000"],
+    [{ op: "add", left: 0, right: 0, out: a }, "0680 0000 00 01 00 00"],
     [{ op: "shr", left: a, right: 3, out: a }, "0780 0100 02 01 00 00 01000000 03000000"],
     [fail(a, "why"), "0880 0100 01 ff 00 00 01000000"],
     [{ op: "warn", value: 3, why: "hm" }, "0980 0000 01 ff 00 00 03000000"],
