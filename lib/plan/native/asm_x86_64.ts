@@ -10,7 +10,7 @@ import { type Instruction, type Jump, littleEndian } from "./assembler.ts";
 
 /** The registers that are used, by width in bits, with their numbers as encoded. */
 const numbers = {
-  64: { rax: 0, rcx: 1, rdx: 2, rbx: 3, rbp: 5, rsi: 6, rdi: 7, r8: 8, r9: 9, r10: 10, r13: 13 },
+  64: { rax: 0, rcx: 1, rdx: 2, rbx: 3, rsp: 4, rbp: 5, rsi: 6, rdi: 7, r8: 8, r9: 9, r10: 10, r13: 13 },
   32: { eax: 0, ecx: 1, edx: 2, ebx: 3, ebp: 5, esi: 6, edi: 7, r8d: 8, r9d: 9, r10d: 10, r11d: 11 },
   8: { cl: 1, dl: 2, r12b: 12 },
 } as const;
