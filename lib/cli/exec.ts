@@ -13,7 +13,7 @@ import type { Process } from "../specs/config.ts";
 import { parseProcess } from "../specs/parse.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import type { SeccompFilter } from "../libcontainer/seccomp/filter.ts";
-import type { Command } from "./context.ts";
+import type { Command, Context } from "./context.ts";
 import { Foreground } from "./foreground.ts";
 import {
   checkTerminal,
@@ -114,12 +114,12 @@ export const run: Command<"exec"> = async (context, { args: [id = "", ...args], 
       file: options.process,
     });
   const seccomp = await container.compileSeccomp();
-  return execute(runtime, container, process, { ...options, pidFile, seccomp });
+  return execute(context, { runtime, container }, process, { ...options, pidFile, seccomp });
 };
 
 async function execute(
-  runtime: Runtime,
-  container: Container,
+  context: Context,
+  { runtime, container }: { runtime: Runtime; container: Container },
   process: Process,
   options: {
     readonly detach: boolean;
@@ -137,7 +137,7 @@ async function execute(
   const terminal = process.terminal ?? false;
   checkTerminal({ terminal, detach, consoleSocket: options["console-socket"] });
   const { inheritedFds } = inheritedDescriptors(kernel, options["preserve-fds"], () => undefined);
-  using foreground = detach ? undefined : new Foreground(runtime, { terminal });
+  using foreground = detach ? undefined : new Foreground(context, runtime, { terminal });
   using io: ProcessIo = processIo(kernel, {
     terminal,
     detach,
@@ -159,7 +159,7 @@ async function execute(
   io.closeTheirs();
   try {
     if (options.pidFile !== undefined) writePidFile(options.pidFile, started.pid);
-    return foreground === undefined ? 0 : foreground.run(started, io, { reapOrphans: false });
+    return foreground === undefined ? 0 : foreground.run(started, io, { id: container.id, removal: { kind: "none" } });
   } catch (error) {
     started.abort();
     throw error;

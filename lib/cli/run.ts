@@ -22,15 +22,10 @@ export const run: Command<"run"> = async (context, { args: [id = ""], options })
       startBy: "parent",
       subreaper: !options["no-subreaper"],
       prepare: (terminal) => {
-        if (!detach) foreground.current = new Foreground(runtime, { terminal });
+        if (!detach) foreground.current = new Foreground(context, runtime, { terminal });
       },
     });
-    return runCreated(created, {
-      foreground: foreground.current,
-      openNotify,
-      keep,
-      subreaper: !options["no-subreaper"],
-    });
+    return runCreated(created, { foreground: foreground.current, openNotify, keep });
   } finally {
     foreground.current?.[Symbol.dispose]();
   }
@@ -38,42 +33,27 @@ export const run: Command<"run"> = async (context, { args: [id = ""], options })
 
 function runCreated(
   { container, process, io }: NewContainer,
-  options: {
-    foreground: Foreground | undefined;
-    openNotify: OpenNotify | undefined;
-    keep: boolean;
-    subreaper: boolean;
-  },
+  options: { foreground: Foreground | undefined; openNotify: OpenNotify | undefined; keep: boolean },
 ): number {
   using _process = process;
   using _io = io;
-  let ended = false;
+  const { foreground, keep } = options;
   try {
     using notify = options.openNotify?.(container.id);
     const start = () => {
       process.start();
       container.poststart();
     };
-    if (options.foreground === undefined) {
-      start();
-      notify?.runUntilReady({ pidfd: process.pidfd, mainPid: process.pid });
-      return 0;
+    if (foreground !== undefined) {
+      const removal = keep ? { kind: "none" } as const : container.removal;
+      return foreground.run(process, io, { id: container.id, start, notify, removal });
     }
-    return options.foreground.run(process, io, {
-      start,
-      notify,
-      reapOrphans: options.subreaper,
-      // Its last output may still be on the way; what it was made of is not needed for that.
-      onExit: () => {
-        ended = true;
-        if (!options.keep) container.destroy();
-      },
-    });
+    start();
+    notify?.runUntilReady({ pidfd: process.pidfd, mainPid: process.pid });
+    return 0;
   } catch (error) {
-    if (!ended) {
-      process.abort();
-      if (!options.keep) container.destroy();
-    }
+    process.abort();
+    if (!keep) container.destroy();
     throw error;
   }
 }

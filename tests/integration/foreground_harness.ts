@@ -32,6 +32,24 @@ export function contentOf(path: string): string {
   }
 }
 
+/** The path of the program that a process executes; empty where there is none. */
+export function executableOf(pid: number): string {
+  try {
+    return Deno.readLinkSync(`/proc/${pid}/exe`);
+  } catch {
+    return "";
+  }
+}
+
+function isThere(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** One read(2). Empty at the end, and where a terminal was hung up. @throws where nothing comes. */
 export function readSome(fd: Fd): Uint8Array<ArrayBuffer> {
   if (poll(kernel, [{ fd: fd.number, events: POLLIN }], PATIENCE_MS)[0] === 0) {
@@ -98,6 +116,22 @@ export class Driver implements Disposable {
   /** Waits for a line in the driver's log that matches. */
   logged(pattern: RegExp): RegExpMatchArray {
     return until(`${pattern} in the log`, () => contentOf(this.log).match(pattern) ?? undefined);
+  }
+
+  /** Of the process that is looked after. */
+  get processPid(): number {
+    return Number(this.logged(/^pid (\d+)$/m)[1]);
+  }
+
+  /** Waits until the driver has become a monitor. */
+  becomesMonitor(): void {
+    until("the monitor", () => executableOf(this.#pid).startsWith("/memfd:runc-monitor"));
+  }
+
+  /** Waits until the process has ended and been reaped. */
+  processIsReaped(): void {
+    const pid = this.processPid;
+    until("the process is reaped", () => !isThere(`/proc/${pid}`));
   }
 
   /** Waits for a file that the container's process writes in {@link directory}. */
