@@ -39,6 +39,7 @@ const length = slot("length");
 const isTold = slot("manager is told");
 const byte = slot("byte");
 const manager = slot("manager");
+const problem = slot("problem");
 const barrier = slot("barrier");
 const writeEnd = slot("barrier write end");
 
@@ -84,16 +85,12 @@ function findReady(found: readonly Op[]): readonly Op[] {
   ];
 }
 
-/** Calls in order, until one fails: `failed` is run then. */
-function inOrder(
-  calls: readonly CallOp[],
-  failed: (call: CallOp) => readonly Op[],
-  then: readonly Op[],
-): readonly Op[] {
+/** Calls in order, then `then`. Where one fails nothing that follows it is done, and `problem` becomes −errno. */
+function inOrder(calls: readonly CallOp[], then: readonly Op[]): readonly Op[] {
   const [first, ...rest] = calls;
   if (first === undefined) return then;
   const out = first.out ?? result;
-  return [{ ...first, out, tolerate: ["*"] }, ...whenFailed(out, failed(first), inOrder(rest, failed, then))];
+  return [{ ...first, out, tolerate: ["*"] }, ...whenFailed(out, [set(problem, out)], inOrder(rest, then))];
 }
 
 /** The ops for one service manager. */
@@ -161,7 +158,8 @@ export class NotifySteps {
     ];
     return [
       { op: "sub", left: end, right: from, out: size },
-      ...inOrder(tell, (failed) => this.#complain(failed), this.#raiseBarrier()),
+      ...inOrder(tell, this.#raiseBarrier()),
+      ...whenFailed(problem, this.#complain()),
       call("close", [manager], { tolerate: ["*"] }),
     ];
   }
@@ -172,23 +170,24 @@ export class NotifySteps {
       load(pair, 4, barrier),
       load(at(pair, 4), 4, writeEnd),
       store,
-      ...inOrder([send], (failed) => [...this.#complain(failed), call("close", [barrier], { tolerate: ["*"] })], [
+      ...inOrder([send], [
         ...this.#rows.barrier.watch(barrier, PollEvent.POLLIN),
         set(awaited, barrierTime),
-        ...this.#setTime(),
+        ...limitTime(),
       ]),
+      ...whenFailed(problem, [call("close", [barrier], { tolerate: ["*"] })]),
       call("close", [writeEnd], { tolerate: ["*"] }),
     ];
   }
 
-  #setTime(): readonly Op[] {
-    return [store(barrierTime, 8, BARRIER_TIMEOUT_MS / 1000), store(at(barrierTime, 8), 8, 0)];
-  }
-
   /** The container is not the worse for a manager that does not listen. */
-  #complain({ call, out = result }: CallOp): readonly Op[] {
-    const { ops, errno } = errnoOf(out);
-    const message = `cannot tell the service manager: ${call}(${JSON.stringify(this.#request.name)}): {errno}`;
+  #complain(): readonly Op[] {
+    const { ops, errno } = errnoOf(problem);
+    const message = `cannot tell the service manager at ${JSON.stringify(this.#request.name)}: {errno}`;
     return [...ops, ...say(this.#again, "warning", message, errno)];
   }
+}
+
+function limitTime(): readonly Op[] {
+  return [store(barrierTime, 8, BARRIER_TIMEOUT_MS / 1000), store(at(barrierTime, 8), 8, 0)];
 }

@@ -304,6 +304,8 @@ function raiseAgain(): readonly Op[] {
       until: { left: result, right: 0 },
     },
     call("close", [fixedFd("caught signals")], { tolerate: ["*"] }),
+    // A thread that has taken a signal and has been ended before it could tell of it is all that loses one. Losing this one would be for ever.
+    call("kill", [self, Signal.SIGCHLD], { tolerate: ["*"] }),
   ];
 }
 

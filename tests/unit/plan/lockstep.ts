@@ -30,6 +30,14 @@ export interface Answer {
   readonly writes?: readonly (readonly [argument: number, bytes: Uint8Array])[];
 }
 
+/** What the kernel is called with. */
+export interface Called {
+  /** A number, or the data that it is the address of. */
+  readonly args: readonly Value[];
+  /** What is in memory, at the address that is an argument or elsewhere. */
+  bytes(where: number | Data, length: number): Uint8Array;
+}
+
 /** What happened: each call that was made, and how it ended. */
 export interface Trace {
   readonly calls: readonly (CallOp | ForkOp)[];
@@ -41,11 +49,12 @@ export interface LockstepOptions {
   readonly arch: Arch;
   readonly fds: Readonly<Record<string, number>>;
   readonly from: "stage" | "init";
-  readonly answer: (op: CallOp | ForkOp) => Answer;
+  readonly fold?: boolean;
+  readonly answer: (op: CallOp | ForkOp, called: Called) => Answer;
 }
 
 /** A value of the reference: a number, or where a piece of data is. */
-type Value = bigint | Data;
+export type Value = bigint | Data;
 
 /** What the two sides tell of. */
 type Event =
@@ -238,6 +247,12 @@ class Reference {
   write(data: Data, bytes: Uint8Array): void {
     const { memory, offset } = this.place(data);
     memory.bytes.set(bytes, offset);
+  }
+
+  read(data: Value | undefined, length: number): Uint8Array {
+    assert(typeof data === "object", "this is no address");
+    const { memory, offset } = this.place(data);
+    return memory.bytes.slice(offset, offset + length);
   }
 }
 
@@ -459,9 +474,13 @@ export function lockstep(plan: Plan, options: LockstepOptions): Trace {
     }
     checkCall(event, told, comparison, options.arch);
     calls.push(event.op);
-    const { result, writes = [] } = options.answer(event.op);
+    const args = event.kind === "call" ? event.args : [];
+    const { result, writes = [] } = options.answer(event.op, {
+      args,
+      bytes: (where, length) => reference.read(typeof where === "number" ? args[where] : where, length),
+    });
     for (const [argument, bytes] of writes) {
-      const data = event.kind === "call" ? event.args[argument] : undefined;
+      const data = args[argument];
       assert(typeof data === "object" && told.kind === "call");
       reference.write(data, bytes);
       machine.memory.set(bytes, machine.offset(told.args[argument]!));
