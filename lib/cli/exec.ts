@@ -13,8 +13,8 @@ import type { Process } from "../specs/config.ts";
 import { parseProcess } from "../specs/parse.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import type { SeccompFilter } from "../libcontainer/seccomp/filter.ts";
-import type { Command, Context } from "./context.ts";
-import { Foreground } from "./foreground.ts";
+import type { Command } from "./context.ts";
+import { type CommandLine, commandLineOf, Foreground } from "./foreground.ts";
 import {
   checkTerminal,
   inheritedDescriptors,
@@ -104,6 +104,7 @@ function processFromConfig(
 
 /** Runs another process in a container. */
 export const run: Command<"exec"> = async (context, { args: [id = "", ...args], options, given }) => {
+  const commandLine = commandLineOf(context);
   const pidFile = options["pid-file"] ? resolve(options["pid-file"]) : undefined;
   const processFile = options.process ? resolve(options.process) : undefined;
   const { runtime, container } = await loadToChange(context, id);
@@ -114,12 +115,12 @@ export const run: Command<"exec"> = async (context, { args: [id = "", ...args], 
       file: options.process,
     });
   const seccomp = await container.compileSeccomp();
-  return execute(context, { runtime, container }, process, { ...options, pidFile, seccomp });
+  return execute(runtime, { commandLine, container }, process, { ...options, pidFile, seccomp });
 };
 
 async function execute(
-  context: Context,
-  { runtime, container }: { runtime: Runtime; container: Container },
+  runtime: Runtime,
+  { commandLine, container }: { commandLine: CommandLine; container: Container },
   process: Process,
   options: {
     readonly detach: boolean;
@@ -137,7 +138,7 @@ async function execute(
   const terminal = process.terminal ?? false;
   checkTerminal({ terminal, detach, consoleSocket: options["console-socket"] });
   const { inheritedFds } = inheritedDescriptors(kernel, options["preserve-fds"], () => undefined);
-  using foreground = detach ? undefined : new Foreground(context, runtime, { terminal });
+  using foreground = detach ? undefined : new Foreground(runtime, commandLine, { terminal });
   using io: ProcessIo = processIo(kernel, {
     terminal,
     detach,

@@ -16,20 +16,39 @@ import type { ConsoleSize } from "../specs/config.ts";
 import type { Context } from "./context.ts";
 import type { ProcessIo } from "./process_io.ts";
 
+/** What of our command line the monitor needs. */
+export interface CommandLine {
+  /** All of it, but the program's name: what the process is seen with. */
+  readonly words: readonly string[];
+  /** The global options of the runtime when it is executed again: what it is to find, and where it is to log. */
+  readonly globalWords: readonly string[];
+  readonly debug: boolean;
+}
+
+/** The command line, as long as the working directory is our caller's: later it is the bundle. */
+export function commandLineOf({ words, global, root }: Context): CommandLine {
+  const { debug, log = "", "log-format": format } = global;
+  const globalWords = [
+    "--root",
+    root,
+    ...(debug ? ["--debug"] : []),
+    ...(log === "" ? [] : ["--log", resolve(log)]),
+    ...(format === "" ? [] : ["--log-format", format]),
+  ];
+  return { words, globalWords, debug };
+}
+
 /** What has to be there before the process is: no signal may be lost, and no process made for want of a terminal. */
 export class Foreground implements Disposable {
-  readonly #context: Context;
   readonly #runtime: Runtime;
-  /** The global options of the runtime when it is executed again: what it is to find, and where it is to log. */
-  readonly #globalWords: readonly string[];
+  readonly #commandLine: CommandLine;
   readonly #signals: SignalPipe;
   readonly #terminal: HostTerminal | undefined;
 
   /** @throws {RuncError} where `terminal` is asked for and there is none. */
-  constructor(context: Context, runtime: Runtime, options: { terminal: boolean }) {
-    this.#context = context;
+  constructor(runtime: Runtime, commandLine: CommandLine, options: { terminal: boolean }) {
     this.#runtime = runtime;
-    this.#globalWords = globalWords(context);
+    this.#commandLine = commandLine;
     this.#terminal = options.terminal ? new HostTerminal(runtime.kernel) : undefined;
     this.#signals = new SignalPipe(runtime.kernel);
   }
@@ -57,6 +76,7 @@ export class Foreground implements Disposable {
     const stdio = this.#stdio(io);
     start?.();
     const { path, args } = this.#runtime.reexec;
+    const { words, globalWords, debug } = this.#commandLine;
     return handOver(this.#runtime, {
       pid: process.pid,
       stdio,
@@ -64,10 +84,10 @@ export class Foreground implements Disposable {
       notify,
       removal,
       id,
-      argv: ["runc", ...this.#context.words],
+      argv: ["runc", ...words],
       environment: Object.entries(Deno.env.toObject()).map(([name, value]) => `${name}=${value}`),
-      again: { path, args: [path, ...args, ...this.#globalWords] },
-      debug: this.#context.log.isDebug,
+      again: { path, args: [path, ...args, ...globalWords] },
+      debug,
     });
   }
 
@@ -85,16 +105,4 @@ export class Foreground implements Disposable {
     this.#signals[Symbol.dispose]();
     this.#terminal?.[Symbol.dispose]();
   }
-}
-
-/** Global options as words. Paths are absolute: the working directory will be the bundle. */
-function globalWords({ global, root }: Context): readonly string[] {
-  const { debug, log = "", "log-format": format } = global;
-  return [
-    "--root",
-    root,
-    ...(debug ? ["--debug"] : []),
-    ...(log === "" ? [] : ["--log", resolve(log)]),
-    ...(format === "" ? [] : ["--log-format", format]),
-  ];
 }

@@ -5,13 +5,14 @@
  */
 
 import type { Command } from "./context.ts";
-import { Foreground } from "./foreground.ts";
+import { commandLineOf, Foreground } from "./foreground.ts";
 import { type NewContainer, newContainer } from "./new_container.ts";
 import { loadNotify, type OpenNotify } from "./notify.ts";
 import { makeCreatingRuntime } from "./runtime.ts";
 
 /** Creates a container, starts it, and in the foreground waits for its end and removes it. */
 export const run: Command<"run"> = async (context, { args: [id = ""], options }) => {
+  const commandLine = commandLineOf(context);
   const runtime = await makeCreatingRuntime(context);
   const openNotify = await loadNotify(context, runtime);
   const { detach, keep } = options;
@@ -22,7 +23,7 @@ export const run: Command<"run"> = async (context, { args: [id = ""], options })
       startBy: "parent",
       subreaper: !options["no-subreaper"],
       prepare: (terminal) => {
-        if (!detach) foreground.current = new Foreground(context, runtime, { terminal });
+        if (!detach) foreground.current = new Foreground(runtime, commandLine, { terminal });
       },
     });
     return runCreated(created, { foreground: foreground.current, openNotify, keep });
