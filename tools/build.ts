@@ -6,8 +6,11 @@
 
 import { existsSync } from "@std/fs";
 import { join } from "@std/path";
-import { bundle, bundled, distDir, giveUp, projectDir, runTool } from "./bundle.ts";
-import { prelinkFile } from "./prelink.ts";
+import { RuncError } from "../lib/errors.ts";
+import { Kernel } from "../lib/ffi/kernel.ts";
+import { bundle, bundled, bundleFrozen, distDir, giveUp, projectDir, runTool } from "./bundle.ts";
+import { freezeProgram } from "./freeze/freeze.ts";
+import { makeRehearsalBundle } from "./freeze/rehearsal.ts";
 
 /** What every start of the program is given; bench/startup.ts measures with the same. */
 export const denoFlags: readonly string[] = [
@@ -116,21 +119,73 @@ async function settle(path: string): Promise<void> {
   database.close();
 }
 
-/** Builds everything and returns the launcher's path. `prelink`: see prelink.ts. */
-export async function build(options: { readonly prelink?: boolean } = {}): Promise<string> {
-  const script = bundle({ lazy: true });
-  const prelinked = join(distDir, "deno");
-  if (options.prelink) prelinkFile(findDeno(), prelinked);
-  else if (existsSync(prelinked)) Deno.removeSync(prelinked);
-  const deno = options.prelink ? prelinked : findDeno();
-  await fillCache(deno);
-  const path = join(distDir, "runc");
-  Deno.writeTextFileSync(path, launcher(deno));
+/** What a program is frozen with: V8 keeps all that it has compiled, and lets its garbage be collected before. */
+const frozenFlags: readonly string[] = [
+  "--no-code-cache",
+  `--v8-flags=${[...v8Flags, "--no-flush-bytecode", "--expose-gc"].join(",")}`,
+];
+
+/** How often the program rehearses before it is frozen: V8 asks for a few calls before it trusts what it has seen. */
+const REHEARSALS = 3;
+
+/** Freezes the program into `directory`; see freeze/freeze.ts. Returns why not, where that is not possible. */
+function freezeInto(directory: string, deno: string): string | undefined {
+  if (Deno.build.arch !== "x86_64") {
+    return `a started program can be kept on x86_64 only, and this is ${Deno.build.arch}`;
+  }
+  const work = Deno.makeTempDirSync({ prefix: "runc-freeze-" });
+  try {
+    const script = bundleFrozen(work);
+    makeRehearsalBundle(work);
+    const output = join(directory, "runc");
+    freezeProgram(new Kernel(), {
+      deno,
+      args: ["run", ...denoFlags, ...frozenFlags, script, work, String(REHEARSALS)],
+      sample: ["--root", join(work, "state"), "run", "--bundle", work, "rehearsal"],
+      output,
+      launcher: join(directory, "runc.sh"),
+    });
+    return runTool(output, ["--version"]).success ? undefined : "what was frozen does not go on";
+  } catch (error) {
+    if (!(error instanceof RuncError)) throw error;
+    return error.message;
+  } finally {
+    Deno.removeSync(work, { recursive: true });
+  }
+}
+
+function writeLauncher(path: string, deno: string, directory: string): void {
+  Deno.writeTextFileSync(path, launcher(deno, directory));
   Deno.chmodSync(path, 0o755);
+}
+
+/** Whether a started program is kept, as an executable file. */
+export interface BuildOptions {
+  /** Yes, unless this says no: then `runc` is the launcher, and every command starts Deno. */
+  readonly freeze?: boolean;
+}
+
+/** Makes the program in `directory`, to be run there with `deno`; returns the path to call. Says so where it could not be frozen. */
+export async function buildProgram(
+  directory: string,
+  deno: string,
+  { freeze = true }: BuildOptions = {},
+): Promise<string> {
+  bundle({ lazy: true, directory });
+  await fillCache(deno, directory);
+  const path = join(directory, "runc");
+  writeLauncher(join(directory, "runc.sh"), deno, directory);
+  const whyNot = freeze ? freezeInto(directory, deno) : "";
+  if (whyNot !== undefined) {
+    if (whyNot !== "") console.error(`warning: commands start Deno each time: ${whyNot}`);
+    Deno.renameSync(join(directory, "runc.sh"), path);
+  }
   const { success, stderr } = runTool(path, ["--version"]);
   if (!success) giveUp(`${path} was built and does not run: ${stderr.trim()}`);
-  console.log(`dist/runc: runs ${script} with ${deno}`);
   return path;
 }
 
-if (import.meta.main) await build({ prelink: Deno.args.includes("--prelink") });
+if (import.meta.main) {
+  const path = await buildProgram(distDir, findDeno(), { freeze: !Deno.args.includes("--no-freeze") });
+  console.log(`${path}: is built`);
+}

@@ -56,9 +56,7 @@ export function runTool(program: string, args: readonly string[], environment: R
 export function bundle({ lazy, directory = distDir }: { lazy: boolean; directory?: string }): string {
   ensureDirSync(directory);
   for (const path of bundled(directory)) Deno.removeSync(path);
-  const args = ["bundle", "--quiet", "--minify", "--platform=deno", "--code-splitting", "--outdir", directory];
-  const { success, stderr } = runTool(Deno.execPath(), [...args, join(projectDir, "main.ts")]);
-  if (!success) giveUp(`deno bundle failed (it needs esbuild, which it fetches from npm once): ${reason(stderr)}`);
+  runBundler(["--code-splitting", "--outdir", directory, join(projectDir, "main.ts")]);
   const entry = join(directory, "runc.js");
   // No other file imports it.
   Deno.renameSync(join(directory, "main.js"), entry);
@@ -70,6 +68,22 @@ export function bundle({ lazy, directory = distDir }: { lazy: boolean; directory
   if (size > SIZE_LIMIT_BYTES) console.error(`warning: more than ${SIZE_LIMIT_BYTES} bytes: starts get slow`);
   if (lazy) { for (const path of bundled(directory)) hideImports(path); }
   return entry;
+}
+
+/**
+ * Writes the program that is frozen, lib/cli/frozen.ts and all that it imports at any time, as one file into `directory`; returns its path.
+ */
+export function bundleFrozen(directory: string): string {
+  runBundler(["--outdir", directory, join(projectDir, "lib/cli/frozen.ts")]);
+  embedCommit(directory);
+  const path = join(directory, "frozen.js");
+  check(Deno.readTextFileSync(path));
+  return path;
+}
+
+function runBundler(args: readonly string[]): void {
+  const { success, stderr } = runTool(Deno.execPath(), ["bundle", "--quiet", "--minify", "--platform=deno", ...args]);
+  if (!success) giveUp(`deno bundle failed (it needs esbuild, which it fetches from npm once): ${reason(stderr)}`);
 }
 
 /** One file of what all of these commands need, one of what `run` and `exec` share, one of what is `run`'s and `create`'s. */

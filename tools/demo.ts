@@ -6,8 +6,8 @@
 
 import { ensureDirSync } from "@std/fs";
 import { join } from "@std/path";
-import { build } from "./build.ts";
-import { giveUp } from "./bundle.ts";
+import { buildProgram, findDeno } from "./build.ts";
+import { distDir, giveUp } from "./bundle.ts";
 import { findBusybox } from "./packages.ts";
 
 const script =
@@ -15,7 +15,7 @@ const script =
 
 async function demo(): Promise<number> {
   if (Deno.uid() !== 0) giveUp("the demo starts a container as root: run it as root, or with sudo");
-  const runc = await build();
+  const runc = await buildProgram(distDir, findDeno());
   const busybox = findBusybox();
   const directory = Deno.makeTempDirSync({ prefix: "runc-demo-" });
   try {

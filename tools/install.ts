@@ -1,9 +1,9 @@
 /**
- * `deno task install [--prefix DIR] [--prelink]` and `deno task uninstall [--prefix DIR]`: the runtime with all that it needs, so that it
+ * `deno task install [--prefix DIR] [--no-freeze]` and `deno task uninstall [--prefix DIR]`: the runtime with all that it needs, so that it
  * works when this directory is gone.
  *
- *     PREFIX/bin/runc            a link to the launcher
- *     PREFIX/lib/runc/           launcher, bundle, Deno, code cache, and the list of everything installed
+ *     PREFIX/bin/runc            a link to the program
+ *     PREFIX/lib/runc/           program, launcher, bundle, Deno, code cache, and the list of everything installed
  *     PREFIX/share/              completions and manual pages
  *
  * @module
@@ -12,10 +12,9 @@
 import { parseArgs } from "@std/cli";
 import { ensureDirSync, existsSync } from "@std/fs";
 import { dirname, join, resolve } from "@std/path";
-import { fillCache, findDeno, launcher } from "./build.ts";
-import { bundle, giveUp, runTool } from "./bundle.ts";
+import { type BuildOptions, buildProgram, findDeno } from "./build.ts";
+import { giveUp, runTool } from "./bundle.ts";
 import { documents, sourceDate } from "./docs.ts";
-import { prelinkFile } from "./prelink.ts";
 
 /** Where uninstalling finds what there is to remove: one absolute path a line. */
 const manifestOf = (prefix: string) => join(prefix, "lib/runc/manifest");
@@ -47,16 +46,13 @@ function installDocuments(prefix: string): string[] {
   });
 }
 
-/** Launcher, bundle, Deno and code cache in one directory; the launcher knows all by their final paths. What is in dist/ stays. */
-async function installProgram(directory: string, prelinked: boolean): Promise<void> {
-  bundle({ lazy: true, directory });
+/** The program and Deno in one directory; each knows the other by its final path. What is in dist/ stays. */
+async function installProgram(directory: string, options: BuildOptions): Promise<void> {
+  ensureDirSync(directory);
   const deno = join(directory, "deno");
-  if (prelinked) prelinkFile(findDeno(), deno);
-  else Deno.copyFileSync(findDeno(), deno);
+  Deno.copyFileSync(findDeno(), deno);
   Deno.chmodSync(deno, 0o755);
-  Deno.writeTextFileSync(join(directory, "runc"), launcher(deno, directory));
-  Deno.chmodSync(join(directory, "runc"), 0o755);
-  await fillCache(deno, directory);
+  await buildProgram(directory, deno, options);
 }
 
 /** Another program of that name stays: a package manager's, or one that is in use. */
@@ -67,13 +63,13 @@ function link(prefix: string): string {
   return path;
 }
 
-async function install(prefix: string, prelinked: boolean): Promise<void> {
+async function install(prefix: string, options: BuildOptions): Promise<void> {
   if (existsSync(manifestOf(prefix))) uninstall(prefix);
   if (existsSync(join(prefix, "bin/runc"))) {
     giveUp(`${prefix}/bin/runc is there already, and not from here: remove it, or choose another --prefix`);
   }
   const directory = join(prefix, "lib/runc");
-  await installProgram(directory, prelinked);
+  await installProgram(directory, options);
   const installed = [link(prefix), ...installDocuments(prefix)];
   Deno.writeTextFileSync(manifestOf(prefix), installed.map((path) => `${path}\n`).join(""));
   const { success, stdout, stderr } = runTool(join(prefix, "bin/runc"), ["--version"]);
@@ -83,9 +79,13 @@ async function install(prefix: string, prelinked: boolean): Promise<void> {
 
 if (import.meta.main) {
   const [what, ...words] = Deno.args;
-  const options = parseArgs(words, { string: ["prefix"], boolean: ["prelink"], default: { prefix: "/usr/local" } });
+  const options = parseArgs(words, {
+    string: ["prefix"],
+    boolean: ["no-freeze"],
+    default: { prefix: "/usr/local" },
+  });
   const given = String(options.prefix);
-  if (options._.length > 0 || given === "") giveUp("usage: deno task install|uninstall [--prefix DIR] [--prelink]");
+  if (options._.length > 0 || given === "") giveUp("usage: deno task install|uninstall [--prefix DIR] [--no-freeze]");
   if (what === "uninstall") uninstall(resolve(given));
-  else await install(resolve(given), options.prelink === true);
+  else await install(resolve(given), { freeze: options["no-freeze"] !== true });
 }

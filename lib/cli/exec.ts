@@ -14,7 +14,7 @@ import { parseProcess } from "../specs/parse.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import type { SeccompFilter } from "../libcontainer/seccomp/filter.ts";
 import type { Command } from "./context.ts";
-import { type CommandLine, commandLineOf, Foreground } from "./foreground.ts";
+import type { MakeForeground } from "./foreground.ts";
 import {
   checkTerminal,
   inheritedDescriptors,
@@ -104,7 +104,7 @@ function processFromConfig(
 
 /** Runs another process in a container. */
 export const run: Command<"exec"> = async (context, { args: [id = "", ...args], options, given }) => {
-  const commandLine = commandLineOf(context);
+  const makeForeground = options.detach ? undefined : (await import("./foreground.ts")).foregroundOf(context);
   const pidFile = options["pid-file"] ? resolve(options["pid-file"]) : undefined;
   const processFile = options.process ? resolve(options.process) : undefined;
   const { runtime, container } = await loadToChange(context, id);
@@ -115,12 +115,12 @@ export const run: Command<"exec"> = async (context, { args: [id = "", ...args], 
       file: options.process,
     });
   const seccomp = await container.compileSeccomp();
-  return execute(runtime, { commandLine, container }, process, { ...options, pidFile, seccomp });
+  return execute(runtime, { makeForeground, container }, process, { ...options, pidFile, seccomp });
 };
 
 async function execute(
   runtime: Runtime,
-  { commandLine, container }: { commandLine: CommandLine; container: Container },
+  { makeForeground, container }: { makeForeground: MakeForeground | undefined; container: Container },
   process: Process,
   options: {
     readonly detach: boolean;
@@ -138,7 +138,7 @@ async function execute(
   const terminal = process.terminal ?? false;
   checkTerminal({ terminal, detach, consoleSocket: options["console-socket"] });
   const { inheritedFds } = inheritedDescriptors(kernel, options["preserve-fds"], () => undefined);
-  using foreground = detach ? undefined : new Foreground(runtime, commandLine, { terminal });
+  using foreground = makeForeground?.(runtime, { terminal });
   using io: ProcessIo = processIo(kernel, {
     terminal,
     detach,

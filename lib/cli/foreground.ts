@@ -11,22 +11,28 @@ import { type ForegroundStdio, handOver } from "../libcontainer/monitor/hand_ove
 import type { Removal } from "../libcontainer/monitor/plan.ts";
 import type { NotifyProxy } from "../libcontainer/notify.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
+import type { fexecve } from "../ffi/process.ts";
 import { SignalPipe } from "../ffi/signals.ts";
 import type { ConsoleSize } from "../specs/config.ts";
 import type { Context } from "./context.ts";
 import type { ProcessIo } from "./process_io.ts";
 
-/** What of our command line the monitor needs. */
-export interface CommandLine {
+/** What of our process the monitor needs. */
+interface Own {
   /** All of it, but the program's name: what the process is seen with. */
   readonly words: readonly string[];
   /** The global options of the runtime when it is executed again: what it is to find, and where it is to log. */
   readonly globalWords: readonly string[];
   readonly debug: boolean;
+  /** How this process becomes another program. */
+  readonly replace: typeof fexecve;
 }
 
-/** The command line, as long as the working directory is our caller's: later it is the bundle. */
-export function commandLineOf({ words, global, root }: Context): CommandLine {
+/** Makes a {@link Foreground}. @throws {RuncError} where `terminal` is asked for and there is none. */
+export type MakeForeground = (runtime: Runtime, options: { terminal: boolean }) => Foreground;
+
+/** To be called as long as the working directory is our caller's: later it is the bundle. */
+export function foregroundOf({ words, global, root, replace }: Context): MakeForeground {
   const { debug, log = "", "log-format": format } = global;
   const globalWords = [
     "--root",
@@ -35,20 +41,20 @@ export function commandLineOf({ words, global, root }: Context): CommandLine {
     ...(log === "" ? [] : ["--log", resolve(log)]),
     ...(format === "" ? [] : ["--log-format", format]),
   ];
-  return { words, globalWords, debug };
+  return (runtime, options) => new Foreground(runtime, { words, globalWords, debug, replace }, options);
 }
 
 /** What has to be there before the process is: no signal may be lost, and no process made for want of a terminal. */
 export class Foreground implements Disposable {
   readonly #runtime: Runtime;
-  readonly #commandLine: CommandLine;
+  readonly #own: Own;
   readonly #signals: SignalPipe;
   readonly #terminal: HostTerminal | undefined;
 
-  /** @throws {RuncError} where `terminal` is asked for and there is none. */
-  constructor(runtime: Runtime, commandLine: CommandLine, options: { terminal: boolean }) {
+  /** @see foregroundOf */
+  constructor(runtime: Runtime, own: Own, options: { terminal: boolean }) {
     this.#runtime = runtime;
-    this.#commandLine = commandLine;
+    this.#own = own;
     this.#terminal = options.terminal ? new HostTerminal(runtime.kernel) : undefined;
     this.#signals = new SignalPipe(runtime.kernel);
   }
@@ -76,7 +82,7 @@ export class Foreground implements Disposable {
     const stdio = this.#stdio(io);
     start?.();
     const { path, args } = this.#runtime.reexec;
-    const { words, globalWords, debug } = this.#commandLine;
+    const { words, globalWords, debug, replace } = this.#own;
     return handOver(this.#runtime, {
       pid: process.pid,
       stdio,
@@ -88,6 +94,7 @@ export class Foreground implements Disposable {
       environment: Object.entries(Deno.env.toObject()).map(([name, value]) => `${name}=${value}`),
       again: { path, args: [path, ...args, ...globalWords] },
       debug,
+      replace,
     });
   }
 

@@ -5,26 +5,24 @@
  */
 
 import type { Command } from "./context.ts";
-import { commandLineOf, Foreground } from "./foreground.ts";
+import type { Foreground } from "./foreground.ts";
 import { type NewContainer, newContainer } from "./new_container.ts";
 import { loadNotify, type OpenNotify } from "./notify.ts";
 import { makeCreatingRuntime } from "./runtime.ts";
 
 /** Creates a container, starts it, and in the foreground waits for its end and removes it. */
 export const run: Command<"run"> = async (context, { args: [id = ""], options }) => {
-  const commandLine = commandLineOf(context);
+  const { detach, keep } = options;
+  const makeForeground = detach ? undefined : (await import("./foreground.ts")).foregroundOf(context);
   const runtime = await makeCreatingRuntime(context);
   const openNotify = await loadNotify(context, runtime);
-  const { detach, keep } = options;
   const foreground = { current: undefined as Foreground | undefined };
   try {
     const created = await newContainer(context, runtime, id, options, {
       detach,
       startBy: "parent",
       subreaper: !options["no-subreaper"],
-      prepare: (terminal) => {
-        if (!detach) foreground.current = new Foreground(runtime, commandLine, { terminal });
-      },
+      prepare: (terminal) => void (foreground.current = makeForeground?.(runtime, { terminal })),
     });
     return runCreated(created, { foreground: foreground.current, openNotify, keep });
   } finally {

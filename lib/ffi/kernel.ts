@@ -94,14 +94,24 @@ export class Kernel {
   #address(name: string): Deno.PointerObject {
     let address = this.#functions.get(name) ?? null;
     if (address === null) {
-      // 0 is RTLD_DEFAULT: every library that is loaded.
-      address = this.#library.symbols.dlsym(0n, cString(name));
+      address = this.#find(name);
       if (address === null) {
         throw new RuncError("host-lacks", `libc has no function ${name}`, { hint: "it needs glibc 2.34 or newer" });
       }
       this.#functions.set(name, address);
     }
     return address;
+  }
+
+  #find(name: string): Deno.PointerObject | null {
+    // 0 is RTLD_DEFAULT: every library that is loaded.
+    return this.#library.symbols.dlsym(0n, cString(name));
+  }
+
+  /** The address of a function or variable of libc; undefined where this libc has none of that name. */
+  addressIfAny(name: string): bigint | undefined {
+    const address = this.#find(name);
+    return address === null ? undefined : BigInt(Deno.UnsafePointer.value(address));
   }
 
   /** Copies machine code to memory of its own, read-execute and never writable and executable at once. Returns its address. */
@@ -128,10 +138,19 @@ export class Kernel {
    * at what it does not take, and the buffer stays referenced until the call returns.
    */
   call(name: string, ...args: Argument[]): number {
+    return this.#invoke(this.#address(name), args);
+  }
+
+  /** As {@link call}, for a function at an address, {@link mapCode}'s for one. */
+  callAt(address: Deno.PointerObject, ...args: Argument[]): number {
+    return this.#invoke(address, args);
+  }
+
+  #invoke(address: Deno.PointerObject, args: Argument[]): number {
     this.held = args;
     const [a, b, c, d, e, f, g] = args;
     return Number(
-      this.#call.call(this.#address(name), toWord(a), toWord(b), toWord(c), toWord(d), toWord(e), toWord(f), toWord(g)),
+      this.#call.call(address, toWord(a), toWord(b), toWord(c), toWord(d), toWord(e), toWord(f), toWord(g)),
     );
   }
 

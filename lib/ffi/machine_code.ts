@@ -90,8 +90,34 @@ export const signalHandlerListing: Record<Arch, Listing> = {
   ],
 };
 
+/**
+ * `long freeze(long registers[7])`: puts down the registers that a C function must keep, and stops the process. Whoever loads them again, in a
+ * process with the same memory, returns from here with 1; this one returns with 0 if it is ever continued. x86_64 only.
+ *
+ * @see System V ABI, AMD64, section 3.2.1
+ */
+export const freezeListing: Listing = [
+  ["48 89 1f", "mov QWORD PTR [rdi],rbx"],
+  ["48 89 6f 08", "mov QWORD PTR [rdi+0x8],rbp"],
+  ["4c 89 67 10", "mov QWORD PTR [rdi+0x10],r12"],
+  ["4c 89 6f 18", "mov QWORD PTR [rdi+0x18],r13"],
+  ["4c 89 77 20", "mov QWORD PTR [rdi+0x20],r14"],
+  ["4c 89 7f 28", "mov QWORD PTR [rdi+0x28],r15"],
+  // Where it points is the address to return to.
+  ["48 89 67 30", "mov QWORD PTR [rdi+0x30],rsp"],
+  // kill(getpid(), SIGSTOP)
+  ["b8 27 00 00 00", "mov eax,0x27"],
+  ["0f 05", "syscall"],
+  ["89 c7", "mov edi,eax"],
+  ["be 13 00 00 00", "mov esi,0x13"],
+  ["b8 3e 00 00 00", "mov eax,0x3e"],
+  ["0f 05", "syscall"],
+  ["31 c0", "xor eax,eax"],
+  ["c3", "ret"],
+];
+
 /** The listing's bytes with `immediate` patched in. */
-export function assemble(listing: Listing, immediate: bigint): Uint8Array<ArrayBuffer> {
+export function assemble(listing: Listing, immediate = 0n): Uint8Array<ArrayBuffer> {
   const bytes: number[] = [];
   const little = (value: bigint, size: number) => {
     for (let i = 0; i < size; i++) bytes.push(Number((value >> BigInt(8 * i)) & 0xffn));

@@ -16,9 +16,10 @@ import { getWindowSize, isTerminal, type WindowSize } from "./terminal.ts";
 /** One of the three. */
 export class StandardStream {
   readonly #kernel: Kernel;
-  readonly #fd: 0 | 1 | 2;
+  readonly #fd: number;
 
-  constructor(kernel: Kernel, fd: 0 | 1 | 2) {
+  /** `fd`: 0, 1 or 2, or what is taken for it. */
+  constructor(kernel: Kernel, fd: number) {
     this.#kernel = kernel;
     this.#fd = fd;
   }

@@ -1,9 +1,10 @@
-/** What the interpreters' listings say is what objdump reads in their bytes, and the checked-in ones are current. */
+/** What listings say is what objdump reads in their bytes, and the checked-in ones are current. */
 
 import { assertEquals } from "@std/assert";
 import type { Arch } from "../../lib/ffi/syscalls.ts";
 import type { Assembly } from "../../lib/plan/native/assembler.ts";
 import { assembleInterpreter, listing } from "../../tools/listing.ts";
+import { thawCode } from "../../tools/freeze/thaw_x86_64.ts";
 import { lacks } from "./interpreter_harness.ts";
 
 const disassemblers: Record<Arch, { command: string; args: readonly string[] }> = {
@@ -34,6 +35,25 @@ for (const arch of ["x86_64", "aarch64"] as const) {
     assertEquals(Deno.readTextFileSync(path), listing(arch));
   });
 }
+
+Deno.test({
+  name: `objdump reads what a frozen program begins with as its listing says (needs ${disassemblers.x86_64.command})`,
+  ignore: lacks(disassemblers.x86_64.command),
+  fn: () => {
+    const { command, args } = disassemblers.x86_64;
+    const point = { registers: 0x1234_5678_9abcn, environ: 2n, threadPointer: 3n, robustList: 4n, rseq: 5n };
+    const places = {
+      table: 0x400800,
+      tableEnd: 0x402000,
+      ownPath: 0x400700,
+      launcherPath: 0x400710,
+      point,
+      threadId: 6n,
+    };
+    const assembly = thawCode(places, [{ leaf: 7, register: "ebx", bits: 0x8000_0021 }]);
+    assertEquals(disassemble(command, args, assembly.code), expectedLines(assembly));
+  },
+});
 
 /** `offset: instruction`, one each. */
 function disassemble(command: string, args: readonly string[], code: Uint8Array): string[] {

@@ -1,8 +1,15 @@
 /** The machine code that this process runs is what its listings say: objdump reads each row's bytes as its mnemonic. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { assemble, type Listing, signalHandlerListing, trampolineListing } from "../../lib/ffi/machine_code.ts";
+import {
+  assemble,
+  freezeListing,
+  type Listing,
+  signalHandlerListing,
+  trampolineListing,
+} from "../../lib/ffi/machine_code.ts";
 import type { Arch } from "../../lib/ffi/syscalls.ts";
+import { cpuidListing } from "../../tools/freeze/processor.ts";
 import { lacks } from "./interpreter_harness.ts";
 
 const disassemblers: Record<Arch, { command: string; args: readonly string[] }> = {
@@ -29,23 +36,26 @@ interface Row {
 }
 
 // Each has different digits in every byte that is patched, so a wrong place or order shows.
-const listings: readonly [name: string, listing: Record<Arch, Listing>, immediate: bigint][] = [
+const listings: readonly [name: string, listing: Partial<Record<Arch, Listing>>, immediate: bigint][] = [
   ["trampoline", trampolineListing, 0x123456789abcdef0n],
   ["signal handler", signalHandlerListing, 0x1234n],
+  ["freeze", { x86_64: freezeListing }, 0n],
+  ["cpuid", { x86_64: cpuidListing }, 0n],
 ];
 
 for (const arch of ["x86_64", "aarch64"] as const) {
   const { command, args } = disassemblers[arch];
   for (const [name, listing, immediate] of listings) {
-    const rows = rowsOf(listing[arch]);
+    const code = listing[arch];
+    if (code === undefined) continue;
+    const rows = rowsOf(code);
 
     Deno.test({
       name: `objdump reads the ${arch} ${name} as its listing says (needs ${command})`,
       ignore: lacks(command),
       fn: () => {
-        const code = assemble(listing[arch], immediate);
         const instructions = rows.filter(({ mnemonic }) => mnemonic !== ".quad");
-        const lines = disassemble(command, args, code).slice(0, instructions.length);
+        const lines = disassemble(command, args, assemble(code, immediate)).slice(0, instructions.length);
         assertEquals(
           lines.map(({ offset, text }) => `${offset}: ${normal(text)}`),
           instructions.map(({ offset, mnemonic }) => `${offset}: ${normal(filled(mnemonic, immediate))}`),

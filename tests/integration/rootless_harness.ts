@@ -8,6 +8,7 @@ import {
   type Change,
   type ErrorRecord,
   execute,
+  isFrozen,
   kernel,
   makeRootfs,
   type Result,
@@ -32,7 +33,7 @@ const accountFiles: Readonly<Record<string, string>> = {
   subgid: "tester:300000:65536\n",
 };
 
-/** Deno and the bundle, where the checkout may be out of the user's reach. Made once for all tests of this file. */
+/** The program, where the checkout may be out of the user's reach. Made once for all tests of this file. */
 let copy: string | undefined;
 addEventListener("unload", () => {
   if (copy !== undefined) Deno.removeSync(copy, { recursive: true });
@@ -43,12 +44,13 @@ function program(): readonly string[] {
     copy = Deno.makeTempDirSync({ prefix: "runc-test-program-" });
     Deno.chmodSync(copy, 0o755);
     for (const { name } of Deno.readDirSync(dist)) {
-      if (name.endsWith(".js")) Deno.copyFileSync(`${dist}/${name}`, `${copy}/${name}`);
+      if (name === "runc" || name.endsWith(".js")) Deno.copyFileSync(`${dist}/${name}`, `${copy}/${name}`);
     }
-    Deno.copyFileSync(Deno.execPath(), `${copy}/deno`);
+    if (!isFrozen(`${copy}/runc`)) Deno.copyFileSync(Deno.execPath(), `${copy}/deno`);
     // The user's own: nothing but a seal keeps a container from writing to it.
-    Deno.chownSync(`${copy}/deno`, UID, UID);
+    for (const { name } of Deno.readDirSync(copy)) Deno.chownSync(`${copy}/${name}`, UID, UID);
   }
+  if (isFrozen(`${copy}/runc`)) return [`${copy}/runc`];
   return [`${copy}/deno`, "run", "--allow-all", "--quiet", "--no-config", `${copy}/runc.js`];
 }
 

@@ -12,7 +12,7 @@ import { Ioctl, openFlag } from "../../ffi/constants.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { executable, setCloseOnExec, setNonblocking } from "../../ffi/files.ts";
 import { type Kernel, syscallError } from "../../ffi/kernel.ts";
-import { fexecve } from "../../ffi/process.ts";
+import type { fexecve } from "../../ffi/process.ts";
 import type { SignalPipe } from "../../ffi/signals.ts";
 import { socketAddress } from "../../ffi/sockets.ts";
 import { encode } from "../../plan/native/encode.ts";
@@ -50,6 +50,8 @@ export interface HandOver {
   readonly again: { readonly path: string; readonly args: readonly string[] };
   /** Whether debug records are written. */
   readonly debug: boolean;
+  /** How this process becomes another program. */
+  readonly replace: typeof fexecve;
 }
 
 /** Becomes the monitor, and never returns. @throws {RuncError} where it cannot; the process lives on, and is the caller's. */
@@ -77,7 +79,7 @@ export function handOver(runtime: Runtime, options: HandOver): never {
   const kept = Object.values(fds).filter((fd) => fd > 2);
   signals.holdBack();
   for (const fd of kept) setCloseOnExec(kernel, fd, false);
-  const result = fexecve(kernel, program, argv, environment);
+  const result = options.replace(kernel, program, argv, environment);
   for (const fd of kept) setCloseOnExec(kernel, fd, true);
   throw syscallError(`execve(${program.label})`, -result);
 }

@@ -12,21 +12,33 @@ import { isThere } from "../../ffi/files.ts";
 import type { Kernel } from "../../ffi/kernel.ts";
 
 const PREFIX = ".seccomp-";
-const MAGIC = new TextEncoder().encode("RUNCBPF1");
-const DIGEST_SIZE = 32;
+const MAGIC = new TextEncoder().encode("RUNCBPF2");
+/** Magic, then little-endian: u64 hash of what follows, u32 length of the key, u32 length of the program. Key and program follow, each padded to 8. */
+const HEADER_SIZE = 24;
+const HASH_AT = 8, LENGTHS_AT = 16;
 /** 8 bytes an instruction, of which there are 4096 at most. */
 const MAX_PROGRAM = 8 * 4096;
-const OVERHEAD = MAGIC.length + 2 * DIGEST_SIZE;
 /** A host's containers have one or two profiles in common; more are kept for those that are generated. */
 const MAX_ENTRIES = 16;
 
-/** The SHA-256 of what a filter depends on: names its entry. */
-export type Key = Uint8Array<ArrayBuffer>;
+/** All that a filter depends on, as text. An entry holds it: no two profiles are ever taken for each other. */
+export type Key = string;
 
-/** SHA-256. */
-export async function digest(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+/** Two hashes of 32 bits, of Murmur3's kind, over words: they name an entry, and tell whether it is whole. */
+function hash(bytes: Uint8Array<ArrayBuffer>): bigint {
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+  let low = 0x9747b28c ^ bytes.length, high = 0x1b873593 ^ bytes.length;
+  for (let index = 0; index < words.length; index++) {
+    const word = Math.imul(words[index]!, 0xcc9e2d51);
+    low = Math.imul(low ^ (word << 15 | word >>> 17), 0x85ebca6b) + 0x38495ab5 | 0;
+    high = Math.imul(high ^ (word << 13 | word >>> 19), 0xc2b2ae35) + 0x52dce729 | 0;
+    low ^= high >>> 16;
+    high ^= low >>> 13;
+  }
+  return BigInt(high >>> 0) << 32n | BigInt(low >>> 0);
 }
+
+const padded = (length: number) => Math.ceil(length / 8) * 8;
 
 /** The cache in a state directory. */
 export class FilterCache {
@@ -40,17 +52,20 @@ export class FilterCache {
   }
 
   #path(key: Key): string {
-    return `${this.#root}/${PREFIX}${key.toHex()}`;
+    const text = new TextEncoder().encode(key);
+    const words = new Uint8Array(new ArrayBuffer(padded(text.length)));
+    words.set(text);
+    return `${this.#root}/${PREFIX}${hash(words).toString(16).padStart(16, "0")}`;
   }
 
   /** The program of a key; undefined where there is none that can be trusted. */
-  async read(key: Key): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  read(key: Key): Uint8Array<ArrayBuffer> | undefined {
     const path = this.#path(key);
     if (!isThere(this.#kernel, path)) return undefined;
     try {
       if (!isOnlyOurs(this.#root, "isDirectory") || !isOnlyOurs(path, "isFile")) return undefined;
-      if (Deno.lstatSync(path).size > OVERHEAD + MAX_PROGRAM) return undefined;
-      return await decodeEntry(key, Deno.readFileSync(path));
+      if (Deno.lstatSync(path).size > HEADER_SIZE + padded(3 * key.length) + MAX_PROGRAM) return undefined;
+      return decodeEntry(key, Deno.readFileSync(path));
     } catch {
       // Gone meanwhile, or not to be read: then it is compiled.
       return undefined;
@@ -58,12 +73,12 @@ export class FilterCache {
   }
 
   /** Keeps a program, and removes the oldest ones beyond the limit. @throws {Deno.errors} where it cannot be written. */
-  async write(key: Key, program: Uint8Array<ArrayBuffer>): Promise<void> {
+  write(key: Key, program: Uint8Array<ArrayBuffer>): void {
     Deno.mkdirSync(this.#root, { recursive: true, mode: 0o700 });
     if (!isOnlyOurs(this.#root, "isDirectory")) return;
     const path = this.#path(key);
     const temporary = `${path}.${Deno.pid}`;
-    Deno.writeFileSync(temporary, await encodeEntry(key, program), { mode: 0o600, createNew: true });
+    Deno.writeFileSync(temporary, encodeEntry(key, program), { mode: 0o600, createNew: true });
     Deno.renameSync(temporary, path);
     this.#prune();
   }
@@ -85,32 +100,33 @@ function isOnlyOurs(path: string, kind: "isDirectory" | "isFile"): boolean {
   return info[kind] && info.uid === Deno.uid() && ((info.mode ?? 0o777) & 0o022) === 0;
 }
 
-/** MAGIC, key, program, and the digest of all that. */
-export async function encodeEntry(key: Key, program: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
-  const entry = new Uint8Array(new ArrayBuffer(OVERHEAD + program.length));
+/** What a file of the cache holds. */
+export function encodeEntry(key: Key, program: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const text = new TextEncoder().encode(key);
+  const programAt = HEADER_SIZE + padded(text.length);
+  const entry = new Uint8Array(new ArrayBuffer(programAt + padded(program.length)));
+  const view = new DataView(entry.buffer);
   entry.set(MAGIC);
-  entry.set(key, MAGIC.length);
-  entry.set(program, MAGIC.length + DIGEST_SIZE);
-  const end = entry.length - DIGEST_SIZE;
-  entry.set(await digest(entry.slice(0, end)), end);
+  view.setUint32(LENGTHS_AT, text.length, true);
+  view.setUint32(LENGTHS_AT + 4, program.length, true);
+  entry.set(text, HEADER_SIZE);
+  entry.set(program, programAt);
+  view.setBigUint64(HASH_AT, hash(entry.subarray(LENGTHS_AT)), true);
   return entry;
 }
 
 /** The program in an entry; undefined where it is another key's, or not whole. */
-export async function decodeEntry(
-  key: Key,
-  entry: Uint8Array<ArrayBuffer>,
-): Promise<Uint8Array<ArrayBuffer> | undefined> {
-  const end = entry.length - DIGEST_SIZE;
-  const start = MAGIC.length + DIGEST_SIZE;
-  const length = end - start;
+export function decodeEntry(key: Key, entry: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> | undefined {
+  if (entry.length < HEADER_SIZE || entry.length % 8 !== 0) return undefined;
+  const decoder = new TextDecoder();
+  const view = new DataView(entry.buffer, entry.byteOffset, entry.length);
+  if (decoder.decode(entry.subarray(0, HASH_AT)) !== decoder.decode(MAGIC)) return undefined;
+  if (view.getBigUint64(HASH_AT, true) !== hash(entry.subarray(LENGTHS_AT))) return undefined;
+  const keyLength = view.getUint32(LENGTHS_AT, true);
+  const length = view.getUint32(LENGTHS_AT + 4, true);
   if (length < 8 || length > MAX_PROGRAM || length % 8 !== 0) return undefined;
-  const head = new Uint8Array([...MAGIC, ...key]);
-  if (!isEqual(entry.subarray(0, start), head)) return undefined;
-  if (!isEqual(entry.subarray(end), await digest(entry.slice(0, end)))) return undefined;
-  return entry.slice(start, end);
-}
-
-function isEqual(one: Uint8Array, other: Uint8Array): boolean {
-  return one.length === other.length && one.every((byte, index) => byte === other[index]);
+  const programAt = HEADER_SIZE + padded(keyLength);
+  if (entry.length !== programAt + length) return undefined;
+  if (decoder.decode(entry.subarray(HEADER_SIZE, HEADER_SIZE + keyLength)) !== key) return undefined;
+  return entry.slice(programAt);
 }

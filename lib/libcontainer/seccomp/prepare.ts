@@ -8,7 +8,7 @@ import { RuncError } from "../../errors.ts";
 import { supportsSeccompFlags } from "../../ffi/seccomp.ts";
 import { Libseccomp } from "../../ffi/libseccomp.ts";
 import type { Runtime } from "../runtime.ts";
-import { digest, FilterCache, type Key } from "./cache.ts";
+import { FilterCache, type Key } from "./cache.ts";
 import { compileProfile } from "./compile.ts";
 import type { SeccompFilter } from "./filter.ts";
 import { filterFlags, type SeccompProfile } from "./profile.ts";
@@ -17,29 +17,25 @@ import { filterFlags, type SeccompProfile } from "./profile.ts";
 const COMPILER_VERSION = 1;
 
 /** `store`: keep what was compiled. @throws {RuncError} for a profile that cannot be compiled, or flags that the kernel lacks. */
-export async function prepareFilter(
-  runtime: Runtime,
-  profile: SeccompProfile,
-  options: { store: boolean },
-): Promise<SeccompFilter> {
+export function prepareFilter(runtime: Runtime, profile: SeccompProfile, options: { store: boolean }): SeccompFilter {
   const flags = filterFlags(profile);
   refuseUnsupportedFlags(runtime, profile);
   const library = new Libseccomp(runtime.kernel);
-  const key = await keyOf(runtime, library.version, profile);
+  const key = keyOf(runtime, library.version, profile);
   const cache = new FilterCache(runtime.kernel, runtime.root);
-  let program = await cache.read(key);
+  let program = cache.read(key);
   if (program === undefined) {
     program = compileProfile(library, profile, runtime.log);
-    if (options.store) await store(runtime, cache, key, program);
+    if (options.store) store(runtime, cache, key, program);
   }
   // In the words of runc's debug log, which its callers' tests look for.
   runtime.log("debug", `seccomp filter flags: ${flags}`);
   return { profile, program, flags };
 }
 
-async function store(runtime: Runtime, cache: FilterCache, key: Key, program: Uint8Array<ArrayBuffer>): Promise<void> {
+function store(runtime: Runtime, cache: FilterCache, key: Key, program: Uint8Array<ArrayBuffer>): void {
   try {
-    await cache.write(key, program);
+    cache.write(key, program);
   } catch (error) {
     // The next container compiles it again.
     runtime.log("debug", `the seccomp filter is not kept: ${(error as Error).message}`);
@@ -47,7 +43,7 @@ async function store(runtime: Runtime, cache: FilterCache, key: Key, program: Ui
 }
 
 /** All that the program depends on; flags and listener are not in it. */
-function keyOf(runtime: Runtime, version: string, profile: SeccompProfile): Promise<Key> {
+function keyOf(runtime: Runtime, version: string, profile: SeccompProfile): Key {
   const { default_action, default_errno_ret = null, architectures, syscalls } = profile;
   const content = [
     COMPILER_VERSION,
@@ -59,8 +55,7 @@ function keyOf(runtime: Runtime, version: string, profile: SeccompProfile): Prom
     architectures ?? [],
     syscalls ?? [],
   ];
-  const text = JSON.stringify(content, (_, value) => typeof value === "bigint" ? String(value) : value);
-  return digest(new TextEncoder().encode(text));
+  return JSON.stringify(content, (_, value) => typeof value === "bigint" ? String(value) : value);
 }
 
 /** Of the flags only this one is younger than the oldest kernel that this program runs on: Linux 5.19. */

@@ -10,7 +10,23 @@ import { type Instruction, type Jump, littleEndian } from "./assembler.ts";
 
 /** The registers that are used, by width in bits, with their numbers as encoded. */
 const numbers = {
-  64: { rax: 0, rcx: 1, rdx: 2, rbx: 3, rsp: 4, rbp: 5, rsi: 6, rdi: 7, r8: 8, r9: 9, r10: 10, r13: 13 },
+  64: {
+    rax: 0,
+    rcx: 1,
+    rdx: 2,
+    rbx: 3,
+    rsp: 4,
+    rbp: 5,
+    rsi: 6,
+    rdi: 7,
+    r8: 8,
+    r9: 9,
+    r10: 10,
+    r12: 12,
+    r13: 13,
+    r14: 14,
+    r15: 15,
+  },
   32: { eax: 0, ecx: 1, edx: 2, ebx: 3, ebp: 5, esi: 6, edi: 7, r8d: 8, r9d: 9, r10d: 10, r11d: 11 },
   8: { cl: 1, dl: 2, r12b: 12 },
 } as const;
@@ -47,6 +63,13 @@ export function movImm(to: Register32 | Register8, value: number): Instruction {
     ...littleEndian(value, wide ? 4 : 1),
   ];
   return { text: `mov ${to}, ${hex(value, bitsOf(to))}`, bytes };
+}
+
+/** Sets a register to an immediate of 64 bits. */
+export function movImm64(to: Register64, value: bigint): Instruction {
+  const bytes = Array.from({ length: 8 }, (_, index) => Number((value >> BigInt(8 * index)) & 0xffn));
+  const opcode = [...rex(to, { rm: numberOf(to) }), 0xb8 + (numberOf(to) & 7)];
+  return { text: `movabs ${to}, 0x${value.toString(16)}`, bytes: [...opcode, ...bytes] };
 }
 
 export const mov = twoRegisters("mov", 0x89);
@@ -111,6 +134,12 @@ export const repMovsb = (): Instruction => ({
   text: "rep movs BYTE PTR es:[rdi], BYTE PTR ds:[rsi]",
   bytes: [0xf3, 0xa4],
 });
+
+/** What the processor can, by the leaf in eax and the subleaf in ecx: to eax, ebx, ecx and edx. */
+export const cpuid = (): Instruction => ({ text: "cpuid", bytes: [0x0f, 0xa2] });
+export const ret = (): Instruction => ({ text: "ret", bytes: [0xc3] });
+/** Of all bits those of the immediate, of four bytes. */
+export const andImm = (left: Register, mask: number) => oneRegister("and", 0x81, 4, left, mask, 4);
 
 /** The result comes in rax; rcx and r11 are lost. */
 export const syscall = (): Instruction => ({ text: "syscall", bytes: [0x0f, 0x05] });

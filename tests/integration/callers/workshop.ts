@@ -3,7 +3,17 @@
 import { assertEquals } from "@std/assert";
 import { existsSync } from "@std/fs";
 import { dirname } from "@std/path";
-import { busybox, execute, kernel, program, type Result, Running, type StartOptions, until } from "../harness.ts";
+import {
+  busybox,
+  execute,
+  isFrozen,
+  kernel,
+  program,
+  type Result,
+  Running,
+  type StartOptions,
+  until,
+} from "../harness.ts";
 import { cgroupsNamed, mounts, Watchman } from "../leftovers.ts";
 import { kill } from "../../../lib/ffi/process.ts";
 import { launcher } from "../../../tools/build.ts";
@@ -103,8 +113,10 @@ export class Workshop implements Disposable {
     const to = `${this.directory}/program`, deno = `${to}/deno`;
     Deno.mkdirSync(to);
     for (const { name } of Deno.readDirSync(dirname(program))) {
-      if (name.endsWith(".js")) Deno.copyFileSync(`${dirname(program)}/${name}`, `${to}/${name}`);
+      if (name === "runc" || name.endsWith(".js")) Deno.copyFileSync(`${dirname(program)}/${name}`, `${to}/${name}`);
     }
+    // A program that was frozen needs nothing else; a launcher has to find Deno.
+    if (isFrozen(program)) return `${to}/runc`;
     Deno.copyFileSync(Deno.execPath(), deno);
     Deno.chmodSync(deno, 0o755);
     Deno.writeTextFileSync(`${to}/runc`, launcher(deno, to), { mode: 0o755 });

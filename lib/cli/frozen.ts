@@ -1,0 +1,78 @@
+/**
+ * The entry of the program that is kept frozen: it starts, rehearses, stops, and goes on from there as many times as its file is executed.
+ * tools/freeze runs it.
+ *
+ * @module
+ */
+
+import { Errno } from "../ffi/errno.ts";
+import { freeze } from "../ffi/freeze.ts";
+import { open } from "../ffi/files.ts";
+import { Kernel } from "../ffi/kernel.ts";
+import { StandardStream } from "../ffi/stdio.ts";
+import { main } from "./program.ts";
+import { type Surroundings, surroundings } from "./surroundings.ts";
+
+/** The file that this program goes on from is all of it. */
+const reexec = () => ({ path: Deno.readLinkSync("/proc/self/exe"), args: [] });
+
+/** Command lines for a bundle whose program ends at once. Containers that they make they remove. */
+function rehearsals(bundle: string): readonly (readonly string[])[] {
+  const root = ["--root", `${bundle}/state`];
+  const create = [...root, "create", "--bundle", bundle];
+  return [
+    ["--version"],
+    ["help", "run"],
+    ["plan", "--bundle", bundle, "rehearsal"],
+    [...root, "run", "--bundle", bundle, "rehearsal"],
+    [...create, "rehearsal"],
+    [...root, "state", "rehearsal"],
+    [...root, "exec", "rehearsal", "/program"],
+    [...root, "list"],
+    [...root, "start", "rehearsal"],
+    [...root, "delete", "--force", "rehearsal"],
+    [...create, "rehearsal"],
+    [...root, "kill", "rehearsal", "KILL"],
+    [...root, "delete", "rehearsal"],
+  ];
+}
+
+/**
+ * Goes through what the program is for, so that V8 has compiled it, and knows its types, when it is frozen. Where this process may not make
+ * containers, it gets as far as it gets.
+ */
+async function rehearse(kernel: Kernel, bundle: string): Promise<void> {
+  using nowhere = open(kernel, "/dev/null", 2);
+  const stream = new StandardStream(kernel, nowhere.number);
+  const world: Surroundings = {
+    ...surroundings(kernel, reexec),
+    environment: () => undefined,
+    // Whoever rehearses is not replaced: run and exec fail there, and remove what they have made.
+    replace: () => -Errno.ENOSYS,
+    stdout: stream,
+    stderr: stream,
+  };
+  for (const words of rehearsals(bundle)) await main(words, world);
+}
+
+function run(kernel: Kernel, words: readonly string[]): void {
+  const world = surroundings(kernel, reexec);
+  // Not Deno.exit: Deno's own exit handlers are about a process that there no longer is.
+  const exit = (status: number) => kernel.call("_exit", status);
+  // Promises alone move it on: nothing waits for an event, for there is no event loop.
+  main(words, world).then(exit, (error) => {
+    world.stderr.tryWrite(`${error?.stack ?? error}\n`);
+    exit(1);
+  });
+}
+
+const kernel = new Kernel();
+const [bundle = "", times = "1"] = Deno.args;
+for (let time = 0; time < Number(times); time++) await rehearse(kernel, bundle);
+const words = freeze(kernel, (point) => {
+  // Garbage would be kept for ever. Deno is started with --expose-gc.
+  (globalThis as { gc?: () => void }).gc?.();
+  const text = JSON.stringify(point, (_, value) => typeof value === "bigint" ? String(value) : value);
+  surroundings(kernel, reexec).stdout.write(`${text}\n`);
+});
+if (words !== undefined) run(kernel, words.slice(1));

@@ -1,0 +1,194 @@
+/**
+ * What a frozen program's file begins with: code that puts its memory back and goes on in it.
+ *
+ *     map every area of memory, each where it was
+ *     make fs, tid, robust list and restartable sequences this thread's own
+ *     load the registers, return
+ *
+ * Nothing of it waits, allocates or reads: which calls there are was decided when the file was made. Where one of them fails, or the
+ * processor lacks something that the program has been compiled for, it executes the launcher instead, which starts the program anew.
+ *
+ * @see tools/freeze/freeze.ts
+ * @module
+ */
+
+import type { FreezePoint } from "../../lib/ffi/freeze.ts";
+import {
+  andImm,
+  at,
+  cmp,
+  cmpImm,
+  cpuid,
+  element,
+  lea,
+  load,
+  mov,
+  movImm,
+  movImm64,
+  near,
+  ret,
+  short,
+  store,
+  syscall,
+  xor,
+} from "../../lib/plan/native/asm_x86_64.ts";
+import { assemble, type Assembly, type Row } from "../../lib/plan/native/assembler.ts";
+
+/** arch/x86/entry/syscalls/syscall_64.tbl */
+export const Sys = {
+  open: 2,
+  close: 3,
+  mmap: 9,
+  rt_sigaction: 13,
+  madvise: 28,
+  execve: 59,
+  arch_prctl: 158,
+  gettid: 186,
+  set_tid_address: 218,
+  exit_group: 231,
+  set_robust_list: 273,
+  rseq: 334,
+} as const;
+
+/** A system call of the table. The fifth argument is always the descriptor of the file itself, which mmap(2) alone looks at. */
+export interface TableCall {
+  readonly number: number;
+  readonly args: readonly [bigint, bigint, bigint, bigint];
+  /** The sixth argument. */
+  readonly last: bigint;
+  /** The only result that is good; undefined where it may fail. */
+  readonly expected?: bigint;
+}
+
+/** Bytes of an entry of the table: number, arguments 1 to 4 and 6, expected result. */
+export const ENTRY_SIZE = 56;
+/** The result that is never looked at. No call answers it. */
+const ANY = 0xffff_ffff_ffff_ffffn;
+
+/** Bits of CPUID that have to be there. */
+export interface CpuRequirement {
+  readonly leaf: number;
+  readonly register: "ebx" | "ecx" | "edx";
+  readonly bits: number;
+}
+
+/** Addresses that the code has in it. */
+export interface ThawPlaces {
+  /** The first entry of the table, and the end of the last. */
+  readonly table: number;
+  readonly tableEnd: number;
+  /** "/proc/self/exe", and the launcher's path. */
+  readonly ownPath: number;
+  readonly launcherPath: number;
+  readonly point: FreezePoint;
+  /** Where the thread's control block has the thread's id. */
+  readonly threadId: bigint;
+}
+
+/** Where in the block of registers the address of the initial stack is wanted. */
+const STACK_AT = 56;
+const MAX_ERRNO = 4095;
+
+/** Encodes the table. */
+export function encodeTable(calls: readonly TableCall[]): Uint8Array<ArrayBuffer> {
+  const table = new BigUint64Array(calls.length * ENTRY_SIZE / 8);
+  calls.forEach(({ number, args, last, expected = ANY }, index) => {
+    table.set([BigInt(number), ...args, last, expected], index * ENTRY_SIZE / 8);
+  });
+  return new Uint8Array(table.buffer);
+}
+
+/** Assembles the code. Its length depends on `cpu` alone. */
+export function thawCode(places: ThawPlaces, cpu: readonly CpuRequirement[]): Assembly {
+  return assemble([
+    [mov("rbp", "rsp"), "argc, argv, envp"],
+    ...checkProcessor(cpu),
+    ...openFile(places),
+    ...makeCalls(places),
+    ...becomeThread(places),
+    ...goOn(places),
+    ...startAnew(places),
+  ]);
+}
+
+const call = (name: keyof typeof Sys): readonly Row[] => [movImm("eax", Sys[name]), syscall()];
+
+function checkProcessor(cpu: readonly CpuRequirement[]): readonly Row[] {
+  return cpu.flatMap(({ leaf, register, bits }): Row[] => [
+    movImm("eax", leaf),
+    xor("ecx", "ecx"),
+    cpuid(),
+    andImm(register, bits),
+    cmpImm(register, bits),
+    near("jne", "start_anew"),
+  ]);
+}
+
+const openFile = ({ ownPath }: ThawPlaces): readonly Row[] => [
+  movImm("edi", ownPath),
+  [xor("esi", "esi"), "O_RDONLY"],
+  ...call("open"),
+  cmpImm("rax", -MAX_ERRNO),
+  near("jae", "start_anew"),
+  [mov("ebx", "eax"), "the descriptor"],
+];
+
+const makeCalls = ({ table, tableEnd }: ThawPlaces): readonly Row[] => [
+  [movImm64("r13", BigInt(table)), "the entry whose turn it is"],
+  "next:",
+  load("rax", at("r13", 0)),
+  load("rdi", at("r13", 8)),
+  load("rsi", at("r13", 16)),
+  load("rdx", at("r13", 24)),
+  load("r10", at("r13", 32)),
+  mov("r8", "rbx"),
+  load("r9", at("r13", 40)),
+  syscall(),
+  load("rcx", at("r13", 48)),
+  cmp("rax", "rcx"),
+  short("je", "good"),
+  cmpImm("rcx", -1),
+  near("jne", "start_anew"),
+  "good:",
+  lea("r13", at("r13", ENTRY_SIZE)),
+  cmpImm("r13", tableEnd),
+  short("jb", "next"),
+  mov("edi", "ebx"),
+  ...call("close"),
+];
+
+/** What the kernel knows of a thread by address is in the table; here is what the memory knows of the process. */
+const becomeThread = ({ point, threadId }: ThawPlaces): readonly Row[] => [
+  ...call("gettid"),
+  movImm64("rcx", threadId),
+  store(at("rcx", 0), "eax"),
+  load("rcx", at("rbp", 0)),
+  [lea("rax", element("rbp", "rcx", 8, 16)), "envp: behind argc, argv and its NULL"],
+  movImm64("rcx", point.environ),
+  store(at("rcx", 0), "rax"),
+];
+
+const goOn = ({ point }: ThawPlaces): readonly Row[] => [
+  movImm64("rdi", point.registers),
+  store(at("rdi", STACK_AT), "rbp"),
+  load("rbx", at("rdi", 0)),
+  load("rbp", at("rdi", 8)),
+  load("r12", at("rdi", 16)),
+  load("r13", at("rdi", 24)),
+  load("r14", at("rdi", 32)),
+  load("r15", at("rdi", 40)),
+  load("rsp", at("rdi", 48)),
+  [movImm("eax", 1), "what freeze returns to whoever goes on"],
+  ret(),
+];
+
+const startAnew = ({ launcherPath }: ThawPlaces): readonly Row[] => [
+  "start_anew:",
+  load("rcx", at("rbp", 0)),
+  movImm("edi", launcherPath),
+  lea("rsi", at("rbp", 8)),
+  lea("rdx", element("rbp", "rcx", 8, 16)),
+  ...call("execve"),
+  movImm("edi", 127),
+  ...call("exit_group"),
+];

@@ -1,0 +1,109 @@
+/**
+ * Which pages a frozen program uses when it goes on: they are asked for in one go then, which is many times cheaper than a page fault each.
+ *
+ * @module
+ */
+
+import { RuncError } from "../../lib/errors.ts";
+import { alloc, type Kernel } from "../../lib/ffi/kernel.ts";
+import { kill, spawn, waitChild } from "../../lib/ffi/process.ts";
+import { PAGE, type Piece, ProcessMemory, Prot } from "./memory.ts";
+
+/** Pages that are used. */
+export interface Touched {
+  readonly start: bigint;
+  readonly length: number;
+  /** They are written to: each is the process's own then. */
+  readonly isWritten: boolean;
+}
+
+/** ptrace(2), linux/ptrace.h */
+const PTRACE_CONT = 7, PTRACE_SYSCALL = 24, PTRACE_SEIZE = 0x4206, PTRACE_GET_SYSCALL_INFO = 0x420e;
+const PTRACE_O_TRACESYSGOOD = 1, PTRACE_O_TRACEEXIT = 0x40, PTRACE_EVENT_EXIT = 6;
+/** `struct ptrace_syscall_info`: what kind of stop it is, and on entry the call's number. */
+const syscallInfo = { size: 88, op: 0, number: 24 } as const;
+const PTRACE_SYSCALL_INFO_ENTRY = 1;
+const SIGTRAP = 5, SIGCONT = 18, SIGKILL = 9, WUNTRACED = 2;
+/** What fexecve(3) is made of; the shell uses another call. On x86_64. */
+const SYS_execveat = 322;
+
+/** A page fault costs as much as asking for some pages that are not needed. */
+const GAP_PAGES = 2;
+
+/**
+ * Runs the program and looks at its memory when it ends or becomes another one. Empty where this process may not trace another: then every page waits for its fault.
+ */
+export function touchedPages(kernel: Kernel, argv: readonly string[], pieces: readonly Piece[]): readonly Touched[] {
+  // It stops before the program begins, so that it cannot have ended before it is traced.
+  const pid = spawn(kernel, {
+    path: "/bin/sh",
+    argv: ["sh", "-c", 'kill -STOP $$; exec "$@" >/dev/null 2>&1', "sh", ...argv],
+    env: [],
+    fds: [],
+    closeFrom: 3,
+    cwd: "/",
+  });
+  if (pid < 0) throw new RuncError("syscall-failed", "cannot start /bin/sh", { errno: -pid });
+  try {
+    wait(kernel, pid);
+    if (kernel.call("ptrace", PTRACE_SEIZE, pid, 0, PTRACE_O_TRACEEXIT | PTRACE_O_TRACESYSGOOD) < 0) return [];
+    kill(kernel, pid, SIGCONT);
+    for (let status = wait(kernel, pid); isStopped(status); status = wait(kernel, pid)) {
+      if (isLast(kernel, pid, status)) return readTouched(kernel, pid, pieces);
+      kernel.call("ptrace", PTRACE_SYSCALL, pid, 0, 0);
+    }
+    return [];
+  } finally {
+    kill(kernel, pid, SIGKILL);
+    kernel.call("ptrace", PTRACE_CONT, pid, 0, 0);
+    waitChild(kernel, pid);
+  }
+}
+
+/** Whether it stopped where its memory is there for the last time. */
+function isLast(kernel: Kernel, pid: number, status: number): boolean {
+  const event = status >> 8;
+  if (event === (SIGTRAP | PTRACE_EVENT_EXIT << 8)) return true;
+  if (event !== (SIGTRAP | 0x80)) return false;
+  const info = alloc(syscallInfo.size);
+  kernel.must("ptrace(PTRACE_GET_SYSCALL_INFO)", "ptrace", PTRACE_GET_SYSCALL_INFO, pid, info.length, info);
+  return info[syscallInfo.op] === PTRACE_SYSCALL_INFO_ENTRY &&
+    new DataView(info.buffer).getBigUint64(syscallInfo.number, true) === BigInt(SYS_execveat);
+}
+
+/** WIFSTOPPED, wait(2). */
+const isStopped = (status: number) => (status & 0xff) === 0x7f;
+
+function wait(kernel: Kernel, pid: number): number {
+  const status = alloc(4);
+  kernel.must(`waitpid(${pid})`, "waitpid", pid, status, WUNTRACED);
+  return new DataView(status.buffer).getInt32(0, true);
+}
+
+function readTouched(kernel: Kernel, pid: number, pieces: readonly Piece[]): readonly Touched[] {
+  using memory = new ProcessMemory(kernel, pid);
+  return pieces.flatMap(({ start, length, prot }) => {
+    if (prot === 0) return [];
+    const pages = memory.pages({ start, end: start + BigInt(length) });
+    const range = (from: number, to: number, isWritten: boolean): Touched => ({
+      start: start + BigInt(from * PAGE),
+      length: (to - from) * PAGE,
+      isWritten,
+    });
+    const written = rangesOf(pages.map(({ isOwn }) => isOwn)).map(([from, to]) => range(from, to, true));
+    if ((prot & Prot.WRITE) !== 0) return written;
+    return rangesOf(pages.map(({ isPresent }) => isPresent)).map(([from, to]) => range(from, to, false));
+  });
+}
+
+/** Ranges of indices that are set; what lies between two close ones belongs to them. */
+function rangesOf(isSet: readonly boolean[]): readonly (readonly [from: number, to: number])[] {
+  const ranges: [number, number][] = [];
+  isSet.forEach((value, index) => {
+    if (!value) return;
+    const last = ranges.at(-1);
+    if (last !== undefined && index - last[1] <= GAP_PAGES) last[1] = index + 1;
+    else ranges.push([index, index + 1]);
+  });
+  return ranges;
+}
