@@ -9,7 +9,7 @@ import { Errno } from "../ffi/errno.ts";
 import { freeze } from "../ffi/freeze.ts";
 import { open } from "../ffi/files.ts";
 import { Kernel } from "../ffi/kernel.ts";
-import { StandardStream } from "../ffi/stdio.ts";
+import { openStandardStreams, StandardStream } from "../ffi/stdio.ts";
 import { main } from "./program.ts";
 import { type Surroundings, surroundings } from "./surroundings.ts";
 
@@ -56,6 +56,7 @@ async function rehearse(kernel: Kernel, bundle: string): Promise<void> {
 }
 
 function run(kernel: Kernel, words: readonly string[]): void {
+  openStandardStreams(kernel);
   const world = surroundings(kernel, reexec);
   // Not Deno.exit: Deno's own exit handlers are about a process that there no longer is.
   const exit = (status: number) => kernel.call("_exit", status);

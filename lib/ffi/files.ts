@@ -131,6 +131,11 @@ export function isInherited(kernel: Kernel, fd: number): boolean {
   return flags >= 0 && (flags & FD_CLOEXEC) === 0;
 }
 
+/** Whether `fd` is open. @see fcntl(2) */
+export function isOpen(kernel: Kernel, fd: number): boolean {
+  return kernel.call("fcntl", fd, F_GETFD) >= 0;
+}
+
 /** Sets or clears FD_CLOEXEC. @see fcntl(2) */
 export function setCloseOnExec(kernel: Kernel, fd: number, on: boolean): void {
   kernel.must(`fcntl(${fd}, F_SETFD)`, "fcntl", fd, F_SETFD, on ? FD_CLOEXEC : 0);
