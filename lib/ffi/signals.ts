@@ -8,7 +8,8 @@
  */
 
 import { alloc, type Kernel } from "./kernel.ts";
-import type { Fd } from "./fd.ts";
+import { openFlag } from "./constants.ts";
+import { Fd } from "./fd.ts";
 import { pipe, setNonblocking } from "./files.ts";
 import { assemble, signalHandlerListing } from "./machine_code.ts";
 
@@ -64,8 +65,7 @@ function handlerAction(handler: Deno.PointerObject): Bytes {
   return action;
 }
 
-/** As glibc has it; the kernel knows the first 8 bytes. */
-export function signalSet(signals: readonly number[]): Bytes {
+function signalSet(signals: readonly number[]): Bytes {
   const set = alloc(SIGSET_SIZE);
   for (const signal of signals) set[(signal - 1) >> 3]! |= 1 << ((signal - 1) & 7);
   return set;
@@ -111,10 +111,15 @@ export class SignalPipe implements Disposable {
 
   /**
    * From now on signals are not caught by this thread but wait, also for the program that this one becomes by execve(2), which ends the other
-   * threads. What those still catch is in the pipe. @throws {RuncError}
+   * threads. What those still catch is in the pipe. Returns a descriptor that they can be taken from. @see signalfd(2) @throws {RuncError}
    */
-  holdBack(): void {
-    this.#kernel.must("sigprocmask(SIG_BLOCK)", "sigprocmask", SIG_BLOCK, signalSet(caughtSignals), null);
+  holdBack(): Fd {
+    const kernel = this.#kernel;
+    const { O_NONBLOCK, O_CLOEXEC } = openFlag(kernel.arch);
+    const set = signalSet(caughtSignals);
+    const fd = new Fd(kernel, kernel.must("signalfd(-1)", "signalfd", -1, set, O_NONBLOCK | O_CLOEXEC), "signalfd");
+    kernel.must("sigprocmask(SIG_BLOCK)", "sigprocmask", SIG_BLOCK, set, null);
+    return fd;
   }
 
   /** Gives every signal the disposition that it had. Signals that are in the pipe are lost. */

@@ -364,8 +364,7 @@ Deno.test("a monitor has our standard streams, those of the process, the signals
   const { 0: input, 1: output, 2: errors, 77: passwd } = all;
   assertEquals(passwd, "/etc/passwd");
   const theirs = [0, 1, 2].map((fd) => Deno.readLinkSync(`/proc/${driver.processPid}/fd/${fd}`));
-  // Ours twice: pipes are opened anew.
-  const expected = [input, input, output, output, errors, errors, ...theirs, "anon_inode:[signalfd]", passwd];
+  const expected = [input, output, errors, ...theirs, "anon_inode:[signalfd]", passwd];
   assertEquals(Object.values(all).sort(), expected.sort());
   stdin.close();
   assertEquals(driver.end(), 0);

@@ -1,14 +1,18 @@
 /** The monitor's image on both machines: streams, a signal, a status. What it can do beyond that is tested on this one. */
 
 import { assertEquals } from "@std/assert";
-import type { Fd } from "../../lib/ffi/fd.ts";
+import { openFlag } from "../../lib/ffi/constants.ts";
+import { Fd } from "../../lib/ffi/fd.ts";
 import { pipe, setNonblocking } from "../../lib/ffi/files.ts";
+import { alloc } from "../../lib/ffi/kernel.ts";
 import { kill, shellStatus, spawn, waitChild } from "../../lib/ffi/process.ts";
 import type { Arch } from "../../lib/ffi/syscalls.ts";
 import { planMonitor } from "../../lib/libcontainer/monitor/plan.ts";
 import { encode } from "../../lib/plan/native/encode.ts";
 import { contentOf, kernel, readAll, readUntil, until, writeText } from "./foreground_harness.ts";
 import { emulatorFor, lacks } from "./interpreter_harness.ts";
+
+const { O_NONBLOCK } = openFlag(kernel.arch);
 
 /** Descriptors of the monitor; 3 to 5 are the process's ends of the pipes. */
 const fds = {
@@ -20,6 +24,7 @@ const fds = {
   "stdout pipe": 7,
   "stderr pipe": 8,
   "caught signals": 9,
+  signals: 12,
 };
 
 function imageFor(arch: Arch, pid: number): Uint8Array<ArrayBuffer> {
@@ -40,6 +45,12 @@ function imageFor(arch: Arch, pid: number): Uint8Array<ArrayBuffer> {
  * signals blocked: what the runtime does.
  */
 function startParent(directory: string, program: string, emulator: string, stdio: readonly Fd[]): number {
+  // Whoever reads it gets their own signals.
+  using signals = new Fd(
+    kernel,
+    kernel.must("signalfd", "signalfd", -1, alloc(128).fill(0xff), O_NONBLOCK),
+    "signalfd",
+  );
   new Deno.Command("mkfifo", { args: [`${directory}/go`] }).outputSync();
   const blockAll = "$set = POSIX::SigSet->new; $set->fillset; sigprocmask(SIG_BLOCK, $set); exec @ARGV";
   const script = `
@@ -51,8 +62,8 @@ function startParent(directory: string, program: string, emulator: string, stdio
     path: "/bin/sh",
     argv: ["sh", "-c", script],
     env: ["PATH=/usr/bin:/bin"],
-    fds: stdio.map((fd, to) => ({ from: fd.number, to })),
-    closeFrom: 10,
+    fds: [...stdio.map((fd, to) => ({ from: fd.number, to })), { from: signals.number, to: fds.signals }],
+    closeFrom: fds.signals + 1,
   });
 }
 

@@ -25,7 +25,7 @@ const child = slot("child");
 const environment = slot("environment");
 const SIG_SETMASK = 2;
 /** `sigset_t` of the kernel: a bit for each of 64 signals. */
-export const SIGSET_SIZE = 8;
+const SIGSET_SIZE = 8;
 const STDERR = 2;
 
 /** Runs the runtime with `words` to its end. `status` becomes 0 where it succeeded, anything else where not. */

@@ -59,6 +59,8 @@ export function handOver(runtime: Runtime, options: HandOver): never {
   const { kernel } = runtime;
   const { signals, notify, argv, environment } = options;
   const { stdio, fds } = prepare(kernel, options.stdio);
+  using waiting = signals.holdBack();
+  fds.signals = waiting.number;
   fds["caught signals"] = signals.fd;
   if (notify !== undefined) fds.notify = notify.socket.number;
   const plan = planMonitor({
@@ -77,7 +79,6 @@ export function handOver(runtime: Runtime, options: HandOver): never {
   using program = executable(kernel, { name: "runc-monitor", content: image, directory: runtime.root });
   // 0, 1 and 2 are our caller's, and never close-on-exec.
   const kept = Object.values(fds).filter((fd) => fd > 2);
-  signals.holdBack();
   for (const fd of kept) setCloseOnExec(kernel, fd, false);
   const result = options.replace(kernel, program, argv, environment);
   for (const fd of kept) setCloseOnExec(kernel, fd, true);
@@ -87,8 +88,9 @@ export function handOver(runtime: Runtime, options: HandOver): never {
 /** The streams by the names that the plan has for them. */
 function prepare(kernel: Kernel, stdio: ForegroundStdio): { stdio: MonitorStdio; fds: Record<string, number> } {
   if (stdio.kind === "inherited") return { stdio, fds: {} };
-  const stdin = sharedChannel(kernel, 0, "read");
-  const stdout = sharedChannel(kernel, 1, "write");
+  const toPipe = stdio.kind === "pipes";
+  const stdin = sharedChannel(kernel, 0, { direction: "read", toPipe });
+  const stdout = sharedChannel(kernel, 1, { direction: "write", toPipe });
   const manners = { stdin: stdin.manner, stdout: stdout.manner };
   const shared = { stdin: stdin.fd, stdout: stdout.fd };
   if (stdio.kind === "terminal") {
@@ -104,7 +106,7 @@ function prepare(kernel: Kernel, stdio: ForegroundStdio): { stdio: MonitorStdio;
       },
     };
   }
-  const stderr = sharedChannel(kernel, 2, "write");
+  const stderr = sharedChannel(kernel, 2, { direction: "write", toPipe });
   const own = { "stdin pipe": stdio.stdin, "stdout pipe": stdio.stdout, "stderr pipe": stdio.stderr };
   const fds: Record<string, number> = { ...shared, stderr: stderr.fd };
   for (const [name, { number }] of Object.entries(own)) {

@@ -12,11 +12,11 @@
 
 import type { Manner } from "../../ffi/channel.ts";
 import { AT_FDCWD, AtFlag, Ioctl, Prctl } from "../../ffi/constants.ts";
-import { caughtSignals, Signal, signalSet } from "../../ffi/signals.ts";
+import { Signal } from "../../ffi/signals.ts";
 import type { Arch } from "../../ffi/syscalls.ts";
 import { buffer, bytes, call, fixedFd, load, slot, step, struct, when } from "../../plan/build.ts";
 import type { Op, Plan, Slot } from "../../plan/op.ts";
-import { type Again, errnoOf, runAgain, say, SIGSET_SIZE } from "./again.ts";
+import { type Again, errnoOf, runAgain, say } from "./again.ts";
 import { awaited, type NotifyRequest, NotifySteps } from "./notify.ts";
 import { PollTable, type Row, set, whenFailed } from "./poll_table.ts";
 import { advance, type Stream, whenFlushed } from "./streams.ts";
@@ -46,7 +46,7 @@ export type Removal =
   /** There is more to it: the runtime is executed again. */
   | { readonly kind: "runtime" };
 
-/** What the monitor looks after. */
+/** What the monitor looks after. Signals that it forwards are blocked; `signals` is a signalfd(2) of them, `caught signals` has those that came before. */
 export interface MonitorRequest {
   readonly arch: Arch;
   /** Our child, not reaped yet: until then the number is its own. */
@@ -65,10 +65,8 @@ export interface MonitorRequest {
 const WNOHANG = 1;
 /** include/uapi/linux/signalfd.h: `struct signalfd_siginfo` begins with the number. */
 const SIGNAL_INFO_SIZE = 128;
-const SFD_NONBLOCK_CLOEXEC = 0o2004000;
 
 const result = slot("result");
-const signals = slot("signals");
 /** 1 once the process has been reaped. */
 const hasEnded = slot("process has ended");
 /** 1 where nothing was ready the last time that ppoll(2) did not wait. */
@@ -98,8 +96,8 @@ class Monitor {
     this.#request = request;
     const notify = request.notify === undefined ? undefined : fixedFd("notify");
     const streams = sources[request.stdio.kind];
-    // The first row gets its descriptor when there is one, the third one when a barrier is raised.
-    this.#table = new PollTable([undefined, notify, undefined, ...streams.map(fixedFd)]);
+    // The third row gets its descriptor when a barrier is raised.
+    this.#table = new PollTable([fixedFd("signals"), notify, undefined, ...streams.map(fixedFd)]);
     this.#streams = streamsOf(request.stdio, streams.map((_, index) => this.#row(RowIndex.streams + index)));
     if (request.notify !== undefined) {
       const rows = { container: this.#row(RowIndex.notify), barrier: this.#row(RowIndex.barrier) };
@@ -116,7 +114,6 @@ class Monitor {
     return {
       stage: [
         step("be called runc", "", [call("prctl", [Prctl.PR_SET_NAME, "runc", 0, 0, 0], { tolerate: ["*"] })]),
-        step("take signals from a descriptor", "", this.#openSignals()),
         step("raise again what the runtime has caught", "", raiseAgain()),
         step(`look after process ${pid}${debug ? ", and log what it is sent" : ""}`, "", [
           set(outputs, this.#outputs),
@@ -129,14 +126,6 @@ class Monitor {
 
   get #outputs(): number {
     return { inherited: 0, pipes: 2, terminal: 1 }[this.#request.stdio.kind];
-  }
-
-  #openSignals(): readonly Op[] {
-    const mask = bytes(signalSet(caughtSignals).subarray(0, SIGSET_SIZE), "[all that are forwarded]");
-    return [
-      call("signalfd4", [-1, mask, SIGSET_SIZE, SFD_NONBLOCK_CLOEXEC], { out: signals }),
-      ...this.#row(RowIndex.signals).watch(signals, 1),
-    ];
   }
 
   /** Waits once, and deals with all that was there. READY and output count before the end. */
@@ -173,7 +162,7 @@ class Monitor {
     const signal = slot("signal");
     const terminal = this.#request.stdio.kind === "terminal";
     return [
-      call("read", [signals, info, SIGNAL_INFO_SIZE], { out: result, tolerate: ["*"] }),
+      call("read", [fixedFd("signals"), info, SIGNAL_INFO_SIZE], { out: result, tolerate: ["*"] }),
       when(result, "==", SIGNAL_INFO_SIZE, [
         load(info, 4, signal),
         when(signal, "==", Signal.SIGCHLD, this.#reap(), [
@@ -350,14 +339,14 @@ const sources = {
 /** The streams of a process's stdio. `rows`: of their sources. stdin is not waited for: it may never end. */
 function streamsOf(stdio: MonitorStdio, rows: readonly Row[]): readonly Stream[] {
   const close = (name: string) => call("close", [fixedFd(name)], { tolerate: ["*"] });
-  const end = (name: string, manner: Manner = "nonblocking") => ({ fd: fixedFd(name), manner });
+  const end = (name: string, manner: Manner) => ({ fd: fixedFd(name), manner });
   const outputEnds: Op = { op: "add", left: outputs, right: -1, out: outputs };
   if (stdio.kind === "inherited") return [];
   if (stdio.kind === "pipes") {
     const { manners } = stdio;
     const output = (name: "stdout" | "stderr", index: number): Stream => ({
       name,
-      source: end(`${name} pipe`),
+      source: end(`${name} pipe`, "pipe"),
       sink: end(name, manners[name]),
       // Its next write raises SIGPIPE.
       finish: [...rows[index]!.ignore(), close(`${name} pipe`), outputEnds],
@@ -366,7 +355,7 @@ function streamsOf(stdio: MonitorStdio, rows: readonly Row[]): readonly Stream[]
     const input: Stream = {
       name: "stdin",
       source: end("stdin", manners.stdin),
-      sink: end("stdin pipe"),
+      sink: end("stdin pipe", "pipe"),
       finish: [...rows[2]!.ignore(), when(isClosed, "==", 0, [set(isClosed, 1), close("stdin pipe")])],
     };
     return [output("stdout", 0), output("stderr", 1), input];
@@ -376,10 +365,15 @@ function streamsOf(stdio: MonitorStdio, rows: readonly Row[]): readonly Stream[]
   return [
     {
       name: "stdout",
-      source: end("master"),
+      source: end("master", "nonblocking"),
       sink: end("stdout", manners.stdout),
       finish: [...rows.flatMap((row) => row.ignore()), ...hangUp, outputEnds],
     },
-    { name: "stdin", source: end("stdin", manners.stdin), sink: end("master"), finish: rows[1]!.ignore() },
+    {
+      name: "stdin",
+      source: end("stdin", manners.stdin),
+      sink: end("master", "nonblocking"),
+      finish: rows[1]!.ignore(),
+    },
   ];
 }

@@ -7,7 +7,7 @@
  */
 
 import type { Manner } from "../../ffi/channel.ts";
-import { MsgFlag } from "../../ffi/constants.ts";
+import { MsgFlag, SpliceFlag } from "../../ffi/constants.ts";
 import { Errno } from "../../ffi/errno.ts";
 import { buffer, call, slot, when } from "../../plan/build.ts";
 import type { FixedFd, Op } from "../../plan/op.ts";
@@ -29,29 +29,33 @@ export interface Stream {
 }
 
 /**
- * How many bytes are on their way at once: what a pipe that polls as writable takes without blocking (PIPE_BUF, pipe(7)). The memory of each
- * stream counts: the monitor lives as long as its container.
+ * How many bytes are on their way at once: for a sink that may block what a pipe that polls as writable takes without (PIPE_BUF, pipe(7)). The
+ * memory of each stream counts: the monitor lives as long as its container.
  */
-const CHUNK_SIZE = 4096;
+const chunkSize = ({ sink }: Stream) => sink.manner === "blocking" ? 4096 : 8192;
+/** Between pipes no byte is copied: as much as a pipe holds by default. */
+const SPLICE_SIZE = 64 * 1024;
 
 const result = slot("result");
 const last = slot("last");
+const how = { out: result, tolerate: ["*"] } as const;
 
 /** Bytes that wait for the sink. */
 const pendingOf = ({ name }: Stream) => slot(`${name} pending`);
 
-function readOp({ name, source: { fd, manner } }: Stream): Op {
-  const memory = buffer(`${name} bytes`, CHUNK_SIZE);
-  const how = { out: result, tolerate: ["*"] } as const;
+const memoryOf = (stream: Stream) => buffer(`${stream.name} bytes`, chunkSize(stream));
+
+function readOp(stream: Stream): Op {
+  const { fd, manner } = stream.source;
+  const [memory, size] = [memoryOf(stream), chunkSize(stream)];
   return manner === "socket"
-    ? call("recvfrom", [fd, memory, CHUNK_SIZE, MsgFlag.MSG_DONTWAIT, 0, 0], how)
-    : call("read", [fd, memory, CHUNK_SIZE], how);
+    ? call("recvfrom", [fd, memory, size, MsgFlag.MSG_DONTWAIT, 0, 0], how)
+    : call("read", [fd, memory, size], how);
 }
 
 function writeOp(stream: Stream): Op {
   const { sink: { fd, manner } } = stream;
   const bytes = [slot(`${stream.name} from`), pendingOf(stream)];
-  const how = { out: result, tolerate: ["*"] } as const;
   return manner === "socket"
     ? call("sendto", [fd, ...bytes, MsgFlag.MSG_DONTWAIT | MsgFlag.MSG_NOSIGNAL, 0, 0], how)
     : call("write", [fd, ...bytes], how);
@@ -60,7 +64,7 @@ function writeOp(stream: Stream): Op {
 /** Reads once. 0 is the end; an error is too, as it is to whoever reads a file. */
 function fill(stream: Stream, row: Row): readonly Op[] {
   const { name, sink } = stream;
-  const filled = [set(pendingOf(stream), result), set(slot(`${name} from`), buffer(`${name} bytes`, CHUNK_SIZE))];
+  const filled = [set(pendingOf(stream), result), set(slot(`${name} from`), memoryOf(stream))];
   return [
     readOp(stream),
     when(result, "!=", -Errno.EAGAIN, [
@@ -90,8 +94,28 @@ function flush(stream: Stream, row: Row): readonly Op[] {
   ];
 }
 
+/** Moves bytes from pipe to pipe. EAGAIN is the source's word or the sink's: whichever was not waited for is the next to be. */
+function splice({ name, source, sink, finish }: Stream, row: Row): readonly Op[] {
+  const atSink = slot(`${name} waits for sink`);
+  const waitForSource = [set(atSink, 0), ...row.watch(source.fd, PollEvent.POLLIN)];
+  const flags = SpliceFlag.SPLICE_F_MOVE | SpliceFlag.SPLICE_F_NONBLOCK;
+  return [
+    call("splice", [source.fd, 0, sink.fd, 0, SPLICE_SIZE, flags], how),
+    when(result, "==", -Errno.EAGAIN, [
+      when(atSink, "==", 0, [set(atSink, 1), ...row.watch(sink.fd, PollEvent.POLLOUT)], waitForSource),
+    ], [
+      { op: "add", left: result, right: -1, out: last },
+      ...whenFailed(last, finish, waitForSource),
+    ]),
+  ];
+}
+
+/** Whether bytes go from pipe to pipe. */
+const isSpliced = ({ source, sink }: Stream) => source.manner === "pipe" && sink.manner === "pipe";
+
 /** Reads or writes what is possible now, where the row's descriptor is ready. What is waited for is the source, or the sink of bytes that are pending. */
 export function advance(stream: Stream, row: Row): readonly Op[] {
+  if (isSpliced(stream)) return row.whenReady(splice(stream, row));
   const pending = pendingOf(stream);
   const ops = stream.sink.manner === "blocking"
     ? [when(pending, "==", 0, fill(stream, row), flush(stream, row))]

@@ -12,6 +12,8 @@ import type { Answer, Called } from "../../plan/lockstep.ts";
 
 const POLLIN = 1, POLLOUT = 4, POLLERR = 8, POLLHUP = 16, POLLNVAL = 32;
 const SIGNAL_INFO_SIZE = 128;
+/** The signalfd. What the monitor opens gets numbers behind it. */
+export const SIGNALS = 100;
 
 /** Something open. What a side does not have is never ready, and fails with EBADF. */
 export class File {
@@ -100,7 +102,7 @@ export class FakeKernel {
   executed: readonly [path: string, argv: readonly string[], environment: bigint] | undefined;
   /** Datagrams that were sent; `fd` for one with a descriptor. */
   readonly sent: string[] = [];
-  #nextFd = 100;
+  #nextFd = SIGNALS + 1;
   static readonly FORKED = 777;
 
   constructor(world: World) {
@@ -134,6 +136,8 @@ export class FakeKernel {
         return this.#read(called);
       case "write":
         return { result: this.#file(called).write(called.bytes(1, Number(called.args[2]))) };
+      case "splice":
+        return { result: this.#splice(called) };
       case "sendto":
         return this.#send(called);
       case "wait4":
@@ -154,7 +158,6 @@ export class FakeKernel {
 
   #other(op: CallOp, called: Called): Answer {
     switch (op.call) {
-      case "signalfd4":
       case "socket":
         return { result: this.#open(new File()) };
       case "pipe2": {
@@ -200,11 +203,6 @@ export class FakeKernel {
     return this.files.get(Number(args[0])) ?? new File();
   }
 
-  /** The first that was opened is the signalfd. */
-  #isSignals(fd: number): boolean {
-    return fd === 100;
-  }
-
   #poll({ args, bytes }: Called): Answer {
     this.#beforeWait?.();
     const count = Number(args[1]);
@@ -232,14 +230,14 @@ export class FakeKernel {
 
   #revents(fd: number, events: number): number {
     if (fd < 0) return 0;
-    if (this.#isSignals(fd)) return this.#signals.length > 0 ? POLLIN : 0;
+    if (fd === SIGNALS) return this.#signals.length > 0 ? POLLIN : 0;
     const file = this.files.get(fd);
     return file === undefined ? POLLNVAL : file.events() & (events | POLLERR | POLLHUP);
   }
 
   #read(called: Called): Answer {
     const limit = Number(called.args[2]);
-    if (this.#isSignals(Number(called.args[0]))) {
+    if (Number(called.args[0]) === SIGNALS) {
       const signal = this.#signals.shift();
       if (signal === undefined) return { result: -Errno.EAGAIN };
       const info = new Uint8Array(SIGNAL_INFO_SIZE);
@@ -250,10 +248,19 @@ export class FakeKernel {
     return typeof bytes === "number" ? { result: bytes } : { result: bytes.length, writes: [[1, bytes]] };
   }
 
+  /** One piece at a time; what does not fit stays where it is. */
+  #splice({ args }: Called): number {
+    const [source, sink] = [args[0], args[2]].map((fd) => this.files.get(Number(fd)) ?? new File()) as [File, File];
+    if (sink.isBroken) return -Errno.EPIPE;
+    if (source.isReadable && source.input.length > 0 && sink.room === 0) return -Errno.EAGAIN;
+    const bytes = source.read(Math.min(sink.room, Number(args[4])));
+    return typeof bytes === "number" ? bytes : sink.write(bytes);
+  }
+
   /** To a stream that is open, or as a datagram. */
   #send({ args, bytes }: Called): Answer {
     const [fd, length] = [Number(args[0]), Number(args[2])];
-    if (fd < 100) return { result: this.files.get(fd)!.write(bytes(1, length)) };
+    if (fd < SIGNALS) return { result: this.files.get(fd)!.write(bytes(1, length)) };
     this.sent.push(new TextDecoder().decode(bytes(1, length)));
     return { result: length };
   }

@@ -6,12 +6,15 @@ import { Signal } from "../../../../lib/ffi/signals.ts";
 import { type MonitorRequest, type MonitorStdio, planMonitor } from "../../../../lib/libcontainer/monitor/plan.ts";
 import { encode } from "../../../../lib/plan/native/encode.ts";
 import { lockstep } from "../../plan/lockstep.ts";
-import { FakeKernel, File, type Happening, type Made } from "./fake_kernel.ts";
+import type { CallOp } from "../../../../lib/plan/op.ts";
+import { callsOf } from "../../plan_reader.ts";
+import { FakeKernel, File, type Happening, type Made, SIGNALS } from "./fake_kernel.ts";
 
 const PID = 1234;
 const fds = {
   sync: -1,
   "caught signals": 9,
+  signals: SIGNALS,
   stdin: 10,
   stdout: 11,
   stderr: 12,
@@ -27,7 +30,7 @@ type FdName = Exclude<keyof typeof fds, "sync">;
 
 const pipes: MonitorStdio = {
   kind: "pipes",
-  manners: { stdin: "nonblocking", stdout: "nonblocking", stderr: "blocking" },
+  manners: { stdin: "nonblocking", stdout: "pipe", stderr: "blocking" },
 };
 const terminal: MonitorStdio = {
   kind: "terminal",
@@ -99,6 +102,17 @@ class Scene {
   }
 }
 
+Deno.test("no call ends the monitor by failing", () => {
+  for (const stdio of [pipes, terminal, { kind: "inherited" } as const]) {
+    const removal = { kind: "directories", cgroups: ["/c"], state: "/s" } as const;
+    const { stage } = planMonitor(new Scene({ stdio, notify, removal, debug: true }).request);
+    const isHandled = ({ tolerate, onError }: CallOp) =>
+      [tolerate ?? [], ...(onError ?? []).map(({ errnos }) => errnos)].flat().includes("*");
+    const unhandled = callsOf(stage).filter((call) => !isHandled(call)).map(({ call }) => call);
+    assertEquals(unhandled.filter((name) => name !== "getpid" && name !== "exit_group"), []);
+  }
+});
+
 // --- the end ---------------------------------------------------------------------------------------------------------
 
 for (const [status, code] of [[0, 0], [0x300, 3], [0xff00, 255], [9, 137], [0x8b, 139]] as const) {
@@ -149,7 +163,7 @@ Deno.test("a terminal is restored before the end", () => {
 // --- streams ---------------------------------------------------------------------------------------------------------
 
 Deno.test("no byte is lost or moved by sinks that take a little at a time", () => {
-  for (const stdout of ["nonblocking", "socket", "blocking"] as const) {
+  for (const stdout of ["nonblocking", "socket", "pipe", "blocking"] as const) {
     for (const arch of ["x86_64", "aarch64"] as const) {
       const manners = { stdin: stdout, stdout, stderr: stdout };
       let turn = 0;
@@ -185,14 +199,10 @@ Deno.test("a sink that takes nothing stops neither the other streams nor signals
   assertEquals([scene.run(), out.output], [0, "stuckmore"]);
 });
 
-for (
-  const [what, break_] of [
-    ["is closed by its reader", (file: File) => void (file.isBroken = true)],
-  ] as const
-) {
-  Deno.test(`a stdout that ${what} closes the pipe behind it, once, and nothing else`, () => {
-    const scene = new Scene();
-    break_(scene.file("stdout"));
+for (const stdout of ["nonblocking", "socket", "pipe", "blocking"] as const) {
+  Deno.test(`a stdout that nobody reads (${stdout}) closes the pipe behind it, once, and nothing else`, () => {
+    const scene = new Scene({ stdio: { kind: "pipes", manners: { stdin: "pipe", stdout, stderr: "pipe" } } });
+    scene.file("stdout").isBroken = true;
     scene.file("stdout pipe").feed("a", "b");
     scene.then(() => scene.file("stderr pipe").feed("err"));
     const err = scene.file("stderr");
@@ -360,7 +370,7 @@ Deno.test("with debug every forwarded signal is logged", () => {
 
 const notify = { address: new TextEncoder().encode("\x01\0/m\0"), name: "/m", mainPid: 42 };
 const TOLD = ["READY=1\n", "MAINPID=42\n", "fd"];
-/** The barrier's ends: the signalfd is 100, the manager's socket 101. */
+/** The barrier: the manager's socket is opened before, 101. */
 const BARRIER = 102;
 
 const datagrams: readonly [sent: string, line: string | undefined][] = [
