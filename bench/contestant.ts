@@ -1,28 +1,13 @@
 /**
- * One runtime in the comparison: its command line on a bundle of its own, timed.
+ * One runtime in the comparison: its command line, on bundles and a state directory of its own.
  *
  * @module
  */
 
-import { ensureDirSync } from "@std/fs";
 import { join } from "@std/path";
-import { type Config, defaultSpec, hasOnlyCgroup2 } from "../mod.ts";
-
-/** What is timed, in the order of a container's life; `run` stands for itself. */
-export const operations = ["run", "create", "start", "state", "exec", "kill", "delete"] as const;
-
-/** One of {@link operations}. */
-export type Operation = typeof operations[number];
-
-/** Memory of the process that waits between `create` and `start`. */
-export interface Waiting {
-  /** /proc/PID/smaps_rollup, `Rss`: everything that is mapped and present. */
-  readonly rssKib: number;
-  /** `Pss`: the same, with what others share divided among them. */
-  readonly pssKib: number;
-  /** Size of the program that it runs: for ours, the whole image. */
-  readonly programBytes: number;
-}
+import { type BundleOptions, makeBundle, withMounts, withSeccomp, withUserNamespace } from "./bundles.ts";
+import { finish, kernel, start, type Timed, timed } from "./timed.ts";
+import { kill, waitChild } from "../lib/ffi/process.ts";
 
 /** A runtime's name and program. */
 export interface Runtime {
@@ -30,107 +15,111 @@ export interface Runtime {
   readonly program: string;
 }
 
-/** Long enough for everything that is started in it. */
-const PAYLOAD = ["sleep", "1000"];
+/** What a contestant's containers are made of. */
+export type BundleName = "true" | "sleep" | "mounts" | "seccomp" | "userns" | "other";
 
-/** A runtime with bundles and state of its own below `directory`. */
+/** A runtime with bundles and state below `directory`. */
 export class Contestant {
   readonly name: string;
-  readonly #program: string;
+  readonly program: string;
+  readonly #busybox: string;
   readonly #directory: string;
   readonly #log: string;
   #containers = 0;
-  readonly samples: Readonly<Record<Operation, number[]>>;
 
-  constructor({ name, program }: Runtime, options: { directory: string; busybox: string }) {
+  constructor({ name, program }: Runtime, options: { readonly directory: string; readonly busybox: string }) {
     this.name = name;
-    this.#program = program;
+    this.program = program;
+    this.#busybox = options.busybox;
     this.#directory = join(options.directory, name);
     this.#log = join(this.#directory, "log");
-    this.samples = Object.fromEntries(operations.map((name) => [name, [] as number[]])) as Record<Operation, number[]>;
-    for (const [bundle, args] of Object.entries({ short: ["true"], long: PAYLOAD })) {
-      makeBundle(join(this.#directory, bundle), { args, busybox: options.busybox, cgroup: this.#cgroup });
+    this.bundle("true", { args: ["true"] });
+    // Long enough for everything that is started in it.
+    this.bundle("sleep", { args: ["sleep", "1000"] });
+    this.bundle("mounts", { args: ["true"], change: withMounts });
+    this.bundle("seccomp", { args: ["true"], change: withSeccomp });
+    this.bundle("userns", { args: ["true"], change: withUserNamespace });
+  }
+
+  /** Makes a bundle, or another one in its place; returns its directory. `number`: for containers that run side by side. */
+  bundle(name: BundleName, options: Pick<BundleOptions, "args" | "change">, number = 0): string {
+    const directory = join(this.#directory, `${name}-${number}`);
+    makeBundle(directory, { busybox: this.#busybox, cgroup: this.#cgroup(`${name}-${number}`), ...options });
+    return directory;
+  }
+
+  #cgroup(name: string): string {
+    return `/runc-bench-${Deno.pid}-${this.name}-${name}`;
+  }
+
+  /** The state directory. */
+  get root(): string {
+    return join(this.#directory, "state");
+  }
+
+  /** A name that no container has had. */
+  nextId(): string {
+    return `bench-${this.#containers++}`;
+  }
+
+  /** The words of a command. */
+  argv(...args: readonly string[]): readonly string[] {
+    return [this.program, "--root", this.root, "--log", this.#log, ...args];
+  }
+
+  /** Runs a command to its end. @throws where it fails, with the log's last line. */
+  call(...args: readonly string[]): Timed {
+    const outcome = timed(this.argv(...args));
+    if (outcome.code !== 0) {
+      throw new Error(`${this.name} ${args[0]} failed (${outcome.code}): ${this.#lastLogLine()}`);
     }
+    return outcome;
   }
 
-  /** Absolute: runtimes differ in where a relative one is. The last part is the container's own, and goes with it. */
-  get #cgroup(): string {
-    return `/runc-bench-${Deno.pid}-${this.name}`;
+  /** `run` of a bundle. */
+  run(bundle: BundleName, number = 0): Timed {
+    return this.call("run", "--bundle", join(this.#directory, `${bundle}-${number}`), this.nextId());
   }
 
-  #bundle(name: "short" | "long"): string {
-    return join(this.#directory, name);
+  /** A container that waits for `start`. */
+  create(number = 0): Timed & { readonly id: string; readonly pid: number } {
+    const id = this.nextId();
+    const pidFile = join(this.#directory, "pid");
+    const bundle = join(this.#directory, `sleep-${number}`);
+    const outcome = this.call("create", "--bundle", bundle, "--pid-file", pidFile, id);
+    return { ...outcome, id, pid: Number(Deno.readTextFileSync(pidFile)) };
   }
 
-  /** `run` of `true`. */
-  run(): void {
-    this.#time("run", ["run", "--bundle", this.#bundle("short"), this.#nextId()]);
+  /** The status of `run` of a bundle, whatever it is. */
+  statusOf(bundle: BundleName): number {
+    return timed(this.argv("run", "--bundle", join(this.#directory, `${bundle}-0`), this.nextId())).code;
   }
 
-  /** A container from `create` to `delete`. */
-  live(): void {
-    const { id, pid } = this.#create();
-    this.#time("start", ["start", id]);
-    this.#time("state", ["state", id]);
-    this.#time("exec", ["exec", id, "true"]);
-    this.#time("kill", ["kill", id, "KILL"]);
-    waitForEnd(pid);
-    this.#time("delete", ["delete", id]);
-  }
-
-  /** Creates a container and looks at the process that waits in it. */
-  waiting(): Waiting {
-    const { id, pid } = this.#create();
+  /** Starts a container in the foreground and looks at the runtime's process once its program runs. */
+  foreground(look: (pid: number) => number): number {
+    const id = this.nextId();
+    const runtime = start(this.argv("run", "--bundle", join(this.#directory, "sleep-0"), id));
     try {
-      const rollup = Deno.readTextFileSync(`/proc/${pid}/smaps_rollup`);
-      const field = (name: string) => Number(new RegExp(`^${name}: +(\\d+) kB$`, "m").exec(rollup)?.[1]);
-      return {
-        rssKib: field("Rss"),
-        pssKib: field("Pss"),
-        programBytes: Deno.statSync(`/proc/${pid}/exe`).size,
-      };
+      while (!this.#isRunning(id)) kernel.call("usleep", 20_000);
+      // What is left to be done after the start is done then.
+      kernel.call("usleep", 200_000);
+      return look(runtime);
     } finally {
-      this.#call(["delete", "--force", id]);
+      this.call("delete", "--force", id);
+      finish(runtime);
     }
   }
 
-  /** Forgets what was measured so far. */
-  forget(): void {
-    for (const name of operations) this.samples[name].length = 0;
+  #isRunning(id: string): boolean {
+    const { stdout } = new Deno.Command(this.program, { args: ["--root", this.root, "state", id], stderr: "null" })
+      .outputSync();
+    return new TextDecoder().decode(stdout).includes('"running"');
   }
 
   /** First line of its `--version`. */
   version(): string {
-    const { stdout } = new Deno.Command(this.#program, { args: ["--version"], stdout: "piped" }).outputSync();
+    const { stdout } = new Deno.Command(this.program, { args: ["--version"] }).outputSync();
     return new TextDecoder().decode(stdout).split("\n")[0] ?? "";
-  }
-
-  #create(): { id: string; pid: number } {
-    const id = this.#nextId();
-    const pidFile = join(this.#directory, "pid");
-    this.#time("create", ["create", "--bundle", this.#bundle("long"), "--pid-file", pidFile, id]);
-    return { id, pid: Number(Deno.readTextFileSync(pidFile)) };
-  }
-
-  #nextId(): string {
-    return `bench-${this.#containers++}`;
-  }
-
-  #time(operation: Operation, args: readonly string[]): void {
-    const before = performance.now();
-    this.#call(args);
-    this.samples[operation].push(performance.now() - before);
-  }
-
-  /** stdio is /dev/null: a pipe's other end would stay open in the container. @throws with the log's last line. */
-  #call(args: readonly string[]): void {
-    const { code } = new Deno.Command(this.#program, {
-      args: ["--root", join(this.#directory, "state"), "--log", this.#log, ...args],
-      stdin: "null",
-      stdout: "null",
-      stderr: "null",
-    }).outputSync();
-    if (code !== 0) throw new Error(`${this.name} ${args[0]} failed (${code}): ${this.#lastLogLine()}`);
   }
 
   #lastLogLine(): string {
@@ -143,51 +132,37 @@ export class Contestant {
 
   /** Ends what a failure may have left. */
   cleanUp(): void {
-    for (const id of namesIn(join(this.#directory, "state"))) {
-      new Deno.Command(this.#program, {
-        args: ["--root", join(this.#directory, "state"), "delete", "--force", id],
-        stdout: "null",
-        stderr: "null",
-      }).outputSync();
-    }
+    for (const id of namesIn(this.root)) timed(this.argv("delete", "--force", id));
   }
 }
 
-/** The default config with `args` and without a terminal, beside a root file system that is one busybox. */
-function makeBundle(directory: string, options: { args: readonly string[]; busybox: string; cgroup: string }): void {
-  const rootfs = join(directory, "rootfs");
-  for (const name of ["bin", "dev", "proc", "sys"]) ensureDirSync(join(rootfs, name));
-  Deno.copyFileSync(options.busybox, join(rootfs, "bin/busybox"));
-  for (const name of ["true", "sleep"]) Deno.symlinkSync("busybox", join(rootfs, "bin", name));
-  const config = defaultSpec({ cgroup2: hasOnlyCgroup2() });
-  const changed: Config = {
-    ...config,
-    // crun 1.8 refuses versions later than itself.
-    ociVersion: "1.0.2",
-    process: { ...config.process!, terminal: false, args: options.args },
-    linux: { ...config.linux, cgroupsPath: options.cgroup },
-  };
-  Deno.writeTextFileSync(join(directory, "config.json"), JSON.stringify(changed));
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return [...Deno.readDirSync(directory)].map(({ name }) => name);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return [];
-    throw error;
-  }
+/** Kills a container's first process and waits for its end; the runtime is not asked. */
+export function endOf(pid: number): void {
+  kill(kernel, pid, 9);
+  waitForEnd(pid);
 }
 
 /** Until the process is gone, or a zombie that its new parent has not reaped. */
-function waitForEnd(pid: number): void {
-  for (const deadline = performance.now() + 10_000; performance.now() < deadline;) {
+export function waitForEnd(pid: number): void {
+  for (let time = 0; time < 10_000; time++) {
+    // Ours, where this program is a subreaper.
+    if (waitChild(kernel, pid) !== undefined) return;
     try {
       const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
       if (/^[ZX]/.test(stat.slice(stat.lastIndexOf(")") + 2))) return;
     } catch {
       return;
     }
+    kernel.call("usleep", 1000);
   }
   throw new Error(`process ${pid} does not end`);
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return [...Deno.readDirSync(directory)].filter(({ isDirectory }) => isDirectory).map(({ name }) => name);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
 }

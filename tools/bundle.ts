@@ -77,7 +77,15 @@ export function bundleFrozen(directory: string): string {
   runBundler(["--outdir", directory, join(projectDir, "lib/cli/frozen.ts")]);
   embedCommit(directory);
   const path = join(directory, "frozen.js");
-  check(Deno.readTextFileSync(path));
+  const script = Deno.readTextFileSync(path);
+  check(script);
+  const remembered = /Deno\.(?:pid|ppid|osRelease|exit|stdin|stdout|stderr)\b|performance\.now|setTimeout|crypto\./
+    .exec(
+      script,
+    );
+  if (remembered !== null) {
+    giveUp(`the frozen program has ${remembered[0]}, which is of the process that it was frozen in`);
+  }
   return path;
 }
 

@@ -42,7 +42,7 @@ export function inheritedDescriptors(
   preserve: number,
   environment: (name: string) => string | undefined,
 ): Inherited {
-  const ours = environment("LISTEN_PID") === String(Deno.pid);
+  const ours = environment("LISTEN_PID") === String(kernel.pid);
   const count = ours ? Number(environment("LISTEN_FDS")) : 0;
   const listenFds = Number.isInteger(count) && count > 0 ? count : 0;
   if (preserve < 0) throw new RuncError("usage", `--preserve-fds must not be negative: ${preserve}`);

@@ -103,7 +103,7 @@ export function executable(
   } catch (error) {
     if (!(error instanceof RuncError) || error.errnoName !== "EACCES") throw error;
   }
-  const path = `${directory}/.init-${Deno.pid}-${monotonicMs(kernel)}`;
+  const path = `${directory}/.init-${kernel.pid}-${monotonicMs(kernel)}`;
   const O = openFlag(kernel.arch);
   {
     // Closed before it is executed: a file that is open for writing cannot be.

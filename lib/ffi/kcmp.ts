@@ -14,6 +14,6 @@ const KCMP_FILE = 0;
 
 /** Whether two descriptors of this process are the same open file; false too where the kernel was built without CONFIG_KCMP. */
 export function isSameFile(kernel: Kernel, one: number, other: number): boolean {
-  const pid = kernel.call("getpid");
+  const pid = kernel.pid;
   return kernel.call("syscall", SYS_kcmp[kernel.arch], pid, pid, KCMP_FILE, one, other) === 0;
 }

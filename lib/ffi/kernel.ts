@@ -148,10 +148,9 @@ export class Kernel {
 
   #invoke(address: Deno.PointerObject, args: Argument[]): number {
     this.held = args;
-    const [a, b, c, d, e, f, g] = args;
-    return Number(
-      this.#call.call(address, toWord(a), toWord(b), toWord(c), toWord(d), toWord(e), toWord(f), toWord(g)),
-    );
+    // By index: taking an array apart makes an iterator, and a result of it for each element.
+    const word = (index: number) => toWord(args[index]);
+    return Number(this.#call.call(address, word(0), word(1), word(2), word(3), word(4), word(5), word(6)));
   }
 
   /** As {@link call}, on another thread, without blocking the event loop: never for calls that change the calling thread's state. */
@@ -190,6 +189,11 @@ export class Kernel {
       const result = this.call(name, ...args);
       if (result !== -4) return result;
     }
+  }
+
+  /** This process's id. `Deno.pid` remembers the first answer: after lib/ffi/freeze.ts that is another process's. */
+  get pid(): number {
+    return this.call("getpid");
   }
 
   /** Closes the library. No call may follow. */

@@ -370,7 +370,7 @@ export class Container {
     const { updateContainer } = await import("./update_container.ts");
     const container = { state: this.#state, cgroup: this.#cgroup };
     this.#state = updateContainer(this.#runtime, container, { resources, rdt });
-    this.#directory.save(this.#state);
+    this.#directory.save(this.#runtime.kernel, this.#state);
   }
 
   /** Its group of the resctrl file system; undefined without `linux.intelRdt`, or on a host without resctrl. */

@@ -394,7 +394,7 @@ class Creation {
         case "ready":
           limit();
           setRlimits(this.#runtime, launch.initPid, process!);
-          this.#directory.save(state!);
+          this.#directory.save(this.#runtime.kernel, state!);
           launch.go(homeOf(process!.user.uid, launch.passwd));
           break;
         case "seccomp": {

@@ -80,7 +80,9 @@ export class Launch implements Disposable {
   initPid = 0;
   /** Host pid of the helper that opens sources of mounts; 0 where there is none. */
   #helperPid = 0;
-  #passwd = "";
+  /** /etc/passwd of the container, in pieces: a letter may begin in one and end in the next. */
+  readonly #passwd: Uint8Array<ArrayBuffer>[] = [];
+  #passwdLength = 0;
   /** Messages of init that came before the stage had told its pid. */
   readonly #early: Message[] = [];
 
@@ -172,7 +174,8 @@ export class Launch implements Disposable {
 
   /** /etc/passwd of the container, as far as init sent it. */
   get passwd(): string {
-    return this.#passwd;
+    const decoder = new TextDecoder();
+    return this.#passwd.map((piece) => decoder.decode(piece, { stream: true })).join("") + decoder.decode();
   }
 
   /**
@@ -234,7 +237,7 @@ export class Launch implements Disposable {
     kind: number,
     where: Where,
     value: number,
-    rest: Uint8Array,
+    rest: Uint8Array<ArrayBuffer>,
     fds: readonly Fd[],
   ): Said | undefined {
     switch (kind) {
@@ -254,11 +257,9 @@ export class Launch implements Disposable {
         this.#helperPid = value;
         return undefined;
       case MessageKind.passwd:
-        if (this.#passwd.length + rest.length > PASSWD_LIMIT) {
-          throw new RuncError("unsupported", "/etc/passwd is over 16 MiB");
-        }
-        // Latin-1 keeps bytes apart from each other; homes are compared and passed on as they are.
-        this.#passwd += new TextDecoder().decode(rest);
+        this.#passwdLength += rest.length;
+        if (this.#passwdLength > PASSWD_LIMIT) throw new RuncError("unsupported", "/etc/passwd is over 16 MiB");
+        this.#passwd.push(rest);
         return undefined;
       case MessageKind.target:
       case MessageKind.copyUp:

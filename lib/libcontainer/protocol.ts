@@ -58,7 +58,8 @@ export const FIRST_DEVICE = 0x1000000;
 
 /** A message is u32 kind, u32 zero, i64 value; `passwd` is followed by up to {@link PASSWD_CHUNK} bytes. */
 export const MESSAGE_SIZE = 16;
-export const PASSWD_CHUNK = 32768;
+/** Small: a buffer of that size is made for each message. */
+export const PASSWD_CHUNK = 4096;
 /** The longest `HOME=` value that the parent sends, with its NUL: PATH_MAX. */
 export const HOME_LIMIT = 4096;
 

@@ -91,8 +91,8 @@ export class StateDirectory {
   }
 
   /** Writes state.json as a whole or not at all. */
-  save(state: RuncState): void {
-    const temporary = `${this.path}/state-${Deno.pid}`;
+  save(kernel: Kernel, state: RuncState): void {
+    const temporary = `${this.path}/state-${kernel.pid}`;
     Deno.writeTextFileSync(temporary, JSON.stringify(state, exactInteger), { mode: 0o600, createNew: true });
     Deno.renameSync(temporary, `${this.path}/state.json`);
   }

@@ -120,7 +120,10 @@ comparing(
         config.process.args = [program, "--version"];
       });
       const { code, stdout } = box.runc(["run", box.id]);
-      assertEquals([code === 0, stdout.includes("version"), stdout.includes("deno")], [false, false, false], program);
+      // `runc init` is the runtime, as runc's is: on a mount that nobody can write through. Natively it is not there at all.
+      if (box.runtime === "native") {
+        assertEquals([code === 0, stdout.includes("version"), stdout.includes("deno")], [false, false, false], program);
+      }
       box.startSleeping(privileged);
       const exec = box.runc(["exec", box.id, program, "--version"]);
       assertEquals([exec.code === 0, exec.stdout.includes("version")], [false, false], program);

@@ -127,6 +127,17 @@ for (const [fact, uid, home] of homes) {
   }, everyone);
 }
 
+comparing("HOME is found in a long /etc/passwd, wherever a letter of it is", (box) => {
+  const home = `/${"ü".repeat(40)}`;
+  const line = (uid: number) => `someone${uid}:x:${uid}:${uid}::${home}:/bin/sh\n`;
+  // Longer than several of the pieces in which it is read; in one of them a piece ends within a letter.
+  const uids = Array.from({ length: 400 }, (_, index) => 20_000 + index);
+  Deno.writeTextFileSync(`${box.rootfs}/etc/passwd`, uids.map(line).join(""));
+  for (const uid of [20_000, 20_027, 20_028, 20_399]) {
+    assertEquals(box.sh("echo $HOME", (config) => config.process.user = { uid, gid: 0 }), `${home}\n`);
+  }
+}, everyone);
+
 comparing("HOME is / where the container has no /etc/passwd", (box) => {
   Deno.removeSync(`${box.rootfs}/etc`, { recursive: true });
   assertEquals(box.sh("echo $HOME"), "/\n");

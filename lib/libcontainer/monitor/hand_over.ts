@@ -70,7 +70,7 @@ export function handOver(runtime: Runtime, options: HandOver): never {
     notify: notify && {
       address: socketAddress(notify.hostSocket),
       name: notify.hostSocket,
-      mainPid: kernel.call("getpid"),
+      mainPid: kernel.pid,
     },
     again: { ...options.again, ownArguments: argv.length },
   });

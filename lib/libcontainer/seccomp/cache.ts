@@ -77,7 +77,7 @@ export class FilterCache {
     Deno.mkdirSync(this.#root, { recursive: true, mode: 0o700 });
     if (!isOnlyOurs(this.#root, "isDirectory")) return;
     const path = this.#path(key);
-    const temporary = `${path}.${Deno.pid}`;
+    const temporary = `${path}.${this.#kernel.pid}`;
     Deno.writeFileSync(temporary, encodeEntry(key, program), { mode: 0o600, createNew: true });
     Deno.renameSync(temporary, path);
     this.#prune();

@@ -49,7 +49,7 @@ function keyOf(runtime: Runtime, version: string, profile: SeccompProfile): Key 
     COMPILER_VERSION,
     version,
     runtime.kernel.arch,
-    Deno.osRelease(),
+    Deno.readTextFileSync("/proc/sys/kernel/osrelease"),
     default_action,
     default_errno_ret,
     architectures ?? [],

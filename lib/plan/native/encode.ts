@@ -30,7 +30,10 @@ export interface EncodeOptions {
   readonly arch: Arch;
   /** Number of each fixed descriptor that the plan names; `sync` is where reports go. */
   readonly fds: Readonly<Record<string, number>>;
-  /** Whether steps of the same shape become loops: half the size, for 2 ms. They do unless this says no. */
+  /**
+   * Whether steps of the same shape become loops, and strings share their ends: half the size, for some of the time. They do unless this
+   * says no.
+   */
   readonly fold?: boolean;
 }
 
@@ -52,13 +55,15 @@ class DataLayout {
   readonly #keys: DataKeys;
   readonly #fds: EncodeOptions["fds"];
   readonly #start: number;
+  readonly #sharesEnds: boolean;
   #end: number;
 
-  constructor(start: number, keys: DataKeys, fds: EncodeOptions["fds"]) {
+  constructor(start: number, keys: DataKeys, { fds, fold = true }: EncodeOptions) {
     this.#start = start;
     this.#end = start;
     this.#keys = keys;
     this.#fds = fds;
+    this.#sharesEnds = fold;
   }
 
   #textOf(piece: Text | FdPath): string {
@@ -99,9 +104,14 @@ class DataLayout {
     this.#end += encoded.length;
   }
 
-  /** Places the strings; one that another one ends with is the other's end. */
   #placeTexts(): void {
     const encoder = new TextEncoder();
+    if (this.#sharesEnds) return this.#placeSharing(encoder);
+    for (const [key, text] of this.#texts) this.#place(key, encoder.encode(text + "\0"));
+  }
+
+  /** One that another one ends with is the other's end. */
+  #placeSharing(encoder: TextEncoder): void {
     const backwards = [...this.#texts].map(([key, text]) => ({ key, text, reversed: [...text].reverse().join("") }))
       .sort((one, other) => one.reversed < other.reversed ? 1 : -1);
     let longer = { reversed: "", end: 0 };
@@ -211,17 +221,23 @@ interface Context {
   readonly offsets: readonly number[];
 }
 
-function operandWord(arg: Operand | Label, context: Context): { kind: number; word: number } {
+function kindOf(arg: Operand | Label): number {
+  if (typeof arg === "number" || isLabel(arg)) return OperandKind.immediate;
+  // A path of a descriptor names one too: data first.
+  if ("data" in arg) return OperandKind.address;
+  return "slot" in arg ? OperandKind.slot : OperandKind.immediate;
+}
+
+function wordOf(arg: Operand | Label, context: Context): number {
   if (typeof arg === "number") {
     // Up to 2^32 - 1 for unsigned int parameters: the kernel takes the low half.
     if (!Number.isInteger(arg) || arg < -0x80000000 || arg > 0xffffffff) throw new RangeError(`operand ${arg}`);
-    return { kind: OperandKind.immediate, word: arg };
+    return arg;
   }
-  if (isLabel(arg)) return { kind: OperandKind.immediate, word: context.offsets[arg.at!]! };
-  if ("slot" in arg) return { kind: OperandKind.slot, word: context.slots.number(arg.slot) };
-  // A path of a descriptor names one too: data first.
-  if ("data" in arg) return { kind: OperandKind.address, word: context.base + context.layout.offsetOf(arg) };
-  return { kind: OperandKind.immediate, word: fdNumber(arg.fd, context.fds) };
+  if (isLabel(arg)) return context.offsets[arg.at!]!;
+  if ("slot" in arg) return context.slots.number(arg.slot);
+  if ("data" in arg) return context.base + context.layout.offsetOf(arg);
+  return fdNumber(arg.fd, context.fds);
 }
 
 function isSyscall(code: Instruction["code"]): code is SyscallName {
@@ -232,12 +248,12 @@ function writeInstruction(view: DataView, offset: number, instruction: Instructi
   const { code, args, handlers, out, retryAgain } = instruction;
   let kinds = 0;
   let at = offset + HEAD_SIZE;
-  args.forEach((arg, index) => {
-    const { kind, word } = operandWord(arg, context);
-    kinds |= kind << (2 * index);
-    view.setUint32(at, word >>> 0, true);
+  for (let index = 0; index < args.length; index++) {
+    const arg = args[index]!;
+    kinds |= kindOf(arg) << (2 * index);
+    view.setUint32(at, wordOf(arg, context) >>> 0, true);
     at += 4;
-  });
+  }
   for (const { errno, target } of handlers) {
     const word = target === undefined ? 0 : context.offsets[target.at!]! / 4;
     view.setUint32(at, ((errno << 20) | word) >>> 0, true);
@@ -287,7 +303,7 @@ export function encode(plan: Plan, options: EncodeOptions): Encoded {
   if (at >= TABLE_LIMIT) throw new RangeError("the plan's table is larger than 4 MiB");
 
   const dataStart = align(at, 16);
-  const layout = new DataLayout(dataStart, keys, options.fds);
+  const layout = new DataLayout(dataStart, keys, options);
   for (const { args } of instructions) {
     for (const arg of args) if (typeof arg === "object" && "data" in arg) layout.add(arg);
   }

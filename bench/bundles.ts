@@ -1,0 +1,75 @@
+/**
+ * The bundles of the comparison: the default config, with a root file system that is one busybox, and what each scenario adds.
+ *
+ * @module
+ */
+
+import { ensureDirSync, existsSync } from "@std/fs";
+import { join } from "@std/path";
+import { type Config, defaultSpec, hasOnlyCgroup2 } from "../mod.ts";
+import { engineProfile } from "../tests/fixtures/seccomp_profile.ts";
+
+/** What a bundle is made of. */
+export interface BundleOptions {
+  readonly busybox: string;
+  readonly args: readonly string[];
+  /** Absolute: runtimes differ in where a relative one is. The last part is the container's own, and goes with it. */
+  readonly cgroup: string;
+  /** Changes the default config. */
+  readonly change?: (config: Config) => Config;
+}
+
+/** Makes a bundle, or writes its config anew. */
+export function makeBundle(directory: string, { busybox, args, cgroup, change = same }: BundleOptions): void {
+  const rootfs = join(directory, "rootfs");
+  if (!existsSync(rootfs)) makeRootfs(rootfs, busybox);
+  const config = defaultSpec({ cgroup2: hasOnlyCgroup2() });
+  const changed = change({
+    ...config,
+    // crun 1.8 refuses versions later than itself.
+    ociVersion: "1.0.2",
+    process: { ...config.process!, terminal: false, args },
+    linux: { ...config.linux, cgroupsPath: cgroup },
+  });
+  const text = JSON.stringify(changed, (_, value) => typeof value === "bigint" ? Number(value) : value);
+  Deno.writeTextFileSync(join(directory, "config.json"), text);
+}
+
+function makeRootfs(rootfs: string, busybox: string): void {
+  for (const name of ["bin", "dev", "proc", "sys"]) ensureDirSync(join(rootfs, name));
+  Deno.copyFileSync(busybox, join(rootfs, "bin/busybox"));
+  for (const name of ["true", "sleep"]) Deno.symlinkSync("busybox", join(rootfs, "bin", name));
+}
+
+const same = (config: Config) => config;
+
+/** With 40 mounts more. */
+export function withMounts(config: Config): Config {
+  const more = Array.from({ length: 40 }, (_, index) => ({
+    destination: `/dev/shm/m${index}`,
+    type: "tmpfs",
+    source: "tmpfs",
+    options: ["nosuid", "nodev", "size=64k"],
+  }));
+  return { ...config, mounts: [...config.mounts ?? [], ...more] };
+}
+
+/** With a seccomp profile as engines have it. */
+export function withSeccomp(config: Config): Config {
+  return { ...config, linux: { ...config.linux, seccomp: engineProfile } };
+}
+
+/** In a user namespace. */
+export function withUserNamespace(config: Config): Config {
+  const mapping = [{ containerID: 0, hostID: 100_000, size: 65_536 }];
+  const namespaces = [...config.linux?.namespaces ?? [], { type: "user" as const }];
+  return { ...config, linux: { ...config.linux, namespaces, uidMappings: mapping, gidMappings: mapping } };
+}
+
+/** With a memory limit, in bytes. */
+export function withMemory(limit: number): (config: Config) => Config {
+  return (config) => ({
+    ...config,
+    linux: { ...config.linux, resources: { ...config.linux?.resources, memory: { limit } } },
+  });
+}
