@@ -7,6 +7,7 @@
 import { RuncError } from "../errors.ts";
 import type { SyscallName } from "../ffi/syscalls.ts";
 import type {
+  AddOp,
   At,
   Buffer,
   Bytes,
@@ -92,5 +93,15 @@ export const when = (
   then: readonly Op[],
   otherwise?: readonly Op[],
 ): IfOp => ({ op: "if", left, is, right, then, otherwise });
+
+/** `out = value`. */
+export const set = (out: Slot, value: Operand): AddOp => ({ op: "add", left: value, right: 0, out });
+
+const sign = slot("sign");
+
+/** Runs `then` where a call's result is −errno, else `otherwise`. */
+export function whenFailed(result: Slot, then: readonly Op[], otherwise?: readonly Op[]): readonly Op[] {
+  return [{ op: "shr", left: result, right: 63, out: sign }, when(sign, "!=", 0, then, otherwise)];
+}
 
 export const step = (label: string, from: string, ops: readonly Op[]): Step => ({ label, from, ops });

@@ -7,9 +7,21 @@
  */
 
 import { CloneFlag } from "../../ffi/constants.ts";
-import { at, buffer, bytes, call, slot, stack, store, stringPointers, struct, text, when } from "../../plan/build.ts";
+import {
+  at,
+  buffer,
+  bytes,
+  call,
+  set,
+  slot,
+  stack,
+  store,
+  stringPointers,
+  struct,
+  when,
+  whenFailed,
+} from "../../plan/build.ts";
 import type { Data, Op, Operand, Slot } from "../../plan/op.ts";
-import { set, whenFailed } from "./poll_table.ts";
 
 /** The runtime as a program. */
 export interface Again {
@@ -30,12 +42,10 @@ const STDERR = 2;
 
 /** Runs the runtime with `words` to its end. `status` becomes 0 where it succeeded, anything else where not. */
 export function runAgain(again: Again, words: readonly (string | Data)[], status: Slot): readonly Op[] {
-  const argv = stringPointers(
-    [...again.args, ...words],
-    JSON.stringify(words.filter((word) => typeof word === "string")),
-  );
+  const known = words.filter((word) => typeof word === "string");
+  const argv = stringPointers([...again.args, ...words], JSON.stringify(known));
   const wait = buffer("status of the runtime", 8);
-  const failure = `runc: cannot execute ${again.path} again\n`;
+  const failure = `runc: cannot execute ${again.path} again: ${known.join(" ")}\n`;
   return [
     call("clone", [CloneFlag.SIGCHLD, 0, 0, 0, 0], { out: child, tolerate: ["*"] }),
     when(child, "==", 0, [
@@ -90,9 +100,6 @@ export function say(
   ...numbers: readonly Operand[]
 ): readonly Op[] {
   const encoded = numbers.map((number, index) => letters(number, String(index)));
-  const words = ["monitor", "say", level, message].map((word) => text(word));
-  return [
-    ...encoded.flatMap(({ write }) => write),
-    ...runAgain(again, [...words, ...encoded.map(({ argument }) => argument)], slot("said")),
-  ];
+  const words = ["monitor", "say", level, message, ...encoded.map(({ argument }) => argument)];
+  return [...encoded.flatMap(({ write }) => write), ...runAgain(again, words, slot("said"))];
 }

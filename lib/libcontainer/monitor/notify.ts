@@ -11,12 +11,12 @@
 
 import { MsgFlag, openFlag } from "../../ffi/constants.ts";
 import type { Arch } from "../../ffi/syscalls.ts";
-import { at, buffer, bytes, call, fixedFd, load, slot, store, text, when } from "../../plan/build.ts";
+import { at, buffer, bytes, call, fixedFd, load, set, slot, store, text, when, whenFailed } from "../../plan/build.ts";
 import type { CallOp, Op } from "../../plan/op.ts";
 import { sendFdOps } from "../console.ts";
 import { BARRIER_TIMEOUT_MS, DATAGRAM_LIMIT } from "../notify.ts";
 import { type Again, errnoOf, say } from "./again.ts";
-import { PollEvent, type Row, set, whenFailed } from "./poll_table.ts";
+import { PollEvent, type Row } from "./poll_table.ts";
 
 /** Who is told what. */
 export interface NotifyRequest {

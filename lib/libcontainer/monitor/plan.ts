@@ -14,11 +14,11 @@ import type { Manner } from "../../ffi/channel.ts";
 import { AT_FDCWD, AtFlag, Ioctl, Prctl } from "../../ffi/constants.ts";
 import { Signal } from "../../ffi/signals.ts";
 import type { Arch } from "../../ffi/syscalls.ts";
-import { buffer, bytes, call, fixedFd, load, slot, step, struct, when } from "../../plan/build.ts";
+import { buffer, bytes, call, fixedFd, load, set, slot, step, struct, when, whenFailed } from "../../plan/build.ts";
 import type { Op, Plan, Slot } from "../../plan/op.ts";
 import { type Again, errnoOf, runAgain, say } from "./again.ts";
 import { awaited, type NotifyRequest, NotifySteps } from "./notify.ts";
-import { PollTable, type Row, set, whenFailed } from "./poll_table.ts";
+import { PollTable, type Row } from "./poll_table.ts";
 import { advance, type Stream, whenFlushed } from "./streams.ts";
 
 /** How our own standard streams are read and written; a terminal has no stderr beside its stdout. */

@@ -5,7 +5,7 @@
  */
 
 import { at, load, slot, store, struct, when } from "../../plan/build.ts";
-import type { FixedFd, Op, Operand, Slot, Struct } from "../../plan/op.ts";
+import type { FixedFd, Op, Operand, Struct } from "../../plan/op.ts";
 
 /** Events of poll(2) that are waited for. Errors and the other side's end are told without being asked for. */
 export const PollEvent = { POLLIN: 1, POLLOUT: 4 } as const;
@@ -51,14 +51,4 @@ export class PollTable {
       whenReady: (ops) => [load(field(REVENTS), 2, revents), when(revents, "!=", 0, ops)],
     };
   }
-}
-
-/** `to = value`. */
-export const set = (to: Slot, value: Operand): Op => ({ op: "add", left: value, right: 0, out: to });
-
-const sign = slot("sign");
-
-/** Runs `then` where a result is −errno, else `otherwise`. */
-export function whenFailed(result: Slot, then: readonly Op[], otherwise?: readonly Op[]): readonly Op[] {
-  return [{ op: "shr", left: result, right: 63, out: sign }, when(sign, "!=", 0, then, otherwise)];
 }

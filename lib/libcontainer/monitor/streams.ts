@@ -9,9 +9,9 @@
 import type { Manner } from "../../ffi/channel.ts";
 import { MsgFlag, SpliceFlag } from "../../ffi/constants.ts";
 import { Errno } from "../../ffi/errno.ts";
-import { buffer, call, slot, when } from "../../plan/build.ts";
+import { buffer, call, set, slot, when, whenFailed } from "../../plan/build.ts";
 import type { FixedFd, Op } from "../../plan/op.ts";
-import { PollEvent, type Row, set, whenFailed } from "./poll_table.ts";
+import { PollEvent, type Row } from "./poll_table.ts";
 
 /** One end of a stream. */
 export interface End {

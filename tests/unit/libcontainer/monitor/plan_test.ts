@@ -347,6 +347,18 @@ Deno.test("a runtime that cannot be executed is a failure", () => {
   assertEquals(scene.ends(0).run(), 1);
 });
 
+Deno.test("where the runtime is gone from its place, somebody is told on stderr", () => {
+  const scene = new Scene({ removal: { kind: "runtime" } });
+  scene.kernel.isChild = true;
+  scene.kernel.failing.set("execve", Errno.ENOENT);
+  const stderr = new File();
+  scene.kernel.files.set(2, stderr);
+  assertEquals([scene.ends(0).run(), stderr.output], [
+    127,
+    `runc: cannot execute /runc again: monitor end box ${PID}\n`,
+  ]);
+});
+
 Deno.test("a signal that cannot be sent is logged by the runtime", () => {
   const scene = new Scene();
   scene.then(() => scene.kernel.failing.set("kill", Errno.EPERM)).then(() => scene.kernel.signal(15)).ends(0);
