@@ -20,6 +20,7 @@ export const bodies: {
   init: () => import("./init.ts"),
   kill: () => import("./kill.ts"),
   list: () => import("./list.ts"),
+  monitor: () => import("./monitor.ts"),
   pause: () => import("./pause.ts"),
   plan: () => import("./plan.ts"),
   ps: () => import("./ps.ts"),

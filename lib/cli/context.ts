@@ -16,6 +16,8 @@ import { type CommandName, type GlobalOptions, specOf } from "./table.ts";
 /** A command's surroundings. */
 export interface Context extends Surroundings {
   readonly global: GlobalOptions;
+  /** The command line: the words after the program's name. */
+  readonly words: readonly string[];
   /** The state directory, absolute; its default is made ready before a command that uses it, another one may be missing. */
   readonly root: string;
   /** Whether --root was given. */
@@ -38,7 +40,7 @@ export type Command<Name extends CommandName> = (
  */
 export function createContext(
   { command, global, globalGiven }: Invocation,
-  surroundings: Surroundings,
+  surroundings: Surroundings & Pick<Context, "words">,
   log: Logger,
 ): Context {
   const caller = readCaller(surroundings.environment);

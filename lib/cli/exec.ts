@@ -14,7 +14,7 @@ import { parseProcess } from "../specs/parse.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import type { SeccompFilter } from "../libcontainer/seccomp/filter.ts";
 import type { Command } from "./context.ts";
-import { Foreground } from "./foreground.ts";
+import type { MakeForeground } from "./foreground.ts";
 import {
   checkTerminal,
   inheritedDescriptors,
@@ -106,6 +106,7 @@ function processFromConfig(
 
 /** Runs another process in a container. */
 export const run: Command<"exec"> = async (context, { args: [id = "", ...args], options, given }) => {
+  const makeForeground = options.detach ? undefined : (await import("./foreground.ts")).foregroundOf(context);
   const pidFile = options["pid-file"] ? resolve(options["pid-file"]) : undefined;
   const processFile = options.process ? resolve(options.process) : undefined;
   const { runtime, container } = await loadToChange(context, id);
@@ -116,12 +117,12 @@ export const run: Command<"exec"> = async (context, { args: [id = "", ...args], 
       file: options.process,
     });
   const seccomp = await container.compileSeccomp();
-  return execute(runtime, container, process, { ...options, pidFile, seccomp });
+  return execute(runtime, { makeForeground, container }, process, { ...options, pidFile, seccomp });
 };
 
 async function execute(
   runtime: Runtime,
-  container: Container,
+  { makeForeground, container }: { makeForeground: MakeForeground | undefined; container: Container },
   process: Process,
   options: {
     readonly detach: boolean;
@@ -139,7 +140,7 @@ async function execute(
   const terminal = process.terminal ?? false;
   checkTerminal({ terminal, detach, consoleSocket: options["console-socket"] });
   const { inheritedFds } = inheritedDescriptors(kernel, options["preserve-fds"], () => undefined);
-  using foreground = detach ? undefined : new Foreground(runtime, { terminal });
+  using foreground = makeForeground?.(runtime, { terminal });
   using io: ProcessIo = processIo(kernel, {
     terminal,
     detach,
@@ -161,7 +162,7 @@ async function execute(
   io.closeTheirs();
   try {
     if (options.pidFile !== undefined) writePidFile(options.pidFile, started.pid);
-    return foreground === undefined ? 0 : foreground.run(started, io, { reapOrphans: false });
+    return foreground === undefined ? 0 : foreground.run(started, io, { id: container.id, removal: { kind: "none" } });
   } catch (error) {
     started.abort();
     throw error;

@@ -1,28 +1,60 @@
 /**
- * A process in the foreground, as `run` and `exec` have it.
+ * A process in the foreground, as `run` and `exec` have it: what is there before it, and the hand-over to the monitor.
  *
  * @module
  */
 
+import { resolve } from "@std/path";
 import type { ContainerProcess } from "../libcontainer/container_process.ts";
-import { supervise } from "../libcontainer/foreground.ts";
 import { HostTerminal, receiveMaster } from "../libcontainer/host_terminal.ts";
+import { type ForegroundStdio, handOver } from "../libcontainer/monitor/hand_over.ts";
+import type { Removal } from "../libcontainer/monitor/plan.ts";
 import type { NotifyProxy } from "../libcontainer/notify.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
-import { shellStatus } from "../ffi/process.ts";
+import type { fexecve } from "../ffi/process.ts";
 import { SignalPipe } from "../ffi/signals.ts";
 import type { ConsoleSize } from "../specs/config.ts";
+import type { Context } from "./context.ts";
 import type { ProcessIo } from "./process_io.ts";
+
+/** What of our process the monitor needs. */
+interface Own {
+  /** All of it, but the program's name: what the process is seen with. */
+  readonly words: readonly string[];
+  /** The global options of the runtime when it is executed again: what it is to find, and where it is to log. */
+  readonly globalWords: readonly string[];
+  readonly debug: boolean;
+  /** How this process becomes another program. */
+  readonly replace: typeof fexecve;
+}
+
+/** Makes a {@link Foreground}. @throws {RuncError} where `terminal` is asked for and there is none. */
+export type MakeForeground = (runtime: Runtime, options: { terminal: boolean }) => Foreground;
+
+/** To be called as long as the working directory is our caller's: later it is the bundle. */
+export function foregroundOf({ words, global, root, replace }: Context): MakeForeground {
+  const { debug, log = "", "log-format": format } = global;
+  const globalWords = [
+    "--root",
+    root,
+    ...(debug ? ["--debug"] : []),
+    ...(log === "" ? [] : ["--log", resolve(log)]),
+    ...(format === "" ? [] : ["--log-format", format]),
+  ];
+  return (runtime, options) => new Foreground(runtime, { words, globalWords, debug, replace }, options);
+}
 
 /** What has to be there before the process is: no signal may be lost, and no process made for want of a terminal. */
 export class Foreground implements Disposable {
   readonly #runtime: Runtime;
+  readonly #own: Own;
   readonly #signals: SignalPipe;
   readonly #terminal: HostTerminal | undefined;
 
-  /** @throws {RuncError} where `terminal` is asked for and there is none. */
-  constructor(runtime: Runtime, options: { terminal: boolean }) {
+  /** @see foregroundOf */
+  constructor(runtime: Runtime, own: Own, options: { terminal: boolean }) {
     this.#runtime = runtime;
+    this.#own = own;
     this.#terminal = options.terminal ? new HostTerminal(runtime.kernel) : undefined;
     this.#signals = new SignalPipe(runtime.kernel);
   }
@@ -36,36 +68,37 @@ export class Foreground implements Disposable {
   }
 
   /**
-   * Passes streams and signals on until the process ends; returns what a shell would. `start` lets it run, once its terminal is ours.
+   * Becomes the monitor, which passes streams and signals on until the process ends, and ends as a shell would. Never returns. `start` lets the
+   * process run, once its terminal is ours.
+   *
+   * @throws {RuncError} The process lives on.
    */
   run(
     process: ContainerProcess,
     io: ProcessIo,
-    options: {
-      start?: () => void;
-      reapOrphans: boolean;
-      notify?: NotifyProxy;
-      onExit?: () => void;
-    },
-  ): number {
-    const { kernel, log } = this.#runtime;
-    const { reapOrphans, notify, onExit } = options;
+    options: { id: string; start?: () => void; notify?: NotifyProxy; removal: Removal },
+  ): never {
+    const { id, start, notify, removal } = options;
     const stdio = this.#stdio(io);
-    options.start?.();
-    const outcome = supervise(kernel, {
+    start?.();
+    const { path, args } = this.#runtime.reexec;
+    const { words, globalWords, debug, replace } = this.#own;
+    return handOver(this.#runtime, {
       pid: process.pid,
-      pidfd: process.pidfd,
       stdio,
       signals: this.#signals,
-      reapOrphans,
-      notify: notify && { proxy: notify, mainPid: kernel.pid },
-      onExit,
-      log,
+      notify,
+      removal,
+      id,
+      argv: ["runc", ...words],
+      environment: Object.entries(Deno.env.toObject()).map(([name, value]) => `${name}=${value}`),
+      again: { path, args: [path, ...args, ...globalWords] },
+      debug,
+      replace,
     });
-    return outcome === "interrupted" ? 0 : shellStatus(outcome);
   }
 
-  #stdio(io: ProcessIo): Parameters<typeof supervise>[1]["stdio"] {
+  #stdio(io: ProcessIo): ForegroundStdio {
     if (io.pipes !== undefined) return { kind: "pipes", ...io.pipes };
     if (io.console === undefined || this.#terminal === undefined) return { kind: "inherited" };
     const master = receiveMaster(this.#runtime.kernel, io.console);

@@ -5,12 +5,13 @@
  * @module
  */
 
+import { Errno } from "../ffi/errno.ts";
 import { freeze } from "../ffi/freeze.ts";
 import { open } from "../ffi/files.ts";
 import { Kernel } from "../ffi/kernel.ts";
-import { StandardStream } from "../ffi/stdio.ts";
+import { openStandardStreams, StandardStream } from "../ffi/stdio.ts";
 import { main } from "./program.ts";
-import { surroundings } from "./surroundings.ts";
+import { type Surroundings, surroundings } from "./surroundings.ts";
 
 /** The file that this program goes on from is all of it. */
 const reexec = () => ({ path: Deno.readLinkSync("/proc/self/exe"), args: [] });
@@ -43,11 +44,19 @@ function rehearsals(bundle: string): readonly (readonly string[])[] {
 async function rehearse(kernel: Kernel, bundle: string): Promise<void> {
   using nowhere = open(kernel, "/dev/null", 2);
   const stream = new StandardStream(kernel, nowhere.number);
-  const world = { ...surroundings(kernel, reexec), environment: () => undefined, stdout: stream, stderr: stream };
+  const world: Surroundings = {
+    ...surroundings(kernel, reexec),
+    environment: () => undefined,
+    // Whoever rehearses is not replaced: run and exec fail there, and remove what they have made.
+    replace: () => -Errno.ENOSYS,
+    stdout: stream,
+    stderr: stream,
+  };
   for (const words of rehearsals(bundle)) await main(words, world);
 }
 
 function run(kernel: Kernel, words: readonly string[]): void {
+  openStandardStreams(kernel);
   const world = surroundings(kernel, reexec);
   // Not Deno.exit: Deno's own exit handlers are about a process that there no longer is.
   const exit = (status: number) => kernel.call("_exit", status);

@@ -34,7 +34,7 @@ export async function main(words: readonly string[], surroundings: Surroundings)
       case "complaint":
         return complain(parsed, surroundings);
       case "command":
-        return await execute(parsed, surroundings);
+        return await execute(parsed, { ...surroundings, words });
     }
   } catch (error) {
     return report(error, new Logger(stderrTarget(stderr), { format: "text", debug: false }), stderr);
@@ -53,7 +53,10 @@ function complain({ heading, message, status, topic, global }: Complaint, { stdo
   return status;
 }
 
-async function execute(invocation: Invocation, surroundings: Surroundings): Promise<number> {
+async function execute(
+  invocation: Invocation,
+  surroundings: Surroundings & { readonly words: readonly string[] },
+): Promise<number> {
   const { stderr } = surroundings;
   const log = createLogger(invocation.global, stderr);
   let context: Context;

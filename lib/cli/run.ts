@@ -5,32 +5,26 @@
  */
 
 import type { Command } from "./context.ts";
-import { Foreground } from "./foreground.ts";
+import type { Foreground } from "./foreground.ts";
 import { type NewContainer, newContainer } from "./new_container.ts";
 import { loadNotify, type OpenNotify } from "./notify.ts";
 import { makeCreatingRuntime } from "./runtime.ts";
 
 /** Creates a container, starts it, and in the foreground waits for its end and removes it. */
 export const run: Command<"run"> = async (context, { args: [id = ""], options }) => {
+  const { detach, keep } = options;
+  const makeForeground = detach ? undefined : (await import("./foreground.ts")).foregroundOf(context);
   const runtime = await makeCreatingRuntime(context);
   const openNotify = await loadNotify(context, runtime);
-  const { detach, keep } = options;
   const foreground = { current: undefined as Foreground | undefined };
   try {
     const created = await newContainer(context, runtime, id, options, {
       detach,
       startBy: "parent",
       subreaper: !options["no-subreaper"],
-      prepare: (terminal) => {
-        if (!detach) foreground.current = new Foreground(runtime, { terminal });
-      },
+      prepare: (terminal) => void (foreground.current = makeForeground?.(runtime, { terminal })),
     });
-    return runCreated(created, {
-      foreground: foreground.current,
-      openNotify,
-      keep,
-      subreaper: !options["no-subreaper"],
-    });
+    return runCreated(created, { foreground: foreground.current, openNotify, keep });
   } finally {
     foreground.current?.[Symbol.dispose]();
   }
@@ -38,42 +32,27 @@ export const run: Command<"run"> = async (context, { args: [id = ""], options })
 
 function runCreated(
   { container, process, io }: NewContainer,
-  options: {
-    foreground: Foreground | undefined;
-    openNotify: OpenNotify | undefined;
-    keep: boolean;
-    subreaper: boolean;
-  },
+  options: { foreground: Foreground | undefined; openNotify: OpenNotify | undefined; keep: boolean },
 ): number {
   using _process = process;
   using _io = io;
-  let ended = false;
+  const { foreground, keep } = options;
   try {
     using notify = options.openNotify?.(container.id);
     const start = () => {
       process.start();
       container.poststart();
     };
-    if (options.foreground === undefined) {
-      start();
-      notify?.awaitReady({ pidfd: process.pidfd, mainPid: process.pid });
-      return 0;
+    if (foreground !== undefined) {
+      const removal = keep ? { kind: "none" } as const : container.removal;
+      return foreground.run(process, io, { id: container.id, start, notify, removal });
     }
-    return options.foreground.run(process, io, {
-      start,
-      notify,
-      reapOrphans: options.subreaper,
-      // Its last output may still be on the way; what it was made of is not needed for that.
-      onExit: () => {
-        ended = true;
-        if (!options.keep) container.destroy();
-      },
-    });
+    start();
+    notify?.awaitReady({ pidfd: process.pidfd, mainPid: process.pid });
+    return 0;
   } catch (error) {
-    if (!ended) {
-      process.abort();
-      if (!options.keep) container.destroy();
-    }
+    process.abort();
+    if (!keep) container.destroy();
     throw error;
   }
 }

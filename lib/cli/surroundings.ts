@@ -5,6 +5,7 @@
  */
 
 import type { Kernel } from "../ffi/kernel.ts";
+import { fexecve } from "../ffi/process.ts";
 import { StandardStream } from "../ffi/stdio.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import type { Environment } from "./parse.ts";
@@ -15,6 +16,8 @@ export interface Surroundings {
   readonly environment: Environment;
   /** How this program is started again. */
   readonly reexec: () => Runtime["reexec"];
+  /** How this process becomes another program. */
+  readonly replace: typeof fexecve;
   readonly stdin: StandardStream;
   readonly stdout: StandardStream;
   readonly stderr: StandardStream;
@@ -26,6 +29,7 @@ export function surroundings(kernel: Kernel, reexec: () => Runtime["reexec"]): S
     kernel,
     environment: (name) => Deno.env.get(name),
     reexec,
+    replace: fexecve,
     stdin: new StandardStream(kernel, 0),
     stdout: new StandardStream(kernel, 1),
     stderr: new StandardStream(kernel, 2),

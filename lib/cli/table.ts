@@ -278,6 +278,16 @@ export const commands = {
     example: "runc list --format json",
     usesState: true,
   },
+  monitor: {
+    summary: "do what the monitor of a container cannot do by itself; started by it only",
+    usage: "",
+    args: { min: 0, max: Infinity },
+    options: {},
+    example: "runc monitor",
+    hidden: true,
+    usesState: true,
+    errorPrefix: "runc run failed",
+  },
   pause: {
     summary: "stop all processes of a container, until it is resumed",
     usage: "<container-id>",

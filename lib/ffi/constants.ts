@@ -132,6 +132,12 @@ export const CloseRange = { CLOSE_RANGE_UNSHARE: 2, CLOSE_RANGE_CLOEXEC: 4 } as 
 /** send(2), recv(2) */
 export const MsgFlag = { MSG_PEEK: 2, MSG_DONTWAIT: 0x40, MSG_NOSIGNAL: 0x4000, MSG_CMSG_CLOEXEC: 0x40000000 } as const;
 
+/** flock(2) */
+export const Flock = { LOCK_SH: 1, LOCK_EX: 2, LOCK_NB: 4, LOCK_UN: 8 } as const;
+
+/** splice(2) */
+export const SpliceFlag = { SPLICE_F_MOVE: 1, SPLICE_F_NONBLOCK: 2, SPLICE_F_MORE: 4 } as const;
+
 /** fsconfig(2), include/uapi/linux/mount.h */
 export const FsConfig = { FSCONFIG_SET_FLAG: 0, FSCONFIG_SET_STRING: 1, FSCONFIG_CMD_CREATE: 6 } as const;
 export const FsOpen = { FSOPEN_CLOEXEC: 1 } as const;
@@ -323,6 +329,8 @@ export const flagTables: Readonly<Record<string, Readonly<Record<string, number>
   Prctl,
   SeccompFilterFlag,
   SeccompOperation,
+  Flock,
+  SpliceFlag,
   Signal: Object.fromEntries(signalNames.map((name, number) => [name, number])),
   UmountFlag,
 };

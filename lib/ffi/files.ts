@@ -10,7 +10,7 @@ import { RuncError } from "../errors.ts";
 import { AccessFlag, AT_FDCWD, AtFlag, openFlag } from "./constants.ts";
 import { Fd } from "./fd.ts";
 
-const F_GETFD = 1, F_SETFL = 4, F_GETFL = 3, F_ADD_SEALS = 1033;
+const F_GETFD = 1, F_SETFD = 2, F_SETFL = 4, F_GETFL = 3, F_ADD_SEALS = 1033;
 const FD_CLOEXEC = 1;
 /** unistd.h */
 const F_OK = 0, W_OK = 2;
@@ -94,9 +94,12 @@ export function sealedMemfd(
  * `content` as a file that can be executed and no longer written: a sealed memfd, or where vm.memfd_noexec=2 forbids that, a file in
  * `directory` that has no name any more. @see Documentation/userspace-api/mfd_noexec.rst
  */
-export function executable(kernel: Kernel, content: Uint8Array<ArrayBuffer>, directory: string): Fd {
+export function executable(
+  kernel: Kernel,
+  { name, content, directory }: { name: string; content: Uint8Array<ArrayBuffer>; directory: string },
+): Fd {
   try {
-    return sealedMemfd(kernel, { name: "runc-init", content, executable: true });
+    return sealedMemfd(kernel, { name, content, executable: true });
   } catch (error) {
     if (!(error instanceof RuncError) || error.errnoName !== "EACCES") throw error;
   }
@@ -126,6 +129,16 @@ export function writeAll(kernel: Kernel, fd: number, bytes: Uint8Array<ArrayBuff
 export function isInherited(kernel: Kernel, fd: number): boolean {
   const flags = kernel.call("fcntl", fd, F_GETFD);
   return flags >= 0 && (flags & FD_CLOEXEC) === 0;
+}
+
+/** Whether `fd` is open. @see fcntl(2) */
+export function isOpen(kernel: Kernel, fd: number): boolean {
+  return kernel.call("fcntl", fd, F_GETFD) >= 0;
+}
+
+/** Sets or clears FD_CLOEXEC. @see fcntl(2) */
+export function setCloseOnExec(kernel: Kernel, fd: number, on: boolean): void {
+  kernel.must(`fcntl(${fd}, F_SETFD)`, "fcntl", fd, F_SETFD, on ? FD_CLOEXEC : 0);
 }
 
 /** Sets or clears O_NONBLOCK. @see fcntl(2) */

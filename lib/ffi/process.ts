@@ -73,6 +73,16 @@ export function spawn(kernel: Kernel, options: SpawnOptions): number {
   return errno !== 0 ? -errno : new DataView(pid.buffer).getInt32(0, true);
 }
 
+/**
+ * Makes this process the program that `fd` is open on: same pid, same children, none of our memory, and of our descriptors those that are not
+ * close-on-exec. Returns −errno where it cannot.
+ *
+ * @see fexecve(3)
+ */
+export function fexecve(kernel: Kernel, fd: Fd, argv: readonly string[], env: readonly string[]): number {
+  return kernel.call("fexecve", fd.number, stringArray(argv), stringArray(env));
+}
+
 /** How a process ended: `code` after exit, `signal` after a signal. */
 export type ExitStatus = { readonly code: number } | { readonly signal: number };
 

@@ -7,9 +7,9 @@
  * @module
  */
 
-import { alloc, type Kernel, syscallError } from "./kernel.ts";
-import { Errno } from "./errno.ts";
-import type { Fd } from "./fd.ts";
+import { alloc, type Kernel } from "./kernel.ts";
+import { openFlag } from "./constants.ts";
+import { Fd } from "./fd.ts";
 import { pipe, setNonblocking } from "./files.ts";
 import { assemble, signalHandlerListing } from "./machine_code.ts";
 
@@ -51,7 +51,7 @@ const SA_RESTART = 0x10000000;
 
 /** `sigset_t` of glibc: bits/types/__sigset_t.h. */
 const SIGSET_SIZE = 128;
-const SIG_UNBLOCK = 1, SIG_SETMASK = 2;
+const SIG_BLOCK = 0, SIG_UNBLOCK = 1, SIG_SETMASK = 2;
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -104,22 +104,25 @@ export class SignalPipe implements Disposable {
     }
   }
 
-  /** Readable as long as there are signals to take. */
+  /** Has a byte for each signal that came: its number. */
   get fd(): number {
     return this.#read.number;
   }
 
-  /** Takes the numbers of the signals that came, in order. Empty where none did. @throws {RuncError} */
-  take(): readonly number[] {
-    // Any size will do: what stays in the pipe keeps it readable.
-    const numbers = alloc(512);
-    const length = this.#kernel.retry("read", this.fd, numbers, numbers.length);
-    if (length === -Errno.EAGAIN) return [];
-    if (length < 0) throw syscallError("read(signals)", -length);
-    return [...numbers.subarray(0, length)];
+  /**
+   * From now on signals are not caught by this thread but wait, also for the program that this one becomes by execve(2), which ends the other
+   * threads. What those still catch is in the pipe. Returns a descriptor that they can be taken from. @see signalfd(2) @throws {RuncError}
+   */
+  holdBack(): Fd {
+    const kernel = this.#kernel;
+    const { O_NONBLOCK, O_CLOEXEC } = openFlag(kernel.arch);
+    const set = signalSet(caughtSignals);
+    const fd = new Fd(kernel, kernel.must("signalfd(-1)", "signalfd", -1, set, O_NONBLOCK | O_CLOEXEC), "signalfd");
+    kernel.must("sigprocmask(SIG_BLOCK)", "sigprocmask", SIG_BLOCK, set, null);
+    return fd;
   }
 
-  /** Gives every signal the disposition that it had. Signals not taken yet are lost. */
+  /** Gives every signal the disposition that it had. Signals that are in the pipe are lost. */
   [Symbol.dispose](): void {
     if (this.#before.size > 0) this.#kernel.call("sigprocmask", SIG_SETMASK, this.#maskBefore, null);
     for (const [signal, action] of this.#before) this.#kernel.call("sigaction", signal, action, null);

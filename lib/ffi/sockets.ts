@@ -35,13 +35,19 @@ export function streamPair(kernel: Kernel, label: string): [Fd, Fd] {
   ];
 }
 
-/** `struct sockaddr_un` of `path`: 2 bytes of family, then the path with its NUL. @see unix(7) */
-function socketAddress(path: string): Uint8Array<ArrayBuffer> {
+/** sun_path has 108 bytes. include/uapi/linux/un.h */
+const PATH_LIMIT = 107;
+
+/** @throws {RuncError} for a path that is too long. */
+function checkedAddress(path: string): Uint8Array<ArrayBuffer> {
+  const address = socketAddress(path);
+  if (address.length <= 2 + PATH_LIMIT + 1) return address;
+  throw new RuncError("usage", `socket path ${JSON.stringify(path)} is longer than ${PATH_LIMIT} bytes`);
+}
+
+/** `struct sockaddr_un` of `path`: 2 bytes of family, then the path with its NUL. The kernel refuses one that is too long. @see unix(7) */
+export function socketAddress(path: string): Uint8Array<ArrayBuffer> {
   const text = new TextEncoder().encode(path);
-  // sun_path has 108 bytes. include/uapi/linux/un.h
-  if (text.length > 107) {
-    throw new RuncError("usage", `socket path ${JSON.stringify(path)} is longer than 107 bytes`);
-  }
   const address = alloc(2 + text.length + 1);
   address[0] = AF_UNIX;
   address.set(text, 2);
@@ -58,7 +64,7 @@ export function connectUnix(kernel: Kernel, path: string, type: "stream" | "dgra
   const kind = type === "stream" ? SOCK_STREAM : SOCK_DGRAM;
   const fd = new Fd(kernel, kernel.must("socket(AF_UNIX)", "socket", AF_UNIX, kind | SOCK_CLOEXEC, 0), path);
   try {
-    const address = socketAddress(path);
+    const address = checkedAddress(path);
     kernel.must(`connect(${JSON.stringify(path)})`, "connect", fd.number, address, address.length);
     return fd;
   } catch (error) {
@@ -71,7 +77,7 @@ export function connectUnix(kernel: Kernel, path: string, type: "stream" | "dgra
 export function bindDatagram(kernel: Kernel, path: string): Fd {
   const fd = new Fd(kernel, kernel.must("socket(AF_UNIX)", "socket", AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), path);
   try {
-    const address = socketAddress(path);
+    const address = checkedAddress(path);
     kernel.must(`bind(${JSON.stringify(path)})`, "bind", fd.number, address, address.length);
     return fd;
   } catch (error) {

@@ -9,9 +9,22 @@
 
 import { RuncError } from "../errors.ts";
 import { Errno } from "./errno.ts";
-import { alloc, type Kernel, syscallError } from "./kernel.ts";
+import { openFlag } from "./constants.ts";
+import { isOpen } from "./files.ts";
+import { alloc, cString, type Kernel, syscallError } from "./kernel.ts";
 import { poll, POLLOUT } from "./poll.ts";
 import { getWindowSize, isTerminal, type WindowSize } from "./terminal.ts";
+
+/**
+ * Makes each of the three that our caller has closed /dev/null, lest a file that is opened later gets its number. Deno does so when it starts.
+ */
+export function openStandardStreams(kernel: Kernel): void {
+  const { O_RDWR } = openFlag(kernel.arch);
+  for (const fd of [0, 1, 2]) {
+    // The lowest number that is free: those below are open by now.
+    if (!isOpen(kernel, fd)) kernel.must('open("/dev/null")', "open", cString("/dev/null"), O_RDWR);
+  }
+}
 
 /** One of the three. */
 export class StandardStream {

@@ -26,6 +26,7 @@ import type { CreateOptions } from "./creation.ts";
 import type { ExecOptions } from "./exec_process.ts";
 import { runHooks } from "./host_hooks.ts";
 import { hostRoot } from "./id_maps.ts";
+import type { Removal } from "./monitor/plan.ts";
 import { EXEC_IN_STOPPED, isAlive } from "./process_status.ts";
 import {
   annotationsOf,
@@ -104,6 +105,11 @@ export class Container {
   /** Whether systemd made its cgroup: what removes it or enters it wants a runtime with {@link Runtime.systemd}. */
   get usesSystemd(): boolean {
     return systemdOf(this.#state);
+  }
+
+  /** Whether it has no pid namespace: its processes may outlive the first. */
+  get #sharesPids(): boolean {
+    return !namespacesOf(this.#state).some(({ type }) => type === "pid");
   }
 
   get #alive(): boolean {
@@ -236,11 +242,10 @@ export class Container {
    * @throws {RuncError} `container-state` (`container not running`).
    */
   kill(signal: number, options: { all?: boolean } = {}): void {
-    const sharedPids = !namespacesOf(this.#state).some(({ type }) => type === "pid");
     const notRunning = () => {
       if (!options.all) throw new RuncError("container-state", "container not running");
     };
-    if (signal === 9 && sharedPids) {
+    if (signal === 9 && this.#sharesPids) {
       if (this.#killCgroup()) return;
       if (!this.#alive) return notRunning();
     }
@@ -326,6 +331,15 @@ export class Container {
     }
   }
 
+  /** What {@link destroy} has to do, for a monitor. */
+  get removal(): Removal {
+    const hasMore = this.usesSystemd || this.#sharesPids || rdtGroupOf(this.#state) !== undefined ||
+      hooksOf(this.#state).poststop !== undefined;
+    if (hasMore) return { kind: "runtime" };
+    const cgroups = [...new Set(Object.values(this.#cgroup.paths))];
+    return { kind: "directories", cgroups, state: this.#directory.path };
+  }
+
   /**
    * Removes cgroup and state of a container whose init is gone, then runs its poststop hooks; a failed one is logged. Does nothing where
    * somebody else has removed it.
@@ -354,8 +368,7 @@ export class Container {
   }
 
   #remove(): void {
-    const sharedPids = !namespacesOf(this.#state).some(({ type }) => type === "pid");
-    if (sharedPids && this.#cgroup.exists()) this.#killCgroup();
+    if (this.#sharesPids && this.#cgroup.exists()) this.#killCgroup();
     try {
       this.#cgroup.destroy();
     } catch (error) {

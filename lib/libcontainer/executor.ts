@@ -201,6 +201,9 @@ export class Executor {
       case Opcode.add:
         this.#store(instruction, BigInt.asIntN(64, a + b));
         break;
+      case Opcode.sub:
+        this.#store(instruction, BigInt.asIntN(64, a - b));
+        break;
       case Opcode.shr:
         this.#store(instruction, BigInt.asIntN(64, BigInt.asUintN(64, a) >> (b & 63n)));
         break;

@@ -23,29 +23,26 @@ import {
 /** The user's terminal. `using` puts it back as it was on every way out. */
 export class HostTerminal implements Disposable {
   readonly #kernel: Kernel;
-  readonly #fd: Fd;
-  readonly #original: TerminalAttributes;
+  readonly fd: Fd;
+  /** What it is given back. */
+  readonly original: TerminalAttributes;
   #isRaw = false;
 
   /** `fd`: taken over; the terminal that the user sits at where absent. @throws {RuncError} where there is none. */
   constructor(kernel: Kernel, fd: Fd = findHostTerminal(kernel)) {
     this.#kernel = kernel;
-    this.#fd = fd;
+    this.fd = fd;
     try {
-      this.#original = getAttributes(kernel, fd.number);
+      this.original = getAttributes(kernel, fd.number);
     } catch (error) {
       fd.close();
       throw error;
     }
   }
 
-  get isRaw(): boolean {
-    return this.#isRaw;
-  }
-
   /** Every key goes to the container from now on, Ctrl-C too. @throws {RuncError} */
   makeRaw(): void {
-    setRaw(this.#kernel, this.#fd.number);
+    setRaw(this.#kernel, this.fd.number);
     this.#isRaw = true;
   }
 
@@ -53,12 +50,12 @@ export class HostTerminal implements Disposable {
   restore(): void {
     if (!this.#isRaw) return;
     this.#isRaw = false;
-    setAttributes(this.#kernel, this.#fd.number, this.#original);
+    setAttributes(this.#kernel, this.fd.number, this.original);
   }
 
   /** Its size now. @throws {RuncError} */
   get size(): ReturnType<typeof getWindowSize> {
-    return getWindowSize(this.#kernel, this.#fd.number);
+    return getWindowSize(this.#kernel, this.fd.number);
   }
 
   /** Gives the container's terminal the size of this one. @throws {RuncError} */
@@ -72,7 +69,7 @@ export class HostTerminal implements Disposable {
     } catch {
       // EIO: the terminal was hung up, which is one reason for us to end.
     } finally {
-      this.#fd.close();
+      this.fd.close();
     }
   }
 }

@@ -105,7 +105,11 @@ export class Launch implements Disposable {
       if (self !== undefined) numbers.image = spare;
       const plan = self === undefined ? options.plan : withReexec(options.plan, runtime, numbers);
       this.#encoded = encode(plan, { arch: kernel.arch, fds: numbers, fold: options.waits });
-      using opened = executable(kernel, this.#encoded.image, runtime.root);
+      using opened = executable(kernel, {
+        name: "runc-init",
+        content: this.#encoded.image,
+        directory: runtime.root,
+      });
       using moved = opened.number > numbers["last foreign"]! ? duplicateFrom(kernel, opened, spare + 1) : undefined;
       const image = moved ?? opened;
       const fds = Object.entries(sources).map(([name, fd]) => ({ to: numbers[name]!, from: fd.number }));

@@ -22,10 +22,10 @@ import { bindDatagram, connectUnix, receive, send, sendFd } from "../ffi/sockets
 import type { Log } from "./runtime.ts";
 
 /** How long the manager may take, in ms: notify_socket.go @ runc v1.5.1. One that knows no barrier never answers. */
-const BARRIER_TIMEOUT_MS = 30_000;
+export const BARRIER_TIMEOUT_MS = 30_000;
 
 /** A longer datagram is cut, as runc does: it is a few short assignments. */
-const DATAGRAM_LIMIT = 4096;
+export const DATAGRAM_LIMIT = 4096;
 
 /** Messages taken at once: a container that sends without end must not keep us from the rest. */
 const BATCH = 64;
@@ -43,7 +43,8 @@ export interface NotifyProxyOptions {
 export class NotifyProxy implements Disposable {
   readonly #kernel: Kernel;
   readonly #options: NotifyProxyOptions;
-  readonly #socket: Fd;
+  /** Where the container's messages come. */
+  readonly socket: Fd;
   #manager: Fd | undefined;
   #isReady = false;
   /** The pipe that the manager closes, and until when it may (monotonicMs). */
@@ -54,13 +55,18 @@ export class NotifyProxy implements Disposable {
     this.#kernel = kernel;
     this.#options = options;
     const path = `${options.directory}/notify.sock`;
-    this.#socket = bindDatagram(kernel, path);
+    this.socket = bindDatagram(kernel, path);
     try {
       kernel.must(`chmod(${JSON.stringify(path)}, 0777)`, "chmod", cString(path), 0o777);
     } catch (error) {
-      this.#socket.close();
+      this.socket.close();
       throw error;
     }
+  }
+
+  /** The manager's socket. */
+  get hostSocket(): string {
+    return this.#options.hostSocket;
   }
 
   /** Whether the manager has been told, and has not confirmed it yet. */
@@ -70,7 +76,7 @@ export class NotifyProxy implements Disposable {
 
   /** What to poll for before {@link advance}: the container first. */
   get watches(): readonly Watch[] {
-    const fds = this.#barrier === undefined ? [this.#socket] : [this.#socket, this.#barrier.pipe];
+    const fds = this.#barrier === undefined ? [this.socket] : [this.socket, this.#barrier.pipe];
     return fds.map(({ number }) => ({ fd: number, events: POLLIN }));
   }
 
@@ -121,11 +127,11 @@ export class NotifyProxy implements Disposable {
   }
 
   #hasMessage(): boolean {
-    return poll(this.#kernel, [{ fd: this.#socket.number, events: POLLIN }], 0)[0] !== 0;
+    return poll(this.#kernel, [{ fd: this.socket.number, events: POLLIN }], 0)[0] !== 0;
   }
 
   #takeMessage(mainPid: number): void {
-    const { bytes, fds } = receive(this.#kernel, this.#socket, DATAGRAM_LIMIT);
+    const { bytes, fds } = receive(this.#kernel, this.socket, DATAGRAM_LIMIT);
     // The container's own barrier: closing it says that we have read everything before.
     for (const fd of fds) fd.close();
     const line = readyLine(new TextDecoder().decode(bytes));
@@ -174,7 +180,7 @@ export class NotifyProxy implements Disposable {
   [Symbol.dispose](): void {
     this.#barrier?.pipe.close();
     this.#manager?.close();
-    this.#socket.close();
+    this.socket.close();
   }
 }
 

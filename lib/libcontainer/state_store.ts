@@ -5,15 +5,12 @@
  */
 
 import { RuncError } from "../errors.ts";
-import { openFlag } from "../ffi/constants.ts";
+import { Flock, openFlag } from "../ffi/constants.ts";
 import { Errno } from "../ffi/errno.ts";
 import { Fd } from "../ffi/fd.ts";
 import { cString, type Kernel, syscallError } from "../ffi/kernel.ts";
 import { exactInteger } from "../specs/json.ts";
 import { parseRuncState, type RuncState } from "./runc_state.ts";
-
-/** sys/file.h */
-const LOCK_EX = 2;
 
 /** Letters, digits and `_+-.`: the id is a file name, a keyring's name and part of a cgroup's. */
 function isAllowed(id: string): boolean {
@@ -120,7 +117,7 @@ export class StateDirectory {
       if (number < 0) throw syscallError(`open(${JSON.stringify(this.path)}, O_DIRECTORY)`, -number);
       const fd = new Fd(kernel, number, this.path);
       try {
-        kernel.must(`flock(${fd.label}, LOCK_EX)`, "flock", fd.number, LOCK_EX);
+        kernel.must(`flock(${fd.label}, LOCK_EX)`, "flock", fd.number, Flock.LOCK_EX);
         if (this.#isAt(fd)) return fd;
       } catch (error) {
         fd.close();

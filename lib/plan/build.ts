@@ -7,6 +7,7 @@
 import { RuncError } from "../errors.ts";
 import type { SyscallName } from "../ffi/syscalls.ts";
 import type {
+  AddOp,
   At,
   Buffer,
   Bytes,
@@ -28,6 +29,9 @@ import type {
 
 /** A named result. The same name is the same slot throughout a plan. */
 export const slot = (name: string): Slot => ({ slot: name });
+
+/** Address of the initial stack: argc, argv, environment. @see STACK_SLOT in native/format.ts */
+export const stack: Slot = slot("stack");
 
 /** A descriptor by its name in the encoder's table. */
 export const fixedFd = (name: string): FixedFd => ({ fd: name });
@@ -68,8 +72,18 @@ export function call(
   return { op: "call", call: name, args: operands, ...options };
 }
 
-export const load = (from: Data, size: LoadOp["size"], out: Slot): LoadOp => ({ op: "load", from, size, out });
-export const store = (to: Data, size: StoreOp["size"], value: Operand): StoreOp => ({ op: "store", to, size, value });
+export const load = (from: LoadOp["from"], size: LoadOp["size"], out: Slot): LoadOp => ({
+  op: "load",
+  from,
+  size,
+  out,
+});
+export const store = (to: StoreOp["to"], size: StoreOp["size"], value: Operand): StoreOp => ({
+  op: "store",
+  to,
+  size,
+  value,
+});
 export const fail = (value: Operand, why: string, hint?: string): FailOp => ({ op: "fail", value, why, hint });
 
 export const when = (
@@ -79,5 +93,15 @@ export const when = (
   then: readonly Op[],
   otherwise?: readonly Op[],
 ): IfOp => ({ op: "if", left, is, right, then, otherwise });
+
+/** `out = value`. */
+export const set = (out: Slot, value: Operand): AddOp => ({ op: "add", left: value, right: 0, out });
+
+const sign = slot("sign");
+
+/** Runs `then` where a call's result is −errno, else `otherwise`. */
+export function whenFailed(result: Slot, then: readonly Op[], otherwise?: readonly Op[]): readonly Op[] {
+  return [{ op: "shr", left: result, right: 63, out: sign }, when(sign, "!=", 0, then, otherwise)];
+}
 
 export const step = (label: string, from: string, ops: readonly Op[]): Step => ({ label, from, ops });

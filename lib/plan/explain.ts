@@ -92,13 +92,15 @@ export function formatOp(op: Op, indent = ""): readonly string[] {
         `${indent}until ${formatOperand(op.until.left)} == ${formatOperand(op.until.right)}`,
       ];
     case "load":
-      return [`${indent}${out}${op.size} bytes at ${formatData(op.from)}`];
+      return [`${indent}${out}${op.size} bytes at ${formatOperand(op.from)}`];
     case "store":
-      return [`${indent}${op.size} bytes at ${formatData(op.to)} = ${formatOperand(op.value)}`];
+      return [`${indent}${op.size} bytes at ${formatOperand(op.to)} = ${formatOperand(op.value)}`];
     case "and":
       return [`${indent}${out}${formatOperand(op.left)} & ${formatOperand(op.right)}`];
     case "add":
       return [`${indent}${out}${formatOperand(op.left)}${op.right === 0 ? "" : ` + ${formatOperand(op.right)}`}`];
+    case "sub":
+      return [`${indent}${out}${formatOperand(op.left)} - ${formatOperand(op.right)}`];
     case "shr":
       return [`${indent}${out}${formatOperand(op.left)} >> ${formatOperand(op.right)}`];
     case "fail":

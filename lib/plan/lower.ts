@@ -93,6 +93,7 @@ class Lowering {
         return this.#emit(op, "store", [op.to, op.size, op.value]);
       case "and":
       case "add":
+      case "sub":
       case "shr":
         return this.#emit(op, op.op, [op.left, op.right], { out: op.out });
       case "fail":

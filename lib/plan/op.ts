@@ -154,8 +154,8 @@ export interface RepeatOp {
 export interface LoadOp {
   /** The kind of op. */
   readonly op: "load";
-  /** The memory. */
-  readonly from: Data;
+  /** The memory, or its address. */
+  readonly from: Data | Slot;
   /** In bytes. */
   readonly size: 1 | 2 | 4 | 8;
   /** Receives the value. */
@@ -166,8 +166,8 @@ export interface LoadOp {
 export interface StoreOp {
   /** The kind of op. */
   readonly op: "store";
-  /** The memory. */
-  readonly to: Data;
+  /** The memory, or its address. */
+  readonly to: Data | Slot;
   /** In bytes. */
   readonly size: 1 | 2 | 4 | 8;
   /** What is written. */
@@ -193,6 +193,18 @@ export interface AddOp {
   /** One operand. */
   readonly left: Operand;
   /** The other one. */
+  readonly right: Operand;
+  /** Receives the result. */
+  readonly out: Slot;
+}
+
+/** `out = left - right`. */
+export interface SubOp {
+  /** The kind of op. */
+  readonly op: "sub";
+  /** What is subtracted from. */
+  readonly left: Operand;
+  /** What is subtracted. */
   readonly right: Operand;
   /** Receives the result. */
   readonly out: Slot;
@@ -268,6 +280,7 @@ export type Op =
   | StoreOp
   | AndOp
   | AddOp
+  | SubOp
   | ShrOp
   | FailOp
   | WarnOp

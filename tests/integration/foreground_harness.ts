@@ -1,5 +1,6 @@
 /** Runs tests/fixtures/foreground_driver.ts as a child of the test, which plays its user. */
 
+import { CloseRange } from "../../lib/ffi/constants.ts";
 import type { Fd } from "../../lib/ffi/fd.ts";
 import { pipe, writeAll } from "../../lib/ffi/files.ts";
 import { alloc, Kernel } from "../../lib/ffi/kernel.ts";
@@ -11,6 +12,10 @@ import type { DriverOptions } from "../fixtures/foreground_driver.ts";
 const PATIENCE_MS = 60_000;
 
 export const kernel = new Kernel();
+
+// Whoever runs the tests may have left descriptors open. What a test passes on it passes by name.
+kernel.must("close_range(3, ~0, CLOSE_RANGE_CLOEXEC)", "close_range", 3, 0xffffffff, CloseRange.CLOSE_RANGE_CLOEXEC);
+
 const driverPath = new URL("../fixtures/foreground_driver.ts", import.meta.url).pathname;
 
 /** Waits until `condition` gives something. @throws where it never does. */
@@ -29,6 +34,24 @@ export function contentOf(path: string): string {
     return Deno.readTextFileSync(path);
   } catch {
     return "";
+  }
+}
+
+/** The path of the program that a process executes; empty where there is none. */
+export function executableOf(pid: number): string {
+  try {
+    return Deno.readLinkSync(`/proc/${pid}/exe`);
+  } catch {
+    return "";
+  }
+}
+
+function isThere(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch {
+    return false;
   }
 }
 
@@ -68,16 +91,22 @@ export class Driver implements Disposable {
   readonly log = `${this.directory}/log`;
   readonly #fds: Fd[] = [];
   #pid = 0;
+  /** A program that executes the driver, with its arguments. */
+  prefix: readonly string[] = [];
+  /** Further descriptors: number there, file here. */
+  fds: Readonly<Record<number, Fd>> = {};
 
   /** Starts it. `stdio`: 0, 1, 2 of the driver. */
   start(options: Omit<DriverOptions, "log">, stdio: readonly [Fd, Fd, Fd]): this {
     const flags = ["--no-config", "--no-lock", "--cached-only", "--no-check"];
     const text = JSON.stringify({ ...options, log: this.log });
+    const argv = [...this.prefix, Deno.execPath(), "run", "-A", ...flags, driverPath, text];
+    const given = Object.entries(this.fds).map(([to, fd]) => ({ from: fd.number, to: Number(to) }));
     this.#pid = spawn(kernel, {
-      path: Deno.execPath(),
-      argv: ["deno", "run", "-A", ...flags, driverPath, text],
+      path: argv[0]!,
+      argv,
       env: Object.entries(Deno.env.toObject()).map(([name, value]) => `${name}=${value}`),
-      fds: stdio.map((fd, to) => ({ from: fd.number, to })),
+      fds: [...stdio.map((fd, to) => ({ from: fd.number, to })), ...given],
     });
     return this;
   }
@@ -98,6 +127,23 @@ export class Driver implements Disposable {
   /** Waits for a line in the driver's log that matches. */
   logged(pattern: RegExp): RegExpMatchArray {
     return until(`${pattern} in the log`, () => contentOf(this.log).match(pattern) ?? undefined);
+  }
+
+  /** Of the process that is looked after. */
+  get processPid(): number {
+    return Number(this.logged(/^pid (\d+)$/m)[1]);
+  }
+
+  /** Waits until the driver has become a monitor, and that one waits in ppoll(2) (x86_64, aarch64). */
+  becomesMonitor(): void {
+    until("the monitor", () => executableOf(this.#pid).startsWith("/memfd:runc-monitor"));
+    until("it waits", () => /^(271|73) /.test(Deno.readTextFileSync(`/proc/${this.#pid}/syscall`)));
+  }
+
+  /** Waits until the process has ended and been reaped. */
+  processIsReaped(): void {
+    const pid = this.processPid;
+    until("the process is reaped", () => !isThere(`/proc/${pid}`));
   }
 
   /** Waits for a file that the container's process writes in {@link directory}. */

@@ -5,7 +5,6 @@
 
 import { assertEquals } from "@std/assert";
 import { resolve } from "@std/path";
-import { CloseRange } from "../../lib/ffi/constants.ts";
 import type { Fd } from "../../lib/ffi/fd.ts";
 import { memfd, open, readMemfd, sealedMemfd } from "../../lib/ffi/files.ts";
 import { type ExitStatus, kill, reapAny, shellStatus, spawn, waitChild } from "../../lib/ffi/process.ts";
@@ -95,9 +94,6 @@ export interface StartOptions {
 
 /** A {@link StartOptions.prefix}: shell commands that change what the runtime inherits. */
 export const afterShell = (commands: string): readonly string[] => ["/bin/sh", "-c", `${commands}; exec "$@"`, "sh"];
-
-// Whoever runs the tests may have left descriptors open. What a test passes on it passes by name.
-kernel.must("close_range(3, ~0, CLOSE_RANGE_CLOEXEC)", "close_range", 3, 0xffffffff, CloseRange.CLOSE_RANGE_CLOEXEC);
 
 /** Programs that have been started, by pid, until they are disposed of. */
 const started = new Map<number, Running>();

@@ -2,7 +2,7 @@
 
 import type { Arch } from "../../lib/ffi/syscalls.ts";
 import { exitAddress, programBase } from "../../lib/plan/native/elf.ts";
-import { Opcode, ReportKind } from "../../lib/plan/native/format.ts";
+import { Opcode, ReportKind, STACK_SLOT } from "../../lib/plan/native/format.ts";
 import type { Operand, Program, Report, Step } from "./interpreter_harness.ts";
 
 /** A program and what it does. */
@@ -113,6 +113,46 @@ const values: readonly Case[] = [
       zeroed: shown,
     },
     stdout: [0x4000001300000000n, 0x300000001n],
+  },
+  {
+    name: "sub works on 64 bits, below zero too",
+    program: {
+      steps: [
+        { run: "load", with: [{ data: "a" }, 8], out: 0 },
+        set(1, 5),
+        { run: "sub", with: [{ slot: 0 }, { slot: 1 }], out: 2 },
+        ...show(2),
+        { run: "sub", with: [{ slot: 1 }, { slot: 0 }], out: 2 },
+        ...show(2),
+        { run: "sub", with: [{ slot: 1 }, { slot: 1 }], out: 2 },
+        ...show(2),
+        { run: "sub", with: [-1, 1], out: 2 },
+        ...show(2),
+        exit(0),
+      ],
+      data: { a: [4, 0, 0, 0, 1, 0, 0, 0] },
+      zeroed: shown,
+    },
+    stdout: [0xffffffffn, -0xffffffffn, 0n, -2n],
+  },
+  {
+    name: "slot 1 is where argc and argv are in the beginning, and memory is read and written through slots",
+    program: {
+      steps: [
+        { run: "load", with: [{ slot: STACK_SLOT }, 8], out: 2 },
+        ...show(2),
+        { run: "add", with: [{ slot: STACK_SLOT }, 16], out: 3 },
+        // argv ends with 0, for there is one argument.
+        { run: "load", with: [{ slot: 3 }, 8], out: 4 },
+        ...show(4),
+        { run: "store", with: [{ slot: 3 }, 2, -1] },
+        { run: "load", with: [{ slot: 3 }, 8], out: 4 },
+        ...show(4),
+        exit(0),
+      ],
+      zeroed: shown,
+    },
+    stdout: [1n, 0n, 0xffffn],
   },
   {
     name: "shr shifts 64 bits right and fills with 0; of the count the low 6 bits matter",
@@ -372,7 +412,7 @@ const failures: readonly Case[] = [
     status: 2,
     reports: [warning("first", -5n), warning("second", 6n)],
   },
-  ...[Opcode.warn + 1, 0x8100, 0xffff].map((code): Case => ({
+  ...[Opcode.sub + 1, 0x8100, 0xffff].map((code): Case => ({
     name: `code 0x${code.toString(16)} is none: ENOSYS`,
     program: { steps: [{ label: "unknown", run: code, with: [0, 0, 0] }, exit(0)] },
     status: 1,

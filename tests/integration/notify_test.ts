@@ -160,14 +160,14 @@ Deno.test("runUntilReady() returns where the process ends without a word", () =>
 
 Deno.test({
   ...python,
-  name: "supervise() tells the manager of itself, and waits for the barrier beyond the process's end (needs python3)",
+  name: "a monitor tells the manager of itself, and waits for the barrier beyond the process's end (needs python3)",
   fn: () => {
     using manager = new Manager();
     using driver = new Driver();
     const notify = { directory: manager.directory, hostSocket: manager.hostSocket };
     const argv = readySaying(manager, "echo out; exit 3");
     const { stdout } = driver.startWithPipes({ argv, stdio: "pipes", notify });
-    driver.logged(/^exit \{"code":3\}$/m);
+    driver.processIsReaped();
     const barrier = manager.isTold("READY=1", driver.pid);
     assertEquals(driver.hasEnded, false);
     barrier.close();

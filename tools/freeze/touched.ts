@@ -18,14 +18,20 @@ export interface Touched {
 }
 
 /** ptrace(2), linux/ptrace.h */
-const PTRACE_CONT = 7, PTRACE_SEIZE = 0x4206, PTRACE_O_TRACEEXIT = 0x40, PTRACE_EVENT_EXIT = 6;
+const PTRACE_CONT = 7, PTRACE_SYSCALL = 24, PTRACE_SEIZE = 0x4206, PTRACE_GET_SYSCALL_INFO = 0x420e;
+const PTRACE_O_TRACESYSGOOD = 1, PTRACE_O_TRACEEXIT = 0x40, PTRACE_EVENT_EXIT = 6;
+/** `struct ptrace_syscall_info`: what kind of stop it is, and on entry the call's number. */
+const syscallInfo = { size: 88, op: 0, number: 24 } as const;
+const PTRACE_SYSCALL_INFO_ENTRY = 1;
 const SIGTRAP = 5, SIGCONT = 18, SIGKILL = 9, WUNTRACED = 2;
+/** What fexecve(3) is made of; the shell uses another call. On x86_64. */
+const SYS_execveat = 322;
 
 /** A page fault costs as much as asking for some pages that are not needed. */
 const GAP_PAGES = 2;
 
 /**
- * Runs the program and looks at its memory at its end. Empty where this process may not trace another: then every page waits for its fault.
+ * Runs the program and looks at its memory when it ends or becomes another one. Empty where this process may not trace another: then every page waits for its fault.
  */
 export function touchedPages(kernel: Kernel, argv: readonly string[], pieces: readonly Piece[]): readonly Touched[] {
   // It stops before the program begins, so that it cannot have ended before it is traced.
@@ -40,11 +46,11 @@ export function touchedPages(kernel: Kernel, argv: readonly string[], pieces: re
   if (pid < 0) throw new RuncError("syscall-failed", "cannot start /bin/sh", { errno: -pid });
   try {
     wait(kernel, pid);
-    if (kernel.call("ptrace", PTRACE_SEIZE, pid, 0, PTRACE_O_TRACEEXIT) < 0) return [];
+    if (kernel.call("ptrace", PTRACE_SEIZE, pid, 0, PTRACE_O_TRACEEXIT | PTRACE_O_TRACESYSGOOD) < 0) return [];
     kill(kernel, pid, SIGCONT);
     for (let status = wait(kernel, pid); isStopped(status); status = wait(kernel, pid)) {
-      if (status >> 8 === (SIGTRAP | PTRACE_EVENT_EXIT << 8)) return readTouched(kernel, pid, pieces);
-      kernel.call("ptrace", PTRACE_CONT, pid, 0, 0);
+      if (isLast(kernel, pid, status)) return readTouched(kernel, pid, pieces);
+      kernel.call("ptrace", PTRACE_SYSCALL, pid, 0, 0);
     }
     return [];
   } finally {
@@ -52,6 +58,17 @@ export function touchedPages(kernel: Kernel, argv: readonly string[], pieces: re
     kernel.call("ptrace", PTRACE_CONT, pid, 0, 0);
     waitChild(kernel, pid);
   }
+}
+
+/** Whether it stopped where its memory is there for the last time. */
+function isLast(kernel: Kernel, pid: number, status: number): boolean {
+  const event = status >> 8;
+  if (event === (SIGTRAP | PTRACE_EVENT_EXIT << 8)) return true;
+  if (event !== (SIGTRAP | 0x80)) return false;
+  const info = alloc(syscallInfo.size);
+  kernel.must("ptrace(PTRACE_GET_SYSCALL_INFO)", "ptrace", PTRACE_GET_SYSCALL_INFO, pid, info.length, info);
+  return info[syscallInfo.op] === PTRACE_SYSCALL_INFO_ENTRY &&
+    new DataView(info.buffer).getBigUint64(syscallInfo.number, true) === BigInt(SYS_execveat);
 }
 
 /** WIFSTOPPED, wait(2). */

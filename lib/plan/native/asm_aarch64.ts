@@ -39,6 +39,11 @@ export function mov(to: Register, from: Register): Instruction {
   return instruction(`mov ${to}, ${from}`, 0x2a0003e0 + wide(to, from) + m(from) + d(to));
 }
 
+/** Copies the stack pointer (ADD of 0: in ORR, register 31 is zero). */
+export function movSp(to: Register64): Instruction {
+  return instruction(`mov ${to}, sp`, 0x910003e0 + d(to));
+}
+
 /** `to = -from`. */
 export function neg(to: Register, from: Register): Instruction {
   return instruction(`neg ${to}, ${from}`, 0x4b0003e0 + wide(to, from) + m(from) + d(to));

@@ -6,6 +6,7 @@
 
 import { type Arch, type SyscallName, syscallNumber, syscalls } from "../../ffi/syscalls.ts";
 import type { Buffer, Data, FdPath, Operand, Plan, Struct, Text } from "../op.ts";
+import { stack } from "../build.ts";
 import { DataKeys } from "../data_key.ts";
 import { cursor, fold, type Folded, type FoldedPlan } from "../fold.ts";
 import { type Instruction, isLabel, type Label, lower } from "../lower.ts";
@@ -21,6 +22,7 @@ import {
   Opcode,
   OperandKind,
   SLOT_COUNT,
+  STACK_SLOT,
   VERSION,
 } from "./format.ts";
 
@@ -192,7 +194,7 @@ function fdNumber(name: string, fds: EncodeOptions["fds"]): number {
 /** Numbers the slots by first use. */
 class Slots {
   // Reports are sent together with the slot behind them: the first.
-  readonly #numbers = new Map<string, number>([[cursor.slot, 0]]);
+  readonly #numbers = new Map<string, number>([[cursor.slot, 0], [stack.slot, STACK_SLOT]]);
 
   number(name: string): number {
     let number = this.#numbers.get(name);
@@ -297,7 +299,9 @@ export function encode(plan: Plan, options: EncodeOptions): Encoded {
   // One is the loops'.
   const lowered = countSlots(flat.instructions) < SLOT_COUNT ? flat : shareSlots(plan, flat);
   const keys = new DataKeys(lowered.instructions);
-  const { instructions, initEntry }: FoldedPlan = options.fold === false ? lowered : fold(lowered, keys, SLOT_COUNT);
+  const { instructions, initEntry }: FoldedPlan = options.fold === false
+    ? lowered
+    : fold(lowered, keys, SLOT_COUNT - 1);
   const offsets: number[] = [];
   let at = HEADER_SIZE;
   for (const instruction of instructions) {

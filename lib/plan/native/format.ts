@@ -50,6 +50,11 @@ export const header = {
 } as const;
 
 export const SLOT_COUNT = 56;
+/**
+ * This slot holds the address of the initial stack from the start on: argc, argv and the environment, as execve(2) was given them. In the other
+ * executor, whose stack is Deno's, it is 0.
+ */
+export const STACK_SLOT = 1;
 /** The header's size: the instruction table starts here. */
 export const HEADER_SIZE = 80 + 8 * SLOT_COUNT;
 
@@ -117,4 +122,6 @@ export const Opcode = {
   fail: 0x8008,
   /** Report a warning with value a, go on. */
   warn: 0x8009,
+  /** out = a - b. */
+  sub: 0x800a,
 } as const;

@@ -37,6 +37,7 @@ import {
   mov,
   movImm,
   movkHigh,
+  movSp,
   neg,
   str,
   strbNext,
@@ -61,6 +62,7 @@ import {
   report,
   ReportKind,
   RETRY_LIMIT,
+  STACK_SLOT,
 } from "./format.ts";
 
 /** Assembles the interpreter of a program that is mapped at `programBase`. */
@@ -68,6 +70,8 @@ export function interpreterAarch64(programBase: number): Assembly {
   return assemble([
     movImm("x19", programBase % 0x10000),
     movkHigh("x19", Math.floor(programBase / 0x10000)),
+    movSp("x9"),
+    str("x9", at("x19", header.slots + 8 * STACK_SLOT)),
     ldr("w20", at("x19", header.entry)),
     ...startInstruction,
     ...evaluateOperands,
@@ -206,6 +210,8 @@ const dispatchOpcode: readonly Row[] = [
   cmpImm("w8", numberOf(Opcode.warn)),
   bCond("cc", "fail"),
   bCond("eq", "warn"),
+  cmpImm("w8", numberOf(Opcode.sub)),
+  bCond("eq", "sub"),
   movImm("x0", Errno.ENOSYS),
   b("fail"),
 ];
@@ -237,6 +243,9 @@ const opcodes: readonly Row[] = [
   b("next"),
   "and:",
   and("x0", "x0", "x1"),
+  b("next"),
+  "sub:",
+  sub("x0", "x0", "x1"),
   b("next"),
   "shr:",
   lsr("x0", "x0", "x1"),

@@ -61,12 +61,14 @@ import {
   report,
   ReportKind,
   RETRY_LIMIT,
+  STACK_SLOT,
 } from "./format.ts";
 
 /** Assembles the interpreter of a program that is mapped at `programBase`. */
 export function interpreterX86_64(programBase: number): Assembly {
   return assemble([
     [movImm("ebx", programBase), "the kernel has cleared every other register and the direction flag"],
+    store(at("rbx", header.slots + 8 * STACK_SLOT), "rsp"),
     load("ebp", at("rbx", header.entry)),
     ...startInstruction,
     ...evaluateOperands,
@@ -213,6 +215,8 @@ const dispatchOpcode: readonly Row[] = [
   cmpImm("eax", numberOf(Opcode.warn)),
   short("jb", "fail"),
   short("je", "warn"),
+  cmpImm("eax", numberOf(Opcode.sub)),
+  short("je", "sub"),
   movImm("edi", Errno.ENOSYS),
   short("jmp", "fail"),
 ];
@@ -241,6 +245,9 @@ const opcodes: readonly Row[] = [
   short("jmp", "next"),
   "and:",
   and("rdi", "rsi"),
+  short("jmp", "result"),
+  "sub:",
+  sub("rdi", "rsi"),
   short("jmp", "result"),
   "shr:",
   [shrCl("rdi"), "cl is the low byte of b"],

@@ -24,6 +24,8 @@ const headers: Readonly<Record<string, string>> = {
   FsConfig: "FSCONFIG_SET_FLAG=0 FSCONFIG_SET_STRING=1 FSCONFIG_CMD_CREATE=6",
   FsOpen: "FSOPEN_CLOEXEC=1",
   FsMount: "FSMOUNT_CLOEXEC=1",
+  // sys/file.h
+  Flock: "LOCK_SH=1 LOCK_EX=2 LOCK_NB=4 LOCK_UN=8",
   // linux/openat2.h
   Resolve: `RESOLVE_NO_XDEV=0x1 RESOLVE_NO_MAGICLINKS=0x2 RESOLVE_NO_SYMLINKS=0x4 RESOLVE_BENEATH=0x8
     RESOLVE_IN_ROOT=0x10`,

@@ -100,6 +100,8 @@ Deno.test("formatOp() shows every op", () => {
     [{ op: "and", left: a, right: 7, out: a }, ["$a_result = $a_result & 7"]],
     [{ op: "add", left: a, right: 16, out: a }, ["$a_result = $a_result + 16"]],
     [{ op: "add", left: 1, right: 0, out: a }, ["$a_result = 1"]],
+    [{ op: "sub", left: a, right: slot("b"), out: a }, ["$a_result = $a_result - $b"]],
+    [load(a, 2, slot("b")), ["$b = 2 bytes at $a_result"]],
     [{ op: "shr", left: a, right: 3, out: a }, ["$a_result = $a_result >> 3"]],
     [fail(0, "no"), ["fail: no"]],
     [{ op: "warn", value: 0, why: "hm" }, ["warn: hm"]],

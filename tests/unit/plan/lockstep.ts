@@ -10,12 +10,32 @@ import { assert, assertEquals } from "@std/assert";
 import { Errno, type ErrnoName } from "../../../lib/ffi/errno.ts";
 import { type Arch, syscallNumber } from "../../../lib/ffi/syscalls.ts";
 import { encode } from "../../../lib/plan/native/encode.ts";
-import type { CallOp, Data, FailOp, ForkOp, Op, Operand, Plan, Step, Struct, WarnOp } from "../../../lib/plan/op.ts";
+import type {
+  CallOp,
+  Data,
+  FailOp,
+  ForkOp,
+  Op,
+  Operand,
+  Plan,
+  Slot,
+  Step,
+  Struct,
+  WarnOp,
+} from "../../../lib/plan/op.ts";
 
 /** What the kernel is to answer: a result (−errno of a failure), and what it writes to which argument. */
 export interface Answer {
   readonly result: number;
   readonly writes?: readonly (readonly [argument: number, bytes: Uint8Array])[];
+}
+
+/** What the kernel is called with. */
+export interface Called {
+  /** A number, or the data that it is the address of. */
+  readonly args: readonly Value[];
+  /** What is in memory, at the address that is an argument or elsewhere. */
+  bytes(where: number | Data, length: number): Uint8Array;
 }
 
 /** What happened: each call that was made, and how it ended. */
@@ -29,11 +49,12 @@ export interface LockstepOptions {
   readonly arch: Arch;
   readonly fds: Readonly<Record<string, number>>;
   readonly from: "stage" | "init";
-  readonly answer: (op: CallOp | ForkOp) => Answer;
+  readonly fold?: boolean;
+  readonly answer: (op: CallOp | ForkOp, called: Called) => Answer;
 }
 
 /** A value of the reference: a number, or where a piece of data is. */
-type Value = bigint | Data;
+export type Value = bigint | Data;
 
 /** What the two sides tell of. */
 type Event =
@@ -102,7 +123,7 @@ class Reference {
         return how;
       }
       case "load": {
-        const { memory, offset } = this.place(op.from);
+        const { memory, offset } = this.place(this.#data(op.from));
         let value = 0n;
         for (let index = 0; index < op.size; index++) {
           value |= BigInt(memory.bytes[offset + index]!) << BigInt(8 * index);
@@ -113,11 +134,12 @@ class Reference {
       case "store": {
         const value = this.value(op.value);
         assert(typeof value === "bigint", "stores of addresses are not known here");
-        this.write(op.to, bytesOf(value, op.size));
+        this.write(this.#data(op.to), bytesOf(value, op.size));
         return "on";
       }
       case "and":
       case "add":
+      case "sub":
       case "shr":
         this.#slots.set(op.out.slot, this.#combine(op.op, this.value(op.left), this.value(op.right)));
         return "on";
@@ -168,19 +190,49 @@ class Reference {
     return value;
   }
 
-  #equal(left: Value, right: Value): boolean {
-    // No piece of data is at an address that a plan would compare with.
-    return typeof left === "bigint" && left === right;
+  /** The memory that an operand names, by itself or by its address. */
+  #data(operand: Data | Slot): Data {
+    const value = this.value(operand);
+    assert(typeof value === "object", "this is no address");
+    return value;
   }
 
-  #combine(op: "and" | "add" | "shr", left: Value, right: Value): Value {
-    if (typeof left === "object") {
-      assert(op === "add" && right === 0n, "addresses are only copied");
-      return left;
+  #equal(left: Value, right: Value): boolean {
+    if (typeof left === "bigint" || typeof right === "bigint") {
+      // No piece of data is at an address that a plan would compare a number with.
+      return left === right;
     }
+    const [one, other] = [this.place(left), this.place(right)];
+    return one.key === other.key && one.offset === other.offset;
+  }
+
+  #combine(op: "and" | "add" | "sub" | "shr", left: Value, right: Value): Value {
+    if (typeof left === "object") return this.#moved(op, left, right);
     assert(typeof right === "bigint");
-    if (op === "shr") return wrap(BigInt.asUintN(64, left) >> (right & 63n));
-    return wrap(op === "and" ? left & right : left + right);
+    switch (op) {
+      case "and":
+        return wrap(left & right);
+      case "add":
+        return wrap(left + right);
+      case "sub":
+        return wrap(left - right);
+      case "shr":
+        return wrap(BigInt.asUintN(64, left) >> (right & 63n));
+    }
+  }
+
+  /** An address with a number added to it, or its distance from another one in the same memory. */
+  #moved(op: "and" | "add" | "sub" | "shr", left: Data, right: Value): Value {
+    if (typeof right === "object") {
+      const [to, from] = [this.place(left), this.place(right)];
+      assert(op === "sub" && to.key === from.key, "what is this address for?");
+      return BigInt(to.offset - from.offset);
+    }
+    assert(op === "add", "what is this address for?");
+    if (right === 0n) return left;
+    assert(left.data !== "text" && left.data !== "fdPath");
+    const [base, offset] = left.data === "at" ? [left.base, left.offset] : [left, 0];
+    return { data: "at", base, offset: offset + Number(right) };
   }
 
   /** The memory of a piece of data, and the offset that the data means in it. */
@@ -195,6 +247,12 @@ class Reference {
   write(data: Data, bytes: Uint8Array): void {
     const { memory, offset } = this.place(data);
     memory.bytes.set(bytes, offset);
+  }
+
+  read(data: Value | undefined, length: number): Uint8Array {
+    assert(typeof data === "object", "this is no address");
+    const { memory, offset } = this.place(data);
+    return memory.bytes.slice(offset, offset + length);
   }
 }
 
@@ -319,6 +377,8 @@ class Machine {
         return set(a & b);
       case 0x8006:
         return set(wrap(a + b));
+      case 0x800a:
+        return set(wrap(a - b));
       case 0x8007:
         return set(wrap(BigInt.asUintN(64, a) >> (b & 63n)));
       case 0x8008:
@@ -414,9 +474,13 @@ export function lockstep(plan: Plan, options: LockstepOptions): Trace {
     }
     checkCall(event, told, comparison, options.arch);
     calls.push(event.op);
-    const { result, writes = [] } = options.answer(event.op);
+    const args = event.kind === "call" ? event.args : [];
+    const { result, writes = [] } = options.answer(event.op, {
+      args,
+      bytes: (where, length) => reference.read(typeof where === "number" ? args[where] : where, length),
+    });
     for (const [argument, bytes] of writes) {
-      const data = event.kind === "call" ? event.args[argument] : undefined;
+      const data = args[argument];
       assert(typeof data === "object" && told.kind === "call");
       reference.write(data, bytes);
       machine.memory.set(bytes, machine.offset(told.args[argument]!));

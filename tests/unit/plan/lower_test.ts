@@ -41,7 +41,15 @@ Deno.test("lower() turns each op into these instructions", () => {
       { op: "and", left: a, right: 7, out: a },
       { op: "add", left: 1, right: a, out: a },
       { op: "shr", left: a, right: 3, out: a },
-    ], ["0 load buffer 4 =$a", "1 store buffer 2 $a", "2 and $a 7 =$a", "3 add 1 $a =$a", "4 shr $a 3 =$a"]],
+      { op: "sub", left: a, right: 3, out: a },
+    ], [
+      "0 load buffer 4 =$a",
+      "1 store buffer 2 $a",
+      "2 and $a 7 =$a",
+      "3 add 1 $a =$a",
+      "4 shr $a 3 =$a",
+      "5 sub $a 3 =$a",
+    ]],
     ["reports", [fail(a, ""), { op: "warn", value: 3, why: "" }], ["0 fail $a", "1 warn 3"]],
     ["if ==", [when(a, "==", 1, [umask(1)]), umask(2)], ["0 jumpNotEqual $a 1 →2", "1 umask 1", "2 umask 2"]],
     ["if != with else", [when(a, "!=", 1, [umask(1)], [umask(2)]), umask(3)], [

@@ -25,6 +25,7 @@ import {
   mov,
   movImm,
   movkHigh,
+  movSp,
   neg,
   str,
   strbNext,
@@ -42,6 +43,7 @@ import type { Instruction, Jump } from "../../../../lib/plan/native/assembler.ts
 /** `expectedHex`: aarch64-linux-gnu-as (GNU Binutils for Debian) 2.40. */
 const instructions: readonly [text: string, emitted: Instruction, expectedHex: string][] = [
   ["mov x19, #0x220", movImm("x19", 0x220), "134480d2"],
+  ["mov x9, sp", movSp("x9"), "e9030091"],
   ["mov w22, #0x80", movImm("w22", 128), "16108052"],
   ["movk x19, #0x1000, lsl #16", movkHigh("x19", 0x1000), "1300a2f2"],
   ["mov x0, x1", mov("x0", "x1"), "e00301aa"],
@@ -49,6 +51,7 @@ const instructions: readonly [text: string, emitted: Instruction, expectedHex: s
   ["neg w6, w0", neg("w6", "w0"), "e603004b"],
   ["add x20, x19, x20", add("x20", "x19", "x20"), "7402148b"],
   ["sub w9, w20, w19", sub("w9", "w20", "w19"), "8902134b"],
+  ["sub x0, x0, x1", sub("x0", "x0", "x1"), "000001cb"],
   ["and x0, x0, x1", and("x0", "x0", "x1"), "0000018a"],
   ["add x6, x19, x6, lsl #3", addShifted("x6", "x19", "x6", 3), "660e068b"],
   ["add x21, x20, #0x8", addImm("x21", "x20", 8), "95220091"],

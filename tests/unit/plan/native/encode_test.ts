@@ -10,6 +10,7 @@ import {
   fixedFd,
   load,
   slot,
+  stack,
   step,
   store,
   stringPointers,
@@ -131,20 +132,22 @@ Deno.test("an instruction is a head, operands and handlers", () => {
   const cases: readonly [op: Op, hex: string][] = [
     // umask(0o22) = 95 = 0x5f
     [umask(0o22), "5f00 0000 01 ff 00 00 12000000"],
-    [call("umask", [-1], { out: a }), "5f00 0000 01 01 00 00 ffffffff"],
+    [call("umask", [-1], { out: a }), "5f00 0000 01 02 00 00 ffffffff"],
     [call("setsid", []), "7000 0000 00 ff 00 00"],
     [call("setsid", [], { tolerate: ["EPERM"], retryAgain: true }), "7000 0000 00 ff 01 01 00001000"],
     [call("setsid", [], { tolerate: ["*"] }), "7000 0000 00 ff 01 00 0000f0ff"],
-    // Descriptors are numbers by now; slots are numbered by first use, behind the one that loops keep for themselves.
+    // Descriptors are numbers by now; slots are numbered by first use, behind those of loops and of the initial stack.
     [call("close", [fixedFd("sync")]), "0300 0000 01 ff 00 00 fa000000"],
-    [call("fchown", [a, 0xffffffff, b], { out: a }), "5d00 1100 03 01 00 00 01000000 ffffffff 02000000"],
-    [{ op: "and", left: a, right: 0o7777, out: a }, "0580 0100 02 01 00 00 01000000 ff0f0000"],
+    [call("fchown", [a, 0xffffffff, b], { out: a }), "5d00 1100 03 02 00 00 02000000 ffffffff 03000000"],
+    [{ op: "and", left: a, right: 0o7777, out: a }, "0580 0100 02 02 00 00 02000000 ff0f0000"],
     // What is not given is 0.
-    [{ op: "add", left: 1, right: 0, out: a }, "0680 0000 01 01 00 00 01000000"],
+    [{ op: "add", left: 1, right: 0, out: a }, "0680 0000 01 02 00 00 01000000"],
     [call("prctl", [5, 0, 7, 0, 0]), "9d00 0000 03 ff 00 00 05000000 00000000 07000000"],
-    [{ op: "add", left: 0, right: 0, out: a }, "0680 0000 00 01 00 00"],
-    [{ op: "shr", left: a, right: 3, out: a }, "0780 0100 02 01 00 00 01000000 03000000"],
-    [fail(a, "why"), "0880 0100 01 ff 00 00 01000000"],
+    [{ op: "add", left: 0, right: 0, out: a }, "0680 0000 00 02 00 00"],
+    [{ op: "add", left: stack, right: 8, out: a }, "0680 0100 02 02 00 00 01000000 08000000"],
+    [{ op: "sub", left: a, right: b, out: a }, "0a80 0500 02 02 00 00 02000000 03000000"],
+    [{ op: "shr", left: a, right: 3, out: a }, "0780 0100 02 02 00 00 02000000 03000000"],
+    [fail(a, "why"), "0880 0100 01 ff 00 00 02000000"],
     [{ op: "warn", value: 3, why: "hm" }, "0980 0000 01 ff 00 00 03000000"],
   ];
   for (const [op, hex] of cases) {
@@ -166,8 +169,8 @@ Deno.test("loads and stores have the address, the size and the value", () => {
   const one = encoded(load(buffer("m", 16), 2, a), store(at(buffer("m", 16), 8), 8, a));
   const start = one.base + one.u32(28) + one.u32(32);
   assertEquals(decode(one).map(({ code, operands, out }) => ({ code, operands, out })), [
-    { code: 0x8003, operands: [[ADDRESS, start], [IMMEDIATE, 2]], out: 1 },
-    { code: 0x8004, operands: [[ADDRESS, start + 8], [IMMEDIATE, 8], [SLOT, 1]], out: NO_SLOT },
+    { code: 0x8003, operands: [[ADDRESS, start], [IMMEDIATE, 2]], out: 2 },
+    { code: 0x8004, operands: [[ADDRESS, start + 8], [IMMEDIATE, 8], [SLOT, 2]], out: NO_SLOT },
   ]);
 });
 
@@ -179,12 +182,12 @@ Deno.test("jumps hold the byte offset that they go to", () => {
   const list = decode(one);
   const offset = (index: number) => list[index]?.offset ?? one.u32(20) + one.u32(24);
   assertEquals(list.map(({ code, operands }) => [code, ...operands.map(([, word]) => word)]), [
-    [0x8002, 1, 1, offset(3)],
+    [0x8002, 2, 1, offset(3)],
     [95, 1],
     [0x8000, offset(4)],
     [95, 2],
     [95, 3],
-    [0x8002, 1, 5, offset(4)],
+    [0x8002, 2, 5, offset(4)],
   ]);
   assertEquals(list[0]!.operands.map(([kind]) => kind), [SLOT, IMMEDIATE, IMMEDIATE]);
 });
@@ -338,12 +341,12 @@ Deno.test("what does not fit the format is refused", () => {
   const slots = (count: number) =>
     Array.from({ length: count }, (_, index) => call("getpid", [], { out: slot(`${index}`) }));
   const fits: readonly (readonly Op[])[] = [
-    slots(SLOT_COUNT - 1),
+    slots(SLOT_COUNT - 2),
     [umask(-0x80000000), umask(0xffffffff)],
     [word(1, 255), word(1, -128), word(2, 65535), word(4, -0x80000000), word(8, 0xffffffffffffffffn)],
   ];
   const refused: readonly (readonly Op[])[] = [
-    slots(SLOT_COUNT),
+    slots(SLOT_COUNT - 1),
     [umask(0x100000000)],
     [umask(-0x80000001)],
     [umask(1.5)],

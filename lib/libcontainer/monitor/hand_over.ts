@@ -1,0 +1,127 @@
+/**
+ * How the runtime becomes the monitor of plan.ts. Runs in: parent, once the process that it looks after runs.
+ *
+ * execve(2) keeps the pid, the children, the blocked signals that wait, and the descriptors that are not close-on-exec: whatever our caller
+ * left open, and those that are named here.
+ *
+ * @module
+ */
+
+import { sharedChannel } from "../../ffi/channel.ts";
+import { Ioctl, openFlag } from "../../ffi/constants.ts";
+import type { Fd } from "../../ffi/fd.ts";
+import { executable, setCloseOnExec, setNonblocking } from "../../ffi/files.ts";
+import { type Kernel, syscallError } from "../../ffi/kernel.ts";
+import type { fexecve } from "../../ffi/process.ts";
+import type { SignalPipe } from "../../ffi/signals.ts";
+import { socketAddress } from "../../ffi/sockets.ts";
+import { encode } from "../../plan/native/encode.ts";
+import type { HostTerminal } from "../host_terminal.ts";
+import type { NotifyProxy } from "../notify.ts";
+import type { Runtime } from "../runtime.ts";
+import { type MonitorStdio, planMonitor, type Removal } from "./plan.ts";
+
+/** Our ends of the process's stdio. Our own are the descriptors 0, 1 and 2. */
+export type ForegroundStdio =
+  /** It uses ours, or none: there is nothing to copy. */
+  | { readonly kind: "inherited" }
+  | { readonly kind: "pipes"; readonly stdin: Fd; readonly stdout: Fd; readonly stderr: Fd }
+  /** `host` is raw already. */
+  | { readonly kind: "terminal"; readonly master: Fd; readonly host: HostTerminal };
+
+/** What the monitor is given. */
+export interface HandOver {
+  /** Our child, not reaped yet. */
+  readonly pid: number;
+  readonly stdio: ForegroundStdio;
+  /** Made before the child was, so that no signal is lost. */
+  readonly signals: SignalPipe;
+  /** Tells the service manager when the container is ready, and that we are what it is to supervise. */
+  readonly notify?: NotifyProxy;
+  /** What there is to do once the process has ended. */
+  readonly removal: Removal;
+  /** The container's. */
+  readonly id: string;
+  /** The arguments that the process is seen with, its name first. */
+  readonly argv: readonly string[];
+  /** `NAME=value` entries: the monitor's, and the runtime's when it is executed again. */
+  readonly environment: readonly string[];
+  /** How the runtime is executed again: absolute path, and arguments with its name and global options. */
+  readonly again: { readonly path: string; readonly args: readonly string[] };
+  /** Whether debug records are written. */
+  readonly debug: boolean;
+  /** How this process becomes another program. */
+  readonly replace: typeof fexecve;
+}
+
+/** Becomes the monitor, and never returns. @throws {RuncError} where it cannot; the process lives on, and is the caller's. */
+export function handOver(runtime: Runtime, options: HandOver): never {
+  const { kernel } = runtime;
+  const { signals, notify, argv, environment } = options;
+  const { stdio, fds } = prepare(kernel, options.stdio);
+  using waiting = signals.holdBack();
+  fds.signals = waiting.number;
+  fds["caught signals"] = signals.fd;
+  if (notify !== undefined) fds.notify = notify.socket.number;
+  const plan = planMonitor({
+    ...options,
+    arch: kernel.arch,
+    stdio,
+    notify: notify && {
+      address: socketAddress(notify.hostSocket),
+      name: notify.hostSocket,
+      mainPid: kernel.pid,
+    },
+    again: { ...options.again, ownArguments: argv.length },
+  });
+  // Nobody is there for reports: the plan has none.
+  const { image } = encode(plan, { arch: kernel.arch, fds: { ...fds, sync: -1 }, fold: false });
+  using program = executable(kernel, { name: "runc-monitor", content: image, directory: runtime.root });
+  // 0, 1 and 2 are our caller's, and never close-on-exec.
+  const kept = Object.values(fds).filter((fd) => fd > 2);
+  for (const fd of kept) setCloseOnExec(kernel, fd, false);
+  const result = options.replace(kernel, program, argv, environment);
+  for (const fd of kept) setCloseOnExec(kernel, fd, true);
+  throw syscallError(`execve(${program.label})`, -result);
+}
+
+/** The streams by the names that the plan has for them. */
+function prepare(kernel: Kernel, stdio: ForegroundStdio): { stdio: MonitorStdio; fds: Record<string, number> } {
+  if (stdio.kind === "inherited") return { stdio, fds: {} };
+  const toPipe = stdio.kind === "pipes";
+  const stdin = sharedChannel(kernel, 0, { direction: "read", toPipe });
+  const stdout = sharedChannel(kernel, 1, { direction: "write", toPipe });
+  const manners = { stdin: stdin.manner, stdout: stdout.manner };
+  const shared = { stdin: stdin.fd, stdout: stdout.fd };
+  if (stdio.kind === "terminal") {
+    const { master, host } = stdio;
+    setNonblocking(kernel, master.number, true);
+    return {
+      stdio: { kind: "terminal", manners, attributes: host.original },
+      fds: {
+        ...shared,
+        master: master.number,
+        slave: openSlave(kernel, master),
+        "host terminal": host.fd.number,
+      },
+    };
+  }
+  const stderr = sharedChannel(kernel, 2, { direction: "write", toPipe });
+  const own = { "stdin pipe": stdio.stdin, "stdout pipe": stdio.stdout, "stderr pipe": stdio.stderr };
+  const fds: Record<string, number> = { ...shared, stderr: stderr.fd };
+  for (const [name, { number }] of Object.entries(own)) {
+    setNonblocking(kernel, number, true);
+    fds[name] = number;
+  }
+  return { stdio: { kind: "pipes", manners: { ...manners, stderr: stderr.manner } }, fds };
+}
+
+/**
+ * A terminal that no process has open answers EIO to its master and polls as hung up without end; but it may be opened again: getty does so.
+ * As long as we have it open that does not happen. ioctl_tty(2), TIOCGPTPEER
+ */
+function openSlave(kernel: Kernel, master: Fd): number {
+  const O = openFlag(kernel.arch);
+  const flags = O.O_RDWR | O.O_NOCTTY | O.O_CLOEXEC;
+  return kernel.must(`ioctl(${master.label}, TIOCGPTPEER)`, "ioctl", master.number, Ioctl.TIOCGPTPEER, flags);
+}
