@@ -91,6 +91,7 @@ export class Driver implements Disposable {
   readonly log = `${this.directory}/log`;
   readonly #fds: Fd[] = [];
   #pid = 0;
+  #isMonitor = false;
   /** A program that executes the driver, with its arguments. */
   prefix: readonly string[] = [];
   /** Further descriptors: number there, file here. */
@@ -138,6 +139,7 @@ export class Driver implements Disposable {
   becomesMonitor(): void {
     until("the monitor", () => executableOf(this.#pid).startsWith("/memfd:runc-monitor"));
     until("it waits", () => /^(271|73) /.test(Deno.readTextFileSync(`/proc/${this.#pid}/syscall`)));
+    this.#isMonitor = true;
   }
 
   /** Waits until the process has ended and been reaped. */
@@ -154,7 +156,9 @@ export class Driver implements Disposable {
     });
   }
 
+  /** Sends it once the driver is a monitor: before, one that another of Deno's threads has taken may end with that thread. */
   signal(signal: number): void {
+    if (!this.#isMonitor) this.becomesMonitor();
     kill(kernel, this.#pid, signal);
   }
 

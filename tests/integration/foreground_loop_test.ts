@@ -279,7 +279,6 @@ for (const [signal, name] of [[20, "TSTP"], [18, "CONT"]] as const) {
       stdio: "pipes",
     });
     driver.said("ready");
-    driver.becomesMonitor();
     driver.signal(signal);
     assertEquals([driver.said("got"), driver.end()], [name, 6]);
   });
@@ -292,7 +291,6 @@ Deno.test("a monitor that was stopped goes on where it was", () => {
     argv: sh(`while read line; do echo got $line; echo $line > ${directory}/$line; done; exit 3`),
     stdio: "pipes",
   });
-  driver.becomesMonitor();
   driver.signal(19);
   until("the monitor is stopped", () => processStat(driver.pid)?.state === "T");
   writeText(stdin, "one\n");

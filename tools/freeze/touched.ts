@@ -18,7 +18,7 @@ export interface Touched {
 }
 
 /** ptrace(2), linux/ptrace.h */
-const PTRACE_CONT = 7, PTRACE_SYSCALL = 24, PTRACE_SEIZE = 0x4206, PTRACE_GET_SYSCALL_INFO = 0x420e;
+const PTRACE_CONT = 7, PTRACE_DETACH = 17, PTRACE_SYSCALL = 24, PTRACE_SEIZE = 0x4206, PTRACE_GET_SYSCALL_INFO = 0x420e;
 const PTRACE_O_TRACESYSGOOD = 1, PTRACE_O_TRACEEXIT = 0x40, PTRACE_EVENT_EXIT = 6;
 /** `struct ptrace_syscall_info`: what kind of stop it is, and on entry the call's number. */
 const syscallInfo = { size: 88, op: 0, number: 24 } as const;
@@ -31,7 +31,7 @@ const SYS_execveat = 322;
 const GAP_PAGES = 2;
 
 /**
- * Runs the program and looks at its memory when it ends or becomes another one. Empty where this process may not trace another: then every page waits for its fault.
+ * Runs the program to its end, and looks at its memory when it ends or becomes another one. Empty where this process may not trace another: then every page waits for its fault.
  */
 export function touchedPages(kernel: Kernel, argv: readonly string[], pieces: readonly Piece[]): readonly Touched[] {
   // It stops before the program begins, so that it cannot have ended before it is traced.
@@ -44,18 +44,27 @@ export function touchedPages(kernel: Kernel, argv: readonly string[], pieces: re
     cwd: "/",
   });
   if (pid < 0) throw new RuncError("syscall-failed", "cannot start /bin/sh", { errno: -pid });
+  let isOver = false;
   try {
     wait(kernel, pid);
     if (kernel.call("ptrace", PTRACE_SEIZE, pid, 0, PTRACE_O_TRACEEXIT | PTRACE_O_TRACESYSGOOD) < 0) return [];
     kill(kernel, pid, SIGCONT);
     for (let status = wait(kernel, pid); isStopped(status); status = wait(kernel, pid)) {
-      if (isLast(kernel, pid, status)) return readTouched(kernel, pid, pieces);
+      if (isLast(kernel, pid, status)) {
+        const touched = readTouched(kernel, pid, pieces);
+        // The monitor that it becomes removes the container.
+        isOver = kernel.call("ptrace", PTRACE_DETACH, pid, 0, 0) === 0;
+        return touched;
+      }
       kernel.call("ptrace", PTRACE_SYSCALL, pid, 0, 0);
     }
+    isOver = true;
     return [];
   } finally {
-    kill(kernel, pid, SIGKILL);
-    kernel.call("ptrace", PTRACE_CONT, pid, 0, 0);
+    if (!isOver) {
+      kill(kernel, pid, SIGKILL);
+      kernel.call("ptrace", PTRACE_CONT, pid, 0, 0);
+    }
     waitChild(kernel, pid);
   }
 }
