@@ -7,6 +7,7 @@
 import { ensureDirSync } from "@std/fs";
 import { RuncError } from "../errors.ts";
 import type { StandardStream } from "../ffi/stdio.ts";
+import type { RuntimeTrace } from "../libcontainer/runtime_trace.ts";
 import { chooseRoot, forgivesCgroups, readCaller } from "./identity.ts";
 import { fileTarget, Logger, stderrTarget } from "./log.ts";
 import type { Invocation } from "./parse.ts";
@@ -22,6 +23,8 @@ export interface Context extends Surroundings {
   /** Whether --root was given. */
   readonly rootGiven: boolean;
   readonly log: Logger;
+  /** With --trace: what is to be told of all that is done. */
+  readonly trace?: RuntimeTrace;
   /** Whether a cgroup that we may not write to is no error. */
   readonly forgivesCgroups: () => boolean;
 }

@@ -9,6 +9,7 @@ import { supervise } from "../libcontainer/foreground.ts";
 import { HostTerminal, receiveMaster } from "../libcontainer/host_terminal.ts";
 import type { NotifyProxy } from "../libcontainer/notify.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
+import { inSpan } from "../trace/tracer.ts";
 import { shellStatus } from "../ffi/process.ts";
 import { SignalPipe } from "../ffi/signals.ts";
 import type { ConsoleSize } from "../specs/config.ts";
@@ -48,11 +49,11 @@ export class Foreground implements Disposable {
       onExit?: () => void;
     },
   ): number {
-    const { kernel, log } = this.#runtime;
+    const { kernel, log, trace } = this.#runtime;
     const { reapOrphans, notify, onExit } = options;
     const stdio = this.#stdio(io);
     options.start?.();
-    const outcome = supervise(kernel, {
+    const supervised = {
       pid: process.pid,
       pidfd: process.pidfd,
       stdio,
@@ -61,14 +62,20 @@ export class Foreground implements Disposable {
       notify: notify && { proxy: notify, mainPid: kernel.pid },
       onExit,
       log,
-    });
+    };
+    const outcome = inSpan(trace, "look after the program until its end", () => supervise(kernel, supervised));
     return outcome === "interrupted" ? 0 : shellStatus(outcome);
   }
 
   #stdio(io: ProcessIo): Parameters<typeof supervise>[1]["stdio"] {
     if (io.pipes !== undefined) return { kind: "pipes", ...io.pipes };
-    if (io.console === undefined || this.#terminal === undefined) return { kind: "inherited" };
-    const master = receiveMaster(this.#runtime.kernel, io.console);
+    const { console } = io;
+    if (console === undefined || this.#terminal === undefined) return { kind: "inherited" };
+    const master = inSpan(
+      this.#runtime.trace,
+      "receive the terminal",
+      () => receiveMaster(this.#runtime.kernel, console),
+    );
     this.#terminal.makeRaw();
     // The program may ask for it as its first act.
     this.#terminal.copySizeTo(master);

@@ -6,6 +6,7 @@ import type { Arch } from "../../../lib/ffi/syscalls.ts";
 import type { HostFacts, LaunchRequest } from "../../../lib/libcontainer/launch_request.ts";
 import { planCreate } from "../../../lib/libcontainer/plan_create.ts";
 import { planExec } from "../../../lib/libcontainer/plan_exec.ts";
+import { tracePlan } from "../../../lib/libcontainer/traced_plan.ts";
 import type { CallOp, ForkOp, Plan } from "../../../lib/plan/op.ts";
 import type { Config } from "../../../lib/specs/config.ts";
 import { cgroup2Entry, config, facts, facts2, request } from "../libcontainer/fixed.ts";
@@ -143,6 +144,7 @@ const plans: Readonly<Record<string, (arch: Arch) => Plan>> = {
   "a config with everything": whole(rich, facts, { pidfdSocket: true, inheritedFds: 2, listenFds: 1 }),
   "everything without pivot_root": whole(rich, { ...facts, fullProcMounts: ["/proc", "/sys"] }, { noPivot: true }),
   "new and joined namespaces": whole(userNamespace, facts2),
+  "everything, traced": (arch) => tracePlan(whole(rich, facts)(arch), ({ label }) => label).plan,
   "exec": (arch) =>
     planExec(rich.process!, { ...facts, arch }, {
       id: "box",
