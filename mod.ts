@@ -116,6 +116,14 @@ export {
 } from "./lib/libcontainer/output.ts";
 export { type ExitStatus, shellStatus } from "./lib/ffi/process.ts";
 
+// What takes the time.
+export { Timeline, type TimelineOptions } from "./lib/libcontainer/timeline.ts";
+export type { Actor, LaunchTrace, RuntimeTrace, TracedLaunch } from "./lib/libcontainer/runtime_trace.ts";
+export { type Span, type Trace, type TracedProcess } from "./lib/trace/recorder.ts";
+export { type Attributes, type OpenSpan, type SpanDetails, type Tracer } from "./lib/trace/tracer.ts";
+export { chromeTrace } from "./lib/trace/chrome.ts";
+export { otlpTrace } from "./lib/trace/otlp.ts";
+
 // What containers use.
 export { containerStats } from "./lib/libcontainer/stats.ts";
 export type {

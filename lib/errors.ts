@@ -88,6 +88,12 @@ export class RuncError extends Error {
   }
 }
 
+/** What is known about an error besides its message, by short names. */
+export function errorFields({ code, field, step, call, errnoName, hint }: RuncError): Readonly<Record<string, string>> {
+  const known = Object.entries({ code, field, step, call, errno: errnoName, hint });
+  return Object.fromEntries(known.filter((entry): entry is [string, string] => entry[1] !== undefined));
+}
+
 /** Runs `action`; an error of ours that it throws gets `prefix: ` before its message. */
 export function inContext<Result>(prefix: string, action: () => Result): Result {
   try {

@@ -10,6 +10,7 @@ import type { BusValue } from "../ffi/dbus_value.ts";
 import { monotonicMs } from "../ffi/clock.ts";
 import type { Kernel } from "../ffi/kernel.ts";
 import { type Arguments, Bus, BusError } from "../ffi/libsystemd.ts";
+import { inSpan, type Tracer } from "../trace/tracer.ts";
 import { sleepMs } from "./file.ts";
 import type { UnitProperty } from "./systemd_annotations.ts";
 
@@ -42,12 +43,14 @@ export type SystemdInstance =
 export class Systemd implements Disposable {
   readonly #kernel: Kernel;
   readonly #instance: SystemdInstance;
+  readonly #tracer: Tracer | undefined;
   #bus: Bus | undefined;
   #version: number | undefined;
 
-  constructor(kernel: Kernel, instance: SystemdInstance) {
+  constructor(kernel: Kernel, instance: SystemdInstance, tracer?: Tracer) {
     this.#kernel = kernel;
     this.#instance = instance;
+    this.#tracer = tracer;
   }
 
   /** Its version, such as 252; 0 where it does not say. `unit`: whose properties depend on it. @throws {RuncError} naming the unit. */
@@ -153,11 +156,9 @@ export class Systemd implements Disposable {
     const deadline = monotonicMs(this.#kernel) + DEADLINE_MS;
     const [job] = this.#call(member, args, "o");
     // Signals that came while the answer was awaited are kept in order, so this job's cannot have been missed.
-    const result = this.#connection.waitForSignal(
-      jobRemoved,
-      ([, path, , result]) => path === job ? String(result) : undefined,
-      deadline - monotonicMs(this.#kernel),
-    );
+    const isOurs = ([, path, , result]: readonly BusValue[]) => path === job ? String(result) : undefined;
+    const wait = () => this.#connection.waitForSignal(jobRemoved, isOurs, deadline - monotonicMs(this.#kernel));
+    const result = this.#told(`wait for systemd to finish ${member} of ${unit}`, wait);
     if (result !== undefined) return result;
     throw new RuncError("cgroup-failed", `systemd did not finish ${member} of ${unit} within ${DEADLINE_MS / 1000} s`);
   }
@@ -173,16 +174,22 @@ export class Systemd implements Disposable {
   #property(name: string): string {
     const to = { ...manager, interface: "org.freedesktop.DBus.Properties" };
     const args = { signature: "ss", values: [manager.interface, name] };
-    return String(this.#connection.call(to, "Get", args, { timeoutMs: DEADLINE_MS, answer: "v" })[0]);
+    const get = () => this.#connection.call(to, "Get", args, { timeoutMs: DEADLINE_MS, answer: "v" });
+    return String(this.#told(`ask systemd for its ${name}`, get)[0]);
   }
 
   #call(member: string, args: Arguments, answer = ""): readonly BusValue[] {
-    return this.#connection.call(manager, member, args, { timeoutMs: DEADLINE_MS, answer });
+    const call = () => this.#connection.call(manager, member, args, { timeoutMs: DEADLINE_MS, answer });
+    return this.#told(`call systemd's ${member}`, call);
+  }
+
+  #told<Result>(name: string, action: () => Result): Result {
+    return inSpan(this.#tracer, name, action, { kind: "client" });
   }
 
   get #connection(): Bus {
     if (this.#bus !== undefined) return this.#bus;
-    const { bus, isDirect } = this.#connect();
+    const { bus, isDirect } = this.#told("connect to systemd", () => this.#connect());
     if (!isDirect) {
       const { interface: name, member } = jobRemoved;
       const rule = `type='signal',sender='${manager.destination}',interface='${name}',member='${member}'`;

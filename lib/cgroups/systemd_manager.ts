@@ -5,6 +5,7 @@
  */
 
 import { RuncError } from "../errors.ts";
+import type { Tracer } from "../trace/tracer.ts";
 import type { CgroupLayout } from "./layout.ts";
 import { type CgroupManager, type CgroupOptions, UNIFIED_MOUNT, unifiedMountOf } from "./manager.ts";
 import { cgroupPaths, type CgroupRequest, parseSystemdPath, type SystemdPath } from "./path.ts";
@@ -20,6 +21,8 @@ export interface SystemdOptions extends CgroupOptions {
   /** The caller's environment, which has the address of a user's bus. */
   readonly environment: Readonly<Record<string, string>>;
   readonly warn: (message: string) => void;
+  /** Is told of every call of the bus. */
+  readonly tracer?: Tracer;
 }
 
 /** What config.json says of the container's unit beside `linux.cgroupsPath`. */
@@ -88,6 +91,6 @@ function managerFor(paths: Record<string, string>, options: SystemdDriverOptions
   return new SystemdV1(paths, options);
 }
 
-function connection({ kernel, rootless, environment }: SystemdOptions): Systemd {
-  return new Systemd(kernel, rootless ? { kind: "user", environment } : { kind: "system" });
+function connection({ kernel, rootless, environment, tracer }: SystemdOptions): Systemd {
+  return new Systemd(kernel, rootless ? { kind: "user", environment } : { kind: "system" }, tracer);
 }

@@ -6,6 +6,7 @@
 
 import { RuncError } from "../errors.ts";
 import type { StandardStream } from "../ffi/stdio.ts";
+import type { RuntimeTrace } from "../libcontainer/runtime_trace.ts";
 import { chooseRoot, forgivesCgroups, readCaller } from "./identity.ts";
 import { fileTarget, Logger, stderrTarget } from "./log.ts";
 import type { Invocation } from "./parse.ts";
@@ -23,6 +24,10 @@ export interface Context extends Surroundings {
   /** Whether --root was given. */
   readonly rootGiven: boolean;
   readonly log: Logger;
+  /** With --trace: what is to be told of all that is done. */
+  readonly trace?: RuntimeTrace;
+  /** Where the trace is written to, if it can be continued there by another process. */
+  readonly traceFile?: string;
   /** Whether a cgroup that we may not write to is no error. */
   readonly forgivesCgroups: () => boolean;
 }

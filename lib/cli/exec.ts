@@ -13,6 +13,7 @@ import type { Process } from "../specs/config.ts";
 import { parseProcess } from "../specs/parse.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import type { SeccompFilter } from "../libcontainer/seccomp/filter.ts";
+import { inSpan } from "../trace/tracer.ts";
 import type { Command } from "./context.ts";
 import type { MakeForeground } from "./foreground.ts";
 import {
@@ -111,11 +112,13 @@ export const run: Command<"exec"> = async (context, { args: [id = "", ...args], 
   const processFile = options.process ? resolve(options.process) : undefined;
   const { runtime, container } = await loadToChange(context, id);
   container.refuseExec({ ignorePaused: options["ignore-paused"] });
-  const process = processFile === undefined
-    ? processFromConfig(container.bundle, args, options, given, runtime)
-    : parseProcess(withSystemErrors(`open ${options.process}`, () => Deno.readTextFileSync(processFile)), {
-      file: options.process,
-    });
+  const read = () =>
+    processFile === undefined
+      ? processFromConfig(container.bundle, args, options, given, runtime)
+      : parseProcess(withSystemErrors(`open ${options.process}`, () => Deno.readTextFileSync(processFile)), {
+        file: options.process,
+      });
+  const process = inSpan(runtime.trace, "read the process", read);
   const seccomp = await container.compileSeccomp();
   return execute(runtime, { makeForeground, container }, process, { ...options, pidFile, seccomp });
 };
@@ -135,18 +138,14 @@ async function execute(
     readonly seccomp?: SeccompFilter;
   },
 ): Promise<number> {
-  const { kernel } = runtime;
-  const { detach } = options;
+  const { kernel, trace } = runtime;
+  const { detach, pidFile } = options;
   const terminal = process.terminal ?? false;
   checkTerminal({ terminal, detach, consoleSocket: options["console-socket"] });
   const { inheritedFds } = inheritedDescriptors(kernel, options["preserve-fds"], () => undefined);
   using foreground = makeForeground?.(runtime, { terminal });
-  using io: ProcessIo = processIo(kernel, {
-    terminal,
-    detach,
-    consoleSocket: options["console-socket"],
-    owner: container.rootOwner,
-  });
+  const streams = { terminal, detach, consoleSocket: options["console-socket"], owner: container.rootOwner };
+  using io: ProcessIo = inSpan(trace, "open the standard streams", () => processIo(kernel, streams));
   using pidfd = pidfdSocket(kernel, options["pidfd-socket"]);
   using started: ContainerProcess = await container.exec({
     // The program runs as soon as it is created: its terminal has the right size from the start.
@@ -161,7 +160,7 @@ async function execute(
   });
   io.closeTheirs();
   try {
-    if (options.pidFile !== undefined) writePidFile(options.pidFile, started.pid);
+    if (pidFile !== undefined) inSpan(trace, "write the pid file", () => writePidFile(pidFile, started.pid));
     return foreground === undefined ? 0 : foreground.run(started, io, { id: container.id, removal: { kind: "none" } });
   } catch (error) {
     started.abort();

@@ -12,6 +12,7 @@ import type { Removal } from "../libcontainer/monitor/plan.ts";
 import type { NotifyProxy } from "../libcontainer/notify.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import type { fexecve } from "../ffi/process.ts";
+import { inSpan } from "../trace/tracer.ts";
 import { SignalPipe } from "../ffi/signals.ts";
 import type { ConsoleSize } from "../specs/config.ts";
 import type { Context } from "./context.ts";
@@ -24,6 +25,8 @@ interface Own {
   /** The global options of the runtime when it is executed again: what it is to find, and where it is to log. */
   readonly globalWords: readonly string[];
   readonly debug: boolean;
+  /** Where the end of the container is to be traced, if it is. */
+  readonly traceFile?: string;
   /** How this process becomes another program. */
   readonly replace: typeof fexecve;
 }
@@ -32,7 +35,7 @@ interface Own {
 export type MakeForeground = (runtime: Runtime, options: { terminal: boolean }) => Foreground;
 
 /** To be called as long as the working directory is our caller's: later it is the bundle. */
-export function foregroundOf({ words, global, root, replace }: Context): MakeForeground {
+export function foregroundOf({ words, global, root, replace, traceFile }: Context): MakeForeground {
   const { debug, log = "", "log-format": format } = global;
   const globalWords = [
     "--root",
@@ -41,7 +44,7 @@ export function foregroundOf({ words, global, root, replace }: Context): MakeFor
     ...(log === "" ? [] : ["--log", resolve(log)]),
     ...(format === "" ? [] : ["--log-format", format]),
   ];
-  return (runtime, options) => new Foreground(runtime, { words, globalWords, debug, replace }, options);
+  return (runtime, options) => new Foreground(runtime, { words, globalWords, debug, replace, traceFile }, options);
 }
 
 /** What has to be there before the process is: no signal may be lost, and no process made for want of a terminal. */
@@ -82,16 +85,20 @@ export class Foreground implements Disposable {
     const stdio = this.#stdio(io);
     start?.();
     const { path, args } = this.#runtime.reexec;
-    const { words, globalWords, debug, replace } = this.#own;
+    const { words, globalWords, debug, replace, traceFile } = this.#own;
+    const { traceparent } = this.#runtime.trace ?? {};
+    const environment = { ...Deno.env.toObject(), ...(traceparent === undefined ? {} : { TRACEPARENT: traceparent }) };
     return handOver(this.#runtime, {
       pid: process.pid,
       stdio,
       signals: this.#signals,
       notify,
-      removal,
+      removal: traceFile === undefined || removal.kind === "none"
+        ? removal
+        : { kind: "runtime", options: ["--trace", traceFile] },
       id,
       argv: ["runc", ...words],
-      environment: Object.entries(Deno.env.toObject()).map(([name, value]) => `${name}=${value}`),
+      environment: Object.entries(environment).map(([name, value]) => `${name}=${value}`),
       again: { path, args: [path, ...args, ...globalWords] },
       debug,
       replace,
@@ -100,8 +107,13 @@ export class Foreground implements Disposable {
 
   #stdio(io: ProcessIo): ForegroundStdio {
     if (io.pipes !== undefined) return { kind: "pipes", ...io.pipes };
-    if (io.console === undefined || this.#terminal === undefined) return { kind: "inherited" };
-    const master = receiveMaster(this.#runtime.kernel, io.console);
+    const { console } = io;
+    if (console === undefined || this.#terminal === undefined) return { kind: "inherited" };
+    const master = inSpan(
+      this.#runtime.trace,
+      "receive the terminal",
+      () => receiveMaster(this.#runtime.kernel, console),
+    );
     this.#terminal.makeRaw();
     // The program may ask for it as its first act.
     this.#terminal.copySizeTo(master);

@@ -24,6 +24,8 @@ function rehearsals(bundle: string): readonly (readonly string[])[] {
     ["--version"],
     ["help", "run"],
     ["plan", "--bundle", bundle, "rehearsal"],
+    // What it tells of a command is to be the command's time, and not its own.
+    [...root, "--trace", `${bundle}/trace.json`, "run", "--bundle", bundle, "rehearsal"],
     [...root, "run", "--bundle", bundle, "rehearsal"],
     [...create, "rehearsal"],
     [...root, "state", "rehearsal"],

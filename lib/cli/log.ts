@@ -86,12 +86,6 @@ export function formatPlain(error: RuncError): string {
   return `${error.message}\n${error.hint === undefined ? "" : `Hint: ${error.hint}\n`}`;
 }
 
-/** What is known about an error besides its message. */
-export function errorFields({ code, field, step, call, errnoName, hint }: RuncError): Fields {
-  const known = Object.entries({ code, field, step, call, errno: errnoName, hint });
-  return Object.fromEntries(known.filter((entry): entry is [string, string] => entry[1] !== undefined));
-}
-
 /** Writes records to one target in one form. */
 export class Logger {
   readonly #target: LogTarget;

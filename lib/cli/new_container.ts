@@ -14,6 +14,7 @@ import { loadParts } from "../libcontainer/parts.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import { compileSeccomp } from "../libcontainer/seccomp.ts";
 import { enterBundle } from "./bundle_directory.ts";
+import { inSpan } from "../trace/tracer.ts";
 import type { Context } from "./context.ts";
 import {
   checkTerminal,
@@ -60,23 +61,24 @@ export async function newContainer(
 ): Promise<NewContainer> {
   const pidFile = options["pid-file"] ? resolve(options["pid-file"]) : undefined;
   const bundle = enterBundle(options.bundle);
-  const config = readConfig(bundle, runtime.log);
+  const { kernel, trace } = runtime;
+  const config = inSpan(trace, "read config.json", () => readConfig(bundle, runtime.log));
   const noPivot = options["no-pivot"];
-  const spec = loadSpec(runtime, config, bundle, { noPivot });
+  const spec = inSpan(trace, "check config.json", () => loadSpec(runtime, config, bundle, { noPivot }));
   const terminal = config.process?.terminal ?? false;
   checkTerminal({ terminal, detach: how.detach, consoleSocket: options["console-socket"] });
-  const parts = await loadParts(config);
+  const parts = await inSpan(trace, "load what the config needs", () => loadParts(config));
   const seccomp = await compileSeccomp(runtime, config);
-  const { kernel } = runtime;
   const inherited = inheritedDescriptors(kernel, options["preserve-fds"], context.environment);
   if (how.subreaper) setSubreaper(kernel);
   how.prepare?.(terminal);
-  const io = processIo(kernel, {
+  const streams = {
     terminal,
     detach: how.detach,
     consoleSocket: options["console-socket"],
     owner: rootOwner(spec.config),
-  });
+  };
+  const io = inSpan(trace, "open the standard streams", () => processIo(kernel, streams));
   try {
     using pidfd = pidfdSocket(kernel, options["pidfd-socket"]);
     const created = await Container.create(runtime, {
@@ -95,7 +97,7 @@ export async function newContainer(
     });
     io.closeTheirs();
     try {
-      if (pidFile !== undefined) writePidFile(pidFile, created.process.pid);
+      if (pidFile !== undefined) inSpan(trace, "write the pid file", () => writePidFile(pidFile, created.process.pid));
     } catch (error) {
       giveUp(created);
       throw error;

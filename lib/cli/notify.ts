@@ -19,6 +19,7 @@ export async function loadNotify(context: Context, runtime: Runtime): Promise<Op
   const { NotifyProxy } = await import("../libcontainer/notify.ts");
   return (id) => {
     const { notify } = new StateDirectory(runtime.root, id);
-    return new NotifyProxy(runtime.kernel, { directory: notify, hostSocket, log: runtime.log });
+    const { kernel, log, trace: tracer } = runtime;
+    return new NotifyProxy(kernel, { directory: notify, hostSocket, log, tracer });
   };
 }

@@ -6,12 +6,12 @@
  * @module
  */
 
-import type { RuncError } from "../errors.ts";
+import { errorFields, type RuncError } from "../errors.ts";
 import type { StandardStream } from "../ffi/stdio.ts";
 import { bodies } from "./commands.ts";
 import { type Command, type Context, createContext, createLogger } from "./context.ts";
 import { commandHelp, programHelp } from "./help.ts";
-import { errorFields, formatPlain, Logger, stderrTarget } from "./log.ts";
+import { formatPlain, Logger, stderrTarget } from "./log.ts";
 import { type Complaint, type Invocation, parse } from "./parse.ts";
 import { isReaderGone, READER_GONE } from "./reader.ts";
 import type { Surroundings } from "./surroundings.ts";
@@ -67,12 +67,18 @@ async function execute(
   }
   const { errorPrefix, errorStatus } = specOf(invocation.command);
   try {
-    const body = await load(invocation.command);
-    return await body(context, invocation);
+    return await carryOut(context, invocation);
   } catch (error) {
     const known = toRuncError(error);
     return report(errorPrefix === undefined ? known : known.within(errorPrefix), log, stderr, errorStatus);
   }
+}
+
+async function carryOut(context: Context, invocation: Invocation): Promise<number> {
+  const body = async (context: Context) => (await load(invocation.command))(context, invocation);
+  if (!context.global.trace) return body(context);
+  const { traced } = await import("./trace.ts");
+  return traced(context, invocation, body);
 }
 
 async function load(name: CommandName): Promise<Command<CommandName>> {

@@ -61,5 +61,6 @@ export function makeRuntime(context: Context, systemd?: SystemdDriver): Runtime 
     },
     softFileLimit: softFileLimit(context.environment(SOFT_LIMIT)),
     log: log.listen,
+    trace: context.trace,
   };
 }

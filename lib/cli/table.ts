@@ -147,6 +147,11 @@ export const globalOptions = {
     env: "RUNC_INIT",
     help: "set containers up by native code or by a second Deno",
   },
+  trace: {
+    type: "string",
+    value: "file",
+    help: "write what took how long to this file: as OTLP/JSON if it ends in .otlp.json, else for chrome://tracing",
+  },
   version: { type: "bool", aliases: ["v"], help: "print versions" },
   help: helpOption,
 } as const satisfies Record<string, OptionSpec>;

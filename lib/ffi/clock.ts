@@ -5,9 +5,8 @@
  * @module
  */
 
+import { Clock } from "./constants.ts";
 import { alloc, type Kernel } from "./kernel.ts";
-
-const CLOCK_REALTIME = 0, CLOCK_MONOTONIC = 1;
 
 /** `struct timespec` */
 interface Time {
@@ -24,13 +23,13 @@ function now(kernel: Kernel, clock: number): Time {
 }
 
 /** Since 1970, in UTC. JavaScript's clock has milliseconds only. */
-export const realTime = (kernel: Kernel): Time => now(kernel, CLOCK_REALTIME);
+export const realTime = (kernel: Kernel): Time => now(kernel, Clock.CLOCK_REALTIME);
 
 /**
  * Milliseconds, with a fraction, of a clock that only goes forward; it starts at zero when the machine boots. Not `performance.now()`, which
  * starts with Deno: that of a frozen program (freeze.ts) has been started before, perhaps before the last boot.
  */
 export function monotonicMs(kernel: Kernel): number {
-  const { seconds, nanoseconds } = now(kernel, CLOCK_MONOTONIC);
+  const { seconds, nanoseconds } = now(kernel, Clock.CLOCK_MONOTONIC);
   return seconds * 1000 + nanoseconds / 1e6;
 }

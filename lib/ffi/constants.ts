@@ -24,6 +24,9 @@ export const CloneFlag = {
   SIGCHLD: 17,
 } as const;
 
+/** include/uapi/linux/time.h */
+export const Clock = { CLOCK_REALTIME: 0, CLOCK_MONOTONIC: 1 } as const;
+
 /** include/uapi/linux/mount.h and, for MS_*, include/linux/fs.h */
 export const MountFlag = {
   MS_RDONLY: 1,
@@ -312,6 +315,7 @@ export const signalNames: readonly string[] = [
 export const flagTables: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   AccessFlag,
   AtFlag,
+  Clock,
   CloneFlag,
   CloseRange,
   FsConfig,

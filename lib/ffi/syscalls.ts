@@ -20,6 +20,7 @@ export const syscalls = {
   capset: [126, 91, "ptr ptr"],
   chdir: [80, 49, "str"],
   chroot: [161, 51, "str"],
+  clock_gettime: [228, 113, "enum:Clock ptr"],
   clone: [56, 220, "flags:CloneFlag ptr ptr ptr int"],
   clone3: [435, 435, "ptr int"],
   close: [3, 57, "fd"],

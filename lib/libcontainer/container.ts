@@ -20,6 +20,7 @@ import { poll, POLLIN } from "../ffi/poll.ts";
 import { kill, pidfdOpen, pidfdSendSignal } from "../ffi/process.ts";
 import type { HookName, Resources } from "../specs/config.ts";
 import type { State, Status } from "../specs/state.ts";
+import { inSpan } from "../trace/tracer.ts";
 import { loadCgroup } from "./container_cgroups.ts";
 import type { ContainerProcess } from "./container_process.ts";
 import type { CreateOptions } from "./creation.ts";
@@ -64,7 +65,7 @@ export class Container {
   /** Opens an existing container. @throws {RuncError} `id-invalid`, `container-missing`. */
   static load(runtime: Runtime, id: string): Container {
     const directory = new StateDirectory(runtime.root, id);
-    const state = directory.load();
+    const state = inSpan(runtime.trace, "read the state", () => directory.load());
     return new Container(runtime, directory, state, loadCgroup(runtime, state));
   }
 
@@ -183,7 +184,7 @@ export class Container {
       throw new RuncError("container-state", why);
     }
     beforeStart();
-    this.#openFifo();
+    inSpan(this.#runtime.trace, "read the exec fifo, which init waits to open", () => this.#openFifo());
     this.poststart();
   }
 
@@ -268,8 +269,10 @@ export class Container {
 
   /** Returns 0 or −errno: ESRCH where init is gone. */
   #signalInit(signal: number): number {
-    using pidfd = this.#openInit();
-    return pidfd === undefined ? -Errno.ESRCH : pidfdSendSignal(this.#runtime.kernel, pidfd, signal);
+    return inSpan(this.#runtime.trace, `send signal ${signal} to init`, () => {
+      using pidfd = this.#openInit();
+      return pidfd === undefined ? -Errno.ESRCH : pidfdSendSignal(this.#runtime.kernel, pidfd, signal);
+    });
   }
 
   /** Whether it could. Without root the cgroup may be nobody's: init alone is killed then. */
@@ -321,10 +324,13 @@ export class Container {
 
   /** SIGKILL, then waits for the end by pidfd. @throws {RuncError} after 10 s, runc's limit. */
   #killAndWait(): void {
-    const { kernel } = this.#runtime;
     using pidfd = this.#openInit();
     this.kill(9, { all: true });
-    if (pidfd === undefined) return;
+    if (pidfd !== undefined) inSpan(this.#runtime.trace, "wait for init's end", () => this.#awaitEnd(pidfd));
+  }
+
+  #awaitEnd(pidfd: Fd): void {
+    const { kernel } = this.#runtime;
     const deadline = monotonicMs(kernel) + 10_000;
     while (poll(kernel, [{ fd: pidfd.number, events: POLLIN }], Math.max(0, deadline - monotonicMs(kernel)))[0] === 0) {
       if (monotonicMs(kernel) >= deadline) throw new RuncError("container-state", "container init still running");
@@ -375,7 +381,7 @@ export class Container {
       throw error instanceof RuncError ? error.within("unable to remove container's cgroup") : error;
     }
     this.#removeRdtGroup();
-    this.#directory.remove();
+    inSpan(this.#runtime.trace, "remove the state", () => this.#directory.remove());
   }
 
   /** These hooks may call us for what was this container: not under its lock. */
@@ -430,7 +436,7 @@ export class Container {
       if (this.status() === "stopped") throw new RuncError("container-state", "container not running");
       const container = { state: this.#state, cgroup: this.#cgroup };
       this.#state = updateContainer(this.#runtime, container, { resources, rdt });
-      this.#directory.save(this.#runtime.kernel, this.#state);
+      inSpan(this.#runtime.trace, "save the state", () => this.#directory.save(this.#runtime.kernel, this.#state));
     });
   }
 

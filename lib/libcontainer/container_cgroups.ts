@@ -24,7 +24,12 @@ export function cgroupOptions(runtime: Runtime, rootless: boolean) {
 
 export function systemdOptions(runtime: Runtime, rootless: boolean) {
   const warn = (message: string) => runtime.log("warning", message);
-  return { ...cgroupOptions(runtime, rootless), environment: runtime.environment, warn };
+  return { ...cgroupOptions(runtime, rootless), environment: runtime.environment, warn, tracer: runtime.trace };
+}
+
+/** The same cgroups, told of where somebody wants to know. */
+export function withTrace({ trace }: Runtime, cgroup: CgroupManager): CgroupManager {
+  return trace?.cgroups(cgroup) ?? cgroup;
 }
 
 /** The cgroups of a container that exists. */
@@ -32,6 +37,7 @@ export function loadCgroup(runtime: Runtime, state: RuncState): CgroupManager {
   const paths = cgroupPathsOf(state);
   const rootless = rootlessCgroupsOf(state);
   const fs = loadCgroupManager(paths, cgroupOptions(runtime, rootless));
-  if (runtime.systemd === undefined || !systemdOf(state)) return fs;
-  return runtime.systemd.loadSystemdManager(paths, systemdPathOf(state), systemdOptions(runtime, rootless));
+  if (runtime.systemd === undefined || !systemdOf(state)) return withTrace(runtime, fs);
+  const options = systemdOptions(runtime, rootless);
+  return withTrace(runtime, runtime.systemd.loadSystemdManager(paths, systemdPathOf(state), options));
 }

@@ -12,6 +12,7 @@ import { pollAsync, POLLIN } from "../ffi/poll.ts";
 import { type ExitStatus, getRlimit, pidfdOpen, pidfdSendSignal, setRlimit, waitChild } from "../ffi/process.ts";
 import type { Process } from "../specs/config.ts";
 import type { State } from "../specs/state.ts";
+import { inSpan } from "../trace/tracer.ts";
 import { capabilityNumbers } from "./credentials.ts";
 import type { Launch } from "./launch.ts";
 import type { HostFacts } from "./launch_request.ts";
@@ -136,11 +137,13 @@ export const NOT_STARTED = "unable to start container process";
 
 /** Hands the seccomp listener of init to the agent that the profile names. */
 export function handListener(
-  { kernel }: Runtime,
+  { kernel, trace }: Runtime,
   launch: Launch,
   { seccomp, fd, hookState }: { seccomp?: SeccompFilter; fd: number; hookState: State },
 ): void {
-  handToAgent(kernel, seccomp!.profile, { pid: launch.initPid, fd }, hookState, () => launch.go());
+  const listener = { pid: launch.initPid, fd };
+  const hand = () => handToAgent(kernel, seccomp!.profile, listener, hookState, () => launch.go());
+  inSpan(trace, "hand the seccomp listener to its agent", hand);
 }
 
 /** Nothing runs without the filter that its config asks for. */

@@ -19,8 +19,9 @@ import { packetPair } from "../ffi/sockets.ts";
 import type { Plan } from "../plan/op.ts";
 import type { Config, Mount, Resources } from "../specs/config.ts";
 import { OCI_VERSION, type State } from "../specs/state.ts";
+import { inSpan } from "../trace/tracer.ts";
 import { kernelNamespaces, type Spec } from "./bundle.ts";
-import { cgroupEntry, cgroupOptions, systemdOptions } from "./container_cgroups.ts";
+import { cgroupEntry, cgroupOptions, systemdOptions, withTrace } from "./container_cgroups.ts";
 import {
   ContainerProcess,
   handListener,
@@ -114,12 +115,13 @@ export function planContainer(
   const { id, spec } = options;
   checkId(id);
   requireFilter(hasSeccomp(spec.config), options.seccomp);
-  const cgroup = runtime.systemdCgroup ? systemdCgroup(runtime, id, spec) : createCgroupManager(
+  const manager = runtime.systemdCgroup ? systemdCgroup(runtime, id, spec) : createCgroupManager(
     spec.layout,
     { id, cgroupsPath: spec.config.linux?.cgroupsPath },
     cgroupOptions(runtime, runtime.rootlessCgroups),
   );
-  const read = readFacts({
+  const cgroup = withTrace(runtime, manager);
+  const input = {
     kernel: runtime.kernel,
     layout: spec.layout,
     cgroupPaths: cgroup.paths,
@@ -129,7 +131,8 @@ export function planContainer(
     config: spec.config,
     process: spec.config.process!,
     deniesSetgroups: spec.deniesSetgroups,
-  });
+  };
+  const read = inSpan(runtime.trace, "read the host's facts", () => readFacts(input));
   const facts = options.asRoot ? { ...read, euid: 0 } : read;
   const request: LaunchRequest = {
     id,
@@ -145,7 +148,8 @@ export function planContainer(
     seccomp: options.seccomp,
     notifyDirectory: options.notify ? new StateDirectory(runtime.root, id).notify : undefined,
   };
-  return { plan: planCreate(spec.config, facts, request, options.parts), facts, request, cgroup };
+  const plan = inSpan(runtime.trace, "plan", () => planCreate(spec.config, facts, request, options.parts));
+  return { plan, facts, request, cgroup };
 }
 
 /** A container that was made, and its process. */
@@ -325,8 +329,10 @@ class Creation {
     this.#rdtGroup = group;
     this.#undo.splice(-1, 0, () => group.undo());
     try {
-      group.make();
-      group.join(pid);
+      inSpan(this.#runtime.trace, "make the Intel RDT group", () => {
+        group.make();
+        group.join(pid);
+      });
     } catch (error) {
       throw error instanceof RuncError ? error.within("unable to apply Intel RDT configuration") : error;
     }
@@ -348,6 +354,7 @@ class Creation {
   /** Does what stage and init ask for, until the container is created. */
   #converse(launch: Launch, planned: PlannedContainer, fds: Readonly<Record<string, Fd>>): RuncState {
     const { linux, hooks, process } = this.#config;
+    const { trace } = this.#runtime;
     let limited = false;
     const limit = () => {
       if (!limited) {
@@ -363,19 +370,16 @@ class Creation {
       const said = launch.next();
       switch (said.kind) {
         case "mapping":
-          writeIdMaps(launch.stagePid, { uid: linux?.uidMappings ?? [], gid: linux?.gidMappings ?? [] }, {
-            uid: planned.facts.euid,
-            gid: Deno.gid() ?? 0,
-          });
+          inSpan(trace, "write the id maps", () => this.#mapIds(launch.stagePid, planned));
           launch.go();
           break;
         case "child":
           this.#writeHookStates(launch.initPid, fds);
-          state = this.#describe(launch.initPid, planned);
+          state = inSpan(trace, "describe the container", () => this.#describe(launch.initPid, planned));
           break;
         case "target": {
           using root = said.root;
-          this.#makeTarget(root, said, planned);
+          inSpan(trace, "make the place of a mount", () => this.#makeTarget(root, said, planned));
           launch.go();
           break;
         }
@@ -383,12 +387,14 @@ class Creation {
           using from = said.from;
           using to = said.to;
           const { rootUid: uid, rootGid: gid } = planned.facts;
-          this.#copyUp(launch, { from, to, uid, gid }, said.mount, planned);
+          inSpan(trace, "copy up", () => this.#copyUp(launch, { from, to, uid, gid }, said.mount, planned));
           launch.go();
           break;
         }
         case "network":
-          partOf(this.#options.parts, "moveNetworkDevices")(this.#runtime, linux!.netDevices!, launch.initPid);
+          inSpan(trace, "move network devices", () => {
+            partOf(this.#options.parts, "moveNetworkDevices")(this.#runtime, linux!.netDevices!, launch.initPid);
+          });
           launch.go();
           break;
         case "hooks": {
@@ -402,7 +408,7 @@ class Creation {
         case "ready":
           limit();
           setRlimits(this.#runtime, launch.initPid, process!);
-          this.#directory.save(this.#runtime.kernel, state!);
+          inSpan(trace, "save the state", () => this.#directory.save(this.#runtime.kernel, state!));
           launch.go(homeOf(process!.user.uid, launch.passwd));
           break;
         case "seccomp": {
@@ -415,6 +421,11 @@ class Creation {
           return state!;
       }
     }
+  }
+
+  #mapIds(pid: number, { facts }: PlannedContainer): void {
+    const { uidMappings = [], gidMappings = [] } = this.#config.linux ?? {};
+    writeIdMaps(pid, { uid: uidMappings, gid: gidMappings }, { uid: facts.euid, gid: Deno.gid() ?? 0 });
   }
 
   /** The mount that init speaks of. */

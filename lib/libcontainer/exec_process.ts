@@ -14,8 +14,9 @@ import { isThere, open } from "../ffi/files.ts";
 import type { Plan } from "../plan/op.ts";
 import type { NamespaceType, Process } from "../specs/config.ts";
 import type { State } from "../specs/state.ts";
+import { inSpan } from "../trace/tracer.ts";
 import { hasSelinux } from "./bundle.ts";
-import { cgroupEntry, cgroupOptions, systemdOptions } from "./container_cgroups.ts";
+import { cgroupEntry, cgroupOptions, systemdOptions, withTrace } from "./container_cgroups.ts";
 import {
   ContainerProcess,
   handListener,
@@ -31,7 +32,7 @@ import { readFacts } from "./facts.ts";
 import { Launch } from "./launch.ts";
 import { namespaceKinds } from "./namespaces.ts";
 import { homeOf } from "./passwd.ts";
-import { planExec } from "./plan_exec.ts";
+import { type ExecRequest, planExec } from "./plan_exec.ts";
 import { EXEC_IN_STOPPED, isAlive } from "./process_status.ts";
 import {
   annotationsOf,
@@ -93,7 +94,7 @@ export function execProcess(runtime: Runtime, container: ExecContainer, options:
   // A cgroup that was asked for by name is that one or none.
   const isBelow = Object.keys(options.subCgroups ?? {}).length > 0;
   const cgroup = isBelow ? subCgroup(runtime, container, options.subCgroups!) : container.cgroup;
-  const facts = readFacts({
+  const input = {
     kernel,
     layout: readCgroupLayout(),
     cgroupPaths: container.cgroup.paths,
@@ -103,11 +104,12 @@ export function execProcess(runtime: Runtime, container: ExecContainer, options:
     joinedPid: initPid,
     config: {},
     process,
-  });
+  };
+  const facts = inSpan(runtime.trace, "read the host's facts", () => readFacts(input));
   const { initial = "" } = process.execCPUAffinity ?? {};
   // In the words of runc's stage, which its tests look for.
   if (initial !== "") runtime.log("debug", `nsexec of ${state.id}: affinity: ${affinityText(initial)}`);
-  const plan = planExec(process, facts, {
+  const request: ExecRequest = {
     id: state.id,
     namespaces,
     cgroup: cgroupEntry(
@@ -124,7 +126,8 @@ export function execProcess(runtime: Runtime, container: ExecContainer, options:
     personality: personalityOf(state),
     memoryPolicy: memoryPolicyOf(state),
     seccomp: options.seccomp,
-  });
+  };
+  const plan = inSpan(runtime.trace, "plan", () => planExec(process, facts, request));
   warnOfCapabilities(runtime, process, facts);
   const fds: Record<string, Fd> = socketFds(options);
   const killsBefore = cgroup.oomKills();
@@ -170,9 +173,9 @@ function subCgroup(runtime: Runtime, container: ExecContainer, sub: SubCgroups):
   // Where a user may not move processes, that user's systemd may.
   if (rootless && runtime.systemd !== undefined && systemdOf(state) && top !== undefined && directory !== undefined) {
     const options = { ...systemdOptions(runtime, rootless), below: directory.slice(top.length) || "/" };
-    return runtime.systemd.loadSystemdManager(paths, systemdPathOf(state), options);
+    return withTrace(runtime, runtime.systemd.loadSystemdManager(paths, systemdPathOf(state), options));
   }
-  return loadCgroupManager(paths, cgroupOptions(runtime, rootless));
+  return withTrace(runtime, loadCgroupManager(paths, cgroupOptions(runtime, rootless)));
 }
 
 /** What the process does not say of itself is the container's. */

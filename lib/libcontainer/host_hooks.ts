@@ -13,6 +13,8 @@ import { poll, POLLIN } from "../ffi/poll.ts";
 import { type ExitStatus, kill, pidfdOpen, spawn, waitChild } from "../ffi/process.ts";
 import type { Hook, HookName } from "../specs/config.ts";
 import type { State } from "../specs/state.ts";
+import { withTraceparent } from "../trace/context.ts";
+import { inSpan, type OpenSpan } from "../trace/tracer.ts";
 import type { Runtime } from "./runtime.ts";
 
 /** How much of a hook's output an error quotes, in bytes: enough for a stack trace, not for a flood. */
@@ -48,8 +50,9 @@ interface Stdio {
   readonly errors: Fd;
 }
 
-function environmentOf(hook: Hook, runtime: Runtime): readonly string[] {
-  return hook.env ?? Object.entries(runtime.environment).map(([name, value]) => `${name}=${value}`);
+function environmentOf(hook: Hook, { environment, trace }: Runtime): readonly string[] {
+  const given = hook.env ?? Object.entries(environment).map(([name, value]) => `${name}=${value}`);
+  return trace === undefined ? given : withTraceparent(given, trace.traceparent);
 }
 
 /** Waits for the hook, or kills it when its time is over. Undefined: it was killed. */
@@ -72,7 +75,11 @@ function waitBounded(runtime: Runtime, pid: number, timeout: number | undefined)
   return waitChild(kernel, pid) ?? { code: 0 };
 }
 
-function runHook(runtime: Runtime, hook: Hook, name: string, cwd: string | undefined, stdio: Stdio): void {
+function runHook(
+  runtime: Runtime,
+  hook: Hook,
+  { name, cwd, stdio, span }: { name: string; cwd?: string; stdio: Stdio; span?: OpenSpan },
+): void {
   const { kernel } = runtime;
   const pid = spawn(kernel, {
     path: hook.path,
@@ -95,6 +102,7 @@ function runHook(runtime: Runtime, hook: Hook, name: string, cwd: string | undef
       `error running ${name}: hook ran past specified timeout of ${secondsText(hook.timeout!)}`,
     );
   }
+  span?.set("code" in status ? { "process.exit.code": status.code } : { "process.exit.signal": status.signal });
   const said = outputText(readMemfd(kernel, stdio.output, OUTPUT_LIMIT), readMemfd(kernel, stdio.errors, OUTPUT_LIMIT));
   if (!("code" in status) || status.code !== 0) {
     throw new RuncError("hook-failed", `error running ${name}: ${statusText(status)}, ${said}`);
@@ -127,7 +135,11 @@ export function runHooks(
     using output = memfd(kernel, "hook stdout");
     using errors = memfd(kernel, "hook stderr");
     try {
-      runHook(runtime, hook, `${name} hook #${index}`, options.cwd, { input, output, errors });
+      const how = { name: `${name} hook #${index}`, cwd: options.cwd, stdio: { input, output, errors } };
+      inSpan(runtime.trace, `run ${name} hook ${hook.path}`, (span) => runHook(runtime, hook, { ...how, span }), {
+        kind: "client",
+        attributes: { "runc.config": `/hooks/${name}/${index}` },
+      });
     } catch (error) {
       const failure = new RuncError("hook-failed", (error as Error).message, {
         field: `/hooks/${name}/${index}`,

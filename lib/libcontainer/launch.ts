@@ -17,10 +17,12 @@ import type { Instruction } from "../plan/lower.ts";
 import { encode, type Encoded } from "../plan/native/encode.ts";
 import { report } from "../plan/native/format.ts";
 import type { CallOp, FailOp, Plan, Step, WarnOp } from "../plan/op.ts";
+import { inSpan } from "../trace/tracer.ts";
 import { AtFlag } from "../ffi/constants.ts";
 import { OUTPUT_LIMIT, outputText, statusText } from "./host_hooks.ts";
 import { HOME_LIMIT, MESSAGE_SIZE, MessageKind, PASSWD_CHUNK } from "./protocol.ts";
 import type { Runtime } from "./runtime.ts";
+import type { LaunchTrace } from "./runtime_trace.ts";
 import { sealedSelf } from "./self.ts";
 
 /** What a launch is given. */
@@ -72,6 +74,7 @@ export class Launch implements Disposable {
   readonly #runtime: Runtime;
   readonly #kernel: Kernel;
   readonly #encoded: Encoded;
+  readonly #trace?: LaunchTrace;
   readonly #sync: Fd;
   readonly #hookOutput: { readonly stdout?: Fd; readonly stderr?: Fd };
   readonly stagePid: number;
@@ -88,7 +91,7 @@ export class Launch implements Disposable {
 
   /** Starts the stage, which waits for {@link go}. @throws {RuncError} where it cannot be started. */
   constructor(runtime: Runtime, options: LaunchOptions) {
-    const { kernel } = runtime;
+    const { kernel, trace } = runtime;
     this.#runtime = runtime;
     this.#kernel = kernel;
     this.#hookOutput = { stdout: options.fds["hook-stdout"], stderr: options.fds["hook-stderr"] };
@@ -104,7 +107,10 @@ export class Launch implements Disposable {
       // The other executor reads the image that the stage runs from.
       if (self !== undefined) numbers.image = spare;
       const plan = self === undefined ? options.plan : withReexec(options.plan, runtime, numbers);
-      this.#encoded = encode(plan, { arch: kernel.arch, fds: numbers, fold: options.waits });
+      const launched = { plan, numbered: options.plan, executor: runtime.executor };
+      this.#trace = inSpan(trace, "put marks into the plan", () => trace?.steps(launched));
+      const how = { arch: kernel.arch, fds: numbers, fold: options.waits && trace === undefined };
+      this.#encoded = inSpan(trace, "encode the plan", () => encode(this.#trace?.plan ?? plan, how));
       using opened = executable(kernel, {
         name: "runc-init",
         content: this.#encoded.image,
@@ -115,7 +121,8 @@ export class Launch implements Disposable {
       const fds = Object.entries(sources).map(([name, fd]) => ({ to: numbers[name]!, from: fd.number }));
       if (self !== undefined) fds.push({ to: spare, from: image.number });
       this.#logSealing(self !== undefined);
-      this.stagePid = this.#spawn(image, fds, options.stdio);
+      this.stagePid = inSpan(trace, "start the stage", () => this.#spawn(image, fds, options.stdio));
+      this.#trace?.started("stage", this.stagePid);
     } catch (error) {
       ours.close();
       throw error;
@@ -182,6 +189,14 @@ export class Launch implements Disposable {
    * @throws {RuncError} `step-failed` for a failed step with all that is known about it, or where the process died.
    */
   next(): Said {
+    return inSpan(this.#runtime.trace, "wait for stage and init", (span) => {
+      const said = this.#next();
+      span?.rename(`wait for ${said.kind === "mapping" || said.kind === "child" ? "stage" : "init"}: ${said.kind}`);
+      return said;
+    });
+  }
+
+  #next(): Said {
     for (;;) {
       const { bytes, fds } = this.#nextMessage();
       if (bytes.length === 0) throw this.#died();
@@ -202,7 +217,10 @@ export class Launch implements Disposable {
   }
 
   #receive(): Message {
-    return receive(this.#kernel, this.#sync, MESSAGE_SIZE + PASSWD_CHUNK, 2);
+    for (;;) {
+      const message = receive(this.#kernel, this.#sync, MESSAGE_SIZE + PASSWD_CHUNK, 2);
+      if (!this.#trace?.take(message.bytes)) return message;
+    }
   }
 
   /** Init may speak before its stage has told who it is: then the stage's word, its last, is taken first. */
@@ -221,10 +239,17 @@ export class Launch implements Disposable {
    * @throws {RuncError} for a startContainer hook that failed.
    */
   goToExec(): void {
+    inSpan(this.#runtime.trace, "wait for init: it has become its program", () => this.#goToExec());
+  }
+
+  #goToExec(): void {
     this.go();
     while (true) {
       const { bytes } = this.#receive();
-      if (bytes.length < MESSAGE_SIZE) return this.#logHooks();
+      if (bytes.length < MESSAGE_SIZE) {
+        this.#trace?.ended();
+        return this.#logHooks();
+      }
       const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
       const value = Number(view.getBigInt64(report.value, true));
       this.#understand(view.getUint32(0, true), whereOf(view), value, alloc(0), []);
@@ -248,11 +273,13 @@ export class Launch implements Disposable {
       case MessageKind.child:
         this.#runtime.log("debug", `child process in init(): ${value}`);
         this.initPid = value;
+        this.#trace?.started("init", value);
         waitChild(this.#kernel, this.stagePid);
         this.#stageReaped = true;
         return { kind: "child", pid: value };
       case MessageKind.helper:
         this.#helperPid = value;
+        this.#trace?.started("helper", value);
         return undefined;
       case MessageKind.passwd:
         this.#passwdLength += rest.length;
@@ -296,6 +323,7 @@ export class Launch implements Disposable {
       const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
       if (view.getUint32(0, true) === MessageKind.child) this.initPid = Number(view.getBigInt64(report.value, true));
     }
+    this.#trace?.started("init", this.initPid);
   }
 
   #failure({ offset, cursor }: Where, value: number): RuncError {
@@ -304,8 +332,9 @@ export class Launch implements Disposable {
       return new RuncError("internal", `init failed at unknown instruction ${offset}: ${value}`);
     }
     const { op, step } = instruction;
-    if (op.op === "fail") return this.#declared(op, step, value);
-    return callFailure(instruction, value);
+    const error = op.op === "fail" ? this.#declared(op, step, value) : callFailure(instruction, value);
+    this.#trace?.failed(error, step);
+    return error;
   }
 
   #declared(op: FailOp, step: Step, value: number): RuncError {
@@ -345,15 +374,14 @@ export class Launch implements Disposable {
     const status = waitChild(this.#kernel, pid);
     if (pid === this.stagePid) this.#stageReaped = true;
     else this.initPid = 0;
-    if (status !== undefined && "signal" in status && status.signal === 9) {
-      return new RuncError("step-failed", `${who} was killed: was it out of memory? (memory limit too low?)`);
-    }
-    const how = status === undefined ? "ended" : statusText(status);
-    return new RuncError("step-failed", `${who} ended before it was ready: ${how}`);
+    const error = new RuncError("step-failed", deathText(who, status));
+    this.#trace?.failed(error);
+    return error;
   }
 
   /** Ends whatever was started and reaps it: after a failure. */
   abort(): void {
+    this.#trace?.failed("killed, as the operation has failed");
     for (const pid of [this.initPid, this.#helperPid, this.#stageReaped ? 0 : this.stagePid]) {
       if (pid <= 0) continue;
       kill(this.#kernel, pid, 9);
@@ -369,6 +397,13 @@ export class Launch implements Disposable {
     this.#hookOutput.stdout?.close();
     this.#hookOutput.stderr?.close();
   }
+}
+
+function deathText(who: string, status: ExitStatus | undefined): string {
+  if (status !== undefined && "signal" in status && status.signal === 9) {
+    return `${who} was killed: was it out of memory? (memory limit too low?)`;
+  }
+  return `${who} ended before it was ready: ${status === undefined ? "ended" : statusText(status)}`;
 }
 
 /** Whether only init sends such a message: it sends none before it is forked. */

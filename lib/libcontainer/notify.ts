@@ -19,6 +19,7 @@ import { pipe } from "../ffi/files.ts";
 import { alloc, cString, type Kernel, syscallError } from "../ffi/kernel.ts";
 import { poll, POLLIN, type Watch } from "../ffi/poll.ts";
 import { bindDatagram, connectUnix, receive, send, sendFd } from "../ffi/sockets.ts";
+import { inSpan, type Tracer } from "../trace/tracer.ts";
 import type { Log } from "./runtime.ts";
 
 /** How long the manager may take, in ms: notify_socket.go @ runc v1.5.1. One that knows no barrier never answers. */
@@ -37,6 +38,8 @@ export interface NotifyProxyOptions {
   /** The manager's socket: an absolute path, or `@` and an abstract name. */
   readonly hostSocket: string;
   readonly log: Log;
+  /** Is told how long the container takes until it is ready. */
+  readonly tracer?: Tracer;
 }
 
 /** Listens to the container. Its first READY is passed on; the rest is read, lest it blocks, and dropped. */
@@ -100,6 +103,10 @@ export class NotifyProxy implements Disposable {
    * is ready. @throws {RuncError} where the manager cannot be told.
    */
   runUntilReady(options: { pidfd: Fd; mainPid: number }): boolean {
+    return inSpan(this.#options.tracer, "wait until the container is ready", () => this.#runUntilReady(options));
+  }
+
+  #runUntilReady(options: { pidfd: Fd; mainPid: number }): boolean {
     // A manager that cannot be reached is noticed at once, not when the container gets ready.
     this.#connect();
     const process: Watch = { fd: options.pidfd.number, events: POLLIN };

@@ -26,8 +26,8 @@
  *       | <------ created ------------------------------------ |   the command was found
  *       | ------- go ----------------------------------------> |   run only; create leaves, and start writes the exec fifo
  *
- * At any time a report (kind error or warning, see ../plan/native/format.ts) may come instead, and the end of the stream means that the
- * peer died. The parent reads all of it as it would a stranger's.
+ * At any time a report (kind error or warning, see ../plan/native/format.ts) may come instead, of a plan that is traced the time of a step
+ * beside it, and the end of the stream means that the peer died. The parent reads all of it as it would a stranger's.
  *
  * @module
  */
@@ -51,6 +51,7 @@ export const MessageKind = {
   target: 17,
   copyUp: 18,
   copied: 19,
+  time: 20,
 } as const;
 
 /** What `target` speaks of: a number of `mounts`, or from here on of `linux.devices`. */
@@ -58,6 +59,8 @@ export const FIRST_DEVICE = 0x1000000;
 
 /** A message is u32 kind, u32 zero, i64 value; `passwd` is followed by up to {@link PASSWD_CHUNK} bytes. */
 export const MESSAGE_SIZE = 16;
+/** `time` is u32 kind, u32 number of the mark, struct timespec; see traced_plan.ts. */
+export const TIME_SIZE = 24;
 /** Small: a buffer of that size is made for each message. */
 export const PASSWD_CHUNK = 4096;
 /** The longest `HOME=` value that the parent sends, with its NUL: PATH_MAX. */

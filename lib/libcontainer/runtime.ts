@@ -5,6 +5,7 @@
  */
 
 import type { Kernel } from "../ffi/kernel.ts";
+import type { RuntimeTrace } from "./runtime_trace.ts";
 
 /** Carries a record to whoever listens; the library itself prints nothing. */
 export type Log = (level: "debug" | "info" | "warning" | "error", message: string) => void;
@@ -42,4 +43,6 @@ export interface Runtime {
   readonly softFileLimit?: number;
   /** Where warnings go. */
   readonly log: Log;
+  /** Is told of everything that is done, and how long it takes. */
+  readonly trace?: RuntimeTrace;
 }

@@ -5,6 +5,7 @@
  */
 
 import type { Config } from "../specs/config.ts";
+import { inSpan } from "../trace/tracer.ts";
 import type { Runtime } from "./runtime.ts";
 import { hasSeccomp, type SeccompFilter } from "./seccomp/filter.ts";
 import { type SeccompProfile, toProfile } from "./seccomp/profile.ts";
@@ -26,11 +27,13 @@ export function compileSeccomp(
 }
 
 /** As {@link compileSeccomp}, for a profile as state.json keeps it. */
-export async function compileStored(
+export function compileStored(
   runtime: Runtime,
   profile: SeccompProfile,
   options: { readonly store?: boolean } = {},
 ): Promise<SeccompFilter> {
-  const { prepareFilter } = await import("./seccomp/prepare.ts");
-  return prepareFilter(runtime, profile, { store: options.store ?? true });
+  return inSpan(runtime.trace, "prepare the seccomp filter", async () => {
+    const { prepareFilter } = await import("./seccomp/prepare.ts");
+    return prepareFilter(runtime, profile, { store: options.store ?? true });
+  });
 }

@@ -4,6 +4,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows
 import { ensureDirSync } from "@std/fs";
 import { join } from "@std/path";
 import {
+  chromeTrace,
   compileSeccomp,
   type Config,
   Container,
@@ -16,13 +17,16 @@ import {
   Kernel,
   loadParts,
   loadSpec,
+  otlpTrace,
   planContainer,
   type Process,
   RuncError,
   runOutput,
   type Runtime,
   type Spec,
+  Timeline,
 } from "../../mod.ts";
+import { checkTrace, readChrome, readOtlp } from "../unit/trace_reader.ts";
 import { lacks } from "./interpreter_harness.ts";
 
 const busybox = "/usr/bin/busybox";
@@ -93,6 +97,30 @@ for (const executor of ["native", "deno"] as const) {
     assertEquals(library.left, []);
   });
 }
+
+libraryTest("a Timeline tells what was done, step by step", async (library) => {
+  const spec = library.spec(["true"]);
+  const timeline = new Timeline(kernel, { name: "my work", attributes: { mine: true } });
+  const runtime = library.runtime({ trace: timeline });
+  await timeline.span("run a container", () => runOutput(runtime, { id: "a", spec }));
+  await assertRejects(() => runOutput(runtime, { id: "/", spec }), RuncError, "invalid container ID");
+  const trace = timeline.finish();
+  const read = [
+    readChrome(chromeTrace(trace)),
+    readOtlp(otlpTrace(trace, { name: "test", version: "1" })),
+  ];
+  for (const { spans, ...others } of read) {
+    const root = checkTrace({ spans, ...others });
+    assertEquals([root.name, root.attributes], ["my work", { mine: true }]);
+    const names = spans.map(({ name }) => name);
+    for (
+      const name of ["run a container", "start the stage", "mount proc on /proc", "become true", "remove the state"]
+    ) {
+      assert(names.includes(name), `${name} in:\n${names.join("\n")}`);
+    }
+  }
+  assertEquals(library.left, []);
+});
 
 libraryTest("runOutput() passes more than a pipe holds, in both directions", async (library) => {
   const stdin = "0123456789abcdef".repeat(64 * 1024);

@@ -43,8 +43,8 @@ export type Removal =
   | { readonly kind: "none" }
   /** Directories of cgroups, and the state directory. Where one resists, the runtime is executed again. */
   | { readonly kind: "directories"; readonly cgroups: readonly string[]; readonly state: string }
-  /** There is more to it: the runtime is executed again. */
-  | { readonly kind: "runtime" };
+  /** There is more to it: the runtime is executed again, with `options` beside its global ones. */
+  | { readonly kind: "runtime"; readonly options?: readonly string[] };
 
 /** What the monitor looks after. Signals that it forwards are blocked; `signals` is a signalfd(2) of them, `caught signals` has those that came before. */
 export interface MonitorRequest {
@@ -263,8 +263,9 @@ class Monitor {
     const { removal, again, id, pid } = this.#request;
     const left = slot("something is left");
     const failed = slot("removal failed");
+    const options = removal.kind === "runtime" ? removal.options ?? [] : [];
     const byRuntime = [
-      ...runAgain(again, ["monitor", "end", id, String(pid)], failed),
+      ...runAgain(again, ["monitor", ...options, "end", id, String(pid)], failed),
       when(failed, "!=", 0, [set(status, 1)]),
     ];
     switch (removal.kind) {

@@ -7,6 +7,7 @@
 import { RuncError } from "../../errors.ts";
 import { supportsSeccompFlags } from "../../ffi/seccomp.ts";
 import { Libseccomp } from "../../ffi/libseccomp.ts";
+import { inSpan } from "../../trace/tracer.ts";
 import type { Runtime } from "../runtime.ts";
 import { FilterCache, type Key } from "./cache.ts";
 import { compileProfile } from "./compile.ts";
@@ -25,7 +26,8 @@ export function prepareFilter(runtime: Runtime, profile: SeccompProfile, options
   const cache = new FilterCache(runtime.kernel, runtime.root);
   let program = cache.read(key);
   if (program === undefined) {
-    program = compileProfile(library, profile, runtime.log);
+    // Not kept from an earlier container.
+    program = inSpan(runtime.trace, "compile the profile", () => compileProfile(library, profile, runtime.log));
     if (options.store) store(runtime, cache, key, program);
   }
   // In the words of runc's debug log, which its callers' tests look for.

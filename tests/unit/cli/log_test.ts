@@ -1,14 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { RuncError } from "../../../lib/errors.ts";
-import {
-  errorFields,
-  formatJson,
-  formatPlain,
-  formatTerminal,
-  formatText,
-  Logger,
-  type LogRecord,
-} from "../../../lib/cli/log.ts";
+import { formatJson, formatPlain, formatTerminal, formatText, Logger, type LogRecord } from "../../../lib/cli/log.ts";
 
 function record(change: Partial<LogRecord>): LogRecord {
   const time = new Date("2026-01-02T03:04:05Z");
@@ -57,18 +49,6 @@ const failure = new RuncError("step-failed", "error mounting", {
   errno: 1,
   errnoName: "EPERM",
   hint: "be root",
-});
-
-Deno.test("errorFields() has every detail that is known, errno by name", () => {
-  assertEquals(errorFields(failure), {
-    code: "step-failed",
-    field: "/mounts/2",
-    step: "mount devpts",
-    call: "mount(...)",
-    errno: "EPERM",
-    hint: "be root",
-  });
-  assertEquals(errorFields(new RuncError("usage", "x")), { code: "usage" });
 });
 
 Deno.test("formatPlain() puts the hint on its own line", () => {

@@ -4,6 +4,8 @@ import { formatFlags, MountAttr, MountFlag, openFlag } from "../../../lib/ffi/co
 
 /** The headers' names and values, as a C program printed them on Debian 12 (linux-libc-dev 6.1). */
 const headers: Readonly<Record<string, string>> = {
+  // linux/time.h
+  Clock: "CLOCK_REALTIME=0 CLOCK_MONOTONIC=1",
   // linux/sched.h, asm-generic/signal.h
   CloneFlag: `CLONE_NEWTIME=0x80 CLONE_VM=0x100 CLONE_PIDFD=0x1000 CLONE_PARENT=0x8000 CLONE_NEWNS=0x20000
     CLONE_NEWCGROUP=0x2000000 CLONE_NEWUTS=0x4000000 CLONE_NEWIPC=0x8000000 CLONE_NEWUSER=0x10000000 CLONE_NEWPID=0x20000000

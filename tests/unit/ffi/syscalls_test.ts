@@ -7,7 +7,7 @@ import { syscallNumber, syscalls } from "../../../lib/ffi/syscalls.ts";
  * a plan is to name has its row here first.
  */
 const numbers = `
-  capset 126 91 | chdir 80 49 | chroot 161 51 | clone 56 220 | clone3 435 435 | close 3 57 |
+  capset 126 91 | chdir 80 49 | chroot 161 51 | clock_gettime 228 113 | clone 56 220 | clone3 435 435 | close 3 57 |
   close_range 436 436 | connect 42 203 | dup3 292 24 | execve 59 221 | execveat 322 281 | exit_group 231 94 |
   faccessat 269 48 | faccessat2 439 439 | fchmodat 268 53 | fchdir 81 50 | fchmod 91 52 | fchown 93 55 | fchownat 260 54 |
   fcntl 72 25 | flock 73 32 | fsconfig 431 431 | fsmount 432 432 | fsopen 430 430 | fstat 5 80 | fstatfs 138 44 |

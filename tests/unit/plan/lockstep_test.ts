@@ -14,6 +14,7 @@ import { lower } from "../../../lib/plan/lower.ts";
 import { encode } from "../../../lib/plan/native/encode.ts";
 import { SLOT_COUNT } from "../../../lib/plan/native/format.ts";
 import { countSlots, shareSlots } from "../../../lib/plan/share_slots.ts";
+import { tracePlan } from "../../../lib/libcontainer/traced_plan.ts";
 import type { CallOp, ForkOp, Plan } from "../../../lib/plan/op.ts";
 import type { Config } from "../../../lib/specs/config.ts";
 import { cgroup2Entry, config, facts, facts2, request } from "../libcontainer/fixed.ts";
@@ -193,6 +194,7 @@ const plans: Readonly<Record<string, (arch: Arch) => Plan>> = {
   "new and joined namespaces": whole(userNamespace, facts2),
   "more names than slots": (arch) =>
     planCreate(overfull, { ...facts, arch }, { ...request, pidfdSocket: true, seccomp, notifyDirectory: "/n" }, parts),
+  "everything, traced": (arch) => tracePlan(whole(rich, facts)(arch), ({ label }) => label).plan,
   "exec": (arch) =>
     planExec(rich.process!, { ...facts, arch }, {
       id: "box",

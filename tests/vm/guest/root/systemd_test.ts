@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Box, boxTest, type Change, comparing, execute, until } from "../../../integration/harness.ts";
+import { checkTrace, readChrome } from "../../../unit/trace_reader.ts";
 
 const read = (path: string) => Deno.readTextFileSync(path).trim();
 const cgroupOf = (pid: number) => read(`/proc/${pid}/cgroup`).replace("0::", "");
@@ -143,6 +144,28 @@ boxTest("a slice, a path or an annotation that cannot be is refused, and leaves 
     refused((config) => config.annotations = { "org.systemd.property.NoSuchThing": "true" })[0]!,
     new RegExp(`unable to start unit "${unitOf(box)}".*NoSuchThing`),
   );
+});
+
+boxTest("--trace tells of every call of the bus", (box) => {
+  box.write(managed(box));
+  const told = (...args: string[]): readonly string[] => {
+    const file = `${box.directory}/trace.json`;
+    box.must(["--systemd-cgroup", "--trace", file, ...args]);
+    const trace = readChrome(Deno.readTextFileSync(file));
+    checkTrace(trace);
+    return trace.spans.map(({ name }) => name).filter((name) => name.includes("systemd"));
+  };
+  const unit = unitOf(box);
+  const started = told("run", "--detach", box.id);
+  assertEquals(started.slice(0, 3), [
+    "call systemd's StartTransientUnit",
+    "connect to systemd",
+    `wait for systemd to finish StartTransientUnit of ${unit}`,
+  ]);
+  assert(started.includes("call systemd's SetUnitProperties"));
+  // The unit may have gone with its last process: then there is no end to wait for.
+  const removed = told("delete", "--force", box.id).filter((name) => !name.startsWith("wait"));
+  assertEquals(removed, ["call systemd's StopUnit", "connect to systemd", "call systemd's ResetFailedUnit"]);
 });
 
 boxTest("limits are systemd's and the kernel's, and update changes both", (box) => {

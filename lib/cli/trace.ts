@@ -1,0 +1,144 @@
+/**
+ * `--trace FILE`: a timeline of the command.
+ *
+ * @module
+ */
+
+import { basename, dirname, join, resolve } from "@std/path";
+import { inContext, type RuncError } from "../errors.ts";
+import { Timeline } from "../libcontainer/timeline.ts";
+import { chromeTrace, continueChrome } from "../trace/chrome.ts";
+import { continueOtlp, otlpTrace } from "../trace/otlp.ts";
+import type { Trace } from "../trace/recorder.ts";
+import type { Context } from "./context.ts";
+import { writeAll } from "./log.ts";
+import type { Invocation } from "./parse.ts";
+import { systemError, toRuncError, withSystemErrors } from "./system_error.ts";
+import { specOf } from "./table.ts";
+import { VERSION } from "./version.ts";
+
+/** Files whose names end so are OTLP/JSON. */
+const OTLP_SUFFIX = ".otlp.json";
+
+/** Stands before whatever goes wrong with the file. */
+const FAILED = "cannot write the trace";
+
+/**
+ * Carries a command out and writes what took how long, also where it fails.
+ *
+ * @throws {RuncError} `syscall-failed` before anything is done, where the file cannot be written; what `body` throws.
+ */
+export async function traced(
+  context: Context,
+  { command, args }: Invocation,
+  body: (context: Context) => Promise<number>,
+): Promise<number> {
+  const file = inContext(FAILED, () => traceFile(resolve(context.global.trace!), context.kernel.pid));
+  const timeline = new Timeline(context.kernel, {
+    name: `runc ${command}`,
+    traceparent: context.environment("TRACEPARENT"),
+    attributes: { "runc.command": command, ...containerOf(command, args[0]) },
+  });
+  const write = (error?: RuncError) => {
+    const trace = timeline.finish(error);
+    try {
+      const text = textOf(trace, file.path);
+      file.write(command === "monitor" ? continued(file.path, text) : text);
+    } catch (problem) {
+      // The command has done what it has done, and its caller is to be told that.
+      context.log.warning(`${FAILED}: ${toRuncError(problem).message}`);
+    }
+  };
+  const replace: Context["replace"] = (...program) => {
+    write();
+    return context.replace(...program);
+  };
+  try {
+    const status = await body({
+      ...context,
+      trace: timeline,
+      traceFile: file.isReplaced ? file.path : undefined,
+      replace,
+    });
+    timeline.set({ "process.exit.code": status });
+    write();
+    return status;
+  } catch (error) {
+    write(toRuncError(error));
+    throw error;
+  }
+}
+
+function containerOf(command: Invocation["command"], id: string | undefined): Record<string, string> {
+  return id !== undefined && specOf(command).usage.startsWith("<container-id>") ? { "container.id": id } : {};
+}
+
+function textOf(trace: Trace, path: string): string {
+  return path.endsWith(OTLP_SUFFIX) ? otlpTrace(trace, { name: "runc", version: VERSION }) : chromeTrace(trace);
+}
+
+/** What a monitor has done by this program is the end of the command that became that monitor. */
+function continued(path: string, text: string): string {
+  const earlier = withSystemErrors(`read ${path}`, () => Deno.readTextFileSync(path));
+  return (path.endsWith(OTLP_SUFFIX) ? continueOtlp : continueChrome)(earlier, text);
+}
+
+/** Where a trace is written to, once all of it is known. */
+interface TraceFile {
+  readonly path: string;
+  /** Whether each writing makes a new file, with the whole trace. */
+  readonly isReplaced: boolean;
+  readonly write: (text: string) => void;
+}
+
+/** Makes sure that `path` can be written. @throws {RuncError} `syscall-failed` where it cannot. */
+function traceFile(path: string, pid: number): TraceFile {
+  const target = replaceable(path);
+  if (target === undefined) return { path, isReplaced: false, write: writerTo(path, { write: true }) };
+  const temporary = join(dirname(target), `.${basename(target)}.${pid}`);
+  const create = () => writerTo(temporary, { write: true, createNew: true, mode: 0o644 });
+  create()("");
+  // What is killed before its end leaves nothing behind.
+  Deno.removeSync(temporary);
+  return {
+    path,
+    isReplaced: true,
+    write: (text) => {
+      create()(text);
+      withSystemErrors(`rename ${temporary} ${target}`, () => Deno.renameSync(temporary, target));
+    },
+  };
+}
+
+/**
+ * The name that a new file can take: where a link leads, and not the link. Undefined for what must stay what it is: a device, a pipe, and
+ * a file without a name, such as /dev/stdout may lead to.
+ */
+function replaceable(path: string): string | undefined {
+  const there = statIfThere(path);
+  if (there === undefined) return path;
+  const target = there.isFile ? realPathIfThere(path) : undefined;
+  const named = target === undefined ? undefined : statIfThere(target);
+  return named?.ino === there.ino && named.dev === there.dev ? target : undefined;
+}
+
+/** Opens a file, to be written to once, and closed then. @throws {RuncError} `syscall-failed`, for a directory, too. */
+function writerTo(path: string, options: Deno.OpenOptions): TraceFile["write"] {
+  const file = withSystemErrors(`open ${path}`, () => Deno.openSync(path, options));
+  return (text) => {
+    using _file = file;
+    withSystemErrors(`write ${path}`, () => writeAll(file, text));
+  };
+}
+
+const statIfThere = (path: string) => ifThere(`stat ${path}`, () => Deno.statSync(path));
+const realPathIfThere = (path: string) => ifThere(`realpath ${path}`, () => Deno.realPathSync(path));
+
+function ifThere<Result>(call: string, action: () => Result): Result | undefined {
+  try {
+    return action();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw systemError(call, error);
+  }
+}

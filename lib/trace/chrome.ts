@@ -1,0 +1,62 @@
+/**
+ * A trace as chrome://tracing and Perfetto open it. Pure.
+ *
+ * @see https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU (Trace Event Format)
+ * @module
+ */
+
+import type { Span, Trace, TracedProcess } from "./recorder.ts";
+
+/** PID_MAX_LIMIT of Linux: no process has this number, nor one above it. */
+const NO_PID = 1 << 22;
+
+/** A whole number of nanoseconds, as microseconds: what is rounded once nests as it did before. */
+const microseconds = (nanoseconds: number): number => nanoseconds / 1000;
+
+/** Milliseconds as whole nanoseconds. */
+const nanosecondsOf = (milliseconds: number): number => Math.round(milliseconds * 1e6);
+
+/**
+ * One line an event, so that it can be read and searched as text, too. Times are CLOCK_MONOTONIC's: traces of one boot of one machine can be
+ * laid side by side.
+ */
+export function chromeTrace(trace: Trace): string {
+  const processes = [...new Set(trace.spans.map(({ process }) => process))];
+  const numberOf = (process: TracedProcess) => process.pid || NO_PID + processes.indexOf(process);
+  const place = (process: TracedProcess) => ({ pid: numberOf(process), tid: numberOf(process) });
+  const events = [
+    ...processes.flatMap((process, index) => [
+      { name: "process_name", ph: "M", ...place(process), args: { name: process.name } },
+      { name: "process_sort_index", ph: "M", ...place(process), args: { sort_index: index } },
+    ]),
+    ...trace.spans.map((span) => ({ ...complete(span, trace), ...place(span.process) })),
+  ];
+  return textOf({ traceId: trace.traceId }, events);
+}
+
+function textOf(otherData: unknown, events: readonly unknown[]): string {
+  const lines = events.map((event) => JSON.stringify(event)).join(",\n");
+  return `{"displayTimeUnit":"ms","otherData":${JSON.stringify(otherData)},"traceEvents":[\n${lines}\n]}\n`;
+}
+
+/** A trace with another one behind it, the whole of which is a part of a span of the first. That span ends with its part. */
+export function continueChrome(earlier: string, later: string): string {
+  const { otherData, traceEvents } = JSON.parse(earlier);
+  const added = JSON.parse(later).traceEvents as ReturnType<typeof complete>[];
+  const part = added.find(({ ph }) => ph === "X")!;
+  const whole = traceEvents.find((event: typeof part) => event.args.span === part.args.parent);
+  if (whole !== undefined) whole.dur = microseconds(Math.round((part.ts + part.dur - whole.ts) * 1000));
+  return textOf(otherData, [...traceEvents, ...added]);
+}
+
+function complete({ name, id, parentId, kind, startMs, endMs, attributes, error }: Span, trace: Trace) {
+  const start = nanosecondsOf(startMs);
+  return {
+    name,
+    ph: "X",
+    cat: kind,
+    ts: microseconds(start),
+    dur: microseconds(nanosecondsOf(endMs) - start),
+    args: { ...attributes, error, span: id, parent: parentId ?? trace.parentId },
+  };
+}

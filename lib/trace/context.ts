@@ -1,0 +1,57 @@
+/**
+ * W3C Trace Context: which trace an operation belongs to, passed on in the environment variable TRACEPARENT. Pure.
+ *
+ * @see https://www.w3.org/TR/trace-context/#traceparent-header
+ * @see https://opentelemetry.io/docs/specs/otel/context/env-carriers/
+ * @module
+ */
+
+/** What TRACEPARENT says. */
+export interface TraceContext {
+  /** 32 hexadecimal digits. */
+  readonly traceId: string;
+  /** The caller's span, 16 hexadecimal digits. */
+  readonly spanId: string;
+  /** Bits of {@link TraceFlag}. */
+  readonly flags: number;
+}
+
+/** The bits that are defined; others are not passed on, as the specification wants it. */
+export const TraceFlag = { sampled: 1, random: 2 } as const;
+
+const KNOWN_FLAGS = TraceFlag.sampled | TraceFlag.random;
+
+/**
+ * Reads TRACEPARENT. Undefined for one that is not valid: a new trace is begun then. Of a version that is yet to come the part is
+ * read that is as it is in version 00.
+ */
+export function parseTraceparent(text: string): TraceContext | undefined {
+  const [, version, traceId = "", spanId = "", flags = "", rest] =
+    /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/.exec(text) ?? [];
+  if (version === undefined || version === "ff" || (version === "00" && rest !== undefined)) return undefined;
+  if (/^0+$/.test(traceId) || /^0+$/.test(spanId)) return undefined;
+  return { traceId, spanId, flags: parseInt(flags, 16) & KNOWN_FLAGS };
+}
+
+/** The text of TRACEPARENT. */
+export function formatTraceparent({ traceId, spanId, flags }: TraceContext): string {
+  return `00-${traceId}-${spanId}-${flags.toString(16).padStart(2, "0")}`;
+}
+
+/** The variable's name, and what stands behind it in an environment. */
+const PREFIX = "TRACEPARENT=";
+
+/** Whether an entry of an environment is the variable's. */
+export function isTraceparent(entry: string): boolean {
+  return entry.startsWith(PREFIX);
+}
+
+/** The entry of an environment. */
+export function traceparentEntry(traceparent: string): string {
+  return PREFIX + traceparent;
+}
+
+/** An environment of `NAME=value` entries with this TRACEPARENT, and no other one. */
+export function withTraceparent(environment: readonly string[], traceparent: string): readonly string[] {
+  return [...environment.filter((entry) => !isTraceparent(entry)), traceparentEntry(traceparent)];
+}
