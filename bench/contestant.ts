@@ -105,7 +105,8 @@ export class Contestant {
       kernel.call("usleep", 200_000);
       return look(runtime);
     } finally {
-      this.call("delete", "--force", id);
+      // It removes the container itself.
+      this.call("kill", id, "KILL");
       finish(runtime);
     }
   }

@@ -15,7 +15,7 @@ import type { Runtime } from "../libcontainer/runtime.ts";
 import type { SeccompFilter } from "../libcontainer/seccomp/filter.ts";
 import { inSpan } from "../trace/tracer.ts";
 import type { Command } from "./context.ts";
-import type { MakeForeground } from "./foreground.ts";
+import type { MakeForeground, MonitoredProcess } from "./foreground.ts";
 import {
   checkTerminal,
   inheritedDescriptors,
@@ -147,6 +147,7 @@ async function execute(
   const streams = { terminal, detach, consoleSocket: options["console-socket"], owner: container.rootOwner };
   using io: ProcessIo = inSpan(trace, "open the standard streams", () => processIo(kernel, streams));
   using pidfd = pidfdSocket(kernel, options["pidfd-socket"]);
+  const monitored = (pid: number): MonitoredProcess => ({ pid, id: container.id, removal: { kind: "none" } });
   using started: ContainerProcess = await container.exec({
     // The program runs as soon as it is created: its terminal has the right size from the start.
     process: { ...process, consoleSize: process.consoleSize ?? foreground?.consoleSize },
@@ -157,11 +158,12 @@ async function execute(
     consoleSocket: io.consoleSocket,
     pidfdSocket: pidfd,
     inheritedFds,
+    onProcess: (pid) => foreground?.prepare(monitored(pid), io),
   });
   io.closeTheirs();
   try {
     if (pidFile !== undefined) inSpan(trace, "write the pid file", () => writePidFile(pidFile, started.pid));
-    return foreground === undefined ? 0 : foreground.run(started, io, { id: container.id, removal: { kind: "none" } });
+    return foreground === undefined ? 0 : foreground.run(monitored(started.pid), io);
   } catch (error) {
     started.abort();
     throw error;

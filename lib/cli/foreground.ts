@@ -5,11 +5,8 @@
  */
 
 import { resolve } from "@std/path";
-import type { ContainerProcess } from "../libcontainer/container_process.ts";
 import { HostTerminal, receiveMaster } from "../libcontainer/host_terminal.ts";
-import { type ForegroundStdio, handOver } from "../libcontainer/monitor/hand_over.ts";
-import type { Removal } from "../libcontainer/monitor/plan.ts";
-import type { NotifyProxy } from "../libcontainer/notify.ts";
+import { type ForegroundStdio, Monitor, type MonitorOptions } from "../libcontainer/monitor/hand_over.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import type { fexecve } from "../ffi/process.ts";
 import { inSpan } from "../trace/tracer.ts";
@@ -30,6 +27,9 @@ interface Own {
   /** How this process becomes another program. */
   readonly replace: typeof fexecve;
 }
+
+/** The process that is to be looked after. */
+export type MonitoredProcess = Pick<MonitorOptions, "pid" | "id" | "removal" | "notify">;
 
 /** Makes a {@link Foreground}. @throws {RuncError} where `terminal` is asked for and there is none. */
 export type MakeForeground = (runtime: Runtime, options: { terminal: boolean }) => Foreground;
@@ -53,6 +53,7 @@ export class Foreground implements Disposable {
   readonly #own: Own;
   readonly #signals: SignalPipe;
   readonly #terminal: HostTerminal | undefined;
+  #monitor?: Monitor;
 
   /** @see foregroundOf */
   constructor(runtime: Runtime, own: Own, options: { terminal: boolean }) {
@@ -71,25 +72,38 @@ export class Foreground implements Disposable {
   }
 
   /**
+   * Makes the monitor ready, for the time that would be spent waiting for the process to be set up. Where the process has a terminal, which is
+   * not there yet, {@link run} makes it.
+   *
+   * @throws {RuncError}
+   */
+  prepare(options: MonitoredProcess, io: ProcessIo): void {
+    if (io.console === undefined) this.#monitor = this.#makeMonitor(options, this.#stdio(io));
+  }
+
+  /**
    * Becomes the monitor, which passes streams and signals on until the process ends, and ends as a shell would. Never returns. `start` lets the
    * process run, once its terminal is ours.
    *
    * @throws {RuncError} The process lives on.
    */
-  run(
-    process: ContainerProcess,
-    io: ProcessIo,
-    options: { id: string; start?: () => void; notify?: NotifyProxy; removal: Removal },
-  ): never {
-    const { id, start, notify, removal } = options;
-    const stdio = this.#stdio(io);
+  run(options: MonitoredProcess, io: ProcessIo, { start }: { start?: () => void } = {}): never {
+    const stdio = this.#monitor === undefined ? this.#stdio(io) : undefined;
     start?.();
-    const { path, args } = this.#runtime.reexec;
-    const { words, globalWords, debug, replace, traceFile } = this.#own;
+    if (stdio !== undefined) this.#monitor = this.#makeMonitor(options, stdio);
     const { traceparent } = this.#runtime.trace ?? {};
     const environment = { ...Deno.env.toObject(), ...(traceparent === undefined ? {} : { TRACEPARENT: traceparent }) };
-    return handOver(this.#runtime, {
-      pid: process.pid,
+    return this.#monitor!.become({
+      environment: Object.entries(environment).map(([name, value]) => `${name}=${value}`),
+      replace: this.#own.replace,
+    });
+  }
+
+  #makeMonitor({ pid, id, removal, notify }: MonitoredProcess, stdio: ForegroundStdio): Monitor {
+    const { path, args } = this.#runtime.reexec;
+    const { words, globalWords, debug, traceFile } = this.#own;
+    const options: MonitorOptions = {
+      pid,
       stdio,
       signals: this.#signals,
       notify,
@@ -98,11 +112,10 @@ export class Foreground implements Disposable {
         : { kind: "runtime", options: ["--trace", traceFile] },
       id,
       argv: ["runc", ...words],
-      environment: Object.entries(environment).map(([name, value]) => `${name}=${value}`),
       again: { path, args: [path, ...args, ...globalWords] },
       debug,
-      replace,
-    });
+    };
+    return inSpan(this.#runtime.trace, "make the monitor", () => new Monitor(this.#runtime, options));
   }
 
   #stdio(io: ProcessIo): ForegroundStdio {
@@ -121,6 +134,7 @@ export class Foreground implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#monitor?.[Symbol.dispose]();
     this.#signals[Symbol.dispose]();
     this.#terminal?.[Symbol.dispose]();
   }

@@ -6,9 +6,9 @@
  */
 
 import { Errno } from "../ffi/errno.ts";
-import { freeze } from "../ffi/freeze.ts";
+import { freeze, wordsOn } from "../ffi/freeze.ts";
 import { open } from "../ffi/files.ts";
-import { Kernel } from "../ffi/kernel.ts";
+import { addressOf, cString, Kernel } from "../ffi/kernel.ts";
 import { openStandardStreams, StandardStream } from "../ffi/stdio.ts";
 import { main } from "./program.ts";
 import { type Surroundings, surroundings } from "./surroundings.ts";
@@ -54,19 +54,28 @@ async function rehearse(kernel: Kernel, bundle: string): Promise<void> {
     stdout: stream,
     stderr: stream,
   };
+  await rehearseStart(world);
   for (const words of rehearsals(bundle)) await main(words, world);
 }
 
-function run(kernel: Kernel, words: readonly string[]): void {
-  openStandardStreams(kernel);
-  const world = surroundings(kernel, reexec);
-  // Not Deno.exit: Deno's own exit handlers are about a process that there no longer is.
-  const exit = (status: number) => kernel.call("_exit", status);
+/** Carries out a command line and ends with its status. */
+function run(world: Surroundings, words: readonly string[], exit: (status: number) => void): void {
+  openStandardStreams(world.kernel);
   // Promises alone move it on: nothing waits for an event, for there is no event loop.
   main(words, world).then(exit, (error) => {
     world.stderr.tryWrite(`${error?.stack ?? error}\n`);
     exit(1);
   });
+}
+
+/** What comes right after the freeze is rehearsed, too. */
+function rehearseStart(world: Surroundings): Promise<number> {
+  const words = ["runc", "--version"].map((word) => cString(word));
+  const stack = new BigUint64Array(words.length + 1);
+  stack.set([BigInt(words.length), ...words.map(addressOf)]);
+  const { promise, resolve } = Promise.withResolvers<number>();
+  run(world, wordsOn(addressOf(new Uint8Array(stack.buffer))).slice(1), resolve);
+  return promise;
 }
 
 const kernel = new Kernel();
@@ -78,4 +87,5 @@ const words = freeze(kernel, (point) => {
   const text = JSON.stringify(point, (_, value) => typeof value === "bigint" ? String(value) : value);
   surroundings(kernel, reexec).stdout.write(`${text}\n`);
 });
-if (words !== undefined) run(kernel, words.slice(1));
+// Not Deno.exit: Deno's own exit handlers are about a process that there no longer is.
+if (words !== undefined) run(surroundings(kernel, reexec), words.slice(1), (status) => kernel.call("_exit", status));

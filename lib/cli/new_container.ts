@@ -57,7 +57,13 @@ export async function newContainer(
   runtime: Runtime,
   id: string,
   options: NewContainerOptions,
-  how: { detach: boolean; startBy: "fifo" | "parent"; subreaper: boolean; prepare?: (terminal: boolean) => void },
+  how: {
+    detach: boolean;
+    startBy: "fifo" | "parent";
+    subreaper: boolean;
+    prepare?: (terminal: boolean) => void;
+    onProcess?: (container: Container, io: ProcessIo) => void;
+  },
 ): Promise<NewContainer> {
   const pidFile = options["pid-file"] ? resolve(options["pid-file"]) : undefined;
   const bundle = enterBundle(options.bundle);
@@ -93,6 +99,7 @@ export async function newContainer(
       consoleSocket: io.consoleSocket,
       pidfdSocket: pidfd,
       parts,
+      onProcess: (container) => how.onProcess?.(container, io),
       ...inherited,
     });
     io.closeTheirs();

@@ -5,7 +5,8 @@
  */
 
 import type { Command } from "./context.ts";
-import type { Foreground } from "./foreground.ts";
+import type { Foreground, MonitoredProcess } from "./foreground.ts";
+import type { Container } from "../libcontainer/container.ts";
 import { type NewContainer, newContainer } from "./new_container.ts";
 import { loadNotify, type OpenNotify } from "./notify.ts";
 import { makeCreatingRuntime } from "./runtime.ts";
@@ -23,12 +24,20 @@ export const run: Command<"run"> = async (context, { args: [id = ""], options })
       startBy: "parent",
       subreaper: !options["no-subreaper"],
       prepare: (terminal) => void (foreground.current = makeForeground?.(runtime, { terminal })),
+      // The service manager's socket is bound later.
+      onProcess: (container, io) => {
+        if (openNotify === undefined) foreground.current?.prepare(monitored(container, { keep }), io);
+      },
     });
     return runCreated(created, { foreground: foreground.current, openNotify, keep });
   } finally {
     foreground.current?.[Symbol.dispose]();
   }
 };
+
+function monitored({ pid, id, removal }: Container, { keep }: { keep: boolean }): MonitoredProcess {
+  return { pid, id, removal: keep ? { kind: "none" } : removal };
+}
 
 function runCreated(
   { container, process, io }: NewContainer,
@@ -43,10 +52,7 @@ function runCreated(
       process.start();
       container.poststart();
     };
-    if (foreground !== undefined) {
-      const removal = keep ? { kind: "none" } as const : container.removal;
-      return foreground.run(process, io, { id: container.id, start, notify, removal });
-    }
+    if (foreground !== undefined) return foreground.run({ ...monitored(container, { keep }), notify }, io, { start });
     start();
     notify?.awaitReady({ pidfd: process.pidfd, mainPid: process.pid });
     return 0;

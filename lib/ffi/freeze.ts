@@ -56,8 +56,8 @@ export function freeze(kernel: Kernel, announce: (point: FreezePoint) => void): 
   return wordsOn(new DataView(registers.buffer).getBigUint64(8 * REGISTERS, true));
 }
 
-/** argc and argv, as the kernel lays them on the initial stack. @see System V ABI, AMD64, figure 3.9 */
-function wordsOn(stack: bigint): readonly string[] {
+/** argc and argv, as the kernel lays them on the initial stack, whose address this is. @see System V ABI, AMD64, figure 3.9 */
+export function wordsOn(stack: bigint): readonly string[] {
   return Array.from(
     { length: Number(readWord(stack)) },
     (_, index) => readText(readWord(stack + BigInt(8 * (index + 1)))),
@@ -71,9 +71,4 @@ function at(address: bigint): Deno.UnsafePointerView {
 const readWord = (address: bigint): bigint => at(address).getBigUint64();
 
 /** Bytes that are no UTF-8 become U+FFFD, as in `Deno.args`. */
-function readText(address: bigint): string {
-  const view = at(address);
-  let length = 0;
-  while (view.getUint8(length) !== 0) length++;
-  return new TextDecoder().decode(view.getArrayBuffer(length));
-}
+const readText = (address: bigint): string => at(address).getCString();

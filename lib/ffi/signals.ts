@@ -109,17 +109,20 @@ export class SignalPipe implements Disposable {
     return this.#read.number;
   }
 
+  /** A descriptor that the signals can be taken from which {@link holdBack} holds back. @see signalfd(2) @throws {RuncError} */
+  openWaiting(): Fd {
+    const { O_NONBLOCK, O_CLOEXEC } = openFlag(this.#kernel.arch);
+    const flags = O_NONBLOCK | O_CLOEXEC;
+    const number = this.#kernel.must("signalfd(-1)", "signalfd", -1, signalSet(caughtSignals), flags);
+    return new Fd(this.#kernel, number, "signalfd");
+  }
+
   /**
    * From now on signals are not caught by this thread but wait, also for the program that this one becomes by execve(2), which ends the other
-   * threads. What those still catch is in the pipe. Returns a descriptor that they can be taken from. @see signalfd(2) @throws {RuncError}
+   * threads. What those still catch is in the pipe. @throws {RuncError}
    */
-  holdBack(): Fd {
-    const kernel = this.#kernel;
-    const { O_NONBLOCK, O_CLOEXEC } = openFlag(kernel.arch);
-    const set = signalSet(caughtSignals);
-    const fd = new Fd(kernel, kernel.must("signalfd(-1)", "signalfd", -1, set, O_NONBLOCK | O_CLOEXEC), "signalfd");
-    kernel.must("sigprocmask(SIG_BLOCK)", "sigprocmask", SIG_BLOCK, set, null);
-    return fd;
+  holdBack(): void {
+    this.#kernel.must("sigprocmask(SIG_BLOCK)", "sigprocmask", SIG_BLOCK, signalSet(caughtSignals), null);
   }
 
   /** Gives every signal the disposition that it had. Signals that are in the pipe are lost. */

@@ -23,7 +23,7 @@ import type { State, Status } from "../specs/state.ts";
 import { inSpan } from "../trace/tracer.ts";
 import { loadCgroup } from "./container_cgroups.ts";
 import type { ContainerProcess } from "./container_process.ts";
-import type { CreateOptions } from "./creation.ts";
+import type { CreateOptions, InTheMaking } from "./creation.ts";
 import type { ExecOptions } from "./exec_process.ts";
 import { runHooks } from "./host_hooks.ts";
 import { hostRoot } from "./id_maps.ts";
@@ -84,8 +84,9 @@ export class Container {
     options: CreateOptions,
   ): Promise<{ container: Container; process: ContainerProcess }> {
     const { createContainer } = await import("./creation.ts");
-    const { directory, state, cgroup, process } = createContainer(runtime, options);
-    return { container: new Container(runtime, directory, state, cgroup), process };
+    const containerOf = ({ directory, state, cgroup }: InTheMaking) => new Container(runtime, directory, state, cgroup);
+    const created = createContainer(runtime, options, (container) => options.onProcess?.(containerOf(container)));
+    return { container: containerOf(created), process: created.process };
   }
 
   /** Its name below the runtime's root. */

@@ -21,6 +21,7 @@ import type { Config, Mount, Resources } from "../specs/config.ts";
 import { OCI_VERSION, type State } from "../specs/state.ts";
 import { inSpan } from "../trace/tracer.ts";
 import { kernelNamespaces, type Spec } from "./bundle.ts";
+import type { Container } from "./container.ts";
 import { cgroupEntry, cgroupOptions, systemdOptions, withTrace } from "./container_cgroups.ts";
 import {
   ContainerProcess,
@@ -72,6 +73,11 @@ export interface CreateOptions extends ProcessOptions {
   readonly parts?: Parts;
   /** From {@link compileSeccomp}; needed where the config has a profile. */
   readonly seccomp?: SeccompFilter;
+  /**
+   * Is called as soon as the container has a process, which then is being set up: what takes time and needs nothing but its pid is done
+   * meanwhile. What it throws ends the creation.
+   */
+  readonly onProcess?: (container: Container) => void;
 }
 
 /** A plan together with what it was made from. */
@@ -152,17 +158,25 @@ export function planContainer(
   return { plan, facts, request, cgroup };
 }
 
-/** A container that was made, and its process. */
-export interface Created {
+/** A container that is being made. */
+export interface InTheMaking {
   readonly directory: StateDirectory;
   readonly state: RuncState;
   readonly cgroup: CgroupManager;
+}
+
+/** A container that was made, and its process. */
+export interface Created extends InTheMaking {
   readonly process: ContainerProcess;
 }
 
-/** Creates a container. @see Container.create */
-export function createContainer(runtime: Runtime, options: CreateOptions): Created {
-  return new Creation(runtime, options).run();
+/** Creates a container. `onProcess`: see {@link CreateOptions}. @see Container.create */
+export function createContainer(
+  runtime: Runtime,
+  options: CreateOptions,
+  onProcess: (container: InTheMaking) => void,
+): Created {
+  return new Creation(runtime, options, onProcess).run();
 }
 
 function warnOfPersonality(runtime: Runtime, { linux }: Config): void {
@@ -183,14 +197,16 @@ class Creation {
   readonly #config: Config;
   readonly #directory: StateDirectory;
   readonly #limits?: Limits;
+  readonly #onProcess: (container: InTheMaking) => void;
   #isLaunched = false;
   #rdtGroup?: RdtGroup;
   /** Undoes what was done, last first. */
   readonly #undo: (() => void)[] = [];
 
-  constructor(runtime: Runtime, options: CreateOptions) {
+  constructor(runtime: Runtime, options: CreateOptions, onProcess: (container: InTheMaking) => void) {
     this.#runtime = runtime;
     this.#options = options;
+    this.#onProcess = onProcess;
     this.#config = options.spec.config;
     this.#directory = new StateDirectory(runtime.root, options.id);
     const { resources = {} } = this.#config.linux ?? {};
@@ -376,6 +392,7 @@ class Creation {
         case "child":
           this.#writeHookStates(launch.initPid, fds);
           state = inSpan(trace, "describe the container", () => this.#describe(launch.initPid, planned));
+          this.#onProcess({ directory: this.#directory, cgroup: planned.cgroup, state });
           break;
         case "target": {
           using root = said.root;

@@ -68,6 +68,8 @@ export interface ExecOptions extends ProcessOptions {
   readonly subCgroups?: SubCgroups;
   /** From {@link Container.compileSeccomp}; needed where the container has a profile. */
   readonly seccomp?: SeccompFilter;
+  /** Is called as soon as there is a process, which then is being set up, with its pid. What it throws ends it. */
+  readonly onProcess?: (pid: number) => void;
 }
 
 /** The container that a process is started in. */
@@ -233,6 +235,8 @@ function launchExec(
         launch.go(homeOf(options.process.user.uid, launch.passwd));
       } else if (said.kind === "seccomp") {
         handListener(runtime, launch, { ...options, fd: said.fd });
+      } else if (said.kind === "child") {
+        options.onProcess?.(said.pid);
       }
     }
     runtime.log("debug", "setns_init: about to exec");

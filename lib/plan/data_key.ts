@@ -54,8 +54,10 @@ function contentKey(piece: Struct): string | undefined {
 /** The pieces that store ops write to, which no other piece may share memory with. */
 function writtenPieces(instructions: readonly Instruction[]): ReadonlySet<Piece> {
   const written = new Set<Piece>();
-  for (const { code, args } of instructions) {
-    const [to] = args;
+  // Not for-of, which makes an object each time where V8 only interprets.
+  for (let index = 0; index < instructions.length; index++) {
+    const { code, args } = instructions[index]!;
+    const to = args[0];
     if (code !== "store" || typeof to !== "object" || !("data" in to)) continue;
     written.add(to.data === "at" ? to.base : to);
   }

@@ -45,6 +45,8 @@ export interface Lowered {
   readonly initEntry: number;
 }
 
+const NONE: readonly Handler[] = [];
+
 class Lowering {
   readonly list: Instruction[] = [];
   #step!: Step;
@@ -67,14 +69,16 @@ class Lowering {
     op: Op,
     code: Instruction["code"],
     args: Instruction["args"],
-    rest: { out?: Slot; handlers?: readonly Handler[]; retryAgain?: boolean } = {},
+    out?: Slot,
+    handlers: readonly Handler[] = NONE,
+    retryAgain = false,
   ): void {
-    const { out, handlers = [], retryAgain = false } = rest;
     this.list.push({ code, args, out, handlers, retryAgain, step: this.#step, op });
   }
 
   #ops(ops: readonly Op[]): void {
-    for (const op of ops) this.#op(op);
+    // Not for-of, which makes an object each time where V8 only interprets.
+    for (let index = 0; index < ops.length; index++) this.#op(ops[index]!);
   }
 
   #op(op: Op): void {
@@ -88,14 +92,14 @@ class Lowering {
       case "fork":
         return this.#fork(op);
       case "load":
-        return this.#emit(op, "load", [op.from, op.size], { out: op.out });
+        return this.#emit(op, "load", [op.from, op.size], op.out);
       case "store":
         return this.#emit(op, "store", [op.to, op.size, op.value]);
       case "and":
       case "add":
       case "sub":
       case "shr":
-        return this.#emit(op, op.op, [op.left, op.right], { out: op.out });
+        return this.#emit(op, op.op, [op.left, op.right], op.out);
       case "fail":
       case "warn":
         return this.#emit(op, op.op, [op.value]);
@@ -107,7 +111,7 @@ class Lowering {
   #call(op: CallOp): void {
     const { out, retryAgain, tolerate, endStepOn, onError } = op;
     if (tolerate === undefined && endStepOn === undefined && onError === undefined) {
-      return this.#emit(op, op.call, op.args, { out, retryAgain });
+      return this.#emit(op, op.call, op.args, out, NONE, retryAgain);
     }
     const handlers: Handler[] = (op.tolerate ?? []).map((name) => ({ errno: errnoOf(name) }));
     for (const name of op.endStepOn ?? []) handlers.push({ errno: errnoOf(name), target: this.#endOfStep });
@@ -115,7 +119,7 @@ class Lowering {
     for (const { errnos, start } of branches) {
       for (const name of errnos) handlers.push({ errno: errnoOf(name), target: start });
     }
-    this.#emit(op, op.call, op.args, { out: op.out, handlers, retryAgain: op.retryAgain });
+    this.#emit(op, op.call, op.args, op.out, handlers, op.retryAgain);
     if (branches.length === 0) return;
     const done: Label = {};
     this.#emit(op, "jump", [done]);
@@ -148,7 +152,7 @@ class Lowering {
   #fork(op: ForkOp): void {
     const child: Label = {};
     const done: Label = {};
-    if (op.intoCgroup === undefined) this.#emit(op, "clone", [op.flags, 0, op.pidfd ?? 0, 0, 0], { out: op.out });
+    if (op.intoCgroup === undefined) this.#emit(op, "clone", [op.flags, 0, op.pidfd ?? 0, 0, 0], op.out);
     else this.#cloneIntoCgroup(op, op.intoCgroup);
     this.#emit(op, "jumpEqual", [op.out, 0, child]);
     this.#ops(op.parent);
@@ -165,7 +169,7 @@ class Lowering {
       { at: 0, size: 8, value: flags },
     ]);
     this.#emit(op, "store", [at(args, 80), 8, cgroup]);
-    this.#emit(op, "clone3", [args, 88], { out: op.out });
+    this.#emit(op, "clone3", [args, 88], op.out);
   }
 }
 

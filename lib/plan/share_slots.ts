@@ -74,9 +74,13 @@ export function carriedSlots({ stage, init }: Plan): ReadonlySet<string> {
 /** How many names of slots a list has. */
 export function countSlots(instructions: Lowered["instructions"]): number {
   const names = new Set<string>();
-  for (const { args, out } of instructions) {
+  for (let index = 0; index < instructions.length; index++) {
+    const { args, out } = instructions[index]!;
     if (out !== undefined) names.add(out.slot);
-    for (const arg of args) if (typeof arg === "object" && "slot" in arg) names.add(arg.slot);
+    for (let place = 0; place < args.length; place++) {
+      const arg = args[place]!;
+      if (typeof arg === "object" && "slot" in arg) names.add(arg.slot);
+    }
   }
   return names.size;
 }

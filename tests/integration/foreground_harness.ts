@@ -176,6 +176,9 @@ export class Driver implements Disposable {
 
   [Symbol.dispose](): void {
     if (this.#pid > 0) {
+      // As long as its parent lives, the number is its own.
+      const process = /^pid (\d+)$/m.exec(contentOf(this.log))?.[1];
+      if (process !== undefined && isThere(`/proc/${process}`)) kill(kernel, Number(process), 9);
       kill(kernel, this.#pid, 9);
       waitChild(kernel, this.#pid);
     }

@@ -29,8 +29,8 @@ export type ForegroundStdio =
   /** `host` is raw already. */
   | { readonly kind: "terminal"; readonly master: Fd; readonly host: HostTerminal };
 
-/** What the monitor is given. */
-export interface HandOver {
+/** What a monitor is made for. */
+export interface MonitorOptions {
   /** Our child, not reaped yet. */
   readonly pid: number;
   readonly stdio: ForegroundStdio;
@@ -42,47 +42,71 @@ export interface HandOver {
   readonly removal: Removal;
   /** The container's. */
   readonly id: string;
-  /** The arguments that the process is seen with, its name first. */
+  /** The arguments that the monitor is seen with, its name first. */
   readonly argv: readonly string[];
-  /** `NAME=value` entries: the monitor's, and the runtime's when it is executed again. */
-  readonly environment: readonly string[];
   /** How the runtime is executed again: absolute path, and arguments with its name and global options. */
   readonly again: { readonly path: string; readonly args: readonly string[] };
   /** Whether debug records are written. */
   readonly debug: boolean;
-  /** How this process becomes another program. */
-  readonly replace: typeof fexecve;
 }
 
-/** Becomes the monitor, and never returns. @throws {RuncError} where it cannot; the process lives on, and is the caller's. */
-export function handOver(runtime: Runtime, options: HandOver): never {
-  const { kernel } = runtime;
-  const { signals, notify, argv, environment } = options;
-  const { stdio, fds } = prepare(kernel, options.stdio);
-  using waiting = signals.holdBack();
-  fds.signals = waiting.number;
-  fds["caught signals"] = signals.fd;
-  if (notify !== undefined) fds.notify = notify.socket.number;
-  const plan = planMonitor({
-    ...options,
-    arch: kernel.arch,
-    stdio,
-    notify: notify && {
-      address: socketAddress(notify.hostSocket),
-      name: notify.hostSocket,
-      mainPid: kernel.pid,
-    },
-    again: { ...options.again, ownArguments: argv.length },
-  });
-  // Nobody is there for reports: the plan has none.
-  const { image } = encode(plan, { arch: kernel.arch, fds: { ...fds, sync: -1 }, fold: false });
-  using program = executable(kernel, { name: "runc-monitor", content: image, directory: runtime.root });
-  // 0, 1 and 2 are our caller's, and never close-on-exec.
-  const kept = Object.values(fds).filter((fd) => fd > 2);
-  for (const fd of kept) setCloseOnExec(kernel, fd, false);
-  const result = options.replace(kernel, program, argv, environment);
-  for (const fd of kept) setCloseOnExec(kernel, fd, true);
-  throw syscallError(`execve(${program.label})`, -result);
+/** A monitor that this process can become. Made while the process that it is for is still being set up, it costs no time. */
+export class Monitor implements Disposable {
+  readonly #kernel: Kernel;
+  readonly #options: MonitorOptions;
+  readonly #waiting: Fd;
+  readonly #program: Fd;
+  /** Descriptors that it goes on with, our caller's 0, 1 and 2 aside: those are never close-on-exec. */
+  readonly #kept: readonly number[];
+
+  /** Plans and encodes it. @throws {RuncError} */
+  constructor(runtime: Runtime, options: MonitorOptions) {
+    const { kernel } = runtime;
+    const { signals, notify } = options;
+    this.#kernel = kernel;
+    this.#options = options;
+    const { stdio, fds } = prepare(kernel, options.stdio);
+    this.#waiting = signals.openWaiting();
+    fds.signals = this.#waiting.number;
+    fds["caught signals"] = signals.fd;
+    if (notify !== undefined) fds.notify = notify.socket.number;
+    const plan = planMonitor({
+      ...options,
+      arch: kernel.arch,
+      stdio,
+      notify: notify && {
+        address: socketAddress(notify.hostSocket),
+        name: notify.hostSocket,
+        mainPid: kernel.pid,
+      },
+      again: { ...options.again, ownArguments: options.argv.length },
+    });
+    // Nobody is there for reports: the plan has none.
+    const { image } = encode(plan, { arch: kernel.arch, fds: { ...fds, sync: -1 }, fold: false });
+    this.#program = executable(kernel, { name: "runc-monitor", content: image, directory: runtime.root });
+    this.#kept = Object.values(fds).filter((fd) => fd > 2);
+  }
+
+  /**
+   * Becomes the monitor, and never returns. `environment`: `NAME=value` entries, the monitor's, and the runtime's when it is executed again.
+   * `replace`: how this process becomes another program.
+   *
+   * @throws {RuncError} where it cannot; the process lives on, and is the caller's.
+   */
+  become({ environment, replace }: { environment: readonly string[]; replace: typeof fexecve }): never {
+    const kernel = this.#kernel;
+    const { signals, argv } = this.#options;
+    signals.holdBack();
+    for (const fd of this.#kept) setCloseOnExec(kernel, fd, false);
+    const result = replace(kernel, this.#program, argv, environment);
+    for (const fd of this.#kept) setCloseOnExec(kernel, fd, true);
+    throw syscallError(`execve(${this.#program.label})`, -result);
+  }
+
+  [Symbol.dispose](): void {
+    this.#program.close();
+    this.#waiting.close();
+  }
 }
 
 /** The streams by the names that the plan has for them. */

@@ -46,13 +46,19 @@ export interface Encoded {
   instructionAt(offset: number, cursor: bigint): Instruction | undefined;
 }
 
+/*
+ * Every start of a container goes through here, mostly in code that V8 only interprets, where each turn of a for-of makes an object: loops
+ * over instructions and their operands count instead, and strings are not made only to be looked up.
+ */
+
 /** Lays out data: initialised pieces by first use, then zeroed buffers. Offsets count from the program's start. */
 class DataLayout {
+  /** Of structs, bytes and buffers, by their keys. */
   readonly #offsets = new Map<string, number>();
+  /** Of strings, by what they say; 0 as long as they have no place. */
+  readonly #texts = new Map<string, number>();
   readonly #initialised: { piece: Struct | undefined; at: number; encoded: Uint8Array }[] = [];
   readonly #zeroed = new Map<string, Buffer>();
-  /** Strings by their keys. */
-  readonly #texts = new Map<string, string>();
   readonly #keys: DataKeys;
   readonly #fds: EncodeOptions["fds"];
   readonly #start: number;
@@ -74,8 +80,10 @@ class DataLayout {
   /** Makes room for `data` and all that it points to. */
   add(data: Data): void {
     const piece = data.data === "at" ? data.base : data;
-    const key = this.#keys.of(piece);
-    if (this.#offsets.has(key) || this.#texts.has(key)) return;
+    if (piece.data === "text" || piece.data === "fdPath") {
+      this.#texts.set(this.#textOf(piece), 0);
+      return;
+    }
     if (piece.data === "buffer") {
       const known = this.#zeroed.get(piece.name);
       if (known !== undefined && known.size !== piece.size) {
@@ -84,14 +92,13 @@ class DataLayout {
       this.#zeroed.set(piece.name, piece);
       return;
     }
-    if (piece.data === "text" || piece.data === "fdPath") {
-      this.#texts.set(key, this.#textOf(piece));
-      return;
-    }
+    const key = this.#keys.of(piece);
+    if (this.#offsets.has(key)) return;
     // Aligned for the kernel's sake: struct fields, argv tables.
     this.#end = align(this.#end, 8);
     const encoded = piece.data === "bytes" ? piece.bytes : new Uint8Array(piece.size);
-    this.#place(key, encoded, piece.data === "struct" ? piece : undefined);
+    this.#offsets.set(key, this.#end);
+    this.#place(encoded, piece.data === "struct" ? piece : undefined);
     if (piece.data === "struct") {
       for (const word of piece.words) {
         if (typeof word.value === "object" && "data" in word.value) this.add(word.value);
@@ -99,8 +106,7 @@ class DataLayout {
     }
   }
 
-  #place(key: string, encoded: Uint8Array, piece?: Struct): void {
-    this.#offsets.set(key, this.#end);
+  #place(encoded: Uint8Array, piece?: Struct): void {
     this.#initialised.push({ piece, at: this.#end, encoded });
     this.#end += encoded.length;
   }
@@ -108,21 +114,28 @@ class DataLayout {
   #placeTexts(): void {
     const encoder = new TextEncoder();
     if (this.#sharesEnds) return this.#placeSharing(encoder);
-    for (const [key, text] of this.#texts) this.#place(key, encoder.encode(text + "\0"));
+    const texts = [...this.#texts.keys(), ""];
+    const all = encoder.encode(texts.join("\0"));
+    for (let index = 0, at = 0; index < texts.length - 1; index++) {
+      this.#texts.set(texts[index]!, this.#end + at);
+      at = all.indexOf(0, at) + 1;
+    }
+    this.#place(all);
   }
 
   /** One that another one ends with is the other's end. */
   #placeSharing(encoder: TextEncoder): void {
-    const backwards = [...this.#texts].map(([key, text]) => ({ key, text, reversed: [...text].reverse().join("") }))
+    const backwards = [...this.#texts.keys()].map((text) => ({ text, reversed: [...text].reverse().join("") }))
       .sort((one, other) => one.reversed < other.reversed ? 1 : -1);
     let longer = { reversed: "", end: 0 };
-    for (const { key, text, reversed } of backwards) {
+    for (const { text, reversed } of backwards) {
       const encoded = encoder.encode(text + "\0");
       if (longer.end !== 0 && longer.reversed.startsWith(reversed)) {
-        this.#offsets.set(key, longer.end - encoded.length);
+        this.#texts.set(text, longer.end - encoded.length);
         continue;
       }
-      this.#place(key, encoded);
+      this.#texts.set(text, this.#end);
+      this.#place(encoded);
       longer = { reversed, end: this.#end };
     }
   }
@@ -141,6 +154,7 @@ class DataLayout {
 
   offsetOf(data: Data): number {
     if (data.data === "at") return this.offsetOf(data.base) + data.offset;
+    if (data.data === "text" || data.data === "fdPath") return this.#texts.get(this.#textOf(data))!;
     return this.#offsets.get(this.#keys.of(data))!;
   }
 
@@ -209,7 +223,9 @@ class Slots {
 
 /** How many operands are written: one that is not given is 0. */
 function operandCount({ args }: Instruction): number {
-  return args.findLastIndex((arg) => arg !== 0) + 1;
+  let count = args.length;
+  while (count > 0 && args[count - 1] === 0) count--;
+  return count;
 }
 
 function sizeOf(instruction: Instruction): number {
@@ -261,7 +277,8 @@ function writeInstruction(view: DataView, offset: number, instruction: Instructi
     view.setUint32(at, wordOf(arg, context) >>> 0, true);
     at += 4;
   }
-  for (const { errno, target } of handlers) {
+  for (let index = 0; index < handlers.length; index++) {
+    const { errno, target } = handlers[index]!;
     const word = target === undefined ? 0 : context.offsets[target.at!]! / 4;
     view.setUint32(at, ((errno << 20) | word) >>> 0, true);
     at += 4;
@@ -304,17 +321,21 @@ export function encode(plan: Plan, options: EncodeOptions): Encoded {
     : fold(lowered, keys, SLOT_COUNT - 1);
   const offsets: number[] = [];
   let at = HEADER_SIZE;
-  for (const instruction of instructions) {
+  for (let index = 0; index < instructions.length; index++) {
     offsets.push(at);
-    at += sizeOf(instruction);
+    at += sizeOf(instructions[index]!);
   }
   offsets.push(at);
   if (at >= TABLE_LIMIT) throw new RangeError("the plan's table is larger than 4 MiB");
 
   const dataStart = align(at, 16);
   const layout = new DataLayout(dataStart, keys, options);
-  for (const { args } of instructions) {
-    for (const arg of args) if (typeof arg === "object" && "data" in arg) layout.add(arg);
+  for (let index = 0; index < instructions.length; index++) {
+    const { args } = instructions[index]!;
+    for (let place = 0; place < args.length; place++) {
+      const arg = args[place]!;
+      if (typeof arg === "object" && "data" in arg) layout.add(arg);
+    }
   }
   const { dataLength, zeroLength } = layout.finish();
   const base = programBase(options.arch);
