@@ -114,9 +114,9 @@ function compare(contestants: readonly Contestant[], rows: readonly Scenario[], 
   return samples;
 }
 
-function add(samples: Samples, row: string, { ms, peakRssKib }: Sample): void {
+function add(samples: Samples, row: string, { ms }: Sample): void {
   const list = samples.get(row) ?? [];
-  list.push({ ms, peakRssKib });
+  list.push({ ms });
   samples.set(row, list);
 }
 
@@ -161,8 +161,6 @@ function heading(contestants: Results["contestants"], first: string): string[] {
 
 function memoryTable({ contestants }: Results): string {
   const [ours, ...others] = contestants;
-  const peaks = Object.keys(ours!.samples).filter((row) => ours!.samples[row]![0]!.peakRssKib !== undefined);
-  const peak = (samples: readonly Sample[] = []) => median(samples.map(({ peakRssKib }) => peakRssKib!));
   const sizes: [string, (memory: Memory) => number][] = [
     ["RSS of the process that waits for start", ({ waitingRss }) => waitingRss],
     ["its PSS", ({ waitingPss }) => waitingPss],
@@ -178,7 +176,9 @@ function memoryTable({ contestants }: Results): string {
   return formatTable([
     heading([ours!, ...others], "KiB"),
     ...sizes.map(([name, of]) => row(name, contestants.map(({ memory }) => of(memory)))),
-    ...peaks.map((name) => row(`peak RSS of ${name}`, contestants.map(({ samples }) => peak(samples[name])))),
+    ...Object.keys(ours!.memory.peaks).map((name) =>
+      row(`peak RSS of ${name}`, contestants.map(({ memory }) => memory.peaks[name]!))
+    ),
   ]);
 }
 

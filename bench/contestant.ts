@@ -6,7 +6,7 @@
 
 import { join } from "@std/path";
 import { type BundleOptions, makeBundle, withMounts, withSeccomp, withUserNamespace } from "./bundles.ts";
-import { finish, kernel, start, type Timed, timed } from "./timed.ts";
+import { finish, kernel, peakRssKib, start, type Timed, timed } from "./timed.ts";
 import { kill, waitChild } from "../lib/ffi/process.ts";
 
 /** A runtime's name and program. */
@@ -43,7 +43,7 @@ export class Contestant {
 
   /** Makes a bundle, or another one in its place; returns its directory. `number`: for containers that run side by side. */
   bundle(name: BundleName, options: Pick<BundleOptions, "args" | "change">, number = 0): string {
-    const directory = join(this.#directory, `${name}-${number}`);
+    const directory = this.bundleDirectory(name, number);
     makeBundle(directory, { busybox: this.#busybox, cgroup: this.#cgroup(`${name}-${number}`), ...options });
     return directory;
   }
@@ -76,29 +76,39 @@ export class Contestant {
     return outcome;
   }
 
+  /** As {@link call}, but returns the most memory that the command had at once, in KiB. */
+  peak(...args: readonly string[]): number {
+    return peakRssKib(this.argv(...args), join(this.#directory, "pid"));
+  }
+
+  /** The directory of a bundle. */
+  bundleDirectory(name: BundleName, number = 0): string {
+    return join(this.#directory, `${name}-${number}`);
+  }
+
   /** `run` of a bundle. */
   run(bundle: BundleName, number = 0): Timed {
-    return this.call("run", "--bundle", join(this.#directory, `${bundle}-${number}`), this.nextId());
+    return this.call("run", "--bundle", this.bundleDirectory(bundle, number), this.nextId());
   }
 
   /** A container that waits for `start`. */
   create(number = 0): Timed & { readonly id: string; readonly pid: number } {
     const id = this.nextId();
     const pidFile = join(this.#directory, "pid");
-    const bundle = join(this.#directory, `sleep-${number}`);
+    const bundle = this.bundleDirectory("sleep", number);
     const outcome = this.call("create", "--bundle", bundle, "--pid-file", pidFile, id);
     return { ...outcome, id, pid: Number(Deno.readTextFileSync(pidFile)) };
   }
 
   /** The status of `run` of a bundle, whatever it is. */
   statusOf(bundle: BundleName): number {
-    return timed(this.argv("run", "--bundle", join(this.#directory, `${bundle}-0`), this.nextId())).code;
+    return timed(this.argv("run", "--bundle", this.bundleDirectory(bundle), this.nextId())).code;
   }
 
   /** Starts a container in the foreground and looks at the runtime's process once its program runs. */
   foreground(look: (pid: number) => number): number {
     const id = this.nextId();
-    const runtime = start(this.argv("run", "--bundle", join(this.#directory, "sleep-0"), id));
+    const runtime = start(this.argv("run", "--bundle", this.bundleDirectory("sleep"), id));
     try {
       while (!this.#isRunning(id)) kernel.call("usleep", 20_000);
       // What is left to be done after the start is done then.

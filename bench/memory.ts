@@ -5,7 +5,7 @@
  */
 
 import { withMemory } from "./bundles.ts";
-import type { Contestant } from "./contestant.ts";
+import { type Contestant, waitForEnd } from "./contestant.ts";
 
 /** In KiB. */
 export interface Memory {
@@ -16,6 +16,8 @@ export interface Memory {
   readonly waitingProgramBytes: number;
   /** Of the runtime's process while a container runs in the foreground. */
   readonly foregroundRss: number;
+  /** The most that a command had at once, by its name. */
+  readonly peaks: Readonly<Record<string, number>>;
   /** The smallest `linux.resources.memory.limit` with which `true` still runs. */
   readonly smallestLimit: number;
 }
@@ -39,7 +41,29 @@ export function memoryOf(contestant: Contestant): Memory {
   };
   contestant.call("delete", "--force", id);
   const foregroundRss = contestant.foreground((pid) => rollup(pid, "Rss"));
-  return { ...waiting, foregroundRss, smallestLimit: smallestLimit(contestant) };
+  return { ...waiting, foregroundRss, peaks: peaksOf(contestant), smallestLimit: smallestLimit(contestant) };
+}
+
+function peaksOf(contestant: Contestant): Record<string, number> {
+  const id = contestant.nextId();
+  const pidFile = `${contestant.root}/pid`;
+  const sleeping = ["--bundle", contestant.bundleDirectory("sleep"), "--pid-file", pidFile, id];
+  const create = contestant.peak("create", ...sleeping);
+  const peaks = Object.fromEntries(
+    [["start", id], ["state", id], ["list"], ["exec", id, "true"], ["kill", id, "KILL"]].map((words) => [
+      words[0]!,
+      contestant.peak(...words),
+    ]),
+  );
+  waitForEnd(Number(Deno.readTextFileSync(pidFile)));
+  Deno.removeSync(pidFile);
+  const bundle = contestant.bundleDirectory("true");
+  return {
+    run: contestant.peak("run", "--bundle", bundle, contestant.nextId()),
+    create,
+    ...peaks,
+    delete: contestant.peak("delete", id),
+  };
 }
 
 /** By halves; the limit is in the bundle's config, so the whole way there counts. */

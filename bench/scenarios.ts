@@ -10,8 +10,6 @@ import { finish, kernel, start, type Timed, timeOf } from "./timed.ts";
 /** One thing that was timed. */
 export interface Sample {
   readonly ms: number;
-  /** Of the command, where it was one. */
-  readonly peakRssKib?: number;
 }
 
 /** Something to time. */

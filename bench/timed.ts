@@ -6,6 +6,7 @@
 
 import { open } from "../lib/ffi/files.ts";
 import { monotonicMs } from "../lib/ffi/clock.ts";
+import { Prctl } from "../lib/ffi/constants.ts";
 import { alloc, Kernel } from "../lib/ffi/kernel.ts";
 import { spawn } from "../lib/ffi/process.ts";
 
@@ -13,8 +14,6 @@ import { spawn } from "../lib/ffi/process.ts";
 export interface Timed {
   /** From posix_spawn to its end, in milliseconds. */
   readonly ms: number;
-  /** The most memory that it, or a child that it has waited for, had at once: `ru_maxrss` of getrusage(2), in KiB. */
-  readonly peakRssKib: number;
   /** As a shell reports it. */
   readonly code: number;
 }
@@ -35,22 +34,47 @@ export function start(argv: readonly string[]): number {
   return pid;
 }
 
+/** A program that has ended. */
+export interface Ended {
+  /** As a shell reports it. */
+  readonly code: number;
+  /** The most memory that it, or a child that it has waited for, had at once: `ru_maxrss` of getrusage(2), in KiB. */
+  readonly maxRssKib: number;
+}
+
 /** Waits for the end of one that {@link start} has started. */
-export function finish(pid: number): Omit<Timed, "ms"> {
+export function finish(pid: number): Ended {
   const status = alloc(4);
   const usage = alloc(RUSAGE_SIZE);
   kernel.must(`wait4(${pid})`, "wait4", pid, status, 0, usage);
   const [low = 0, high = 0] = status;
-  const peakRssKib = Number(new DataView(usage.buffer).getBigInt64(MAXRSS_AT, true));
-  return { peakRssKib, code: (low & 0x7f) === 0 ? high : 128 + (low & 0x7f) };
+  const maxRssKib = Number(new DataView(usage.buffer).getBigInt64(MAXRSS_AT, true));
+  return { maxRssKib, code: (low & 0x7f) === 0 ? high : 128 + (low & 0x7f) };
+}
+
+/**
+ * Runs a program to its end and returns the most memory that it had at once, in KiB. Started by a shell, which is small: the kernel counts
+ * what there was before execve(2), too. @throws where it fails.
+ */
+export function peakRssKib(argv: readonly string[], pidFile: string): number {
+  // The shell ends first; its child is ours then.
+  kernel.must("prctl(PR_SET_CHILD_SUBREAPER, 1)", "prctl", Prctl.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  try {
+    finish(start(["/bin/sh", "-c", `"$@" & echo $! > ${pidFile}`, "sh", ...argv]));
+    const { code, maxRssKib } = finish(Number(Deno.readTextFileSync(pidFile)));
+    if (code !== 0) throw new Error(`${argv.join(" ")} failed: ${code}`);
+    return maxRssKib;
+  } finally {
+    kernel.must("prctl(PR_SET_CHILD_SUBREAPER, 0)", "prctl", Prctl.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
+  }
 }
 
 /** Runs a program. */
 export function timed(argv: readonly string[]): Timed {
   const before = monotonicMs(kernel);
   const pid = start(argv);
-  const outcome = finish(pid);
-  return { ms: monotonicMs(kernel) - before, ...outcome };
+  const { code } = finish(pid);
+  return { ms: monotonicMs(kernel) - before, code };
 }
 
 /** The time of `action`, in milliseconds. */

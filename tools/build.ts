@@ -10,7 +10,7 @@ import { RuncError } from "../lib/errors.ts";
 import { Kernel } from "../lib/ffi/kernel.ts";
 import { bundle, bundled, bundleFrozen, distDir, giveUp, projectDir, runTool } from "./bundle.ts";
 import { freezeProgram } from "./freeze/freeze.ts";
-import { makeRehearsalBundle } from "./freeze/rehearsal.ts";
+import { makeRehearsalBundles } from "./freeze/rehearsal.ts";
 
 /** What every start of the program is given; bench/startup.ts measures with the same. */
 export const denoFlags: readonly string[] = [
@@ -129,19 +129,19 @@ const frozenFlags: readonly string[] = [
 const REHEARSALS = 3;
 
 /** Freezes the program into `directory`; see freeze/freeze.ts. Returns why not, where that is not possible. */
-function freezeInto(directory: string, deno: string): string | undefined {
+async function freezeInto(directory: string, deno: string): Promise<string | undefined> {
   if (Deno.build.arch !== "x86_64") {
     return `a started program can be kept on x86_64 only, and this is ${Deno.build.arch}`;
   }
   const work = Deno.makeTempDirSync({ prefix: "runc-freeze-" });
   try {
     const script = bundleFrozen(work);
-    makeRehearsalBundle(work);
+    await makeRehearsalBundles(work);
     const output = join(directory, "runc");
     freezeProgram(new Kernel(), {
       deno,
       args: ["run", ...denoFlags, ...frozenFlags, script, work, String(REHEARSALS)],
-      sample: ["--root", join(work, "state"), "run", "--bundle", work, "rehearsal"],
+      sample: ["--root", join(work, "state"), "run", "--bundle", join(work, "usual"), "rehearsal"],
       output,
       launcher: join(directory, "runc.sh"),
     });
@@ -175,7 +175,7 @@ export async function buildProgram(
   await fillCache(deno, directory);
   const path = join(directory, "runc");
   writeLauncher(join(directory, "runc.sh"), deno, directory);
-  const whyNot = freeze ? freezeInto(directory, deno) : "";
+  const whyNot = freeze ? await freezeInto(directory, deno) : "";
   if (whyNot !== undefined) {
     if (whyNot !== "") console.error(`warning: commands start Deno each time: ${whyNot}`);
     Deno.renameSync(join(directory, "runc.sh"), path);

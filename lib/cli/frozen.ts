@@ -16,24 +16,27 @@ import { type Surroundings, surroundings } from "./surroundings.ts";
 /** The file that this program goes on from is all of it. */
 const reexec = () => ({ path: Deno.readLinkSync("/proc/self/exe"), args: [] });
 
-/** Command lines for a bundle whose program ends at once. Containers that they make they remove. */
-function rehearsals(bundle: string): readonly (readonly string[])[] {
-  const root = ["--root", `${bundle}/state`];
-  const create = [...root, "create", "--bundle", bundle];
+/** Command lines for the bundles below a directory (tools/freeze/rehearsal.ts). Containers that they make they remove. */
+function rehearsals(directory: string): readonly (readonly string[])[] {
+  const root = ["--root", `${directory}/state`];
+  const run = (bundle: string) => ["run", "--bundle", `${directory}/${bundle}`, "rehearsal"];
+  const create = (bundle: string) => [...root, "create", "--bundle", `${directory}/${bundle}`, "rehearsal"];
   return [
     ["--version"],
     ["help", "run"],
-    ["plan", "--bundle", bundle, "rehearsal"],
+    ["plan", "--bundle", `${directory}/usual`, "rehearsal"],
     // What it tells of a command is to be the command's time, and not its own.
-    [...root, "--trace", `${bundle}/trace.json`, "run", "--bundle", bundle, "rehearsal"],
-    [...root, "run", "--bundle", bundle, "rehearsal"],
-    [...create, "rehearsal"],
-    [...root, "state", "rehearsal"],
-    [...root, "exec", "rehearsal", "/program"],
-    [...root, "list"],
-    [...root, "start", "rehearsal"],
-    [...root, "delete", "--force", "rehearsal"],
-    [...create, "rehearsal"],
+    [...root, "--trace", `${directory}/trace.json`, ...run("usual")],
+    ...["usual", "engine", "mapped"].flatMap((bundle) => [
+      [...root, ...run(bundle)],
+      create(bundle),
+      [...root, "state", "rehearsal"],
+      [...root, "exec", "rehearsal", "/program"],
+      [...root, "list"],
+      [...root, "start", "rehearsal"],
+      [...root, "delete", "--force", "rehearsal"],
+    ]),
+    create("usual"),
     [...root, "kill", "rehearsal", "KILL"],
     [...root, "delete", "rehearsal"],
   ];
@@ -43,7 +46,7 @@ function rehearsals(bundle: string): readonly (readonly string[])[] {
  * Goes through what the program is for, so that V8 has compiled it, and knows its types, when it is frozen. Where this process may not make
  * containers, it gets as far as it gets.
  */
-async function rehearse(kernel: Kernel, bundle: string): Promise<void> {
+async function rehearse(kernel: Kernel, directory: string): Promise<void> {
   using nowhere = open(kernel, "/dev/null", 2);
   const stream = new StandardStream(kernel, nowhere.number);
   const world: Surroundings = {
@@ -55,7 +58,7 @@ async function rehearse(kernel: Kernel, bundle: string): Promise<void> {
     stderr: stream,
   };
   await rehearseStart(world);
-  for (const words of rehearsals(bundle)) await main(words, world);
+  for (const words of rehearsals(directory)) await main(words, world);
 }
 
 /** Carries out a command line and ends with its status. */
@@ -79,8 +82,8 @@ function rehearseStart(world: Surroundings): Promise<number> {
 }
 
 const kernel = new Kernel();
-const [bundle = "", times = "1"] = Deno.args;
-for (let time = 0; time < Number(times); time++) await rehearse(kernel, bundle);
+const [directory = "", times = "1"] = Deno.args;
+for (let time = 0; time < Number(times); time++) await rehearse(kernel, directory);
 const words = freeze(kernel, (point) => {
   // Garbage would be kept for ever. Deno is started with --expose-gc.
   (globalThis as { gc?: () => void }).gc?.();

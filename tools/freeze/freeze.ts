@@ -18,8 +18,10 @@ import type { FreezePoint } from "../../lib/ffi/freeze.ts";
 import { alloc, type Kernel } from "../../lib/ffi/kernel.ts";
 import { kill, spawn, waitChild } from "../../lib/ffi/process.ts";
 import { BASE, CODE_AT, executableHead } from "./elf.ts";
+import { gatherUntilStop } from "./gather.ts";
 import { type Area, PAGE, type Piece, ProcessMemory, split } from "./memory.ts";
 import { requirements } from "./processor.ts";
+import { stopSignal, waitStop } from "./ptrace.ts";
 import { type CpuRequirement, encodeTable, Sys, type TableCall, thawCode, type ThawPlaces } from "./thaw_x86_64.ts";
 import { type Touched, touchedPages } from "./touched.ts";
 import { standIn } from "./vdso.ts";
@@ -42,7 +44,7 @@ const MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000, MAP_FIXED_N
 const MADV_POPULATE_READ = 22, MADV_POPULATE_WRITE = 23;
 /** asm/prctl.h, rseq.h of glibc: the signature that it registers with */
 const ARCH_SET_FS = 0x1002, RSEQ_SIGNATURE = 0x53053053, RSEQ_SIZE = 32, ROBUST_LIST_SIZE = 24;
-const SIGPIPE = 13, SIG_IGN = 1, WUNTRACED = 2, SIGKILL = 9;
+const SIGPIPE = 13, SIG_IGN = 1, SIGKILL = 9;
 
 /** As deep as V8 lets its stack become, and room for what it calls. */
 const STACK_ROOM = 4 << 20;
@@ -65,6 +67,9 @@ export function freezeProgram(kernel: Kernel, options: FreezeOptions): void {
     pid = start(kernel, options, output);
   }
   try {
+    // Before Deno begins, and then where the program says so.
+    awaitStop(kernel, pid);
+    gatherUntilStop(kernel, pid);
     awaitStop(kernel, pid);
     const point = readPoint(kernel, input);
     using memory = new ProcessMemory(kernel, pid);
@@ -87,7 +92,7 @@ export function freezeProgram(kernel: Kernel, options: FreezeOptions): void {
 
 /** With an environment that is nobody's: it stays in the memory that is kept, for everybody to read. */
 function start(kernel: Kernel, { deno, args }: FreezeOptions, output: Fd): number {
-  const script = `ulimit -s ${STACK_LIMIT_KIB} 2>/dev/null; exec "$@"`;
+  const script = `ulimit -s ${STACK_LIMIT_KIB} 2>/dev/null; kill -STOP $$; exec "$@"`;
   const pid = spawn(kernel, {
     path: "/bin/sh",
     argv: ["sh", "-c", script, "sh", deno, ...args],
@@ -102,10 +107,9 @@ function start(kernel: Kernel, { deno, args }: FreezeOptions, output: Fd): numbe
 }
 
 function awaitStop(kernel: Kernel, pid: number): void {
-  const status = alloc(4);
-  kernel.must(`waitpid(${pid}, WUNTRACED)`, "waitpid", pid, status, WUNTRACED);
-  // WIFSTOPPED, wait(2).
-  if (status[0] !== 0x7f) throw new RuncError("internal", "the program ended instead of stopping");
+  if (stopSignal(waitStop(kernel, pid)) === undefined) {
+    throw new RuncError("internal", "the program ended instead of stopping");
+  }
 }
 
 function readPoint(kernel: Kernel, input: Fd): FreezePoint {

@@ -5,9 +5,23 @@
  */
 
 import { RuncError } from "../../lib/errors.ts";
-import { alloc, type Kernel } from "../../lib/ffi/kernel.ts";
+import type { Kernel } from "../../lib/ffi/kernel.ts";
 import { kill, spawn, waitChild } from "../../lib/ffi/process.ts";
 import { PAGE, type Piece, ProcessMemory, Prot } from "./memory.ts";
+import {
+  isEntry,
+  isSyscallStop,
+  PTRACE_CONT,
+  PTRACE_DETACH,
+  PTRACE_EVENT_EXIT,
+  PTRACE_O_TRACEEXIT,
+  PTRACE_O_TRACESYSGOOD,
+  PTRACE_SEIZE,
+  PTRACE_SYSCALL,
+  readSyscall,
+  stopSignal,
+  waitStop,
+} from "./ptrace.ts";
 
 /** Pages that are used. */
 export interface Touched {
@@ -17,15 +31,9 @@ export interface Touched {
   readonly isWritten: boolean;
 }
 
-/** ptrace(2), linux/ptrace.h */
-const PTRACE_CONT = 7, PTRACE_DETACH = 17, PTRACE_SYSCALL = 24, PTRACE_SEIZE = 0x4206, PTRACE_GET_SYSCALL_INFO = 0x420e;
-const PTRACE_O_TRACESYSGOOD = 1, PTRACE_O_TRACEEXIT = 0x40, PTRACE_EVENT_EXIT = 6;
-/** `struct ptrace_syscall_info`: what kind of stop it is, and on entry the call's number. */
-const syscallInfo = { size: 88, op: 0, number: 24 } as const;
-const PTRACE_SYSCALL_INFO_ENTRY = 1;
-const SIGTRAP = 5, SIGCONT = 18, SIGKILL = 9, WUNTRACED = 2;
+const SIGTRAP = 5, SIGCONT = 18, SIGKILL = 9;
 /** What fexecve(3) is made of; the shell uses another call. On x86_64. */
-const SYS_execveat = 322;
+const SYS_execveat = 322n;
 
 /** A page fault costs as much as asking for some pages that are not needed. */
 const GAP_PAGES = 2;
@@ -46,10 +54,14 @@ export function touchedPages(kernel: Kernel, argv: readonly string[], pieces: re
   if (pid < 0) throw new RuncError("syscall-failed", "cannot start /bin/sh", { errno: -pid });
   let isOver = false;
   try {
-    wait(kernel, pid);
+    waitStop(kernel, pid);
     if (kernel.call("ptrace", PTRACE_SEIZE, pid, 0, PTRACE_O_TRACEEXIT | PTRACE_O_TRACESYSGOOD) < 0) return [];
     kill(kernel, pid, SIGCONT);
-    for (let status = wait(kernel, pid); isStopped(status); status = wait(kernel, pid)) {
+    for (
+      let status = waitStop(kernel, pid);
+      stopSignal(status) !== undefined;
+      status = waitStop(kernel, pid)
+    ) {
       if (isLast(kernel, pid, status)) {
         const touched = readTouched(kernel, pid, pieces);
         // The monitor that it becomes removes the container.
@@ -71,22 +83,10 @@ export function touchedPages(kernel: Kernel, argv: readonly string[], pieces: re
 
 /** Whether it stopped where its memory is there for the last time. */
 function isLast(kernel: Kernel, pid: number, status: number): boolean {
-  const event = status >> 8;
-  if (event === (SIGTRAP | PTRACE_EVENT_EXIT << 8)) return true;
-  if (event !== (SIGTRAP | 0x80)) return false;
-  const info = alloc(syscallInfo.size);
-  kernel.must("ptrace(PTRACE_GET_SYSCALL_INFO)", "ptrace", PTRACE_GET_SYSCALL_INFO, pid, info.length, info);
-  return info[syscallInfo.op] === PTRACE_SYSCALL_INFO_ENTRY &&
-    new DataView(info.buffer).getBigUint64(syscallInfo.number, true) === BigInt(SYS_execveat);
-}
-
-/** WIFSTOPPED, wait(2). */
-const isStopped = (status: number) => (status & 0xff) === 0x7f;
-
-function wait(kernel: Kernel, pid: number): number {
-  const status = alloc(4);
-  kernel.must(`waitpid(${pid})`, "waitpid", pid, status, WUNTRACED);
-  return new DataView(status.buffer).getInt32(0, true);
+  if (status >> 8 === (SIGTRAP | PTRACE_EVENT_EXIT << 8)) return true;
+  if (!isSyscallStop(status)) return false;
+  const call = readSyscall(kernel, pid);
+  return isEntry(call) && call.number === SYS_execveat;
 }
 
 function readTouched(kernel: Kernel, pid: number, pieces: readonly Piece[]): readonly Touched[] {

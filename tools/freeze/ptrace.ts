@@ -1,0 +1,55 @@
+/**
+ * What is needed of ptrace(2) to look on while a child makes system calls. On x86_64.
+ *
+ * @module
+ */
+
+import { alloc, type Kernel } from "../../lib/ffi/kernel.ts";
+
+// linux/ptrace.h
+export const PTRACE_CONT = 7, PTRACE_DETACH = 17, PTRACE_SYSCALL = 24, PTRACE_SEIZE = 0x4206;
+export const PTRACE_O_TRACESYSGOOD = 1, PTRACE_O_TRACEEXIT = 0x40, PTRACE_EVENT_EXIT = 6;
+const PTRACE_GET_SYSCALL_INFO = 0x420e, PTRACE_SYSCALL_INFO_ENTRY = 1;
+/** `struct ptrace_syscall_info`: what kind of stop it is, and on entry the call's number and its arguments. */
+const syscallInfo = { size: 88, op: 0, number: 24, args: 32 } as const;
+const SIGTRAP = 5, WUNTRACED = 2;
+
+/** A child that stands before or behind a system call. */
+export interface SyscallStop {
+  readonly op: number;
+  /** On entry only. */
+  readonly number: bigint;
+  /** Six of them, on entry only. */
+  readonly args: readonly bigint[];
+}
+
+/** Waits until a child stops or ends; returns its wait status. @see wait(2) */
+export function waitStop(kernel: Kernel, pid: number): number {
+  const status = alloc(4);
+  kernel.must(`waitpid(${pid})`, "waitpid", pid, status, WUNTRACED);
+  return new DataView(status.buffer).getInt32(0, true);
+}
+
+/** The signal that a child stopped by; undefined where it ended. WIFSTOPPED, WSTOPSIG, wait(2) */
+export function stopSignal(status: number): number | undefined {
+  return (status & 0xff) === 0x7f ? status >> 8 & 0xff : undefined;
+}
+
+/** Whether it stopped before or behind a system call. @see PTRACE_O_TRACESYSGOOD */
+export const isSyscallStop = (status: number): boolean => stopSignal(status) === (SIGTRAP | 0x80);
+
+/** The call that it stands before or behind. @throws {RuncError} */
+export function readSyscall(kernel: Kernel, pid: number): SyscallStop {
+  const info = alloc(syscallInfo.size);
+  kernel.must("ptrace(PTRACE_GET_SYSCALL_INFO)", "ptrace", PTRACE_GET_SYSCALL_INFO, pid, info.length, info);
+  const view = new DataView(info.buffer);
+  const word = (at: number) => view.getBigUint64(at, true);
+  return {
+    op: info[syscallInfo.op]!,
+    number: word(syscallInfo.number),
+    args: Array.from({ length: 6 }, (_, index) => word(syscallInfo.args + 8 * index)),
+  };
+}
+
+/** Whether the call is about to be made. */
+export const isEntry = ({ op }: SyscallStop): boolean => op === PTRACE_SYSCALL_INFO_ENTRY;
