@@ -122,11 +122,14 @@ async function settle(path: string): Promise<void> {
 /** What a program is frozen with: V8 keeps all that it has compiled, and lets its garbage be collected before. */
 const frozenFlags: readonly string[] = [
   "--no-code-cache",
-  `--v8-flags=${[...v8Flags, "--no-flush-bytecode", "--expose-gc"].join(",")}`,
+  `--v8-flags=${[...v8Flags, "--no-lazy", "--no-flush-bytecode", "--expose-gc"].join(",")}`,
 ];
 
-/** How often the program rehearses before it is frozen: V8 asks for a few calls before it trusts what it has seen. */
-const REHEARSALS = 3;
+/**
+ * How often the program rehearses before it is frozen: from the second time on V8 remembers what it has seen. More make it remember more than is
+ * worth the memory.
+ */
+const REHEARSALS = 2;
 
 /** Freezes the program into `directory`; see freeze/freeze.ts. Returns why not, where that is not possible. */
 async function freezeInto(directory: string, deno: string): Promise<string | undefined> {

@@ -339,8 +339,19 @@ export const flagTables: Readonly<Record<string, Readonly<Record<string, number>
   UmountFlag,
 };
 
+/** What {@link formatFlags} has said before: plans ask for the same few again and again. A pure memo. */
+const formatted = new Map<object, Map<number, string>>();
+
 /** `MS_NOSUID|MS_NODEV`; a bit without a name as hex, no bit as `0`. */
 export function formatFlags(table: Readonly<Record<string, number>>, value: number): string {
+  let known = formatted.get(table);
+  if (known === undefined) formatted.set(table, known = new Map());
+  let text = known.get(value);
+  if (text === undefined) known.set(value, text = namesOf(table, value));
+  return text;
+}
+
+function namesOf(table: Readonly<Record<string, number>>, value: number): string {
   let rest = value;
   const names: string[] = [];
   for (const name of Object.keys(table)) {

@@ -23,9 +23,9 @@ export function openHow(how: { flags: number; mode?: number; resolve: number }, 
 /** One struct for each way to open, for structs are stored once an identity: a pure memo. */
 const cache = new Map<string, Struct>();
 
-function cachedHow(key: string, how: { flags: number; mode?: number; resolve: number }, show: string): Struct {
+function cachedHow(key: string, how: { flags: number; mode?: number; resolve: number }, show: () => string): Struct {
   let known = cache.get(key);
-  if (known === undefined) cache.set(key, known = openHow(how, show));
+  if (known === undefined) cache.set(key, known = openHow(how, show()));
   return known;
 }
 
@@ -69,9 +69,10 @@ export function openInRoot(
   const flags = O.O_PATH | O.O_CLOEXEC | (options.directory ? O.O_DIRECTORY : 0) |
     (options.noSymlinks || options.noFollow ? O.O_NOFOLLOW : 0);
   const resolve = Resolve.RESOLVE_IN_ROOT | (options.noSymlinks ? Resolve.RESOLVE_NO_SYMLINKS : 0);
-  const show = `{flags: O_PATH|O_CLOEXEC${options.directory ? "|O_DIRECTORY" : ""}${
-    options.noFollow ? "|O_NOFOLLOW" : ""
-  }, resolve: RESOLVE_IN_ROOT${options.noSymlinks ? "|RESOLVE_NO_SYMLINKS" : ""}}`;
+  const show = () =>
+    `{flags: O_PATH|O_CLOEXEC${options.directory ? "|O_DIRECTORY" : ""}${
+      options.noFollow ? "|O_NOFOLLOW" : ""
+    }, resolve: RESOLVE_IN_ROOT${options.noSymlinks ? "|RESOLVE_NO_SYMLINKS" : ""}}`;
   const how = cachedHow(`${options.arch} ${flags} ${resolve}`, { flags, resolve }, show);
   return call("openat2", [root, path, how, 24], { out, retryAgain: true, ...rest });
 }
@@ -203,11 +204,11 @@ export function openInside(
   rest: Partial<Pick<CallOp, "meaning" | "hint">> = {},
 ): CallOp {
   const { O_CLOEXEC } = openFlag(arch);
-  const shown = formatFlags(openFlag(arch), flags | O_CLOEXEC);
+  const shown = () => formatFlags(openFlag(arch), flags | O_CLOEXEC);
   const how = cachedHow(
     `${arch} ${flags} inside`,
     { flags: flags | O_CLOEXEC, resolve: Resolve.RESOLVE_NO_MAGICLINKS },
-    `{flags: ${shown}, resolve: RESOLVE_NO_MAGICLINKS}`,
+    () => `{flags: ${shown()}, resolve: RESOLVE_NO_MAGICLINKS}`,
   );
   return call("openat2", [AT_FDCWD, path, how, 24], { out, ...rest });
 }
@@ -221,7 +222,7 @@ export function ensureFile(directory: Operand, name: string, out: Slot, mode: nu
   const how = cachedHow(
     `${arch} file`,
     { flags: O_PATH | O_CLOEXEC, resolve: Resolve.RESOLVE_BENEATH | Resolve.RESOLVE_NO_SYMLINKS },
-    "{flags: O_PATH|O_CLOEXEC, resolve: RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS}",
+    () => "{flags: O_PATH|O_CLOEXEC, resolve: RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS}",
   );
   return [
     call("mknodat", [directory, name, FileType.S_IFREG | mode, 0], { tolerate: ["EEXIST"] }),
