@@ -77,6 +77,7 @@ export class CgroupV1 implements CgroupManager {
     try {
       for (const group of this.#groups()) {
         this.#tolerant(group, () => createGroup(group, this.#made, { limits, isOurs }));
+        if (limits !== undefined && group.controllers.includes("memory")) this.#limitMemory(limits);
       }
     } catch (error) {
       undoMade(this.#made);
@@ -98,6 +99,14 @@ export class CgroupV1 implements CgroupManager {
     } catch (error) {
       if (!this.#options.rootless) throw error;
     }
+  }
+
+  /**
+   * As long as nothing is charged every limit can be set. Later the kernel refuses one below the quarter of a megabyte that each processor takes in
+   * advance (MEMCG_CHARGE_BATCH, mm/memcontrol.c), and what it has given back it counts only a moment later.
+   */
+  #limitMemory({ resources: { memory = {} }, code }: Limits): void {
+    code.setLimits(this.#writes({ resources: { memory }, code }), (controller) => this.#paths[controller]);
   }
 
   set({ resources, code }: Limits): void {

@@ -10,8 +10,9 @@
 
 import { RuncError } from "../errors.ts";
 import { alloc, bind, cString, type Kernel, syscallError } from "./kernel.ts";
-import { memfd } from "./files.ts";
+import { isThere, memfd } from "./files.ts";
 
+const NAME = "libseccomp.so.2";
 const RTLD_NOW = 2;
 
 const functions = {
@@ -47,6 +48,23 @@ export interface Comparison {
 /** What {@link Libseccomp.resolve} answers for a name that it does not know: __NR_SCMP_ERROR. */
 export const UNKNOWN_SYSCALL = -1;
 
+/**
+ * Which library {@link Libseccomp} would open, as text: another one, or a newer one in its place, gives another text. It is not opened, which
+ * takes longer than all else where a filter is there already. Undefined where it may lie elsewhere, or nowhere. ld.so(8)
+ */
+export function installedLibseccomp(kernel: Kernel): string | undefined {
+  if (Deno.env.has("LD_LIBRARY_PATH") || Deno.env.has("LD_PRELOAD")) return undefined;
+  const directories = ["/usr/local/lib", `/lib/${kernel.arch}-linux-gnu`, "/lib64", "/usr/lib64", "/lib", "/usr/lib"];
+  const found = directories.flatMap((directory) => {
+    const path = `${directory}/${NAME}`;
+    // Errors are dear.
+    if (!isThere(kernel, path)) return [];
+    const { isFile, dev, ino, size, mtime } = Deno.statSync(path);
+    return isFile ? [`${path} ${dev} ${ino} ${size} ${mtime?.getTime()}`] : [];
+  });
+  return found.length === 0 ? undefined : found.join("\n");
+}
+
 /** The library, opened. */
 export class Libseccomp {
   readonly #kernel: Kernel;
@@ -55,11 +73,11 @@ export class Libseccomp {
   /** @throws {RuncError} `host-lacks` where it is not installed. */
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
-    const library = kernel.call("dlopen", cString("libseccomp.so.2"), RTLD_NOW);
-    if (library === 0) throw missing("cannot open libseccomp.so.2, which compiles seccomp profiles");
+    const library = kernel.call("dlopen", cString(NAME), RTLD_NOW);
+    if (library === 0) throw missing(`cannot open ${NAME}, which compiles seccomp profiles`);
     const bound = Object.entries(functions).map(([name, signature]) => {
       const address = Deno.UnsafePointer.create(BigInt(kernel.call("dlsym", library, cString(name))));
-      if (address === null) throw missing(`libseccomp.so.2 has no function ${name}`);
+      if (address === null) throw missing(`${NAME} has no function ${name}`);
       return [name, bind<Deno.ForeignFunction>(address, signature)];
     });
     this.#functions = Object.fromEntries(bound);

@@ -114,8 +114,15 @@ function timeSteps(config: Config, arch: Arch): readonly Step[] {
   return [step("create time namespace", "/linux/timeOffsets", ops)];
 }
 
-/** Makes the new namespaces that config.json asks for. */
-export function createSteps(config: Config, arch: Arch, cgroup: CgroupEntry): readonly Step[] {
+/**
+ * Makes the new namespaces that config.json asks for. `cgroupLater`: but for the cgroup namespace, whose root is to be a cgroup that is entered
+ * later. @see createCgroupSteps
+ */
+export function createSteps(
+  config: Config,
+  arch: Arch,
+  { cgroup, cgroupLater }: { cgroup: CgroupEntry; cgroupLater: boolean },
+): readonly Step[] {
   const made = (config.linux?.namespaces ?? []).filter(({ path }) => !path).map(({ type }) => type);
   const steps: Step[] = [];
   if (made.includes("user")) {
@@ -135,13 +142,24 @@ export function createSteps(config: Config, arch: Arch, cgroup: CgroupEntry): re
   // Before the change of uid: that makes the process non-dumpable, and its files in /proc then belong to the host's root.
   steps.push(...timeSteps(config, arch));
   if (made.includes("user")) steps.push(step("become root of the user namespace", "/linux/uidMappings", becomeRoot));
-  const rest = made.filter((type) => type !== "user" && type !== "time" && !waitsForChild(type, cgroup));
+  const rest = made.filter((type) =>
+    type !== "user" && type !== "time" && !waitsForChild(type, cgroup) && !(type === "cgroup" && cgroupLater)
+  );
   if (rest.length > 0) {
     const flags = rest.reduce((bits, type) => bits | namespaceKinds[type].flag, 0);
     steps.push(step(`create ${rest.join(", ")} namespaces`, "/linux/namespaces", [call("unshare", [flags])]));
   }
   return steps;
 }
+
+/** The cgroup namespace that {@link createSteps} has left out. Runs in: stage. */
+export function createCgroupSteps(config: Config, cgroup: CgroupEntry): readonly Step[] {
+  if (!makesNamespace(config, "cgroup") || waitsForChild("cgroup", cgroup)) return [];
+  return [createCgroup()];
+}
+
+const createCgroup = () =>
+  step("create cgroup namespace", "/linux/namespaces", [call("unshare", [CloneFlag.CLONE_NEWCGROUP])]);
 
 /** A child that is born in its cgroup must make the cgroup namespace itself: the namespace's root is its maker's cgroup. */
 function waitsForChild(type: NamespaceType, cgroup: CgroupEntry): boolean {
@@ -164,7 +182,7 @@ export function lateJoinSteps(joined: readonly JoinedNamespace[], cgroup: Cgroup
 /** The cgroup namespace, where the stage could not make it. Runs in: init. cgroup_namespaces(7) */
 export function ownCgroupNamespaceSteps(config: Config, cgroup: CgroupEntry): readonly Step[] {
   if (!makesNamespace(config, "cgroup") || !waitsForChild("cgroup", cgroup)) return [];
-  return [step("create cgroup namespace", "/linux/namespaces", [call("unshare", [CloneFlag.CLONE_NEWCGROUP])])];
+  return [createCgroup()];
 }
 
 /** Descriptors that our caller left open by mistake are not the container's. The fixed ones stand between them. Runs in: stage. */
@@ -175,12 +193,14 @@ export function closeForeignStep(inheritedFds: number): Step {
   ]);
 }
 
-/** The parent has made the cgroups; this process, which has one thread, goes in by itself: far cheaper than being put there. */
-export function enterCgroupSteps(cgroup: CgroupEntry, arch: Arch): readonly Step[] {
+const awaitCgroups = (): Step => step("wait until the parent has made the cgroups", "/linux/cgroupsPath", awaitGo());
+
+/** This process, which has one thread, goes in by itself: far cheaper than being put there. */
+function enterSteps(cgroup: CgroupEntry, arch: Arch): readonly Step[] {
   const O = openFlag(arch);
   const file = slot("file");
   const tolerance = { all: ["*"], permission: ["EPERM", "EACCES", "EROFS"] } as const;
-  const enter = cgroup.taskFiles.map(({ path, tolerate }) =>
+  return cgroup.taskFiles.map(({ path, tolerate }) =>
     step(`enter ${path.slice(0, path.lastIndexOf("/"))}`, "/linux/cgroupsPath", [
       call("openat", [AT_FDCWD, path, O.O_WRONLY | O.O_CLOEXEC, 0], {
         out: file,
@@ -190,19 +210,37 @@ export function enterCgroupSteps(cgroup: CgroupEntry, arch: Arch): readonly Step
       call("close", [file]),
     ])
   );
-  const wait = step("wait until the parent has made the cgroups", "/linux/cgroupsPath", awaitGo());
-  if (cgroup.cloneInto === undefined) return [wait, ...enter];
-  // Opened before other mount namespaces are joined: the path is the host's.
-  const open = call("openat", [AT_FDCWD, cgroup.cloneInto, O.O_PATH | O.O_DIRECTORY | O.O_CLOEXEC, 0], {
-    out: cgroupDirectory,
-  });
-  return [wait, ...enter, step(`open ${cgroup.cloneInto}`, "/linux/cgroupsPath", [open])];
+}
+
+/** Opens the cgroup2 directory, if there is one, that the container's process is to be born in. */
+function openCgroupSteps({ cloneInto }: CgroupEntry, arch: Arch): readonly Step[] {
+  if (cloneInto === undefined) return [];
+  const O = openFlag(arch);
+  return [step(`open ${cloneInto}`, "/linux/cgroupsPath", [
+    call("openat", [AT_FDCWD, cloneInto, O.O_PATH | O.O_DIRECTORY | O.O_CLOEXEC, 0], { out: cgroupDirectory }),
+  ])];
+}
+
+/** Enters the cgroups before other namespaces are joined or made: the paths are the host's, and so are the rights. Runs in: stage. */
+export function enterCgroupSteps(cgroup: CgroupEntry, arch: Arch): readonly Step[] {
+  return [awaitCgroups(), ...enterSteps(cgroup, arch), ...openCgroupSteps(cgroup, arch)];
+}
+
+/** The same around the fork, where that does not matter: what can be done without the parent is done while it makes the cgroups. */
+export function enterCgroupLater(
+  cgroup: CgroupEntry,
+  arch: Arch,
+): { readonly beforeFork: readonly Step[]; readonly afterFork: readonly Step[] } {
+  const enter = enterSteps(cgroup, arch);
+  return cgroup.cloneInto === undefined
+    ? { beforeFork: [], afterFork: [awaitCgroups(), ...enter] }
+    : { beforeFork: [awaitCgroups(), ...openCgroupSteps(cgroup, arch)], afterFork: enter };
 }
 
 /** Open cgroup2 directory that the container's process is born in. */
 const cgroupDirectory = slot("cgroup");
 
-/** The last step of each stage: fork the container's process, tell the parent its pid, and go. */
+/** Each stage's end: it forks the container's process, tells the parent its pid, and goes. What follows is the container's process's. */
 export function forkSteps(cgroup: CgroupEntry): readonly Step[] {
   const pid = slot("pid");
   return [step("fork the container's process", "", [

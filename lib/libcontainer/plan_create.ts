@@ -22,8 +22,10 @@ import { maskedPathSteps, readonlyPathSteps } from "./masked_paths.ts";
 import { finishMountSteps, helpedMounts, mountSteps } from "./mounts.ts";
 import {
   closeForeignStep,
+  createCgroupSteps,
   createSteps,
   earlyJoined,
+  enterCgroupLater,
   enterCgroupSteps,
   forkSteps,
   hasNamespace,
@@ -169,20 +171,53 @@ function leaveHostProcSteps(config: Config, request: LaunchRequest, facts: HostF
 }
 
 function stage(config: Config, facts: HostFacts, request: LaunchRequest, parts: Parts): readonly Step[] {
+  const { cgroup } = request;
   const helped = helpedMounts(withNotify(config, request), facts, request);
+  if (helped.length === 0 && entersLate(config)) return lateStage(config, facts, request);
+  return [
+    ...firstSteps(config, facts, request),
+    // Before any namespace: all of the container's processes are to be born inside.
+    ...enterCgroupSteps(cgroup, facts.arch),
+    affinityStep(facts),
+    // While it still has the host's rights.
+    ...(helped.length === 0 ? [] : partOf(parts, "mountSources").helperSteps(helped, facts.arch)),
+    ...joinSteps(earlyJoined(joinedNamespaces(config), cgroup)),
+    ...createSteps(config, facts.arch, { cgroup, cgroupLater: false }),
+    setProcessName("runc:[2:INIT]"),
+    ...forkSteps(cgroup),
+  ];
+}
+
+function firstSteps(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
   return [
     closeForeignStep(request.inheritedFds),
     // While the process's files in /proc are still its own.
     ...oomScoreSteps(config.process!, facts.arch),
-    // Before any namespace: all of the container's processes are to be born inside.
-    ...enterCgroupSteps(request.cgroup, facts.arch),
-    affinityStep(facts),
-    // While it still has the host's rights.
-    ...(helped.length === 0 ? [] : partOf(parts, "mountSources").helperSteps(helped, facts.arch)),
-    ...joinSteps(earlyJoined(joinedNamespaces(config), request.cgroup)),
-    ...createSteps(config, facts.arch, request.cgroup),
+  ];
+}
+
+/** Whether the cgroups can still be reached when all namespaces are there. */
+function entersLate(config: Config): boolean {
+  return !hasNamespace(config, "user") && !joinedNamespaces(config).some(({ type }) => type === "mount");
+}
+
+/**
+ * The container's process enters its cgroups as its first act. Namespaces and process are then made while the parent makes the cgroups, and none of
+ * them is charged to the container's memory.
+ */
+function lateStage(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
+  const { cgroup } = request;
+  const { beforeFork, afterFork } = enterCgroupLater(cgroup, facts.arch);
+  return [
+    ...firstSteps(config, facts, request),
+    ...joinSteps(earlyJoined(joinedNamespaces(config), cgroup)),
+    ...createSteps(config, facts.arch, { cgroup, cgroupLater: true }),
     setProcessName("runc:[2:INIT]"),
-    ...forkSteps(request.cgroup),
+    ...beforeFork,
+    ...forkSteps(cgroup),
+    ...afterFork,
+    affinityStep(facts),
+    ...createCgroupSteps(config, cgroup),
   ];
 }
 

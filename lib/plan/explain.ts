@@ -129,14 +129,22 @@ function formatStep(step: Step, number: number): readonly string[] {
   return [`${String(number).padStart(3)}. ${step.label}${from}`, ...step.ops.flatMap((op) => formatOp(op, "       "))];
 }
 
+/** The steps by who does them: what stands behind the stage's last fork is its child's already. */
+function byProcess({ stage, init }: Plan): Plan {
+  const fork = stage.findLastIndex(({ ops }) => ops.some(({ op }) => op === "fork"));
+  const end = fork < 0 ? stage.length : fork + 1;
+  return { stage: stage.slice(0, end), init: [...stage.slice(end), ...init] };
+}
+
 /** The whole plan, one step after the other. Ends with a newline. */
 export function explain(plan: Plan): string {
+  const { stage, init } = byProcess(plan);
   const lines = [
     "stage: a process in the host's namespaces, which joins and creates the container's and forks",
-    ...plan.stage.flatMap((step, index) => formatStep(step, index + 1)),
+    ...stage.flatMap((step, index) => formatStep(step, index + 1)),
     "",
     "init: its child, which becomes the container's process",
-    ...plan.init.flatMap((step, index) => formatStep(step, plan.stage.length + index + 1)),
+    ...init.flatMap((step, index) => formatStep(step, stage.length + index + 1)),
   ];
   return lines.join("\n") + "\n";
 }
@@ -164,5 +172,6 @@ export function explainSteps(plan: Plan): readonly ExplainedStep[] {
     from: step.from,
     calls: step.ops.flatMap((op) => formatOp(op)),
   });
-  return [...plan.stage.map(describe("stage", 0)), ...plan.init.map(describe("init", plan.stage.length))];
+  const { stage, init } = byProcess(plan);
+  return [...stage.map(describe("stage", 0)), ...init.map(describe("init", stage.length))];
 }

@@ -35,18 +35,18 @@ boxTest("50 times 8 containers at once all succeed and leave nothing", (box) => 
 const AT_ONCE = 500, LANES = 8;
 
 boxTest(`${AT_ONCE} containers are alive at once, created in ${LANES} lanes`, (box) => {
-  const bundles = Array.from({ length: LANES }, (_, index) => makeBundle(box, index));
   const ids = Array.from({ length: AT_ONCE }, (_, index) => `box-${String(index).padStart(3, "0")}`);
-  const inLanes = (each: (id: string, lane: number) => readonly string[]) => {
+  const bundles = new Map(ids.map((id, index) => [id, makeBundle(box, index)]));
+  const inLanes = (each: (id: string) => readonly string[]) => {
     for (let first = 0; first < ids.length; first += LANES) {
-      const running = ids.slice(first, first + LANES).map((id, lane) => box.start(each(id, lane)));
+      const running = ids.slice(first, first + LANES).map((id) => box.start(each(id)));
       const results = running.map((one) => one.wait());
       running.forEach((one) => one[Symbol.dispose]());
       assertEquals(results, results.map(() => usual), `from container ${first} on`);
     }
   };
   const listed = () => (JSON.parse(box.must(["list", "--format", "json"])) ?? []) as { id: string; status: string }[];
-  inLanes((id, lane) => ["create", "--bundle", bundles[lane]!, id]);
+  inLanes((id) => ["create", "--bundle", bundles.get(id)!, id]);
   assertEquals(listed().map(({ id, status }) => [id, status]), ids.map((id) => [id, "created"]));
   // Only one of them: it ends, and all others go on waiting.
   box.must(["start", ids[250]!]);
@@ -68,14 +68,14 @@ boxTest("what is done with one container neither waits for others nor looks at t
   const config = `${bundles[0]}/config.json`;
   const changed = JSON.parse(Deno.readTextFileSync(config));
   changed.hooks = {
-    createRuntime: [{ path: "/bin/sh", args: ["sh", "-c", `echo > ${box.directory}/waits; cat ${gate}`] }],
+    createRuntime: [{ path: "/bin/sh", args: ["sh", "-c", `echo > ${box.directory}/waits; timeout 100 cat ${gate}`] }],
   };
   Deno.writeTextFileSync(config, JSON.stringify(changed));
   using waiting = box.start(["create", "--bundle", bundles[0]!, "waiting"]);
   until("its hook runs", () => contentOf(`${box.directory}/waits`) !== "");
   // One whose state nobody can read to the end.
   Deno.mkdirSync(`${box.root}/endless`);
-  Deno.renameSync(fifo("state"), `${box.root}/endless/state.json`);
+  Deno.renameSync(fifo("endless"), `${box.root}/endless/state.json`);
 
   box.must(["create", "--bundle", bundles[1]!, "box"]);
   box.must(["exec", "box", "true"]);

@@ -6,7 +6,7 @@
 
 import { RuncError } from "../../errors.ts";
 import { supportsSeccompFlags } from "../../ffi/seccomp.ts";
-import { Libseccomp } from "../../ffi/libseccomp.ts";
+import { installedLibseccomp, Libseccomp } from "../../ffi/libseccomp.ts";
 import { inSpan } from "../../trace/tracer.ts";
 import type { Runtime } from "../runtime.ts";
 import { FilterCache, type Key } from "./cache.ts";
@@ -21,13 +21,14 @@ const COMPILER_VERSION = 1;
 export function prepareFilter(runtime: Runtime, profile: SeccompProfile, options: { store: boolean }): SeccompFilter {
   const flags = filterFlags(profile);
   refuseUnsupportedFlags(runtime, profile);
-  const library = new Libseccomp(runtime.kernel);
-  const key = keyOf(runtime, library.version, profile);
-  const cache = new FilterCache(runtime.kernel, runtime.root);
+  const { kernel } = runtime;
+  const key = keyOf(runtime, installedLibseccomp(kernel) ?? new Libseccomp(kernel).version, profile);
+  const cache = new FilterCache(kernel, runtime.root);
   let program = cache.read(key);
   if (program === undefined) {
     // Not kept from an earlier container.
-    program = inSpan(runtime.trace, "compile the profile", () => compileProfile(library, profile, runtime.log));
+    const compile = () => compileProfile(new Libseccomp(kernel), profile, runtime.log);
+    program = inSpan(runtime.trace, "compile the profile", compile);
     if (options.store) store(runtime, cache, key, program);
   }
   // In the words of runc's debug log, which its callers' tests look for.
@@ -45,11 +46,11 @@ function store(runtime: Runtime, cache: FilterCache, key: Key, program: Uint8Arr
 }
 
 /** All that the program depends on; flags and listener are not in it. */
-function keyOf(runtime: Runtime, version: string, profile: SeccompProfile): Key {
+function keyOf(runtime: Runtime, compiler: string, profile: SeccompProfile): Key {
   const { default_action, default_errno_ret = null, architectures, syscalls } = profile;
   const content = [
     COMPILER_VERSION,
-    version,
+    compiler,
     runtime.kernel.arch,
     Deno.readTextFileSync("/proc/sys/kernel/osrelease"),
     default_action,

@@ -28,7 +28,7 @@ const having = (list: readonly string[], timeOffsets?: TimeOffsets) =>
 
 const noCgroup: CgroupEntry = { taskFiles: [] };
 const create = (list: readonly string[], options: { offsets?: TimeOffsets; cgroup?: CgroupEntry } = {}) =>
-  createSteps(having(list, options.offsets), "x86_64", options.cgroup ?? noCgroup);
+  createSteps(having(list, options.offsets), "x86_64", { cgroup: options.cgroup ?? noCgroup, cgroupLater: false });
 const join = (list: readonly string[]) => joinSteps(joinedNamespaces(having(list)));
 
 Deno.test("namespaces have the kernel's flags and file names", () => {

@@ -140,7 +140,7 @@ Deno.test("a mark reads CLOCK_MONOTONIC into its own message, and goes on withou
 
 Deno.test("the stage tells of its fork before it says who init is; init begins in the child", () => {
   const traced = tracePlan(create());
-  const fork = traced.plan.stage.at(-1)!.ops.at(-1) as ForkOp;
+  const fork = stepOf(traced.plan.stage, "fork the container's process").ops.at(-1) as ForkOp;
   const [done, ...others] = marksIn(fork.parent);
   assertEquals(traced.marks[done!]!.step?.label, "fork the container's process");
   assertEquals([others, isMark(fork.parent[0]!), (fork.parent.at(-1) as CallOp).call], [[], true, "exit_group"]);
