@@ -12,7 +12,7 @@ import type { Runtime } from "../runtime.ts";
 import { FilterCache, type Key } from "./cache.ts";
 import { compileProfile } from "./compile.ts";
 import type { SeccompFilter } from "./filter.ts";
-import { filterFlags, type SeccompProfile } from "./profile.ts";
+import { filterFlags, type SeccompProfile, type SeccompRule } from "./profile.ts";
 
 /** Raised when the same profile is compiled to another program than before. */
 const COMPILER_VERSION = 1;
@@ -48,7 +48,7 @@ function store(runtime: Runtime, cache: FilterCache, key: Key, program: Uint8Arr
 /** All that the program depends on; flags and listener are not in it. */
 function keyOf(runtime: Runtime, compiler: string, profile: SeccompProfile): Key {
   const { default_action, default_errno_ret = null, architectures, syscalls } = profile;
-  const content = [
+  return JSON.stringify([
     COMPILER_VERSION,
     compiler,
     runtime.kernel.arch,
@@ -56,9 +56,26 @@ function keyOf(runtime: Runtime, compiler: string, profile: SeccompProfile): Key
     default_action,
     default_errno_ret,
     architectures ?? [],
-    syscalls ?? [],
-  ];
-  return JSON.stringify(content, (_, value) => typeof value === "bigint" ? String(value) : value);
+    grouped(syscalls ?? []),
+  ]);
+}
+
+/** The rules, in their order, as short as they can be told: a profile names hundreds of system calls, most of which it just allows. */
+function grouped(rules: readonly SeccompRule[]): readonly unknown[] {
+  const groups: unknown[] = [];
+  let last: SeccompRule | undefined;
+  let names: string[] = [];
+  for (const rule of rules) {
+    const { name, action, errnoRet, args } = rule;
+    const isPlain = args === null || args.length === 0;
+    if (!isPlain || last?.action !== action || last.errnoRet !== errnoRet) {
+      groups.push(action, errnoRet, names = []);
+      if (!isPlain) groups.push(args.map(({ index, value, value_two, op }) => `${index} ${op} ${value} ${value_two}`));
+    }
+    names.push(name);
+    last = isPlain ? rule : undefined;
+  }
+  return groups;
 }
 
 /** Of the flags only this one is younger than the oldest kernel that this program runs on: Linux 5.19. */
