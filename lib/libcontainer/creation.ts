@@ -145,6 +145,7 @@ export function planContainer(
     bundle: spec.bundle,
     rootfs: spec.rootfs,
     cgroup: cgroupEntry(cgroup.selfJoin, hasNamespace(spec.config, "user")),
+    stageIsMoved: runtime.systemdCgroup || spec.config.linux?.intelRdt !== undefined,
     noPivot: options.noPivot ?? false,
     noNewKeyring: options.noNewKeyring ?? false,
     inheritedFds: options.inheritedFds ?? 0,

@@ -69,6 +69,8 @@ export interface LaunchRequest {
   readonly rootfs: string;
   /** How its processes get into its cgroups. */
   readonly cgroup: CgroupEntry;
+  /** Whether the parent moves the stage by its pid before it lets it go on: into a unit of systemd's, or a resctrl group. */
+  readonly stageIsMoved: boolean;
   /** `--no-pivot`. */
   readonly noPivot: boolean;
   /** `--no-new-keyring`. */

@@ -173,7 +173,7 @@ function leaveHostProcSteps(config: Config, request: LaunchRequest, facts: HostF
 function stage(config: Config, facts: HostFacts, request: LaunchRequest, parts: Parts): readonly Step[] {
   const { cgroup } = request;
   const helped = helpedMounts(withNotify(config, request), facts, request);
-  if (helped.length === 0 && entersLate(config)) return lateStage(config, facts, request);
+  if (helped.length === 0 && entersLate(config, request)) return lateStage(config, facts, request);
   return [
     ...firstSteps(config, facts, request),
     // Before any namespace: all of the container's processes are to be born inside.
@@ -196,9 +196,10 @@ function firstSteps(config: Config, facts: HostFacts, request: LaunchRequest): r
   ];
 }
 
-/** Whether the cgroups can still be reached when all namespaces are there. */
-function entersLate(config: Config): boolean {
-  return !hasNamespace(config, "user") && !joinedNamespaces(config).some(({ type }) => type === "mount");
+/** Whether the cgroups can still be reached when all namespaces are there, and nobody looks for the stage before. */
+function entersLate(config: Config, { stageIsMoved }: LaunchRequest): boolean {
+  return !stageIsMoved && !hasNamespace(config, "user") &&
+    !joinedNamespaces(config).some(({ type }) => type === "mount");
 }
 
 /**

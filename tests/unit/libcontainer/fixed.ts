@@ -50,6 +50,7 @@ export const request: LaunchRequest = {
   rootfs: "/bundle/rootfs",
   cgroup: { taskFiles: nineHierarchies.map(({ source }) => ({ path: `${source}/tasks` })) },
   noPivot: false,
+  stageIsMoved: false,
   noNewKeyring: false,
   inheritedFds: 0,
   listenFds: 0,

@@ -47,6 +47,47 @@ function everything(draft: Draft<Config>): void {
   } as never;
 }
 
+Deno.test("the container's process enters its cgroups as its first act, but where it could not any more, or the stage is looked for", () => {
+  const unshare = "create",
+    wait = "wait until",
+    enter = "enter /sys/fs/cgroup/cpuset",
+    fork = "fork the container's process";
+  const early = [wait, enter, unshare, fork], late = [unshare, fork, wait, enter];
+  const cases: readonly (readonly [
+    what: string,
+    order: readonly string[],
+    change: (draft: Draft<Config>) => void,
+    changes?: Changes,
+  ])[] = [
+    ["usual", late, () => {}],
+    ["cgroup2 beside v1", [unshare, wait, fork, enter], () => {}, {
+      request: { cgroup: { ...request.cgroup, cloneInto: "/sys/fs/cgroup/unified/box" } },
+    }],
+    ["moved by its pid", early, () => {}, { request: { stageIsMoved: true } }],
+    ["a user namespace", early, (draft) => void draft.linux.namespaces.push({ type: "user", path: "" })],
+    ["a mount namespace that is joined", early, ({ linux }) => {
+      linux.namespaces.find(({ type }) => type === "mount")!.path = "/proc/1/ns/mnt";
+    }],
+    ["another namespace that is joined", late, ({ linux }) => {
+      linux.namespaces.find(({ type }) => type === "network")!.path = "/proc/1/ns/net";
+    }],
+  ];
+  for (const [what, order, change, changes] of cases) {
+    const steps = labels(plan(change, changes).stage);
+    const found = order.map((start) => at(steps, start));
+    assertEquals(found, found.toSorted((one, other) => one - other), `${what}:\n${steps.join("\n")}`);
+  }
+});
+
+Deno.test("a cgroup namespace is made where its cgroup has been entered", () => {
+  const change = (draft: Draft<Config>) => void draft.linux.namespaces.push({ type: "cgroup", path: "" });
+  for (const stageIsMoved of [true, false]) {
+    const { stage } = plan(change, { request: { stageIsMoved } });
+    const makes = stage.findIndex(({ label }) => /^create .*cgroup/.test(label));
+    assert(makes > last(labels(stage), "enter /sys/fs/cgroup/"));
+  }
+});
+
 Deno.test("the stage enters the cgroups, then the namespaces, and forks last", () => {
   const steps = labels(
     plan((draft) => {
