@@ -74,8 +74,8 @@ export interface CreateOptions extends ProcessOptions {
   /** From {@link compileSeccomp}; needed where the config has a profile. */
   readonly seccomp?: SeccompFilter;
   /**
-   * Is called as soon as the container has a process, which then is being set up: what takes time and needs nothing but its pid is done
-   * meanwhile. What it throws ends the creation.
+   * Is called while the container's process is being set up, and this one would only wait: what takes time and needs nothing but that process's pid
+   * is done meanwhile. What it throws ends the creation.
    */
   readonly onProcess?: (container: Container) => void;
 }
@@ -393,7 +393,6 @@ class Creation {
         case "child":
           this.#writeHookStates(launch.initPid, fds);
           state = inSpan(trace, "describe the container", () => this.#describe(launch.initPid, planned));
-          this.#onProcess({ directory: this.#directory, cgroup: planned.cgroup, state });
           break;
         case "target": {
           using root = said.root;
@@ -421,6 +420,8 @@ class Creation {
           runHooks(this.#runtime, "prestart", hooks?.prestart, hookState, { cwd: this.#options.spec.bundle });
           runHooks(this.#runtime, "createRuntime", hooks?.createRuntime, hookState, { cwd: this.#options.spec.bundle });
           launch.go();
+          // From here init has most to do without us.
+          this.#onProcess({ directory: this.#directory, cgroup: planned.cgroup, state: state! });
           break;
         }
         case "ready":

@@ -68,7 +68,7 @@ export interface ExecOptions extends ProcessOptions {
   readonly subCgroups?: SubCgroups;
   /** From {@link Container.compileSeccomp}; needed where the container has a profile. */
   readonly seccomp?: SeccompFilter;
-  /** Is called as soon as there is a process, which then is being set up, with its pid. What it throws ends it. */
+  /** Is called with the process's pid while it becomes its program, and this one would only wait. What it throws ends it. */
   readonly onProcess?: (pid: number) => void;
 }
 
@@ -233,10 +233,9 @@ function launchExec(
       if (said.kind === "ready") {
         setRlimits(runtime, launch.initPid, options.process);
         launch.go(homeOf(options.process.user.uid, launch.passwd));
+        options.onProcess?.(launch.initPid);
       } else if (said.kind === "seccomp") {
         handListener(runtime, launch, { ...options, fd: said.fd });
-      } else if (said.kind === "child") {
-        options.onProcess?.(said.pid);
       }
     }
     runtime.log("debug", "setns_init: about to exec");
