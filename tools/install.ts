@@ -25,6 +25,17 @@ const programsBelow = (prefix: string) => join(prefix, "lib/runc");
 const linkBelow = (prefix: string) => join(prefix, "bin/runc");
 const manifestBelow = (prefix: string) => new Manifest(join(programsBelow(prefix), "manifest"));
 
+/** The name of a directory that an installation has made. */
+const programName = /^\d+\.\d+\.\d+[^/]*-\d+$/;
+
+/** The directories of programs. What others have put beside them is theirs. */
+function programDirectories(prefix: string): readonly string[] {
+  const programs = programsBelow(prefix);
+  return [...Deno.readDirSync(programs)].filter(({ name }) => programName.test(name)).map(({ name }) =>
+    join(programs, name)
+  );
+}
+
 /** Removes what an earlier installation put there, and the directories that it made. */
 function uninstall(prefix: string): void {
   const manifest = manifestBelow(prefix);
@@ -36,7 +47,7 @@ function uninstall(prefix: string): void {
     else console.error(`warning: ${path} is another program by now, and stays`);
   }
   const directories = manifest.directories;
-  remove(programsBelow(prefix));
+  for (const path of [...programDirectories(prefix), manifest.path]) remove(path);
   for (const path of directories.toReversed()) removeIfEmpty(path);
 }
 
@@ -118,16 +129,13 @@ async function install(prefix: string, options: BuildOptions): Promise<void> {
   // Written first: what is cut off can be uninstalled.
   manifest.write([...new Set([...before, ...wanted])]);
   // What was in use until now stays until the next time: somebody is just starting it, or has parts of it still to load.
-  const kept = [manifest.path, currentDirectory(prefix)];
+  const kept = currentDirectory(prefix);
   const directory = newDirectory(prefix);
   await installProgram(directory, options);
   link(prefix, directory);
   for (const [path, text] of files) Deno.writeTextFileSync(path, text);
   for (const path of before.filter((path) => !wanted.includes(path))) remove(path);
-  for (const { name } of Deno.readDirSync(programsBelow(prefix))) {
-    const path = join(programsBelow(prefix), name);
-    if (path !== directory && !kept.includes(path)) remove(path);
-  }
+  for (const path of programDirectories(prefix)) if (path !== directory && path !== kept) remove(path);
   manifest.write(wanted);
   console.log(`${program}: ${runTool(program, ["--version"]).stdout.split("\n")[0]}`);
 }
@@ -159,7 +167,9 @@ async function main(what: string | undefined, words: readonly string[]): Promise
     default: { prefix: "/usr/local" },
   });
   const given = String(options.prefix);
-  if (options._.length > 0 || given === "") {
+  const known = ["_", "prefix", "no-freeze", ...(what === "install" ? ["destdir"] : [])];
+  const isUnknown = Object.keys(options).some((name) => options[name] !== undefined && !known.includes(name));
+  if (options._.length > 0 || given === "" || isUnknown) {
     giveUp("usage: deno task install [--prefix DIR] [--destdir DIR] [--no-freeze], deno task uninstall [--prefix DIR]");
   }
   const prefix = resolve(given);

@@ -106,7 +106,9 @@ export class CgroupV1 implements CgroupManager {
    * advance (MEMCG_CHARGE_BATCH, mm/memcontrol.c), and what it has given back it counts only a moment later.
    */
   #limitMemory({ resources: { memory = {} }, code }: Limits): void {
-    code.setLimits(this.#writes({ resources: { memory }, code }), (controller) => this.#paths[controller]);
+    // Without killing, what is being set up would only fail for want of memory, and nobody would know.
+    const early = { memory: { ...memory, disableOOMKiller: undefined } };
+    code.setLimits(this.#writes({ resources: early, code }), (controller) => this.#paths[controller]);
   }
 
   set({ resources, code }: Limits): void {

@@ -15,5 +15,5 @@ import { withSystemErrors } from "./system_error.ts";
  */
 export function enterBundle(path = ""): string {
   if (path !== "") withSystemErrors(`chdir ${path}`, () => Deno.chdir(path));
-  return Deno.cwd();
+  return withSystemErrors("getcwd", () => Deno.cwd());
 }

@@ -5,7 +5,7 @@
  */
 
 import { RuncError } from "../errors.ts";
-import type { StandardStream } from "../ffi/stdio.ts";
+import { utcOffsetMinutes } from "../ffi/clock.ts";
 import type { RuntimeTrace } from "../libcontainer/runtime_trace.ts";
 import { chooseRoot, forgivesCgroups, readCaller } from "./identity.ts";
 import { fileTarget, Logger, stderrTarget } from "./log.ts";
@@ -84,12 +84,13 @@ function makeRuntimeRoot(path: string): void {
  */
 export function createLogger(
   options: Pick<GlobalOptions, "debug" | "log" | "log-format">,
-  stderr: StandardStream,
+  { kernel, stderr }: Pick<Surroundings, "kernel" | "stderr">,
 ): Logger {
   const { debug, log = "", "log-format": format } = options;
   if (format !== "json" && format !== "text" && format !== "") {
     throw new RuncError("usage", `invalid log-format: ${format}`);
   }
   const target = log === "" ? stderrTarget(stderr) : withSystemErrors(`open ${log}`, () => fileTarget(log, stderr));
-  return new Logger(target, { format: format === "json" ? "json" : "text", debug });
+  const utcOffset = (date: Date) => utcOffsetMinutes(kernel, date);
+  return new Logger(target, { format: format === "json" ? "json" : "text", debug, utcOffset });
 }

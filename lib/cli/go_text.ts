@@ -45,9 +45,8 @@ function escapeCharacter(character: string): string {
   return code > 0xffff ? `\\U${hex(8)}` : `\\u${hex(4)}`;
 }
 
-/** `date` as time.RFC3339 writes it, in local time: `2026-01-02T03:04:05+01:00`, with `Z` for UTC. */
-export function rfc3339(date: Date): string {
-  const offsetMinutes = -date.getTimezoneOffset();
+/** `date` as time.RFC3339 writes it, in local time, which is so much ahead of UTC: `2026-01-02T03:04:05+01:00`, with `Z` for UTC. */
+export function rfc3339(date: Date, offsetMinutes: number): string {
   const local = new Date(date.getTime() + offsetMinutes * 60_000).toISOString().slice(0, 19);
   if (offsetMinutes === 0) return `${local}Z`;
   const two = (value: number) => String(value).padStart(2, "0");

@@ -31,6 +31,8 @@ export interface LogRecord {
   readonly level: Level;
   readonly message: string;
   readonly time: Date;
+  /** How much local time is ahead of UTC then. */
+  readonly offsetMinutes: number;
   readonly fields: Fields;
   readonly place?: Place;
 }
@@ -46,16 +48,16 @@ export interface LogTarget {
 }
 
 /** As logfmt: `time="..." level=error msg="..." key=value`. */
-export function formatText({ level, message, time, fields, place }: LogRecord): string {
-  const fixed: [string, string | number][] = [["time", rfc3339(time)], ["level", level]];
+export function formatText({ level, message, time, offsetMinutes, fields, place }: LogRecord): string {
+  const fixed: [string, string | number][] = [["time", rfc3339(time, offsetMinutes)], ["level", level]];
   if (message !== "") fixed.push(["msg", message]);
   if (place !== undefined) fixed.push(["func", place.func], ["file", place.file]);
   return [...fixed, ...sorted(fields)].map(([key, value]) => `${key}=${quoteIfNeeded(value)}`).join(" ") + "\n";
 }
 
 /** As one JSON object, with its keys sorted as Go sorts a map's. */
-export function formatJson({ level, message, time, fields, place }: LogRecord): string {
-  const all = { ...fields, ...place, level, msg: message, time: rfc3339(time) };
+export function formatJson({ level, message, time, offsetMinutes, fields, place }: LogRecord): string {
+  const all = { ...fields, ...place, level, msg: message, time: rfc3339(time, offsetMinutes) };
   return goJson(Object.fromEntries(sorted(all))) + "\n";
 }
 
@@ -91,11 +93,19 @@ export class Logger {
   readonly #target: LogTarget;
   readonly #format: LogFormat;
   readonly #debug: boolean;
+  readonly #utcOffset: (date: Date) => number;
   readonly #start = Date.now();
 
-  /** `debug`: debug records are written too, and every record says where it was made. */
-  constructor(target: LogTarget, options: { readonly format: LogFormat; readonly debug: boolean }) {
+  /**
+   * `debug`: debug records are written too, and every record says where it was made. `utcOffset`: minutes by which local time is ahead of UTC at that
+   * moment; JavaScript's are those of the zone that it found when it started.
+   */
+  constructor(
+    target: LogTarget,
+    options: { readonly format: LogFormat; readonly debug: boolean; readonly utcOffset?: (date: Date) => number },
+  ) {
     this.#target = target;
+    this.#utcOffset = options.utcOffset ?? ((date) => -date.getTimezoneOffset());
     this.#format = options.format;
     this.#debug = options.debug;
   }
@@ -137,7 +147,8 @@ export class Logger {
 
   #write(level: Level, message: string, fields: Fields): void {
     const place = this.#debug ? callerPlace() : undefined;
-    this.#target.write(this.#text({ level, message, fields, place, time: new Date() }));
+    const time = new Date();
+    this.#target.write(this.#text({ level, message, fields, place, time, offsetMinutes: this.#utcOffset(time) }));
   }
 
   #text(record: LogRecord): string {

@@ -7,14 +7,18 @@
 import { RuncError } from "../errors.ts";
 import { signalNames } from "../ffi/constants.ts";
 import { errnoText } from "../ffi/errno.ts";
-import { StateDirectory } from "../libcontainer/state_store.ts";
+import { isMissing, StateDirectory } from "../libcontainer/state_store.ts";
 import type { Command, Context } from "./context.ts";
 import type { Level } from "./log.ts";
 import { loadToChange } from "./runtime.ts";
 
-/** `end <id> <pid>` removes a container whose process has been reaped. `say <level> <message> <number>...` logs. */
+/**
+ * `end <id> <pid>` removes a container whose process has been reaped, `dir <id> <pid>` the directory of one whose state the monitor has removed.
+ * `say <level> <message> <number>...` logs.
+ */
 export const run: Command<"monitor"> = async (context, { args: [task, ...args] }) => {
   if (task === "end" && args.length === 2) await end(context, args[0]!, Number(args[1]));
+  else if (task === "dir" && args.length === 2) new StateDirectory(context.root, args[0]!).remove();
   else if (task === "say" && args.length >= 2) say(context, args[0] as Level, args[1]!, args.slice(2).map(numberOf));
   else throw new RuncError("usage", "monitor is started by the monitors of run and exec, and by nobody else");
   return 0;
@@ -26,9 +30,8 @@ async function end(context: Context, id: string, pid: number): Promise<void> {
     const { container } = await loadToChange(context, id);
     if (container.pid === pid) container.destroy();
   } catch (error) {
-    if (!(error instanceof RuncError) || error.code !== "container-missing") throw error;
-    // Somebody was faster, or the monitor found more beside the state than it knows.
-    new StateDirectory(context.root, id).remove();
+    // Somebody was faster.
+    if (!isMissing(error)) throw error;
   }
 }
 

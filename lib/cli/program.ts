@@ -45,9 +45,10 @@ function helpOn(topic: CommandName | undefined): string {
   return topic === undefined ? programHelp() : commandHelp(topic);
 }
 
-function complain({ heading, message, status, topic, global }: Complaint, { stdout, stderr }: Surroundings): number {
+function complain({ heading, message, status, topic, global }: Complaint, surroundings: Surroundings): number {
+  const { stdout, stderr } = surroundings;
   if (heading !== undefined) stdout.write(heading + helpOn(topic));
-  const log = createLogger(global, stderr);
+  const log = createLogger(global, surroundings);
   log.error(message, { code: "usage" });
   if (!log.isStderr) stderr.tryWrite(`${message}\n`);
   return status;
@@ -58,7 +59,7 @@ async function execute(
   surroundings: Surroundings & { readonly words: readonly string[] },
 ): Promise<number> {
   const { stderr } = surroundings;
-  const log = createLogger(invocation.global, stderr);
+  const log = createLogger(invocation.global, surroundings);
   let context: Context;
   try {
     context = createContext(invocation, surroundings, log);

@@ -33,7 +33,15 @@ export async function traced(
   { command, args }: Invocation,
   body: (context: Context) => Promise<number>,
 ): Promise<number> {
-  const file = inContext(FAILED, () => traceFile(resolve(context.global.trace!), context.kernel.pid));
+  let file: TraceFile;
+  try {
+    file = inContext(FAILED, () => traceFile(pathOf(context.global.trace!), context.kernel.pid));
+  } catch (error) {
+    if (command !== "monitor") throw error;
+    // What is to be removed is removed all the same.
+    context.log.warning(toRuncError(error).message);
+    return await body(context);
+  }
   const timeline = new Timeline(context.kernel, {
     name: `runc ${command}`,
     traceparent: context.environment("TRACEPARENT"),
@@ -69,6 +77,8 @@ export async function traced(
   }
 }
 
+const pathOf = (path: string) => withSystemErrors("getcwd", () => resolve(path));
+
 function containerOf(command: Invocation["command"], id: string | undefined): Record<string, string> {
   return id !== undefined && specOf(command).usage.startsWith("<container-id>") ? { "container.id": id } : {};
 }
@@ -94,9 +104,10 @@ interface TraceFile {
 /** Makes sure that `path` can be written. @throws {RuncError} `syscall-failed` where it cannot. */
 function traceFile(path: string, pid: number): TraceFile {
   const target = replaceable(path);
-  if (target === undefined) return { path, isReplaced: false, write: writerTo(path, { write: true }) };
+  // Not truncated: it may be somebody's log.
+  if (target === undefined) return { path, isReplaced: false, write: writerTo(path, { append: true }) };
   const temporary = join(dirname(target), `.${basename(target)}.${pid}`);
-  const create = () => writerTo(temporary, { write: true, createNew: true, mode: 0o644 });
+  const create = () => writerTo(temporary, { write: true, create: true, truncate: true, mode: 0o644 });
   create()("");
   // What is killed before its end leaves nothing behind.
   Deno.removeSync(temporary);
@@ -104,19 +115,28 @@ function traceFile(path: string, pid: number): TraceFile {
     path,
     isReplaced: true,
     write: (text) => {
-      create()(text);
-      withSystemErrors(`rename ${temporary} ${target}`, () => Deno.renameSync(temporary, target));
+      try {
+        create()(text);
+        withSystemErrors(`rename ${temporary} ${target}`, () => Deno.renameSync(temporary, target));
+      } catch (error) {
+        if (statIfThere(temporary) !== undefined) Deno.removeSync(temporary);
+        throw error;
+      }
     },
   };
 }
 
 /**
- * The name that a new file can take: where a link leads, and not the link. Undefined for what must stay what it is: a device, a pipe, and
- * a file without a name, such as /dev/stdout may lead to.
+ * The name that a new file can take: where a link leads, and not the link. Undefined for what must stay what it is: a device, a pipe, a file
+ * without a name, and one that is one of our standard streams, as /dev/stdout is.
  */
 function replaceable(path: string): string | undefined {
   const there = statIfThere(path);
   if (there === undefined) return path;
+  const isStream = [0, 1, 2].map((fd) => statIfThere(`/proc/self/fd/${fd}`)).some((stream) =>
+    stream?.ino === there.ino && stream.dev === there.dev
+  );
+  if (isStream) return undefined;
   const target = there.isFile ? realPathIfThere(path) : undefined;
   const named = target === undefined ? undefined : statIfThere(target);
   return named?.ino === there.ino && named.dev === there.dev ? target : undefined;

@@ -33,3 +33,16 @@ export function monotonicMs(kernel: Kernel): number {
   const { seconds, nanoseconds } = now(kernel, Clock.CLOCK_MONOTONIC);
   return seconds * 1000 + nanoseconds / 1e6;
 }
+
+/**
+ * How many minutes local time is ahead of UTC at `date`: by TZ, or by /etc/localtime. Not `Date`'s, which knows the zone that there was when Deno
+ * started: that of a frozen program is the builder's. tzset(3), localtime(3)
+ */
+export function utcOffsetMinutes(kernel: Kernel, date: Date): number {
+  const time = alloc(8), parts = alloc(56);
+  new DataView(time.buffer).setBigInt64(0, BigInt(Math.floor(date.getTime() / 1000)), true);
+  kernel.call("tzset");
+  kernel.call("localtime_r", time, parts);
+  // `struct tm`: nine ints, and tm_gmtoff, a long in seconds.
+  return Number(new DataView(parts.buffer).getBigInt64(40, true)) / 60;
+}

@@ -54,15 +54,21 @@ export const UNKNOWN_SYSCALL = -1;
  */
 export function installedLibseccomp(kernel: Kernel): string | undefined {
   if (Deno.env.has("LD_LIBRARY_PATH") || Deno.env.has("LD_PRELOAD")) return undefined;
-  const directories = ["/usr/local/lib", `/lib/${kernel.arch}-linux-gnu`, "/lib64", "/usr/lib64", "/lib", "/usr/lib"];
-  const found = directories.flatMap((directory) => {
-    const path = `${directory}/${NAME}`;
-    // Errors are dear.
-    if (!isThere(kernel, path)) return [];
-    const { isFile, dev, ino, size, mtime } = Deno.statSync(path);
-    return isFile ? [`${path} ${dev} ${ino} ${size} ${mtime?.getTime()}`] : [];
-  });
-  return found.length === 0 ? undefined : found.join("\n");
+  const found = libraryDirectories(kernel).flatMap((directory) => identityOf(kernel, `${directory}/${NAME}`));
+  // What the linker knows of other directories.
+  return found.length === 0 ? undefined : [...found, ...identityOf(kernel, "/etc/ld.so.cache")].join("\n");
+}
+
+function libraryDirectories({ arch }: Kernel): readonly string[] {
+  const triple = `${arch}-linux-gnu`;
+  return [`/usr/local/lib/${triple}`, "/usr/local/lib", `/lib/${triple}`, "/lib64", "/usr/lib64", "/lib", "/usr/lib"];
+}
+
+function identityOf(kernel: Kernel, path: string): readonly string[] {
+  // Errors are dear.
+  if (!isThere(kernel, path)) return [];
+  const { isFile, dev, ino, size, mtime } = Deno.statSync(path);
+  return isFile ? [`${path} ${dev} ${ino} ${size} ${mtime?.getTime()}`] : [];
 }
 
 /** The library, opened. */

@@ -153,11 +153,26 @@ function receiveInto(
  * Every descriptor that arrives is owned by the result. @throws {RuncError}
  */
 export function receive(kernel: Kernel, socket: Fd, limit: number, maxFds = 1): Message {
+  const message = receiveWith(kernel, socket, { limit, maxFds, flags: 0 });
+  if (message === undefined) throw syscallError(`recvmsg(${socket.label})`, Errno.EAGAIN);
+  return message;
+}
+
+/** The same for a message that is there already, without descriptors; undefined where none is. @throws {RuncError} */
+export function receiveIfThere(kernel: Kernel, socket: Fd, limit: number): Message | undefined {
+  return receiveWith(kernel, socket, { limit, maxFds: 1, flags: MsgFlag.MSG_DONTWAIT });
+}
+
+function receiveWith(
+  kernel: Kernel,
+  socket: Fd,
+  { limit, maxFds, flags }: { limit: number; maxFds: number; flags: number },
+): Message | undefined {
   const payload = alloc(limit);
   const control = alloc(16 + 4 * maxFds + 4 * (maxFds & 1));
   const [header, vector] = messageHeader(payload, control);
-  const flags = MsgFlag.MSG_CMSG_CLOEXEC;
-  const length = receiveInto(kernel, socket, header, flags, [vector, payload, control]);
+  const length = receiveInto(kernel, socket, header, flags | MsgFlag.MSG_CMSG_CLOEXEC, [vector, payload, control]);
+  if (length === -Errno.EAGAIN) return undefined;
   if (length < 0) throw syscallError(`recvmsg(${socket.label})`, -length);
   return { bytes: payload.subarray(0, length), fds: passedFds(kernel, header, control) };
 }

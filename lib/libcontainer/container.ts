@@ -34,7 +34,7 @@ import {
   bundleOf,
   hooksOf,
   mappingsOfState,
-  namespacesOf,
+  ownsPids,
   rdtGroupOf,
   rootfsOf,
   rootlessCgroupsOf,
@@ -109,9 +109,9 @@ export class Container {
     return systemdOf(this.#state);
   }
 
-  /** Whether it has no pid namespace: its processes may outlive the first. */
+  /** Whether its pid namespace is another's: its processes may outlive the first. */
   get #sharesPids(): boolean {
-    return !namespacesOf(this.#state).some(({ type }) => type === "pid");
+    return !ownsPids(this.#state);
   }
 
   get #alive(): boolean {

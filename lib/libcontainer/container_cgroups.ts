@@ -11,7 +11,7 @@ import { cgroupPathsOf, rootlessCgroupsOf, type RuncState, systemdOf, systemdPat
 import type { Runtime } from "./runtime.ts";
 
 /**
- * How the stage gets into the cgroups. Once it is in a user namespace it may not be born into one (clone3 answers EACCES): the parent then
+ * How stage and init get into the cgroups. Once the stage is in a user namespace it may not be born into one (clone3 answers EACCES): the parent then
  * moves it, before it goes on.
  */
 export function cgroupEntry(selfJoin: SelfJoin, userNamespace: boolean): CgroupEntry {

@@ -317,14 +317,14 @@ class Creation {
     // The stage starts meanwhile.
     try {
       cgroup.create(this.#limits, launch.stagePid);
+      // Before the abort in order: the cgroup can go once its processes have.
+      this.#undo.splice(-1, 0, () => cgroup.destroy());
       if (hasNamespace(this.#config, "user")) cgroup.join(launch.stagePid);
     } catch (error) {
       throw error instanceof RuncError ? error.within("unable to apply cgroup configuration") : error;
     }
-    // Before the abort in order: the cgroup can go once its processes have.
-    this.#undo.splice(-1, 0, () => cgroup.destroy());
     this.#enterRdtGroup(launch.stagePid);
-    if (this.#config.linux?.namespaces?.every(({ type }) => type !== "pid") && cgroup.refused) {
+    if (!makesNamespace(this.#config, "pid") && cgroup.refused) {
       this.#runtime.log(
         "warning",
         "Creating a rootless container with no cgroup and no private pid namespace. Such configuration is strongly discouraged (as it is impossible to properly kill all container's processes) and will result in an error in a future runc version.",

@@ -243,6 +243,11 @@ function launchExec(
   } catch (error) {
     launch.abort();
     launch[Symbol.dispose]();
-    throw error;
+    throw isBornNowhere(error) ? error.within(`error adding pid ${launch.stagePid} to cgroups`) : error;
   }
+}
+
+/** A cgroup that passes controllers on takes no process. clone3(2), EBUSY with CLONE_INTO_CGROUP */
+function isBornNowhere(error: unknown): error is RuncError {
+  return error instanceof RuncError && error.errnoName === "EBUSY" && (error.call?.startsWith("clone3") ?? false);
 }

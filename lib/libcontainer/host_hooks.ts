@@ -55,7 +55,7 @@ function environmentOf(hook: Hook, { environment, trace }: Runtime): readonly st
   return trace === undefined ? given : withTraceparent(given, trace.traceparent);
 }
 
-/** Waits for the hook, or kills it when its time is over. Undefined: it was killed. */
+/** Waits for the hook, or kills it when its time is over. Undefined: it was killed. @throws {RuncError} where nobody can say how it ended. */
 function waitBounded(runtime: Runtime, pid: number, timeout: number | undefined): ExitStatus | undefined {
   const { kernel } = runtime;
   if (timeout !== undefined) {
@@ -72,7 +72,10 @@ function waitBounded(runtime: Runtime, pid: number, timeout: number | undefined)
       ready = poll(kernel, [{ fd: pidfd.number, events: POLLIN }], left)[0] !== 0;
     }
   }
-  return waitChild(kernel, pid) ?? { code: 0 };
+  const status = waitChild(kernel, pid);
+  // It may have refused.
+  if (status === undefined) throw new RuncError("hook-failed", `cannot find out how hook ${pid} ended`);
+  return status;
 }
 
 function runHook(

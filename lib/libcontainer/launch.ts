@@ -10,7 +10,7 @@ import { Fd } from "../ffi/fd.ts";
 import { executable, openPath, readMemfd } from "../ffi/files.ts";
 import { alloc, type Kernel, syscallError } from "../ffi/kernel.ts";
 import { type ExitStatus, kill, spawn, waitChild } from "../ffi/process.ts";
-import { type Message, packetPair, receive, send, sendFd } from "../ffi/sockets.ts";
+import { type Message, packetPair, receive, receiveIfThere, send, sendFd } from "../ffi/sockets.ts";
 import { call, fixedFd, step, stringPointers } from "../plan/build.ts";
 import { formatCall } from "../plan/explain.ts";
 import type { Instruction } from "../plan/lower.ts";
@@ -89,7 +89,7 @@ export class Launch implements Disposable {
   /** Messages of init that came before the stage had told its pid. */
   readonly #early: Message[] = [];
 
-  /** Starts the stage, which waits for {@link go}. @throws {RuncError} where it cannot be started. */
+  /** Starts the stage. It, or init, waits for {@link go}. @throws {RuncError} where it cannot be started. */
   constructor(runtime: Runtime, options: LaunchOptions) {
     const { kernel, trace } = runtime;
     this.#runtime = runtime;
@@ -382,14 +382,29 @@ export class Launch implements Disposable {
   /** Ends whatever was started and reaps it: after a failure. */
   abort(): void {
     this.#trace?.failed("killed, as the operation has failed");
-    for (const pid of [this.initPid, this.#helperPid, this.#stageReaped ? 0 : this.stagePid]) {
-      if (pid <= 0) continue;
-      kill(this.#kernel, pid, 9);
-      waitChild(this.#kernel, pid);
-    }
+    for (const pid of [this.#helperPid, this.#stageReaped ? 0 : this.stagePid]) this.#end(pid);
+    // The stage may have said what nobody has read yet.
+    if (this.initPid === 0) this.#findChild();
+    this.#end(this.initPid);
     this.initPid = 0;
     this.#helperPid = 0;
     this.#stageReaped = true;
+  }
+
+  #end(pid: number): void {
+    if (pid <= 0) return;
+    kill(this.#kernel, pid, 9);
+    waitChild(this.#kernel, pid);
+  }
+
+  #findChild(): void {
+    for (;;) {
+      const message = receiveIfThere(this.#kernel, this.#sync, MESSAGE_SIZE + PASSWD_CHUNK);
+      if (message === undefined || message.bytes.length < MESSAGE_SIZE) return;
+      for (const fd of message.fds) fd.close();
+      const view = new DataView(message.bytes.buffer, message.bytes.byteOffset, message.bytes.length);
+      if (view.getUint32(0, true) === MessageKind.child) this.initPid = Number(view.getBigInt64(report.value, true));
+    }
   }
 
   [Symbol.dispose](): void {

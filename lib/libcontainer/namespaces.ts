@@ -152,7 +152,7 @@ export function createSteps(
   return steps;
 }
 
-/** The cgroup namespace that {@link createSteps} has left out. Runs in: stage. */
+/** The cgroup namespace that {@link createSteps} has left out. Runs in: init, before its own steps. */
 export function createCgroupSteps(config: Config, cgroup: CgroupEntry): readonly Step[] {
   if (!makesNamespace(config, "cgroup") || waitsForChild("cgroup", cgroup)) return [];
   return [createCgroup()];

@@ -2,7 +2,7 @@
  * The messages between parent, stage and init, on one SOCK_SEQPACKET pair.
  *
  *     parent                     stage                       init
- *       | ------- go ------------> |   (it is in its cgroup)
+ *       | ------- go ------------> |   the cgroups are there; for init where it enters them
  *       | <------ helper pid ----- |   (where ./mount_sources.ts needs one)
  *       | <------ mapping -------- |   (new user namespace)
  *       | ------- go ------------> |

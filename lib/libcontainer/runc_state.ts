@@ -323,6 +323,11 @@ export function namespacesOf(state: RuncState): readonly Required<Namespace>[] {
   });
 }
 
+/** Whether the container made its pid namespace: its processes then end with its first one. */
+export function ownsPids({ config }: RuncState): boolean {
+  return (config.namespaces ?? []).some(({ type, path }) => type === namespaceNames.pid && !path);
+}
+
 /** The hooks, as config.json had them. */
 export function hooksOf({ config }: RuncState): Hooks {
   return Object.fromEntries(

@@ -29,7 +29,7 @@ export function oomScoreSteps(process: Process, arch: Arch): readonly Step[] {
 }
 
 /**
- * The runtime may be confined to some processors: the container is to have all that its cpuset allows. Runs in: stage.
+ * The runtime may be confined to some processors: the container is to have all that its cpuset allows. Runs where the cgroups have just been entered.
  *
  * @see HostFacts.processorSetBytes
  */

@@ -123,3 +123,15 @@ boxTest("the launcher runs by a symlink and from any directory", (box) => {
   Deno.symlinkSync(program, `${box.directory}/link`);
   assertMatch(execute([`${box.directory}/link`, "--version"], { cwd: "/" }).stdout, /^runc version/);
 });
+
+boxTest("the log's times are those of the caller's time zone", (box) => {
+  const timeOf = (TZ?: string) => {
+    const { stderr } = box.runc(["state", "nobody"], { env: TZ === undefined ? {} : { TZ } });
+    return /time="(\S+)"/.exec(stderr)![1]!;
+  };
+  for (const [zone, offset] of [["ABC-9", "+09:00"], ["ABC+3:30", "-03:30"], ["UTC0", "Z"]] as const) {
+    const time = timeOf(zone);
+    assert(time.endsWith(offset), `${zone}: ${time}`);
+    assert(Math.abs(Date.parse(time) - Date.now()) < 600_000, time);
+  }
+});

@@ -401,8 +401,8 @@ Deno.test("cgroups and state are removed when the process ends, and not when its
   assertEquals(contentOf(driver.log), `pid ${driver.processPid}\n`);
 });
 
-for (const [againStatus, status] of [[0, 3], [1, 1]] as const) {
-  Deno.test(`what resists is left to the runtime, whose status ${againStatus} makes ours ${status}`, () => {
+for (const againStatus of [0, 1]) {
+  Deno.test(`what resists is left to the runtime, whose status ${againStatus} changes nothing about the process's`, () => {
     using driver = new Driver();
     const { directory } = driver;
     const [cgroup, state] = [`${directory}/cgroup`, `${directory}/state`];
@@ -414,7 +414,7 @@ for (const [againStatus, status] of [[0, 3], [1, 1]] as const) {
       removal: { kind: "directories", cgroups: [cgroup], state },
       againStatus,
     });
-    assertEquals(driver.end(), status);
+    assertEquals(driver.end(), 3);
     const pid = driver.processPid;
     assertEquals(contentOf(driver.log), `pid ${pid}\nmonitor|end|box|${pid}|\n`);
     Deno.statSync(`${state}/state.json`);

@@ -334,3 +334,14 @@ comparing("what hooks print is in the log with --debug", (box) => {
   for (const name of names) assertMatch(text, new RegExp(`level=debug.*${name} out.*${name} err`));
   assertMatch(text, /msg="createRuntime hook #0: stdout: createRuntime out\\n, stderr: createRuntime err\\n"/);
 });
+
+comparing("a caller that ignores the end of children does not make a hook's failure a success", (box) => {
+  box.write(withHook(box, "prestart", "exit 3"));
+  // Ignored signals stay so across execve; a shell would give SIGCHLD back.
+  const prefix = ["/usr/bin/perl", "-e", "$SIG{CHLD} = 'IGNORE'; exec @ARGV"];
+  const { msg } = box.refused(["run", "--detach", box.id], { prefix });
+  assertStringIncludes(msg, "exit status 3");
+  box.write(withHook(box, "prestart", "exit 0"));
+  box.must(["run", "--detach", box.id], { prefix });
+  box.remove();
+});

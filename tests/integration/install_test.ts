@@ -138,3 +138,23 @@ boxTest("--destdir makes for a prefix what is then brought there", (box) => {
   must("uninstall", prefix);
   assertEquals(everythingBelow(prefix), []);
 });
+
+boxTest("what others have put beside the programs stays", (box) => {
+  const prefix = `${box.directory}/prefix`;
+  Deno.mkdirSync(`${prefix}/lib/runc/theirs`, { recursive: true });
+  const before = everythingBelow(prefix);
+  must("install", prefix, "--no-freeze");
+  must("install", prefix, "--no-freeze");
+  must("uninstall", prefix);
+  assertEquals(everythingBelow(prefix), before);
+});
+
+boxTest("options that are not the command's are refused, before anything is done", (box) => {
+  const prefix = `${box.directory}/prefix`;
+  for (const [what, option] of [["uninstall", "--destdir=/x"], ["install", "--dest-dir=/x"]] as const) {
+    const { code, stderr } = call(what, prefix, option);
+    assertEquals(code, 1);
+    assertMatch(stderr, /usage: deno task install/);
+  }
+  assertEquals(existsSync(prefix), false);
+});

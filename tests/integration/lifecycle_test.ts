@@ -325,6 +325,33 @@ comparing("KILL with a shared pid namespace ends every process of the container"
   box.must(["delete", box.id]);
 });
 
+comparing("of a container in another one's pid namespace every process ends with the first one", (box) => {
+  const host = box.startSleeping();
+  const write = (script: string) =>
+    box.write((config) => {
+      config.process.args = ["sh", "-c", script];
+      config.linux.cgroupsPath = `${box.cgroup}-guest`;
+      config.linux.namespaces = config.linux.namespaces.map((one) =>
+        one.type === "pid" ? { ...one, path: `/proc/${host}/ns/pid` } : one
+      );
+    });
+  const pids = () =>
+    cgroupsNamed(`${box.name}-guest`).flatMap((path) =>
+      Deno.readTextFileSync(`${path}/cgroup.procs`).trim().split("\n").filter((line) => line !== "").map(Number)
+    );
+  write("sleep 1000 > /dev/null 2>&1 < /dev/null & exit 5");
+  assertEquals(box.runc(["run", "guest"]), { code: 5, stdout: "", stderr: "" });
+  write("sleep 1000 & exec sleep 1000");
+  box.must(["run", "--detach", "guest"]);
+  until("two processes", () => new Set(pids()).size === 2);
+  const all = pids();
+  box.must(["kill", "guest", "KILL"]);
+  until("their end", () => !all.some(isAlive));
+  box.must(["delete", "guest"]);
+  assertEquals(box.state().status, "running");
+  box.remove();
+});
+
 comparing("KILL ends a frozen container too", (box) => {
   paused(box);
   const { pid } = box.state();

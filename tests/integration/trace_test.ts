@@ -2,7 +2,8 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { checkTrace, readChrome, readOtlp, type ReadSpan, type ReadTrace } from "../unit/trace_reader.ts";
-import { type Box, boxTest, type Change, comparing, type StartOptions, until } from "./harness.ts";
+import { type Box, boxTest, type Change, comparing, kernel, type StartOptions, until } from "./harness.ts";
+import { pipe } from "../../lib/ffi/files.ts";
 
 const traceId = "0af7651916cd43dd8448eb211c80319c";
 const callerSpan = "b7ad6b7169203331";
@@ -367,4 +368,31 @@ boxTest("what is no file is written to and stays what it is", (box) => {
   box.must(["--trace", "/dev/null", "run", box.id]);
   assert(Deno.statSync("/dev/null").isCharDevice);
   assertMatch(box.must(["--trace", "/dev/stdout", "run", box.id]), /"name":"runc run"/);
+});
+
+boxTest("what is appended to by the shell keeps what it has", (box) => {
+  Deno.mkdirSync(box.root);
+  const file = `${box.directory}/out`;
+  Deno.writeTextFileSync(file, "before\n");
+  const prefix = ["/bin/sh", "-c", `exec "$@" >> ${file}`, "sh"];
+  box.must(["--trace", "/dev/stdout", "list", "--quiet"], { prefix });
+  assertMatch(Deno.readTextFileSync(file), /^before\n\{"displayTimeUnit"/);
+});
+
+comparing("a container is removed also when its trace cannot be written any more", (box) => {
+  const directory = `${box.directory}/traces`;
+  Deno.mkdirSync(directory);
+  box.write((config) => {
+    config.process.args = ["sh", "-c", "echo ready; read -r line; exit 6"];
+  });
+  const input = pipe(kernel, "stdin");
+  using running = box.start(["--trace", `${directory}/trace.json`, "run", box.id], { stdin: input.read });
+  input.read.close();
+  running.says("ready\n");
+  until("the trace is written", () => [...Deno.readDirSync(directory)].some(({ name }) => name === "trace.json"));
+  Deno.removeSync(directory, { recursive: true });
+  input.write.close();
+  const { code, stderr } = running.wait();
+  assertEquals([code, box.containers()], [6, []]);
+  assertMatch(stderr, /level=warning msg="cannot write the trace: open /);
 });

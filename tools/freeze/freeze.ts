@@ -44,7 +44,7 @@ const MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000, MAP_FIXED_N
 const MADV_POPULATE_READ = 22, MADV_POPULATE_WRITE = 23;
 /** asm/prctl.h, rseq.h of glibc: the signature that it registers with */
 const ARCH_SET_FS = 0x1002, RSEQ_SIGNATURE = 0x53053053, RSEQ_SIZE = 32, ROBUST_LIST_SIZE = 24;
-const SIGPIPE = 13, SIG_IGN = 1, SIGKILL = 9;
+const SIGPIPE = 13, SIGCHLD = 17, SIG_IGN = 1, SIGKILL = 9;
 
 /** As deep as V8 lets its stack become, and room for what it calls. */
 const STACK_ROOM = 4 << 20;
@@ -177,6 +177,8 @@ interface FileParts {
 const OWN_PATH = "/proc/self/exe";
 /** `struct sigaction` of the kernel: handler, flags, restorer, mask. */
 const SIGACTION_SIZE = 32;
+/** Two of them: one that ignores, one that does the default, which is all zeroes. */
+const SIGACTIONS_SIZE = 2 * SIGACTION_SIZE;
 
 /** Addresses of what the head holds. */
 interface Layout extends ThawPlaces {
@@ -192,7 +194,7 @@ function layOut({ point, threadId, launcher }: FileParts, codeLength: number, ta
     end = at + length;
     return at;
   };
-  const sigaction = place(SIGACTION_SIZE);
+  const sigaction = place(SIGACTIONS_SIZE);
   const ownPath = place(OWN_PATH.length + 1);
   const launcherPath = place(new TextEncoder().encode(launcher).length + 1);
   const table = place(tableLength);
@@ -255,6 +257,8 @@ function threadCalls({ point, threadId }: FileParts, { sigaction }: Layout): rea
     ...(point.rseq === 0n ? [] : [call("rseq", [point.rseq, BigInt(RSEQ_SIZE), 0n, BigInt(RSEQ_SIGNATURE)])]),
     // Deno's, and so the program's: writing where nobody reads is an error, not the end.
     call("rt_sigaction", [BigInt(SIGPIPE), BigInt(sigaction), 0n, 8n], 0n),
+    // What our caller ignores stays ignored across execve, and of a child that ends then nobody learns how. signal(7), wait(2)
+    call("rt_sigaction", [BigInt(SIGCHLD), BigInt(sigaction + SIGACTION_SIZE), 0n, 8n], 0n),
   ];
 }
 

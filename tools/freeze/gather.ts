@@ -15,6 +15,7 @@ import {
   isEntry,
   isSyscallStop,
   PTRACE_DETACH,
+  PTRACE_O_EXITKILL,
   PTRACE_O_TRACESYSGOOD,
   PTRACE_SEIZE,
   PTRACE_SYSCALL,
@@ -40,7 +41,7 @@ const SIGSTOP = 19, SIGCONT = 18;
  * trace, V8 has its way.
  */
 export function gatherUntilStop(kernel: Kernel, pid: number): void {
-  if (kernel.call("ptrace", PTRACE_SEIZE, pid, 0, PTRACE_O_TRACESYSGOOD) < 0) {
+  if (kernel.call("ptrace", PTRACE_SEIZE, pid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL) < 0) {
     kill(kernel, pid, SIGCONT);
     return;
   }

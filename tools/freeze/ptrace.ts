@@ -9,6 +9,8 @@ import { alloc, type Kernel } from "../../lib/ffi/kernel.ts";
 // linux/ptrace.h
 export const PTRACE_CONT = 7, PTRACE_DETACH = 17, PTRACE_SYSCALL = 24, PTRACE_SEIZE = 0x4206;
 export const PTRACE_O_TRACESYSGOOD = 1, PTRACE_O_TRACEEXIT = 0x40, PTRACE_EVENT_EXIT = 6;
+/** It ends with this process. */
+export const PTRACE_O_EXITKILL = 0x100000;
 const PTRACE_GET_SYSCALL_INFO = 0x420e, PTRACE_SYSCALL_INFO_ENTRY = 1;
 /** `struct ptrace_syscall_info`: what kind of stop it is, and on entry the call's number and its arguments. */
 const syscallInfo = { size: 88, op: 0, number: 24, args: 32 } as const;

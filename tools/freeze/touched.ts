@@ -14,6 +14,7 @@ import {
   PTRACE_CONT,
   PTRACE_DETACH,
   PTRACE_EVENT_EXIT,
+  PTRACE_O_EXITKILL,
   PTRACE_O_TRACEEXIT,
   PTRACE_O_TRACESYSGOOD,
   PTRACE_SEIZE,
@@ -55,7 +56,8 @@ export function touchedPages(kernel: Kernel, argv: readonly string[], pieces: re
   let isOver = false;
   try {
     waitStop(kernel, pid);
-    if (kernel.call("ptrace", PTRACE_SEIZE, pid, 0, PTRACE_O_TRACEEXIT | PTRACE_O_TRACESYSGOOD) < 0) return [];
+    const options = PTRACE_O_TRACEEXIT | PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL;
+    if (kernel.call("ptrace", PTRACE_SEIZE, pid, 0, options) < 0) return [];
     kill(kernel, pid, SIGCONT);
     for (
       let status = waitStop(kernel, pid);

@@ -20,9 +20,11 @@ const functions: Readonly<Record<string, number>> = {
 const SECTION_SIZE = 64, SYMBOL_SIZE = 24, SHT_DYNSYM = 11;
 
 /** `mov eax, number; syscall; ret` */
-const code = (number: number) => [0xb8, number & 0xff, number >> 8, 0, 0, 0x0f, 0x05, 0xc3];
+const callOf = (number: number) => [0xb8, number & 0xff, number >> 8, 0, 0, 0x0f, 0x05, 0xc3];
+/** `mov eax, -ENOSYS; ret`: for what libc has never asked for, such as `__vdso_sgx_enter_enclave`. */
+const refusal = [0xb8, 0xda, 0xff, 0xff, 0xff, 0xc3];
 
-/** The vDSO's bytes with its functions replaced. @throws {RangeError} for one that is not known: it would read what is not there. */
+/** The vDSO's bytes with its functions replaced: as they are they would read what is not there. */
 export function standIn(vdso: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const view = new DataView(vdso.buffer, vdso.byteOffset);
   const word = (at: number) => Number(view.getBigUint64(at, true));
@@ -38,8 +40,7 @@ export function standIn(vdso: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> 
       if (word(symbol + 16) === 0) continue;
       const name = textAt(vdso, names + view.getUint32(symbol, true)).replace("__vdso_", "");
       const number = functions[name];
-      if (number === undefined) throw new RangeError(`the vDSO has a function ${name}, which is not known`);
-      result.set(code(number), word(symbol + 8));
+      result.set(number === undefined ? refusal : callOf(number), word(symbol + 8));
     }
   }
   return result;

@@ -42,7 +42,7 @@ const STDERR = 2;
 
 /** Runs the runtime with `words` to its end. `status` becomes 0 where it succeeded, anything else where not. */
 export function runAgain(again: Again, words: readonly (string | Data)[], status: Slot): readonly Op[] {
-  const known = words.filter((word) => typeof word === "string");
+  const known = words.flatMap((word) => typeof word === "string" ? [word] : word.data === "bytes" ? [word.show] : []);
   const argv = stringPointers([...again.args, ...words], JSON.stringify(known));
   const wait = buffer("status of the runtime", 8);
   const failure = `runc: cannot execute ${again.path} again: ${known.join(" ")}\n`;

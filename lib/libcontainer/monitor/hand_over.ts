@@ -10,7 +10,7 @@
 import { sharedChannel } from "../../ffi/channel.ts";
 import { Ioctl, openFlag } from "../../ffi/constants.ts";
 import type { Fd } from "../../ffi/fd.ts";
-import { executable, setCloseOnExec, setNonblocking } from "../../ffi/files.ts";
+import { executable, open, setCloseOnExec, setNonblocking } from "../../ffi/files.ts";
 import { type Kernel, syscallError } from "../../ffi/kernel.ts";
 import type { fexecve } from "../../ffi/process.ts";
 import type { SignalPipe } from "../../ffi/signals.ts";
@@ -56,6 +56,8 @@ export class Monitor implements Disposable {
   readonly #options: MonitorOptions;
   readonly #waiting: Fd;
   readonly #program: Fd;
+  /** The container's, for as long as nobody else can have removed it. */
+  readonly #directory?: Fd;
   /** Descriptors that it goes on with, our caller's 0, 1 and 2 aside: those are never close-on-exec. */
   readonly #kept: readonly number[];
 
@@ -70,6 +72,8 @@ export class Monitor implements Disposable {
     fds.signals = this.#waiting.number;
     fds["caught signals"] = signals.fd;
     if (notify !== undefined) fds.notify = notify.socket.number;
+    this.#directory = options.removal.kind === "directories" ? openDirectory(kernel, options.removal.state) : undefined;
+    if (this.#directory !== undefined) fds["state directory"] = this.#directory.number;
     const plan = planMonitor({
       ...options,
       arch: kernel.arch,
@@ -106,7 +110,13 @@ export class Monitor implements Disposable {
   [Symbol.dispose](): void {
     this.#program.close();
     this.#waiting.close();
+    this.#directory?.close();
   }
+}
+
+function openDirectory(kernel: Kernel, path: string): Fd {
+  const O = openFlag(kernel.arch);
+  return open(kernel, path, O.O_DIRECTORY);
 }
 
 /** The streams by the names that the plan has for them. */

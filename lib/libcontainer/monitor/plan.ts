@@ -3,7 +3,7 @@
  *
  * It looks after the process until it has ended and its output has been passed on: forwards signals, copies the streams of its stdio, passes
  * READY on to the service manager, reaps, removes the container, ends with the process's status. One loop around one ppoll(2);
- * nothing else waits, so that a slow reader delays neither signals nor the other streams.
+ * nothing else waits, so that a slow reader delays neither signals nor the other streams, but for the lock at the end.
  *
  * Nobody hears what it could report, so every call in the loop says what happens where it fails.
  *
@@ -11,11 +11,24 @@
  */
 
 import type { Manner } from "../../ffi/channel.ts";
-import { AT_FDCWD, AtFlag, Flock, Ioctl, openFlag, Prctl } from "../../ffi/constants.ts";
+import { AT_FDCWD, AtFlag, Flock, Ioctl, Prctl } from "../../ffi/constants.ts";
 import { Signal } from "../../ffi/signals.ts";
 import type { Arch } from "../../ffi/syscalls.ts";
-import { buffer, bytes, call, fixedFd, load, set, slot, step, struct, when, whenFailed } from "../../plan/build.ts";
-import type { Op, Plan, Slot, Step } from "../../plan/op.ts";
+import {
+  buffer,
+  bytes,
+  call,
+  fixedFd,
+  load,
+  set,
+  slot,
+  step,
+  store,
+  struct,
+  when,
+  whenFailed,
+} from "../../plan/build.ts";
+import type { Op, Plan, Slot } from "../../plan/op.ts";
 import { type Again, errnoOf, runAgain, say } from "./again.ts";
 import { awaited, type NotifyRequest, NotifySteps } from "./notify.ts";
 import { PollTable, type Row } from "./poll_table.ts";
@@ -41,7 +54,7 @@ export type MonitorStdio =
 /** What is to be done as soon as the process has been reaped; its last output may still be on the way. */
 export type Removal =
   | { readonly kind: "none" }
-  /** Directories of cgroups, and the state directory. Where one resists, the runtime is executed again. */
+  /** Directories of cgroups, and the state directory, which is open as the fixed descriptor `state directory`. Where one resists, the runtime is executed again. */
   | { readonly kind: "directories"; readonly cgroups: readonly string[]; readonly state: string }
   /** There is more to it: the runtime is executed again, with `options` beside its global ones. */
   | { readonly kind: "runtime"; readonly options?: readonly string[] };
@@ -75,7 +88,8 @@ const isIdle = slot("nothing is ready");
 const outputs = slot("open outputs");
 /** The monitor's own. */
 const status = slot("exit status");
-const stateDirectory = slot("state directory");
+/** Open since the container was made: by it the directory is told from another one of its name that is made after its removal. */
+const stateDirectory = fixedFd("state directory");
 
 const noTime = struct("{0, 0}", 16, []);
 
@@ -114,7 +128,6 @@ class Monitor {
     const { debug, pid } = this.#request;
     return {
       stage: [
-        ...this.#holdState(),
         step("be called runc", "", [call("prctl", [Prctl.PR_SET_NAME, "runc", 0, 0, 0], { tolerate: ["*"] })]),
         step("raise again what the runtime has caught", "", raiseAgain()),
         step(`look after process ${pid}${debug ? ", and log what it is sent" : ""}`, "", [
@@ -124,18 +137,6 @@ class Monitor {
       ],
       init: [],
     };
-  }
-
-  /** By its descriptor the container's directory is told from another one of its name that is made after its removal. */
-  #holdState(): readonly Step[] {
-    const { removal, arch } = this.#request;
-    if (removal.kind !== "directories") return [];
-    const { O_DIRECTORY, O_CLOEXEC } = openFlag(arch);
-    const open = call("openat", [AT_FDCWD, removal.state, O_DIRECTORY | O_CLOEXEC, 0], {
-      out: stateDirectory,
-      tolerate: ["*"],
-    });
-    return [step("hold the state directory", "", [open])];
   }
 
   get #outputs(): number {
@@ -262,12 +263,9 @@ class Monitor {
   #remove(): readonly Op[] {
     const { removal, again, id, pid } = this.#request;
     const left = slot("something is left");
-    const failed = slot("removal failed");
     const options = removal.kind === "runtime" ? removal.options ?? [] : [];
-    const byRuntime = [
-      ...runAgain(again, ["monitor", ...options, "end", id, String(pid)], failed),
-      when(failed, "!=", 0, [set(status, 1)]),
-    ];
+    // What goes wrong there is logged, and the process's status stays, as in runc.
+    const byRuntime = runAgain(again, ["monitor", ...options, task, id, String(pid)], slot("removal failed"));
     switch (removal.kind) {
       case "none":
         return [];
@@ -346,12 +344,22 @@ function removeAll(
       ...cgroups.map(removeDirectory),
       ...(hasNotify ? [unlink(`${state}/notify/notify.sock`, 0), removeDirectory(`${state}/notify`)] : []),
       // Not before the rest is gone: without its state nobody could go on.
-      when(left, "==", 0, [unlink(`${state}/state.json`, 0), removeDirectory(state)]),
+      when(left, "==", 0, [
+        unlink(`${state}/state.json`, 0),
+        // From here on nothing says whose it is but that we are at it.
+        store(task, 4, TASK_DIRECTORY),
+        removeDirectory(state),
+      ]),
     ]),
     // With it the lock goes, which the runtime needs for what is left.
     call("close", [stateDirectory], { tolerate: ["*"] }),
   ];
 }
+
+/** What the runtime is executed again for: `end`, to remove the container; `dir`, to remove its directory, which has no state any more. */
+const task = bytes(Uint8Array.of(0x65, 0x6e, 0x64, 0), "end");
+/** `dir` as a little-endian word. */
+const TASK_DIRECTORY = 0x00726964;
 
 /** Where the bytes of each stream come from, in the order of {@link streamsOf}. */
 const sources = {

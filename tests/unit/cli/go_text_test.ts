@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { goJson, goQuote, rfc3339 } from "../../../lib/cli/go_text.ts";
 
 // Expected texts follow the rules of strconv.Quote and strconv.IsPrint.
@@ -22,12 +22,6 @@ Deno.test("goJson() escapes what could be taken for HTML, in keys and values", (
   assertEquals(goJson([1, { a: [] }], 2), '[\n  1,\n  {\n    "a": []\n  }\n]');
 });
 
-Deno.test("rfc3339() names the same moment, to the second", () => {
-  const date = new Date("2026-01-02T03:04:05.678Z");
-  assertMatch(rfc3339(date), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)$/);
-  assertEquals(Date.parse(rfc3339(date)), Date.parse("2026-01-02T03:04:05Z"));
-});
-
 for (
   const [offsetMinutes, wanted] of [[0, "2026-01-02T03:04:05Z"], [330, "2026-01-02T08:34:05+05:30"], [
     -90,
@@ -35,8 +29,6 @@ for (
   ]] as const
 ) {
   Deno.test(`rfc3339() at an offset of ${offsetMinutes} minutes`, () => {
-    const date = new Date("2026-01-02T03:04:05Z");
-    date.getTimezoneOffset = () => -offsetMinutes;
-    assertEquals(rfc3339(date), wanted);
+    assertEquals(rfc3339(new Date("2026-01-02T03:04:05.678Z"), offsetMinutes), wanted);
   });
 }

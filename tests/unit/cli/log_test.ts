@@ -4,8 +4,7 @@ import { formatJson, formatPlain, formatTerminal, formatText, Logger, type LogRe
 
 function record(change: Partial<LogRecord>): LogRecord {
   const time = new Date("2026-01-02T03:04:05Z");
-  time.getTimezoneOffset = () => 0;
-  return { level: "error", message: "it broke", time, fields: {}, ...change };
+  return { level: "error", message: "it broke", time, offsetMinutes: 0, fields: {}, ...change };
 }
 
 // Expected lines follow the rules of logrus 1.9, text_formatter.go.
