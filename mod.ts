@@ -92,6 +92,7 @@ export type {
   Step,
   StoreOp,
   Struct,
+  SubOp,
   Text,
   WarnOp,
   Word,
@@ -105,6 +106,7 @@ export { Container } from "./lib/libcontainer/container.ts";
 export { ContainerProcess, type ProcessOptions } from "./lib/libcontainer/container_process.ts";
 export type { CreateOptions } from "./lib/libcontainer/creation.ts";
 export type { ExecOptions } from "./lib/libcontainer/exec_process.ts";
+export type { Removal } from "./lib/libcontainer/monitor/plan.ts";
 export { rootOwner } from "./lib/libcontainer/id_maps.ts";
 export {
   execOutput,

@@ -22,6 +22,12 @@ function now(kernel: Kernel, clock: number): Time {
   return { seconds: Number(view.getBigInt64(0, true)), nanoseconds: Number(view.getBigInt64(8, true)) };
 }
 
+/** As Go writes it, who leaves out zeroes at the end: `2026-01-02T03:04:05.00678Z`. */
+export function formatUtc({ seconds, nanoseconds }: Time): string {
+  const fraction = String(nanoseconds).padStart(9, "0").replace(/0+$/, "");
+  return new Date(seconds * 1000).toISOString().replace(/\.000Z$/, fraction === "" ? "Z" : `.${fraction}Z`);
+}
+
 /** Since 1970, in UTC. JavaScript's clock has milliseconds only. */
 export const realTime = (kernel: Kernel): Time => now(kernel, Clock.CLOCK_REALTIME);
 

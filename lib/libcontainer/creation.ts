@@ -10,7 +10,7 @@ import { hasLimits, type Limits } from "../cgroups/limited.ts";
 import { type CgroupManager, createCgroupManager } from "../cgroups/manager.ts";
 import { resctrlRoot } from "../cgroups/resctrl.ts";
 import { inContext, RuncError } from "../errors.ts";
-import { realTime } from "../ffi/clock.ts";
+import { formatUtc, realTime } from "../ffi/clock.ts";
 import { errnoText } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
 import { memfd, open, openPath } from "../ffi/files.ts";
@@ -545,8 +545,7 @@ function linkOf(path: string): string {
 
 /** Now, RFC 3339 with nanoseconds. */
 function timestamp(kernel: Kernel): string {
-  const { seconds, nanoseconds } = realTime(kernel);
-  return new Date(seconds * 1000).toISOString().replace("000Z", `${String(nanoseconds).padStart(9, "0")}Z`);
+  return formatUtc(realTime(kernel));
 }
 
 function applyLimits(cgroup: CgroupManager, limits: Limits | undefined): void {
