@@ -107,10 +107,15 @@ function traceFile(path: string, pid: number): TraceFile {
   // Not truncated: it may be somebody's log.
   if (target === undefined) return { path, isReplaced: false, write: writerTo(path, { append: true }) };
   const temporary = join(dirname(target), `.${basename(target)}.${pid}`);
-  const create = () => writerTo(temporary, { write: true, create: true, truncate: true, mode: 0o644 });
+  // Always a new one: a link that somebody has put there is removed, and not followed.
+  const remove = () => ifThere(`unlink ${temporary}`, () => Deno.removeSync(temporary));
+  const create = () => {
+    remove();
+    return writerTo(temporary, { write: true, createNew: true, mode: 0o644 });
+  };
   create()("");
   // What is killed before its end leaves nothing behind.
-  Deno.removeSync(temporary);
+  remove();
   return {
     path,
     isReplaced: true,
@@ -119,7 +124,7 @@ function traceFile(path: string, pid: number): TraceFile {
         create()(text);
         withSystemErrors(`rename ${temporary} ${target}`, () => Deno.renameSync(temporary, target));
       } catch (error) {
-        if (statIfThere(temporary) !== undefined) Deno.removeSync(temporary);
+        remove();
         throw error;
       }
     },

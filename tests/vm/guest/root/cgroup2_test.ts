@@ -1,6 +1,6 @@
 /** Containers on unified cgroup v2, by the cgroup files alone. Runs in the virtual machine, as root. */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { attachedPrograms, bpfCall } from "../../../../lib/cgroups/bpf.ts";
 import { openFlag } from "../../../../lib/ffi/constants.ts";
 import { open } from "../../../../lib/ffi/files.ts";
@@ -155,5 +155,8 @@ boxTest("exec follows init out of a cgroup that passes controllers on", (box) =>
   box.must(["exec", "--detach", box.id, "sleep", "1000"]);
   const pids: number[] = JSON.parse(box.must(["ps", "--format", "json", box.id]));
   assertEquals(pids.map(cgroupOf), [`${box.cgroup}/init`, `${box.cgroup}/init`]);
+  // One that is asked for by its name is that one or none.
+  const { msg } = box.refused(["exec", "--cgroup", "/", box.id, "true"]);
+  assertMatch(msg, /error adding pid \d+ to cgroups: .*device or resource busy$/);
   box.remove();
 });
