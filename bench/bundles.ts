@@ -6,6 +6,7 @@
 
 import { ensureDirSync, existsSync } from "@std/fs";
 import { join } from "@std/path";
+import { exactInteger } from "../lib/specs/json.ts";
 import { type Config, defaultSpec, hasOnlyCgroup2 } from "../mod.ts";
 import { engineProfile } from "../tests/fixtures/seccomp_profile.ts";
 
@@ -31,8 +32,7 @@ export function makeBundle(directory: string, { busybox, args, cgroup, change = 
     process: { ...config.process!, terminal: false, args },
     linux: { ...config.linux, cgroupsPath: cgroup },
   });
-  const text = JSON.stringify(changed, (_, value) => typeof value === "bigint" ? Number(value) : value);
-  Deno.writeTextFileSync(join(directory, "config.json"), text);
+  Deno.writeTextFileSync(join(directory, "config.json"), JSON.stringify(changed, exactInteger));
 }
 
 function makeRootfs(rootfs: string, busybox: string): void {
@@ -57,13 +57,6 @@ export function withMounts(config: Config): Config {
 /** With a seccomp profile as engines have it. */
 export function withSeccomp(config: Config): Config {
   return { ...config, linux: { ...config.linux, seccomp: engineProfile } };
-}
-
-/** In a user namespace. */
-export function withUserNamespace(config: Config): Config {
-  const mapping = [{ containerID: 0, hostID: 100_000, size: 65_536 }];
-  const namespaces = [...config.linux?.namespaces ?? [], { type: "user" as const }];
-  return { ...config, linux: { ...config.linux, namespaces, uidMappings: mapping, gidMappings: mapping } };
 }
 
 /** With a memory limit, in bytes. */

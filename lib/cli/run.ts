@@ -4,9 +4,9 @@
  * @module
  */
 
+import type { Container } from "../libcontainer/container.ts";
 import type { Command } from "./context.ts";
 import type { Foreground, MonitoredProcess } from "./foreground.ts";
-import type { Container } from "../libcontainer/container.ts";
 import { type NewContainer, newContainer } from "./new_container.ts";
 import { loadNotify, type OpenNotify } from "./notify.ts";
 import { makeCreatingRuntime } from "./runtime.ts";

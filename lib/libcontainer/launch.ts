@@ -265,7 +265,10 @@ export class Launch implements Disposable {
   ): Said | undefined {
     switch (kind) {
       case MessageKind.error:
-        if (this.initPid === 0) this.#findInit();
+        if (this.initPid === 0) {
+          this.#findInit(() => this.#receive());
+          this.#trace?.started("init", this.initPid);
+        }
         throw this.#failure(where, value);
       case MessageKind.warning:
         this.#warn(where, value);
@@ -317,13 +320,13 @@ export class Launch implements Disposable {
     this.#helperPid = 0;
   }
 
-  /** After a failure before the stage's last word: that word may still be there, and then there is an init to reap. */
-  #findInit(): void {
-    for (let bytes = this.#receive().bytes; bytes.length >= MESSAGE_SIZE; bytes = this.#receive().bytes) {
-      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  /** The stage's last word, who init is, may be among what nobody has read yet: then there is an init to reap. */
+  #findInit(next: () => Message | undefined): void {
+    for (let message = next(); message !== undefined && message.bytes.length >= MESSAGE_SIZE; message = next()) {
+      for (const fd of message.fds) fd.close();
+      const view = new DataView(message.bytes.buffer, message.bytes.byteOffset, message.bytes.length);
       if (view.getUint32(0, true) === MessageKind.child) this.initPid = Number(view.getBigInt64(report.value, true));
     }
-    this.#trace?.started("init", this.initPid);
   }
 
   #failure({ offset, cursor }: Where, value: number): RuncError {
@@ -383,8 +386,10 @@ export class Launch implements Disposable {
   abort(): void {
     this.#trace?.failed("killed, as the operation has failed");
     for (const pid of [this.#helperPid, this.#stageReaped ? 0 : this.stagePid]) this.#end(pid);
-    // The stage may have said what nobody has read yet.
-    if (this.initPid === 0) this.#findChild();
+    // Without waiting: an init that lives keeps the socket open.
+    if (this.initPid === 0) {
+      this.#findInit(() => receiveIfThere(this.#kernel, this.#sync, MESSAGE_SIZE + PASSWD_CHUNK));
+    }
     this.#end(this.initPid);
     this.initPid = 0;
     this.#helperPid = 0;
@@ -395,16 +400,6 @@ export class Launch implements Disposable {
     if (pid <= 0) return;
     kill(this.#kernel, pid, 9);
     waitChild(this.#kernel, pid);
-  }
-
-  #findChild(): void {
-    for (;;) {
-      const message = receiveIfThere(this.#kernel, this.#sync, MESSAGE_SIZE + PASSWD_CHUNK);
-      if (message === undefined || message.bytes.length < MESSAGE_SIZE) return;
-      for (const fd of message.fds) fd.close();
-      const view = new DataView(message.bytes.buffer, message.bytes.byteOffset, message.bytes.length);
-      if (view.getUint32(0, true) === MessageKind.child) this.initPid = Number(view.getBigInt64(report.value, true));
-    }
   }
 
   [Symbol.dispose](): void {

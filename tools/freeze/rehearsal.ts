@@ -16,6 +16,7 @@ import { movImm, syscall, xor } from "../../lib/plan/native/asm_x86_64.ts";
 import { assemble } from "../../lib/plan/native/assembler.ts";
 import type { Config } from "../../lib/specs/config.ts";
 import { defaultSpec, rootlessSpec } from "../../lib/specs/default_spec.ts";
+import { exactInteger } from "../../lib/specs/json.ts";
 import { executableHead } from "./elf.ts";
 import { Sys } from "./thaw_x86_64.ts";
 
@@ -61,7 +62,7 @@ const profile = {
 };
 
 /** In a user namespace. */
-function mapped(config: Config): Config {
+export function withUserNamespace(config: Config): Config {
   const mapping = [{ containerID: 0, hostID: 100_000, size: 65_536 }];
   const namespaces = [...config.linux?.namespaces ?? [], { type: "user" as const }];
   return { ...config, linux: { ...config.linux, namespaces, uidMappings: mapping, gidMappings: mapping } };
@@ -84,11 +85,10 @@ export async function makeRehearsalBundles(directory: string): Promise<void> {
     process: { ...suitable.process!, terminal: false, args: ["/program"] },
     linux: { ...suitable.linux!, cgroupsPath: `/runc-rehearsal-${Deno.pid}` },
   };
-  const configs = { usual, engine: asEnginesDo(usual), mapped: isRoot ? mapped(usual) : usual };
+  const configs = { usual, engine: asEnginesDo(usual), mapped: isRoot ? withUserNamespace(usual) : usual };
   for (const [name, config] of Object.entries(configs)) {
-    const text = JSON.stringify(config, (_, value) => typeof value === "bigint" ? Number(value) : value);
     ensureDirSync(join(directory, name));
-    Deno.writeTextFileSync(join(directory, name, "config.json"), text);
+    Deno.writeTextFileSync(join(directory, name, "config.json"), JSON.stringify(config, exactInteger));
   }
   await keepFilter(join(directory, "state"), configs.engine);
 }
