@@ -52,10 +52,10 @@ const STACK_ROOM = 4 << 20;
 const THREAD_BLOCK = 0x900;
 
 /**
- * The kernel puts the stack of each process up to 16 GiB below the top, and libraries below the largest stack that the limit allows: with this one,
- * no process that goes on has its stack where this one has a library. In KiB, as ulimit has it.
+ * Libraries from a third of the addresses upwards, as Linux once had them. Of a process that goes on Linux puts everything near the top or the
+ * bottom, its vdso too, so that nothing is where this one has a library. @see personality(2)
  */
-const STACK_LIMIT_KIB = 32 * 1024 * 1024;
+const ADDR_COMPAT_LAYOUT = 0x0200000;
 
 /** Starts the program, waits until it stops, and writes the file. @throws {RuncError} where it does not stop, or its memory cannot be read. */
 export function freezeProgram(kernel: Kernel, options: FreezeOptions): void {
@@ -92,7 +92,9 @@ export function freezeProgram(kernel: Kernel, options: FreezeOptions): void {
 
 /** With an environment that is nobody's: it stays in the memory that is kept, for everybody to read. */
 function start(kernel: Kernel, { deno, args }: FreezeOptions, output: Fd): number {
-  const script = `ulimit -s ${STACK_LIMIT_KIB} 2>/dev/null; kill -STOP $$; exec "$@"`;
+  const script = 'kill -STOP $$; exec "$@"';
+  // The child inherits it.
+  const personality = kernel.must("personality", "personality", ADDR_COMPAT_LAYOUT);
   const pid = spawn(kernel, {
     path: "/bin/sh",
     argv: ["sh", "-c", script, "sh", deno, ...args],
@@ -102,6 +104,7 @@ function start(kernel: Kernel, { deno, args }: FreezeOptions, output: Fd): numbe
     closeFrom: 3,
     cwd: "/",
   });
+  kernel.must("personality", "personality", personality);
   if (pid < 0) throw new RuncError("syscall-failed", "cannot start /bin/sh", { errno: -pid });
   return pid;
 }
