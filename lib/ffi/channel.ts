@@ -1,5 +1,5 @@
 /**
- * Ends of streams that are read and written without ever waiting, by a program that waits in one poll(2) for everything.
+ * Stream ends for a program that waits for everything in one poll(2): no read or write blocks.
  *
  * @module
  */
@@ -9,24 +9,27 @@ import { alloc, cString, type Kernel } from "./kernel.ts";
 import { isTerminal } from "./terminal.ts";
 
 /**
- * How an end is read or written without waiting. `nonblocking`: O_NONBLOCK is set, or it is a file, which never has to be waited for. `socket`: its
- * calls take MSG_DONTWAIT. `pipe`: splice(2) to or from another pipe takes SPLICE_F_NONBLOCK. `blocking`: others use it too and do not
- * expect O_NONBLOCK, so poll(2) is asked before each call.
+ * How to read or write a descriptor without blocking:
+ * - `nonblocking`: O_NONBLOCK is set, or the descriptor is a regular file, which never blocks.
+ * - `socket`: calls take MSG_DONTWAIT.
+ * - `pipe`: splice(2) to or from another pipe takes SPLICE_F_NONBLOCK.
+ * - `blocking`: other processes share the descriptor and do not expect O_NONBLOCK, so poll(2) is called before each
+ *   call.
  */
 export type Manner = "nonblocking" | "socket" | "pipe" | "blocking";
 
-/** A descriptor, and how it is used. */
+/** A descriptor, and how to use it. */
 export interface Channel {
   readonly fd: number;
   readonly manner: Manner;
 }
 
 /**
- * A channel of a descriptor that others hold too, such as our stdin: whoever started us shares its file description, so
- * O_NONBLOCK must not be set there. Terminals, and pipes unless `toPipe` says that the other end of the stream is one, are opened anew
- * instead, close-on-exec. `fd` itself is not touched.
+ * A channel for a descriptor that other processes hold too, such as our stdin. Our caller shares its file description,
+ * so this function must not set O_NONBLOCK on it. It reopens terminals instead, close-on-exec, and also pipes, unless
+ * `toPipe` says that the other end of the stream is a pipe. `fd` itself is not changed.
  *
- * @throws {RuncError} EBADF where `fd` is not open.
+ * @throws {RuncError} EBADF if `fd` is not open.
  */
 export function sharedChannel(
   kernel: Kernel,
@@ -39,7 +42,8 @@ export function sharedChannel(
     const O = openFlag(kernel.arch);
     const flags = O.O_NONBLOCK | O.O_NOCTTY | O.O_CLOEXEC | (direction === "write" ? O.O_WRONLY : 0);
     const number = kernel.retry("open", cString(`/proc/self/fd/${fd}`), flags);
-    // EACCES: the terminal or pipe of another user, after su(1). ENXIO: a pipe that nobody reads. Used as it is.
+    // EACCES: the terminal or pipe belongs to another user, after su(1). ENXIO: the pipe has no reader. Both are used
+    // as they are.
     return number < 0 ? { fd, manner: "blocking" } : { fd: number, manner: "nonblocking" };
   }
   const manners: Readonly<Record<number, Manner>> = {

@@ -22,18 +22,19 @@ function now(kernel: Kernel, clock: number): Time {
   return { seconds: Number(view.getBigInt64(0, true)), nanoseconds: Number(view.getBigInt64(8, true)) };
 }
 
-/** As Go writes it, who leaves out zeroes at the end: `2026-01-02T03:04:05.00678Z`. */
+/** RFC 3339 as Go prints it, without trailing zeros in the fraction: `2026-01-02T03:04:05.00678Z`. */
 export function formatUtc({ seconds, nanoseconds }: Time): string {
   const fraction = String(nanoseconds).padStart(9, "0").replace(/0+$/, "");
   return new Date(seconds * 1000).toISOString().replace(/\.000Z$/, fraction === "" ? "Z" : `.${fraction}Z`);
 }
 
-/** Since 1970, in UTC. JavaScript's clock has milliseconds only. */
+/** Time since 1970, in UTC. JavaScript's clock only has milliseconds. */
 export const realTime = (kernel: Kernel): Time => now(kernel, Clock.CLOCK_REALTIME);
 
 /**
- * Milliseconds, with a fraction, of a clock that only goes forward; it starts at zero when the machine boots. Not `performance.now()`, which
- * starts with Deno: that of a frozen program (freeze.ts) has been started before, perhaps before the last boot.
+ * CLOCK_MONOTONIC in milliseconds, with a fraction. It starts at zero at boot and never goes back. `performance.now()`
+ * does not work here: it counts from Deno's start, and in a resumed snapshot (freeze.ts) that was at build time,
+ * perhaps before the last boot.
  */
 export function monotonicMs(kernel: Kernel): number {
   const { seconds, nanoseconds } = now(kernel, Clock.CLOCK_MONOTONIC);
@@ -41,14 +42,14 @@ export function monotonicMs(kernel: Kernel): number {
 }
 
 /**
- * How many minutes local time is ahead of UTC at `date`: by TZ, or by /etc/localtime. Not `Date`'s, which knows the zone that there was when Deno
- * started: that of a frozen program is the builder's. tzset(3), localtime(3)
+ * Offset of local time from UTC at `date`, in minutes, from TZ or /etc/localtime. `Date` does not work here: it keeps
+ * the time zone from Deno's start, which in a resumed snapshot is the build host's. tzset(3), localtime(3)
  */
 export function utcOffsetMinutes(kernel: Kernel, date: Date): number {
   const time = alloc(8), parts = alloc(56);
   new DataView(time.buffer).setBigInt64(0, BigInt(Math.floor(date.getTime() / 1000)), true);
   kernel.call("tzset");
   kernel.call("localtime_r", time, parts);
-  // `struct tm`: nine ints, and tm_gmtoff, a long in seconds.
+  // `struct tm`: nine ints, then tm_gmtoff, a long in seconds.
   return Number(new DataView(parts.buffer).getBigInt64(40, true)) / 60;
 }

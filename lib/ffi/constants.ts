@@ -1,5 +1,6 @@
 /**
- * The kernel's constants, under the kernel's names: one table a family. Option parsers and printers derive from these tables.
+ * The kernel's constants under the kernel's names, one table per family. Option parsers and printers derive from these
+ * tables.
  *
  * Source: include/uapi/linux, Linux 6.1, unless a table says otherwise.
  *
@@ -81,7 +82,7 @@ const commonOpenFlags = {
   O_PATH: 0o10000000,
 } as const;
 
-/** include/uapi/asm-generic/fcntl.h; arch/arm64/include/uapi/asm/fcntl.h gives three of them other numbers. */
+/** include/uapi/asm-generic/fcntl.h. arch/arm64/include/uapi/asm/fcntl.h has other numbers for three of them. */
 const openFlags = {
   x86_64: { ...commonOpenFlags, O_DIRECTORY: 0o200000, O_NOFOLLOW: 0o400000 },
   aarch64: { ...commonOpenFlags, O_DIRECTORY: 0o40000, O_NOFOLLOW: 0o100000 },
@@ -110,11 +111,11 @@ export const AtFlag = {
   AT_EMPTY_PATH: 0x1000,
   AT_RECURSIVE: 0x8000,
 } as const;
-/** faccessat(2): the same number as AT_REMOVEDIR, in a call of its own. */
+/** faccessat(2). AT_EACCESS has the same number as AT_REMOVEDIR, which belongs to another call. */
 export const AccessFlag = { AT_EACCESS: 0x200, AT_SYMLINK_NOFOLLOW: 0x100 } as const;
 export const AT_FDCWD = -100;
 
-/** include/uapi/linux/mount.h. The AT_* flags may be added. */
+/** include/uapi/linux/mount.h. open_tree(2) also accepts the AT_* flags. */
 export const OpenTree = {
   OPEN_TREE_CLONE: 1,
   AT_SYMLINK_NOFOLLOW: 0x100,
@@ -210,7 +211,7 @@ export const FsMagic = {
   TMPFS: 0x01021994,
 } as const;
 
-/** include/uapi/asm-generic/resource.h: `RLIMIT_CPU` is 0. */
+/** include/uapi/asm-generic/resource.h. The index is the number: `RLIMIT_CPU` is 0. */
 export const rlimitNames: readonly string[] = [
   "RLIMIT_CPU",
   "RLIMIT_FSIZE",
@@ -311,7 +312,7 @@ export const signalNames: readonly string[] = [
   "SIGSYS",
 ];
 
-/** The tables that explain prints bit sets with, by the name that syscalls.ts uses. */
+/** The tables that explain uses to print bit sets, under the names that syscalls.ts uses. */
 export const flagTables: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   AccessFlag,
   AtFlag,
@@ -327,7 +328,8 @@ export const flagTables: Readonly<Record<string, Readonly<Record<string, number>
   MountFlag,
   MoveMount,
   MsgFlag,
-  // The bits that x86_64 and aarch64 swap print as x86_64's: a plan for another machine is read, not run.
+  // The two bits that x86_64 and aarch64 swap print with x86_64's names. A plan for another machine is only read, never
+  // run.
   OpenFlag: openFlags.x86_64,
   OpenTree,
   Prctl,
@@ -339,10 +341,10 @@ export const flagTables: Readonly<Record<string, Readonly<Record<string, number>
   UmountFlag,
 };
 
-/** What {@link formatFlags} has said before: plans ask for the same few again and again. A pure memo. */
+/** Cache of {@link formatFlags}: plans print the same few values many times. */
 const formatted = new Map<object, Map<number, string>>();
 
-/** `MS_NOSUID|MS_NODEV`; a bit without a name as hex, no bit as `0`. */
+/** `MS_NOSUID|MS_NODEV`. Bits without a name print as hex; no bits print as `0`. */
 export function formatFlags(table: Readonly<Record<string, number>>, value: number): string {
   let known = formatted.get(table);
   if (known === undefined) formatted.set(table, known = new Map());

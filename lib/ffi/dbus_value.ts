@@ -1,21 +1,21 @@
 /**
- * Values of D-Bus, typed by a signature. Pure.
+ * D-Bus values, typed by a signature. Pure.
  *
  * @see https://dbus.freedesktop.org/doc/dbus-specification.html#type-system
  * @module
  */
 
-/** What a signature's type is in JavaScript: an array and a struct are lists. */
+/** A D-Bus value in JavaScript. Arrays and structs are lists. */
 export type BusValue = string | number | bigint | boolean | BusVariant | readonly BusValue[];
 
-/** A value that carries its type. */
+/** A value together with its type. */
 export interface BusVariant {
   /** One complete type: `s`, `as`, `(ss)`. */
   readonly signature: string;
   readonly value: BusValue;
 }
 
-/** The sizes in bytes and the names of the types that have no parts. */
+/** Sizes in bytes and names of the basic types. */
 export const basicTypes = {
   y: { size: 1, name: "byte" },
   b: { size: 4, name: "boolean" },
@@ -31,18 +31,18 @@ export const basicTypes = {
   g: { size: 0, name: "signature" },
 } as const satisfies Readonly<Record<string, { readonly size: number; readonly name: string }>>;
 
-/** The letter of a type without parts. */
+/** The letter of a basic type. */
 export type BasicType = keyof typeof basicTypes;
 
-/** Whether `type` is one without parts. */
+/** Whether `type` is a basic type. */
 export function isBasic(type: string): type is BasicType {
   return Object.hasOwn(basicTypes, type);
 }
 
 /**
- * A signature taken apart into complete types: `sa(sv)u` is `s`, `a(sv)`, `u`.
+ * Splits a signature into complete types: `sa(sv)u` gives `s`, `a(sv)`, `u`.
  *
- * @throws {TypeError} for what is no signature.
+ * @throws {TypeError} if it is not a signature.
  */
 export function completeTypes(signature: string): readonly string[] {
   const types: string[] = [];
@@ -59,16 +59,16 @@ function endOfType(signature: string, at: number): number {
   const letter = signature[at] ?? "";
   if (letter === "v" || isBasic(letter)) return at + 1;
   if (letter === "a") return endOfType(signature, at + 1);
-  if (letter !== "(") throw new TypeError(`${JSON.stringify(signature)} is no D-Bus signature`);
+  if (letter !== "(") throw new TypeError(`${JSON.stringify(signature)} is not a D-Bus signature`);
   let end = at + 1;
   while (signature[end] !== ")") end = endOfType(signature, end);
   return end + 1;
 }
 
 /**
- * A number or boolean as the memory that C passes it in, little-endian.
+ * A number or boolean in C's memory layout, little-endian.
  *
- * @throws {RangeError} where it does not fit.
+ * @throws {RangeError} if it does not fit.
  */
 export function encodeNumber(type: BasicType, value: number | bigint | boolean): Uint8Array<ArrayBuffer> {
   const { size } = basicTypes[type];

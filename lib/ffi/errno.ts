@@ -1,8 +1,8 @@
 /**
  * errno numbers, names and texts.
  *
- * Numbers: include/uapi/asm-generic/errno-base.h and errno.h, Linux 6.1 (the same on x86_64 and aarch64). Texts: strerror(3) of glibc 2.36,
- * in lower case, as callers of runc know them from Go's syscall package.
+ * Numbers: include/uapi/asm-generic/errno-base.h and errno.h, Linux 6.1 (the same on x86_64 and aarch64). Texts:
+ * strerror(3) of glibc 2.36 in lower case. Go's syscall package uses them too, so runc's callers know them.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Descriptors that become readable when something happens: eventfd(2) and inotify(7).
+ * Descriptors that become readable on an event: eventfd(2) and inotify(7).
  *
  * @module
  */
@@ -8,12 +8,12 @@ import { openFlag } from "./constants.ts";
 import { Fd } from "./fd.ts";
 import { alloc, cString, type Kernel, syscallError } from "./kernel.ts";
 
-/** A file was written to, in cgroup file systems: its content is another one. inotify(7) */
+/** The file was modified. cgroup file systems send this when a file's content changes. inotify(7) */
 export const IN_MODIFY = 2;
 
-/** `struct inotify_event` without the name, which events of watched files do not have. */
+/** `struct inotify_event` without the name: events of watched files have none. */
 const INOTIFY_EVENT_SIZE = 16;
-/** One read takes as many events as fit; 64 are more than the two files of a cgroup can have waiting. */
+/** One read returns as many events as fit. 64 is more than the two watched files of a cgroup can queue. */
 const INOTIFY_BUFFER_SIZE = 64 * INOTIFY_EVENT_SIZE;
 
 /** A new eventfd with count 0, close-on-exec. @see eventfd(2) */
@@ -22,7 +22,7 @@ export function eventfd(kernel: Kernel): Fd {
   return new Fd(kernel, number, "eventfd");
 }
 
-/** The count of an eventfd, which is 0 afterwards; waits while it is 0. */
+/** Reads an eventfd's count and resets it to 0. Blocks while the count is 0. */
 export function readEventfd(kernel: Kernel, fd: Fd): bigint {
   const count = alloc(8);
   const size = kernel.retry("read", fd.number, count, count.length);
@@ -47,7 +47,7 @@ export function inotifyWatch(kernel: Kernel, fd: Fd, path: string, events: numbe
   );
 }
 
-/** The numbers of the watches that something happened to; waits for the first. */
+/** The numbers of the watches that have events. Blocks until the first event. */
 export function readInotify(kernel: Kernel, fd: Fd): readonly number[] {
   const buffer = alloc(INOTIFY_BUFFER_SIZE);
   const size = kernel.retry("read", fd.number, buffer, buffer.length);

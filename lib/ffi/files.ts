@@ -58,14 +58,17 @@ export function memfd(kernel: Kernel, name: string): Fd {
   );
 }
 
-/** The text in a memfd from its start, `limit` bytes at most. */
+/** The text in a memfd from its start, at most `limit` bytes. */
 export function readMemfd(kernel: Kernel, fd: Fd, limit: number): string {
   const bytes = alloc(limit);
   const length = kernel.must(`pread(${fd.label})`, "pread", fd.number, bytes, limit, 0);
   return new TextDecoder().decode(bytes.subarray(0, length));
 }
 
-/** A memfd that holds `content` and can no longer be changed. `executable`: it may be executed. `rewind`: the first read starts at its beginning. @see memfd_create(2) */
+/**
+ * A memfd that holds `content` and is sealed against changes. `executable`: it may be executed. `rewind`: the offset is
+ * at the start. @see memfd_create(2)
+ */
 export function sealedMemfd(
   kernel: Kernel,
   options: { name: string; content: Uint8Array<ArrayBuffer>; executable: boolean; rewind?: boolean },
@@ -74,7 +77,7 @@ export function sealedMemfd(
   const flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
   const call = `memfd_create(${JSON.stringify(options.name)})`;
   let number = kernel.retry("memfd_create", name, options.executable ? flags | MFD_EXEC : flags);
-  // EINVAL: Linux before 6.3 does not know MFD_EXEC, and makes every memfd executable.
+  // EINVAL: Linux before 6.3 does not know MFD_EXEC and makes every memfd executable.
   if (number === -22) number = kernel.retry("memfd_create", name, flags);
   if (number < 0) throw syscallError(call, -number);
   const fd = new Fd(kernel, number, options.name);
@@ -91,8 +94,8 @@ export function sealedMemfd(
 }
 
 /**
- * `content` as a file that can be executed and no longer written: a sealed memfd, or where vm.memfd_noexec=2 forbids that, a file in
- * `directory` that has no name any more. @see Documentation/userspace-api/mfd_noexec.rst
+ * `content` as a file that can be executed but not written: a sealed memfd or, if vm.memfd_noexec=2 forbids that, an
+ * unlinked file in `directory`. @see Documentation/userspace-api/mfd_noexec.rst
  */
 export function executable(
   kernel: Kernel,
@@ -106,7 +109,7 @@ export function executable(
   const path = `${directory}/.init-${kernel.pid}-${monotonicMs(kernel)}`;
   const O = openFlag(kernel.arch);
   {
-    // Closed before it is executed: a file that is open for writing cannot be.
+    // Must be closed before it is executed: execve fails on a file that is open for writing.
     using file = open(kernel, path, O.O_WRONLY | O.O_CREAT | O.O_EXCL | O.O_NOFOLLOW, 0o700);
     writeAll(kernel, file.number, content);
   }
@@ -117,7 +120,7 @@ export function executable(
   }
 }
 
-/** write(2) until everything is written. */
+/** Repeats write(2) until everything is written. */
 export function writeAll(kernel: Kernel, fd: number, bytes: Uint8Array<ArrayBuffer>): void {
   let done = 0;
   while (done < bytes.length) {
@@ -125,7 +128,10 @@ export function writeAll(kernel: Kernel, fd: number, bytes: Uint8Array<ArrayBuff
   }
 }
 
-/** Whether `fd` is open and not close-on-exec: one that our caller gave us. Deno's own are all close-on-exec. */
+/**
+ * Whether `fd` is open and not close-on-exec, that is, inherited from our caller. All of Deno's own descriptors are
+ * close-on-exec.
+ */
 export function isInherited(kernel: Kernel, fd: number): boolean {
   const flags = kernel.call("fcntl", fd, F_GETFD);
   return flags >= 0 && (flags & FD_CLOEXEC) === 0;
@@ -154,8 +160,8 @@ export function fchown(kernel: Kernel, fd: Fd, uid: number, gid: number): void {
 }
 
 /**
- * Whether there is anything at `path`; a symlink counts itself. Deno's own calls throw where there is not, and the first exception of a
- * process costs half a millisecond.
+ * Whether `path` exists. A symlink counts even if its target is missing. Deno's own calls throw if the path is missing,
+ * and the first exception of a process costs half a millisecond.
  *
  * @see faccessat(2)
  */
@@ -163,12 +169,14 @@ export function isThere(kernel: Kernel, path: string): boolean {
   return kernel.call("faccessat", AT_FDCWD, cString(path), F_OK, AtFlag.AT_SYMLINK_NOFOLLOW) === 0;
 }
 
-/** Whether this process may write to `path`, by its effective ids: an answer for now, not a promise. @see faccessat(2) */
+/**
+ * Whether this process may write to `path` now, by its effective ids. The answer can change later. @see faccessat(2)
+ */
 export function isWritable(kernel: Kernel, path: string): boolean {
   return kernel.call("faccessat", AT_FDCWD, cString(path), W_OK, AccessFlag.AT_EACCESS) === 0;
 }
 
-/** The file system type of `path`: a number of {@link FsMagic}. @see statfs(2) */
+/** The file system type of `path`, a number of {@link FsMagic}. @see statfs(2) */
 export function fsMagic(kernel: Kernel, path: string): number {
   // struct statfs is 120 bytes on both architectures; f_type is its first word. include/uapi/asm-generic/statfs.h
   const buffer = alloc(120);

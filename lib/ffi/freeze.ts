@@ -1,8 +1,9 @@
 /**
- * Stops this process at a point from which others, with the same memory, go on: how a started program is kept in a file (tools/freeze).
+ * Stops this process at a point where a snapshot of its memory can be taken and later resumed in another process
+ * (tools/freeze).
  *
- * What goes on there is this thread alone, with the memory of then, and with nothing of the process: no descriptor, no timer, no event loop.
- * Its arguments, its environment, its ids and limits are those of now.
+ * The resumed process has this thread only and this process's memory. It has no descriptor, timer or event loop of this
+ * process. Its arguments, environment, ids and limits are its own.
  *
  * @module
  */
@@ -10,17 +11,20 @@
 import { addressOf, alloc, type Kernel } from "./kernel.ts";
 import { assemble, freezeListing } from "./machine_code.ts";
 
-/** What has to be known of a stopped process to let another one go on in its place: addresses. */
+/** The addresses that are needed to resume a snapshot in another process. */
 export interface FreezePoint {
-  /** The registers as {@link freezeListing} has put them down, and behind them a word for the initial stack of whoever goes on. */
+  /**
+   * The registers as {@link freezeListing} saves them, then one word for the address of the resumed process's initial
+   * stack.
+   */
   readonly registers: bigint;
   /** libc's variable `environ`. */
   readonly environ: bigint;
-  /** The thread's control block, which the register fs points to. */
+  /** The thread control block, which the register fs points to. */
   readonly threadPointer: bigint;
   /** @see get_robust_list(2) */
   readonly robustList: bigint;
-  /** The area of restartable sequences, which libc has registered; 0 where it has not. @see rseq(2) */
+  /** The rseq area that libc has registered; 0 if it has not. @see rseq(2) */
   readonly rseq: bigint;
 }
 
@@ -45,8 +49,8 @@ function pointTo(kernel: Kernel, registers: Uint8Array<ArrayBuffer>): FreezePoin
 }
 
 /**
- * Stops the process, after `announce` was told where to find everything. Returns the words of the command line, the program's name first, where
- * another process goes on from here; undefined where this one does. On x86_64 only.
+ * Calls `announce` with the addresses, then stops the process. In a resumed process it returns the words of the command
+ * line, the program's name first. If this process itself is continued, it returns undefined. x86_64 only.
  */
 export function freeze(kernel: Kernel, announce: (point: FreezePoint) => void): readonly string[] | undefined {
   const registers = alloc(8 * (REGISTERS + 1));
@@ -56,7 +60,10 @@ export function freeze(kernel: Kernel, announce: (point: FreezePoint) => void): 
   return wordsOn(new DataView(registers.buffer).getBigUint64(8 * REGISTERS, true));
 }
 
-/** argc and argv, as the kernel lays them on the initial stack, whose address this is. @see System V ABI, AMD64, figure 3.9 */
+/**
+ * argc and argv as the kernel puts them on the initial stack; `stack` is its address. @see System V ABI, AMD64, figure
+ * 3.9
+ */
 export function wordsOn(stack: bigint): readonly string[] {
   return Array.from(
     { length: Number(readWord(stack)) },
@@ -70,5 +77,5 @@ function at(address: bigint): Deno.UnsafePointerView {
 
 const readWord = (address: bigint): bigint => at(address).getBigUint64();
 
-/** Bytes that are no UTF-8 become U+FFFD, as in `Deno.args`. */
+/** Invalid UTF-8 becomes U+FFFD, as in `Deno.args`. */
 const readText = (address: bigint): string => at(address).getCString();

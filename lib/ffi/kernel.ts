@@ -1,9 +1,9 @@
 /**
- * The door to libc: every native call of the program goes through one {@link Kernel}.
+ * The interface to libc: every native call of the program goes through one {@link Kernel}.
  *
- * `Deno.dlopen` binds `dlsym` alone, because each bound symbol costs a compiled trampoline of its own (0.3 ms); every other function
- * is found by `dlsym` when it is first called and called by address, through a few bytes of machine code that return
- * −errno (see machine_code.ts).
+ * `Deno.dlopen` binds only `dlsym`, because each bound symbol costs a compiled trampoline of its own (0.3 ms). Every
+ * other function is looked up with `dlsym` at its first call and then called by address, through a few bytes of machine
+ * code that return −errno (see machine_code.ts).
  *
  * @module
  */
@@ -25,7 +25,7 @@ const word = "i64" as const;
 const callSignature = { parameters: ["pointer", word, word, word, word, word, word, word], result: word } as const;
 const asyncSignature = { ...callSignature, nonblocking: true } as const;
 
-/** Memory for a C call: zeroed, outside the JavaScript heap, so its address stays the same. */
+/** Zeroed memory for a C call. It is outside the JavaScript heap, so its address does not change. */
 export function alloc(size: number): Uint8Array<ArrayBuffer> {
   return new Uint8Array(new ArrayBuffer(size));
 }
@@ -33,17 +33,17 @@ export function alloc(size: number): Uint8Array<ArrayBuffer> {
 /**
  * `text` as a NUL-terminated string.
  *
- * @throws {RuncError} where it holds a NUL: C would cut it there.
+ * @throws {RuncError} if it contains a NUL, where C would cut it.
  */
 export function cString(text: string): Uint8Array<ArrayBuffer> {
   if (text.includes("\0")) throw new RuncError("usage", `${JSON.stringify(text)} contains a NUL byte`);
-  // Three bytes of UTF-8 at most for each UTF-16 unit.
+  // At most three bytes of UTF-8 per UTF-16 unit.
   const bytes = alloc(text.length * 3 + 1);
   const { written } = new TextEncoder().encodeInto(text, bytes);
   return bytes.subarray(0, written + 1);
 }
 
-/** The address of a buffer. It is valid as long as the buffer is referenced. */
+/** The address of a buffer, valid as long as the buffer is referenced. */
 export function addressOf(buffer: Uint8Array<ArrayBuffer>): bigint {
   return BigInt(Deno.UnsafePointer.value(Deno.UnsafePointer.of(buffer)));
 }
@@ -53,7 +53,10 @@ export function hostArch(): Arch {
   return Deno.build.arch;
 }
 
-/** The address as a function of that signature; Deno's type asks for a pointer that carries it. */
+/**
+ * The function at `address` with that signature. The cast is needed because Deno's type wants a pointer that carries
+ * the signature.
+ */
 export function bind<const Signature extends Deno.ForeignFunction>(
   address: Deno.PointerObject,
   signature: Signature,
@@ -64,18 +67,18 @@ export function bind<const Signature extends Deno.ForeignFunction>(
   );
 }
 
-/** libc, opened. One a process is enough; nothing but `main.ts` and a library's user opens it. */
+/** libc, opened. One per process is enough. Only `main.ts` and users of the library open it. */
 export class Kernel {
-  /** The machine's. */
+  /** The machine's architecture. */
   readonly arch: Arch = hostArch();
   readonly #library: Deno.DynamicLibrary<{ dlsym: { parameters: ["u64", "buffer"]; result: "pointer" } }>;
-  /** The last call's arguments: a buffer must not be collected between taking its address and the call. */
+  /** The last call's arguments. They keep a buffer from being collected between taking its address and the call. */
   protected held: readonly Argument[] = [];
   readonly #functions = new Map<string, Deno.PointerObject>();
   readonly #call: Deno.UnsafeFnPointer<typeof callSignature>;
   readonly #callAsync: () => Deno.UnsafeFnPointer<typeof asyncSignature>;
 
-  /** @throws {RuncError} `host-lacks` where there is no glibc. */
+  /** @throws {RuncError} `host-lacks` if there is no glibc. */
   constructor() {
     try {
       this.#library = Deno.dlopen("libc.so.6", { dlsym: { parameters: ["u64", "buffer"], result: "pointer" } });
@@ -96,7 +99,9 @@ export class Kernel {
     if (address === null) {
       address = this.#find(name);
       if (address === null) {
-        throw new RuncError("host-lacks", `libc has no function ${name}`, { hint: "it needs glibc 2.34 or newer" });
+        throw new RuncError("host-lacks", `libc has no function ${name}`, {
+          hint: "this program needs glibc 2.34 or newer",
+        });
       }
       this.#functions.set(name, address);
     }
@@ -104,17 +109,19 @@ export class Kernel {
   }
 
   #find(name: string): Deno.PointerObject | null {
-    // 0 is RTLD_DEFAULT: every library that is loaded.
+    // 0 is RTLD_DEFAULT: search every loaded library.
     return this.#library.symbols.dlsym(0n, cString(name));
   }
 
-  /** The address of a function or variable of libc; undefined where this libc has none of that name. */
+  /** The address of a libc function or variable; undefined if this libc does not have it. */
   addressIfAny(name: string): bigint | undefined {
     const address = this.#find(name);
     return address === null ? undefined : BigInt(Deno.UnsafePointer.value(address));
   }
 
-  /** Copies machine code to memory of its own, read-execute and never writable and executable at once. Returns its address. */
+  /**
+   * Copies machine code into memory of its own, which is never writable and executable at once. Returns its address.
+   */
   mapCode(code: Uint8Array<ArrayBuffer>): Deno.PointerObject {
     const mmap = bind(this.#address("mmap"), mmapSignature);
     const mprotect = bind(this.#address("mprotect"), mprotectSignature);
@@ -132,28 +139,31 @@ export class Kernel {
   }
 
   /**
-   * Calls libc's `name` on this thread. Returns its result, or −errno. EINTR is the caller's to retry.
+   * Calls libc's `name` on this thread. Returns its result, or −errno. The caller retries EINTR.
    *
-   * A buffer whose address stands in another one may be passed as a further argument, up to seven in all: a C function does not look
-   * at what it does not take, and the buffer stays referenced until the call returns.
+   * If a struct holds the address of a buffer, pass that buffer as a further argument (up to seven in all). The C
+   * function ignores it, and it stays referenced until the call returns.
    */
   call(name: string, ...args: Argument[]): number {
     return this.#invoke(this.#address(name), args);
   }
 
-  /** As {@link call}, for a function at an address, {@link mapCode}'s for one. */
+  /** Like {@link call}, for a function at an address, for example from {@link mapCode}. */
   callAt(address: Deno.PointerObject, ...args: Argument[]): number {
     return this.#invoke(address, args);
   }
 
   #invoke(address: Deno.PointerObject, args: Argument[]): number {
     this.held = args;
-    // By index: taking an array apart makes an iterator, and a result of it for each element.
+    // By index: destructuring an array creates an iterator, and one result object per element.
     const word = (index: number) => toWord(args[index]);
     return Number(this.#call.call(address, word(0), word(1), word(2), word(3), word(4), word(5), word(6)));
   }
 
-  /** As {@link call}, on another thread, without blocking the event loop: never for calls that change the calling thread's state. */
+  /**
+   * Like {@link call}, on another thread and without blocking the event loop. Never use it for calls that change the
+   * calling thread's state.
+   */
   async callAsync(name: string, ...args: Argument[]): Promise<number> {
     const [a, b, c, d, e, f, g] = args;
     const result = await this.#callAsync().call(
@@ -166,14 +176,14 @@ export class Kernel {
       toWord(f),
       toWord(g),
     );
-    // A use after the call keeps the buffers alive until it has returned.
+    // Using `args` after the call keeps the buffers referenced until it has returned.
     return args.length > 7 ? -1 : Number(result);
   }
 
   /**
-   * As {@link call}, retried on EINTR; a failure throws.
+   * Like {@link call}, but retries on EINTR and throws on failure.
    *
-   * `describe` gives the call in strace notation for the message.
+   * `describe`: the call in strace notation, for the message.
    *
    * @throws {RuncError} `syscall-failed` with call, errno and errnoName.
    */
@@ -183,7 +193,7 @@ export class Kernel {
     return result;
   }
 
-  /** As {@link call}, again as long as it answers EINTR. */
+  /** Like {@link call}, but retries as long as the result is EINTR. */
   retry(name: string, ...args: Argument[]): number {
     for (;;) {
       const result = this.call(name, ...args);
@@ -191,7 +201,10 @@ export class Kernel {
     }
   }
 
-  /** This process's id. `Deno.pid` remembers the first answer: after lib/ffi/freeze.ts that is another process's. */
+  /**
+   * This process's id. `Deno.pid` caches its first result, which in a resumed snapshot (freeze.ts) is another process's
+   * id.
+   */
   get pid(): number {
     return this.call("getpid");
   }
@@ -209,7 +222,7 @@ function toWord(value: Argument | undefined): bigint {
   return value.length === 0 ? 0n : addressOf(value);
 }
 
-/** The kernel's no, as an error. `call`: strace notation. `errno`: positive. */
+/** The error for a failed system call. `call`: strace notation. `errno`: positive. */
 export function syscallError(call: string, errno: number, hint?: string): RuncError {
   return new RuncError("syscall-failed", `${call}: ${errnoText(errno)}`, {
     call,

@@ -1,8 +1,8 @@
 /**
- * libseccomp: compiles seccomp profiles. Opened only where a container has one.
+ * libseccomp: compiles seccomp profiles. It is only opened if a container has one.
  *
- * Its functions return −errno themselves, and −1 is a number among others: they are called by address without the trampoline of
- * kernel.ts, which would look for errno.
+ * Its functions return −errno themselves, and −1 is one of those values (EPERM). So they are called by address without
+ * kernel.ts's trampoline, which would read errno on −1.
  *
  * @see seccomp_init(3), seccomp_rule_add(3), seccomp_syscall_resolve_name(3), seccomp_export_bpf(3)
  * @module
@@ -39,23 +39,24 @@ export interface Comparison {
   readonly argument: number;
   /** `enum scmp_compare`. */
   readonly operator: number;
-  /** What to compare with; the mask of SCMP_CMP_MASKED_EQ. */
+  /** The value to compare with; for SCMP_CMP_MASKED_EQ the mask. */
   readonly value: bigint;
-  /** For SCMP_CMP_MASKED_EQ: what the masked argument must be. */
+  /** For SCMP_CMP_MASKED_EQ: the value that the masked argument must have. */
   readonly valueTwo: bigint;
 }
 
-/** What {@link Libseccomp.resolve} answers for a name that it does not know: __NR_SCMP_ERROR. */
+/** The result of {@link Libseccomp.resolve} for an unknown name: __NR_SCMP_ERROR. */
 export const UNKNOWN_SYSCALL = -1;
 
 /**
- * Which library {@link Libseccomp} would open, as text: another one, or a newer one in its place, gives another text. It is not opened, which
- * takes longer than all else where a filter is there already. Undefined where it may lie elsewhere, or nowhere. ld.so(8)
+ * Identifies the library that {@link Libseccomp} would open, as a text that changes when the library is replaced. The
+ * library is not opened, because opening it takes longer than everything else when a compiled filter is cached.
+ * Undefined if the library is in another directory or missing. ld.so(8)
  */
 export function installedLibseccomp(kernel: Kernel): string | undefined {
   if (Deno.env.has("LD_LIBRARY_PATH") || Deno.env.has("LD_PRELOAD")) return undefined;
   const found = libraryDirectories(kernel).flatMap((directory) => identityOf(kernel, `${directory}/${NAME}`));
-  // What the linker knows of other directories.
+  // The linker's cache lists libraries in other directories.
   return found.length === 0 ? undefined : [...found, ...identityOf(kernel, "/etc/ld.so.cache")].join("\n");
 }
 
@@ -65,7 +66,7 @@ function libraryDirectories({ arch }: Kernel): readonly string[] {
 }
 
 function identityOf(kernel: Kernel, path: string): readonly string[] {
-  // Errors are dear.
+  // Checked first because exceptions are expensive.
   if (!isThere(kernel, path)) return [];
   const { isFile, dev, ino, size, mtime } = Deno.statSync(path);
   return isFile ? [`${path} ${dev} ${ino} ${size} ${mtime?.getTime()}`] : [];
@@ -76,11 +77,11 @@ export class Libseccomp {
   readonly #kernel: Kernel;
   readonly #functions: Functions;
 
-  /** @throws {RuncError} `host-lacks` where it is not installed. */
+  /** @throws {RuncError} `host-lacks` if the library is not installed. */
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
     const library = kernel.call("dlopen", cString(NAME), RTLD_NOW);
-    if (library === 0) throw missing(`cannot open ${NAME}, which compiles seccomp profiles`);
+    if (library === 0) throw missing(`cannot open ${NAME}, which is needed to compile seccomp profiles`);
     const bound = Object.entries(functions).map(([name, signature]) => {
       const address = Deno.UnsafePointer.create(BigInt(kernel.call("dlsym", library, cString(name))));
       if (address === null) throw missing(`${NAME} has no function ${name}`);
@@ -96,20 +97,23 @@ export class Libseccomp {
     return [0, 4, 8].map((offset) => view.getUint32(offset)).join(".");
   }
 
-  /** This machine's SCMP_ARCH token. */
+  /** The SCMP_ARCH token of this machine. */
   get nativeArch(): number {
     return this.#functions.seccomp_arch_native.call();
   }
 
   /**
-   * The number of a system call on an architecture, {@link UNKNOWN_SYSCALL} for a name that no architecture has, another negative number
-   * for one that other architectures have. `arch`: SCMP_ARCH token.
+   * The number of a system call on an architecture. {@link UNKNOWN_SYSCALL} if no architecture has the name; another
+   * negative number if only other architectures have it. `arch`: SCMP_ARCH token.
    */
   resolve(name: string, arch: number): number {
     return this.#functions.seccomp_syscall_resolve_name_arch.call(arch, cString(name));
   }
 
-  /** An empty filter for this machine's architecture. `action`: SCMP_ACT value of what no rule is for. @throws {RuncError} */
+  /**
+   * An empty filter for this machine's architecture. `action`: SCMP_ACT value for system calls without a rule. @throws
+   * {RuncError}
+   */
   filter(action: number): SeccompContext {
     const context = this.#functions.seccomp_init.call(action);
     if (context === null) throw new RuncError("config-invalid", "error creating filter: invalid default action");
@@ -117,31 +121,34 @@ export class Libseccomp {
   }
 }
 
-/** A filter being put together. */
+/** A filter under construction. */
 export class SeccompContext implements Disposable {
   readonly #kernel: Kernel;
   readonly #functions: Functions;
   readonly #context: Deno.PointerObject;
 
-  /** Takes `context` over. */
+  /** Takes ownership of `context`. */
   constructor(kernel: Kernel, functions: Functions, context: Deno.PointerObject) {
     this.#kernel = kernel;
     this.#functions = functions;
     this.#context = context;
   }
 
-  /** Adds an architecture; one that is there already is fine. Returns 0 or −errno. */
+  /** Adds an architecture; adding one twice is fine. Returns 0 or −errno. */
   addArch(arch: number): number {
     const result = this.#functions.seccomp_arch_add.call(this.#context, arch);
     return result === -EEXIST ? 0 : result;
   }
 
-  /** Asks for a binary tree over the system calls' numbers; a library before 2.5 cannot, which changes nothing but the speed. */
+  /**
+   * Asks for a binary tree over the system call numbers. Libraries before 2.5 refuse, which only makes the filter
+   * slower.
+   */
   optimize(): void {
     this.#functions.seccomp_attr_set.call(this.#context, SCMP_FLTATR_CTL_OPTIMIZE, 2);
   }
 
-  /** Adds a rule, all of whose comparisons must hold. Returns 0 or −errno. */
+  /** Adds a rule; it matches if all comparisons hold. Returns 0 or −errno. */
   addRule(action: number, syscall: number, comparisons: readonly Comparison[]): number {
     const array = alloc(24 * comparisons.length);
     const view = new DataView(array.buffer);
@@ -154,7 +161,7 @@ export class SeccompContext implements Disposable {
     return this.#functions.seccomp_rule_add_array.call(this.#context, action, syscall, comparisons.length, array);
   }
 
-  /** The filter as `struct sock_filter`s. @throws {RuncError} */
+  /** The filter as an array of `struct sock_filter`. @throws {RuncError} */
   exportBpf(): Uint8Array<ArrayBuffer> {
     using file = memfd(this.#kernel, "seccomp");
     const result = this.#functions.seccomp_export_bpf.call(this.#context, file.number);

@@ -1,8 +1,8 @@
 /**
- * sd-bus, as far as talking to systemd needs it: method calls, and signals that are waited for.
+ * The part of sd-bus that is needed to talk to systemd: method calls, and waiting for signals.
  *
- * libsystemd is opened when the first {@link Bus} is. Its functions return −errno themselves, so they are called by address without the
- * trampoline of kernel.ts, which takes −1 (here: EPERM) for "errno says more".
+ * libsystemd is opened with the first {@link Bus}. Its functions return −errno themselves, so they are called by
+ * address without kernel.ts's trampoline, which takes −1 (here: EPERM) to mean that errno has the error.
  *
  * @see sd-bus(3)
  * @module
@@ -21,7 +21,7 @@ const signature = { parameters: [word, word, word, word, word, word, word], resu
 type Function = Deno.UnsafeFnPointer<typeof signature>;
 type Argument = number | bigint | Uint8Array<ArrayBuffer>;
 
-/** Where a message goes. */
+/** The destination of a message. */
 export interface Address {
   /** Bus name: `org.freedesktop.systemd1`. */
   readonly destination: string;
@@ -29,13 +29,13 @@ export interface Address {
   readonly interface: string;
 }
 
-/** A method call's arguments: their types, and a value for each. */
+/** The arguments of a method call: their types, and one value each. */
 export interface Arguments {
   readonly signature: string;
   readonly values: readonly BusValue[];
 }
 
-/** An error that the other side answered with. */
+/** An error reply from the other side. */
 export class BusError extends RuncError {
   /** `org.freedesktop.systemd1.UnitExists`. */
   readonly busName: string;
@@ -50,7 +50,7 @@ export class BusError extends RuncError {
 export interface BusOptions {
   /** `unix:path=/run/dbus/system_bus_socket`. */
   readonly address: string;
-  /** The other side is the service itself and no bus. */
+  /** The other side is the service itself, not a bus. */
   readonly isDirect?: boolean;
 }
 
@@ -59,21 +59,20 @@ function openLibrary(kernel: Kernel): number {
   const library = kernel.call("dlopen", cString("libsystemd.so.0"), RTLD_NOW);
   if (library === 0) {
     throw new RuncError("host-lacks", "cannot open libsystemd.so.0", {
-      hint:
-        "install it: libsystemd0 (Debian), systemd-libs (Fedora), or libelogind (Alpine); or leave out --systemd-cgroup",
+      hint: "install libsystemd0 (Debian), systemd-libs (Fedora) or libelogind (Alpine), or leave out --systemd-cgroup",
     });
   }
   return library;
 }
 
-/** One connection. Dispose of it. */
+/** One connection. Dispose of it after use. */
 export class Bus implements Disposable {
   readonly #kernel: Kernel;
   readonly #library: number;
   readonly #functions = new Map<string, Function>();
   #bus = 0n;
 
-  /** @throws {RuncError} `host-lacks` without the library, `cgroup-failed` where nobody answers. */
+  /** @throws {RuncError} `host-lacks` without the library, `cgroup-failed` if the connection fails. */
   constructor(kernel: Kernel, options: BusOptions) {
     this.#kernel = kernel;
     this.#library = openLibrary(kernel);
@@ -91,9 +90,10 @@ export class Bus implements Disposable {
   }
 
   /**
-   * Calls a method and returns the answer's first values, whose types `answer` names; basic types and variants of them only.
+   * Calls a method. Returns the first values of the reply; `answer` gives their types, which may be basic types and
+   * variants of them only.
    *
-   * @throws {BusError} for an error as an answer; with errno ETIMEDOUT where none came in time.
+   * @throws {BusError} if the reply is an error, or with errno ETIMEDOUT if there was no reply in time.
    */
   call(
     to: Address,
@@ -119,9 +119,9 @@ export class Bus implements Disposable {
   }
 
   /**
-   * Waits for a signal that `accept`, given its values, wants. The bus must have been asked to send it (AddMatch).
+   * Waits for a signal whose values `accept` accepts. The bus must have been asked to send it (AddMatch).
    *
-   * Returns undefined once `timeoutMs` are over.
+   * Returns undefined after `timeoutMs`.
    */
   waitForSignal<Result>(
     wanted: { readonly interface: string; readonly member: string; readonly signature: string },
@@ -159,7 +159,7 @@ export class Bus implements Disposable {
     this.#bus = 0n;
   }
 
-  /** Returns the answer, which is the caller's to unref. */
+  /** Returns the reply. The caller must unref it. */
   #send(request: bigint, timeoutMs: number): bigint {
     // sd_bus_error: const char *name, const char *message, int.
     const error = alloc(24);
@@ -187,7 +187,7 @@ export class Bus implements Disposable {
 
   #read(message: bigint, type: string): BusValue {
     if (type === "v") return this.#readVariant(message);
-    if (!isBasic(type)) throw new TypeError(`type ${type} is not read`);
+    if (!isBasic(type)) throw new TypeError(`D-Bus type ${type} is not supported`);
     const bytes = alloc(8);
     this.#must("sd_bus_message_read_basic", message, type.charCodeAt(0), bytes);
     if (basicTypes[type].size === 0) return readText(readWord(bytes));
@@ -221,7 +221,7 @@ export class Bus implements Disposable {
     });
   }
 
-  /** The function's result, an int. `args` stay referenced until it has returned. */
+  /** Calls a function and returns its result, an int. `args` stay referenced until it has returned. */
   #invoke(name: string, ...args: Argument[]): number {
     const words = args.map((argument) =>
       argument instanceof Uint8Array ? addressOf(argument) : BigInt.asIntN(64, BigInt(argument))
@@ -237,7 +237,9 @@ export class Bus implements Disposable {
     const address = this.#kernel.call("dlsym", this.#library, cString(name));
     const pointer = Deno.UnsafePointer.create(BigInt(address));
     if (pointer === null) {
-      throw new RuncError("host-lacks", `libsystemd.so.0 has no ${name}`, { hint: "it needs systemd 246 or newer" });
+      throw new RuncError("host-lacks", `libsystemd.so.0 has no ${name}`, {
+        hint: "--systemd-cgroup needs systemd 246 or newer",
+      });
     }
     const bound: Function = new Deno.UnsafeFnPointer(
       pointer as ConstructorParameters<typeof Deno.UnsafeFnPointer<typeof signature>>[0],
@@ -248,7 +250,7 @@ export class Bus implements Disposable {
   }
 }
 
-/** A container type as sd_bus_message_open_container(3) wants it, and what goes in. */
+/** A container type in the form that sd_bus_message_open_container(3) takes, and its contents. */
 function containerOf(
   type: string,
   value: BusValue,
@@ -271,7 +273,7 @@ function readWord(bytes: Uint8Array<ArrayBuffer>): bigint {
   return new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true);
 }
 
-/** A C string; NULL is empty. */
+/** A C string. NULL gives an empty string. */
 function readText(address: bigint): string {
   const pointer = Deno.UnsafePointer.create(address);
   return pointer === null ? "" : Deno.UnsafePointerView.getCString(pointer);

@@ -1,20 +1,20 @@
 /**
- * The machine code that this process itself runs: the trampoline behind every libc call, and a signal handler.
+ * The machine code that this process itself runs: the trampoline for every libc call, and a signal handler.
  *
- * Each is a listing, bytes beside mnemonics; a test disassembles them with objdump and compares.
+ * Each is a listing of bytes and mnemonics. A test disassembles the bytes with objdump and compares.
  *
  * @module
  */
 
 import type { Arch } from "./syscalls.ts";
 
-/** Rows of `hex bytes | mnemonic`. `{imm32}`, `{imm16}` and `{imm64}` are patched in. */
+/** Rows of `hex bytes | mnemonic`. `{imm32}`, `{imm16}` and `{imm64}` are replaced by the immediate. */
 export type Listing = readonly (readonly [hex: string, mnemonic: string])[];
 
 /**
- * `long trampoline(fn, a0 … a6)`: calls `fn(a0 … a6)` by the C calling convention and, where it answers −1, reads errno in
- * the same native call and answers −errno. errno read by a second call through Deno was wrong in 9 of 120 processes.
- * The bytes of `imm64` are the address of `__errno_location`.
+ * `long trampoline(fn, a0 … a6)`: calls `fn(a0 … a6)` by the C calling convention. If the result is −1, it reads errno
+ * in the same native call and returns −errno. Reading errno with a second call through Deno gave a wrong value in 9 of
+ * 120 processes. `imm64` is the address of `__errno_location`.
  */
 export const trampolineListing: Record<Arch, Listing> = {
   x86_64: [
@@ -25,12 +25,13 @@ export const trampolineListing: Record<Arch, Listing> = {
     ["4c 89 c1", "mov rcx,r8"],
     ["4d 89 c8", "mov r8,r9"],
     ["4c 8b 4c 24 08", "mov r9,QWORD PTR [rsp+0x8]"],
-    // The seventh argument goes on the stack; this push also aligns it to 16 for the call.
+    // The seventh argument goes on the stack. This push also aligns the stack to 16 bytes for the call.
     ["ff 74 24 10", "push QWORD PTR [rsp+0x10]"],
-    // A variadic callee (open, ioctl, syscall) reads the number of vector registers in al.
+    // Variadic functions (open, ioctl, syscall) read the number of vector registers from al.
     ["31 c0", "xor eax,eax"],
     ["41 ff d3", "call r11"],
-    // 32 bits: the functions that return int leave the upper half undefined, and no long result ends in 32 one bits.
+    // Compares 32 bits: functions that return int leave the upper half undefined, and no long result ends in 32 one
+    // bits.
     ["83 f8 ff", "cmp eax,0xffffffff"],
     ["75 12", "jne 0x37"],
     ["48 b8 {imm64}", "movabs rax,{imm64}"],
@@ -64,8 +65,9 @@ export const trampolineListing: Record<Arch, Listing> = {
 };
 
 /**
- * `void handler(int signal)`: writes the signal's number, one byte, to the descriptor `imm32` (x86_64) or `imm16` shifted into
- * the instruction (aarch64). Only a system call: nothing here can be interrupted half way, and errno is not touched.
+ * `void handler(int signal)`: writes the signal's number as one byte to the descriptor `imm32` (x86_64) or `imm16`,
+ * shifted into the instruction (aarch64). It makes one system call and nothing else, so it cannot be interrupted half
+ * way and does not change errno.
  */
 export const signalHandlerListing: Record<Arch, Listing> = {
   x86_64: [
@@ -91,8 +93,9 @@ export const signalHandlerListing: Record<Arch, Listing> = {
 };
 
 /**
- * `long freeze(long registers[7])`: puts down the registers that a C function must keep, and stops the process. Whoever loads them again, in a
- * process with the same memory, returns from here with 1; this one returns with 0 if it is ever continued. x86_64 only.
+ * `long freeze(long registers[7])`: saves the registers that a C function must preserve, and stops the process. A
+ * process with the same memory that loads these registers returns from here with 1. If this process is continued, it
+ * returns 0. x86_64 only.
  *
  * @see System V ABI, AMD64, section 3.2.1
  */
@@ -103,7 +106,7 @@ export const freezeListing: Listing = [
   ["4c 89 6f 18", "mov QWORD PTR [rdi+0x18],r13"],
   ["4c 89 77 20", "mov QWORD PTR [rdi+0x20],r14"],
   ["4c 89 7f 28", "mov QWORD PTR [rdi+0x28],r15"],
-  // Where it points is the address to return to.
+  // rsp points to the return address.
   ["48 89 67 30", "mov QWORD PTR [rdi+0x30],rsp"],
   // kill(getpid(), SIGSTOP)
   ["b8 27 00 00 00", "mov eax,0x27"],
@@ -116,7 +119,7 @@ export const freezeListing: Listing = [
   ["c3", "ret"],
 ];
 
-/** The listing's bytes with `immediate` patched in. */
+/** The listing's bytes with `immediate` filled in. */
 export function assemble(listing: Listing, immediate = 0n): Uint8Array<ArrayBuffer> {
   const bytes: number[] = [];
   const little = (value: bigint, size: number) => {

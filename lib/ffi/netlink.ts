@@ -42,19 +42,19 @@ export const LinkAttribute = { IFLA_IFNAME: 3, IFLA_NET_NS_FD: 28, IFLA_ALT_IFNA
 /** Attributes of an address. */
 export const AddressAttribute = { IFA_ADDRESS: 1, IFA_LOCAL: 2, IFA_BROADCAST: 4, IFA_FLAGS: 8 } as const;
 
-/** Addresses that somebody configured, and that do not expire. */
+/** Addresses that somebody configured and that do not expire. */
 export const IFA_F_PERMANENT = 0x80;
-/** Scope of an address that is valid everywhere. */
+/** Scope of addresses that are valid everywhere. */
 export const RT_SCOPE_UNIVERSE = 0;
 export const IFF_UP = 1;
 
 /** `struct sockaddr_nl`: u16 family, u16 padding, u32 nl_pid, u32 nl_groups. */
 const SOCKADDR_SIZE = 12;
 const HEADER_SIZE = 16, LINK_HEADER_SIZE = 16, ADDRESS_HEADER_SIZE = 8;
-/** A name that is longer is an alternative one. IFNAMSIZ with its NUL, include/uapi/linux/if.h */
+/** Longer names are alternative names. IFNAMSIZ minus its NUL, include/uapi/linux/if.h */
 const NAME_LIMIT = 15;
 
-/** One attribute: what it is, and its bytes. */
+/** One attribute: its type and its bytes. */
 export interface Attribute {
   readonly type: number;
   readonly value: Uint8Array;
@@ -63,7 +63,7 @@ export interface Attribute {
 /** One message from the kernel. */
 export interface Reply {
   readonly type: number;
-  /** Of the request that it answers. */
+  /** The sequence number of the request that it answers. */
   readonly sequence: number;
   /** Without the netlink header. */
   readonly body: Uint8Array<ArrayBuffer>;
@@ -82,7 +82,7 @@ export interface DeviceAddress {
   readonly address: Uint8Array;
 }
 
-/** Everything in netlink begins at a multiple of 4. */
+/** Netlink aligns everything to 4 bytes. */
 const aligned = (size: number) => (size + 3) & ~3;
 
 function attributeBytes({ type, value }: Attribute): Uint8Array {
@@ -94,7 +94,7 @@ function attributeBytes({ type, value }: Attribute): Uint8Array {
   return bytes;
 }
 
-/** A request: netlink header, the family's own header, attributes. `sequence`: what the answer repeats. */
+/** A request: netlink header, the family's own header, attributes. `sequence`: the reply repeats it. */
 export function request(
   type: number,
   flags: number,
@@ -117,7 +117,7 @@ export function request(
   return message;
 }
 
-/** `struct ifinfomsg`. `change`: which flags are set. */
+/** `struct ifinfomsg`. `change`: the flags to change. */
 export function linkHeader(index: number, flags = 0, change = 0): Uint8Array {
   const bytes = new Uint8Array(LINK_HEADER_SIZE);
   const view = new DataView(bytes.buffer);
@@ -150,16 +150,16 @@ export function nameAttribute(name: string): Attribute {
 }
 
 /**
- * The messages of one datagram.
+ * Splits a datagram into its messages.
  *
- * @throws {RuncError} `internal` where a length does not fit: the kernel sends no such thing.
+ * @throws {RuncError} `internal` if a length does not fit; the kernel never sends this.
  */
 export function splitMessages(datagram: Uint8Array<ArrayBuffer>): readonly Reply[] {
   const messages: Reply[] = [];
   const view = new DataView(datagram.buffer, datagram.byteOffset, datagram.length);
   for (let at = 0; at < datagram.length;) {
     const size = at + HEADER_SIZE <= datagram.length ? view.getUint32(at, true) : 0;
-    if (size < HEADER_SIZE || at + size > datagram.length) throw new RuncError("internal", "broken netlink message");
+    if (size < HEADER_SIZE || at + size > datagram.length) throw new RuncError("internal", "malformed netlink message");
     messages.push({
       type: view.getUint16(at + 4, true),
       sequence: view.getUint32(at + 8, true),
@@ -170,13 +170,13 @@ export function splitMessages(datagram: Uint8Array<ArrayBuffer>): readonly Reply
   return messages;
 }
 
-/** The attributes behind a header of `offset` bytes. @throws {RuncError} as {@link splitMessages}. */
+/** The attributes after a header of `offset` bytes. @throws {RuncError} as {@link splitMessages}. */
 export function readAttributes(body: Uint8Array<ArrayBuffer>, offset: number): ReadonlyMap<number, Uint8Array> {
   const attributes = new Map<number, Uint8Array>();
   const view = new DataView(body.buffer, body.byteOffset, body.length);
   for (let at = offset; at + 4 <= body.length;) {
     const size = view.getUint16(at, true);
-    if (size < 4 || at + size > body.length) throw new RuncError("internal", "broken netlink attribute");
+    if (size < 4 || at + size > body.length) throw new RuncError("internal", "malformed netlink attribute");
     // The two highest bits say how the value is encoded. NLA_TYPE_MASK
     attributes.set(view.getUint16(at + 2, true) & 0x3fff, body.subarray(at + 4, at + size));
     at += aligned(size);
@@ -184,7 +184,7 @@ export function readAttributes(body: Uint8Array<ArrayBuffer>, offset: number): R
   return attributes;
 }
 
-/** The address in an RTM_NEWADDR message; undefined where it has none. */
+/** The address in an RTM_NEWADDR message; undefined if it has none. */
 export function readAddress(body: Uint8Array<ArrayBuffer>): DeviceAddress | undefined {
   const view = new DataView(body.buffer, body.byteOffset, body.length);
   const attributes = readAttributes(body, ADDRESS_HEADER_SIZE);
@@ -192,13 +192,13 @@ export function readAddress(body: Uint8Array<ArrayBuffer>): DeviceAddress | unde
   const local = attributes.get(AddressAttribute.IFA_LOCAL);
   const address = local ?? remote;
   if (address === undefined) return undefined;
-  // The prefix is the remote end's where there is one: the local end then is a single address. ip-address(8)
+  // With a remote end, the prefix belongs to the remote end and the local end is a single address. ip-address(8)
   const isPeer = local !== undefined && remote !== undefined && local.some((byte, index) => byte !== remote[index]);
   const flags = attributes.get(AddressAttribute.IFA_FLAGS);
   return {
     family: view.getUint8(0),
     prefixLength: isPeer ? local.length * 8 : view.getUint8(1),
-    // The header has room for eight flags only.
+    // The header only has room for eight flags.
     flags: flags === undefined ? view.getUint8(2) : new DataView(flags.buffer, flags.byteOffset).getUint32(0, true),
     scope: view.getUint8(3),
     deviceIndex: view.getUint32(4, true),
@@ -206,7 +206,7 @@ export function readAddress(body: Uint8Array<ArrayBuffer>): DeviceAddress | unde
   };
 }
 
-/** The last address of an IPv4 network; undefined where it is too small to have one. RFC 919, RFC 3021 */
+/** The broadcast address of an IPv4 network; undefined if the network is too small to have one. RFC 919, RFC 3021 */
 export function broadcastOf({ family, prefixLength, address }: DeviceAddress): Uint8Array | undefined {
   if (family !== AF_INET || prefixLength >= 31) return undefined;
   return address.map((byte, index) => byte | (0xff >> Math.min(8, Math.max(0, prefixLength - 8 * index))));
@@ -214,7 +214,7 @@ export function broadcastOf({ family, prefixLength, address }: DeviceAddress): U
 
 const AF_INET = 2;
 
-/** socket(2) in the namespace in which the thread is. Returns −errno or the descriptor. */
+/** socket(2) in the thread's network namespace. Returns −errno or the descriptor. */
 const makeSocket = (kernel: Kernel) => kernel.retry("socket", AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 
 /** A netlink socket of one network namespace. */
@@ -231,19 +231,22 @@ export class RouteSocket implements Disposable {
   /**
    * Opens a socket in the caller's network namespace, or in `namespace`.
    *
-   * Scope: thread. It is in the other namespace for the one call that makes the socket.
+   * Scope: thread. The thread is in the other namespace only for the call that creates the socket.
    *
-   * @throws {RuncError} where the namespace cannot be entered; `internal` where the way back is closed, and nothing more may be done.
+   * @throws {RuncError} if the thread cannot enter the namespace; `internal` if it cannot return. After that the
+   * process must not continue.
    */
   static open(kernel: Kernel, namespace?: Fd): RouteSocket {
     if (namespace === undefined) return RouteSocket.#own(kernel, makeSocket(kernel));
     using own = open(kernel, "/proc/thread-self/ns/net", 0);
     const enter = `setns(${namespace.label}, CLONE_NEWNET)`;
     kernel.must(enter, "setns", namespace.number, CloneFlag.CLONE_NEWNET);
-    // Nothing may throw before the way back.
+    // Nothing may throw before the thread is back in its own namespace.
     const number = makeSocket(kernel);
     const back = kernel.retry("setns", own.number, CloneFlag.CLONE_NEWNET);
-    if (back < 0) throw new RuncError("internal", `cannot return to the own network namespace: ${errnoText(-back)}`);
+    if (back < 0) {
+      throw new RuncError("internal", `cannot return to the original network namespace: ${errnoText(-back)}`);
+    }
     return RouteSocket.#own(kernel, number);
   }
 
@@ -253,9 +256,9 @@ export class RouteSocket implements Disposable {
   }
 
   /**
-   * Sends a request and waits for its answer: the messages before the acknowledgement or the end of the dump.
+   * Sends a request and waits for the reply: the messages before the acknowledgement or the end of the dump.
    *
-   * @throws {RuncError} with the kernel's errno; its message is the errno's text alone.
+   * @throws {RuncError} with the kernel's errno; its message is the errno's text only.
    */
   request(
     type: keyof typeof RouteMessage,
@@ -289,11 +292,12 @@ export class RouteSocket implements Disposable {
   }
 
   /**
-   * One datagram of the kernel's. Whoever has CAP_NET_ADMIN in the namespace, which a container may have, can send to this socket too:
-   * that is dropped. netlink(7), nl_pid
+   * One datagram from the kernel. A process with CAP_NET_ADMIN in the namespace, which a container may have, can send
+   * to this socket too; its datagrams are dropped. netlink(7), nl_pid
    */
   #receive(): readonly Reply[] {
-    // The kernel makes no datagram of a dump longer than this. Documentation/userspace-api/netlink/intro.rst, "Buffer sizing"
+    // The kernel never makes a dump datagram longer than this. Documentation/userspace-api/netlink/intro.rst, "Buffer
+    // sizing"
     const bytes = alloc(32768);
     const sender = alloc(SOCKADDR_SIZE);
     const size = alloc(4);
@@ -313,14 +317,14 @@ export class RouteSocket implements Disposable {
     return isKernel ? splitMessages(bytes.slice(0, length)) : [];
   }
 
-  /** A device's number by its name. @throws {RuncError} `Link not found`. */
+  /** The index of the device `name`. @throws {RuncError} `Link not found`. */
   deviceIndex(name: string): number {
     const index = this.#find(name);
     if (index !== undefined) return index;
     throw new RuncError("syscall-failed", "Link not found", { call: `sendto(rtnetlink, RTM_GETLINK ${name})` });
   }
 
-  /** Whether there is a device of that name. @throws {RuncError} */
+  /** Whether a device of that name exists. @throws {RuncError} */
   hasDevice(name: string): boolean {
     return this.#find(name) !== undefined;
   }
@@ -340,7 +344,7 @@ export class RouteSocket implements Disposable {
     this.request("RTM_NEWLINK", 0, linkHeader(deviceIndex, up ? IFF_UP : 0, IFF_UP));
   }
 
-  /** The addresses of a device, of all families. @throws {RuncError} */
+  /** The addresses of a device, in all families. @throws {RuncError} */
   addresses(deviceIndex: number): readonly DeviceAddress[] {
     return this.request("RTM_GETADDR", NlmFlag.NLM_F_DUMP, addressHeader({}))
       .filter(({ type }) => type === RouteMessage.RTM_NEWADDR)
@@ -348,7 +352,7 @@ export class RouteSocket implements Disposable {
       .filter((address) => address.deviceIndex === deviceIndex);
   }
 
-  /** Gives a device an address, with scope and flags as of a new one. @throws {RuncError} */
+  /** Adds an address to a device. Scope and flags are those of a new address. @throws {RuncError} */
   addAddress(deviceIndex: number, address: DeviceAddress): void {
     const { IFA_LOCAL, IFA_ADDRESS, IFA_BROADCAST } = AddressAttribute;
     const broadcast = broadcastOf(address);
@@ -365,7 +369,10 @@ export class RouteSocket implements Disposable {
     );
   }
 
-  /** Moves a device into another namespace under a name, in one step. @throws {RuncError} EEXIST where the name is taken there. */
+  /**
+   * Moves a device into another namespace and renames it, in one request. @throws {RuncError} EEXIST if the name is
+   * taken there.
+   */
   move(deviceIndex: number, namespace: Fd, name: string): void {
     this.request("RTM_NEWLINK", 0, linkHeader(deviceIndex), [
       { type: LinkAttribute.IFLA_IFNAME, value: new TextEncoder().encode(`${name}\0`) },
@@ -373,7 +380,7 @@ export class RouteSocket implements Disposable {
     ]);
   }
 
-  /** Closes it. */
+  /** Closes the socket. */
   [Symbol.dispose](): void {
     this.#fd.close();
   }

@@ -1,5 +1,5 @@
 /**
- * ppoll(2): waiting for several descriptors at once.
+ * poll(2): waits for several descriptors at once.
  *
  * @module
  */
@@ -31,9 +31,9 @@ function decode(table: Uint8Array<ArrayBuffer>): number[] {
 }
 
 /**
- * Waits until one of `watches` is ready, a signal handler ran, or `timeoutMs` (negative: no limit) is over.
+ * Waits until one of `watches` is ready, a signal handler ran, or `timeoutMs` (negative: no limit) has passed.
  *
- * Returns the ready POLL* bits of each, in order; all 0 after a timeout or a signal. @see poll(2)
+ * Returns the ready POLL* bits of each watch, in order; all 0 after a timeout or a signal. @see poll(2)
  */
 export function poll(kernel: Kernel, watches: readonly Watch[], timeoutMs = -1): number[] {
   const table = encode(watches);
@@ -42,7 +42,7 @@ export function poll(kernel: Kernel, watches: readonly Watch[], timeoutMs = -1):
   return ready <= 0 ? watches.map(() => 0) : decode(table);
 }
 
-/** As {@link poll}, without blocking the event loop. */
+/** Like {@link poll}, without blocking the event loop. */
 export async function pollAsync(kernel: Kernel, watches: readonly Watch[], timeoutMs = -1): Promise<number[]> {
   const table = encode(watches);
   const ready = await kernel.callAsync("poll", table, watches.length, Math.ceil(timeoutMs));

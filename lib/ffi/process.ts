@@ -8,7 +8,7 @@ import { addressOf, alloc, cString, type Kernel, syscallError } from "./kernel.t
 import { Prctl } from "./constants.ts";
 import { Fd } from "./fd.ts";
 
-// spawn.h of glibc 2.36; both structs are opaque, these are their sizes on 64-bit.
+// spawn.h of glibc 2.36. Both structs are opaque; these are their sizes on 64-bit.
 const FILE_ACTIONS_SIZE = 80, ATTRIBUTES_SIZE = 336, SIGSET_SIZE = 128;
 const POSIX_SPAWN_SETSIGDEF = 0x04, POSIX_SPAWN_SETSIGMASK = 0x08;
 
@@ -20,11 +20,11 @@ export interface SpawnOptions {
   readonly argv: readonly string[];
   /** `NAME=value` entries. */
   readonly env: readonly string[];
-  /** Descriptors: number in the child ← number here. Everything else that is close-on-exec is closed. */
+  /** Descriptors: number in the child ← number here. All other close-on-exec descriptors are closed. */
   readonly fds: readonly { readonly to: number; readonly from: number }[];
-  /** Descriptors from this number up are closed in the child, also those that are not close-on-exec. */
+  /** The child closes all descriptors from this number up, including those that are not close-on-exec. */
   readonly closeFrom?: number;
-  /** Working directory of the child; absent: ours. */
+  /** Working directory of the child; ours if absent. */
   readonly cwd?: string;
 }
 
@@ -45,9 +45,10 @@ function stringArray(texts: readonly string[]): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * posix_spawn(3) with every signal at its default and none blocked: Deno ignores SIGPIPE, and a child would inherit that.
+ * posix_spawn(3) with every signal at its default and none blocked. Deno ignores SIGPIPE, and a child would inherit
+ * that.
  *
- * Returns the child's pid, or −errno: glibc's vfork-like clone reports a failed execve too.
+ * Returns the child's pid, or −errno. glibc uses a vfork-like clone, so this includes a failed execve.
  */
 export function spawn(kernel: Kernel, options: SpawnOptions): number {
   const actions = alloc(FILE_ACTIONS_SIZE);
@@ -74,8 +75,8 @@ export function spawn(kernel: Kernel, options: SpawnOptions): number {
 }
 
 /**
- * Makes this process the program that `fd` is open on: same pid, same children, none of our memory, and of our descriptors those that are not
- * close-on-exec. Returns −errno where it cannot.
+ * Replaces this process by the program that `fd` is open on. Pid and children stay; of the descriptors only those that
+ * are not close-on-exec stay. Returns −errno on failure.
  *
  * @see fexecve(3)
  */
@@ -91,12 +92,12 @@ function exitStatus(status: number): ExitStatus {
   return (status & 0x7f) === 0 ? { code: (status >> 8) & 0xff } : { signal: status & 0x7f };
 }
 
-/** What a shell would report: the code, or 128 + the signal's number. */
+/** The status that a shell would report: the exit code, or 128 + the signal's number. */
 export function shellStatus(status: ExitStatus): number {
   return "code" in status ? status.code : 128 + status.signal;
 }
 
-/** Waits for the child `pid` and reaps it. Undefined where it is not our child (any more). @see wait(2) */
+/** Waits for the child `pid` and reaps it. Undefined if it is not, or no longer, our child. @see wait(2) */
 export function waitChild(kernel: Kernel, pid: number): ExitStatus | undefined {
   const status = alloc(4);
   const result = kernel.retry("waitpid", pid, status, 0);
@@ -105,7 +106,7 @@ export function waitChild(kernel: Kernel, pid: number): ExitStatus | undefined {
   return exitStatus(new DataView(status.buffer).getInt32(0, true));
 }
 
-/** Reaps one child that has ended, if there is one. @see wait(2) */
+/** Reaps one child that has ended, if any. @see wait(2) */
 export function reapAny(kernel: Kernel): { pid: number; status: ExitStatus } | undefined {
   const status = alloc(4);
   const pid = kernel.retry("waitpid", -1, status, WNOHANG);
@@ -125,7 +126,7 @@ export function kill(kernel: Kernel, pid: number, signal: number): number {
   return kernel.call("kill", pid, signal);
 }
 
-/** A pidfd of `pid`, close-on-exec. Undefined where there is no such process. @see pidfd_open(2) @throws {RuncError} */
+/** A pidfd of `pid`, close-on-exec. Undefined if the process does not exist. @see pidfd_open(2) @throws {RuncError} */
 export function pidfdOpen(kernel: Kernel, pid: number): Fd | undefined {
   const number = kernel.retry("syscall", 434, pid, 0);
   if (number === -3) return undefined;
@@ -133,7 +134,10 @@ export function pidfdOpen(kernel: Kernel, pid: number): Fd | undefined {
   return new Fd(kernel, number, `pidfd of ${pid}`);
 }
 
-/** A copy of another process's descriptor, close-on-exec. @see pidfd_getfd(2) @throws {RuncError} EPERM without the right to ptrace it. */
+/**
+ * A copy of another process's descriptor, close-on-exec. @see pidfd_getfd(2) @throws {RuncError} EPERM without
+ * permission to ptrace the process.
+ */
 export function pidfdGetFd(kernel: Kernel, pidfd: Fd, fd: number): Fd {
   return new Fd(
     kernel,
@@ -158,7 +162,7 @@ export interface Rlimit {
   readonly hard: bigint;
 }
 
-/** Sets a limit of another process. `resource`: index in rlimitNames. Returns 0 or −errno. @see prlimit(2) */
+/** Sets a resource limit of another process. `resource`: index in rlimitNames. Returns 0 or −errno. @see prlimit(2) */
 export function setRlimit(kernel: Kernel, pid: number, resource: number, limit: Rlimit): number {
   const buffer = alloc(16);
   const view = new DataView(buffer.buffer);
@@ -167,7 +171,7 @@ export function setRlimit(kernel: Kernel, pid: number, resource: number, limit: 
   return kernel.call("prlimit", pid, resource, buffer, null);
 }
 
-/** This process's or another one's limit. @see prlimit(2) */
+/** A resource limit of this or another process. @see prlimit(2) */
 export function getRlimit(kernel: Kernel, pid: number, resource: number): Rlimit {
   const buffer = alloc(16);
   kernel.must(`prlimit(${pid}, ${resource})`, "prlimit", pid, resource, null, buffer);

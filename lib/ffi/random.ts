@@ -7,10 +7,10 @@
 import { alloc, type Kernel } from "./kernel.ts";
 
 /**
- * `length` random bytes, at most 256, which never come in parts. Not JavaScript's: a frozen program (freeze.ts) would get the same ones
- * each time.
+ * `length` random bytes. At most 256, because getrandom(2) returns up to that many in one piece. JavaScript's generator
+ * does not work here: a resumed snapshot (freeze.ts) would get the same bytes each time.
  *
- * @throws {RuncError} where the kernel refuses.
+ * @throws {RuncError} if getrandom(2) fails.
  * @see getrandom(2)
  */
 export function randomBytes(kernel: Kernel, length: number): Uint8Array<ArrayBuffer> {

@@ -1,5 +1,5 @@
 /**
- * What the kernel can do of seccomp(2).
+ * Which seccomp(2) features the kernel has.
  *
  * @module
  */
@@ -10,9 +10,12 @@ import { syscallNumber } from "./syscalls.ts";
 
 const EFAULT = 14;
 
-/** Whether the kernel knows flags. It looks at them before it looks for the filter, which is at no address here. */
+/**
+ * Whether the kernel knows the flags. It checks flags before it reads the filter, whose address is NULL here: EFAULT
+ * means that it knows them.
+ */
 export function supportsSeccompFlags(kernel: Kernel, names: readonly (keyof typeof SeccompFilterFlag)[]): boolean {
-  // WAIT_KILLABLE_RECV is refused without a listener that it could be about.
+  // The kernel refuses WAIT_KILLABLE_RECV without NEW_LISTENER.
   const flags = names.reduce<number>(
     (bits, name) => bits | SeccompFilterFlag[name],
     SeccompFilterFlag.SECCOMP_FILTER_FLAG_NEW_LISTENER,

@@ -1,8 +1,8 @@
 /**
- * Signals as something to poll: a handler of machine code writes each one's number to a pipe.
+ * Makes signals pollable: a machine-code handler writes each signal's number to a pipe.
  *
- * JavaScript cannot run in a signal handler, and Deno's own listeners need the event loop, which a program that waits
- * in poll(2) does not turn.
+ * JavaScript cannot run in a signal handler. Deno's own listeners need the event loop, which does not run while the
+ * program waits in poll(2).
  *
  * @module
  */
@@ -13,39 +13,41 @@ import { Fd } from "./fd.ts";
 import { pipe, setNonblocking } from "./files.ts";
 import { assemble, signalHandlerListing } from "./machine_code.ts";
 
-/** signal(7): those that the foreground loop does not merely forward. */
+/** The signals that the foreground loop handles itself instead of only forwarding them. signal(7) */
 export const Signal = { SIGINT: 2, SIGCHLD: 17, SIGWINCH: 28 } as const;
 
 /** The highest signal number of Linux (_NSIG, include/uapi/asm-generic/signal.h). */
 const LAST_SIGNAL = 64;
 
-/** Signals that keep the disposition they have, and why. */
+/** Signals whose disposition is not changed, and why. */
 const untouched: Readonly<Record<number, string>> = {
-  4: "SIGILL is the processor's; V8 and Rust report it",
-  5: "SIGTRAP is the processor's",
-  7: "SIGBUS is the processor's",
-  8: "SIGFPE is the processor's",
+  4: "the processor raises SIGILL; V8 and Rust report it",
+  5: "the processor raises SIGTRAP",
+  7: "the processor raises SIGBUS",
+  8: "the processor raises SIGFPE",
   9: "SIGKILL cannot be caught",
-  11: "SIGSEGV is the processor's; V8 catches it",
-  // A write to a closed pipe answers EPIPE, which whoever writes deals with.
-  13: "SIGPIPE is ignored by Deno",
+  11: "the processor raises SIGSEGV; V8 catches it",
+  // A write to a closed pipe fails with EPIPE, which the writer handles.
+  13: "Deno ignores SIGPIPE",
   19: "SIGSTOP cannot be caught",
-  // Caught, each read from a terminal would raise it again, without end. By default it stops us until we are in the
-  // foreground again, as a shell's user expects of `runc run … &`.
-  21: "SIGTTIN is job control's",
-  22: "SIGTTOU is job control's",
-  // Go's scheduler uses it, so runc never forwards it. Its default is to be ignored.
+  // If SIGTTIN were caught, each read from a terminal would raise it again, without end. By default it stops us until
+  // we are in the foreground again, which a shell's user expects of `runc run … &`.
+  21: "SIGTTIN is for job control",
+  22: "SIGTTOU is for job control",
+  // Go's scheduler uses it, so runc never forwards it. The default is to ignore it.
   23: "SIGURG is not forwarded",
-  31: "SIGSYS is the processor's",
-  32: "SIGCANCEL is glibc's",
-  33: "SIGSETXID is glibc's",
+  31: "the kernel raises SIGSYS, for seccomp",
+  32: "glibc uses SIGCANCEL",
+  33: "glibc uses SIGSETXID",
 };
 
-/** What {@link SignalPipe} catches. */
+/** The signals that {@link SignalPipe} catches. */
 export const caughtSignals: readonly number[] = Array.from({ length: LAST_SIGNAL }, (_, index) => index + 1)
   .filter((signal) => untouched[signal] === undefined);
 
-/** `struct sigaction` of glibc on 64-bit, 152 bytes: bits/sigaction.h. Not the kernel's, which has the mask last. */
+/**
+ * `struct sigaction` of glibc on 64-bit, 152 bytes: bits/sigaction.h. The kernel's struct differs: its mask is last.
+ */
 const sigaction = { size: 152, handler: 0, mask: 8, flags: 136 } as const;
 const SA_RESTART = 0x10000000;
 
@@ -55,7 +57,9 @@ const SIG_BLOCK = 0, SIG_UNBLOCK = 1, SIG_SETMASK = 2;
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** The handler's action: interrupted calls go on, except poll(2), and no other caught signal comes between. */
+/**
+ * The handler's action: interrupted calls restart, except poll(2), and no other caught signal interrupts the handler.
+ */
 function handlerAction(handler: Deno.PointerObject): Bytes {
   const action = alloc(sigaction.size);
   const view = new DataView(action.buffer);
@@ -72,16 +76,16 @@ function signalSet(signals: readonly number[]): Bytes {
 }
 
 /**
- * Catches every signal that a runtime forwards, from its construction to its disposal.
+ * Catches every signal that a runtime forwards, from construction to disposal.
  *
- * Scope: process; the mask: thread. SIGCHLD is among them, so no `Deno.Command` may run meanwhile: Deno learns of its
- * children's ends by that signal.
+ * Scope: process; the mask: thread. SIGCHLD is one of them, so do not use `Deno.Command` meanwhile: Deno uses that
+ * signal to learn that a child has ended.
  */
 export class SignalPipe implements Disposable {
   readonly #kernel: Kernel;
   readonly #read: Fd;
   readonly #write: Fd;
-  /** What was there before: signal → `struct sigaction`. */
+  /** The previous dispositions: signal → `struct sigaction`. */
   readonly #before = new Map<number, Bytes>();
   readonly #maskBefore = alloc(SIGSET_SIZE);
 
@@ -90,12 +94,12 @@ export class SignalPipe implements Disposable {
     this.#kernel = kernel;
     ({ read: this.#read, write: this.#write } = pipe(kernel, "signals"));
     try {
-      // A full pipe (65536 signals that nobody took) loses signals instead of blocking in the handler.
+      // If the pipe is full (65536 signals that nobody read), signals are lost; the handler never blocks.
       for (const end of [this.#read, this.#write]) setNonblocking(kernel, end.number, true);
       const code = assemble(signalHandlerListing[kernel.arch], BigInt(this.#write.number));
       const action = handlerAction(kernel.mapCode(code));
       for (const signal of caughtSignals) this.#before.set(signal, setAction(kernel, signal, action));
-      // Whoever started us may have blocked some, and a mask is inherited across execve.
+      // Our caller may have blocked some of them, and execve keeps the mask.
       const set = signalSet(caughtSignals);
       kernel.must("sigprocmask(SIG_UNBLOCK)", "sigprocmask", SIG_UNBLOCK, set, this.#maskBefore);
     } catch (error) {
@@ -104,12 +108,12 @@ export class SignalPipe implements Disposable {
     }
   }
 
-  /** Has a byte for each signal that came: its number. */
+  /** Readable when signals came: one byte each, the signal's number. */
   get fd(): number {
     return this.#read.number;
   }
 
-  /** A descriptor that the signals can be taken from which {@link holdBack} holds back. @see signalfd(2) @throws {RuncError} */
+  /** A descriptor to read the signals from that {@link holdBack} blocks. @see signalfd(2) @throws {RuncError} */
   openWaiting(): Fd {
     const { O_NONBLOCK, O_CLOEXEC } = openFlag(this.#kernel.arch);
     const flags = O_NONBLOCK | O_CLOEXEC;
@@ -118,25 +122,25 @@ export class SignalPipe implements Disposable {
   }
 
   /**
-   * From now on signals are not caught by this thread but wait, also for the program that this one becomes by execve(2), which ends the other
-   * threads. What those still catch is in the pipe. @throws {RuncError}
+   * Blocks the signals in this thread, so they stay pending, also across execve(2). execve ends the other threads; what
+   * they still catch until then is in the pipe. @throws {RuncError}
    */
   holdBack(): void {
     this.#kernel.must("sigprocmask(SIG_BLOCK)", "sigprocmask", SIG_BLOCK, signalSet(caughtSignals), null);
   }
 
-  /** Gives every signal the disposition that it had. Signals that are in the pipe are lost. */
+  /** Restores every signal's previous disposition. Signals that are still in the pipe are lost. */
   [Symbol.dispose](): void {
     if (this.#before.size > 0) this.#kernel.call("sigprocmask", SIG_SETMASK, this.#maskBefore, null);
     for (const [signal, action] of this.#before) this.#kernel.call("sigaction", signal, action, null);
     this.#before.clear();
-    // Last: a handler that another thread is still in has its few instructions until here to write.
+    // Closed last: a handler that still runs on another thread has until here to write.
     this.#write.close();
     this.#read.close();
   }
 }
 
-/** Sets what `signal` does. Returns what it did before. @see sigaction(2) */
+/** Sets the disposition of `signal`. Returns the previous one. @see sigaction(2) */
 function setAction(kernel: Kernel, signal: number, action: Bytes): Bytes {
   const before = alloc(sigaction.size);
   kernel.must(`sigaction(${signal})`, "sigaction", signal, action, before);

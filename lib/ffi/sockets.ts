@@ -1,5 +1,5 @@
 /**
- * AF_UNIX sockets and the passing of descriptors.
+ * AF_UNIX sockets, and passing descriptors over them.
  *
  * @module
  */
@@ -38,20 +38,23 @@ export function streamPair(kernel: Kernel, label: string): [Fd, Fd] {
 /** sun_path has 108 bytes. include/uapi/linux/un.h */
 const PATH_LIMIT = 107;
 
-/** @throws {RuncError} for a path that is too long. */
+/** @throws {RuncError} if the path is too long. */
 function checkedAddress(path: string): Uint8Array<ArrayBuffer> {
   const address = socketAddress(path);
   if (address.length <= 2 + PATH_LIMIT + 1) return address;
   throw new RuncError("usage", `socket path ${JSON.stringify(path)} is longer than ${PATH_LIMIT} bytes`);
 }
 
-/** `struct sockaddr_un` of `path`: 2 bytes of family, then the path with its NUL. The kernel refuses one that is too long. @see unix(7) */
+/**
+ * `struct sockaddr_un` of `path`: 2 bytes of family, then the path with its NUL. The length is not checked; the kernel
+ * refuses a path that is too long. @see unix(7)
+ */
 export function socketAddress(path: string): Uint8Array<ArrayBuffer> {
   const text = new TextEncoder().encode(path);
   const address = alloc(2 + text.length + 1);
   address[0] = AF_UNIX;
   address.set(text, 2);
-  // A leading @ is the abstract namespace, as systemd writes NOTIFY_SOCKET. sd_notify(3)
+  // A leading @ stands for the abstract namespace: systemd writes NOTIFY_SOCKET this way. sd_notify(3)
   if (text[0] === 0x40) {
     address[2] = 0;
     return address.subarray(0, 2 + text.length);
@@ -86,18 +89,18 @@ export function bindDatagram(kernel: Kernel, path: string): Fd {
   }
 }
 
-/** send(2) of one message; SIGPIPE is not raised. Returns −errno or the bytes sent. */
+/** Sends one message with send(2). SIGPIPE is not raised. Returns −errno or the number of bytes sent. */
 export function send(kernel: Kernel, fd: number, bytes: Uint8Array<ArrayBuffer>): number {
   return kernel.retry("send", fd, bytes, bytes.length, MsgFlag.MSG_NOSIGNAL);
 }
 
-/** What {@link receive} got. `bytes` is empty at the end of the stream. */
+/** The result of {@link receive}. `bytes` is empty at the end of the stream. */
 export interface Message {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly fds: readonly Fd[];
 }
 
-/** Layout of `struct msghdr`, 56 bytes on 64-bit, and the struct iovec beside it. @see recvmsg(2) */
+/** `struct msghdr`, 56 bytes on 64-bit, and its struct iovec. @see recvmsg(2) */
 function messageHeader(
   payload: Uint8Array<ArrayBuffer>,
   control: Uint8Array<ArrayBuffer>,
@@ -117,7 +120,7 @@ function messageHeader(
 
 /** Sends `payload` with descriptors. @see unix(7), "SCM_RIGHTS" @throws {RuncError} */
 export function sendFd(kernel: Kernel, socket: Fd, payload: Uint8Array<ArrayBuffer>, ...fds: readonly number[]): void {
-  // cmsghdr is 16 bytes (length, level, type), a descriptor 4; padded to a multiple of 8.
+  // cmsghdr is 16 bytes (length, level, type), a descriptor 4; the sum is padded to a multiple of 8.
   const control = alloc(16 + 8 * Math.ceil(fds.length / 2));
   const view = new DataView(control.buffer);
   view.setBigUint64(0, BigInt(16 + 4 * fds.length), true);
@@ -130,9 +133,9 @@ export function sendFd(kernel: Kernel, socket: Fd, payload: Uint8Array<ArrayBuff
 }
 
 /**
- * recvmsg(2). A peer that died with something unread resets the connection: that is told once, and before what the peer had said. What it
- * had said, and then the end as after any other death, come with the next call. unix_release_sock in net/unix/af_unix.c,
- * __skb_try_recv_datagram in net/core/datagram.c
+ * recvmsg(2), retried on ECONNRESET. A peer that dies with unread data resets the connection. The kernel reports this
+ * once, before the peer's remaining messages; the next calls return those and then the end of the stream, as after any
+ * other death. unix_release_sock in net/unix/af_unix.c, __skb_try_recv_datagram in net/core/datagram.c
  */
 function receiveInto(
   kernel: Kernel,
@@ -148,9 +151,9 @@ function receiveInto(
 }
 
 /**
- * recvmsg(2) of one message of at most `limit` bytes, with up to `maxFds` descriptors, close-on-exec.
+ * Receives one message of at most `limit` bytes with up to `maxFds` descriptors, close-on-exec. @see recvmsg(2)
  *
- * Every descriptor that arrives is owned by the result. @throws {RuncError}
+ * The result owns every descriptor that arrives. @throws {RuncError}
  */
 export function receive(kernel: Kernel, socket: Fd, limit: number, maxFds = 1): Message {
   const message = receiveWith(kernel, socket, { limit, maxFds, flags: 0 });
@@ -158,7 +161,7 @@ export function receive(kernel: Kernel, socket: Fd, limit: number, maxFds = 1): 
   return message;
 }
 
-/** The same for a message that is there already, without descriptors; undefined where none is. @throws {RuncError} */
+/** Like {@link receive}, but does not wait: undefined if no message is there. @throws {RuncError} */
 export function receiveIfThere(kernel: Kernel, socket: Fd, limit: number): Message | undefined {
   return receiveWith(kernel, socket, { limit, maxFds: 1, flags: MsgFlag.MSG_DONTWAIT });
 }

@@ -1,21 +1,22 @@
 /**
- * The system calls that a plan may name: their numbers, and how explain and error texts print their arguments.
+ * The system calls that a plan may use: their numbers, and how explain and error messages print their arguments.
  *
  * Source: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h, Linux 6.1.
  *
  * @module
  */
 
-/** Machine architectures that Deno exists for on Linux. */
+/** The architectures that Deno supports on Linux. */
 export type Arch = "x86_64" | "aarch64";
 
 /**
- * Number on x86_64, number on aarch64, and the arguments' kinds in order: `fd`, `at` (a directory's descriptor or AT_FDCWD), `str`,
- * `ptr`, `int`, `hex`, `oct`, `dev`, `flags:<table>` (a bit set) and `enum:<table>` with a table of constants.ts.
+ * Number on x86_64, number on aarch64, and the kinds of the arguments in order: `fd`, `at` (a directory's descriptor or
+ * AT_FDCWD), `str`, `ptr`, `int`, `hex`, `oct`, `dev`, `flags:<table>` (a bit set) and `enum:<table>`, with a table of
+ * constants.ts.
  */
 export type SyscallRow = readonly [x86_64: number, aarch64: number, args: string];
 
-/** The table, by name. */
+/** All system calls, by name. */
 export const syscalls = {
   capset: [126, 91, "ptr ptr"],
   chdir: [80, 49, "str"],
@@ -107,7 +108,7 @@ export const syscalls = {
   write: [1, 64, "fd str int"],
 } as const satisfies Record<string, SyscallRow>;
 
-/** Name of a system call that a plan may have: `openat`. */
+/** Name of a system call that a plan may use: `openat`. */
 export type SyscallName = keyof typeof syscalls;
 
 /** The number of `name` on `arch`. */

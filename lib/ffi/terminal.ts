@@ -1,5 +1,5 @@
 /**
- * Terminals: attributes, window size, and which one the user sits at.
+ * Terminals: attributes, window size, and finding the user's terminal.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import { errnoName, errnoText } from "./errno.ts";
 import { Fd } from "./fd.ts";
 import { alloc, cString, type Kernel } from "./kernel.ts";
 
-/** `struct termios` of glibc, 60 bytes, opaque but for c_oflag: bits/termios-struct.h. */
+/** `struct termios` of glibc, 60 bytes. Opaque except for c_oflag: bits/termios-struct.h. */
 export type TerminalAttributes = Uint8Array<ArrayBuffer>;
 
 const TERMIOS_SIZE = 60;
@@ -24,14 +24,14 @@ export function isTerminal(kernel: Kernel, fd: number): boolean {
   return kernel.call("tcgetattr", fd, alloc(TERMIOS_SIZE)) === 0;
 }
 
-/** The attributes of a terminal. @see tcgetattr(3) @throws {RuncError} ENOTTY where it is none. */
+/** The attributes of a terminal. @see tcgetattr(3) @throws {RuncError} ENOTTY if it is not a terminal. */
 export function getAttributes(kernel: Kernel, fd: number): TerminalAttributes {
   const attributes = alloc(TERMIOS_SIZE);
   kernel.must(`tcgetattr(${fd})`, "tcgetattr", fd, attributes);
   return attributes;
 }
 
-/** Sets the attributes of a terminal at once. @see tcsetattr(3) @throws {RuncError} */
+/** Sets the attributes of a terminal immediately. @see tcsetattr(3) @throws {RuncError} */
 export function setAttributes(kernel: Kernel, fd: number, attributes: TerminalAttributes): void {
   kernel.must(`tcsetattr(${fd}, TCSANOW)`, "tcsetattr", fd, TCSANOW, attributes);
 }
@@ -45,8 +45,8 @@ function withOutputFlags(attributes: TerminalAttributes, change: (flags: number)
 }
 
 /**
- * Makes a terminal pass every byte on as it is typed. Output is still processed, as runc leaves it: a terminal that is
- * written to by others too would show their lines as a staircase.
+ * Makes a terminal pass on every byte as it is typed. Output processing stays on, as in runc: other programs may write
+ * to the same terminal, and without it their lines would appear as a staircase.
  *
  * @see cfmakeraw(3) @throws {RuncError}
  */
@@ -57,7 +57,7 @@ export function setRaw(kernel: Kernel, fd: number): void {
 }
 
 /**
- * Stops a pty from turning `\n` into `\r\n`: the terminal that its output is relayed to does so already.
+ * Stops a pty from turning `\n` into `\r\n`: the terminal that shows its output does this already.
  *
  * @see termios(3), ONLCR @throws {RuncError}
  */
@@ -65,7 +65,7 @@ export function clearOnlcr(kernel: Kernel, fd: number): void {
   setAttributes(kernel, fd, withOutputFlags(getAttributes(kernel, fd), (flags) => flags & ~ONLCR));
 }
 
-/** `struct winsize`: rows and columns in characters, the rest in pixels. @see ioctl_tty(2) */
+/** `struct winsize`: rows and columns in characters, the other two in pixels. @see ioctl_tty(2) */
 export interface WindowSize {
   readonly rows: number;
   readonly columns: number;
@@ -82,7 +82,9 @@ export function getWindowSize(kernel: Kernel, fd: number): WindowSize {
   return { rows: rows!, columns: columns!, xPixels: xPixels!, yPixels: yPixels! };
 }
 
-/** Sets it; the terminal's foreground process group gets SIGWINCH where that is a change. @throws {RuncError} */
+/**
+ * Sets the window size of a terminal. If it changes, the foreground process group gets SIGWINCH. @throws {RuncError}
+ */
 export function setWindowSize(kernel: Kernel, fd: number, size: WindowSize): void {
   const bytes = alloc(8);
   const view = new DataView(bytes.buffer);
@@ -93,10 +95,10 @@ export function setWindowSize(kernel: Kernel, fd: number, size: WindowSize): voi
 }
 
 /**
- * The terminal that the user sits at: the first of stderr, stdout and stdin that is one, else the controlling terminal.
- * The descriptor is a new one.
+ * The user's terminal: the first of stderr, stdout and stdin that is a terminal, else the controlling terminal. The
+ * descriptor is a new one.
  *
- * @throws {RuncError} `syscall-failed`, ENXIO, where there is none.
+ * @throws {RuncError} `syscall-failed`, ENXIO, if there is none.
  */
 export function findHostTerminal(kernel: Kernel): Fd {
   const candidates = ["stdin", "stdout", "stderr"];
@@ -108,13 +110,13 @@ export function findHostTerminal(kernel: Kernel): Fd {
   const O = openFlag(kernel.arch);
   const number = kernel.retry("open", cString("/dev/tty"), O.O_RDWR | O.O_NOCTTY | O.O_CLOEXEC);
   if (number >= 0) return new Fd(kernel, number, "/dev/tty");
-  // runc's words: an error of its os.Open.
+  // runc's message, from its os.Open.
   throw new RuncError("syscall-failed", `open /dev/tty: ${errnoText(-number)}`, {
     field: "/process/terminal",
     call: 'open("/dev/tty")',
     errno: -number,
     errnoName: errnoName(-number),
-    hint: "in the foreground a container's terminal needs one to show it on; detach with --console-socket, or set " +
+    hint: "a container with a terminal needs a terminal in the foreground; detach with --console-socket, or set " +
       "process.terminal to false",
   });
 }

@@ -95,11 +95,11 @@ Deno.test("broadcastOf() is the last address of a network that has one", () => {
 
 Deno.test("a length that does not fit is refused, whatever it is", () => {
   for (const length of ["00000000", "0f000000", "11000000", "ffffffff"]) {
-    assertThrows(() => splitMessages(bytes(`${length} 0300 0200 01000000 00000000`)), RuncError, "broken", length);
+    assertThrows(() => splitMessages(bytes(`${length} 0300 0200 01000000 00000000`)), RuncError, "malformed", length);
   }
-  assertThrows(() => splitMessages(bytes("10000000")), RuncError, "broken", "too short for a header");
+  assertThrows(() => splitMessages(bytes("10000000")), RuncError, "malformed", "too short for a header");
   for (const length of ["0000", "0300", "0900"]) {
-    assertThrows(() => readAttributes(bytes(`${length} 0100 00000000`), 0), RuncError, "broken", length);
+    assertThrows(() => readAttributes(bytes(`${length} 0100 00000000`), 0), RuncError, "malformed", length);
   }
   const [message] = splitMessages(bytes("10000000 0300 0200 01000000 00000000"));
   assertEquals([message!.type, message!.sequence], [3, 1]);
