@@ -1,5 +1,5 @@
 /**
- * Short names for building ops; each returns data and does nothing.
+ * Short names for building ops. Each function only returns data.
  *
  * @module
  */
@@ -27,16 +27,19 @@ import type {
   Word,
 } from "./op.ts";
 
-/** A named result. The same name is the same slot throughout a plan. */
+/** A named result. Within a plan the same name is the same slot. */
 export const slot = (name: string): Slot => ({ slot: name });
 
-/** Address of the initial stack: argc, argv, environment. @see STACK_SLOT in native/format.ts */
+/** The address of the initial stack: argc, argv, environment. @see STACK_SLOT in native/format.ts */
 export const stack: Slot = slot("stack");
 
-/** A descriptor by its name in the encoder's table. */
+/** A descriptor, by its name in the encoder's table. */
 export const fixedFd = (name: string): FixedFd => ({ fd: name });
 
-/** @throws {RuncError} `config-invalid` where the text holds a NUL, which C would end it at. A config that was read from a file has none. */
+/**
+ * @throws {RuncError} `config-invalid` if the text contains a NUL, where C would end it. A config that was read from a
+ * file has none.
+ */
 export function text(value: string): Text {
   if (value.includes("\0")) throw new RuncError("config-invalid", `${JSON.stringify(value)} contains a NUL byte`);
   return { data: "text", text: value };
@@ -52,7 +55,7 @@ export const struct = (show: string, size: number, words: readonly Word[]): Stru
 });
 export const at = (base: At["base"], offset: number): At => ({ data: "at", base, offset });
 
-/** `char *[]` of the texts, ended by NULL. */
+/** `char *[]` of the texts, terminated by NULL. */
 export function stringPointers(items: readonly (string | Data)[], show: string): Struct {
   const words = items.map((item, index): Word => ({
     at: 8 * index,
@@ -99,7 +102,7 @@ export const set = (out: Slot, value: Operand): AddOp => ({ op: "add", left: val
 
 const sign = slot("sign");
 
-/** Runs `then` where a call's result is −errno, else `otherwise`. */
+/** Runs `then` if a call's result is −errno, else `otherwise`. */
 export function whenFailed(result: Slot, then: readonly Op[], otherwise?: readonly Op[]): readonly Op[] {
   return [{ op: "shr", left: result, right: 63, out: sign }, when(sign, "!=", 0, then, otherwise)];
 }

@@ -1,5 +1,5 @@
 /**
- * Which pieces of data are one and the same memory.
+ * Decides which pieces of data share memory.
  *
  * @module
  */
@@ -7,10 +7,10 @@
 import type { Instruction } from "./lower.ts";
 import type { At, Data, Struct } from "./op.ts";
 
-/** Data that has memory of its own; an {@link At} points into one of these. */
+/** Data that has its own memory. An {@link At} points into a piece. */
 export type Piece = Exclude<Data, At>;
 
-/** Tells pieces apart: equal keys are the same memory. Made once for a plan. */
+/** Gives each piece a key. Pieces with equal keys share memory. Create one per plan. */
 export class DataKeys {
   readonly #written: ReadonlySet<Piece>;
   readonly #identities = new Map<Piece, string>();
@@ -19,7 +19,10 @@ export class DataKeys {
     this.#written = writtenPieces(instructions);
   }
 
-  /** Texts, buffers and descriptor names by what they say, structs of numbers by content, all else by identity. */
+  /**
+   * Texts, buffers and descriptor paths are keyed by their text or name, structs of numbers by content, everything else
+   * by identity.
+   */
   of(piece: Piece): string {
     switch (piece.data) {
       case "text":
@@ -40,7 +43,7 @@ export class DataKeys {
   }
 }
 
-/** What makes two structs the same memory: only numbers, and the same ones. Undefined where it holds an address. */
+/** The key of a struct that holds only numbers: equal structs share memory. Undefined if it holds an address. */
 function contentKey(piece: Struct): string | undefined {
   let key = `s${piece.size}`;
   for (const { at, size, value } of piece.words) {
@@ -51,10 +54,10 @@ function contentKey(piece: Struct): string | undefined {
   return key;
 }
 
-/** The pieces that store ops write to, which no other piece may share memory with. */
+/** The pieces that store ops write to. No other piece may share memory with them. */
 function writtenPieces(instructions: readonly Instruction[]): ReadonlySet<Piece> {
   const written = new Set<Piece>();
-  // Not for-of, which makes an object each time where V8 only interprets.
+  // A counting loop: where V8 only interprets, for-of creates an object per turn.
   for (let index = 0; index < instructions.length; index++) {
     const { code, args } = instructions[index]!;
     const to = args[0];

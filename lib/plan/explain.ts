@@ -1,5 +1,5 @@
 /**
- * A plan as text: strace notation, with each step's label and the config.json field that asked for it.
+ * Prints a plan in strace notation, with each step's label and the config.json field that asked for it.
  *
  * @module
  */
@@ -25,7 +25,7 @@ export function formatData(data: Data): string {
   }
 }
 
-/** A descriptor or a number of its own kind; `$name` is the result of an earlier call. */
+/** Formats a number by its kind, or a descriptor, or data; `$name` is the result of an earlier call. */
 export function formatOperand(operand: Operand, kind = "int"): string {
   if (typeof operand === "number") return formatNumber(operand, kind);
   if ("slot" in operand) return `$${operand.slot.replaceAll(" ", "_")}`;
@@ -57,7 +57,7 @@ export function formatCall(name: SyscallName, args: readonly Operand[]): string 
   return `${name}(${args.map((arg, index) => formatOperand(arg, kinds[index])).join(", ")})`;
 }
 
-/** What happens with the errors that the call expects. */
+/** Formats how the call handles the errnos that it expects. */
 function formatHandled(op: CallOp): string {
   const parts: string[] = [];
   const names = (list: readonly string[]) => list.map((name) => name === "*" ? "any error" : name).join(", ");
@@ -66,7 +66,7 @@ function formatHandled(op: CallOp): string {
   return parts.length === 0 ? "" : `  /* ${parts.join("; ")} */`;
 }
 
-/** One op as lines, `indent` deep. */
+/** Formats one op as lines, indented by `indent`. */
 export function formatOp(op: Op, indent = ""): readonly string[] {
   const deeper = (ops: readonly Op[]) => ops.flatMap((inner) => formatOp(inner, indent + "  "));
   const out = "out" in op && op.out !== undefined ? `${formatOperand(op.out)} = ` : "";
@@ -129,18 +129,18 @@ function formatStep(step: Step, number: number): readonly string[] {
   return [`${String(number).padStart(3)}. ${step.label}${from}`, ...step.ops.flatMap((op) => formatOp(op, "       "))];
 }
 
-/** The steps by who does them: what stands behind the stage's last fork is its child's already. */
+/** Groups the steps by the process that runs them: steps after the stage's last fork run in its child. */
 function byProcess({ stage, init }: Plan): Plan {
   const fork = stage.findLastIndex(({ ops }) => ops.some(({ op }) => op === "fork"));
   const end = fork < 0 ? stage.length : fork + 1;
   return { stage: stage.slice(0, end), init: [...stage.slice(end), ...init] };
 }
 
-/** The whole plan, one step after the other. Ends with a newline. */
+/** The whole plan as text, step by step. Ends with a newline. */
 export function explain(plan: Plan): string {
   const { stage, init } = byProcess(plan);
   const lines = [
-    "stage: a process in the host's namespaces, which joins and creates the container's and forks",
+    "stage: a process that starts in the host's namespaces, joins or creates the container's, and forks",
     ...stage.flatMap((step, index) => formatStep(step, index + 1)),
     "",
     "init: its child, which becomes the container's process",
@@ -149,21 +149,21 @@ export function explain(plan: Plan): string {
   return lines.join("\n") + "\n";
 }
 
-/** A step as JSON carries it. */
+/** A step in the JSON output. */
 export interface ExplainedStep {
-  /** From 1, through both processes. */
+  /** Counts from 1 through both processes. */
   readonly number: number;
-  /** Who does it. */
+  /** The process that runs the step. */
   readonly process: "stage" | "init";
-  /** What a person would say. */
+  /** What the step does, in words. */
   readonly label: string;
-  /** JSON pointer into config.json; empty where no field asked for it. */
+  /** JSON pointer into config.json; empty if no field asked for the step. */
   readonly from: string;
-  /** The system calls and conditions, a line each. */
+  /** The system calls and conditions, one per line. */
   readonly calls: readonly string[];
 }
 
-/** The plan for programs: what {@link explain} prints, taken apart. */
+/** The plan for programs: the same content as {@link explain}, as data. */
 export function explainSteps(plan: Plan): readonly ExplainedStep[] {
   const describe = (process: "stage" | "init", offset: number) => (step: Step, index: number): ExplainedStep => ({
     number: offset + index + 1,

@@ -1,7 +1,7 @@
 /**
- * Makes a flat plan smaller: steps of the same shape that follow each other (ten masked paths, forty capabilities) become one loop over
- * a table of what differs. The plan stays a list of single steps; only its encoding is folded, and every failure is told as that
- * of the step that it belongs to.
+ * Makes an encoded plan smaller: consecutive steps of the same shape (ten masked paths, forty capabilities) become one
+ * loop over a table of their differences. The plan itself stays a list of single steps; only its encoding is folded,
+ * and an error message names the step that failed, not the loop.
  *
  * @module
  */
@@ -14,12 +14,12 @@ import { isLabel } from "./lower.ts";
 import { countSlots } from "./share_slots.ts";
 import type { Operand, Slot, Step, Struct, Word } from "./op.ts";
 
-/** Points behind the row that a loop is at; reports carry its value. Always the first slot. */
+/** Points to the row after the loop's current one. Reports carry its value. Always the first slot. */
 export const cursor: Slot = slot("cursor");
 
 /** An instruction of a folded plan. */
 export interface Folded extends Instruction {
-  /** In a loop: the instruction that it stands for in each turn, and the table that the cursor walks. */
+  /** In a loop: the instruction that it stands for in each turn, and the table that the cursor walks through. */
   readonly turns?: { readonly instructions: readonly Instruction[]; readonly table: Struct; readonly rowSize: number };
 }
 
@@ -47,7 +47,10 @@ function blocksOf(list: readonly Instruction[]): readonly Block[] {
   return blocks;
 }
 
-/** Whether the labels are the same place in both blocks. One outside of its block never is: no loop may be left by it. */
+/**
+ * Whether the labels are the same place in both blocks. False for a label outside its block: it must not leave the
+ * loop.
+ */
 function sameTarget(one: Label, block: Block, other: Label, otherBlock: Block): boolean {
   const place = one.at! - block.start;
   return place === other.at! - otherBlock.start && place >= 0 && place <= block.end - block.start;
@@ -68,7 +71,10 @@ function sameHandler(one: Handler, block: Block, other: Handler, otherBlock: Blo
   return sameTarget(one.target, block, other.target, otherBlock);
 }
 
-/** Whether one instruction can stand for both: all is equal but the numbers, descriptors and data among the arguments. */
+/**
+ * Whether one instruction can stand for both: everything is equal except numbers, descriptors and data in the
+ * arguments.
+ */
 function sameInstruction(one: Instruction, block: Block, other: Instruction, otherBlock: Block): boolean {
   return one.code === other.code && one.out?.slot === other.out?.slot && one.retryAgain === other.retryAgain &&
     one.args.length === other.args.length && one.handlers.length === other.handlers.length &&
@@ -76,7 +82,10 @@ function sameInstruction(one: Instruction, block: Block, other: Instruction, oth
     one.handlers.every((handler, index) => sameHandler(handler, block, other.handlers[index]!, otherBlock));
 }
 
-/** Whether two blocks have the same shape. Most neighbours differ in length or in their first instruction, which makes this cheap. */
+/**
+ * Whether two blocks have the same shape. This is cheap: most neighbours differ in length or in their first
+ * instruction.
+ */
 function sameShape(list: readonly Instruction[], one: Block, other: Block): boolean {
   if (one.end - one.start !== other.end - other.start) return false;
   for (let index = 0; index < one.end - one.start; index++) {
@@ -85,24 +94,24 @@ function sameShape(list: readonly Instruction[], one: Block, other: Block): bool
   return true;
 }
 
-/** Equal keys are the same value. */
+/** Values with equal keys are equal. */
 function valueKey(value: Operand, keys: DataKeys): string {
   if (typeof value === "number") return String(value | 0);
   if ("data" in value) return value.data === "at" ? `${keys.of(value.base)}+${value.offset}` : keys.of(value);
   return "fd" in value ? `fd ${value.fd}` : `slot ${value.slot}`;
 }
 
-/** The arguments at one place, a row each; equal columns are one. */
+/** The arguments at one place, one per row. Equal columns are stored once. */
 type Column = readonly Operand[];
 
-/** What differs between blocks of one shape. */
+/** The differences between blocks of one shape. */
 interface Columns {
   readonly columns: readonly Column[];
-  /** Bytes that each value of a column takes. */
+  /** Size of a value in each column, in bytes. */
   readonly widths: readonly Word["size"][];
-  /** Bytes that a row takes. */
+  /** Size of a row, in bytes. */
   readonly rowSize: number;
-  /** Number of the column of an argument, by `<index in the block> <index of the argument>`. */
+  /** The column of an argument, by `<index in the block> <index of the argument>`. */
   readonly columnAt: ReadonlyMap<string, number>;
 }
 
@@ -114,7 +123,7 @@ function columnsOf(list: readonly Instruction[], blocks: readonly Block[], keys:
   for (let index = 0; index < first.end - first.start; index++) {
     list[first.start + index]!.args.forEach((arg, place) => {
       if (isLabel(arg) || (typeof arg === "object" && "slot" in arg)) return;
-      // Most are one and the same number, which needs no column to see.
+      // Fast path: most arguments are the same number in every block.
       if (blocks.every((block) => list[block.start + index]!.args[place] === arg)) return;
       const column = blocks.map((block) => list[block.start + index]!.args[place] as Operand);
       const values = column.map((value) => valueKey(value, keys));
@@ -133,7 +142,7 @@ function sizeOf(instruction: Pick<Instruction, "args" | "handlers">): number {
   return HEAD_SIZE + 4 * (instruction.args.length + instruction.handlers.length);
 }
 
-/** Bytes that each value of a column takes: an address 8, numbers as few as they fit. */
+/** Size of a column's values in bytes: 8 for addresses, the smallest size that fits for numbers. */
 function widthOf(column: Column): Word["size"] {
   const fits = (limit: number) => column.every((value) => typeof value === "number" && value >= 0 && value < limit);
   return fits(0x100) ? 1 : fits(0x10000) ? 2 : fits(0x80000000) ? 4 : 8;
@@ -146,7 +155,7 @@ function tableOf({ columns, widths, rowSize }: Columns, rows: number): Struct {
     columns.forEach((column, index) => {
       const value = column[row]!;
       const size = widths[index]!;
-      // As an immediate operand would be: 32 bits, sign-extended.
+      // Like an immediate operand: 32 bits, sign-extended.
       const word = typeof value === "number" ? value | 0 : value as Exclude<Operand, number | Slot>;
       words.push({ at: place, size, value: word });
       place += size;
@@ -158,7 +167,7 @@ function tableOf({ columns, widths, rowSize }: Columns, rows: number): Struct {
 class Folding {
   readonly #list: readonly Instruction[];
   readonly out: Folded[] = [];
-  /** Where each instruction of the list went; for labels of steps that were not folded. */
+  /** The new index of each instruction of the list, for labels of steps that were not folded. */
   readonly #moved: number[] = [];
 
   readonly #keys: DataKeys;
@@ -168,7 +177,7 @@ class Folding {
     this.#keys = keys;
   }
 
-  /** Copies a block as it is. */
+  /** Copies a block unchanged. */
   copy(block: Block): void {
     for (let index = block.start; index < block.end; index++) {
       this.#moved[index] = this.out.length;
@@ -176,7 +185,7 @@ class Folding {
     }
   }
 
-  /** Writes blocks of one shape as a loop, where that is smaller. */
+  /** Writes blocks of one shape as a loop if that is smaller. */
   fold(blocks: readonly Block[]): void {
     const columns = columnsOf(this.#list, blocks, this.#keys);
     const count = columns.columns.length;
@@ -184,7 +193,7 @@ class Folding {
     const body = this.#list.slice(first.start, first.end);
     const bodySize = body.reduce((sum, instruction) => sum + sizeOf(instruction), 0);
     const before = bodySize * blocks.length;
-    // Setting the cursor, a load and an addition a column, the jump; and the table.
+    // The cost of a loop: setting the cursor, a load and an addition per column, the jump, and the table.
     const after = 16 + 32 * count + bodySize + 20 + columns.rowSize * blocks.length;
     if (blocks.length < 2 || count === 0 || after >= before) {
       for (const block of blocks) this.copy(block);
@@ -223,7 +232,7 @@ class Folding {
     this.out.push({ ...head, code: "jumpNotEqual", args: [cursor, at(table, table.size), start] });
   }
 
-  /** Labels of what was copied still count in the old list: each gets its new place, once. */
+  /** Labels of copied blocks still refer to the old list. Each label is moved once. */
   finish(initEntry: number): FoldedPlan {
     const moved = new Map<Label, Label>();
     const place = (label: Label): Label => {
@@ -247,8 +256,8 @@ function hasLabels({ args, handlers }: Instruction): boolean {
 }
 
 /**
- * Folds a flat plan; leaves it as it is where with loops it would take more than `slotLimit` slots, that of {@link cursor} among them. Pure:
- * equal plans give equal results.
+ * Folds a flat plan. Returns it unchanged if the loops would need more than `slotLimit` slots, including {@link
+ * cursor}. Pure: equal plans give equal results.
  */
 export function fold(plan: Lowered, keys: DataKeys, slotLimit: number): FoldedPlan {
   const folded = foldAll(plan, keys);

@@ -1,5 +1,5 @@
 /**
- * From structured ops to a flat list of instructions with labels: what the encoder lays out and explain numbers.
+ * Turns structured ops into a flat list of instructions with labels, which the encoder lays out.
  *
  * @module
  */
@@ -11,23 +11,23 @@ import { at, struct } from "./build.ts";
 import { ANY_ERRNO, type Opcode } from "./native/format.ts";
 import type { CallOp, ForkOp, IfOp, Op, Operand, Plan, RepeatOp, Slot, Step } from "./op.ts";
 
-/** A place in the list; `at` is the index of an instruction once it is placed. */
+/** A place in the list. `at` is the index of an instruction, once it is known. */
 export interface Label {
   at?: number;
 }
 
-/** Whether an instruction's argument is a place in the list. */
+/** Whether an instruction's argument is a label. */
 export function isLabel(arg: Operand | Label): arg is Label {
   return typeof arg === "object" && !("slot" in arg) && !("fd" in arg) && !("data" in arg);
 }
 
-/** Where a handled errno goes; without a target to the next instruction. */
+/** Where execution continues after a handled errno; without a target at the next instruction. */
 export interface Handler {
   readonly errno: number;
   readonly target?: Label;
 }
 
-/** One instruction, its operands still symbolic. */
+/** One instruction with symbolic operands. */
 export interface Instruction {
   readonly code: SyscallName | keyof typeof Opcode;
   readonly args: readonly (Operand | Label)[];
@@ -77,7 +77,7 @@ class Lowering {
   }
 
   #ops(ops: readonly Op[]): void {
-    // Not for-of, which makes an object each time where V8 only interprets.
+    // A counting loop: where V8 only interprets, for-of creates an object per turn.
     for (let index = 0; index < ops.length; index++) this.#op(ops[index]!);
   }
 
@@ -173,10 +173,10 @@ class Lowering {
   }
 }
 
-/** include/uapi/linux/sched.h; beyond 32 bits. */
+/** include/uapi/linux/sched.h. It does not fit into 32 bits. */
 const CLONE_INTO_CGROUP = 0x200000000;
 
-/** Whether what follows these ops is reached from them. */
+/** Whether execution can continue after these ops. */
 function goesOn(ops: readonly Op[]): boolean {
   const last = ops.at(-1);
   if (last === undefined) return true;
@@ -187,7 +187,7 @@ function errnoOf(name: ErrnoName | "*"): number {
   return name === "*" ? ANY_ERRNO : Errno[name];
 }
 
-/** Flattens a plan; equal plans give equal lists. */
+/** Flattens a plan. Equal plans give equal lists. */
 export function lower(plan: Plan): Lowered {
   const lowering = new Lowering();
   lowering.steps(plan.stage);

@@ -1,8 +1,8 @@
 /**
  * The plan's vocabulary: a container's setup as data.
  *
- * A {@link Step} says what is done, which line of config.json asked for it, and the {@link Op}s that do it. Ops name
- * system calls with symbolic operands; control flow is structured, and the only conditions are errnos and slot values.
+ * A {@link Step} says what is done, which field of config.json asked for it, and which {@link Op}s do it. Ops name
+ * system calls with symbolic operands. Control flow is structured; its only conditions are errnos and slot values.
  * Pure: nothing here touches the system.
  *
  * @module
@@ -11,22 +11,22 @@
 import type { SyscallName } from "../ffi/syscalls.ts";
 import type { ErrnoName } from "../ffi/errno.ts";
 
-/** A JSON pointer into config.json such as `/mounts/2`; empty where no field asked for it. */
+/** A JSON pointer into config.json such as `/mounts/2`; empty if no field asked for the step. */
 export type ConfigPath = string;
 
-/** A named 64-bit result of an earlier op: known only when the plan runs. */
+/** A named 64-bit result of an earlier op. The value is only known when the plan runs. */
 export interface Slot {
-  /** The name; equal names in a plan are one slot. */
+  /** The name. Within a plan equal names are one slot. */
   readonly slot: string;
 }
 
-/** A descriptor whose number is fixed when the plan is encoded; the parent puts it there when it spawns the stage. */
+/** A descriptor whose number is fixed when the plan is encoded. The parent passes it to the stage at that number. */
 export interface FixedFd {
-  /** The name; the parent knows the number. */
+  /** The name. The parent knows the number. */
   readonly fd: string;
 }
 
-/** Something in the image's data: an operand that is passed as its address. */
+/** Data in the image. As an operand its address is passed. */
 export type Data = Text | FdPath | Bytes | Buffer | Struct | At;
 
 /** A NUL-terminated UTF-8 string. Equal strings are stored once. */
@@ -37,7 +37,7 @@ export interface Text {
   readonly text: string;
 }
 
-/** `self/fd/<number of fd>`: a fixed descriptor's name below a procfs. */
+/** `self/fd/<number of fd>`: the path of a fixed descriptor below a procfs mount. */
 export interface FdPath {
   /** The kind of data. */
   readonly data: "fdPath";
@@ -55,29 +55,29 @@ export interface Bytes {
   readonly show: string;
 }
 
-/** Zeroed writable memory of `size` bytes; two with the same name are the same memory. */
+/** Zeroed writable memory of `size` bytes. Buffers with the same name share memory. */
 export interface Buffer {
   /** The kind of data. */
   readonly data: "buffer";
-  /** What makes it the same memory. */
+  /** Buffers with the same name share memory. */
   readonly name: string;
   /** In bytes. */
   readonly size: number;
 }
 
-/** A C struct or array: words at offsets, where a word may be a number, a fixed descriptor's number or an address. */
+/** A C struct or array: words at offsets. A word is a number, a fixed descriptor's number or an address. */
 export interface Struct {
   /** The kind of data. */
   readonly data: "struct";
-  /** In bytes; what no word covers is zero. */
+  /** In bytes. Bytes without a word are zero. */
   readonly size: number;
-  /** What is not zero. */
+  /** The words that are not zero. */
   readonly words: readonly Word[];
   /** How explain prints it. */
   readonly show: string;
 }
 
-/** One little-endian word of a {@link Struct}; an address takes 8 bytes. */
+/** One little-endian word of a {@link Struct}. An address takes 8 bytes. */
 export interface Word {
   /** Offset in bytes. */
   readonly at: number;
@@ -87,70 +87,73 @@ export interface Word {
   readonly value: number | bigint | FixedFd | Data;
 }
 
-/** An address `offset` bytes into another piece of data. */
+/** The address `offset` bytes into another piece of data. */
 export interface At {
   /** The kind of data. */
   readonly data: "at";
-  /** What it points into. */
+  /** The data that it points into. */
   readonly base: Bytes | Buffer | Struct;
   /** In bytes. */
   readonly offset: number;
 }
 
-/** What a system call or an op takes: a number, an earlier result, a descriptor, or the address of data. */
+/** An operand of a system call or an op: a number, an earlier result, a descriptor, or the address of data. */
 export type Operand = number | Slot | FixedFd | Data;
 
-/** One system call. A negative result ends the plan unless its errno is named here. */
+/** One system call. A negative result ends the plan unless its errno is listed here. */
 export interface CallOp {
   /** The kind of op. */
   readonly op: "call";
   /** The system call. */
   readonly call: SyscallName;
-  /** Its arguments; those left out are 0. */
+  /** Its arguments. Missing ones are 0. */
   readonly args: readonly Operand[];
-  /** Receives the result, also −errno of a tolerated failure. */
+  /** Receives the result, or −errno of a tolerated failure. */
   readonly out?: Slot;
-  /** Going on as if it had worked. */
+  /** After these errnos the plan continues as if the call had succeeded. */
   readonly tolerate?: readonly (ErrnoName | "*")[];
-  /** These errnos end the step as done. */
+  /** After these errnos the step is done. */
   readonly endStepOn?: readonly (ErrnoName | "*")[];
-  /** These errnos run `ops` instead, then go on after the call. `"*"` is every errno not named before it. */
+  /**
+   * After these errnos `ops` run, then the plan continues after the call. `"*"` stands for every errno that is not
+   * listed before it.
+   */
   readonly onError?: readonly { readonly errnos: readonly (ErrnoName | "*")[]; readonly ops: readonly Op[] }[];
-  /** EAGAIN means "raced with a rename": try again, at most 128 times (openat2(2), RESOLVE_IN_ROOT). */
+  /** EAGAIN means that a rename raced with the call. It is retried at most 128 times (openat2(2), RESOLVE_IN_ROOT). */
   readonly retryAgain?: boolean;
-  /** What a given errno (`"*"`: any) of this call means in words; replaces the generic text. */
+  /** A message for a given errno of this call (`"*"`: any), instead of the generic one. */
   readonly meaning?: Readonly<Partial<Record<ErrnoName | "*", string>>>;
-  /** What to do about a given errno of this call. */
+  /** A hint for a given errno of this call. */
   readonly hint?: Readonly<Partial<Record<ErrnoName | "*", string>>>;
 }
 
-/** Runs `then` where the comparison holds, `otherwise` where it does not. */
+/** Runs `then` if the comparison is true, else `otherwise`. */
 export interface IfOp {
   /** The kind of op. */
   readonly op: "if";
-  /** Compared with `right`, as 64 bits. */
+  /** Compared with `right` as 64 bits. */
   readonly left: Operand;
   /** The comparison. */
   readonly is: "==" | "!=";
   /** Compared with `left`. */
   readonly right: Operand;
-  /** Where it holds. */
+  /** Runs if the comparison is true. */
   readonly then: readonly Op[];
-  /** Where it does not. */
+  /** Runs if the comparison is false. */
   readonly otherwise?: readonly Op[];
 }
 
-/** Runs `body` once, and again as long as `left` differs from `right` afterwards. */
+/** Runs `body`, and repeats it until `left` equals `right`. */
 export interface RepeatOp {
   /** The kind of op. */
   readonly op: "repeat";
-  /** What is repeated. */
+  /** The ops to repeat. */
   readonly body: readonly Op[];
-  /** Equal after the last round. */
+  /** The loop ends when these are equal. */
   readonly until: { readonly left: Operand; readonly right: Operand };
 }
 
-/** Reads `size` bytes, zero-extended, from memory into `out`. */
+/** Reads `size` bytes from memory into `out`, zero-extended. */
 export interface LoadOp {
   /** The kind of op. */
   readonly op: "load";
@@ -170,7 +173,7 @@ export interface StoreOp {
   readonly to: Data | Slot;
   /** In bytes. */
   readonly size: 1 | 2 | 4 | 8;
-  /** What is written. */
+  /** The value to write. */
   readonly value: Operand;
 }
 
@@ -180,19 +183,19 @@ export interface AndOp {
   readonly op: "and";
   /** One operand. */
   readonly left: Operand;
-  /** The other one. */
+  /** The other operand. */
   readonly right: Operand;
   /** Receives the result. */
   readonly out: Slot;
 }
 
-/** `out = left + right`; with `right` 0 it copies. */
+/** `out = left + right`. With `right` 0 it copies `left`. */
 export interface AddOp {
   /** The kind of op. */
   readonly op: "add";
   /** One operand. */
   readonly left: Operand;
-  /** The other one. */
+  /** The other operand. */
   readonly right: Operand;
   /** Receives the result. */
   readonly out: Slot;
@@ -202,76 +205,79 @@ export interface AddOp {
 export interface SubOp {
   /** The kind of op. */
   readonly op: "sub";
-  /** What is subtracted from. */
+  /** The minuend. */
   readonly left: Operand;
-  /** What is subtracted. */
+  /** The subtrahend. */
   readonly right: Operand;
   /** Receives the result. */
   readonly out: Slot;
 }
 
-/** `out = left >> right`, of unsigned numbers. */
+/** `out = left >> right`, unsigned. */
 export interface ShrOp {
   /** The kind of op. */
   readonly op: "shr";
-  /** What is shifted, as 64 bits. */
+  /** The 64-bit value to shift. */
   readonly left: Operand;
-  /** How far: 0 to 63. */
+  /** The number of bits, 0 to 63. */
   readonly right: Operand;
   /** Receives the result. */
   readonly out: Slot;
 }
 
-/** Ends the plan with an error that carries `value` (an exit status, an errno, an address's content). */
+/** Ends the plan with an error that carries `value` (an exit status, an errno, the content of an address). */
 export interface FailOp {
   /** The kind of op. */
   readonly op: "fail";
   /** Reported with the error. */
   readonly value: Operand;
-  /** The error's text; `{}` stands for the value. */
+  /** The error message; `{}` stands for the value. */
   readonly why: string;
-  /** What to do about it. */
+  /** What the user can do about it. */
   readonly hint?: string;
 }
 
-/** Tells the parent about something that is not fatal, and goes on. */
+/** Sends the parent a warning and continues. */
 export interface WarnOp {
   /** The kind of op. */
   readonly op: "warn";
   /** Reported with the warning: an errno, or 0. */
   readonly value: Operand;
-  /** The warning's text. */
+  /** The warning's message. */
   readonly why: string;
 }
 
 /**
- * clone(2) without a new stack: `child` runs in the new process, `parent` in the old one; both go on after the op unless
- * their ops end the process. `out` holds the child's pid in the parent, 0 in the child.
+ * clone(2) without a new stack. `child` runs in the new process, `parent` in the old one. Both continue after the op
+ * unless their ops end the process. `out` is the child's pid in the parent and 0 in the child.
  */
 export interface ForkOp {
   /** The kind of op. */
   readonly op: "fork";
-  /** CLONE_* flags with the exit signal in the low byte. */
+  /** CLONE_* flags, with the exit signal in the low byte. */
   readonly flags: number;
-  /** Memory that receives the child's pidfd; `flags` must then have CLONE_PIDFD. */
+  /** Memory for the child's pidfd. `flags` must then contain CLONE_PIDFD. */
   readonly pidfd?: Data;
-  /** Directory of a cgroup2 that the child is born in: clone3(2), CLONE_INTO_CGROUP. The exit signal must then come from CLONE_PARENT. */
+  /**
+   * Directory of the cgroup2 that the child starts in: clone3(2), CLONE_INTO_CGROUP. The exit signal must then come
+   * from CLONE_PARENT.
+   */
   readonly intoCgroup?: Slot;
   /** Receives the pid. */
   readonly out: Slot;
-  /** Run by the child alone. */
+  /** Runs in the child only. */
   readonly child: readonly Op[];
-  /** Run by the parent alone. */
+  /** Runs in the parent only. */
   readonly parent: readonly Op[];
 }
 
-/** Ends the step: the next step runs. */
+/** Ends the step. The next step runs. */
 export interface EndStepOp {
   /** The kind of op. */
   readonly op: "endStep";
 }
 
-/** Everything that an executor knows how to do. */
+/** Every op that an executor supports. */
 export type Op =
   | CallOp
   | IfOp
@@ -287,23 +293,23 @@ export type Op =
   | ForkOp
   | EndStepOp;
 
-/** What the container needs, the line of config.json that asked for it, and how it is done. */
+/** One thing that the container needs: what it is, which field of config.json asked for it, and the ops that do it. */
 export interface Step {
-  /** What a person would say: `mount devpts on /dev/pts`. */
+  /** What the step does, in words: `mount devpts on /dev/pts`. */
   readonly label: string;
   /** The field that asked for it. */
   readonly from: ConfigPath;
-  /** In order; a failure ends the plan unless the op says otherwise. */
+  /** Run in order. A failure ends the plan unless the op handles it. */
   readonly ops: readonly Op[];
 }
 
 /**
- * A whole launch. `stage` runs in the process that the parent spawned and ends by forking; `init` runs in that child,
+ * A whole launch. `stage` runs in the process that the parent spawned, and ends by forking. `init` runs in its child,
  * which becomes the container's process.
  */
 export interface Plan {
-  /** In the host's namespaces at first. */
+  /** Starts in the host's namespaces. */
   readonly stage: readonly Step[];
-  /** In the container's. */
+  /** Runs in the container's namespaces. */
   readonly init: readonly Step[];
 }

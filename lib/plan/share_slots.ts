@@ -1,6 +1,6 @@
 /**
- * Slots for plans with more names than the format has slots. Most names mean something within one step alone: those of different steps share
- * slots. Names stay as they are in everything that people read.
+ * Shares slots in plans that have more names than the format has slots. Most names are used within one step only, so
+ * different steps can use the same slot. Everything that people read still shows the names.
  *
  * @module
  */
@@ -12,11 +12,11 @@ function isSlot(value: unknown): value is Slot {
   return typeof value === "object" && value !== null && "slot" in value;
 }
 
-/** Finds the names whose value a step reads that it has not written itself. */
+/** Finds the names that a step reads without having written them itself. */
 class Reader {
   readonly carried = new Set<string>();
 
-  /** Goes through ops in order. `known`: what the step has written for certain; grows. */
+  /** Goes through ops in order. `known`: the names that the step has certainly written so far; this call adds to it. */
   read(ops: readonly Op[], known: Set<string>): void {
     for (const op of ops) this.#op(op, known);
   }
@@ -25,7 +25,7 @@ class Reader {
     if (isSlot(value) && !known.has(value.slot)) this.carried.add(value.slot);
   }
 
-  /** Ops that may be carried out or not: what they write is not certain afterwards. */
+  /** Goes through ops that may not run: what they write is not certain afterwards. */
   #branch(ops: readonly Op[], known: ReadonlySet<string>): Set<string> {
     const inside = new Set(known);
     this.read(ops, inside);
@@ -64,14 +64,14 @@ class Reader {
   }
 }
 
-/** The names of a plan that carry a value from one step to another. */
+/** The names that carry a value from one step to another. */
 export function carriedSlots({ stage, init }: Plan): ReadonlySet<string> {
   const reader = new Reader();
   for (const { ops } of [...stage, ...init]) reader.read(ops, new Set());
   return reader.carried;
 }
 
-/** How many names of slots a list has. */
+/** The number of different slot names in a list. */
 export function countSlots(instructions: Lowered["instructions"]): number {
   const names = new Set<string>();
   for (let index = 0; index < instructions.length; index++) {
@@ -85,7 +85,10 @@ export function countSlots(instructions: Lowered["instructions"]): number {
   return names.size;
 }
 
-/** `lowered`, which is `plan`'s, with names that no step hands to another one replaced by numbers, from 0 on in each step. */
+/**
+ * Replaces the names that stay within a step by numbers, starting at 0 in each step. `plan` is the plan that `lowered`
+ * was made from.
+ */
 export function shareSlots(plan: Plan, { instructions, initEntry }: Lowered): Lowered {
   const carried = carriedSlots(plan);
   let step = instructions[0]?.step;

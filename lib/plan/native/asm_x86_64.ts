@@ -1,14 +1,15 @@
 /**
- * The x86-64 instructions that the interpreter is made of: a function for each form, named as its mnemonic.
+ * The x86-64 instructions that the interpreter uses: one function per form, named like its mnemonic.
  *
- * Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2. Texts are objdump's (`-M intel`).
+ * Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2. Texts are in objdump's spelling (`-M
+ * intel`).
  *
  * @module
  */
 
 import { type Instruction, type Jump, littleEndian } from "./assembler.ts";
 
-/** The registers that are used, by width in bits, with their numbers as encoded. */
+/** The registers in use, by width in bits, with their encoded numbers. */
 const numbers = {
   64: {
     rax: 0,
@@ -37,7 +38,7 @@ type Register8 = keyof typeof numbers[8];
 /** A register's name. */
 export type Register = Register64 | Register32 | Register8;
 
-/** `[base+index*scale+displacement]`, with a displacement of one byte, always written. */
+/** `[base+index*scale+displacement]`. The displacement is one byte and is always encoded. */
 export interface Memory {
   readonly base: Register64;
   readonly index?: Register64;
@@ -49,12 +50,12 @@ export interface Memory {
 /** The memory `displacement` bytes after the address in `base`. */
 export const at = (base: Register64, displacement: number): Memory => ({ base, displacement });
 
-/** Element number `index` of an array: its elements have `scale` bytes, it begins `displacement` bytes after `base`. */
+/** Element `index` of an array whose elements have `scale` bytes and which begins `displacement` bytes after `base`. */
 export function element(base: Register64, index: Register64, scale: 4 | 8, displacement: number): Memory {
   return { base, index, scale, displacement };
 }
 
-/** Sets a register to an immediate; 32 bits clear the upper half of the 64. */
+/** Sets a register to an immediate. A 32-bit immediate clears the upper half of the 64-bit register. */
 export function movImm(to: Register32 | Register8, value: number): Instruction {
   const wide = bitsOf(to) !== 8;
   const bytes = [
@@ -65,7 +66,7 @@ export function movImm(to: Register32 | Register8, value: number): Instruction {
   return { text: `mov ${to}, ${hex(value, bitsOf(to))}`, bytes };
 }
 
-/** Sets a register to an immediate of 64 bits. */
+/** Sets a register to a 64-bit immediate. */
 export function movImm64(to: Register64, value: bigint): Instruction {
   const bytes = Array.from({ length: 8 }, (_, index) => Number((value >> BigInt(8 * index)) & 0xffn));
   const opcode = [...rex(to, { rm: numberOf(to) }), 0xb8 + (numberOf(to) & 7)];
@@ -98,32 +99,32 @@ export function store(to: Memory, from: Register): Instruction {
 
 /** Compares a byte in memory with an immediate. */
 export const cmpByteImm = (left: Memory, right: number) => byteImmediate("cmp", 0x80, 7, left, right);
-/** Sets the zero flag where no bit of the immediate is set in the byte in memory. */
+/** Sets the zero flag if the byte in memory and the immediate have no bit in common. */
 export const testByteImm = (left: Memory, mask: number) => byteImmediate("test", 0xf6, 0, left, mask);
 
-/** Compares with an immediate: of one byte where that fits, sign-extended to the register's width, else of four. */
+/** Compares with an immediate: one byte, sign-extended to the register's width, if it fits; else four bytes. */
 export function cmpImm(left: Register, right: number): Instruction {
   if (bitsOf(left) === 8) return oneRegister("cmp", 0x80, 7, left, right, 1);
   return isByte(right) ? oneRegister("cmp", 0x83, 7, left, right, 1) : oneRegister("cmp", 0x81, 7, left, right, 4);
 }
 
-/** Subtracts a byte; the carry flag says that it was more than the register held. */
+/** Subtracts a byte. The carry flag is set if the result would be negative. */
 export const subImm = (from: Register8, value: number) => oneRegister("sub", 0x80, 5, from, value, 1);
 export const shlImm = (left: Register, count: number) => oneRegister("shl", 0xc1, 4, left, count, 1);
 export const shrImm = (left: Register, count: number) => oneRegister("shr", 0xc1, 5, left, count, 1);
-/** Shifts right by cl, filling with 0. Of cl the low 5 bits count, 6 where the register has 64. */
+/** Shifts right by cl, filling with 0. Only the low 5 bits of cl count, 6 with a 64-bit register. */
 export const shrCl = (left: Register32 | Register64): Instruction => ({
   text: `shr ${left}, cl`,
   bytes: oneRegister("shr", 0xd3, 5, left).bytes,
 });
-/** Shifts right, filling with copies of the sign. */
+/** Shifts right, filling with the sign bit. */
 export const sarImm = (left: Register, count: number) => oneRegister("sar", 0xc1, 7, left, count, 1);
-/** Shifts right by one bit, which becomes the carry flag. */
+/** Shifts right by one bit, into the carry flag. */
 export const shrOne = (left: Register) => oneRegister("shr", 0xd1, 5, left, 1, 0);
 export const neg = (left: Register) => oneRegister("neg", 0xf7, 3, left);
 export const inc = (left: Register) => oneRegister("inc", 0xff, 0, left);
 
-/** Clears a bit; the carry flag is what it was. */
+/** Clears a bit. The carry flag receives its old value. */
 export function btr(left: Register32, bit: number): Instruction {
   const bytes = [...rex(left, { rm: numberOf(left) }), 0x0f, 0xba, fields(3, 6, numberOf(left)), bit];
   return { text: `btr ${left}, ${hex(bit, 8)}`, bytes };
@@ -135,20 +136,20 @@ export const repMovsb = (): Instruction => ({
   bytes: [0xf3, 0xa4],
 });
 
-/** What the processor can, by the leaf in eax and the subleaf in ecx: to eax, ebx, ecx and edx. */
+/** Queries the processor's features, by the leaf in eax and the subleaf in ecx, into eax, ebx, ecx and edx. */
 export const cpuid = (): Instruction => ({ text: "cpuid", bytes: [0x0f, 0xa2] });
 export const ret = (): Instruction => ({ text: "ret", bytes: [0xc3] });
-/** Of all bits those of the immediate, of four bytes. */
+/** Keeps only the bits of a four-byte immediate. */
 export const andImm = (left: Register, mask: number) => oneRegister("and", 0x81, 4, left, mask, 4);
 
-/** The result comes in rax; rcx and r11 are lost. */
+/** The result is in rax; rcx and r11 are overwritten. */
 export const syscall = (): Instruction => ({ text: "syscall", bytes: [0x0f, 0x05] });
 
-/** jae and jb also ask for the carry flag: clear and set. */
+/** jae and jb also test the carry flag: clear and set. */
 const conditions = { jb: 2, jae: 3, je: 4, jne: 5 } as const;
 type JumpName = keyof typeof conditions | "jmp";
 
-/** A jump of 2 bytes, which reaches 129 bytes on and 126 back. */
+/** A jump of 2 bytes. It reaches 129 bytes forward and 126 back. */
 export function short(name: JumpName, label: string): Jump {
   const opcode = name === "jmp" ? 0xeb : 0x70 + conditions[name];
   const encode = (distance: number) => {
@@ -158,14 +159,14 @@ export function short(name: JumpName, label: string): Jump {
   return { text: name, label, size: 2, encode };
 }
 
-/** A jump that reaches everything: 5 bytes, 6 with a condition. */
+/** A jump of 5 bytes, 6 with a condition. It reaches everything. */
 export function near(name: JumpName, label: string): Jump {
   const opcode = name === "jmp" ? [0xe9] : [0x0f, 0x80 + conditions[name]];
   const size = opcode.length + 4;
   return { text: name, label, size, encode: (distance) => [...opcode, ...littleEndian(distance - size, 4)] };
 }
 
-/** Forms `op r/m, r`, both of one width. */
+/** Forms `op r/m, r`, both of the same width. */
 function twoRegisters(name: string, opcode: number) {
   return (to: Register, from: Register): Instruction => {
     if (bitsOf(to) !== bitsOf(from)) throw new RangeError(`${name} ${to}, ${from}: widths differ`);
@@ -174,7 +175,7 @@ function twoRegisters(name: string, opcode: number) {
   };
 }
 
-/** Forms `op r, m`. `size`: how objdump names what the memory holds, if that is not as wide as the register. */
+/** Forms `op r, m`. `size`: objdump's name for the memory operand's size if it differs from the register's. */
 function fromMemory(name: string, opcode: readonly number[], size?: string) {
   return (to: Register, from: Memory): Instruction => ({
     text: `${name} ${to}, ${size ?? pointer(to)}${show(from)}`,
@@ -182,7 +183,7 @@ function fromMemory(name: string, opcode: readonly number[], size?: string) {
   });
 }
 
-/** Forms `op r/m` and `op r/m, imm`, where `digit` is a part of the opcode that stands in the ModRM byte. */
+/** Forms `op r/m` and `op r/m, imm`. `digit` is the part of the opcode in the ModRM byte. */
 function oneRegister(
   name: string,
   opcode: number,
@@ -210,22 +211,22 @@ function memoryForm(opcode: readonly number[], reg: Register, memory: Memory): n
   return [...prefix, ...opcode, ...address(numberOf(reg), memory)];
 }
 
-/** ModRM, SIB where there is an index, displacement. */
+/** ModRM, SIB if there is an index, displacement. */
 function address(reg: number, { base, index, scale, displacement }: Memory): number[] {
-  // Register 4 in ModRM means "SIB follows". As a base it would be rsp or r12, which we do not have.
+  // Register 4 in ModRM means that a SIB follows. As a base it would be rsp or r12, which are not used.
   const modRmAndSib = index
     ? [fields(1, reg, 4), fields(scale === 8 ? 3 : 2, numberOf(index), numberOf(base))]
     : [fields(1, reg, numberOf(base))];
   return [...modRmAndSib, ...signedByte(displacement)];
 }
 
-/** The REX prefix where one is needed: a bit for 64 bits, and the fourth bit of each register's number. */
+/** The REX prefix if one is needed: one bit for 64-bit width, and the fourth bit of each register's number. */
 function rex(operand: Register, { reg = 0, index = 0, rm }: { reg?: number; index?: number; rm: number }): number[] {
   const bits = (bitsOf(operand) === 64 ? 8 : 0) | reg >> 3 << 2 | index >> 3 << 1 | rm >> 3;
   return bits ? [0x40 | bits] : [];
 }
 
-/** ModRM and SIB share one shape: two bits, three bits, three bits. */
+/** ModRM and SIB have the same layout: two bits, three bits, three bits. */
 const fields = (high: number, middle: number, low: number) => high << 6 | (middle & 7) << 3 | low & 7;
 
 function signedByte(value: number): number[] {
@@ -237,7 +238,7 @@ const isByte = (value: number) => value >= -128 && value <= 127;
 const bitsOf = (name: Register) => name in numbers[64] ? 64 : name in numbers[32] ? 32 : 8;
 const numberOf = (name: Register): number => ({ ...numbers[64], ...numbers[32], ...numbers[8] })[name];
 const pointer = (name: Register) => ({ 8: "BYTE PTR ", 32: "DWORD PTR ", 64: "QWORD PTR " })[bitsOf(name)];
-/** As objdump has it: a negative number is shown as one of `bits` bits. */
+/** In objdump's spelling: a negative number is printed as an unsigned one of `bits` bits. */
 const hex = (value: number, bits: number) => `0x${BigInt.asUintN(bits, BigInt(value)).toString(16)}`;
 
 function show({ base, index, scale, displacement }: Memory): string {

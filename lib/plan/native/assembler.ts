@@ -1,12 +1,12 @@
 /**
- * What both interpreters are written with: rows of instructions, and labels that are names until the end.
+ * Assembles both interpreters from rows of instructions. Labels are names until the end.
  *
- * An instruction's text and its bytes come from one call, so that a listing cannot show one thing and run another.
+ * One call gives an instruction's text and its bytes, so a listing cannot differ from the code that runs.
  *
  * @module
  */
 
-/** One machine instruction: what a person reads (objdump's spelling) and what the processor reads. */
+/** One machine instruction: its text in objdump's spelling, and its bytes. */
 export interface Instruction {
   readonly text: string;
   readonly bytes: readonly number[];
@@ -17,23 +17,26 @@ export interface Jump {
   /** The mnemonic and the operands before the label: `jae`, `tbz w9, #0,`. */
   readonly text: string;
   readonly label: string;
-  /** Length of the instruction in bytes: known before the distance is. */
+  /** Length of the instruction in bytes. It does not depend on the distance. */
   readonly size: number;
-  /** `distance`: bytes from the start of this instruction to the label. @throws {RangeError} where it does not reach. */
+  /**
+   * `distance`: bytes from the start of this instruction to the label. @throws {RangeError} if the label is out of
+   * reach.
+   */
   encode(distance: number): readonly number[];
 }
 
-/** A label (`"fetch:"`), an instruction, or an instruction and why it is there. */
+/** A label (`"fetch:"`), an instruction, or an instruction with a comment. */
 export type Row = `${string}:` | Instruction | Jump | readonly [Instruction | Jump, comment: string];
 
 /** An assembled row. */
 export interface Line {
-  /** Labels that stand here. */
+  /** Labels at this line. */
   readonly labels: readonly string[];
   /** From the start of the code, in bytes. */
   readonly offset: number;
   readonly bytes: readonly number[];
-  /** Jumps with the label's name: `jae failed`. */
+  /** The instruction's text; a jump contains its label: `jae failed`. */
   readonly text: string;
   readonly comment: string;
 }
@@ -56,7 +59,7 @@ interface Placed {
 /**
  * Resolves the labels.
  *
- * @throws {RangeError} for a label that is missing, stands twice or is out of reach.
+ * @throws {RangeError} if a label is missing, duplicate or out of reach.
  */
 export function assemble(rows: readonly Row[]): Assembly {
   const { placed, labels } = place(rows);
@@ -70,7 +73,7 @@ export function assemble(rows: readonly Row[]): Assembly {
   return { code: Uint8Array.from(lines.flatMap((line) => line.bytes)), lines, labels };
 }
 
-/** The listing as it is checked in: labels, and a line for each instruction with its offset, bytes, text and comment. */
+/** The listing that is checked in: labels, and one line per instruction with its offset, bytes, text and comment. */
 export function formatListing(lines: readonly Line[]): string {
   const width = Math.max(...lines.map((line) => line.text.length));
   const byteWidth = Math.max(...lines.map((line) => line.bytes.length)) * 3 - 1;
@@ -83,7 +86,7 @@ export function formatListing(lines: readonly Line[]): string {
   }).join("");
 }
 
-/** Little-endian bytes of `value`, which may be signed or unsigned. @throws {RangeError} where it does not fit. */
+/** `value` as little-endian bytes; it may be signed or unsigned. @throws {RangeError} if it does not fit. */
 export function littleEndian(value: number, size: 1 | 2 | 4): number[] {
   const limit = 2 ** (8 * size);
   if (value < -limit / 2 || value >= limit) throw new RangeError(`${value} does not fit ${size} bytes`);
@@ -98,7 +101,7 @@ function place(rows: readonly Row[]): { placed: Placed[]; labels: Map<string, nu
   for (const row of rows) {
     if (typeof row === "string") {
       const label = row.slice(0, -1);
-      if (labels.has(label)) throw new RangeError(`Label ${label} stands twice`);
+      if (labels.has(label)) throw new RangeError(`label ${label} is defined twice`);
       labels.set(label, offset);
       pending.push(label);
       continue;
@@ -114,7 +117,7 @@ function place(rows: readonly Row[]): { placed: Placed[]; labels: Map<string, nu
 function bytesOf({ instruction, offset }: Placed, labels: ReadonlyMap<string, number>): readonly number[] {
   if (!isJump(instruction)) return instruction.bytes;
   const target = labels.get(instruction.label);
-  if (target === undefined) throw new RangeError(`No label ${instruction.label}`);
+  if (target === undefined) throw new RangeError(`no label ${instruction.label}`);
   return instruction.encode(target - offset);
 }
 

@@ -1,10 +1,11 @@
 /**
- * The image as a file: a static ELF executable of the interpreter and its program.
+ * The image as a file: a static ELF executable that contains the interpreter and its program.
  *
  *     offset 0      ELF header, program headers ┐ mapped read-execute at CODE_BASE
  *     232           interpreter's code          ┘
- *     programBase   program                       mapped read-write at PROGRAM_BASE + its offset, zeroed memory after it
- *     after it      trailer                       in the file only
+ *     programBase   program                     mapped read-write at PROGRAM_BASE + its offset;
+ *                                               zeroed memory follows it
+ *     after it      trailer                     in the file only
  *
  * Source: elf(5); System V ABI, chapters 4 and 5.
  *
@@ -25,35 +26,35 @@ const machine: Record<Arch, number> = { x86_64: 62, aarch64: 183 };
 /** include/uapi/linux/elf.h */
 const ET_EXEC = 2, PT_LOAD = 1, PT_GNU_STACK = 0x6474e551;
 const PF_X = 1, PF_W = 2, PF_R = 4;
-/** The largest page size there is, that of some arm64 kernels: one page of the file then serves both segments. */
+/** The largest page size, which some arm64 kernels use. It lets one page of the file serve both segments. */
 const SEGMENT_ALIGN = 0x10000;
 
-/** What an image is made of. */
+/** The parts of an image. */
 export interface ImageParts {
   readonly arch: Arch;
-  /** Header, instruction table and initialised data: what is mapped. */
+  /** Header, instruction table and initialised data: the part that is mapped. */
   readonly program: Uint8Array;
-  /** Bytes of zeroed memory that follow the program. */
+  /** Size of the zeroed memory after the program, in bytes. */
   readonly zeroLength: number;
-  /** What follows the program in the file and is not meant to be mapped. */
+  /** Follows the program in the file and is not mapped. */
   readonly trailer: Uint8Array;
 }
 
-/** The address that programs for `arch` are mapped at; the interpreter's code holds it. */
+/** The address where programs for `arch` are mapped. The interpreter's code contains it. */
 export const programBase = (arch: Arch): number => baseAfterCode(interpreterCode[arch].length / 2);
 
 /** The same for an interpreter of `codeLength` bytes. */
 export const baseAfterCode = (codeLength: number): number => PROGRAM_BASE + programOffsetAfter(codeLength);
 
 /**
- * The absolute address of code that ends the process with status 1. It sets every register that it uses and needs no memory,
- * so a plan can install it as a signal handler.
+ * The absolute address of code that exits with status 1. It sets every register that it uses and needs no memory, so a
+ * plan can install it as a signal handler.
  *
  * @see rt_sigaction(2)
  */
 export const exitAddress = (arch: Arch): number => CODE_BASE + CODE_OFFSET + exitOffset[arch];
 
-/** Puts an executable together. `programOffset` is where in it the program starts, a multiple of 16. */
+/** Builds the executable. `programOffset` is the program's offset in it, a multiple of 16. */
 export function buildImage(parts: ImageParts): { image: Uint8Array<ArrayBuffer>; programOffset: number } {
   const { arch, program, zeroLength, trailer } = parts;
   const code = Uint8Array.fromHex(interpreterCode[arch]);
@@ -72,7 +73,7 @@ export function buildImage(parts: ImageParts): { image: Uint8Array<ArrayBuffer>;
       fileSize: program.length,
       memorySize: program.length + zeroLength,
     },
-    // Asks for a stack that is not executable; arch/x86/include/asm/elf.h has what its absence means.
+    // Requests a non-executable stack. arch/x86/include/asm/elf.h says what happens without this header.
     { type: PT_GNU_STACK, flags: PF_R | PF_W, offset: 0, address: 0, fileSize: 0, memorySize: 0 },
   ];
   segments.forEach((segment, index) => writeSegment(view, ELF_HEADER_SIZE + index * PROGRAM_HEADER_SIZE, segment));
@@ -93,7 +94,7 @@ interface Segment {
 
 const programOffsetAfter = (codeLength: number) => Math.ceil((CODE_OFFSET + codeLength) / 16) * 16;
 
-/** `Elf64_Ehdr`; fields that are not set are 0. */
+/** `Elf64_Ehdr`. Fields that are not set are 0. */
 function writeElfHeader(view: DataView, arch: Arch): void {
   view.setUint32(0, 0x7f454c46); // "\x7fELF"
   view.setUint8(4, 2); // ELFCLASS64
@@ -109,7 +110,7 @@ function writeElfHeader(view: DataView, arch: Arch): void {
   view.setUint16(56, PROGRAM_HEADERS, true); // e_phnum
 }
 
-/** `Elf64_Phdr`; every number fits the low half of its 64 bits. */
+/** `Elf64_Phdr`. Every number fits into the low half of its 64 bits. */
 function writeSegment(view: DataView, at: number, segment: Segment): void {
   view.setUint32(at, segment.type, true); // p_type
   view.setUint32(at + 4, segment.flags, true); // p_flags

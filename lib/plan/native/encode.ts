@@ -1,5 +1,5 @@
 /**
- * From flat instructions to the bytes of format.ts.
+ * Encodes flat instructions as the bytes of format.ts.
  *
  * @module
  */
@@ -26,36 +26,39 @@ import {
   VERSION,
 } from "./format.ts";
 
-/** What a plan is encoded for. */
+/** Options for encoding a plan. */
 export interface EncodeOptions {
   readonly arch: Arch;
-  /** Number of each fixed descriptor that the plan names; `sync` is where reports go. */
+  /** The number of each fixed descriptor that the plan names. `sync` is the descriptor for reports. */
   readonly fds: Readonly<Record<string, number>>;
   /**
-   * Whether steps of the same shape become loops, and strings share their ends: half the size, for some of the time. They do unless this
-   * says no.
+   * Whether steps of the same shape become loops, and strings share their ends. This halves the size and takes some
+   * time. On by default.
    */
   readonly fold?: boolean;
 }
 
-/** An encoded plan, with what the parent needs to read reports and to fill buffers. */
+/** An encoded plan, with what the parent needs to read reports and fill buffers. */
 export interface Encoded {
   /** The whole ELF file. */
   readonly image: Uint8Array<ArrayBuffer>;
-  /** The instruction at a byte offset of the program, as reports name it; in a loop, in the turn that `cursor` tells. */
+  /** The instruction at a byte offset of the program, as a report names it. In a loop `cursor` tells the turn. */
   instructionAt(offset: number, cursor: bigint): Instruction | undefined;
 }
 
-/*
- * Every start of a container goes through here, mostly in code that V8 only interprets, where each turn of a for-of makes an object: loops
- * over instructions and their operands count instead, and strings are not made only to be looked up.
+/**
+ * Every container start runs this code, and V8 mostly interprets it. There, for-of creates an object per turn, so loops
+ * over instructions and operands count instead. For the same reason no string is built only for a lookup.
  */
 
-/** Lays out data: initialised pieces by first use, then zeroed buffers. Offsets count from the program's start. */
+/**
+ * Lays out data: initialised pieces in the order of first use, then zeroed buffers. Offsets are from the program's
+ * start.
+ */
 class DataLayout {
-  /** Of structs, bytes and buffers, by their keys. */
+  /** Offsets of structs, bytes and buffers, by their keys. */
   readonly #offsets = new Map<string, number>();
-  /** Of strings, by what they say; 0 as long as they have no place. */
+  /** Offsets of strings, by their text; 0 until they have one. */
   readonly #texts = new Map<string, number>();
   readonly #initialised: { piece: Struct | undefined; at: number; encoded: Uint8Array }[] = [];
   readonly #zeroed = new Map<string, Buffer>();
@@ -77,7 +80,7 @@ class DataLayout {
     return piece.data === "text" ? piece.text : `self/fd/${fdNumber(piece.fd, this.#fds)}`;
   }
 
-  /** Makes room for `data` and all that it points to. */
+  /** Reserves room for `data` and everything that it points to. */
   add(data: Data): void {
     const piece = data.data === "at" ? data.base : data;
     if (piece.data === "text" || piece.data === "fdPath") {
@@ -94,7 +97,7 @@ class DataLayout {
     }
     const key = this.#keys.of(piece);
     if (this.#offsets.has(key)) return;
-    // Aligned for the kernel's sake: struct fields, argv tables.
+    // The kernel needs alignment: struct fields, argv tables.
     this.#end = align(this.#end, 8);
     const encoded = piece.data === "bytes" ? piece.bytes : new Uint8Array(piece.size);
     this.#offsets.set(key, this.#end);
@@ -123,7 +126,7 @@ class DataLayout {
     this.#place(all);
   }
 
-  /** One that another one ends with is the other's end. */
+  /** A string that is the end of another string shares its memory. */
   #placeSharing(encoder: TextEncoder): void {
     const backwards = [...this.#texts.keys()].map((text) => ({ text, reversed: [...text].reverse().join("") }))
       .sort((one, other) => one.reversed < other.reversed ? 1 : -1);
@@ -158,7 +161,7 @@ class DataLayout {
     return this.#offsets.get(this.#keys.of(data))!;
   }
 
-  /** Writes the initialised pieces; returns the offsets, in the data, of words that hold addresses. */
+  /** Writes the initialised pieces. Returns the offsets, within the data, of words that hold addresses. */
   write(program: Uint8Array, base: number): number[] {
     const view = new DataView(program.buffer);
     const relocations: number[] = [];
@@ -205,9 +208,9 @@ function fdNumber(name: string, fds: EncodeOptions["fds"]): number {
   return number;
 }
 
-/** Numbers the slots by first use. */
+/** Numbers the slots in the order of first use. */
 class Slots {
-  // Reports are sent together with the slot behind them: the first.
+  // The cursor is the first slot because reports include the slot that follows them.
   readonly #numbers = new Map<string, number>([[cursor.slot, 0], [stack.slot, STACK_SLOT]]);
 
   number(name: string): number {
@@ -221,7 +224,7 @@ class Slots {
   }
 }
 
-/** How many operands are written: one that is not given is 0. */
+/** The number of operands to write. Missing operands are 0. */
 function operandCount({ args }: Instruction): number {
   let count = args.length;
   while (count > 0 && args[count - 1] === 0) count--;
@@ -232,7 +235,7 @@ function sizeOf(instruction: Instruction): number {
   return HEAD_SIZE + 4 * (operandCount(instruction) + instruction.handlers.length);
 }
 
-/** Everything that encoding one instruction refers to. */
+/** Everything that is needed to encode one instruction. */
 interface Context {
   readonly arch: Arch;
   readonly fds: EncodeOptions["fds"];
@@ -245,15 +248,17 @@ interface Context {
 
 function kindOf(arg: Operand | Label): number {
   if (typeof arg === "number" || isLabel(arg)) return OperandKind.immediate;
-  // A path of a descriptor names one too: data first.
+  // Data is checked first: an FdPath has a field `fd` too.
   if ("data" in arg) return OperandKind.address;
   return "slot" in arg ? OperandKind.slot : OperandKind.immediate;
 }
 
 function wordOf(arg: Operand | Label, context: Context): number {
   if (typeof arg === "number") {
-    // Up to 2^32 - 1 for unsigned int parameters: the kernel takes the low half.
-    if (!Number.isInteger(arg) || arg < -0x80000000 || arg > 0xffffffff) throw new RangeError(`operand ${arg}`);
+    // Up to 2^32 - 1 for unsigned int parameters: the kernel uses the low half.
+    if (!Number.isInteger(arg) || arg < -0x80000000 || arg > 0xffffffff) {
+      throw new RangeError(`operand ${arg} does not fit 32 bits`);
+    }
     return arg;
   }
   if (isLabel(arg)) return context.offsets[arg.at!]!;
@@ -292,7 +297,7 @@ function writeInstruction(view: DataView, offset: number, instruction: Instructi
   view.setUint8(offset + 7, retryAgain ? Flag.retryAgain : 0);
 }
 
-/** The instruction that a folded one stands for while the cursor is behind a certain row of its table. */
+/** The instruction that a folded one stands for while the cursor points behind a given row of its table. */
 function turnOf(
   instruction: Folded | undefined,
   cursor: bigint,
@@ -303,17 +308,17 @@ function turnOf(
   return instructions[(Number(cursor) - addressOf(table)) / rowSize - 1];
 }
 
-/** Handler targets are 20 bits of 4-byte units. */
+/** A handler's target has 20 bits and counts units of 4 bytes. */
 const TABLE_LIMIT = 4 << 20;
 
 /**
  * Encodes a plan as a static ELF executable.
  *
- * @throws {RangeError} where something does not fit the format: too many slots, a table over 4 MiB, a number over 32 bits.
+ * @throws {RangeError} if something does not fit the format: too many slots, a table over 4 MiB, a number over 32 bits.
  */
 export function encode(plan: Plan, options: EncodeOptions): Encoded {
   const flat = lower(plan);
-  // One is the loops'.
+  // One slot is reserved for the cursor of loops.
   const lowered = countSlots(flat.instructions) < SLOT_COUNT ? flat : shareSlots(plan, flat);
   const keys = new DataKeys(lowered.instructions);
   const { instructions, initEntry }: FoldedPlan = options.fold === false

@@ -1,8 +1,8 @@
 /**
- * The interpreter for AArch64, as a listing. What it executes is described in format.ts.
+ * The interpreter for AArch64, as a listing. format.ts describes what it executes.
  *
- * It has no stack, and writes nothing but the program. System calls keep every register but x0: x19 is the program's
- * start, x20 the current instruction, x21 its handlers, w22 the tries it has left. docs/listing_aarch64.txt is the
+ * It has no stack and writes to the program only. System calls preserve every register except x0: x19 is the program's
+ * start, x20 the current instruction, x21 its handlers, w22 the number of tries left. docs/listing_aarch64.txt is the
  * assembled result.
  *
  * Runs in: stage and init.
@@ -65,7 +65,7 @@ import {
   STACK_SLOT,
 } from "./format.ts";
 
-/** Assembles the interpreter of a program that is mapped at `programBase`. */
+/** Assembles the interpreter for a program that is mapped at `programBase`. */
 export function interpreterAarch64(programBase: number): Assembly {
   return assemble([
     movImm("x19", programBase % 0x10000),
@@ -100,12 +100,12 @@ const startInstruction: readonly Row[] = [
 
 const evaluateOperands: readonly Row[] = [
   "execute:",
-  [ldrh("w9", field("kinds")), "an operand's kind is the two lowest bits when its turn comes"],
+  [ldrh("w9", field("kinds")), "the current operand's kind is in the two lowest bits"],
   ldrb("w10", field("operands")),
   addImm("x21", "x20", HEAD_SIZE),
   movImm("w11", 6),
   "operand:",
-  [movImm("x6", 0), "an operand that is not given is 0"],
+  [movImm("x6", 0), "a missing operand is 0"],
   cbz("w10", "shift"),
   subImm("w10", "w10", 1),
   ldrswNext("x6", "x21", 4),
@@ -114,11 +114,11 @@ const evaluateOperands: readonly Row[] = [
   ldr("x6", at("x6", header.slots)),
   "not_slot:",
   tbz("w9", 1, "shift_kinds"),
-  [mov("w6", "w6"), "an address: zero-extended"],
+  [mov("w6", "w6"), "an address is zero-extended"],
   "shift_kinds:",
   lsrImm("w9", "w9", 2),
   "shift:",
-  [mov("x0", "x1"), "six times, then the first operand has arrived in x0"],
+  [mov("x0", "x1"), "after six turns the first operand is in x0"],
   mov("x1", "x2"),
   mov("x2", "x3"),
   mov("x3", "x4"),
@@ -130,9 +130,9 @@ const evaluateOperands: readonly Row[] = [
 
 const makeCall: readonly Row[] = [
   ldrh("w8", field("code")),
-  [tbnz("w8", 15, "opcode"), "0x8000 or more"],
+  [tbnz("w8", 15, "opcode"), "0x8000 or more is an opcode"],
   svc(),
-  [cmnImm("x0", MAX_ERRNO), "-4095 to -1, unsigned: the largest numbers"],
+  [cmnImm("x0", MAX_ERRNO), "as unsigned numbers, -4095 to -1 are the largest"],
   bCond("cc", "next"),
 ];
 
@@ -147,13 +147,13 @@ const handleFailure: readonly Row[] = [
   subsImm("w22", "w22", 1),
   bCond("cs", "execute"),
   "find:",
-  [ldrb("w9", field("handlers")), "left to look at"],
+  [ldrb("w9", field("handlers")), "handlers left"],
   mov("x12", "x21"),
   "handler:",
   cbz("w9", "unhandled"),
   subImm("w9", "w9", 1),
   ldrNext("w7", "x12", 4),
-  [lsrImm("w10", "w7", 20), "the errno that it is for"],
+  [lsrImm("w10", "w7", 20), "the handler's errno"],
   cmp("w10", "w6"),
   bCond("eq", "handled"),
   cmpImm("w10", ANY_ERRNO),
@@ -180,7 +180,7 @@ const sendReport: readonly Row[] = [
   addImm("x1", "x19", header.report),
   movImm("x2", report.size),
   movImm("x3", MsgFlag.MSG_NOSIGNAL),
-  [movImm("x4", 0), "no address, so its length in x5 does not matter"],
+  [movImm("x4", 0), "the address is NULL, so its length in x5 does not matter"],
   movImm("w8", syscallNumber("sendto", "aarch64")),
   [svc(), "if this fails, the parent sees the socket close"],
   cmpImm("w7", ReportKind.warning),
@@ -229,14 +229,14 @@ const opcodes: readonly Row[] = [
   mov("w7", "w0"),
   b("done"),
   "load:",
-  [subImm("w1", "w1", 1), "from the last byte, the highest, to the first"],
+  [subImm("w1", "w1", 1), "from the last byte (the highest) to the first"],
   ldrbIndexed("w3", "x0", "x1"),
-  [addShifted("x2", "x3", "x2", 8), "c, which load does not have, began as 0"],
+  [addShifted("x2", "x3", "x2", 8), "load has no c, so this starts as 0"],
   cbnz("w1", "load"),
   mov("x0", "x2"),
   b("next"),
   "store:",
-  [strbNext("w2", "x0", 1), "from the first byte, the lowest, to the last"],
+  [strbNext("w2", "x0", 1), "from the first byte (the lowest) to the last"],
   lsrImm("x2", "x2", 8),
   subImm("w1", "w1", 1),
   cbnz("w1", "store"),
@@ -258,13 +258,13 @@ const finishInstruction: readonly Row[] = [
   "next:",
   movImm("w7", 0),
   "done:",
-  [ldrb("w9", field("out")), "x0: the result; w7: offset of where to go on, or 0"],
+  [ldrb("w9", field("out")), "x0: the result; w7: offset of the next instruction, or 0 for the following one"],
   cmpImm("w9", NO_SLOT),
   bCond("eq", "stored"),
   addShifted("x9", "x19", "x9", 3),
   str("x0", at("x9", header.slots)),
   "stored:",
-  [ldrb("w9", field("handlers")), "while x20 is this instruction"],
+  [ldrb("w9", field("handlers")), "x20 still points to this instruction"],
   mov("w20", "w7"),
   cbnz("w7", "go_to"),
   addShifted("x20", "x21", "x9", 2),

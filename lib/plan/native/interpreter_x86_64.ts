@@ -1,8 +1,8 @@
 /**
- * The interpreter for x86-64, as a listing. What it executes is described in format.ts.
+ * The interpreter for x86-64, as a listing. format.ts describes what it executes.
  *
- * It has no stack, and writes nothing but the program. What must outlive a system call is in registers that it keeps:
- * rbx is the program's start, rbp the current instruction, r13 its handlers, r12b the tries it has left.
+ * It has no stack and writes to the program only. Values that must survive a system call are in registers that it
+ * preserves: rbx is the program's start, rbp the current instruction, r13 its handlers, r12b the number of tries left.
  * docs/listing_x86_64.txt is the assembled result.
  *
  * Runs in: stage and init.
@@ -64,10 +64,10 @@ import {
   STACK_SLOT,
 } from "./format.ts";
 
-/** Assembles the interpreter of a program that is mapped at `programBase`. */
+/** Assembles the interpreter for a program that is mapped at `programBase`. */
 export function interpreterX86_64(programBase: number): Assembly {
   return assemble([
-    [movImm("ebx", programBase), "the kernel has cleared every other register and the direction flag"],
+    [movImm("ebx", programBase), "the kernel clears every other register and the direction flag"],
     store(at("rbx", header.slots + 8 * STACK_SLOT), "rsp"),
     load("ebp", at("rbx", header.entry)),
     ...startInstruction,
@@ -85,7 +85,7 @@ export function interpreterX86_64(programBase: number): Assembly {
 const field = (name: keyof typeof head) => at("rbp", head[name]);
 /** The slot whose number is in the register. */
 const slot = (index: "rax" | "rcx") => element("rbx", index, 8, header.slots);
-/** A field of the report. Its value is also where load and store put what they copy. */
+/** A field of the report. Load and store also use its value as a buffer. */
 const reportField = (name: "kind" | "instruction" | "value") => at("rbx", header.report + report[name]);
 /** Dispatch counts opcodes from 0. */
 const numberOf = (opcode: number) => opcode - Opcode.jump;
@@ -99,10 +99,10 @@ const startInstruction: readonly Row[] = [
 
 const evaluateOperands: readonly Row[] = [
   "execute:",
-  [movzxWord("r11d", field("kinds")), "an operand's kind is the two lowest bits when its turn comes"],
+  [movzxWord("r11d", field("kinds")), "the current operand's kind is in the two lowest bits"],
   [xor("ecx", "ecx"), "number of the operand"],
   "operand:",
-  [xor("eax", "eax"), "an operand that is not given is 0"],
+  [xor("eax", "eax"), "a missing operand is 0"],
   cmpByte("cl", field("operands")),
   short("jae", "shift"),
   movsxd("rax", element("rbp", "rcx", 4, HEAD_SIZE)),
@@ -112,9 +112,9 @@ const evaluateOperands: readonly Row[] = [
   "not_slot:",
   shrOne("r11d"),
   short("jae", "shift"),
-  [mov("eax", "eax"), "an address: zero-extended"],
+  [mov("eax", "eax"), "an address is zero-extended"],
   "shift:",
-  [mov("rdi", "rsi"), "six times, then the first operand has arrived in rdi"],
+  [mov("rdi", "rsi"), "after six turns the first operand is in rdi"],
   mov("rsi", "rdx"),
   mov("rdx", "r10"),
   mov("r10", "r8"),
@@ -129,7 +129,7 @@ const evaluateOperands: readonly Row[] = [
 
 const makeCall: readonly Row[] = [
   movzxWord("eax", field("code")),
-  [btr("eax", 15), "carry: the code was 0x8000 or more, it is an opcode"],
+  [btr("eax", 15), "carry: the code is 0x8000 or more, an opcode"],
   near("jb", "opcode"),
   syscall(),
   cmpImm("rax", -MAX_ERRNO),
@@ -155,7 +155,7 @@ const handleFailure: readonly Row[] = [
   load("esi", element("r13", "rdx", 4, 0)),
   inc("edx"),
   mov("edi", "esi"),
-  [sarImm("edi", 20), "the errno that it is for; ANY_ERRNO becomes -1"],
+  [sarImm("edi", 20), "the handler's errno; ANY_ERRNO becomes -1"],
   cmp("edi", "ecx"),
   short("je", "handled"),
   cmpImm("edi", ANY_ERRNO - 0x1000),
@@ -185,7 +185,7 @@ const sendReport: readonly Row[] = [
   lea("rsi", at("rbx", header.report)),
   movImm("edx", report.size),
   movImm("r10d", MsgFlag.MSG_NOSIGNAL),
-  [xor("r8d", "r8d"), "no address, so its length in r9 does not matter"],
+  [xor("r8d", "r8d"), "the address is NULL, so its length in r9 does not matter"],
   movImm("eax", syscallNumber("sendto", "x86_64")),
   [syscall(), "if this fails, the parent sees the socket close"],
   cmpByteImm(reportField("kind"), ReportKind.warning),
@@ -198,7 +198,10 @@ const sendReport: readonly Row[] = [
 
 const dispatchOpcode: readonly Row[] = [
   "opcode:",
-  [store(reportField("value"), "rdx"), "operands a, b, c are in rdi, rsi, rdx; store copies c from here, load to here"],
+  [
+    store(reportField("value"), "rdx"),
+    "operands a, b, c are in rdi, rsi, rdx; store copies c from here, load copies to here",
+  ],
   mov("ecx", "esi"),
   cmpImm("eax", numberOf(Opcode.jumpEqual)),
   short("jb", "jump"),
@@ -236,7 +239,7 @@ const opcodes: readonly Row[] = [
   "load:",
   mov("rsi", "rdi"),
   lea("rdi", reportField("value")),
-  [repMovsb(), "onto c, which load does not have and so is 0"],
+  [repMovsb(), "copies over c; load has no c, so it is 0"],
   load("rax", reportField("value")),
   short("jmp", "next"),
   "store:",
@@ -262,12 +265,12 @@ const finishInstruction: readonly Row[] = [
   "next:",
   xor("edx", "edx"),
   "done:",
-  [movzxByte("ecx", field("out")), "rax: the result; edx: offset of where to go on, or 0"],
+  [movzxByte("ecx", field("out")), "rax: the result; edx: offset of the next instruction, or 0 for the following one"],
   cmpImm("cl", NO_SLOT),
   short("je", "stored"),
   store(slot("rcx"), "rax"),
   "stored:",
-  [movzxByte("ecx", field("handlers")), "while rbp is this instruction"],
+  [movzxByte("ecx", field("handlers")), "rbp still points to this instruction"],
   mov("ebp", "edx"),
   test("edx", "edx"),
   near("jne", "go_to"),

@@ -133,7 +133,7 @@ const plan: Plan = {
 Deno.test("explain() numbers the steps of both processes, with label, field and calls", () => {
   assertEquals(
     explain(plan),
-    `stage: a process in the host's namespaces, which joins and creates the container's and forks
+    `stage: a process that starts in the host's namespaces, joins or creates the container's, and forks
   1. say hello
        umask(0)
 
