@@ -1,5 +1,5 @@
 /**
- * A trace as chrome://tracing and Perfetto open it. Pure.
+ * Writes a trace in the format of chrome://tracing and Perfetto. Pure.
  *
  * @see https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU (Trace Event Format)
  * @module
@@ -7,18 +7,18 @@
 
 import type { Span, Trace, TracedProcess } from "./recorder.ts";
 
-/** PID_MAX_LIMIT of Linux: no process has this number, nor one above it. */
+/** PID_MAX_LIMIT of Linux. No process has this number or a higher one. */
 const NO_PID = 1 << 22;
 
-/** A whole number of nanoseconds, as microseconds: what is rounded once nests as it did before. */
+/** Whole nanoseconds as microseconds. Rounding happens once, to nanoseconds, so spans still nest. */
 const microseconds = (nanoseconds: number): number => nanoseconds / 1000;
 
 /** Milliseconds as whole nanoseconds. */
 const nanosecondsOf = (milliseconds: number): number => Math.round(milliseconds * 1e6);
 
 /**
- * One line an event, so that it can be read and searched as text, too. Times are CLOCK_MONOTONIC's: traces of one boot of one machine can be
- * laid side by side.
+ * The trace, with one event per line so that it is readable and searchable as text. Times are CLOCK_MONOTONIC's, so
+ * traces from the same boot of a machine can be compared.
  */
 export function chromeTrace(trace: Trace): string {
   const processes = [...new Set(trace.spans.map(({ process }) => process))];
@@ -39,7 +39,7 @@ function textOf(otherData: unknown, events: readonly unknown[]): string {
   return `{"displayTimeUnit":"ms","otherData":${JSON.stringify(otherData)},"traceEvents":[\n${lines}\n]}\n`;
 }
 
-/** A trace with another one behind it, the whole of which is a part of a span of the first. That span ends with its part. */
+/** Appends the trace `later`, which is a part of a span of `earlier`. That span then ends where `later` ends. */
 export function continueChrome(earlier: string, later: string): string {
   const { otherData, traceEvents } = JSON.parse(earlier);
   const added = JSON.parse(later).traceEvents as ReturnType<typeof complete>[];

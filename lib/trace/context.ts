@@ -1,12 +1,12 @@
 /**
- * W3C Trace Context: which trace an operation belongs to, passed on in the environment variable TRACEPARENT. Pure.
+ * W3C Trace Context: the trace that an operation belongs to, passed on in the environment variable TRACEPARENT. Pure.
  *
  * @see https://www.w3.org/TR/trace-context/#traceparent-header
  * @see https://opentelemetry.io/docs/specs/otel/context/env-carriers/
  * @module
  */
 
-/** What TRACEPARENT says. */
+/** The content of TRACEPARENT. */
 export interface TraceContext {
   /** 32 hexadecimal digits. */
   readonly traceId: string;
@@ -16,14 +16,14 @@ export interface TraceContext {
   readonly flags: number;
 }
 
-/** The bits that are defined; others are not passed on, as the specification wants it. */
+/** The defined bits. Other bits are not passed on, as the specification requires. */
 export const TraceFlag = { sampled: 1, random: 2 } as const;
 
 const KNOWN_FLAGS = TraceFlag.sampled | TraceFlag.random;
 
 /**
- * Reads TRACEPARENT. Undefined for one that is not valid: a new trace is begun then. Of a version that is yet to come the part is
- * read that is as it is in version 00.
+ * Parses TRACEPARENT. Undefined if it is invalid; the caller then begins a new trace. Of a future version it reads the
+ * part that version 00 defines.
  */
 export function parseTraceparent(text: string): TraceContext | undefined {
   const [, version, traceId = "", spanId = "", flags = "", rest] =
@@ -33,25 +33,25 @@ export function parseTraceparent(text: string): TraceContext | undefined {
   return { traceId, spanId, flags: parseInt(flags, 16) & KNOWN_FLAGS };
 }
 
-/** The text of TRACEPARENT. */
+/** Formats a value for TRACEPARENT. */
 export function formatTraceparent({ traceId, spanId, flags }: TraceContext): string {
   return `00-${traceId}-${spanId}-${flags.toString(16).padStart(2, "0")}`;
 }
 
-/** The variable's name, and what stands behind it in an environment. */
+/** The variable's name and the = after it, as in an environment. */
 const PREFIX = "TRACEPARENT=";
 
-/** Whether an entry of an environment is the variable's. */
+/** Whether an entry of an environment is TRACEPARENT. */
 export function isTraceparent(entry: string): boolean {
   return entry.startsWith(PREFIX);
 }
 
-/** The entry of an environment. */
+/** The entry for an environment. */
 export function traceparentEntry(traceparent: string): string {
   return PREFIX + traceparent;
 }
 
-/** An environment of `NAME=value` entries with this TRACEPARENT, and no other one. */
+/** An environment of `NAME=value` entries with this TRACEPARENT instead of any other. */
 export function withTraceparent(environment: readonly string[], traceparent: string): readonly string[] {
   return [...environment.filter((entry) => !isTraceparent(entry)), traceparentEntry(traceparent)];
 }

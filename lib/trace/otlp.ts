@@ -1,5 +1,6 @@
 /**
- * A trace in OpenTelemetry's protocol: the JSON form of ExportTraceServiceRequest, which collectors take by HTTP at /v1/traces. Pure.
+ * Writes a trace in OpenTelemetry's protocol: the JSON form of ExportTraceServiceRequest, which collectors accept over
+ * HTTP at /v1/traces. Pure.
  *
  * @see https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
  * @see https://github.com/open-telemetry/opentelemetry-proto/blob/v1.5.0/opentelemetry/proto/trace/v1/trace.proto
@@ -9,16 +10,19 @@
 import type { Span, Trace, TracedProcess } from "./recorder.ts";
 import type { Attributes } from "./tracer.ts";
 
-/** SpanKind of trace.proto. JSON has enums as numbers. */
+/** SpanKind of trace.proto. The JSON form has enums as numbers. */
 const spanKinds = { internal: 1, client: 3 } as const;
 
-/** StatusCode of trace.proto. What went well is left unset, as it is to be. */
+/** StatusCode of trace.proto. On success the code stays unset, as the specification asks. */
 const STATUS_ERROR = 2;
 
-/** SpanFlags of trace.proto, above the flags of W3C Trace Context: whether the parent is another program's, and that this is known. */
+/**
+ * SpanFlags of trace.proto, above the flags of W3C Trace Context: whether the parent belongs to another program, and
+ * that this is known.
+ */
 const HAS_IS_REMOTE = 0x100, IS_REMOTE = 0x200;
 
-/** `service`: the program, as its traces are found by. */
+/** `service`: the program's name and version, by which its traces are found. */
 export function otlpTrace(trace: Trace, service: { readonly name: string; readonly version: string }): string {
   const processes = [...new Set(trace.spans.map(({ process }) => process))];
   const resourceSpans = processes.map((process) => ({
@@ -33,7 +37,7 @@ export function otlpTrace(trace: Trace, service: { readonly name: string; readon
 
 const textOf = (resourceSpans: readonly unknown[]) => JSON.stringify({ resourceSpans }, undefined, 1) + "\n";
 
-/** A trace with another one behind it, the whole of which is a part of a span of the first. That span ends with its part. */
+/** Appends the trace `later`, which is a part of a span of `earlier`. That span then ends where `later` ends. */
 export function continueOtlp(earlier: string, later: string): string {
   const [before, added] = [earlier, later].map((text) => JSON.parse(text).resourceSpans as Resources[]) as [
     Resources[],
@@ -79,7 +83,7 @@ function spanOf({ id, parentId, name, kind, startMs, endMs, attributes, error }:
   };
 }
 
-/** 64 bits are text in this JSON. */
+/** The JSON form has 64-bit numbers as text. */
 function unixNano(monotonicMs: number, { clock }: Trace): string {
   return String(clock.unixNs + BigInt(Math.round((monotonicMs - clock.monotonicMs) * 1e6)));
 }

@@ -1,5 +1,6 @@
 /**
- * Keeps the spans of one operation until they are written. Pure but for the clock and the random numbers that it is given.
+ * Keeps the spans of one operation until they are written. Pure except for the clock and the random numbers that it is
+ * given.
  *
  * @module
  */
@@ -8,51 +9,51 @@ import { errorFields, RuncError } from "../errors.ts";
 import { formatTraceparent, type TraceContext, TraceFlag } from "./context.ts";
 import type { Attributes, OpenSpan, SpanDetails, Tracer } from "./tracer.ts";
 
-/** A process that does a part of the operation. */
+/** A process that takes part in the operation. */
 export interface TracedProcess {
   /** `runc create`, `stage`. */
   readonly name: string;
-  /** On the host; 0 as long as it is not known. */
+  /** The pid on the host; 0 until it is known. */
   pid: number;
 }
 
-/** A part of the operation, and its times. */
+/** A part of the operation, with its times. */
 export interface Span {
   /** 16 hexadecimal digits. */
   readonly id: string;
-  /** The span that it is a part of. Absent: none, or one of our caller's. */
+  /** The enclosing span. Absent if there is none or if it is our caller's. */
   readonly parentId?: string;
   /** What was done. */
   readonly name: string;
-  /** `client`: another program or service was asked. */
+  /** `client`: the span waits for another program or service. */
   readonly kind: "internal" | "client";
-  /** Who did it. */
+  /** The process that did it. */
   readonly process: TracedProcess;
   /** Milliseconds of CLOCK_MONOTONIC. */
   readonly startMs: number;
-  /** As {@link startMs}. */
+  /** Like {@link startMs}. */
   readonly endMs: number;
-  /** What else is known. */
+  /** Further facts. */
   readonly attributes: Attributes;
-  /** What went wrong. */
+  /** The error message, if it failed. */
   readonly error?: string;
 }
 
-/** An operation that is over. */
+/** A finished operation. */
 export interface Trace {
   /** 32 hexadecimal digits. */
   readonly traceId: string;
-  /** Our caller's span, where there is one. */
+  /** Our caller's span, if any. */
   readonly parentId?: string;
-  /** Of W3C Trace Context: 1 is sampled. */
+  /** Flags of W3C Trace Context; 1 is sampled. */
   readonly flags: number;
-  /** One moment by both clocks: nanoseconds since 1970, and milliseconds of CLOCK_MONOTONIC. */
+  /** The same moment on both clocks: nanoseconds since 1970, and milliseconds of CLOCK_MONOTONIC. */
   readonly clock: { readonly unixNs: bigint; readonly monotonicMs: number };
-  /** The first is the operation as a whole; others come after the one that they are a part of. */
+  /** The first span is the whole operation. Every other span comes after the span that contains it. */
   readonly spans: readonly Span[];
 }
 
-/** What a recorder needs of the world. */
+/** The clocks and the random numbers that a recorder uses. */
 export interface RecorderWorld {
   /** Milliseconds of CLOCK_MONOTONIC. */
   readonly now: () => number;
@@ -61,25 +62,25 @@ export interface RecorderWorld {
   readonly randomBytes: (length: number) => Uint8Array;
 }
 
-/** What is recorded. */
+/** The operation to record. */
 export interface RecorderOptions {
   /** The operation: `runc create`. */
   readonly name: string;
   /** This process's id. */
   readonly pid: number;
-  /** Of the operation as a whole. */
+  /** Attributes of the whole operation. */
   readonly attributes?: Attributes;
-  /** The caller's trace, which this one then is a part of. */
+  /** The caller's trace. The operation becomes a part of it. */
   readonly parent?: TraceContext;
 }
 
-/** A span as long as it can change. */
+/** A span that can still change. */
 type Draft<Type> = { -readonly [Key in keyof Type]: Type[Key] };
 
-/** A span that somebody else has timed. */
+/** A span that another process has timed. */
 export type TimedSpan = Omit<Span, "id" | "kind"> & { readonly id?: string };
 
-/** The recorder. See {@link Tracer} for what is not told here. */
+/** The recorder. {@link Tracer} documents the rest. */
 export class Recorder implements Tracer {
   readonly #world: RecorderWorld;
   readonly #traceId: string;
@@ -88,10 +89,10 @@ export class Recorder implements Tracer {
   readonly #clock: Trace["clock"];
   readonly #process: TracedProcess;
   readonly #spans: Draft<Span>[] = [];
-  /** From the whole operation to the innermost span. */
+  /** The open spans, from the whole operation to the innermost. */
   readonly #open: Draft<Span>[] = [];
 
-  /** The operation begins now. */
+  /** Starts the operation now. */
   constructor(world: RecorderWorld, { name, pid, attributes, parent }: RecorderOptions) {
     this.#world = world;
     this.#traceId = parent?.traceId ?? this.#randomId(16);
@@ -107,7 +108,7 @@ export class Recorder implements Tracer {
     return this.traceparentOf(innermost.id);
   }
 
-  /** The operation as a whole. */
+  /** The span of the whole operation. */
   get root(): Span {
     return this.#spans[0]!;
   }
@@ -117,12 +118,12 @@ export class Recorder implements Tracer {
     return this.#world.now();
   }
 
-  /** An id for a span that is told to somebody before it is recorded. */
+  /** An id for a span that others must know before it is recorded. */
   newSpanId(): string {
     return this.#randomId(8);
   }
 
-  /** TRACEPARENT for whoever is to be a part of the span with this id. */
+  /** TRACEPARENT for a program whose spans belong to the span with this id. */
   traceparentOf(spanId: string): string {
     return formatTraceparent({ traceId: this.#traceId, spanId, flags: this.#flags });
   }
@@ -150,19 +151,19 @@ export class Recorder implements Tracer {
     return settled as Result;
   }
 
-  /** Adds a span of another process, and returns it: its end and its error may still change. */
+  /** Adds a span of another process. Returns it, because its end and its error may still change. */
   add(span: TimedSpan): Draft<Span> {
     const added: Draft<Span> = { ...span, id: span.id ?? this.newSpanId(), kind: "internal" };
     this.#spans.push(added);
     return added;
   }
 
-  /** Says more of the operation as a whole. */
+  /** Adds attributes to the whole operation. */
   set(attributes: Attributes): void {
     openSpan(this.#spans[0]!).set(attributes);
   }
 
-  /** Ends the operation. `error`: what it ended with. */
+  /** Ends the operation. `error`: the error that ended it, if any. */
   finish(error?: unknown): Trace {
     this.#end(this.#spans[0]!, error);
     return {
@@ -191,7 +192,7 @@ export class Recorder implements Tracer {
     return span;
   }
 
-  /** With it ends whatever is open in it. */
+  /** Ends a span and all open spans in it. */
   #end(span: Draft<Span>, error?: unknown): void {
     const place = this.#open.indexOf(span);
     const ended = place < 0 ? [span] : this.#open.splice(place);
@@ -200,7 +201,7 @@ export class Recorder implements Tracer {
     if (error !== undefined) fail(span, error);
   }
 
-  /** Ids of zeros alone are none. */
+  /** An id of zeros only is invalid. */
   #randomId(length: number): string {
     const id = Array.from(this.#world.randomBytes(length), (byte) => byte.toString(16).padStart(2, "0")).join("");
     return /[1-9a-f]/.test(id) ? id : this.#randomId(length);
@@ -218,7 +219,7 @@ function openSpan(span: Draft<Span>): OpenSpan {
   };
 }
 
-/** Marks a span as failed, with all that the error knows. */
+/** Marks a span as failed, with all fields of the error. */
 export function fail(span: Draft<Span>, error: unknown): void {
   span.error = error instanceof Error ? error.message : String(error);
   const fields = error instanceof RuncError ? Object.entries(errorFields(error)) : [];

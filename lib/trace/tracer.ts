@@ -1,42 +1,45 @@
 /**
- * How what is done tells that it is done, and how long it takes. Who does it needs to know nothing but this.
+ * The interface by which code reports what it does and how long that takes. Code that is traced depends on nothing
+ * else.
  *
  * @module
  */
 
-/** What a span says beside its name and its times. */
+/** Further facts about a span. */
 export type Attributes = Readonly<Record<string, string | number | boolean>>;
 
-/** More about a span. */
+/** Options of a span. */
 export interface SpanDetails {
-  /** `client`: another program or service is asked, and waited for. `internal` unless this says otherwise. */
+  /** `client`: the span waits for another program or service. The default is `internal`. */
   readonly kind?: "internal" | "client";
-  /** What is known when it begins. */
+  /** The attributes that are known when it begins. */
   readonly attributes?: Attributes;
 }
 
 /** A span that has not ended. */
 export interface OpenSpan {
-  /** Adds what is known only now. */
+  /** Adds attributes that became known later. */
   set(attributes: Attributes): void;
-  /** Changes the name, to what only the end has shown. */
+  /** Changes the name, if the right one is only known at the end. */
   rename(name: string): void;
 }
 
-/** Is told what is done. One operation at a time: a span that begins while another is open is a part of that one. */
+/**
+ * Receives spans. It handles one operation at a time: a span that begins while another is open becomes a part of it.
+ */
 export interface Tracer {
-  /** W3C Trace Context of the innermost span that is open: for a program that is started in it. */
+  /** W3C Trace Context of the innermost open span, for a program that is started in it. */
   readonly traceparent: string;
   /**
-   * Runs `action` as a span, which ends when it returns, or when the promise that it returns is settled. What it throws is told, and thrown
-   * again.
+   * Runs `action` as a span. The span ends when `action` returns or when its promise settles. An exception is recorded
+   * and rethrown.
    *
-   * `name`: what a person would say, `read config.json`.
+   * `name`: what is done, in words: `read config.json`.
    */
   span<Result>(name: string, action: (span: OpenSpan) => Result, details?: SpanDetails): Result;
 }
 
-/** Runs `action`, as a span where somebody wants to know. */
+/** Runs `action`, as a span if there is a tracer. */
 export function inSpan<Result>(
   tracer: Tracer | undefined,
   name: string,
