@@ -1,24 +1,24 @@
 /**
- * The types of config.json: OCI runtime-spec 1.3, as far as it concerns Linux.
+ * The types of config.json: the Linux part of OCI runtime-spec 1.3.
  *
- * Optional is what the specification calls optional. What it requires is always there: the parser puts in zero values as
- * runc does (`0`, `""`, `false`), and the validator refuses those that mean nothing. The objects of other platforms are
- * known by name only.
+ * A field is optional here if it is optional in the specification. Required fields are always set: like runc, the
+ * parser fills in zero values (`0`, `""`, `false`), and the validator refuses those that make no sense. Objects of
+ * other platforms are known by name only.
  *
  * @see https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config.md
  * @see https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config-linux.md
  * @module
  */
 
-/** A 64-bit integer: a number where that is exact (up to 2^53 - 1), a bigint beyond. */
+/** A 64-bit integer: a number if that is exact (up to 2^53 - 1), otherwise a bigint. */
 export type Integer64 = number | bigint;
 
-/** A JSON object whose content is not looked at. */
+/** A JSON object whose content is not read. */
 export type OpaqueObject = Readonly<Record<string, unknown>>;
 
 /** The whole of config.json. */
 export interface Config {
-  /** Version of the specification that it was written for: `1.3.0`. */
+  /** Version of the specification that the config follows: `1.3.0`. */
   readonly ociVersion: string;
   /** Required to start a container. */
   readonly process?: Process;
@@ -28,51 +28,51 @@ export interface Config {
   readonly hostname?: string;
   /** The NIS domain name; needs a UTS namespace. */
   readonly domainname?: string;
-  /** In the order in which they are mounted. */
+  /** Mounted in this order. */
   readonly mounts?: readonly Mount[];
-  /** Commands around the life of the container. */
+  /** Commands to run at points of the container's lifecycle. */
   readonly hooks?: Hooks;
-  /** Free texts by name; `state` and hooks show them. */
+  /** Arbitrary texts by name. `state` prints them and hooks receive them. */
   readonly annotations?: Readonly<Record<string, string>>;
-  /** Everything that only Linux has. */
+  /** Linux-specific settings. */
   readonly linux?: Linux;
-  /** Of another platform. */
+  /** For another platform. */
   readonly solaris?: OpaqueObject;
-  /** Of another platform. */
+  /** For another platform. */
   readonly windows?: OpaqueObject;
-  /** Of another platform. */
+  /** For another platform. */
   readonly vm?: OpaqueObject;
-  /** Of another platform. */
+  /** For another platform. */
   readonly zos?: OpaqueObject;
-  /** Of another platform. */
+  /** For another platform. */
   readonly freebsd?: OpaqueObject;
 }
 
-/** The program that runs in the container, and what it is given. */
+/** The program that runs in the container, and its settings. */
 export interface Process {
-  /** Gives it a pseudoterminal as its standard streams. */
+  /** Whether its standard streams are a pseudoterminal. */
   readonly terminal?: boolean;
-  /** First size of the terminal. */
+  /** Initial size of the terminal. */
   readonly consoleSize?: ConsoleSize;
-  /** Whom it runs as. */
+  /** The user to run as. */
   readonly user: User;
-  /** The command and its arguments; the command is looked up in the PATH of `env` inside the container. */
+  /** The command and its arguments. The command is looked up in the PATH of `env`, inside the container. */
   readonly args?: readonly string[];
-  /** For Windows; nothing reads it here. */
+  /** For Windows; not read here. */
   readonly commandLine?: string;
-  /** `NAME=VALUE` each. */
+  /** `NAME=VALUE` entries. */
   readonly env?: readonly string[];
-  /** Absolute, as seen in the container. */
+  /** Working directory: absolute, as seen in the container. */
   readonly cwd: string;
-  /** Absent: the sets stay as they are. Present: every set is applied, one that is absent is empty. */
+  /** If absent, the sets do not change. If present, all sets are applied, and a missing one is empty. */
   readonly capabilities?: Capabilities;
-  /** Resource limits; what is not named stays as it is. */
+  /** Resource limits. Others do not change. */
   readonly rlimits?: readonly Rlimit[];
   /** prctl(2), PR_SET_NO_NEW_PRIVS. */
   readonly noNewPrivileges?: boolean;
   /** Name of an AppArmor profile that is loaded on the host. */
   readonly apparmorProfile?: string;
-  /** -1000 to 1000. */
+  /** -1000 to 1000; proc_pid_oom_score_adj(5). */
   readonly oomScoreAdj?: number;
   /** CPU scheduling. */
   readonly scheduler?: Scheduler;
@@ -84,7 +84,7 @@ export interface Process {
   readonly execCPUAffinity?: CpuAffinity;
 }
 
-/** In characters. */
+/** Size in characters. */
 export interface ConsoleSize {
   /** Rows. */
   readonly height: number;
@@ -98,25 +98,25 @@ export interface User {
   readonly uid: number;
   /** Group id. */
   readonly gid: number;
-  /** Mask for new files; 0o022 where absent. */
+  /** Mask for new files; 0o022 if absent. */
   readonly umask?: number;
   /** Supplementary groups. */
   readonly additionalGids?: readonly number[];
-  /** For Windows; nothing reads it here. */
+  /** For Windows; not read here. */
   readonly username?: string;
 }
 
-/** The five capability sets, by names such as `CAP_KILL`. */
+/** The five capability sets, by names such as `CAP_KILL`. capabilities(7) */
 export interface Capabilities {
-  /** No program that it executes can have others. */
+  /** Limits what programs that it executes can gain. */
   readonly bounding?: readonly string[];
-  /** Those that the kernel asks for. */
+  /** The kernel checks these. */
   readonly effective?: readonly string[];
-  /** Those that a file can bring back. */
+  /** An executed file can grant these again. */
   readonly inheritable?: readonly string[];
-  /** Those that it can make effective. */
+  /** Limits what can become effective. */
   readonly permitted?: readonly string[];
-  /** Those that every program it executes gets. */
+  /** Programs that it executes keep these. */
   readonly ambient?: readonly string[];
 }
 
@@ -124,9 +124,9 @@ export interface Capabilities {
 export interface Rlimit {
   /** `RLIMIT_NOFILE`. */
   readonly type: string;
-  /** What the soft limit can be raised to. */
+  /** The ceiling for the soft limit. */
   readonly hard: Integer64;
-  /** What holds. */
+  /** The limit that the kernel enforces. */
   readonly soft: Integer64;
 }
 
@@ -140,7 +140,7 @@ export interface Scheduler {
   readonly priority?: number;
   /** `SCHED_FLAG_RESET_ON_FORK`. */
   readonly flags?: readonly string[];
-  /** The next three are in nanoseconds, for SCHED_DEADLINE only. */
+  /** In nanoseconds; like the next two for SCHED_DEADLINE only. */
   readonly runtime?: Integer64;
   /** In nanoseconds. */
   readonly deadline?: Integer64;
@@ -158,9 +158,9 @@ export interface IoPriority {
 
 /** CPU lists such as `0-3,7`, for processes that `exec` starts. */
 export interface CpuAffinity {
-  /** Until it is in its cgroup. */
+  /** Before the process is in its cgroup. */
   readonly initial?: string;
-  /** From then on. */
+  /** Once the process is in its cgroup. */
   readonly final?: string;
 }
 
@@ -168,7 +168,7 @@ export interface CpuAffinity {
 export interface Root {
   /** Absolute, or relative to the bundle. */
   readonly path: string;
-  /** Makes it read-only, once it is set up. */
+  /** Makes it read-only after setup. */
   readonly readonly?: boolean;
 }
 
@@ -176,11 +176,11 @@ export interface Root {
 export interface Mount {
   /** As seen in the container. */
   readonly destination: string;
-  /** A file system type of the kernel; `bind` and `none` for bind mounts. */
+  /** A file system type of the kernel; `bind` or `none` for bind mounts. */
   readonly type?: string;
-  /** A device, a name, or for bind mounts a path on the host, from the bundle on. */
+  /** A device, a name, or for bind mounts a path on the host, which may be relative to the bundle. */
   readonly source?: string;
-  /** As in mount(8), with the `r…` forms for whole trees. */
+  /** As in mount(8), plus recursive forms that begin with `r`. */
   readonly options?: readonly string[];
   /** For an id-mapped mount. */
   readonly uidMappings?: readonly IdMapping[];
@@ -191,7 +191,7 @@ export interface Mount {
 /** The names of the hooks, in the order in which they run. */
 export type HookName = keyof Hooks;
 
-/** Commands that are run at points of the container's life. */
+/** Commands to run at points of the container's lifecycle. */
 export interface Hooks {
   /** On the host, before the root is entered; deprecated in favour of the next three. */
   readonly prestart?: readonly Hook[];
@@ -199,57 +199,57 @@ export interface Hooks {
   readonly createRuntime?: readonly Hook[];
   /** In the container's namespaces, before the root is entered. */
   readonly createContainer?: readonly Hook[];
-  /** In the container, before its program. */
+  /** In the container, before its program starts. */
   readonly startContainer?: readonly Hook[];
-  /** On the host, after the program was started. */
+  /** On the host, after the program has started. */
   readonly poststart?: readonly Hook[];
   /** On the host, after the container is removed. */
   readonly poststop?: readonly Hook[];
 }
 
-/** One command, as for execve(2). */
+/** One command, in the terms of execve(2). */
 export interface Hook {
   /** Absolute. */
   readonly path: string;
-  /** With argv[0]. */
+  /** Including argv[0]. */
   readonly args?: readonly string[];
-  /** Its whole environment; absent: the runtime's. */
+  /** Its whole environment; the runtime's if absent. */
   readonly env?: readonly string[];
   /** In seconds. */
   readonly timeout?: number;
 }
 
-/** What only Linux has. */
+/** Linux-specific settings. */
 export interface Linux {
   /** User ids of a new user namespace. */
   readonly uidMappings?: readonly IdMapping[];
   /** Group ids of a new user namespace. */
   readonly gidMappings?: readonly IdMapping[];
-  /** Values by name (`net.ipv4.ip_forward`), of namespaces that the container has. */
+  /** Values by name (`net.ipv4.ip_forward`); only those of the container's namespaces. */
   readonly sysctl?: Readonly<Record<string, string>>;
-  /** What its cgroup allows. */
+  /** Limits of its cgroup. */
   readonly resources?: Resources;
-  /** Path of its cgroup below the mount; relative ones start at the runtime's own cgroup. */
+  /** Path of its cgroup below the mount point; a relative one starts at the runtime's own cgroup. */
   readonly cgroupsPath?: string;
-  /** What it does not share with the host. */
+  /** The namespaces that it does not share with the host. */
   readonly namespaces?: readonly Namespace[];
-  /** Nodes to make in /dev, beside the usual ones. */
+  /** Device nodes to create in addition to the default ones. */
   readonly devices?: readonly LinuxDevice[];
-  /** By name on the host. */
+  /** Network interfaces to move into the container, by name on the host. */
   readonly netDevices?: Readonly<Record<string, NetDevice>>;
-  /** Which system calls it may use. */
+  /** System call filter. */
   readonly seccomp?: Seccomp;
   /** `rslave`, `shared`, ... */
   readonly rootfsPropagation?: string;
-  /** Absolute paths in the container that show nothing. */
+  /** Absolute paths in the container to hide. */
   readonly maskedPaths?: readonly string[];
-  /** Absolute paths in the container that cannot be written to. */
+  /** Absolute paths in the container to make read-only. */
   readonly readonlyPaths?: readonly string[];
   /** SELinux context of its mounts. */
   readonly mountLabel?: string;
   /** Cache and memory bandwidth. */
   readonly intelRdt?: IntelRdt;
-  /** On which NUMA nodes its memory is. */
+  /** The NUMA nodes for its memory. */
   readonly memoryPolicy?: MemoryPolicy;
   /** The execution domain. */
   readonly personality?: Personality;
@@ -257,33 +257,33 @@ export interface Linux {
   readonly timeOffsets?: TimeOffsets;
 }
 
-/** The kinds of namespaces. */
+/** The types of namespaces. */
 export type NamespaceType = "pid" | "network" | "mount" | "ipc" | "uts" | "user" | "cgroup" | "time";
 
-/** A namespace that the container gets (no path) or joins (path). */
+/** A namespace to create (without a path) or to join (with a path). */
 export interface Namespace {
   /** A {@link NamespaceType} once validated. */
   readonly type: NamespaceType;
-  /** Of a namespace file such as /proc/1/ns/net. */
+  /** Path of a namespace file such as /proc/1/ns/net. */
   readonly path?: string;
 }
 
-/** `size` ids from `containerID` on are `hostID` and on outside. */
+/** Maps `size` ids from `containerID` inside to the ids from `hostID` outside. */
 export interface IdMapping {
   /** First id inside. */
   readonly containerID: number;
   /** First id outside. */
   readonly hostID: number;
-  /** How many. */
+  /** Number of ids. */
   readonly size: number;
 }
 
 /** By clock: `monotonic`, `boottime`. */
 export type TimeOffsets = Readonly<Record<string, TimeOffset>>;
 
-/** What a clock of the container is ahead of the host's. */
+/** Offset of a clock in the container from the host's. */
 export interface TimeOffset {
-  /** Seconds, also negative. */
+  /** Seconds; may be negative. */
   readonly secs?: number;
   /** Nanoseconds, 0 to 999999999. */
   readonly nanosecs?: number;
@@ -299,23 +299,23 @@ export interface LinuxDevice {
   readonly major: number;
   /** Minor number. */
   readonly minor: number;
-  /** Permission bits; 0o666 where absent. */
+  /** Permission bits; 0o666 if absent. */
   readonly fileMode?: number;
-  /** Owner in the container; 0 where absent. */
+  /** Owner in the container; 0 if absent. */
   readonly uid?: number;
-  /** Group in the container; 0 where absent. */
+  /** Group in the container; 0 if absent. */
   readonly gid?: number;
 }
 
 /** A network interface that moves into the container. */
 export interface NetDevice {
-  /** In the container; as on the host where absent. */
+  /** Name in the container; the same as on the host if absent. */
   readonly name?: string;
 }
 
-/** What the container's cgroup allows. */
+/** Limits of the container's cgroup. */
 export interface Resources {
-  /** Which devices may be used. */
+  /** Device access rules. */
   readonly devices?: readonly DeviceRule[];
   /** Memory. */
   readonly memory?: MemoryResources;
@@ -323,101 +323,101 @@ export interface Resources {
   readonly cpu?: CpuResources;
   /** Number of tasks. */
   readonly pids?: PidsResources;
-  /** Block devices. */
+  /** Block device I/O. */
   readonly blockIO?: BlockIoResources;
   /** Huge pages. */
   readonly hugepageLimits?: readonly HugepageLimit[];
-  /** Marks and priorities of packets. */
+  /** Classes and priorities of packets. */
   readonly network?: NetworkResources;
-  /** By device. */
+  /** RDMA limits by device. */
   readonly rdma?: Readonly<Record<string, RdmaResources>>;
-  /** Contents by file name, cgroup v2 only. */
+  /** Values for cgroup files by file name; cgroup v2 only. */
   readonly unified?: Readonly<Record<string, string>>;
 }
 
-/** One rule of the device controller; later ones win. */
+/** A device access rule. The last matching rule decides. */
 export interface DeviceRule {
-  /** Allows, or forbids. */
+  /** Whether the rule allows or denies access. */
   readonly allow: boolean;
-  /** `a` (where absent), `b` or `c`. */
+  /** `a` (if absent), `b` or `c`. */
   readonly type?: string;
-  /** Absent: any. */
+  /** Any if absent. */
   readonly major?: number;
-  /** Absent: any. */
+  /** Any if absent. */
   readonly minor?: number;
-  /** Of the letters `rwm`. */
+  /** Letters out of `rwm`. */
   readonly access?: string;
 }
 
-/** In bytes; -1 is no limit. */
+/** In bytes; -1 means no limit. */
 export interface MemoryResources {
-  /** Beyond it the container is out of memory. */
+  /** Hard limit. Above it the OOM killer runs. */
   readonly limit?: Integer64;
-  /** What is left to it when the host gets short. */
+  /** Memory protected when the host runs short. */
   readonly reservation?: Integer64;
-  /** Memory and swap together. */
+  /** Limit for memory plus swap. */
   readonly swap?: Integer64;
-  /** Kernel memory; cgroup v1 only, and no longer in Linux. */
+  /** Kernel memory; cgroup v1 only, and removed from current kernels. */
   readonly kernel?: Integer64;
-  /** Buffers of TCP; cgroup v1 only. */
+  /** TCP buffers; cgroup v1 only. */
   readonly kernelTCP?: Integer64;
   /** 0 to 100; cgroup v1 only. */
   readonly swappiness?: Integer64;
-  /** Out of memory it waits instead of dying; cgroup v1 only. */
+  /** Processes wait for memory instead of being killed; cgroup v1 only. */
   readonly disableOOMKiller?: boolean;
-  /** Counts the cgroups below; cgroup v1 only. */
+  /** Includes the usage of child cgroups; cgroup v1 only. */
   readonly useHierarchy?: boolean;
-  /** Refuses a limit below what is in use. */
+  /** Refuses a limit below the current usage. */
   readonly checkBeforeUpdate?: boolean;
 }
 
 /** Times in microseconds. */
 export interface CpuResources {
-  /** Weight against the neighbours, 1024 by default. */
+  /** Weight relative to sibling cgroups, 1024 by default. */
   readonly shares?: Integer64;
-  /** Time in each period; -1 is no limit. */
+  /** CPU time per period; -1 means no limit. */
   readonly quota?: Integer64;
-  /** What a period may borrow. */
+  /** Unused time that a period may take over from earlier ones. */
   readonly burst?: Integer64;
   /** Length of a period. */
   readonly period?: Integer64;
-  /** Time of real-time tasks in each period. */
+  /** CPU time of real-time tasks per real-time period. */
   readonly realtimeRuntime?: Integer64;
-  /** Length of their period. */
+  /** Length of a real-time period. */
   readonly realtimePeriod?: Integer64;
   /** A list such as `0-3,7`. */
   readonly cpus?: string;
-  /** NUMA nodes, as such a list. */
+  /** NUMA nodes, as a list such as `0-3,7`. */
   readonly mems?: string;
-  /** 1: runs only when nobody else does (SCHED_IDLE). */
+  /** 1: runs only when no other task wants the CPU (SCHED_IDLE). */
   readonly idle?: Integer64;
 }
 
-/** At most `limit` tasks. */
+/** Limit for the number of tasks. */
 export interface PidsResources {
-  /** -1 is no limit. */
+  /** -1 means no limit. */
   readonly limit?: Integer64;
 }
 
 /** The blkio or io controller. */
 export interface BlockIoResources {
-  /** Against the neighbours, 10 to 1000. */
+  /** Weight relative to sibling cgroups, 10 to 1000. */
   readonly weight?: number;
-  /** The same against the cgroups below; cgroup v1 only. */
+  /** Weight relative to child cgroups; cgroup v1 only. */
   readonly leafWeight?: number;
   /** Weights by device. */
   readonly weightDevice?: readonly WeightDevice[];
-  /** Bytes a second read. */
+  /** Bytes read per second. */
   readonly throttleReadBpsDevice?: readonly ThrottleDevice[];
-  /** Bytes a second written. */
+  /** Bytes written per second. */
   readonly throttleWriteBpsDevice?: readonly ThrottleDevice[];
-  /** Reads a second. */
+  /** Reads per second. */
   readonly throttleReadIOPSDevice?: readonly ThrottleDevice[];
-  /** Writes a second. */
+  /** Writes per second. */
   readonly throttleWriteIOPSDevice?: readonly ThrottleDevice[];
 }
 
-/** A weight of one block device. */
+/** The weight for one block device. */
 export interface WeightDevice {
   /** Major number. */
   readonly major: number;
@@ -429,7 +429,7 @@ export interface WeightDevice {
   readonly leafWeight?: number;
 }
 
-/** A rate (bytes or operations a second) of one block device. */
+/** A rate limit (bytes or operations per second) for one block device. */
 export interface ThrottleDevice {
   /** Major number. */
   readonly major: number;
@@ -439,7 +439,7 @@ export interface ThrottleDevice {
   readonly rate: Integer64;
 }
 
-/** A limit in bytes for one size of huge pages. */
+/** A limit for one size of huge pages. */
 export interface HugepageLimit {
   /** `2MB`. */
   readonly pageSize: string;
@@ -451,15 +451,15 @@ export interface HugepageLimit {
 export interface NetworkResources {
   /** Class of its packets, net_cls. */
   readonly classID?: number;
-  /** By interface, net_prio. */
+  /** Priorities by interface, net_prio. */
   readonly priorities?: readonly InterfacePriority[];
 }
 
 /** The priority of traffic on one interface. */
 export interface InterfacePriority {
-  /** Of the interface, in the container. */
+  /** Name of the interface in the container. */
   readonly name: string;
-  /** Of its packets. */
+  /** Priority of its packets. */
   readonly priority: number;
 }
 
@@ -471,7 +471,7 @@ export interface RdmaResources {
   readonly hcaObjects?: number;
 }
 
-/** A seccomp filter as libseccomp takes it. */
+/** A seccomp filter in libseccomp's terms. */
 export interface Seccomp {
   /** `SCMP_ACT_ERRNO`. */
   readonly defaultAction: string;
@@ -481,23 +481,23 @@ export interface Seccomp {
   readonly architectures?: readonly string[];
   /** `SECCOMP_FILTER_FLAG_LOG`. */
   readonly flags?: readonly string[];
-  /** AF_UNIX socket of the agent that decides about SCMP_ACT_NOTIFY. */
+  /** AF_UNIX socket of the agent that handles SCMP_ACT_NOTIFY. */
   readonly listenerPath?: string;
   /** Text for that agent. */
   readonly listenerMetadata?: string;
-  /** Actions of their own. */
+  /** Rules for particular system calls. */
   readonly syscalls?: readonly SeccompSyscall[];
 }
 
-/** What is done about some system calls. */
+/** The action for some system calls. */
 export interface SeccompSyscall {
-  /** System calls by name; unknown ones are left out. */
+  /** Names of system calls. Unknown ones are ignored. */
   readonly names: readonly string[];
-  /** As `defaultAction`. */
+  /** `SCMP_ACT_ALLOW`. */
   readonly action: string;
   /** The errno of the action. */
   readonly errnoRet?: number;
-  /** Conditions, all of which must hold. */
+  /** Conditions. All of them must hold. */
   readonly args?: readonly SeccompArg[];
 }
 
@@ -505,9 +505,9 @@ export interface SeccompSyscall {
 export interface SeccompArg {
   /** 0 to 5. */
   readonly index: number;
-  /** To compare with. */
+  /** The value to compare with. */
   readonly value: Integer64;
-  /** For SCMP_CMP_MASKED_EQ: what the masked argument must be. */
+  /** For SCMP_CMP_MASKED_EQ: the value that the masked argument must have. */
   readonly valueTwo?: Integer64;
   /** `SCMP_CMP_EQ`. */
   readonly op: string;
@@ -515,7 +515,7 @@ export interface SeccompArg {
 
 /** Intel Resource Director Technology. */
 export interface IntelRdt {
-  /** Name of the class of service; the container's id where absent. */
+  /** Name of the class of service; the container's id if absent. */
   readonly closID?: string;
   /** Lines for its schemata file. */
   readonly schemata?: readonly string[];
@@ -523,7 +523,7 @@ export interface IntelRdt {
   readonly l3CacheSchema?: string;
   /** A line for the memory bandwidth. */
   readonly memBwSchema?: string;
-  /** Counts what it uses, in a monitoring group of its own. */
+  /** Measures its usage in a monitoring group of its own. */
   readonly enableMonitoring?: boolean;
   /** runtime-spec 1.1 and 1.2. */
   readonly enableCMT?: boolean;
@@ -545,6 +545,6 @@ export interface MemoryPolicy {
 export interface Personality {
   /** `LINUX` or `LINUX32`. */
   readonly domain: string;
-  /** None is defined. */
+  /** No flag is defined yet. */
   readonly flags?: readonly string[];
 }

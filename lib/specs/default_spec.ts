@@ -1,5 +1,5 @@
 /**
- * What `spec` writes: a config to start from, and its form for users who are not root.
+ * The config that `spec` writes, and its variant for users without root.
  *
  * @module
  */
@@ -9,12 +9,12 @@ import { OCI_VERSION } from "./state.ts";
 
 const CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"] as const;
 
-/** Options that a mount of plain data has nothing to lose by. */
+/** Options for mounts that hold only data. */
 const HARDENED = ["nosuid", "noexec", "nodev"] as const;
 
 /**
- * The default config: a shell in a read-only root file system, with runc's values in runc's order. `cgroup2`: whether the
- * host has the unified hierarchy alone, where the container gets a cgroup namespace too.
+ * The default config: a shell in a read-only root file system, with runc's values in runc's order. `cgroup2`: whether
+ * the host has only the unified hierarchy; then the container also gets a cgroup namespace.
  */
 export function defaultSpec(host: { readonly cgroup2: boolean }): Config {
   const namespaces: readonly NamespaceType[] = ["pid", "network", "ipc", "uts", "mount"];
@@ -26,7 +26,7 @@ export function defaultSpec(host: { readonly cgroup2: boolean }): Config {
       args: ["sh"],
       env: ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
       cwd: "/",
-      // No inheritable and no ambient set: CVE-2022-24769.
+      // No inheritable or ambient capabilities: CVE-2022-24769.
       capabilities: { bounding: CAPABILITIES, effective: CAPABILITIES, permitted: CAPABILITIES },
       rlimits: [{ type: "RLIMIT_NOFILE", hard: 1024, soft: 1024 }],
       noNewPrivileges: true,
@@ -76,7 +76,10 @@ function defaultMounts(): readonly Mount[] {
   ];
 }
 
-/** The same config for a user who is not root: `ids` are the effective ones on the host, which become root's inside. */
+/**
+ * The same config for a user without root. `ids` are the effective ids on the host; they become root's in the
+ * container.
+ */
 export function rootlessSpec(config: Config, ids: { readonly uid: number; readonly gid: number }): Config {
   const { resources: _, uidMappings: _uids, gidMappings: _gids, ...linux } = config.linux ?? {};
   const namespaces = linux.namespaces ?? [];
@@ -93,11 +96,11 @@ export function rootlessSpec(config: Config, ids: { readonly uid: number; readon
 }
 
 function rootlessMount(mount: Mount): Mount {
-  // sysfs can only be mounted by an owner of the network namespace, which stays the host's.
+  // Mounting sysfs requires owning the network namespace, and that is the host's.
   if (mount.destination.replace(/\/+$/, "") === "/sys") {
     return { destination: "/sys", type: "none", source: "/sys", options: ["rbind", ...HARDENED, "ro"] };
   }
   if (mount.options === undefined) return mount;
-  // There is one id to give, root's.
+  // Only one id is mapped, root's.
   return { ...mount, options: mount.options.filter((option) => !/^[ug]id=/.test(option)) };
 }

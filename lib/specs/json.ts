@@ -1,5 +1,5 @@
 /**
- * JSON text to values and back: integers exact to 64 bits, and errors that say where.
+ * Parses and writes JSON: 64-bit integers stay exact, and parse errors give line and column.
  *
  * @module
  */
@@ -7,13 +7,14 @@
 import { RuncError } from "../errors.ts";
 
 /**
- * Parses JSON. An integer that a number cannot hold exactly becomes a bigint. `file`: what messages call the text.
+ * Parses JSON. An integer that a number cannot hold exactly becomes a bigint. `file`: the name of the text in messages.
  *
  * @throws {RuncError} `config-invalid`: `config.json:12:5: expected a value, found "}"`.
  */
 export function parseJson(text: string, file: string): unknown {
   try {
-    // Up to 15 digits are always exact, and a reviver makes parsing some ten times slower.
+    // Up to 15 digits are always exact. A reviver makes parsing about ten times slower, so it is only used for longer
+    // numbers.
     return /\d{16}/.test(text) ? JSON.parse(text, keepInteger) : JSON.parse(text);
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw cause;
@@ -21,16 +22,16 @@ export function parseJson(text: string, file: string): unknown {
   }
 }
 
-/** For JSON.parse: `context.source` is the number as it stands in the text. */
+/** A reviver for JSON.parse. `context.source` is the number as written in the text. */
 function keepInteger(_key: string, value: unknown, context?: { source?: string }): unknown {
   if (typeof value !== "number" || Number.isSafeInteger(value)) return value;
   return context?.source !== undefined && /^-?\d+$/.test(context.source) ? BigInt(context.source) : value;
 }
 
-/** Its type is not in TypeScript's library yet. @see https://tc39.es/proposal-json-parse-with-source/ */
+/** TypeScript's library does not have this type yet. @see https://tc39.es/proposal-json-parse-with-source/ */
 const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown };
 
-/** For JSON.stringify, which refuses a bigint: its digits. */
+/** A replacer for JSON.stringify, which refuses a bigint: writes its digits. */
 export function exactInteger(_key: string, value: unknown): unknown {
   return typeof value === "bigint" ? rawJSON(String(value)) : value;
 }
@@ -49,7 +50,7 @@ const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
 const OTHER_SCALAR = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y;
 const SPACE = /[ \t\r\n]*/y;
 
-/** What may stand at a place in the text. */
+/** What is allowed at a place in the text. */
 type Expecting = "value" | "first item" | "key" | "first key" | "more";
 
 const expectations: Readonly<Record<Expecting, string>> = {
@@ -61,11 +62,11 @@ const expectations: Readonly<Record<Expecting, string>> = {
 };
 
 /**
- * Where text that JSON.parse refused stops being JSON (RFC 8259), and what should stand there. V8 names the place in some of
- * its messages only.
+ * Finds the place where a text that JSON.parse refused stops being JSON (RFC 8259), and what was expected there. V8
+ * gives the place in some of its messages only.
  */
 function findFailure(text: string): { readonly offset: number; readonly expected: string } {
-  /** The brackets that are to come, the innermost last. */
+  /** The closing brackets that are still expected, the innermost last. */
   const closers: ("]" | "}")[] = [];
   let expecting: Expecting = "value";
   let offset = 0;

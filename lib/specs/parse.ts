@@ -1,9 +1,10 @@
 /**
- * config.json's text to a {@link Config}: every value checked against the table in schema.ts, every problem reported at once.
+ * Parses config.json into a {@link Config}. Every value is checked against the table in schema.ts, and all problems are
+ * reported at once.
  *
- * As in runc, `null` is the same as absent and names of fields match in any case; the result has the specification's
- * spelling. Unlike runc, a field that the specification does not know is refused, unless the config says that it was written
- * for a later version: there it must be ignored.
+ * As in runc, `null` means absent, and field names match in any case; the result has the specification's spelling.
+ * Unlike runc, the parser refuses a field that the specification does not know, unless the config declares a later
+ * version: the specification requires ignoring it then.
  *
  * @see https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config.md#extensibility
  * @module
@@ -24,18 +25,22 @@ import {
 } from "./schema.ts";
 import { OCI_VERSION } from "./state.ts";
 
-/** How to read a text. */
+/** How to parse a text. */
 export interface ParseOptions {
-  /** What messages call the text; `config.json` where absent. */
+  /** The name of the text in messages; `config.json` if absent. */
   readonly file?: string;
-  /** Version of the specification that the text follows. A config says so itself; for the others {@link OCI_VERSION}. */
+  /**
+   * Version of the specification that the text follows. config.json contains it; for other texts the default is {@link
+   * OCI_VERSION}.
+   */
   readonly ociVersion?: string;
   /** Receives what is ignored: fields of a later version of the specification. */
   readonly onWarning?: (warning: Problem) => void;
 }
 
 /**
- * Reads config.json. Fills in zero values of required fields and nothing else; whether the values make sense is not looked at.
+ * Parses config.json. Fills in zero values of required fields and nothing else. Does not check whether the values make
+ * sense.
  *
  * @throws {RuncError} `config-invalid` for broken JSON (with line and column), wrong types and unknown fields.
  */
@@ -47,7 +52,7 @@ export function parseConfig(text: string, options: ParseOptions = {}): Config {
 }
 
 /**
- * Reads a `process` object alone, as `exec --process` gets it.
+ * Parses only a `process` object, for `exec --process`.
  *
  * @throws {RuncError} as {@link parseConfig}.
  */
@@ -57,7 +62,7 @@ export function parseProcess(text: string, options: ParseOptions = {}): Process 
 }
 
 /**
- * Reads a `linux.resources` object alone, as `update --resources` gets it.
+ * Parses only a `linux.resources` object, for `update --resources`.
  *
  * @throws {RuncError} as {@link parseConfig}.
  */
@@ -80,20 +85,20 @@ function versionOf(value: unknown): string | undefined {
   return typeof version === "string" ? version : undefined;
 }
 
-/** Whether the specification's minor version is beyond ours, so that it may have fields that nobody here has heard of. */
+/** Whether the specification's minor version is later than ours, so that it may have fields that are unknown here. */
 function isLaterVersion(version: string): boolean {
   const [major = 0, minor = 0] = version.split(".").map(Number);
   const [ourMajor = 0, ourMinor = 0] = OCI_VERSION.split(".").map(Number);
   return major > ourMajor || (major === ourMajor && minor > ourMinor);
 }
 
-/** Where problems go. Fields that are not in the table have a list of their own, which may be the same one. */
+/** Collects problems. Fields that are not in the table go to `unknown`, which may be the same list. */
 interface Report {
   readonly problems: Problem[];
   readonly unknown: Problem[];
 }
 
-/** `value` in the form that `rule` wants; undefined if it is not of that type, after a report. */
+/** `value` converted by `rule`. If it has the wrong type, this is reported and the result is undefined. */
 function read(rule: Rule, value: unknown, at: string, report: Report): unknown {
   if (typeof rule !== "string") {
     if ("fields" in rule) return isObject(value) ? readFields(rule.fields, value, at, report) : refuse("an object");
@@ -142,7 +147,7 @@ function readFields(fields: FieldRules, object: JsonObject, at: string, report: 
 }
 
 function readMap(rule: Rule, object: JsonObject, at: string, report: Report): unknown {
-  // fromEntries defines what it adds, so that a key such as __proto__ is a key like any other.
+  // fromEntries defines its properties, so a key such as __proto__ is an ordinary key.
   return Object.fromEntries(
     Object.entries(object).map(([key, value]) => [key, read(rule, value, at + pointerToken(key), report)]),
   );
@@ -175,14 +180,14 @@ function reportUnknown(fields: FieldRules, key: string, value: unknown, at: stri
   });
 }
 
-/** The field that encoding/json would take `key` for. */
+/** The field that Go's encoding/json would match with `key`: it ignores case. */
 function foldedName(fields: FieldRules, key: string): string | undefined {
   const folded = key.toLowerCase();
   for (const name in fields) if (name.toLowerCase() === folded) return name;
   return undefined;
 }
 
-/** The one of `names` that is at most two typing errors (one in a short name) away. */
+/** The name that differs from `key` by at most two typing errors, one if it is short. */
 function similarName(names: readonly string[], key: string): string | undefined {
   const limit = key.length > 4 ? 2 : 1;
   const [best] = names
@@ -192,7 +197,7 @@ function similarName(names: readonly string[], key: string): string | undefined 
   return best?.name;
 }
 
-/** How many characters to insert, remove or replace (Levenshtein). */
+/** The number of characters to insert, remove or replace (Levenshtein distance). */
 function editDistance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, column) => column);
   for (let line = 1; line <= from.length; line++) {
@@ -212,11 +217,11 @@ function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** A value in a message, cut to a readable length. */
+/** A value for a message, cut to a readable length. */
 function show(value: unknown): string {
   const text = typeof value === "bigint"
     ? String(value)
     : JSON.stringify(value, (_key, inner) => typeof inner === "bigint" ? String(inner) : inner);
-  // 60: a value that fits into one line together with its pointer.
+  // 60: such a value fits into one line together with its pointer.
   return text.length > 60 ? `${text.slice(0, 60)}...` : text;
 }

@@ -1,30 +1,30 @@
 /**
- * What can be wrong with a config: one value a problem, and the one error that carries all of them.
+ * Problems in a config: one value per problem, and one error that reports all of them.
  *
  * @module
  */
 
 import { type ErrorCode, RuncError } from "../errors.ts";
 
-/** One thing that is wrong in config.json. */
+/** One problem in config.json. */
 export interface Problem {
   /** JSON pointer (RFC 6901) of the field: `/linux/namespaces/2/type`. */
   readonly at: string;
-  /** The field's value; undefined where it is absent. */
+  /** The field's value; undefined if it is absent. */
   readonly found?: unknown;
-  /** What would be right, in words. */
+  /** What the field should be, in words. */
   readonly wanted: string;
-  /** One sentence without a final period, worded as runc's callers expect it. */
+  /** One sentence without a final period. Worded like runc's message if callers know it. */
   readonly message: string;
-  /** `config-invalid` where absent. */
+  /** `config-invalid` if absent. */
   readonly code?: ErrorCode;
-  /** What to do about it. */
+  /** What the user can do about it. */
   readonly hint?: string;
 }
 
 /**
- * The error for `problems` (at least one). It speaks of the first one, as runc does, and then names the others; code, field
- * and hint are the first one's.
+ * One error for `problems` (at least one). Its message begins with the first problem's, as in runc, then lists the
+ * others. Code, field and hint are those of the first problem.
  */
 export function configError(problems: readonly Problem[]): RuncError {
   const [first, ...others] = problems;
@@ -33,7 +33,7 @@ export function configError(problems: readonly Problem[]): RuncError {
   return new RuncError(first.code ?? "config-invalid", first.message + also, { field: first.at, hint: first.hint });
 }
 
-/** One more token of a JSON pointer. */
+/** Escapes one token of a JSON pointer. */
 export function pointerToken(key: string | number): string {
   const text = String(key);
   const plain = !text.includes("~") && !text.includes("/");

@@ -1,8 +1,8 @@
 /**
- * The one table of what config.json may hold: every field's name and type, as data.
+ * The schema of config.json as one table: the name and type of every field.
  *
- * The compiler holds it against the types of config.ts: a field that is missing here, is named otherwise, has another
- * type, or is required in one place only, does not compile.
+ * The compiler checks it against the types of config.ts. A field that is missing here, has another name or type, or is
+ * required in only one of the two does not compile.
  *
  * @see https://github.com/opencontainers/runtime-spec/blob/v1.3.0/specs-go/config.go
  * @module
@@ -10,24 +10,24 @@
 
 import type * as spec from "./config.ts";
 
-/** The whole numbers that a field may hold, by the name of its type in the specification's Go code. */
+/** The range of each integer type, by its name in the specification's Go code. */
 export const integerRanges = {
   uint16: [0, 0xffff],
   int32: [-0x80000000, 0x7fffffff],
   uint32: [0, 0xffffffff],
-  // Go's int, uint and int64 where no sensible value needs a bigint: device numbers, seconds, characters.
+  // Go's int, uint and int64 for fields where no sensible value needs a bigint: device numbers, seconds, characters.
   int: [Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER],
   uint: [0, Number.MAX_SAFE_INTEGER],
   int64: [-(2n ** 63n), 2n ** 63n - 1n],
   uint64: [0, 2n ** 64n - 1n],
 } as const;
 
-/** A type of whole numbers. */
+/** An integer type. */
 export type IntegerType = keyof typeof integerRanges;
 
 type WideInteger = "int64" | "uint64";
 
-/** What one value must be. `opaque` is an object that nobody looks into. */
+/** The type of one value. `opaque` is an object whose content is not read. */
 export type Rule =
   | "string"
   | "boolean"
@@ -37,7 +37,7 @@ export type Rule =
   | { readonly map: Rule }
   | { readonly fields: FieldRules };
 
-/** A field that the specification requires: where it is absent, the parser puts in the zero value. */
+/** A field that the specification requires. If it is absent, the parser fills in the zero value. */
 export interface RequiredRule {
   readonly required: Rule;
 }
@@ -45,7 +45,7 @@ export interface RequiredRule {
 /** The fields of an object by name. */
 export type FieldRules = Readonly<Record<string, Rule | RequiredRule>>;
 
-/** The rules that fit the TypeScript type `T`. */
+/** The rule that matches the TypeScript type `T`. */
 type RuleFor<T> = [T] extends [string] ? "string"
   : [T] extends [boolean] ? "boolean"
   : [T] extends [number] ? Exclude<IntegerType, WideInteger>
@@ -76,7 +76,7 @@ const user = {
   username: "string",
 } as const satisfies FieldsOf<spec.User>;
 
-/** The fields of `process`, also of the file that `exec --process` reads. */
+/** The fields of `process`, also used for `exec --process`. */
 export const processFields = {
   terminal: "boolean",
   consoleSize: { fields: { height: { required: "uint" }, width: { required: "uint" } } },
@@ -130,7 +130,7 @@ const blockIoFields = {
   throttleWriteIOPSDevice: throttleDevices,
 } as const satisfies FieldsOf<spec.BlockIoResources>;
 
-/** The fields of `linux.resources`, also of what `update --resources` reads. */
+/** The fields of `linux.resources`, also used for `update --resources`. */
 export const resourcesFields = {
   devices: {
     list: {
