@@ -10,7 +10,7 @@ export class AssertionError extends Error {
   override name = "AssertionError";
 }
 
-/** What a class is to `instanceof`. */
+/** The type of a class, as `instanceof` accepts it. */
 // deno-lint-ignore no-explicit-any -- the constructor's parameters do not matter; the real package spells it so too
 type Constructor<T> = abstract new (...args: any[]) => T;
 
@@ -23,7 +23,7 @@ export function assert(expr: unknown, msg = ""): asserts expr {
   if (!expr) throw new AssertionError(msg);
 }
 
-/** Fails where `actual` is null or undefined. */
+/** Fails if `actual` is null or undefined. */
 export function assertExists<T>(actual: T, msg?: string): asserts actual is NonNullable<T> {
   if (actual === undefined || actual === null) fail(`Expected actual: "${actual}" to not be null or undefined`, msg);
 }
@@ -33,7 +33,7 @@ export function assertEquals<T>(actual: T, expected: T, msg?: string): void {
   if (!equal(actual, expected)) fail(`Values are not equal${suffix(msg)}\n${difference(actual, expected)}`);
 }
 
-/** Fails where both are deeply equal. */
+/** Fails if both are deeply equal. */
 export function assertNotEquals<T>(actual: T, expected: T, msg?: string): void {
   if (equal(actual, expected)) fail(`Expected actual: ${show(actual)} not to be: ${show(expected)}`, msg);
 }
@@ -61,7 +61,7 @@ export function assertInstanceOf<T>(actual: unknown, expectedType: Constructor<T
   fail(`Expected object to be an instance of "${expectedType.name}" but was ${show(actual)}`, msg);
 }
 
-/** Fails unless `fn` throws; returns what it threw, which must be an `ErrorClass` whose message includes `msgIncludes`. */
+/** Fails unless `fn` throws. Returns the error, which must be an `ErrorClass` whose message includes `msgIncludes`. */
 export function assertThrows(fn: () => unknown, msg?: string): unknown;
 export function assertThrows<E extends Error>(
   fn: () => unknown,
@@ -84,7 +84,7 @@ export function assertThrows(
   return fail("Expected function to throw", wanted.msg);
 }
 
-/** Fails unless the promise of `fn` rejects; resolves to what it rejected with. See {@link assertThrows}. */
+/** Fails unless the promise of `fn` rejects. Resolves to the rejection's error. See {@link assertThrows}. */
 export function assertRejects(fn: () => PromiseLike<unknown>, msg?: string): Promise<unknown>;
 export function assertRejects<E extends Error>(
   fn: () => PromiseLike<unknown>,
@@ -104,7 +104,7 @@ export async function assertRejects(
     returned = fn();
     await returned;
   } catch (error) {
-    // A throw before there is a promise is another mistake than a rejection.
+    // Throwing before returning a promise is a different mistake from rejecting.
     if (returned === undefined) fail("Function throws when expected to reject", wanted.msg);
     return checkError(error, wanted);
   }
@@ -130,7 +130,9 @@ function checkError(error: unknown, { type, includes, msg }: WantedError): unkno
   return error;
 }
 
-/** Deep equality as {@link assertEquals} means it. Keys that are undefined count as keys; cycles are followed once. */
+/**
+ * Deep equality as in {@link assertEquals}. A key whose value is undefined counts as a key. Cycles are followed once.
+ */
 function equal(left: unknown, right: unknown, seen: Map<unknown, unknown> = new Map()): boolean {
   if (Object.is(left, right) || left === right && typeof left === "number") return true;
   if (typeof left !== "object" || typeof right !== "object" || left === null || right === null) return false;
@@ -144,7 +146,7 @@ function equal(left: unknown, right: unknown, seen: Map<unknown, unknown> = new 
   return equalProperties(left, right, seen);
 }
 
-/** `Object.create(null)` and `{}` may be equal; other prototypes must be the same. */
+/** `Object.create(null)` and `{}` may be equal. Otherwise the prototypes must be the same. */
 function samePlainShape(left: object, right: object, seen: Map<unknown, unknown>): boolean {
   const plain = [left, right].every((value) => [null, Object.prototype].includes(Object.getPrototypeOf(value)));
   return plain && equalProperties(left, right, seen);
@@ -190,7 +192,7 @@ function show(value: unknown): string {
   });
 }
 
-/** The lines of both values: `-` only in `actual`, `+` only in `expected`. */
+/** The lines of both values: `-` for lines only in `actual`, `+` for lines only in `expected`. */
 function difference(actual: unknown, expected: unknown): string {
   return ["", "    [Diff] -Actual / +Expected", "", ...lineDifference(lines(actual), lines(expected)), ""].join("\n");
 }
@@ -199,7 +201,7 @@ function lines(value: unknown): readonly string[] {
   return (typeof value === "string" && value.includes("\n") ? value : show(value)).split("\n");
 }
 
-/** Sets aside what is equal at both ends; the lines between are compared. */
+/** Skips equal lines at both ends and compares the lines between. */
 function lineDifference(left: readonly string[], right: readonly string[]): readonly string[] {
   let head = 0;
   while (head < left.length && head < right.length && left[head] === right[head]) head++;
@@ -216,9 +218,9 @@ const unchanged = (line: string) => `    ${line}`;
 const removed = (line: string) => `-   ${line}`;
 const added = (line: string) => `+   ${line}`;
 
-/** By longest common subsequence of lines. */
+/** Compares by longest common subsequence of lines. */
 function middleDifference(left: readonly string[], right: readonly string[]): readonly string[] {
-  // The table is quadratic: 4 million cells, some 50 ms, is as far as a message is worth it.
+  // The table is quadratic: 4 million cells take some 50 ms, and no message is worth more.
   if (left.length * right.length > 4_000_000) return [...left.map(removed), ...right.map(added)];
   const common = commonLengths(left, right);
   const result: string[] = [];
@@ -233,7 +235,7 @@ function middleDifference(left: readonly string[], right: readonly string[]): re
   return [...result, ...right.slice(j).map(added)];
 }
 
-/** Gives, for i and j, the length of the longest common subsequence of `left` from i and `right` from j. */
+/** Returns a function of i and j: the length of the longest common subsequence of `left` from i and `right` from j. */
 function commonLengths(left: readonly string[], right: readonly string[]): (i: number, j: number) => number {
   const width = right.length + 1;
   const table = new Uint32Array((left.length + 1) * width);

@@ -5,7 +5,7 @@
  * @module
  */
 
-/** What {@link parseArgs} is told about the options. */
+/** What {@link parseArgs} knows about the options. */
 export interface ParseOptions {
   /** Names of options that take no value. */
   boolean?: readonly string[];
@@ -13,18 +13,20 @@ export interface ParseOptions {
   string?: readonly string[];
   /** Names of string options that may be repeated and give an array. */
   collect?: readonly string[];
-  /** What an option is when it is not given. */
+  /** Values of options that are not given. */
   default?: Readonly<Record<string, unknown>>;
-  /** Short and other names: `{ help: "h" }`. */
+  /** Short and alternative names: `{ help: "h" }`. */
   alias?: Readonly<Record<string, string | readonly string[]>>;
-  /** Stops at the first argument that is no option: the rest is arguments. */
+  /** Stops at the first word that is not an option: all further words are arguments. */
   stopEarly?: boolean;
 }
 
-/** Arguments that are no options in `_`, each option under its name. */
+/** Arguments in `_`, and each option under its name. */
 export type Args = { _: (string | number)[]; [name: string]: unknown };
 
-/** Splits `args` (usually `Deno.args`) into options (`--name value`, `--name=value`, `--no-name`, `-n`) and arguments. */
+/**
+ * Splits `args` (usually `Deno.args`) into options (`--name value`, `--name=value`, `--no-name`, `-n`) and arguments.
+ */
 export function parseArgs(args: readonly string[], options: ParseOptions = {}): Args {
   const names = canonicalNames(options.alias ?? {});
   const result: Args = { _: [], ...initialValues(options) };

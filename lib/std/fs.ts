@@ -8,9 +8,9 @@
 import { join, normalize } from "./path.ts";
 
 /**
- * Makes directory `path` with its parents unless it exists.
+ * Creates the directory `path` and its parents unless it exists.
  *
- * @throws {Deno.errors.AlreadyExists} where `path` is something else than a directory.
+ * @throws {Deno.errors.AlreadyExists} if `path` is not a directory.
  */
 export function ensureDirSync(path: string): void {
   try {
@@ -21,7 +21,7 @@ export function ensureDirSync(path: string): void {
   Deno.mkdirSync(path, { recursive: true });
 }
 
-/** Whether `path` exists, following symlinks; `isFile` and `isDirectory` ask for that type too. */
+/** Whether `path` exists. Symlinks are followed. `isFile` and `isDirectory` also require that type. */
 export function existsSync(path: string, options: { isFile?: boolean; isDirectory?: boolean } = {}): boolean {
   try {
     const info = Deno.statSync(path);
@@ -32,7 +32,7 @@ export function existsSync(path: string, options: { isFile?: boolean; isDirector
   }
 }
 
-/** One thing found by {@link walkSync}: a directory entry with its path. */
+/** One entry found by {@link walkSync}: a directory entry with its path. */
 export interface WalkEntry extends Deno.DirEntry {
   path: string;
 }
@@ -42,13 +42,13 @@ export interface WalkOptions {
   includeFiles?: boolean;
   includeDirs?: boolean;
   includeSymlinks?: boolean;
-  /** Endings that a path must have one of, with or without the leading dot. */
+  /** Endings, with or without the leading dot; a path must have one of them. */
   exts?: string[];
-  /** Directories whose path matches one of these are not entered, and nothing that matches is yielded. */
+  /** Paths that match one of these are not yielded, and such directories are not entered. */
   skip?: RegExp[];
 }
 
-/** Yields `root` and everything below it, parents first; symlinks are yielded and not followed. */
+/** Yields `root` and everything below it, parents first. Symlinks are yielded but not followed. */
 export function* walkSync(root: string, options: WalkOptions = {}): IterableIterator<WalkEntry> {
   const path = normalize(root);
   const info = Deno.lstatSync(path);

@@ -5,18 +5,18 @@
  * @module
  */
 
-/** What JSON can hold. */
+/** A JSON value. */
 export type JsonValue = { [key: string]: JsonValue | undefined } | JsonValue[] | string | number | boolean | null;
 
-// Alternatives in this order: a string (so that a comment sign inside one stays), a comment, a comma with only comments and
-// blanks between it and a closing bracket, any other character.
+// Alternatives in this order: a string (so that a comment sign inside a string stays), a comment, a comma with only
+// comments and blanks between it and a closing bracket, any other character.
 const token = /"(?:\\.|[^"\\])*"|(\/\/[^\n\r]*|\/\*[^]*?\*\/)|(,)(?=(?:\s|\/\/[^\n\r]*|\/\*[^]*?\*\/)*[\]}])|\S/g;
 
 /**
- * Parses `text`: JSON with `//` and block comments and trailing commas. Comments are blanked and not cut, so that a
- * position in the error is a position in `text`.
+ * Parses JSON with `//` and block comments and trailing commas. Comments are replaced by blanks, so that a position in
+ * the error message is a position in `text`.
  *
- * @throws {SyntaxError} where it is none.
+ * @throws {SyntaxError} if it is not valid.
  */
 export function parse(text: string): JsonValue {
   let before = "";

@@ -1,16 +1,19 @@
 /**
- * The part of `@std/path` that this project uses, POSIX only: plain string code, no access to the file system.
+ * The part of `@std/path` that this project uses, POSIX only. It works on strings and does not access the file system.
  *
  * @see https://jsr.io/@std/path
  * @module
  */
 
-/** Whether `path` starts at the root. */
+/** Whether `path` is absolute. */
 export function isAbsolute(path: string): boolean {
   return path.startsWith("/");
 }
 
-/** `path` without `.`, `..` and repeated slashes; a trailing slash stays, an empty path is `.`. Symlinks are not followed. */
+/**
+ * `path` without `.`, `..` and repeated slashes. A trailing slash stays, an empty path becomes `.`. Symlinks are not
+ * followed.
+ */
 export function normalize(path: string): string {
   if (path === "") return ".";
   const absolute = isAbsolute(path);
@@ -21,7 +24,10 @@ export function normalize(path: string): string {
   return body + tail;
 }
 
-/** The segments of `path` with every `..` applied; one that would leave the root is dropped, a relative one stays. */
+/**
+ * The segments of `path` with every `..` applied. A `..` above the root is dropped; at the start of a relative path it
+ * stays.
+ */
 function withoutDots(path: string, absolute: boolean): readonly string[] {
   const kept: string[] = [];
   for (const segment of path.split("/")) {
@@ -38,7 +44,7 @@ export function join(path: string, ...paths: string[]): string {
   return normalize([path, ...paths].filter((part) => part !== "").join("/"));
 }
 
-/** Makes an absolute path of `segments`, read from the right until one is absolute; otherwise below `Deno.cwd()`. */
+/** Makes an absolute path from `segments`, read from the right until one is absolute, or else below `Deno.cwd()`. */
 export function resolve(...segments: string[]): string {
   let resolved = "";
   for (const segment of segments.toReversed()) {
@@ -49,7 +55,7 @@ export function resolve(...segments: string[]): string {
   return withoutTrailingSlashes(normalize(resolved)) || "/";
 }
 
-/** Everything before the last segment of `path`; `.` when there is nothing. */
+/** Everything before the last segment of `path`, or `.` if there is nothing. */
 export function dirname(path: string): string {
   const stripped = withoutTrailingSlashes(path);
   const slash = stripped.lastIndexOf("/");
@@ -57,7 +63,7 @@ export function dirname(path: string): string {
   return withoutTrailingSlashes(stripped.slice(0, slash)) || "/";
 }
 
-/** The last segment of `path`, without `suffix` when it ends with it and is longer. */
+/** The last segment of `path`, without `suffix` if it ends with it and is longer. */
 export function basename(path: string, suffix = ""): string {
   const stripped = withoutTrailingSlashes(path);
   if (stripped === "" && path !== "") return "/";
@@ -71,7 +77,7 @@ function withoutTrailingSlashes(path: string): string {
   return path.slice(0, end);
 }
 
-/** How to get from directory `from` to `to`; empty when they are the same. Both are resolved first. */
+/** The relative path from the directory `from` to `to`; empty if they are the same. Both are resolved first. */
 export function relative(from: string, to: string): string {
   const source = segmentsOf(from);
   const target = segmentsOf(to);
