@@ -1,5 +1,5 @@
 /**
- * The library: OCI containers from a Deno program, by the same code as the `runc` command line.
+ * The library: OCI containers from a Deno program, with the same code as the `runc` command line.
  *
  * ```ts
  * import { createRuntime, defaultSpec, hasOnlyCgroup2, loadSpec, runOutput } from "@runc/runc";
@@ -14,18 +14,19 @@
  * const { code, stdout } = await runOutput(runtime, { id: "hello", spec });
  * ```
  *
- * The way of a container is {@link readConfig} → {@link loadSpec} → {@link compileSeccomp}, where it has a profile → {@link Container.create} →
- * {@link Container.start} → {@link Container.exec}, {@link Container.kill} → {@link Container.delete}; {@link runOutput} goes all
- * of it. {@link planContainer} and {@link explain} tell what would be done, and do nothing.
+ * The steps of a container's life are {@link readConfig} → {@link loadSpec} → {@link compileSeccomp}, if it has a
+ * profile → {@link Container.create} → {@link Container.start} → {@link Container.exec}, {@link Container.kill} →
+ * {@link Container.delete}. {@link runOutput} takes all of them. {@link planContainer} and {@link explain} describe
+ * what creating a container would do, without doing it.
  *
- * Importing this module does nothing. Nothing in it exits, prints, or reads arguments and environment: whatever it can touch is
- * in the {@link Runtime} that it is given. It needs `--allow-all`, since it calls libc; everything that it refuses or that fails is a
- * {@link RuncError}.
+ * Importing this module has no effect. Nothing in it exits, prints, or reads arguments or the environment: a function
+ * can only touch what is in the {@link Runtime} that it is given. The library needs `--allow-all`, because it calls
+ * libc. Every failure is a {@link RuncError}.
  *
  * @module
  */
 
-// Surroundings.
+// The runtime, the kernel, errors.
 export { createRuntime } from "./lib/libcontainer/create_runtime.ts";
 export { type Log, type Runtime, type SystemdDriver, systemdDriver } from "./lib/libcontainer/runtime.ts";
 export { type Argument, Kernel } from "./lib/ffi/kernel.ts";
@@ -118,7 +119,7 @@ export {
 } from "./lib/libcontainer/output.ts";
 export { type ExitStatus, shellStatus } from "./lib/ffi/process.ts";
 
-// What takes the time.
+// Tracing.
 export { Timeline, type TimelineOptions } from "./lib/libcontainer/timeline.ts";
 export type { Actor, LaunchTrace, RuntimeTrace, TracedLaunch } from "./lib/libcontainer/runtime_trace.ts";
 export { type Span, type Trace, type TracedProcess } from "./lib/trace/recorder.ts";
@@ -126,7 +127,7 @@ export { type Attributes, type OpenSpan, type SpanDetails, type Tracer } from ".
 export { chromeTrace } from "./lib/trace/chrome.ts";
 export { otlpTrace } from "./lib/trace/otlp.ts";
 
-// What containers use.
+// Resource usage.
 export { containerStats } from "./lib/libcontainer/stats.ts";
 export type {
   BlockIoEntry,

@@ -4,11 +4,11 @@
  * @module
  */
 
-/** Stable codes that callers branch on; the texts may change, these do not. */
+/** Stable codes that callers can branch on. Messages may change; codes do not. */
 export type ErrorCode =
-  /** config.json is missing, broken, or says something that cannot be. */
+  /** config.json is missing, broken or contradictory. */
   | "config-invalid"
-  /** The config, or the command line, asks for something that this runtime does not do. */
+  /** The config or the command line asks for a feature that this runtime does not have. */
   | "unsupported"
   /** A wrong command line or argument. */
   | "usage"
@@ -20,7 +20,7 @@ export type ErrorCode =
   | "container-missing"
   /** The container is in the wrong state for the operation. */
   | "container-state"
-  /** The kernel said no. */
+  /** A system call failed. */
   | "syscall-failed"
   /** A step of the plan failed in the stage or in init. */
   | "step-failed"
@@ -28,12 +28,12 @@ export type ErrorCode =
   | "command-failed"
   | "hook-failed"
   | "cgroup-failed"
-  /** Something is missing on this host: a library, a file system, systemd. */
+  /** The host lacks something: a library, a file system, systemd. */
   | "host-lacks"
-  /** Not possible as designed: a bug. */
+  /** A bug in this program. */
   | "internal";
 
-/** What is known beside the text. Everything is optional; the JSON log record carries each that is present. */
+/** Facts beside the message, all optional. The JSON log record contains those that are set. */
 export interface ErrorDetails {
   /** JSON pointer into config.json: `/linux/readonlyPaths/4`. */
   readonly field?: string;
@@ -45,17 +45,17 @@ export interface ErrorDetails {
   readonly errno?: number;
   /** `ENOENT`. */
   readonly errnoName?: string;
-  /** What to do about it. */
+  /** What the user can do about it. */
   readonly hint?: string;
   /** The error that led to this one. */
   readonly cause?: unknown;
 }
 
-/** An error of this runtime. `message` is one line, worded as runc's callers expect. */
+/** An error of this runtime. `message` is one line. It has runc's words where callers match them. */
 export class RuncError extends Error {
   /** `RuncError`. */
   override readonly name = "RuncError";
-  /** What kind of failure it is. */
+  /** The kind of failure. */
   readonly code: ErrorCode;
   /** JSON pointer into config.json. */
   readonly field?: string;
@@ -67,10 +67,10 @@ export class RuncError extends Error {
   readonly errno?: number;
   /** `ENOENT`. */
   readonly errnoName?: string;
-  /** What to do about it. */
+  /** What the user can do about it. */
   readonly hint?: string;
 
-  /** `message`: sentence without a final period. */
+  /** `message`: a sentence without a final period. */
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
     this.code = code;
@@ -82,19 +82,19 @@ export class RuncError extends Error {
     this.hint = details.hint;
   }
 
-  /** The same error with `prefix: ` before its message: context that only the caller knows. */
+  /** The same error with `prefix: ` before its message, to add context. */
   within(prefix: string): RuncError {
     return new RuncError(this.code, `${prefix}: ${this.message}`, { ...this, cause: this });
   }
 }
 
-/** What is known about an error besides its message, by short names. */
+/** The known facts about an error besides its message, by short names. */
 export function errorFields({ code, field, step, call, errnoName, hint }: RuncError): Readonly<Record<string, string>> {
   const known = Object.entries({ code, field, step, call, errno: errnoName, hint });
   return Object.fromEntries(known.filter((entry): entry is [string, string] => entry[1] !== undefined));
 }
 
-/** Runs `action`; an error of ours that it throws gets `prefix: ` before its message. */
+/** Runs `action`. Adds `prefix: ` to the message of a RuncError that it throws. */
 export function inContext<Result>(prefix: string, action: () => Result): Result {
   try {
     return action();
