@@ -1,10 +1,12 @@
 /**
- * `deno task bench [--rounds N]`: dist/runc beside Debian's runc and crun.
+ * `deno task bench [--rounds N]`: compares dist/runc with Debian's runc and crun.
  *
- * They take turns, in alternating order, so that all of them see the same machine; numbers are medians, and ratios are medians of pairs that
- * ran one after the other. Prints tables and whether the wanted numbers are met; writes everything to bench/results/.
+ * The runtimes take turns in alternating order, so that all of them see the same machine. Numbers are medians; ratios
+ * are medians over pairs that ran one after the other. Prints tables and whether the targets are met. Writes all
+ * results to bench/results/.
  *
- * On a host with cgroup v1 and a cgroup2 mount beside it all of them run without the latter, which crun refuses.
+ * On a hybrid host (cgroup v1 with an additional cgroup2 mount) all of them run without the cgroup2 mount, because crun
+ * refuses it.
  *
  * @module
  */
@@ -22,29 +24,29 @@ import { LANES, listing, makeListed, type Sample, type Scenario, scenarios } fro
 import { formatTable, median, medianRatio } from "./statistics.ts";
 import { timed } from "./timed.ts";
 
-/** Rounds that are not counted: page cache, seccomp filters, Deno's caches. */
+/** Rounds that are not counted. They fill the page cache, the seccomp filter cache and Deno's caches. */
 const WARM_UP_ROUNDS = 2;
-/** Fewer make the median depend on the moment. */
+/** With fewer rounds the median varies too much. */
 const MINIMUM_ROUNDS = 10;
-/** In the environment: the cgroup2 mount has been hidden. */
+/** Environment variable that says that the cgroup2 mount is hidden. */
 const HIDDEN = "RUNC_BENCH_HIDDEN";
 
 /** Samples of one contestant by row. */
 type Samples = Map<string, Sample[]>;
 
-/** Everything that a run of the benchmark found out. */
+/** All results of a run of the benchmark. */
 interface Results {
   readonly date: string;
   readonly machine: { readonly kernel: string; readonly arch: string; readonly processors: number };
   readonly rounds: number;
-  /** Ours first. */
+  /** This project's runtime first. */
   readonly contestants: readonly {
     readonly name: string;
     readonly version: string;
     readonly samples: Readonly<Record<string, readonly Sample[]>>;
     readonly memory: Memory;
   }[];
-  /** Times of an empty script, and of containers that a running Deno program starts, in milliseconds. */
+  /** Times of an empty script, and of containers started by a running Deno program, in milliseconds. */
   readonly emptyScript: readonly number[];
   readonly library: readonly number[];
 }
@@ -61,7 +63,7 @@ function contestantsIn(directory: string): Contestant[] {
       contestant.run("true");
       return true;
     } catch (error) {
-      console.log(`left out: ${(error as Error).message}`);
+      console.log(`skipped: ${(error as Error).message}`);
       return false;
     }
   });
@@ -70,7 +72,7 @@ function contestantsIn(directory: string): Contestant[] {
 async function bench(rounds: number): Promise<Results> {
   ensureInstalled(["runc", "crun"].map((name) => ({ package: name, program: name })));
   const directory = Deno.makeTempDirSync({ prefix: "runc-bench-" });
-  // The root of a user namespace is somebody else, who has to get in.
+  // Root in a user namespace is another user on the host and needs access.
   Deno.chmodSync(directory, 0o755);
   const contestants: Contestant[] = [];
   try {
@@ -99,7 +101,7 @@ async function bench(rounds: number): Promise<Results> {
   }
 }
 
-/** Times every scenario with every contestant, in turns. */
+/** Times every scenario with every contestant, taking turns. */
 function compare(contestants: readonly Contestant[], rows: readonly Scenario[], rounds: number): Samples[] {
   const samples = contestants.map((): Samples => new Map());
   for (const { rows: names, share, measure } of rows) {
@@ -120,7 +122,7 @@ function add(samples: Samples, row: string, { ms }: Sample): void {
   samples.set(row, list);
 }
 
-/** With containers of their own, that nothing else sees. */
+/** Times `list`. The containers are separate from the other scenarios', so that those do not see them. */
 function compareLists(directory: string, contestants: readonly Contestant[], rounds: number): Samples[] {
   const lists = contestants.map(({ name, program }) =>
     new Contestant({ name, program }, { directory, busybox: findBusybox() })
@@ -134,7 +136,7 @@ function compareLists(directory: string, contestants: readonly Contestant[], rou
   }
 }
 
-/** What a command would take at least if it started Deno. */
+/** Times of an empty script: the lower limit for a command that starts Deno. */
 function emptyScripts(directory: string, rounds: number): readonly number[] {
   const script = join(directory, "empty.js");
   Deno.writeTextFileSync(script, "Deno.exit(0);\n");
@@ -182,7 +184,7 @@ function memoryTable({ contestants }: Results): string {
   ]);
 }
 
-/** What is wanted, beside the other runtimes in the same run. */
+/** Compares the results with the targets, some of which are relative to the other runtimes in the same run. */
 function verdicts({ contestants: [ours, runc, crun], emptyScript, library }: Results): readonly string[] {
   const toRunc = (row: string) => medianRatio(times(ours!.samples[row]), times(runc!.samples[row]));
   const toEmpty = (row: string) => median(times(ours!.samples[row])) / median(emptyScript);
@@ -190,7 +192,7 @@ function verdicts({ contestants: [ours, runc, crun], emptyScript, library }: Res
     ["run, ratio to runc", toRunc("run"), 0.7],
     ["create, ratio to runc", toRunc("create"), 0.85],
     ["exec, ratio to runc", toRunc("exec"), 1.05],
-    ["delete -f of a running one, ratio to runc", toRunc("delete -f of a running one"), 0.25],
+    ["delete -f of a running container, ratio to runc", toRunc("delete -f of a running container"), 0.25],
     ["run with a seccomp profile, ratio to runc", toRunc("run with an engine's seccomp profile"), 0.6],
     ...["start", "state", "kill", "delete"].map((row): [string, number, number] => [
       `${row}, ratio to an empty Deno script`,
@@ -201,15 +203,15 @@ function verdicts({ contestants: [ours, runc, crun], emptyScript, library }: Res
     ["image of the default config, bytes", ours!.memory.waitingProgramBytes, 12 * 1024],
     ["RSS of the process that waits for start, KiB", ours!.memory.waitingRss, 40],
     ["RSS of the runtime, container in the foreground, KiB", ours!.memory.foregroundRss, 64],
-    ["start by the library, ms", median(library), 8],
+    ["start with the library, ms", median(library), 8],
   ];
   if (crun !== undefined) {
     rows.push(["smallest memory limit, ratio to crun", ours!.memory.smallestLimit / crun.memory.smallestLimit, 1]);
-    rows.push(["start by the library, ratio to crun's run", median(library) / median(times(crun.samples.run)), 1]);
+    rows.push(["start with the library, ratio to crun's run", median(library) / median(times(crun.samples.run)), 1]);
   }
   return rows.map(([what, found, limit]) => {
     const shown = Number.isInteger(found) ? String(found) : found.toFixed(3);
-    return `${found <= limit ? "met    " : "NOT MET"}  ${what}: ${shown}, wanted at most ${Number(limit.toFixed(3))}`;
+    return `${found <= limit ? "met    " : "NOT MET"}  ${what}: ${shown}, target at most ${Number(limit.toFixed(3))}`;
   });
 }
 
@@ -221,7 +223,7 @@ function save(results: Results): string {
   return path;
 }
 
-/** Runs this program again where the cgroup2 mount of a hybrid host is not seen. Returns its status. */
+/** Runs this program again with the cgroup2 mount of a hybrid host hidden. Returns its status. */
 function withoutCgroup2(): number {
   const hide = 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"';
   const again = [Deno.execPath(), "run", "--allow-all", new URL(import.meta.url).pathname, ...Deno.args];
@@ -236,8 +238,8 @@ function withoutCgroup2(): number {
 async function main(): Promise<number> {
   const { rounds: given } = parseArgs(Deno.args, { string: ["rounds"], default: { rounds: "40" } });
   const rounds = Number(given);
-  if (!Number.isInteger(rounds) || rounds < MINIMUM_ROUNDS) giveUp(`--rounds needs a number from ${MINIMUM_ROUNDS} on`);
-  if (Deno.uid() !== 0) giveUp("the benchmark starts containers as root: run it as root, or with sudo");
+  if (!Number.isInteger(rounds) || rounds < MINIMUM_ROUNDS) giveUp(`--rounds must be at least ${MINIMUM_ROUNDS}`);
+  if (Deno.uid() !== 0) giveUp("the benchmark needs root: run it as root or with sudo");
   if (Deno.env.get(HIDDEN) === undefined) return withoutCgroup2();
   const results = await bench(rounds);
   const { machine, contestants, emptyScript, library } = results;
@@ -247,7 +249,7 @@ async function main(): Promise<number> {
   for (const { name, version } of contestants) console.log(`${name}: ${version}`);
   console.log(`\n${timeTable(results)}`);
   console.log(
-    `\nempty Deno script: ${median(emptyScript).toFixed(1)} ms; start by the library: ${
+    `\nempty Deno script: ${median(emptyScript).toFixed(1)} ms; start with the library: ${
       median(library).toFixed(1)
     } ms\n`,
   );

@@ -1,5 +1,6 @@
 /**
- * The bundles of the comparison: the default config, with a root file system that is one busybox, and what each scenario adds.
+ * The benchmark's bundles: the default config, a root file system that contains only busybox, and each scenario's
+ * changes.
  *
  * @module
  */
@@ -10,17 +11,20 @@ import { exactInteger } from "../lib/specs/json.ts";
 import { type Config, defaultSpec, hasOnlyCgroup2 } from "../mod.ts";
 import { engineProfile } from "../tests/fixtures/seccomp_profile.ts";
 
-/** What a bundle is made of. */
+/** The contents of a bundle. */
 export interface BundleOptions {
   readonly busybox: string;
   readonly args: readonly string[];
-  /** Absolute: runtimes differ in where a relative one is. The last part is the container's own, and goes with it. */
+  /**
+   * Absolute, because runtimes place a relative one differently. The last part belongs to the container and is removed
+   * with it.
+   */
   readonly cgroup: string;
   /** Changes the default config. */
   readonly change?: (config: Config) => Config;
 }
 
-/** Makes a bundle, or writes its config anew. */
+/** Creates a bundle, or only rewrites its config if it exists. */
 export function makeBundle(directory: string, { busybox, args, cgroup, change = same }: BundleOptions): void {
   const rootfs = join(directory, "rootfs");
   if (!existsSync(rootfs)) makeRootfs(rootfs, busybox);
@@ -43,7 +47,7 @@ function makeRootfs(rootfs: string, busybox: string): void {
 
 const same = (config: Config) => config;
 
-/** With 40 mounts more. */
+/** Adds 40 mounts. */
 export function withMounts(config: Config): Config {
   const more = Array.from({ length: 40 }, (_, index) => ({
     destination: `/dev/shm/m${index}`,
@@ -54,12 +58,12 @@ export function withMounts(config: Config): Config {
   return { ...config, mounts: [...config.mounts ?? [], ...more] };
 }
 
-/** With a seccomp profile as engines have it. */
+/** Adds a seccomp profile like those of container engines. */
 export function withSeccomp(config: Config): Config {
   return { ...config, linux: { ...config.linux, seccomp: engineProfile } };
 }
 
-/** With a memory limit, in bytes. */
+/** Adds a memory limit, in bytes. */
 export function withMemory(limit: number): (config: Config) => Config {
   return (config) => ({
     ...config,

@@ -1,5 +1,5 @@
 /**
- * One runtime in the comparison: its command line, on bundles and a state directory of its own.
+ * One runtime in the benchmark: its command line, with its own bundles and state directory.
  *
  * @module
  */
@@ -16,10 +16,10 @@ export interface Runtime {
   readonly program: string;
 }
 
-/** What a contestant's containers are made of. */
+/** The bundles of a contestant. */
 export type BundleName = "true" | "sleep" | "mounts" | "seccomp" | "userns" | "other";
 
-/** A runtime with bundles and state below `directory`. */
+/** A runtime with its bundles and state below `directory`. */
 export class Contestant {
   readonly name: string;
   readonly program: string;
@@ -35,14 +35,14 @@ export class Contestant {
     this.#directory = join(options.directory, name);
     this.#log = join(this.#directory, "log");
     this.bundle("true", { args: ["true"] });
-    // Long enough for everything that is started in it.
+    // Longer than everything that is started in it.
     this.bundle("sleep", { args: ["sleep", "1000"] });
     this.bundle("mounts", { args: ["true"], change: withMounts });
     this.bundle("seccomp", { args: ["true"], change: withSeccomp });
     this.bundle("userns", { args: ["true"], change: withUserNamespace });
   }
 
-  /** Makes a bundle, or another one in its place; returns its directory. `number`: for containers that run side by side. */
+  /** Creates or replaces a bundle. Returns its directory. `number`: for containers that run in parallel. */
   bundle(name: BundleName, options: Pick<BundleOptions, "args" | "change">, number = 0): string {
     const directory = this.bundleDirectory(name, number);
     makeBundle(directory, { busybox: this.#busybox, cgroup: this.#cgroup(`${name}-${number}`), ...options });
@@ -58,17 +58,17 @@ export class Contestant {
     return join(this.#directory, "state");
   }
 
-  /** A name that no container has had. */
+  /** A container id that was not used before. */
   nextId(): string {
     return `bench-${this.#containers++}`;
   }
 
-  /** The words of a command. */
+  /** The command line of a command. */
   argv(...args: readonly string[]): readonly string[] {
     return [this.program, "--root", this.root, "--log", this.#log, ...args];
   }
 
-  /** Runs a command to its end. @throws where it fails, with the log's last line. */
+  /** Runs a command and waits for its end. @throws if it fails, with the log's last line. */
   call(...args: readonly string[]): Timed {
     const outcome = timed(this.argv(...args));
     if (outcome.code !== 0) {
@@ -77,7 +77,7 @@ export class Contestant {
     return outcome;
   }
 
-  /** As {@link call}, but returns the most memory that the command had at once, in KiB. */
+  /** Like {@link call}, but returns the command's peak memory, in KiB. */
   peak(...args: readonly string[]): number {
     return peakRssKib(this.argv(...args), join(this.#directory, "pid"));
   }
@@ -87,12 +87,12 @@ export class Contestant {
     return join(this.#directory, `${name}-${number}`);
   }
 
-  /** `run` of a bundle. */
+  /** Times `run` of a bundle. */
   run(bundle: BundleName, number = 0): Timed {
     return this.call("run", "--bundle", this.bundleDirectory(bundle, number), this.nextId());
   }
 
-  /** A container that waits for `start`. */
+  /** Creates a container that waits for `start`. */
   create(number = 0): Timed & { readonly id: string; readonly pid: number } {
     const id = this.nextId();
     const pidFile = join(this.#directory, "pid");
@@ -101,22 +101,22 @@ export class Contestant {
     return { ...outcome, id, pid: Number(Deno.readTextFileSync(pidFile)) };
   }
 
-  /** The status of `run` of a bundle, whatever it is. */
+  /** The exit status of `run` of a bundle. Does not throw on failure. */
   statusOf(bundle: BundleName): number {
     return timed(this.argv("run", "--bundle", this.bundleDirectory(bundle), this.nextId())).code;
   }
 
-  /** Starts a container in the foreground and looks at the runtime's process once its program runs. */
+  /** Starts a container in the foreground and calls `look` on the runtime's process once the program runs. */
   foreground(look: (pid: number) => number): number {
     const id = this.nextId();
     const runtime = start(this.argv("run", "--bundle", this.bundleDirectory("sleep"), id));
     try {
       while (!this.#isRunning(id)) kernel.call("usleep", 20_000);
-      // What is left to be done after the start is done then.
+      // Gives the runtime time to finish the work that it does after the program has started.
       kernel.call("usleep", 200_000);
       return look(runtime);
     } finally {
-      // It removes the container itself.
+      // The runtime then removes the container itself.
       this.call("kill", id, "KILL");
       finish(runtime);
     }
@@ -128,7 +128,7 @@ export class Contestant {
     return new TextDecoder().decode(stdout).includes('"running"');
   }
 
-  /** First line of its `--version`. */
+  /** The first line of `--version`. */
   version(): string {
     const { stdout } = new Deno.Command(this.program, { args: ["--version"] }).outputSync();
     return new TextDecoder().decode(stdout).split("\n")[0] ?? "";
@@ -138,26 +138,26 @@ export class Contestant {
     try {
       return Deno.readTextFileSync(this.#log).trimEnd().split("\n").at(-1) ?? "";
     } catch {
-      return "no log";
+      return "the log cannot be read";
     }
   }
 
-  /** Ends what a failure may have left. */
+  /** Kills the containers that a failure may have left. */
   cleanUp(): void {
     for (const id of namesIn(this.root)) timed(this.argv("delete", "--force", id));
   }
 }
 
-/** Kills a container's first process and waits for its end; the runtime is not asked. */
+/** Kills a container's first process and waits for its end, without the runtime's help. */
 export function endOf(pid: number): void {
   kill(kernel, pid, 9);
   waitForEnd(pid);
 }
 
-/** Until the process is gone, or a zombie that its new parent has not reaped. */
+/** Waits until the process is gone, or is a zombie that its new parent has not reaped yet. */
 export function waitForEnd(pid: number): void {
   for (let time = 0; time < 10_000; time++) {
-    // Ours, where this program is a subreaper.
+    // It is our child if this program is a subreaper.
     if (waitChild(kernel, pid) !== undefined) return;
     try {
       const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
@@ -167,7 +167,7 @@ export function waitForEnd(pid: number): void {
     }
     kernel.call("usleep", 1000);
   }
-  throw new Error(`process ${pid} does not end`);
+  throw new Error(`process ${pid} did not end`);
 }
 
 function namesIn(directory: string): string[] {

@@ -1,5 +1,5 @@
 /**
- * Containers started by a Deno program that runs already, as its users do.
+ * Times containers that a running Deno program starts with the library.
  *
  * @module
  */
@@ -10,7 +10,10 @@ import { monotonicMs } from "../lib/ffi/clock.ts";
 import { makeBundle } from "./bundles.ts";
 import { kernel } from "./timed.ts";
 
-/** Runs `true` in containers, one after the other; returns the times from the config's text to the end of each, in milliseconds. */
+/**
+ * Runs `true` in containers, one after the other. Returns for each the time from parsing the config to the end, in
+ * milliseconds.
+ */
 export async function libraryRuns(
   options: { readonly directory: string; readonly busybox: string; readonly count: number },
 ): Promise<readonly number[]> {
@@ -22,7 +25,7 @@ export async function libraryRuns(
     const before = monotonicMs(kernel);
     const spec = loadSpec(runtime, readConfig(bundle, runtime.log), bundle);
     const { code } = await runOutput(runtime, { id: `library-${index}`, spec });
-    if (code !== 0) throw new Error(`the library's container ended with ${code}`);
+    if (code !== 0) throw new Error(`the library's container exited with status ${code}`);
     times.push(monotonicMs(kernel) - before);
   }
   return times;

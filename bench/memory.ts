@@ -1,5 +1,5 @@
 /**
- * What a container takes of memory besides its program.
+ * Measures the memory that a container needs in addition to its program.
  *
  * @module
  */
@@ -7,23 +7,23 @@
 import { withMemory } from "./bundles.ts";
 import { type Contestant, waitForEnd } from "./contestant.ts";
 
-/** In KiB. */
+/** All sizes are in KiB unless noted otherwise. */
 export interface Memory {
-  /** Of the process between `create` and `start`: everything that is mapped and present, and with what is shared divided. */
+  /** Memory of the process between `create` and `start`: RSS, and PSS, which divides shared pages among their users. */
   readonly waitingRss: number;
   readonly waitingPss: number;
-  /** Size of the program that it runs: for ours, the whole image. In bytes. */
+  /** Size of the program that this process runs, in bytes. For this project's runtime it is the whole image. */
   readonly waitingProgramBytes: number;
-  /** Of the runtime's process while a container runs in the foreground. */
+  /** RSS of the runtime's process while a container runs in the foreground. */
   readonly foregroundRss: number;
-  /** The most that a command had at once, by its name. */
+  /** Peak memory of each command, by its name. */
   readonly peaks: Readonly<Record<string, number>>;
   /** The smallest `linux.resources.memory.limit` with which `true` still runs. */
   readonly smallestLimit: number;
 }
 
 const KIB = 1024;
-/** From and to where the smallest limit is looked for, and how exactly; in KiB. */
+/** The range in which the smallest limit is searched, and the precision; in KiB. */
 const LIMITS = { from: 0, to: 64 * KIB, step: 16 };
 
 function rollup(pid: number, field: string): number {
@@ -31,7 +31,7 @@ function rollup(pid: number, field: string): number {
   return Number(new RegExp(`^${field}: +(\\d+) kB$`, "m").exec(text)?.[1]);
 }
 
-/** Looks at a contestant's processes. */
+/** Measures a contestant's processes. */
 export function memoryOf(contestant: Contestant): Memory {
   const { id, pid } = contestant.create();
   const waiting = {
@@ -66,15 +66,15 @@ function peaksOf(contestant: Contestant): Record<string, number> {
   };
 }
 
-/** By halves; the limit is in the bundle's config, so the whole way there counts. */
+/** Finds the limit by bisection. The limit is in the bundle's config, so the runtime's own setup counts too. */
 function smallestLimit(contestant: Contestant): number {
   const isEnough = (limitKib: number) => {
     contestant.bundle("other", { args: ["true"], change: withMemory(limitKib * KIB) });
-    // Twice: what the first run has loaded into the page cache was charged to it.
+    // Twice, because the first run was charged for what it loaded into the page cache.
     return contestant.statusOf("other") === 0 && contestant.statusOf("other") === 0;
   };
   let { from, to } = LIMITS;
-  if (!isEnough(to)) throw new Error(`${contestant.name} does not run in ${to} KiB`);
+  if (!isEnough(to)) throw new Error(`${contestant.name} does not run with ${to} KiB`);
   while (to - from > LIMITS.step) {
     const middle = Math.round((from + to) / 2);
     if (isEnough(middle)) to = middle;

@@ -1,6 +1,6 @@
 /**
- * `deno task bench:scale`: what a command takes while more and more containers are alive at once. `list` should take so much a container,
- * and whatever is about one container should take the same among few and among many.
+ * `deno task bench:scale`: times commands while more and more containers are alive. The time of `list` should grow
+ * linearly with their number; commands on one container should not depend on it.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import { Contestant, endOf } from "./contestant.ts";
 import { formatTable, median } from "./statistics.ts";
 import type { Timed } from "./timed.ts";
 
-/** Containers that are alive while commands are timed. */
+/** Numbers of living containers to time commands with. */
 const COUNTS = [1, 50, 100, 200, 500];
 const MINIMUM_ROUNDS = 5;
 
@@ -27,7 +27,7 @@ interface Row {
   readonly delete: number;
 }
 
-/** Times commands among `count` containers; one more comes and goes each round. */
+/** Times commands among `count` containers. Each round creates and deletes one more. */
 function measure(ours: Contestant, count: number, rounds: number): Row {
   const times = { list: [], create: [], state: [], exec: [], delete: [] } as Record<string, number[]>;
   const note = (name: string, { ms }: Timed) => times[name]!.push(ms);
@@ -67,9 +67,9 @@ function bench(rounds: number): readonly Row[] {
 function main(): void {
   const { rounds: given } = parseArgs(Deno.args, { string: ["rounds"], default: { rounds: "11" } });
   const rounds = Number(given);
-  if (!Number.isInteger(rounds) || rounds < MINIMUM_ROUNDS) giveUp(`--rounds needs a number from ${MINIMUM_ROUNDS} on`);
-  if (Deno.uid() !== 0) giveUp("the benchmark starts containers as root: run it as root, or with sudo");
-  const heading = ["containers", "list, ms", "a container", "create", "state", "exec", "delete"];
+  if (!Number.isInteger(rounds) || rounds < MINIMUM_ROUNDS) giveUp(`--rounds must be at least ${MINIMUM_ROUNDS}`);
+  if (Deno.uid() !== 0) giveUp("the benchmark needs root: run it as root or with sudo");
+  const heading = ["containers", "list, ms", "per container", "create", "state", "exec", "delete"];
   const rows = bench(rounds).map(({ count, list, create, state, exec, delete: removed }) => [
     String(count),
     list.toFixed(1),

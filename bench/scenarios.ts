@@ -1,5 +1,5 @@
 /**
- * What is timed: one function a row of the table.
+ * The benchmark's scenarios: one function per row of the table.
  *
  * @module
  */
@@ -7,21 +7,21 @@
 import { type BundleName, type Contestant, endOf, waitForEnd } from "./contestant.ts";
 import { finish, kernel, start, type Timed, timeOf } from "./timed.ts";
 
-/** One thing that was timed. */
+/** One measurement. */
 export interface Sample {
   readonly ms: number;
 }
 
-/** Something to time. */
+/** A scenario to time. */
 export interface Scenario {
-  /** Names of what {@link measure} returns, in order. */
+  /** Names of the values that {@link measure} returns, in order. */
   readonly rows: readonly string[];
-  /** How often, as a part of the rounds that were asked for. */
+  /** The number of rounds, as a fraction of those that were asked for. */
   readonly share: number;
   readonly measure: (contestant: Contestant) => readonly Sample[];
 }
 
-/** Containers that there are while `list` is timed, and those that run side by side. */
+/** Number of containers while `list` is timed, and number that run in parallel. */
 export const LISTED = 50, LANES = 4;
 const IN_SEQUENCE = 50, IN_A_LANE = 12;
 
@@ -29,7 +29,7 @@ function one(row: string, measure: (contestant: Contestant) => Timed, share = 1)
   return { rows: [row], share, measure: (contestant) => [measure(contestant)] };
 }
 
-/** A container from `create` to `delete`. */
+/** Times the commands on a container from `create` to `delete`. */
 function life(contestant: Contestant): readonly Timed[] {
   const created = contestant.create();
   const { id, pid } = created;
@@ -47,7 +47,7 @@ function forcedDelete(contestant: Contestant): Timed {
   return contestant.call("delete", "--force", id);
 }
 
-/** Without the filters that ours keeps: the others compile each time. */
+/** Empties this project's cache of compiled filters first: the other runtimes compile each time. */
 function firstTime(contestant: Contestant): Timed {
   for (const { name } of Deno.readDirSync(contestant.root)) {
     if (name.startsWith(".seccomp-")) Deno.removeSync(`${contestant.root}/${name}`);
@@ -63,7 +63,7 @@ function inSequence(contestant: Contestant): Sample {
   };
 }
 
-/** Lanes that each run one container after the other. */
+/** Runs parallel lanes. Each lane runs one container after the other. */
 function sideBySide(contestant: Contestant): Sample {
   const bundles = lanes(contestant);
   return {
@@ -91,14 +91,14 @@ const lanes = (contestant: Contestant) =>
 
 const P_ALL = 0, WEXITED = 4, WNOWAIT = 0x1000000;
 
-/** A child that has ended, reaped. @throws where it did not succeed. */
+/** Reaps a child that has ended. Returns its pid. @throws if it failed. */
 function anyEnded(): number {
   const info = new Uint8Array(new ArrayBuffer(128));
   kernel.must("waitid(P_ALL)", "waitid", P_ALL, 0, info, WEXITED | WNOWAIT);
-  // siginfo_t: si_pid is behind signal, errno, code and padding.
+  // siginfo_t: si_pid comes after signal, errno, code and padding.
   const pid = new DataView(info.buffer).getInt32(16, true);
   const { code } = finish(pid);
-  if (code !== 0) throw new Error(`a run in parallel failed: ${code}`);
+  if (code !== 0) throw new Error(`a parallel run failed with status ${code}`);
   return pid;
 }
 
@@ -109,12 +109,12 @@ const bundles: readonly (readonly [row: string, bundle: BundleName])[] = [
   ["run with an engine's seccomp profile", "seccomp"],
 ];
 
-/** In the order of the table. */
+/** All scenarios, in the order of the table. */
 export const scenarios: readonly Scenario[] = [
   ...bundles.map(([row, bundle]) => one(row, (contestant) => contestant.run(bundle))),
-  one("the same, first time", firstTime, 1 / 4),
+  one("the same, no cached filter", firstTime, 1 / 4),
   { rows: ["create", "start", "state", "exec", "kill", "delete"], share: 1, measure: life },
-  one("delete -f of a running one", forcedDelete, 1 / 4),
+  one("delete -f of a running container", forcedDelete, 1 / 4),
   { rows: [`${IN_SEQUENCE} runs in sequence`], share: 1 / 10, measure: (contestant) => [inSequence(contestant)] },
   {
     rows: [`${LANES} lanes of ${IN_A_LANE} runs`],
@@ -123,10 +123,10 @@ export const scenarios: readonly Scenario[] = [
   },
 ];
 
-/** `list`, of a contestant that has {@link LISTED} containers. */
+/** `list` on a contestant that has {@link LISTED} containers. */
 export const listing: Scenario = one(`list of ${LISTED}`, (contestant) => contestant.call("list"));
 
-/** Makes the containers that {@link listing} shows; returns how to end them. */
+/** Creates the containers that {@link listing} shows. Returns a function that removes them. */
 export function makeListed(contestant: Contestant): () => void {
   const pids = Array.from({ length: LISTED }, (_, index) => {
     contestant.bundle("sleep", { args: ["sleep", "1000"] }, index);

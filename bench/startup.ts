@@ -1,6 +1,6 @@
 /**
- * `deno run -A bench/startup.ts [--runs N]`: what a Deno program pays before its first useful instruction, and what some habits add to it.
- * The table in docs/design.md comes from here.
+ * `deno run -A bench/startup.ts [--runs N]`: times Deno's startup before the first useful instruction, and what some
+ * habits add to it. The table in docs/design.md comes from this program.
  *
  * @module
  */
@@ -15,7 +15,10 @@ import { formatTable, median } from "./statistics.ts";
 const KIB = 1024;
 const END = "Deno.exit(0);";
 
-/** A script that does nothing, `bytes` long: functions that are never called, as most of a program is. */
+/**
+ * A script that does nothing, `bytes` long. It consists of functions that are never called, like most of a real
+ * program.
+ */
 function scriptOf(bytes: number): string {
   const parts = [END];
   for (let index = 0, length = 0; length < bytes; index++) {
@@ -26,12 +29,13 @@ function scriptOf(bytes: number): string {
   return parts.join("\n");
 }
 
-/** A script that binds the first `count` of libc's functions that take a number or nothing. */
+/** A script that binds the first `count` libc functions whose only parameters are numbers. */
 function scriptBinding(count: number): string {
   const names =
     "getpid getuid getgid geteuid getegid getppid gettid sync fork pause setsid tcgetpgrp abs labs close dup umask " +
-    "alarm sleep usleep rand srand random srandom getpagesize gethostid nice isatty rmdir chdir fchdir fsync fdatasync syncfs " +
-    "getsid getpgid setpgid setuid setgid seteuid setegid kill raise killpg time clock toupper tolower isalpha isdigit";
+    "alarm sleep usleep rand srand random srandom getpagesize gethostid nice isatty rmdir chdir fchdir fsync " +
+    "fdatasync syncfs getsid getpgid setpgid setuid setgid seteuid setegid kill raise killpg time " +
+    "clock toupper tolower isalpha isdigit";
   const symbols = names.split(" ").slice(0, count).map((name) => `${name}: { parameters: ["i32"], result: "i32" }`);
   return `Deno.dlopen("libc.so.6", { ${symbols.join(", ")} });\n${END}`;
 }
@@ -49,7 +53,7 @@ const scripts: readonly (readonly [name: string, text: string])[] = [
 
 function measure(commands: readonly (readonly string[])[], runs: number): number[][] {
   const samples = commands.map((): number[] => []);
-  // In turns: all see the same machine. The first round is a warm-up.
+  // The scripts take turns, so that all see the same machine. The first round is a warm-up.
   for (let run = -1; run < runs; run++) {
     commands.forEach((args, index) => {
       const before = performance.now();
@@ -65,7 +69,7 @@ function measure(commands: readonly (readonly string[])[], runs: number): number
 function main(): void {
   const { runs: given } = parseArgs(Deno.args, { string: ["runs"], default: { runs: "20" } });
   const bundle = join(distDir, "runc.js");
-  if (!existsSync(bundle)) giveUp("dist/runc.js is missing: deno task build");
+  if (!existsSync(bundle)) giveUp("dist/runc.js is missing: run deno task build");
   const directory = Deno.makeTempDirSync({ prefix: "runc-startup-" });
   try {
     const commands = scripts.map(([, text], index) => {

@@ -1,10 +1,10 @@
 /**
- * Numbers of a comparison. Pure.
+ * Statistics for comparisons. Pure.
  *
  * @module
  */
 
-/** The middle one; of an even number the mean of the two in the middle. NaN of none. */
+/** The middle value; with an even number of values, the mean of the two in the middle. NaN for an empty list. */
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((one, other) => one - other);
   const middle = sorted.length / 2;
@@ -13,14 +13,14 @@ export function median(values: readonly number[]): number {
 }
 
 /**
- * The median of the pairs' ratios: two that ran one after the other saw the same machine, so that what changes slowly in it
- * does not count.
+ * The median of the ratios of pairs. The two of a pair ran one after the other on the same machine, so slow changes of
+ * the machine cancel out.
  */
 export function medianRatio(ours: readonly number[], theirs: readonly number[]): number {
   return median(ours.slice(0, theirs.length).map((value, index) => value / theirs[index]!));
 }
 
-/** `rows` with the columns aligned; the first row is the heading. */
+/** `rows` with aligned columns. The first row is the heading. */
 export function formatTable(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   const format = (row: readonly string[]) =>

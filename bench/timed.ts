@@ -1,5 +1,5 @@
 /**
- * A program run to its end, timed.
+ * Runs programs to their end and times them.
  *
  * @module
  */
@@ -10,11 +10,11 @@ import { Prctl } from "../lib/ffi/constants.ts";
 import { alloc, Kernel } from "../lib/ffi/kernel.ts";
 import { spawn } from "../lib/ffi/process.ts";
 
-/** What a program took. */
+/** The result of a run. */
 export interface Timed {
-  /** From posix_spawn to its end, in milliseconds. */
+  /** From posix_spawn to the end, in milliseconds. */
   readonly ms: number;
-  /** As a shell reports it. */
+  /** The status as a shell reports it. */
   readonly code: number;
 }
 
@@ -23,10 +23,12 @@ export const kernel = new Kernel();
 
 const nowhere = open(kernel, "/dev/null", 2);
 const stdio = [0, 1, 2].map((to) => ({ to, from: nowhere.number }));
-/** `struct rusage`: ru_maxrss is behind two `struct timeval`. */
+/** `struct rusage`: ru_maxrss comes after two `struct timeval`. */
 const RUSAGE_SIZE = 144, MAXRSS_AT = 32;
 
-/** Starts a program with /dev/null for its standard streams: a pipe's other end would stay open in a container. Returns its pid. */
+/**
+ * Starts a program with /dev/null as its standard streams, because a container would keep a pipe open. Returns its pid.
+ */
 export function start(argv: readonly string[]): number {
   const [path = ""] = argv;
   const pid = spawn(kernel, { path, argv, env: ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], fds: stdio, closeFrom: 3 });
@@ -36,13 +38,13 @@ export function start(argv: readonly string[]): number {
 
 /** A program that has ended. */
 export interface Ended {
-  /** As a shell reports it. */
+  /** The status as a shell reports it. */
   readonly code: number;
-  /** The most memory that it, or a child that it has waited for, had at once: `ru_maxrss` of getrusage(2), in KiB. */
+  /** Peak memory of the program or a child that it has waited for: `ru_maxrss` of getrusage(2), in KiB. */
   readonly maxRssKib: number;
 }
 
-/** Waits for the end of one that {@link start} has started. */
+/** Waits for the end of a program that {@link start} has started. */
 export function finish(pid: number): Ended {
   const status = alloc(4);
   const usage = alloc(RUSAGE_SIZE);
@@ -53,23 +55,23 @@ export function finish(pid: number): Ended {
 }
 
 /**
- * Runs a program to its end and returns the most memory that it had at once, in KiB. Started by a shell, which is small: the kernel counts
- * what there was before execve(2), too. @throws where it fails.
+ * Runs a program and returns its peak memory, in KiB. A shell starts it, because the shell is small: the kernel also
+ * counts the memory from before execve(2). @throws if it fails.
  */
 export function peakRssKib(argv: readonly string[], pidFile: string): number {
-  // The shell ends first; its child is ours then.
+  // The shell ends first; the program then becomes our child.
   kernel.must("prctl(PR_SET_CHILD_SUBREAPER, 1)", "prctl", Prctl.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   try {
     finish(start(["/bin/sh", "-c", `"$@" & echo $! > ${pidFile}`, "sh", ...argv]));
     const { code, maxRssKib } = finish(Number(Deno.readTextFileSync(pidFile)));
-    if (code !== 0) throw new Error(`${argv.join(" ")} failed: ${code}`);
+    if (code !== 0) throw new Error(`${argv.join(" ")} failed with status ${code}`);
     return maxRssKib;
   } finally {
     kernel.must("prctl(PR_SET_CHILD_SUBREAPER, 0)", "prctl", Prctl.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
   }
 }
 
-/** Runs a program. */
+/** Runs a program and times it. */
 export function timed(argv: readonly string[]): Timed {
   const before = monotonicMs(kernel);
   const pid = start(argv);
