@@ -1,12 +1,12 @@
 /**
- * The help texts, made from the table of commands. Pure.
+ * The help texts, generated from the table of commands. Pure.
  *
  * @module
  */
 
 import { type CommandName, commandNames, globalOptions, helpOption, type OptionSpec, specOf } from "./table.ts";
 
-/** Help on one command: what it does, how it is called, its options, an example. */
+/** Help for one command: its summary, usage, options and an example. */
 export function commandHelp(name: CommandName): string {
   const spec = specOf(name);
   const usage = ["runc", name, "[options]", spec.usage].filter((part) => part !== "").join(" ");
@@ -18,7 +18,7 @@ export function commandHelp(name: CommandName): string {
   ]);
 }
 
-/** Help on the program: its commands and global options. */
+/** Help for the program: its commands and global options. */
 export function programHelp(): string {
   const shown = commandNames().filter((name) => !specOf(name).hidden);
   return sections([
@@ -57,7 +57,7 @@ function defaultNote(spec: OptionSpec): string {
   return given === "" ? "" : ` (${given})`;
 }
 
-/** An option's default as it is written on the command line, a duration with its unit. */
+/** An option's default as written on the command line. Durations have a unit. */
 export function defaultText({ type, default: value }: OptionSpec): string {
   return type === "duration" ? `${Number(value) / 1000}s` : String(value);
 }

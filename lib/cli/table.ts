@@ -1,62 +1,65 @@
 /**
- * The command line as data: every command with its arguments and options. The parser and the help are driven by this table
- * alone, so they cannot disagree. Names are those of the OCI runtime command line.
+ * The command line as data: every command with its arguments and options. Both the parser and the help use only this
+ * table, so they cannot disagree. Names are those of the OCI runtime command line.
  *
  * @see https://github.com/opencontainers/runtime-tools/blob/master/docs/command-line-interface.md
  * @module
  */
 
-/** How an option's value is read. `duration` is Go's (`1m30s`), in milliseconds once parsed; the lists may be repeated. */
+/**
+ * The type of an option's value. `duration` is Go's (`1m30s`); its parsed value is in milliseconds. Lists may be
+ * repeated.
+ */
 export type OptionType = "bool" | "string" | "int" | "duration" | "list" | "intList";
 
-/** One option; its name is its key in the table. */
+/** One option. Its name is its key in the table. */
 export interface OptionSpec {
   readonly type: OptionType;
   /** Verb phrase for the help. */
   readonly help: string;
-  /** Other names, mostly one letter. */
+  /** Alternative names, mostly one letter. */
   readonly aliases?: readonly string[];
-  /** What stands for the value in the help; every type but `bool` has it. */
+  /** The placeholder for the value in the help. Every type except `bool` has one. */
   readonly value?: string;
   readonly default?: string | number;
-  /** What a string may be, where that is a closed list. */
+  /** The values that a string may have, if they are a closed list. */
   readonly choices?: readonly string[];
-  /** Environment variable that is read when the option is not given. */
+  /** Environment variable that is used if the option is not given. */
   readonly env?: string;
   /** Not shown in the help. */
   readonly hidden?: boolean;
 }
 
-/** How many arguments a command takes; equal numbers mean exactly that many. */
+/** The number of arguments that a command takes. If both are equal, exactly that many. */
 export interface ArgsRule {
   readonly min: number;
   readonly max: number;
 }
 
-/** One command; its name is its key in the table. */
+/** One command. Its name is its key in the table. */
 export interface CommandSpec {
   /** Verb phrase for the help. */
   readonly summary: string;
   /** Arguments as the help shows them, after the options. */
   readonly usage: string;
   readonly args: ArgsRule;
-  /** With this option the command takes no arguments. */
+  /** If this option is given, the command takes no arguments. */
   readonly argsReplacedBy?: string;
   readonly options: Readonly<Record<string, OptionSpec>>;
-  /** One command line that works. */
+  /** A command line that works. */
   readonly example: string;
   readonly aliases?: readonly string[];
-  /** Everything after the first argument is an argument, whatever it looks like. */
+  /** All words after the first argument are arguments, even if they look like options. */
   readonly stopAtFirstArg?: boolean;
-  /** No option is read but the one for help: all words are arguments. */
+  /** No option is parsed except the one for help: all other words are arguments. */
   readonly ignoresOptions?: boolean;
   /** Not listed in the help. */
   readonly hidden?: boolean;
-  /** Reads or writes the state directory, which is made ready beforehand. */
+  /** Uses the state directory, which is prepared beforehand. */
   readonly usesState?: boolean;
-  /** Stands before the message of an error that the command throws. */
+  /** Prefix for the message of an error that the command throws. */
   readonly errorPrefix?: string;
-  /** Exit status for an error that the command throws; 1 unless it says otherwise. */
+  /** Exit status for an error that the command throws; 1 if absent. */
   readonly errorStatus?: number;
 }
 
@@ -92,71 +95,71 @@ const preserveFds = {
   type: "int",
   value: "n",
   default: 0,
-  help: "pass n more descriptors to the container, those after stdio and $LISTEN_FDS",
+  help: "pass n more descriptors to the container, after stdio and $LISTEN_FDS",
 } as const satisfies OptionSpec;
 
 const detach = {
   type: "bool",
   aliases: ["d"],
-  help: "return as soon as the process runs",
+  help: "return as soon as the program runs",
 } as const satisfies OptionSpec;
 
-/** An option of `update`: a text, because callers know how its mistakes are told. */
+/** An option of `update`. It is a string, because callers know the messages for wrong values. */
 function limit(value: string, help: string) {
   return { type: "string", value, help } as const satisfies OptionSpec;
 }
 
-/** What `create` and `run` share. */
+/** Options of both `create` and `run`. */
 const createOptions = {
   bundle,
   "console-socket": consoleSocket,
   "pidfd-socket": pidfdSocket,
   "pid-file": pidFile,
-  "no-pivot": { type: "bool", help: "enter the root file system without pivot_root, for one that lies in a ramdisk" },
+  "no-pivot": { type: "bool", help: "enter the root file system without pivot_root (for a root on a ramdisk)" },
   "no-new-keyring": { type: "bool", help: "keep the caller's session keyring" },
   "preserve-fds": preserveFds,
 } as const satisfies Record<string, OptionSpec>;
 
-/** Stands in every command and before it. */
+/** Available in every command and before it. */
 export const helpOption = {
   type: "bool",
   aliases: ["h"],
   help: "show help",
 } as const satisfies OptionSpec;
 
-/** Options of the program, before the command; all but `version` are also accepted after it. */
+/** Options of the program, which come before the command. All except `version` are also accepted after it. */
 export const globalOptions = {
   root: { type: "string", value: "dir", help: "keep the state of containers in this directory (default: /run/runc)" },
   log: { type: "string", value: "file", help: "append the log to this file instead of standard error" },
-  // No `choices`: callers know the text of this refusal, see log.ts.
+  // No `choices`: callers know the message for a wrong value, see log.ts.
   "log-format": { type: "string", value: "format", default: "text", help: "write the log as text or json" },
-  debug: { type: "bool", help: "log more, each record with its place in the program" },
-  "systemd-cgroup": { type: "bool", help: "manage cgroups by systemd; cgroupsPath is then slice:prefix:name" },
+  debug: { type: "bool", help: "log more, and add the place in the source to each record" },
+  "systemd-cgroup": { type: "bool", help: "manage cgroups with systemd; cgroupsPath is then slice:prefix:name" },
   rootless: {
     type: "string",
     value: "bool",
     default: "auto",
-    help: "go on without permission for cgroups: true, false or auto",
+    help: "continue without permission for cgroups: true, false or auto",
   },
-  criu: { type: "string", value: "path", hidden: true, help: "accepted for older callers, and ignored" },
+  criu: { type: "string", value: "path", hidden: true, help: "ignored; accepted for older callers" },
   init: {
     type: "string",
     value: "kind",
     default: "native",
     choices: ["native", "deno"],
     env: "RUNC_INIT",
-    help: "set containers up by native code or by a second Deno",
+    help: "set up containers with native code or with a second Deno",
   },
   trace: {
     type: "string",
     value: "file",
-    help: "write what took how long to this file: as OTLP/JSON if it ends in .otlp.json, else for chrome://tracing",
+    help: "write a timing trace to this file: OTLP/JSON if it ends in .otlp.json, else chrome://tracing",
   },
   version: { type: "bool", aliases: ["v"], help: "print versions" },
   help: helpOption,
 } as const satisfies Record<string, OptionSpec>;
 
-/** Commands that are refused: whichever options they are called with, the answer is the same. */
+/** Commands that are refused. The message does not depend on their options. */
 const refused = {
   usage: "<container-id>",
   args: { min: 0, max: Infinity },
@@ -168,11 +171,11 @@ const refused = {
 export const commands = {
   checkpoint: {
     ...refused,
-    summary: "save the processes of a container to files; not supported, and refused",
+    summary: "save the processes of a container to files; not supported",
     example: "runc checkpoint web",
   },
   create: {
-    summary: "set a container up, without starting its program",
+    summary: "set up a container without starting its program",
     usage: "<container-id>",
     args: one,
     options: createOptions,
@@ -181,7 +184,7 @@ export const commands = {
     errorPrefix: "runc create failed",
   },
   delete: {
-    summary: "remove a stopped container with everything that belongs to it",
+    summary: "remove a stopped container and everything that belongs to it",
     usage: "<container-id>",
     args: one,
     options: { force: { type: "bool", aliases: ["f"], help: "kill the container first if it is not stopped" } },
@@ -189,22 +192,22 @@ export const commands = {
     usesState: true,
   },
   events: {
-    summary: "print what a container uses, at intervals, and when it runs out of memory",
+    summary: "print resource usage at intervals, and out-of-memory events",
     usage: "<container-id>",
     args: one,
     argsReplacedBy: "all",
     options: {
       interval: { type: "duration", value: "duration", default: 5000, help: "print statistics this often" },
-      stats: { type: "bool", help: "print statistics once and end" },
+      stats: { type: "bool", help: "print statistics once and exit" },
       format: {
         type: "string",
         aliases: ["f"],
         value: "format",
         default: "json",
         choices: ["json", "prometheus"],
-        help: "print json, or one snapshot as prometheus reads it",
+        help: "print json, or statistics once for prometheus",
       },
-      all: { type: "bool", help: "all running containers instead of one; needs --stats or --format prometheus" },
+      all: { type: "bool", help: "print all running containers instead of one; needs --stats or --format prometheus" },
     },
     example: "runc events --stats web",
     usesState: true,
@@ -226,13 +229,13 @@ export const commands = {
         type: "string",
         aliases: ["p"],
         value: "file",
-        help: "take the whole process from this JSON file; the other options for it do nothing then",
+        help: "read the process from this JSON file; other options for the process are ignored",
       },
       detach,
       "pid-file": pidFile,
       "process-label": { type: "string", value: "label", help: "set the SELinux label of the process" },
       apparmor: { type: "string", value: "profile", help: "set the AppArmor profile of the process" },
-      "no-new-privs": { type: "bool", help: "forbid the process to gain privileges" },
+      "no-new-privs": { type: "bool", help: "prevent the process from gaining privileges" },
       cap: { type: "list", aliases: ["c"], value: "name", help: "add a capability; may be repeated" },
       "preserve-fds": preserveFds,
       cgroup: {
@@ -240,23 +243,23 @@ export const commands = {
         value: "[controller:]path",
         help: "start in this cgroup below the container's; may be repeated",
       },
-      "ignore-paused": { type: "bool", help: "accept a paused container" },
+      "ignore-paused": { type: "bool", help: "run even if the container is paused" },
     },
     example: "runc exec --env TERM=xterm --tty web sh -l",
     usesState: true,
     errorPrefix: "exec failed",
-    // A program's own status is passed through, so an error of ours takes one that few programs use.
+    // A program's own status is passed through, so our errors use one that few programs use.
     errorStatus: 255,
   },
   features: {
-    summary: "print what this runtime can do, as JSON",
+    summary: "print the features of this runtime as JSON",
     usage: "",
     args: none,
     options: {},
     example: "runc features",
   },
   init: {
-    summary: "carry out a plan inside a new container; started by this program only",
+    summary: "run a plan inside a new container; internal",
     usage: "",
     args: { min: 0, max: Infinity },
     options: {},
@@ -272,19 +275,19 @@ export const commands = {
     usesState: true,
   },
   list: {
-    summary: "list the containers below the state directory",
+    summary: "list the containers in the state directory",
     usage: "",
     args: none,
     options: {
-      // No `choices`: callers know the text of this refusal, see output.ts.
+      // No `choices`: callers know the message for a wrong value, see output.ts.
       format: { type: "string", aliases: ["f"], value: "format", default: "table", help: "print a table or json" },
-      quiet: { type: "bool", aliases: ["q"], help: "print ids only" },
+      quiet: { type: "bool", aliases: ["q"], help: "print only ids" },
     },
     example: "runc list --format json",
     usesState: true,
   },
   monitor: {
-    summary: "do what the monitor of a container cannot do by itself; started by it only",
+    summary: "do work for the monitor of a container; internal",
     usage: "",
     args: { min: 0, max: Infinity },
     options: {},
@@ -294,7 +297,7 @@ export const commands = {
     errorPrefix: "runc run failed",
   },
   pause: {
-    summary: "stop all processes of a container, until it is resumed",
+    summary: "suspend all processes of a container",
     usage: "<container-id>",
     args: one,
     options: {},
@@ -302,7 +305,7 @@ export const commands = {
     usesState: true,
   },
   plan: {
-    summary: "print the system calls that would set a container up, and do nothing",
+    summary: "print the system calls that would set up a container, without running them",
     usage: "[<container-id>]",
     args: { min: 0, max: 1 },
     options: {
@@ -325,7 +328,7 @@ export const commands = {
     args: { min: 1, max: Infinity },
     stopAtFirstArg: true,
     options: {
-      // No `choices`: callers know the text of this refusal, see ps.ts.
+      // No `choices`: callers know the message for a wrong value, see ps.ts.
       format: { type: "string", aliases: ["f"], value: "format", default: "table", help: "print a table or json" },
     },
     example: "runc ps web -e -x",
@@ -333,11 +336,11 @@ export const commands = {
   },
   restore: {
     ...refused,
-    summary: "create a container from a checkpoint; not supported, and refused",
+    summary: "create a container from a checkpoint; not supported",
     example: "runc restore web",
   },
   resume: {
-    summary: "let the processes of a paused container go on",
+    summary: "resume the processes of a paused container",
     usage: "<container-id>",
     args: one,
     options: {},
@@ -345,26 +348,26 @@ export const commands = {
     usesState: true,
   },
   run: {
-    summary: "create a container, start it and wait for its end",
+    summary: "create a container, start it and wait until it ends",
     usage: "<container-id>",
     args: one,
     options: {
       ...createOptions,
       detach,
-      keep: { type: "bool", help: "leave the container in place after its end" },
-      "no-subreaper": { type: "bool", help: "do not adopt the container's orphans" },
+      keep: { type: "bool", help: "keep the container after it has ended" },
+      "no-subreaper": { type: "bool", help: "do not become the parent of the container's orphans" },
     },
     example: "runc run --bundle /bundles/web web",
     usesState: true,
     errorPrefix: "runc run failed",
   },
   spec: {
-    summary: "write a config.json to start from",
+    summary: "write a config.json template",
     usage: "",
     args: none,
     options: {
       bundle: { ...bundle, help: "write it to this directory instead of the current one" },
-      rootless: { type: "bool", help: "make it work for the user who calls, without root" },
+      rootless: { type: "bool", help: "make it work for the calling user, without root" },
     },
     example: "runc spec --bundle /bundles/web",
   },
@@ -377,7 +380,7 @@ export const commands = {
     usesState: true,
   },
   state: {
-    summary: "print the state of a container, as JSON",
+    summary: "print the state of a container as JSON",
     usage: "<container-id>",
     args: one,
     options: {},
@@ -385,12 +388,12 @@ export const commands = {
     usesState: true,
   },
   top: {
-    summary: "show what containers use, and go on showing it",
+    summary: "show the resource usage of containers continuously",
     usage: "",
     args: none,
     options: {
-      interval: { type: "duration", value: "duration", default: 2000, help: "measure over this time" },
-      once: { type: "bool", help: "print one table and end, as without a terminal" },
+      interval: { type: "duration", value: "duration", default: 2000, help: "measure and refresh at this interval" },
+      once: { type: "bool", help: "print one table and exit (as without a terminal)" },
     },
     example: "runc top --interval 5s",
     usesState: true,
@@ -404,23 +407,23 @@ export const commands = {
         type: "string",
         aliases: ["r"],
         value: "file",
-        help: "take linux.resources from this JSON file, - for standard input; the other options do nothing then",
+        help: "read linux.resources from this JSON file (- for standard input); other options are ignored",
       },
       "blkio-weight": { type: "int", value: "n", help: "set the weight of block I/O, 10 to 1000" },
       "cpu-period": limit("us", "set the period of the CPU quota"),
-      "cpu-quota": limit("us", "set the CPU time in each period, -1 for no limit"),
-      "cpu-burst": limit("us", "set the CPU time that a period may borrow from those before"),
-      "cpu-share": limit("n", "set the CPU weight against other containers"),
+      "cpu-quota": limit("us", "set the CPU time per period, -1 for no limit"),
+      "cpu-burst": limit("us", "set the unused CPU time that a period may take over from earlier ones"),
+      "cpu-share": limit("n", "set the CPU weight relative to other containers"),
       "cpu-rt-period": limit("us", "set the period of real-time processes"),
-      "cpu-rt-runtime": limit("us", "set the CPU time of real-time processes in each period"),
-      "cpuset-cpus": limit("list", "set the CPUs to run on, as 0-3,7"),
-      "cpuset-mems": limit("list", "set the memory nodes to use, as 0-1"),
-      "kernel-memory": { ...limit("size", "accepted for older callers, and ignored"), hidden: true },
-      "kernel-memory-tcp": { ...limit("size", "accepted for older callers, and ignored"), hidden: true },
-      memory: limit("size", "set the memory limit, as 512m; -1 for none"),
-      "cpu-idle": limit("0|1", "run only when nobody else does (1), or as usual (0)"),
-      "memory-reservation": limit("size", "set what is left to it when the host gets short of memory"),
-      "memory-swap": limit("size", "set the limit of memory and swap together, -1 for none"),
+      "cpu-rt-runtime": limit("us", "set the CPU time of real-time processes per period"),
+      "cpuset-cpus": limit("list", "set the CPUs to run on, such as 0-3,7"),
+      "cpuset-mems": limit("list", "set the memory nodes to use, such as 0-1"),
+      "kernel-memory": { ...limit("size", "ignored; accepted for older callers"), hidden: true },
+      "kernel-memory-tcp": { ...limit("size", "ignored; accepted for older callers"), hidden: true },
+      memory: limit("size", "set the memory limit, such as 512m; -1 for no limit"),
+      "cpu-idle": limit("0|1", "run only when the CPU is otherwise idle (1), or as usual (0)"),
+      "memory-reservation": limit("size", "set the memory protected when the host runs short"),
+      "memory-swap": limit("size", "set the limit of memory plus swap, -1 for no limit"),
       "pids-limit": { type: "int", value: "n", help: "set the number of processes and threads, -1 for no limit" },
       "l3-cache-schema": limit("schema", "set the share of the L3 cache (Intel RDT)"),
       "mem-bw-schema": limit("schema", "set the share of the memory bandwidth (Intel RDT)"),
@@ -441,7 +444,7 @@ export const commands = {
 /** Name of a command. */
 export type CommandName = keyof typeof commands;
 
-/** What one option is after parsing; undefined where it may be left out. */
+/** The type of one option after parsing; undefined is possible if it has no default. */
 type ValueOf<O extends OptionSpec> = O["type"] extends "bool" ? boolean
   : O["type"] extends "list" ? readonly string[]
   : O["type"] extends "intList" ? readonly number[]
@@ -452,7 +455,7 @@ type Scalar<O extends OptionSpec> = O extends { readonly choices: readonly (infe
   : O["type"] extends "string" ? string
   : number;
 
-/** The values of a table of options, under the options' names. */
+/** The parsed values of a table of options, by the options' names. */
 export type OptionValues<Options extends Readonly<Record<string, OptionSpec>>> = {
   readonly [Name in keyof Options]: ValueOf<Options[Name]>;
 };
@@ -460,7 +463,7 @@ export type OptionValues<Options extends Readonly<Record<string, OptionSpec>>> =
 /** The global options. */
 export type GlobalOptions = OptionValues<typeof globalOptions>;
 
-/** The command that is called `word`, by name or alias. */
+/** The command with the name or alias `word`. */
 export function findCommand(word: string): CommandName | undefined {
   return commandNames().find((name) => name === word || specOf(name).aliases?.includes(word));
 }
@@ -470,7 +473,7 @@ export function commandNames(): readonly CommandName[] {
   return Object.keys(commands) as CommandName[];
 }
 
-/** The table's entry for `name`, without the literal types that the single entries have. */
+/** The table's entry for `name`, as a general type without the entry's literal types. */
 export function specOf(name: CommandName): CommandSpec {
   return commands[name];
 }

@@ -19,7 +19,7 @@ Deno.test("commandHelp() of delete, whole", () => {
   assertEquals(
     commandHelp("delete"),
     `NAME:
-   runc delete - remove a stopped container with everything that belongs to it
+   runc delete - remove a stopped container and everything that belongs to it
 
 USAGE:
    runc delete [options] <container-id>
