@@ -1,5 +1,5 @@
 /**
- * Completion for bash, made from the table of commands.
+ * bash completion, generated from the table of commands.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import {
 
 const wordsOf = (options: readonly DocumentedOption[]) => options.flatMap(({ words }) => words).join(" ");
 
-/** The lines of a `case` on the word before: what completes the value of each option. */
+/** The branches of a `case` on the previous word: they complete the value of each option. */
 function valueCases(options: readonly DocumentedOption[]): string {
   const lines = options.map((option) => {
     const pattern = option.words.join("|");
@@ -37,7 +37,7 @@ function valueCases(options: readonly DocumentedOption[]): string {
   return lines.filter((line) => line !== "").join("\n");
 }
 
-/** Names of options that take a value, for the search of the command. */
+/** Names of options that take a value, so that the search for the command skips the value. */
 function withValue(options: readonly DocumentedOption[]): string {
   return [...new Set(options.filter(({ spec }) => spec.type !== "bool").flatMap(({ words }) => words))].join("|");
 }
@@ -67,18 +67,18 @@ ${cases === "" ? "    '') ;;" : cases}
 `;
 }
 
-/** The file that bash-completion loads, named as the program. */
+/** The file that bash-completion loads; its name is the program's. */
 export function bashCompletion(): string {
   const globals = shownOptions();
   const all = [...globals, ...shownCommands().flatMap((command) => shownOptions(command))];
-  return `# Completion for runc in bash. Made from the table of commands by tools/docs.ts.
+  return `# Completion for runc in bash. Generated from the table of commands by tools/docs.ts.
 
-# Containers, from the state directory that the command line names.
+# Container ids, from the state directory that the command line names.
 _runc_containers() {
   COMPREPLY=($(compgen -W "$("$1" "\${root[@]}" list --quiet 2>/dev/null)" -- "$cur"))
 }
 
-# Files or directories, whose names may have blanks.
+# Files or directories; their names may contain blanks.
 _runc_files() {
   compopt -o filenames
   mapfile -t COMPREPLY < <(compgen "$1" -- "$cur")
@@ -89,7 +89,7 @@ _runc() {
   local cur=$2 prev=$3 commands="${shownCommands().join(" ")}"
   local command= arguments=0 index word size root=()
   COMPREPLY=()
-  # Bash takes = for a word of its own: --root=/x is three.
+  # Bash splits words at =: --root=/x is three words.
   if [[ $cur == = ]]; then cur=; elif [[ $prev == = ]]; then prev=\${COMP_WORDS[COMP_CWORD - 2]}; fi
   for ((index = 1; index < COMP_CWORD; index++)); do
     word=\${COMP_WORDS[index]}

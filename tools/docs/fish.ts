@@ -1,5 +1,5 @@
 /**
- * Completion for fish, made from the table of commands.
+ * fish completion, generated from the table of commands.
  *
  * @module
  */
@@ -18,7 +18,7 @@ import {
 
 const quoted = (text: string) => `'${text.replace(/['\\]/g, "\\$&")}'`;
 
-/** `-o` for one letter, too: fish would join letters after `-s`, which runc does not take apart. */
+/** One-letter options use `-o` too: with `-s` fish would combine letters, and runc does not accept that. */
 const nameOf = (word: string) => word.startsWith("--") ? `-l ${word.slice(2)}` : `-o ${word.slice(1)}`;
 
 function completion(condition: string, option: DocumentedOption): string {
@@ -34,7 +34,7 @@ function completion(condition: string, option: DocumentedOption): string {
     .filter((part) => part !== "").join(" ");
 }
 
-/** The arguments of a command: lines for its first and second one. */
+/** Lines for the first and second argument of a command. */
 function argumentLines(name: ReturnType<typeof shownCommands>[number]): string[] {
   const line = (count: number, words: string, description: string) =>
     `complete -c runc -n '__runc_has ${count} ${name}' -a ${quoted(words)}${description}`;
@@ -56,12 +56,12 @@ export function fishCompletion(): string {
     lines.push(...shownOptions(name).map((option) => completion(condition, option)));
     lines.push(...argumentLines(name));
   }
-  return `# Completion for runc in fish. Made from the table of commands by tools/docs.ts.
+  return `# Completion for runc in fish. Generated from the table of commands by tools/docs.ts.
 
 # Options that take a value.
 set -g __runc_valued ${valued.join(" ")}
 
-# What has been typed that is neither an option nor its value: the command, and its arguments.
+# The words typed so far without options and their values: the command and its arguments.
 function __runc_words
     set -l is_value 0
     for word in (commandline -opc)[2..-1]
@@ -75,7 +75,7 @@ function __runc_words
     end
 end
 
-# Whether there are so many of them; with a second argument, whether the first is this command.
+# Whether there are that many words; with a second argument, also whether the first is that command.
 function __runc_has
     set -l words (__runc_words)
     test (count $words) = $argv[1]; and test -z "$argv[2]" -o "$words[1]" = "$argv[2]"
@@ -86,7 +86,7 @@ function __runc_is
     test "$words[1]" = $argv[1]
 end
 
-# Containers, from the state directory that the command line names.
+# Container ids, from the state directory that the command line names.
 function __runc_containers
     set -l words (commandline -opc)
     set -l root (string match -r -g -- '^--root=(.*)' $words)

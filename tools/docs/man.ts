@@ -1,5 +1,5 @@
 /**
- * Manual pages, made from the table of commands: one of the program, one of each command.
+ * Manual pages, generated from the table of commands: one for the program and one for each command.
  *
  * @see man(7)
  * @module
@@ -9,15 +9,15 @@ import { defaultText } from "../../lib/cli/help.ts";
 import { type CommandName, specOf } from "../../lib/cli/table.ts";
 import { type DocumentedOption, shownCommands, shownOptions } from "./words.ts";
 
-/** Text that roff does not read anything into. */
+/** Escapes text for roff. */
 function escape(text: string): string {
   return text.replaceAll("\\", "\\e").replaceAll("-", "\\-").replace(/^(?=[.'])/gm, "\\&");
 }
 
-/** Columns of a source line, by roff's custom. */
+/** Maximum width of a source line, by convention. */
 const WIDTH = 80;
 
-/** Text in lines of at most {@link WIDTH}, broken at blanks. */
+/** Breaks text at blanks into lines of at most {@link WIDTH}. */
 function fill(text: string): string {
   const lines: string[] = [];
   for (const word of text.split(" ")) {
@@ -37,7 +37,8 @@ export interface PageFacts {
 }
 
 function head(name: string, { version, date }: PageFacts): string {
-  return `.\\" Made from the table of commands by tools/docs.ts.\n.TH ${name.toUpperCase()} 8 "${date}" "runc ${version}" "System Administration"\n`;
+  const title = `.TH ${name.toUpperCase()} 8 "${date}" "runc ${version}" "System Administration"`;
+  return `.\\" Generated from the table of commands by tools/docs.ts.\n${title}\n`;
 }
 
 function options(list: readonly DocumentedOption[]): string {
@@ -51,10 +52,10 @@ function options(list: readonly DocumentedOption[]): string {
 }
 
 const statuses: readonly [status: string, meaning: string][] = [
-  ["0", "it worked"],
-  ["1", "an error"],
-  ["3", "an unknown command"],
-  ["255", "an error of exec"],
+  ["0", "success"],
+  ["1", "error"],
+  ["3", "unknown command"],
+  ["255", "error of exec itself"],
 ];
 
 /** runc(8). */
@@ -69,22 +70,22 @@ runc \\- run containers as the Open Container Initiative specifies them
 .B runc
 [\\fIglobal options\\fR] \\fIcommand\\fR [\\fIoptions\\fR] [\\fIargument\\fR ...]
 .SH DESCRIPTION
-Takes a bundle, which is a directory with a
+Runs a program from a bundle, isolated by namespaces, cgroups and capabilities.
+A bundle is a directory that contains a
 .I config.json
-and a root file system, and runs a program in it, isolated by namespaces,
-cgroups and capabilities.
+and a root file system.
 .SH COMMANDS
 ${commands.join("")}.SH OPTIONS
 ${options(shownOptions())}.SH EXIT STATUS
 .B run
 and
 .B exec
-in the foreground end with the status of the program, or 128 and the number of
-the signal that killed it.
+in the foreground exit with the status of the program, or with 128 plus the
+number of the signal that killed it.
 ${codes.join("")}`;
 }
 
-/** runc-run(8) and the like. */
+/** The page of a command, such as runc-run(8). */
 export function commandPage(name: CommandName, facts: PageFacts): string {
   const spec = specOf(name);
   return `${head(`runc-${name}`, facts)}.SH NAME

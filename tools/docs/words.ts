@@ -1,5 +1,5 @@
 /**
- * What the generated documents need of the table of commands: names as they are typed, in the order of the help.
+ * Reads the table of commands for the generated documents: names as they are typed, in the order of the help.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import {
   specOf,
 } from "../../lib/cli/table.ts";
 
-/** An option as it is documented. */
+/** An option for the documents. */
 export interface DocumentedOption {
   /** `--bundle`, `-b`. */
   readonly words: readonly string[];
@@ -41,15 +41,15 @@ export function takesContainer(command: CommandName): boolean {
   return specOf(command).usage.startsWith("<container-id>") && !["create", "run", "restore"].includes(command);
 }
 
-/** Whether everything behind a command's first argument is an argument, whatever it looks like. */
+/** Whether all words after the command's first argument are arguments, even if they look like options. */
 export function endsOptions(command: CommandName): boolean {
   return specOf(command).stopAtFirstArg ?? false;
 }
 
-/** What a value is, as a shell completes it. */
+/** The kind of a value, for shell completion. */
 export type ValueKind = "directory" | "file" | "choice" | "other" | "none";
 
-/** By the table: its closed lists, and what stands for the value in the help. */
+/** Derives the kind from the table: from the closed list of choices, or from the value's placeholder in the help. */
 export function valueKind({ type, value = "", choices }: OptionSpec): ValueKind {
   if (type === "bool") return "none";
   if (choices !== undefined || value === "format") return "choice";
@@ -57,13 +57,13 @@ export function valueKind({ type, value = "", choices }: OptionSpec): ValueKind 
   return value === "file" || value === "path" ? "file" : "other";
 }
 
-/** The words that a `choice` is among. */
+/** The words that a `choice` allows. */
 export function choicesOf(option: DocumentedOption): readonly string[] {
   if (option.spec.choices !== undefined) return option.spec.choices;
   return option.words.includes("--log-format") ? ["text", "json"] : ["table", "json"];
 }
 
-/** Signals that are sent to containers, by name. */
+/** Signals to suggest for `kill`, by name. */
 export const signals: readonly string[] = [
   "TERM",
   "KILL",

@@ -1,5 +1,5 @@
 /**
- * Completion for zsh, made from the table of commands.
+ * zsh completion, generated from the table of commands.
  *
  * @module
  */
@@ -16,7 +16,7 @@ import {
   valueKind,
 } from "./words.ts";
 
-/** Text within single quotes, in brackets of _arguments. */
+/** Quotes text for single quotes and for brackets of _arguments. */
 const quoted = (text: string) => text.replaceAll("'", `'\\''`).replace(/[[\]:]/g, "\\$&");
 
 function action(option: DocumentedOption): string {
@@ -35,19 +35,19 @@ function action(option: DocumentedOption): string {
   }
 }
 
-/** One line of _arguments for each name of an option. */
+/** One line of _arguments per name of an option. */
 function optionLines(options: readonly DocumentedOption[]): string {
   return options.flatMap((option) => {
     const repeats = option.spec.type === "list" || option.spec.type === "intList";
     const others = repeats ? "*" : `(${option.words.join(" ")})`;
     const value = action(option);
-    // A long name's value may stand behind a = too.
+    // The value of a long name may also follow a =.
     const mark = (word: string) => value !== "" && word.startsWith("--") ? "=" : "";
     return option.words.map((word) => `    '${others}${word}${mark(word)}[${quoted(option.spec.help)}]${value}'`);
   }).join(" \\\n");
 }
 
-/** What follows the options: a container, a signal, a command. */
+/** Completes the arguments after the options: a container, a signal, a command. */
 function argumentLines(command: ReturnType<typeof shownCommands>[number]): string {
   const first = command === "help"
     ? "    '1:command:_runc_commands'"
@@ -58,17 +58,17 @@ function argumentLines(command: ReturnType<typeof shownCommands>[number]): strin
   return [first, second].filter((line) => line !== "").map((line) => ` \\\n${line}`).join("");
 }
 
-/** The file `_runc` of a directory in zsh's fpath. */
+/** The file `_runc` for a directory in zsh's fpath. */
 export function zshCompletion(): string {
   const commands = shownCommands().map((name) => `    '${name}:${quoted(specOf(name).summary)}'`).join("\n");
-  // -A: after the first argument nothing is an option.
+  // -A: after the first argument no word is an option.
   const bodies = shownCommands().map((name) =>
     `    ${name}) _arguments${endsOptions(name) ? ' -A "-*"' : ""} \\\n${optionLines(shownOptions(name))}${
       argumentLines(name)
     } ;;`
   );
   return `#compdef runc
-# Completion for runc in zsh. Made from the table of commands by tools/docs.ts.
+# Completion for runc in zsh. Generated from the table of commands by tools/docs.ts.
 
 _runc_commands() {
   local -a commands=(
@@ -77,7 +77,7 @@ ${commands}
   _describe command commands
 }
 
-# Containers, from the state directory that the command line names.
+# Container ids, from the state directory that the command line names.
 _runc_containers() {
   local -a containers=(\${(f)"$(_call_program containers $service $root list --quiet 2>/dev/null)"})
   compadd -a containers
@@ -92,7 +92,7 @@ ${optionLines(shownOptions())} \\
     '1:command:_runc_commands' \\
     '*::argument:->arguments'
   [[ $state == arguments ]] || return
-  # The options of the command take this place.
+  # The options of the command replace opt_args.
   root=(\${opt_args[--root]:+--root \${(qQ)opt_args[--root]}})
   case $line[1] in
 ${bodies.join("\n")}
