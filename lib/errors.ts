@@ -6,7 +6,7 @@
 
 /** Stable codes that callers can branch on. Messages may change; codes do not. */
 export type ErrorCode =
-  /** config.json is missing, broken or contradictory. */
+  /** config.json is missing, malformed or invalid. */
   | "config-invalid"
   /** The config or the command line asks for a feature that this runtime does not have. */
   | "unsupported"
