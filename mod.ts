@@ -43,6 +43,7 @@ export { hasOnlyCgroup2 } from "./lib/libcontainer/facts.ts";
 export {
   configError,
   configWarnings,
+  type GroupFacts,
   type Problem,
   type ProcessFacts,
   type RootfsFacts,

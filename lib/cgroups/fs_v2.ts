@@ -24,7 +24,7 @@ import { killByFile, killEach, processesIn, type SendSignal } from "./processes.
 
 /** The cgroup2 driver. See {@link CgroupManager} for the methods. */
 export class CgroupV2 implements CgroupManager {
-  readonly #directory: string | undefined;
+  #directory: string | undefined;
   readonly #options: DriverOptions;
   #refused: boolean;
 
@@ -38,6 +38,11 @@ export class CgroupV2 implements CgroupManager {
   get paths(): Readonly<Record<string, string>> {
     const directory = this.#usable;
     return directory === undefined ? {} : { "": directory };
+  }
+
+  /** It is elsewhere than was thought. */
+  protected moveTo(directory: string): void {
+    this.#directory = directory;
   }
 
   get refused(): boolean {

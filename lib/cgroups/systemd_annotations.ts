@@ -13,6 +13,11 @@ export type UnitProperty = readonly [name: string, value: BusVariant];
 
 const PREFIX = "org.systemd.property.";
 
+/** The field of config.json that asks for a property. */
+export function annotationField(name: string): string {
+  return `/annotations/${PREFIX}${name.replaceAll("/", "~1")}`;
+}
+
 /**
  * The properties that the annotations ask for, in the annotations' order.
  *
@@ -22,9 +27,9 @@ const PREFIX = "org.systemd.property.";
  */
 export function annotationProperties(annotations: Readonly<Record<string, string>>): readonly UnitProperty[] {
   return Object.entries(annotations).filter(([key]) => key.startsWith(PREFIX)).map(([key, text]) => {
-    const fail = (what: string) =>
-      new RuncError("config-invalid", `annotation ${what}`, { field: `/annotations/${key.replaceAll("/", "~1")}` });
     const name = key.slice(PREFIX.length);
+    const fail = (what: string) =>
+      new RuncError("config-invalid", `annotation ${what}`, { field: annotationField(name) });
     const wrong = nameProblem(name);
     if (wrong !== undefined) throw fail(`${key} name incorrect: ${wrong}`);
     try {
@@ -45,8 +50,19 @@ function inMicroseconds(name: string, variant: BusVariant): UnitProperty {
   if (!/[a-z]Sec$/.test(name)) return [name, variant];
   const { value } = variant;
   if (typeof value !== "number" && typeof value !== "bigint") throw new SyntaxError("not a number");
-  const microseconds = typeof value === "bigint" ? value * 1_000_000n : BigInt(Math.trunc(value * 1e6));
+  const microseconds = typeof value === "bigint" ? value * 1_000_000n : wholeMicroseconds(value);
+  try {
+    encodeNumber("t", microseconds);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new RangeError(`${value} s are not 0 to 2^64 - 1 microseconds`);
+  }
   return [name.replace(/Sec$/, "USec"), { signature: "t", value: microseconds }];
+}
+
+function wholeMicroseconds(seconds: number): bigint {
+  if (!Number.isFinite(seconds)) throw new RangeError(`${seconds} is no number of seconds`);
+  return BigInt(Math.trunc(seconds * 1e6));
 }
 
 /** The types that may stand before a value as words. */
@@ -98,7 +114,7 @@ function parseValue(rest: Token[], wanted: string): BusVariant {
     if (wanted !== "") throw new SyntaxError("unexpected type annotation");
     return parseValue(rest, type);
   }
-  if (token.kind === "text") return typed(wanted || "s", "sog", unquote(token.text), token);
+  if (token.kind === "text") return checkText(typed(wanted || "s", "sog", unquote(token.text), token), token);
   if (token.kind === "number") return parseNumber(token, wanted);
   if (token.text === "true" || token.text === "false") return typed(wanted || "b", "b", token.text === "true", token);
   if (token.text === "[") return parseArray(rest, wanted);
@@ -108,6 +124,18 @@ function parseValue(rest: Token[], wanted: string): BusVariant {
 function typed(signature: string, allowed: string, value: BusValue, { text }: Token): BusVariant {
   if (!allowed.includes(signature)) throw new SyntaxError(`can't parse ${JSON.stringify(text)} as type ${signature}`);
   return { signature, value };
+}
+
+/** What each kind of text may be: the library of the bus refuses the message otherwise. */
+const textPatterns: Readonly<Record<string, RegExp>> = {
+  s: /^[^\0]*$/,
+  o: /^\/(?:\w+(?:\/\w+)*)?$/,
+  g: /^[ybnqiuxtdsoghva(){}]{0,255}$/,
+};
+
+function checkText(variant: BusVariant, { text }: Token): BusVariant {
+  if (textPatterns[variant.signature]!.test(String(variant.value))) return variant;
+  throw new SyntaxError(`can't parse ${JSON.stringify(text)} as type ${variant.signature}`);
 }
 
 function parseNumber(token: Token, wanted: string): BusVariant {

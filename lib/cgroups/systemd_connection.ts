@@ -13,6 +13,7 @@ import { type Arguments, Bus, BusError } from "../ffi/libsystemd.ts";
 import { inSpan, type Tracer } from "../trace/tracer.ts";
 import { sleepMs } from "./file.ts";
 import type { UnitProperty } from "./systemd_annotations.ts";
+import { unitObject } from "./systemd_unit.ts";
 
 /** runc's limit for a unit to be started or stopped; dbus-daemon's own for an answer is 25 s. */
 const DEADLINE_MS = 30_000;
@@ -61,6 +62,16 @@ export class Systemd implements Disposable {
   /** The cgroup that it runs units in, absolute; `/` where that is all. `unit`: one that is to be there. @throws {RuncError} naming the unit. */
   controlGroupFor(unit: string): string {
     return this.#propertyFor(unit, "ControlGroup") || "/";
+  }
+
+  /** The cgroup that it has put a unit into, absolute; empty where the unit is over. @throws {RuncError} `cgroup-failed`, naming the unit. */
+  cgroupOf(unit: string): string {
+    const kind = unit.endsWith(".slice") ? "Slice" : "Scope";
+    try {
+      return this.#get(unitObject(unit), `${manager.destination}.${kind}`, "ControlGroup", `the cgroup of ${unit}`);
+    } catch (error) {
+      throw within(error, `unable to ask systemd for the cgroup of unit "${unit}"`);
+    }
   }
 
   /**
@@ -172,10 +183,15 @@ export class Systemd implements Disposable {
   }
 
   #property(name: string): string {
-    const to = { ...manager, interface: "org.freedesktop.DBus.Properties" };
-    const args = { signature: "ss", values: [manager.interface, name] };
+    return this.#get(manager.path, manager.interface, name, `its ${name}`);
+  }
+
+  /** A property of an object; `what` it is to people. */
+  #get(path: string, of: string, name: string, what: string): string {
+    const to = { destination: manager.destination, path, interface: "org.freedesktop.DBus.Properties" };
+    const args = { signature: "ss", values: [of, name] };
     const get = () => this.#connection.call(to, "Get", args, { timeoutMs: DEADLINE_MS, answer: "v" });
-    return String(this.#told(`ask systemd for its ${name}`, get)[0]);
+    return String(this.#told(`ask systemd for ${what}`, get)[0]);
   }
 
   #call(member: string, args: Arguments, answer = ""): readonly BusValue[] {

@@ -50,14 +50,15 @@ export function createSystemdManager(
     });
   }
   const systemd = connection(options);
-  const unit = systemdUnit(parseSystemdPath(request), rootless);
+  const properties = annotationProperties(request.annotations);
+  const unit = systemdUnit(parseSystemdPath(request), rootless, properties);
   const settled: SystemdDriverOptions = {
     ...options,
     systemd,
     unit,
     unifiedMount: unifiedMountOf(layout),
     ownerUid: request.ownerUid,
-    properties: annotationProperties(request.annotations),
+    properties,
     explicitPath: true,
     loaded: false,
     refused: false,
@@ -65,7 +66,10 @@ export function createSystemdManager(
   // An absolute path is cleaned: an odd name in it cannot lead out of the hierarchy.
   const paths = cgroupPaths(layout, {
     id: request.id,
-    cgroupsPath: unitCgroup(unit, rootless ? systemd.controlGroupFor(unit.name) : "/"),
+    cgroupsPath: unitCgroup(unit, {
+      managerCgroup: rootless ? systemd.controlGroupFor(unit.name) : "/",
+      systemdVersion: () => systemd.versionFor(unit.name),
+    }),
   });
   return managerFor(paths, settled);
 }

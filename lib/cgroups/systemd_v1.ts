@@ -4,8 +4,9 @@
  * @module
  */
 
+import { RuncError } from "../errors.ts";
 import type { SpecDeviceRule } from "./devices.ts";
-import { refuseFrozen, refuseProcesses } from "./driver.ts";
+import { isThere, refuseFrozen, refuseProcesses } from "./driver.ts";
 import { writeProcess } from "./file.ts";
 import { freezerV1 } from "./freezer.ts";
 import { CgroupV1 } from "./fs_v1.ts";
@@ -30,12 +31,25 @@ export class SystemdV1 extends CgroupV1 {
     if (freezer !== undefined) refuseFrozen(freezerV1, freezer);
     startUnit(this.#options, pid, 1);
     try {
+      this.#requireUnit();
       // What systemd has not made; the process joins these by itself, as without systemd.
       this.makeGroups(limits, { isOurs: true });
     } catch (error) {
       systemd.stopUnit(unit.name);
       throw error;
     }
+  }
+
+  /** The process enters the unit's cgroups by paths that were settled before there was a unit. */
+  #requireUnit(): void {
+    const { "name=systemd": expected } = this.paths;
+    if (expected === undefined || isThere(expected)) return;
+    const { systemd, unit } = this.#options;
+    throw new RuncError(
+      "cgroup-failed",
+      `systemd has put unit "${unit.name}" into ${systemd.cgroupOf(unit.name)}, and not into ${expected}`,
+      { field: unit.sliceFrom, hint: "give the container another name or slice" },
+    );
   }
 
   override setDevices(rules: readonly SpecDeviceRule[]): void {

@@ -10,7 +10,7 @@
 import { dirname } from "@std/path";
 import { RuncError } from "../errors.ts";
 import type { SpecDeviceRule } from "./devices.ts";
-import { isPermission, refuseFrozen, refuseProcesses } from "./driver.ts";
+import { isPermission, isThere, refuseFrozen, refuseProcesses } from "./driver.ts";
 import { freezerV2 } from "./freezer.ts";
 import { CgroupV2, passControllersDown, refuseBelowUsage } from "./fs_v2.ts";
 import type { Limits } from "./limited.ts";
@@ -19,12 +19,12 @@ import { setUnitDevices, setUnitLimits, startUnit, type SystemdDriverOptions } f
 
 /** See {@link CgroupV2} for what is not told here. */
 export class SystemdV2 extends CgroupV2 {
-  readonly #directory: string;
+  #directory: string;
   readonly #options: SystemdDriverOptions;
   /** The process that systemd has put in. */
   #first = 0;
 
-  /** `directory`: the unit's cgroup. */
+  /** `directory`: the unit's cgroup, of a new one where it is expected to be. */
   constructor(directory: string, options: SystemdDriverOptions) {
     super({ "": directory }, options);
     this.#directory = directory;
@@ -42,6 +42,7 @@ export class SystemdV2 extends CgroupV2 {
     refuseFrozen(freezerV2, this.#directory);
     this.#first = startUnit(this.#options, pid, 2);
     try {
+      this.#find();
       // Delegate= has enabled those that systemd knows; there may be others.
       passControllersDown(unifiedMount, dirname(this.#directory));
       if (ownerUid !== undefined) giveTo(ownerUid, this.#directory);
@@ -49,6 +50,16 @@ export class SystemdV2 extends CgroupV2 {
       systemd.stopUnit(unit.name);
       throw error;
     }
+  }
+
+  /** Its name in the cgroup file system is for systemd to choose, and its slice may be another by a property. */
+  #find(): void {
+    const { systemd, unit, unifiedMount } = this.#options;
+    const told = `${unifiedMount}${systemd.cgroupOf(unit.name)}`;
+    // A systemd in a container may see more of the hierarchy than is mounted here.
+    if (told === this.#directory || told === unifiedMount || !isThere(told)) return;
+    this.#directory = told;
+    this.moveTo(told);
   }
 
   override join(pid: number, initPid?: number): void {

@@ -13,6 +13,8 @@ import type { Config, NamespaceType } from "../specs/config.ts";
 import { parseConfig } from "../specs/parse.ts";
 import { pointerToken } from "../specs/problem.ts";
 import { resolve } from "@std/path";
+import { deniesSetgroups } from "./facts.ts";
+import { groupFacts } from "./id_maps.ts";
 import { type JoinedMaps, readJoinedMaps } from "./joined_maps.ts";
 import type { Runtime } from "./runtime.ts";
 import { namespaceKinds } from "./namespaces.ts";
@@ -153,6 +155,13 @@ export function checkConfig(
     kernelNamespaces: kernelNamespaces(),
     joinedNetwork: joinedNetwork(pathOf(config, "network")),
     joinedUser: theirs,
+    get groups() {
+      if (theirs !== undefined && !("error" in theirs)) {
+        return { mappings: theirs.gidMappings, isDenied: theirs.deniesSetgroups };
+      }
+      const writer = { uid: Deno.uid() ?? 0, gid: Deno.gid() ?? 0 };
+      return groupFacts(config.linux?.gidMappings ?? [], { isDenied: deniesSetgroups("self"), writer });
+    },
     get intelRdt() {
       const root = resctrlRoot(options.kernel);
       return root === undefined ? undefined : resctrlFeatures(options.kernel, root);

@@ -151,7 +151,7 @@ export function userSteps(process: Process, options: { setgroupsAllowed: boolean
   const steps: Step[] = [];
   if (options.setgroupsAllowed) {
     steps.push(step("set the additional groups", "/process/user/additionalGids", [
-      call("setgroups", [additionalGids.length, additionalGids.length === 0 ? 0 : groups]),
+      call("setgroups", [additionalGids.length, additionalGids.length === 0 ? 0 : groups], { hint: mapHint("gid") }),
     ]));
   }
   steps.push(

@@ -28,7 +28,7 @@ import {
   warnOfCapabilities,
 } from "./container_process.ts";
 import { affinityText } from "./cpu_affinity.ts";
-import { readFacts } from "./facts.ts";
+import { deniesSetgroups, readFacts } from "./facts.ts";
 import { Launch } from "./launch.ts";
 import { namespaceKinds } from "./namespaces.ts";
 import { homeOf } from "./passwd.ts";
@@ -36,6 +36,7 @@ import { type ExecRequest, planExec } from "./plan_exec.ts";
 import { EXEC_IN_STOPPED, isAlive } from "./process_status.ts";
 import {
   annotationsOf,
+  mappingsOfState,
   namespacesOf,
   rdtGroupOf,
   rootfsOf,
@@ -89,6 +90,9 @@ export function execProcess(runtime: Runtime, container: ExecContainer, options:
   const problems = validateProcess(process, {
     selinux: process.selinuxLabel ? hasSelinux(runtime.kernel) : false,
     rootlessEuid: Deno.uid() !== 0,
+    get groups() {
+      return { mappings: mappingsOfState(state).gidMappings, isDenied: deniesSetgroups(initPid) };
+    },
   });
   if (problems.length > 0) throw configError(problems);
   const { kernel } = runtime;

@@ -62,12 +62,17 @@ function fullProcMounts(rootfs: string): readonly string[] {
   });
 }
 
+/** Whether setgroups(2) is given up in the user namespace of `pid` for good, and in all that are made in it. user_namespaces(7) */
+export function deniesSetgroups(pid: number | "self"): boolean {
+  return readText(`/proc/${pid}/setgroups`)?.trim() === "deny";
+}
+
 /**
- * Whether a process may set its additional groups in the user namespace of `pid`: its file may deny that for good (user_namespaces(7)).
- * Where the runtime itself is not root it never does, as runc: that namespace is most likely one whose file will say so.
+ * Whether a process sets its additional groups in the user namespace of `pid`. A user who asks for none keeps those that there are, as with
+ * runc; one who asks for some was told before where that cannot be.
  */
-function setgroupsAllowed(pid: number | "self"): boolean {
-  return Deno.uid() === 0 && readText(`/proc/${pid}/setgroups`)?.trim() !== "deny";
+function setsGroups(pid: number | "self", { user }: Process): boolean {
+  return (Deno.uid() === 0 || (user.additionalGids ?? []).length > 0) && !deniesSetgroups(pid);
 }
 
 /** Whether AppArmor confines us. Without it the file is not there, or not its own. */
@@ -98,7 +103,7 @@ export function readFacts(input: FactsInput): HostFacts {
     processorSetBytes: processorSetBytes(input.kernel),
     euid: Deno.uid() ?? 0,
     rootlessCgroups: input.rootlessCgroups,
-    setgroupsAllowed: !input.deniesSetgroups && setgroupsAllowed(input.joinedPid ?? "self"),
+    setgroupsAllowed: !input.deniesSetgroups && setsGroups(input.joinedPid ?? "self", input.process),
     cgroupMode: layout.mode,
     cgroupMounts: v1Mounts(layout, cgroupPaths).map(({ name, source, data }) => ({ name, source, controllers: data })),
     cgroup2Path: cgroupPaths[""],

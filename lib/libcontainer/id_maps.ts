@@ -7,6 +7,7 @@
 
 import type { Config, IdMapping } from "../specs/config.ts";
 import { RuncError } from "../errors.ts";
+import type { GroupFacts } from "./validate/facts.ts";
 
 /** Who writes the maps: effective ids. */
 export interface MapWriter {
@@ -43,6 +44,14 @@ export function mapArguments(pid: number, mappings: readonly IdMapping[]): strin
  */
 export function mapsOwnGroupOnly(mappings: readonly IdMapping[], writer: MapWriter): boolean {
   return writer.uid !== 0 && mappings.length === 1 && mappings[0]!.size === 1 && mappings[0]!.hostID === writer.gid;
+}
+
+/** What a user's container can have of groups, its own user namespace being made. `isDenied`: setgroups(2) is, in the namespace that it is made in. */
+export function groupFacts(
+  mappings: readonly IdMapping[],
+  { isDenied, writer }: { isDenied: boolean; writer: MapWriter },
+): GroupFacts {
+  return { mappings, isDenied: isDenied || mapsOwnGroupOnly(mappings, writer) };
 }
 
 function tryWrite(path: string, text: string): unknown {

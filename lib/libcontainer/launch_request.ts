@@ -35,7 +35,7 @@ export interface HostFacts {
   readonly euid: number;
   /** Failing to manage cgroups is to be expected: this runtime is not root, or `--rootless` says so. */
   readonly rootlessCgroups: boolean;
-  /** The process may set its additional groups: this runtime is root, and /proc/PID/setgroups does not say `deny`. */
+  /** The process sets its additional groups: this runtime is root, or there are some, and /proc/PID/setgroups does not say `deny`. */
   readonly setgroupsAllowed: boolean;
   /** Which versions of cgroups are mounted. */
   readonly cgroupMode: "v1" | "hybrid" | "v2";

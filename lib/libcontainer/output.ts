@@ -1,16 +1,18 @@
 /**
  * A process in a container with its output collected: what `Deno.Command`'s `output()` is for a program of the host. Runs in: parent.
  *
- * The event loop goes on meanwhile. A pipe's end is opened anew through /proc/self/fd, as a file of Deno's, whose reads wait
- * on a thread of their own.
+ * The event loop goes on meanwhile: a thread of its own waits for the process and its streams at once.
  *
  * @module
  */
 
 import { RuncError } from "../errors.ts";
+import { Ioctl } from "../ffi/constants.ts";
+import { Errno } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
-import { fchown, pipe } from "../ffi/files.ts";
-import type { Kernel } from "../ffi/kernel.ts";
+import { fchown, pipe, setNonblocking } from "../ffi/files.ts";
+import { alloc, type Kernel, syscallError } from "../ffi/kernel.ts";
+import { pollAsync, POLLIN, POLLOUT } from "../ffi/poll.ts";
 import { type ExitStatus, shellStatus } from "../ffi/process.ts";
 import type { Process } from "../specs/config.ts";
 import type { Spec } from "./bundle.ts";
@@ -83,26 +85,20 @@ export async function runOutput(runtime: Runtime, options: RunOutputOptions): Pr
     parts: await loadParts(spec.config),
   });
   using _process = process;
-  let written: Promise<Written>;
-  let status: ExitStatus;
   try {
-    written = pipes.exchange(options.stdin);
-    process.start();
-    container.poststart();
-    status = await ended(process, signal);
-  } catch (error) {
-    process.abort();
-    throw error;
+    return await outputOf(process, pipes, options, () => {
+      process.start();
+      container.poststart();
+    });
   } finally {
-    // Whatever else is in the container goes too, so that nobody holds the pipes open.
+    // Whatever else is in the container goes too.
     container.destroy();
   }
-  return { ...describe(status), ...await written };
 }
 
 /**
- * Runs a further process in a container to its end. A process that it leaves behind and that still holds stdout or stderr
- * delays the result until it has closed them.
+ * Runs a further process in a container to its end. A process that it leaves behind and that still holds stdout or stderr is
+ * not waited for.
  *
  * @throws {RuncError} as {@link Container.exec}.
  */
@@ -116,12 +112,27 @@ export async function execOutput(
   options.signal?.throwIfAborted();
   using pipes = new Pipes(runtime.kernel, container.rootOwner);
   using process = await container.exec({ process: options.process, seccomp, stdio: pipes.theirs });
+  return await outputOf(process, pipes, options);
+}
+
+/** Passes a process its input, lets it run by `start`, and waits for its end; after an error it is dead too. */
+async function outputOf(
+  process: ContainerProcess,
+  pipes: Pipes,
+  { stdin, signal }: OutputOptions,
+  start: () => void = () => {},
+): Promise<ProcessOutput> {
+  const exchanged = pipes.exchange(process.pidfd, stdin);
+  // Where something else fails first, that is the error to tell.
+  exchanged.catch(() => {});
   try {
-    const written = pipes.exchange(options.stdin);
-    const status = await ended(process, options.signal);
-    return { ...describe(status), ...await written };
+    start();
+    const status = await ended(process, signal);
+    return { ...describe(status), ...await exchanged };
   } catch (error) {
     process.abort();
+    // Its descriptors are about to be closed.
+    await exchanged.catch(() => {});
     throw error;
   }
 }
@@ -153,15 +164,20 @@ function describe(status: ExitStatus): Pick<ProcessOutput, "code" | "signal"> {
 
 /** A process's three standard streams. */
 class Pipes implements Disposable {
+  readonly #kernel: Kernel;
   readonly #stdin: { readonly read: Fd; readonly write: Fd };
   readonly #stdout: { readonly read: Fd; readonly write: Fd };
   readonly #stderr: { readonly read: Fd; readonly write: Fd };
 
   /** `owner`: ids of the container's root on the host, who may open /proc/self/fd/1 again. */
   constructor(kernel: Kernel, owner: { uid: number; gid: number }) {
+    this.#kernel = kernel;
     this.#stdin = pipe(kernel, "stdin");
     this.#stdout = pipe(kernel, "stdout");
     this.#stderr = pipe(kernel, "stderr");
+    for (const { number } of [this.#stdin.write, this.#stdout.read, this.#stderr.read]) {
+      setNonblocking(kernel, number, true);
+    }
     for (const end of [this.#stdin.read, this.#stdout.write, this.#stderr.write]) {
       fchown(kernel, end, owner.uid, owner.gid);
     }
@@ -172,19 +188,24 @@ class Pipes implements Disposable {
     return [this.#stdin.read.number, this.#stdout.write.number, this.#stderr.write.number];
   }
 
-  /** Closes the process's ends, which it has by now; writes its input and reads its output until both are at their end. */
-  exchange(input: string | Uint8Array<ArrayBuffer> = ""): Promise<Written> {
-    const reopen = (end: Fd, options: Deno.OpenOptions) => Deno.openSync(`/proc/self/fd/${end.number}`, options);
-    const stdin = reopen(this.#stdin.write, { write: true });
-    const streams = [this.#stdout.read, this.#stderr.read].map((end) => reopen(end, { read: true }).readable);
-    this[Symbol.dispose]();
-    const read = streams.map((stream) => new Response(stream).bytes());
-    const exchanged = Promise.all([writeInput(stdin, input), ...read]).then(([_, stdout, stderr]) => {
-      return { stdout: stdout!, stderr: stderr! };
-    });
-    // Whoever called may fail before it awaits this; that error is then the one to tell.
-    exchanged.catch(() => {});
-    return exchanged;
+  /**
+   * Closes the process's ends, which it has by now; writes its input and reads its output until it has ended (`pidfd`). What it has written is
+   * in the pipes then, and whoever else holds them is not waited for.
+   */
+  async exchange(pidfd: Fd, text: string | Uint8Array<ArrayBuffer> = ""): Promise<Written> {
+    for (const end of [this.#stdin.read, this.#stdout.write, this.#stderr.write]) end.close();
+    const input = new Input(this.#kernel, this.#stdin.write, text);
+    const [stdout, stderr] = [new Output(this.#kernel, this.#stdout.read), new Output(this.#kernel, this.#stderr.read)];
+    const streams = [input, stdout, stderr];
+    for (let hasEnded = false; !hasEnded;) {
+      const [end, ...ready] = await pollAsync(this.#kernel, [
+        { fd: pidfd.number, events: POLLIN },
+        ...streams.map(({ watched, events }) => ({ fd: watched, events })),
+      ]);
+      streams.forEach((stream, index) => ready[index] !== 0 && stream.advance());
+      hasEnded = end !== 0;
+    }
+    return { stdout: stdout.finish(), stderr: stderr.finish() };
   }
 
   [Symbol.dispose](): void {
@@ -195,11 +216,86 @@ class Pipes implements Disposable {
   }
 }
 
-async function writeInput(stdin: Deno.FsFile, input: string | Uint8Array<ArrayBuffer>): Promise<void> {
-  try {
-    await new Blob([input]).stream().pipeTo(stdin.writable);
-  } catch (error) {
-    // The process has ended, or closed its stdin, without reading all of it.
-    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+/** As much as a pipe holds. pipe(7) */
+const CHUNK_SIZE = 64 * 1024;
+/** poll(2) does not look at it. */
+const NOBODY = -1;
+
+/** What a process is to read. */
+class Input {
+  readonly #kernel: Kernel;
+  readonly #end: Fd;
+  #rest: Uint8Array<ArrayBuffer>;
+  readonly events = POLLOUT;
+  watched: number;
+
+  constructor(kernel: Kernel, end: Fd, text: string | Uint8Array<ArrayBuffer>) {
+    this.#kernel = kernel;
+    this.#end = end;
+    this.#rest = typeof text === "string" ? new TextEncoder().encode(text) : text;
+    this.watched = end.number;
+    this.#closeAtEnd();
+  }
+
+  /** Writes what the pipe takes. */
+  advance(): void {
+    const piece = this.#rest.subarray(0, CHUNK_SIZE);
+    const length = this.#kernel.retry("write", this.watched, piece, piece.length);
+    if (length === -Errno.EAGAIN) return;
+    // The process has closed its stdin without reading all of it, or has ended.
+    if (length === -Errno.EPIPE) this.#rest = this.#rest.subarray(this.#rest.length);
+    else if (length < 0) throw syscallError(`write(${this.#end.label})`, -length);
+    else this.#rest = this.#rest.subarray(length);
+    this.#closeAtEnd();
+  }
+
+  #closeAtEnd(): void {
+    if (this.#rest.length > 0) return;
+    this.#end.close();
+    this.watched = NOBODY;
+  }
+}
+
+/** What a process writes. */
+class Output {
+  readonly #kernel: Kernel;
+  readonly #end: Fd;
+  readonly #pieces: Uint8Array<ArrayBuffer>[] = [];
+  readonly events = POLLIN;
+  watched: number;
+
+  constructor(kernel: Kernel, end: Fd) {
+    this.#kernel = kernel;
+    this.#end = end;
+    this.watched = end.number;
+  }
+
+  /** Reads what is there, `limit` bytes at most. Returns how many there were. */
+  advance(limit: number = CHUNK_SIZE): number {
+    const bytes = alloc(Math.min(limit, CHUNK_SIZE));
+    const length = this.#kernel.retry("read", this.watched, bytes, bytes.length);
+    if (length === -Errno.EAGAIN) return 0;
+    if (length < 0) throw syscallError(`read(${this.#end.label})`, -length);
+    // Waiting for more would be over at once, without end.
+    if (length === 0) this.watched = NOBODY;
+    else this.#pieces.push(bytes.slice(0, length));
+    return length;
+  }
+
+  /** Everything, with what is in the pipe now, and nothing that comes later. */
+  finish(): Uint8Array<ArrayBuffer> {
+    if (this.watched !== NOBODY) {
+      const count = alloc(4);
+      this.#kernel.must(`ioctl(${this.#end.label}, FIONREAD)`, "ioctl", this.watched, Ioctl.FIONREAD, count);
+      let left = new DataView(count.buffer).getInt32(0, true);
+      for (let length = 1; left > 0 && length > 0; left -= length) length = this.advance(left);
+    }
+    const all = new Uint8Array(this.#pieces.reduce((sum, { length }) => sum + length, 0));
+    let at = 0;
+    for (const piece of this.#pieces) {
+      all.set(piece, at);
+      at += piece.length;
+    }
+    return all;
   }
 }

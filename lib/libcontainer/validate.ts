@@ -63,7 +63,7 @@ import { seccompAgent, seccompWords } from "./validate/seccomp.ts";
 import { sysctlsAreNamespaced } from "./validate/sysctl.ts";
 
 export { configError, type Problem } from "../specs/problem.ts";
-export type { RootfsFacts, Unreadable, ValidationFacts } from "./validate/facts.ts";
+export type { GroupFacts, RootfsFacts, Unreadable, ValidationFacts } from "./validate/facts.ts";
 export type { ProcessFacts } from "./validate/process.ts";
 
 /** All that is wrong with `config`, what runc would complain of first. Empty: it can be planned. */

@@ -9,6 +9,8 @@ import { dirname } from "@std/path";
 import { attachedPrograms, bpfCall } from "../../lib/cgroups/bpf.ts";
 import { type CgroupLayout, parseProcCgroup, readCgroupLayout } from "../../lib/cgroups/layout.ts";
 import { type CgroupManager, createCgroupManager, loadCgroupManager } from "../../lib/cgroups/manager.ts";
+import type { Systemd } from "../../lib/cgroups/systemd_connection.ts";
+import { SystemdV2 } from "../../lib/cgroups/systemd_v2.ts";
 import { RuncError } from "../../lib/errors.ts";
 import { openFlag } from "../../lib/ffi/constants.ts";
 import { open } from "../../lib/ffi/files.ts";
@@ -425,3 +427,48 @@ function waitUntil(condition: () => boolean): void {
   }
   throw new Error("not within 5 s");
 }
+
+Deno.test({
+  name: "v2 by systemd (root): the unit's cgroup is where systemd says, and not where it was expected",
+  ...needsUnified,
+  fn: () =>
+    withManager(v2Layout, "unit", async ({ kernel, start, send }) => {
+      const child = start("sleep", "100");
+      const { mountPoint } = unified!;
+      const real = `${mountPoint}${top}/another.slice/_odd.scope`;
+      const asked: string[] = [];
+      // What of systemd the driver needs: it makes the cgroup, and puts the process in.
+      const systemd = {
+        startTransientUnit() {
+          Deno.mkdirSync(real, { recursive: true });
+          Deno.writeTextFileSync(`${real}/cgroup.procs`, String(child.pid), { create: false });
+        },
+        cgroupOf(unit: string) {
+          asked.push(unit);
+          return `${top}/another.slice/_odd.scope`;
+        },
+        stopUnit() {},
+      } as unknown as Systemd;
+      const manager = new SystemdV2(`${mountPoint}${top}/odd.scope`, {
+        kernel,
+        systemd,
+        unit: { name: "odd.scope", slice: "any.slice", sliceFrom: "", container: "odd" },
+        properties: [],
+        warn: (message) => assert(false, message),
+        rootless: false,
+        inUserNamespace: false,
+        explicitPath: true,
+        loaded: false,
+        refused: false,
+        unifiedMount: mountPoint,
+      });
+      manager.create(undefined, child.pid);
+      assertEquals([manager.paths, manager.processes(), asked], [{ "": real }, [child.pid], ["odd.scope"]]);
+      manager.freeze();
+      assertEquals(Deno.readTextFileSync(`${real}/cgroup.freeze`), "1\n");
+      manager.kill(send);
+      await child.status;
+      manager.destroy();
+      assertEquals(isDirectory(real), false);
+    }),
+});

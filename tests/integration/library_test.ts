@@ -174,6 +174,44 @@ libraryTest(
   },
 );
 
+libraryTest(
+  "execOutput() returns with its process, and with all of its output, whoever still has its streams",
+  async (library) => {
+    const runtime = library.runtime();
+    const spec = library.spec(["sleep", "100"]);
+    const { container, process } = await Container.create(runtime, {
+      id: "a",
+      spec,
+      startBy: "fifo",
+      stdio: [0, 1, 2],
+    });
+    using _process = process;
+    // Each script leaves a process with its streams that ends with the container. Who waits for it waits for this.
+    let hasWaited = false;
+    const guard = setTimeout(() => {
+      hasWaited = true;
+      container.kill(9);
+    }, 30_000);
+    const run = (script: string, stdin?: string) =>
+      execOutput(runtime, container, { process: { ...spec.config.process!, args: sh(script) }, stdin });
+    try {
+      container.start();
+      const held = await run("while :; do sleep 100; done & head -c 60000 /dev/zero; echo oh >&2; exit 6");
+      assertEquals([held.code, held.stdout.length, textOf(held.stderr)], [6, 60_000, "oh\n"]);
+      const written = await run("while :; do echo more; done & echo first; exit 7");
+      assertEquals(written.code, 7);
+      assertStringIncludes(textOf(written.stdout), "first\n");
+      // Nobody reads the input, which fills the pipe.
+      const unread = await run("sleep 1000 & exit 8", "x".repeat(1024 * 1024));
+      assertEquals([unread.code, hasWaited], [8, false]);
+    } finally {
+      clearTimeout(guard);
+      container.delete({ force: true });
+    }
+    assertEquals(library.left, []);
+  },
+);
+
 libraryTest("runOutput() throws what went wrong, and nothing is left", async (library) => {
   const missing = library.spec(["missing"]);
   const error = await assertRejects(() => runOutput(library.runtime(), { id: "a", spec: missing }), RuncError);

@@ -180,6 +180,69 @@ comparing("without a pid namespace whatever is left in the cgroup is killed, and
   assertEquals([box.containers(), cgroupsNamed(box.name)], [[], []]);
 });
 
+/** How many processes are in a box's container. */
+const processesOf = (box: Box): number => JSON.parse(box.must(["ps", "--format", "json", box.id])).length;
+
+/** A background child with all streams of the process; it lives until its container ends. */
+const HOLDER = "while :; do read -r line < /hold; done &";
+const makeHold = (box: Box) => execute(["/usr/bin/mkfifo", `${box.rootfs}/hold`]);
+
+comparing("exec ends with its process, not with a child that still has its output", (box) => {
+  makeHold(box);
+  box.startSleeping();
+  const result = box.runc(["exec", box.id, "sh", "-c", `${HOLDER} echo hi; echo oh >&2; exit 6`]);
+  assertEquals([result, processesOf(box)], [{ code: 6, stdout: "hi\n", stderr: "oh\n" }, 2]);
+  box.remove();
+});
+
+comparing(
+  "all that the process of an exec has written arrives, however late it is read, with a child behind",
+  (box) => {
+    makeHold(box);
+    box.startSleeping();
+    const output = pipe(kernel, "stdout");
+    // More than the reader's pipe holds, and less than two do: the process ends while the rest is in the other one.
+    const script = `${HOLDER} head -c 100000 /dev/zero | tr '\\0' x; exit 6`;
+    using running = box.start(["exec", box.id, "sh", "-c", script], { stdout: output.write });
+    output.write.close();
+    until(
+      "only the container's process and the child are there",
+      () => processesOf(box) === 2 && isMonitor(running.pid),
+    );
+    assertEquals(running.isOver, false);
+    const text = readAll(output.read);
+    output.read.close();
+    assertEquals([running.wait().code, text.length, /^x*$/.test(text)], [6, 100_000, true]);
+    box.remove();
+  },
+);
+
+comparing("a child that goes on writing when the process of an exec has ended is ended by SIGPIPE", (box) => {
+  box.startSleeping();
+  const { code, stdout, stderr } = box.runc([
+    "exec",
+    box.id,
+    "sh",
+    "-c",
+    "while :; do echo more; done & echo first; exit 6",
+  ]);
+  assertEquals([code, stderr], [6, ""]);
+  assertStringIncludes(stdout, "first\n");
+  until("the child's end", () => processesOf(box) === 1);
+  box.remove();
+});
+
+comparing("run --keep without a pid namespace ends with its process, too", (box) => {
+  makeHold(box);
+  box.write((config) => {
+    sh(`${HOLDER} echo hi; exit 6`)(config);
+    withoutPidNamespace(config);
+  });
+  const result = box.runc(["run", "--keep", box.id]);
+  assertEquals([result, box.state().status], [{ code: 6, stdout: "hi\n", stderr: "" }, "stopped"]);
+  box.remove();
+});
+
 comparing("cgroups that the container has made below its own are removed with it", (box) => {
   const result = box.run((config) => {
     config.mounts.push({ destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup", options: ["rw"] });

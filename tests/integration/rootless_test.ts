@@ -41,6 +41,47 @@ comparingUsers("ranges of subordinate ids come in by newuidmap and newgidmap", (
   return stdout;
 }, ["native", "deno", "debian"]);
 
+/** Maps the user's subordinate ids. */
+const withRange: Change = ({ linux }) => {
+  for (const kind of ["uid", "gid"] as const) {
+    linux[`${kind}Mappings`]!.push({ containerID: 1, hostID: 300000, size: 65536 });
+  }
+};
+
+comparingUsers("additional groups that are mapped: of the container, and of exec", (user) => {
+  const { code, stdout, stderr } = user.run((config) => {
+    withRange(config);
+    config.process.user = { uid: 0, gid: 0, additionalGids: [5, 65536] };
+    script("id -G; grep Groups /proc/self/status; cat /proc/self/setgroups")(config);
+  });
+  assertEquals({ code, stderr }, { code: 0, stderr: "" });
+  assertEquals(stdout, "0 5 65536\nGroups:\t5 65536 \nallow\n");
+  user.write((config) => {
+    withRange(config);
+    script("sleep 1000")(config);
+  });
+  user.must(["run", "--detach", "box"]);
+  assertEquals(user.must(["exec", "--additional-gids", "7", "box", "id", "-G"]), "0 7\n");
+  assertEquals(user.must(["exec", "box", "grep", "Groups", "/proc/self/status"]).trim(), "Groups:");
+  user.must(["delete", "--force", "box"]);
+}, ["native", "deno"]);
+
+userTest("a group that exec cannot have is refused with the reason", (user) => {
+  const refused = (change: Change, gid: string): string => {
+    user.write((config) => {
+      change(config);
+      script("sleep 1000")(config);
+    });
+    user.must(["run", "--detach", "box"]);
+    const { code, stderr } = user.runc(["exec", "--additional-gids", gid, "box", "id", "-G"]);
+    user.must(["delete", "--force", "box"]);
+    assertEquals(code, 255);
+    return stderr;
+  };
+  assertMatch(refused(() => {}, "0"), /cannot set any additional groups in a rootless container.*\/etc\/subgid/);
+  assertMatch(refused(withRange, "70000"), /cannot set additional group 70000: it is not mapped.*\/etc\/subgid/);
+});
+
 userTest("create, start, state, exec, kill and delete, with state in $XDG_RUNTIME_DIR", (user) => {
   user.write(script("sleep 1000"));
   user.must(["create", "box"]);
@@ -129,7 +170,16 @@ userTest("what a user may not have is refused, with the field", (user) => {
       (config) => config.process.user = { uid: 0, gid: 0, additionalGids: [0] },
       /cannot set any additional groups in a rootless container/,
       "/process/user/additionalGids",
-      "setgroups",
+      "setgroups(2) is denied where only your own group is mapped",
+    ],
+    [
+      (config) => {
+        withRange(config);
+        config.process.user = { uid: 0, gid: 0, additionalGids: [65536, 65537] };
+      },
+      /cannot set additional group 65537: it is not mapped in the user namespace/,
+      "/process/user/additionalGids/1",
+      "/etc/subgid",
     ],
     [
       (config) => config.process.user = { uid: 1, gid: 0 },

@@ -32,10 +32,12 @@ import type { Op, Plan, Slot } from "../../plan/op.ts";
 import { type Again, errnoOf, runAgain, say } from "./again.ts";
 import { awaited, type NotifyRequest, NotifySteps } from "./notify.ts";
 import { PollTable, type Row } from "./poll_table.ts";
-import { advance, type Stream, whenFlushed } from "./streams.ts";
+import { advance, type End, type Stream, whenFlushed } from "./streams.ts";
 
 /** How our own standard streams are read and written; a terminal has no stderr beside its stdout. */
 type Manners<Name extends string> = Readonly<Record<Name, Manner>>;
+
+type Output = "stdout" | "stderr";
 
 /**
  * The process's stdio, by fixed descriptors: our ends are `stdin`, `stdout` and `stderr`. `pipes`: its ends are `stdin pipe`, `stdout pipe` and
@@ -84,8 +86,10 @@ const result = slot("result");
 const hasEnded = slot("process has ended");
 /** 1 where nothing was ready the last time that ppoll(2) did not wait. */
 const isIdle = slot("nothing is ready");
-/** How many streams of output are not at their end. */
-const outputs = slot("open outputs");
+/** 1 where a stream of output is at its end: nothing more of it is passed on. */
+const isOver = (name: Output) => slot(`${name} is over`);
+/** How many bytes of the process are in a pipe of output still: known once it has ended. */
+const leftOf = (name: Output) => slot(`${name} left`);
 /** The monitor's own. */
 const status = slot("exit status");
 /** Open since the container was made: by it the directory is told from another one of its name that is made after its removal. */
@@ -131,16 +135,11 @@ class Monitor {
         step("be called runc", "", [call("prctl", [Prctl.PR_SET_NAME, "runc", 0, 0, 0], { tolerate: ["*"] })]),
         step("raise again what the runtime has caught", "", raiseAgain()),
         step(`look after process ${pid}${debug ? ", and log what it is sent" : ""}`, "", [
-          set(outputs, this.#outputs),
           { op: "repeat", body: this.#turn(), until: { left: 0, right: 1 } },
         ]),
       ],
       init: [],
     };
-  }
-
-  get #outputs(): number {
-    return { inherited: 0, pipes: 2, terminal: 1 }[this.#request.stdio.kind];
   }
 
   /** Waits once, and deals with all that was there. READY and output count before the end. */
@@ -150,7 +149,7 @@ class Monitor {
       ...this.#row(RowIndex.signals).whenReady(this.#takeSignal()),
       ...this.#notify?.react() ?? [],
       ...this.#streams.flatMap((stream, index) => advance(stream, this.#row(RowIndex.streams + index))),
-      when(hasEnded, "==", 1, [when(isIdle, "==", 1, this.#endIfOver())]),
+      when(hasEnded, "==", 1, [...this.#finishOutput(), when(isIdle, "==", 1, this.#endIfOver())]),
     ];
   }
 
@@ -249,6 +248,7 @@ class Monitor {
           set(isIdle, 0),
           ...this.#stopInput(),
           ...this.#remove(),
+          ...this.#countOutput(),
         ]),
       ],
       until: { left: child, right: 0 },
@@ -258,6 +258,44 @@ class Monitor {
   /** Bytes for the process, which nobody reads any more. */
   #stopInput(): readonly Op[] {
     return this.#streams.find(({ name }) => name === "stdin")?.finish ?? [];
+  }
+
+  /**
+   * How much is in the pipes of output: all that the process has written is passed on, and nobody who has inherited a pipe from it is waited for.
+   * A pipe that is closed by now has nothing.
+   */
+  #countOutput(): readonly Op[] {
+    const count = buffer("bytes in a pipe", 8);
+    return this.#outputPipes().flatMap(({ source, left }) => [
+      call("ioctl", [source.fd, Ioctl.FIONREAD, count], { tolerate: ["*"] }),
+      load(count, 4, left),
+    ]);
+  }
+
+  /** Once the process has ended: a pipe of output is over as soon as as many bytes have come through as it left, or no more come. */
+  #finishOutput(): readonly Op[] {
+    return this.#outputPipes().map(({ isOver, left, stream }) =>
+      when(isOver, "==", 0, [
+        whenFlushed(stream, [
+          when(isIdle, "==", 1, [set(left, 0)]),
+          { op: "add", left, right: -1, out: result },
+          ...whenFailed(result, stream.finish),
+        ]),
+      ])
+    );
+  }
+
+  #outputPipes(): readonly {
+    readonly isOver: Slot;
+    readonly left: Slot;
+    readonly source: End;
+    readonly stream: Stream;
+  }[] {
+    if (this.#request.stdio.kind !== "pipes") return [];
+    return outputs.pipes.map((name, index) => {
+      const stream = this.#streams[index]!;
+      return { isOver: isOver(name), left: leftOf(name), source: stream.source, stream };
+    });
   }
 
   #remove(): readonly Op[] {
@@ -278,12 +316,12 @@ class Monitor {
 
   /** Nothing is ready any more, and the process has ended. */
   #endIfOver(): readonly Op[] {
-    const isOver = [...this.#restore(), call("exit_group", [status])];
-    const terminal = this.#request.stdio.kind === "terminal" ? this.#streams[0] : undefined;
+    const { kind } = this.#request.stdio;
+    const end: readonly Op[] = [when(awaited, "==", 0, [...this.#restore(), call("exit_group", [status])])];
     return [
-      // Output through pipes is passed on until nobody has them open; a terminal's ends with what is in it by now.
-      ...(terminal === undefined ? [] : [whenFlushed(terminal, [set(outputs, 0)])]),
-      when(outputs, "==", 0, [when(awaited, "==", 0, isOver)]),
+      // What is in a terminal by now is all.
+      ...(kind === "terminal" ? [whenFlushed(this.#streams[0]!, [set(isOver("stdout"), 1)])] : []),
+      ...outputs[kind].reduce((ops, name) => [when(isOver(name), "==", 1, ops)], end),
     ];
   }
 }
@@ -368,20 +406,26 @@ const sources = {
   terminal: ["master", "stdin"],
 } as const satisfies Record<MonitorStdio["kind"], readonly string[]>;
 
+/** Its streams of output: the first of its streams. */
+const outputs = { inherited: [], pipes: ["stdout", "stderr"], terminal: ["stdout"] } as const satisfies Record<
+  MonitorStdio["kind"],
+  readonly Output[]
+>;
+
 /** The streams of a process's stdio. `rows`: of their sources. stdin is not waited for: it may never end. */
 function streamsOf(stdio: MonitorStdio, rows: readonly Row[]): readonly Stream[] {
   const close = (name: string) => call("close", [fixedFd(name)], { tolerate: ["*"] });
   const end = (name: string, manner: Manner) => ({ fd: fixedFd(name), manner });
-  const outputEnds: Op = { op: "add", left: outputs, right: -1, out: outputs };
   if (stdio.kind === "inherited") return [];
   if (stdio.kind === "pipes") {
     const { manners } = stdio;
-    const output = (name: "stdout" | "stderr", index: number): Stream => ({
+    const output = (name: Output, index: number): Stream => ({
       name,
+      left: leftOf(name),
       source: end(`${name} pipe`, "pipe"),
       sink: end(name, manners[name]),
       // Its next write raises SIGPIPE.
-      finish: [...rows[index]!.ignore(), close(`${name} pipe`), outputEnds],
+      finish: [...rows[index]!.ignore(), close(`${name} pipe`), set(isOver(name), 1)],
     });
     const isClosed = slot("stdin is closed");
     const input: Stream = {
@@ -399,7 +443,7 @@ function streamsOf(stdio: MonitorStdio, rows: readonly Row[]): readonly Stream[]
       name: "stdout",
       source: end("master", "nonblocking"),
       sink: end("stdout", manners.stdout),
-      finish: [...rows.flatMap((row) => row.ignore()), ...hangUp, outputEnds],
+      finish: [...rows.flatMap((row) => row.ignore()), ...hangUp, set(isOver("stdout"), 1)],
     },
     {
       name: "stdin",

@@ -10,7 +10,7 @@ import type { Manner } from "../../ffi/channel.ts";
 import { MsgFlag, SpliceFlag } from "../../ffi/constants.ts";
 import { Errno } from "../../ffi/errno.ts";
 import { buffer, call, set, slot, when, whenFailed } from "../../plan/build.ts";
-import type { FixedFd, Op } from "../../plan/op.ts";
+import type { FixedFd, Op, Slot } from "../../plan/op.ts";
 import { PollEvent, type Row } from "./poll_table.ts";
 
 /** One end of a stream. */
@@ -26,6 +26,8 @@ export interface Stream {
   readonly sink: End;
   /** Done when no byte will pass any more: the source is at its end, or the sink refuses bytes. */
   readonly finish: readonly Op[];
+  /** Whatever is read is counted down there. */
+  readonly left?: Slot;
 }
 
 /**
@@ -42,6 +44,8 @@ const how = { out: result, tolerate: ["*"] } as const;
 
 /** Bytes that wait for the sink. */
 const pendingOf = ({ name }: Stream) => slot(`${name} pending`);
+/** 1 where bytes of a pipe wait for another one. */
+const atSinkOf = ({ name }: Stream) => slot(`${name} waits for sink`);
 
 const memoryOf = (stream: Stream) => buffer(`${stream.name} bytes`, chunkSize(stream));
 
@@ -61,6 +65,10 @@ function writeOp(stream: Stream): Op {
     : call("write", [fd, ...bytes], how);
 }
 
+/** What was read, `result`, is not left any more. */
+const countDown = ({ left }: Stream): readonly Op[] =>
+  left === undefined ? [] : [{ op: "sub", left, right: result, out: left }];
+
 /** Reads once. 0 is the end; an error is too, as it is to whoever reads a file. */
 function fill(stream: Stream, row: Row): readonly Op[] {
   const { name, sink } = stream;
@@ -71,6 +79,7 @@ function fill(stream: Stream, row: Row): readonly Op[] {
       { op: "add", left: result, right: -1, out: last },
       ...whenFailed(last, stream.finish, [
         ...filled,
+        ...countDown(stream),
         ...(sink.manner === "blocking" ? row.watch(sink.fd, PollEvent.POLLOUT) : []),
       ]),
     ]),
@@ -95,8 +104,9 @@ function flush(stream: Stream, row: Row): readonly Op[] {
 }
 
 /** Moves bytes from pipe to pipe. EAGAIN is the source's word or the sink's: whichever was not waited for is the next to be. */
-function splice({ name, source, sink, finish }: Stream, row: Row): readonly Op[] {
-  const atSink = slot(`${name} waits for sink`);
+function splice(stream: Stream, row: Row): readonly Op[] {
+  const { source, sink, finish } = stream;
+  const atSink = atSinkOf(stream);
   const waitForSource = [set(atSink, 0), ...row.watch(source.fd, PollEvent.POLLIN)];
   const flags = SpliceFlag.SPLICE_F_MOVE | SpliceFlag.SPLICE_F_NONBLOCK;
   return [
@@ -105,7 +115,7 @@ function splice({ name, source, sink, finish }: Stream, row: Row): readonly Op[]
       when(atSink, "==", 0, [set(atSink, 1), ...row.watch(sink.fd, PollEvent.POLLOUT)], waitForSource),
     ], [
       { op: "add", left: result, right: -1, out: last },
-      ...whenFailed(last, finish, waitForSource),
+      ...whenFailed(last, finish, [...countDown(stream), ...waitForSource]),
     ]),
   ];
 }
@@ -124,4 +134,5 @@ export function advance(stream: Stream, row: Row): readonly Op[] {
 }
 
 /** Runs `ops` where nothing waits for the sink. */
-export const whenFlushed = (stream: Stream, ops: readonly Op[]): Op => when(pendingOf(stream), "==", 0, ops);
+export const whenFlushed = (stream: Stream, ops: readonly Op[]): Op =>
+  when(isSpliced(stream) ? atSinkOf(stream) : pendingOf(stream), "==", 0, ops);

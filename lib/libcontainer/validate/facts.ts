@@ -31,8 +31,18 @@ export interface ValidationFacts {
   readonly joinedUser?:
     | { readonly uidMappings: readonly IdMapping[]; readonly gidMappings: readonly IdMapping[] }
     | Unreadable;
+  /** What the container's user namespace has to do with groups; looked at only for a caller who is not root. */
+  readonly groups: GroupFacts;
   /** Intel RDT; absent where resctrl is not mounted. */
   readonly intelRdt?: { readonly cat: boolean; readonly mba: boolean };
+}
+
+/** The groups that a process of a user's container can have. */
+export interface GroupFacts {
+  /** The gids that are mapped. */
+  readonly mappings: readonly IdMapping[];
+  /** setgroups(2) is given up there for good, or will be. */
+  readonly isDenied: boolean;
 }
 
 /** What stat(2) and realpath(3) say of the root file system. */

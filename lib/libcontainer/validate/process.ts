@@ -15,7 +15,7 @@ import { quote, type ValidationFacts } from "./facts.ts";
 export type ProcessRule = (process: Process, facts: ProcessFacts, at: string) => Iterable<Problem>;
 
 /** The part of the facts that concerns a process. */
-export type ProcessFacts = Pick<ValidationFacts, "selinux" | "rootlessEuid">;
+export type ProcessFacts = Pick<ValidationFacts, "selinux" | "rootlessEuid" | "groups">;
 
 /** What must be there for anything to be run. */
 export function* processBasics(
@@ -103,12 +103,25 @@ export function* rlimitTypes({ rlimits = [] }: Process, _facts: ProcessFacts, at
   }
 }
 
-/** Groups cannot be set where setgroups(2) is denied, as it is in a user namespace made by a user who is not root. */
+/** What setgroups(2) will say to a user. Where it is denied every group is refused, in runc's words. */
 export function* rootlessGroups({ user }: Process, facts: ProcessFacts, at: string): Iterable<Problem> {
-  if (!facts.rootlessEuid || (user.additionalGids ?? []).length === 0) return;
-  const message = "cannot set any additional groups in a rootless container";
-  const hint = "setgroups(2) is denied in a user namespace that a user makes: only root can give it groups";
-  yield { at: `${at}/user/additionalGids`, found: user.additionalGids, wanted: "no groups", message, hint };
+  const { additionalGids = [] } = user;
+  if (!facts.rootlessEuid || additionalGids.length === 0) return;
+  const here = `${at}/user/additionalGids`;
+  const { mappings, isDenied } = facts.groups;
+  if (isDenied) {
+    const message = "cannot set any additional groups in a rootless container";
+    const hint = "setgroups(2) is denied where only your own group is mapped: " +
+      "linux.gidMappings must have a range that /etc/subgid lists for you";
+    yield { at: here, found: additionalGids, wanted: "no groups", message, hint };
+    return;
+  }
+  for (const [index, gid] of additionalGids.entries()) {
+    if (mappings.some(({ containerID, size }) => gid >= containerID && gid < containerID + size)) continue;
+    const message = `cannot set additional group ${gid}: it is not mapped in the user namespace`;
+    const hint = "linux.gidMappings must have it, as far as /etc/subgid lists it for you";
+    yield { at: `${here}/${index}`, found: gid, wanted: "a gid of linux.gidMappings", message, hint };
+  }
 }
 
 /** `NAME=VALUE` each. */

@@ -30,7 +30,10 @@ Deno.test("parseVariant() reads values with and without their types", () => {
 
 Deno.test("parseVariant() refuses what is no value", () => {
   const texts = ["", "[]", "text", "'open", "1 2", "[1, 'a']", "[1", "byte 256", "uint32 -1", "2147483648", "1.5.5"];
-  for (const text of [...texts, "uint32 'a'", "uint32 1.5", "@as 'a'", "int32 uint32 5", "{'a': 1}", "<5>"]) {
+  const wrongTexts = ["'a\\u0000b'", "objectpath 'a'", "objectpath '/a/'", "signature '!'", "[objectpath '/', 'a']"];
+  for (
+    const text of [...texts, ...wrongTexts, "uint32 'a'", "uint32 1.5", "@as 'a'", "int32 uint32 5", "{'a': 1}", "<5>"]
+  ) {
     let error: unknown;
     try {
       parseVariant(text);
@@ -64,6 +67,12 @@ Deno.test("annotationProperties() names the annotation that is wrong", () => {
     ["Foo", "bar", /^annotation org\.systemd\.property\.Foo=bar value parse error: /],
     ["FooSec", "'5'", /value parse error: not a number$/],
     ["FooSec", "true", /value parse error: not a number$/],
+    ["FooSec", "int32 -7", /=int32 -7 value parse error: -7 s are not 0 to 2\^64 - 1 microseconds$/],
+    ["FooSec", "uint64 18446744073709551615", /value parse error: 18446744073709551615 s are not 0 to /],
+    ["FooSec", "-0.5", /value parse error: -0.5 s are not 0 to /],
+    ["FooSec", "1e300", /value parse error: 1e\+300 s are not 0 to /],
+    ["FooSec", "1e999", /value parse error: Infinity is no number of seconds$/],
+    ["Foo", "uint32 -7", /value parse error: -7 does not fit D-Bus type uint32$/],
   ];
   for (const [name, value, message] of cases) {
     const key = `org.systemd.property.${name}`;

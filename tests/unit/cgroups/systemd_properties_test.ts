@@ -26,15 +26,20 @@ Deno.test("startProperties() of a scope and of a slice", () => {
   const accounting = ["MemoryAccounting", "CPUAccounting", "IOAccounting", "TasksAccounting"].map((one) =>
     `${one} b true`
   );
-  assertEquals(lines(startProperties({ name: "runc-x.scope", slice: "a.slice", container: "x" }, 7, 2)), [
-    "Description s libcontainer container x",
-    "Slice s a.slice",
-    "Delegate b true",
-    "PIDs au 7",
-    ...accounting,
-    "DefaultDependencies b false",
-  ]);
-  const slice = lines(startProperties({ name: "x.slice", slice: "a.slice", container: "x.slice" }, 7, 1));
+  assertEquals(
+    lines(startProperties({ name: "runc-x.scope", slice: "a.slice", sliceFrom: "", container: "x" }, 7, 2)),
+    [
+      "Description s libcontainer container x",
+      "Slice s a.slice",
+      "Delegate b true",
+      "PIDs au 7",
+      ...accounting,
+      "DefaultDependencies b false",
+    ],
+  );
+  const slice = lines(
+    startProperties({ name: "x.slice", slice: "a.slice", sliceFrom: "", container: "x.slice" }, 7, 1),
+  );
   assertEquals([slice[1], slice.includes("Delegate b true")], ["Wants as a.slice", false]);
   assertEquals(slice.includes("BlockIOAccounting b true"), true);
 });

@@ -29,6 +29,7 @@ const host: ValidationFacts = {
   systemdCgroup: false,
   noPivot: false,
   selinux: false,
+  groups: { mappings: [{ containerID: 0, hostID: 1000, size: 10 }], isDenied: false },
   kernelNamespaces: ["pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"],
 };
 const mappings = [{ containerID: 0, hostID: 1000, size: 10 }];
@@ -565,9 +566,17 @@ Deno.test("validate() checks what a user who is not root cannot have", () => {
       refused("gid=11", "user namespaces enabled, but no mapping found for gid 11"),
     ]],
     [groups, {}],
-    [groups, rootless, [
+    [groups, rootless],
+    [groups, { ...rootless, groups: { ...host.groups, isDenied: true } }, [
       "/process/user/additionalGids",
       "cannot set any additional groups in a rootless container",
+    ]],
+    [(c) => (withUser(c), c.process.user.additionalGids = [0, 9, 10, 4294967295]), rootless, [
+      "/process/user/additionalGids/2",
+      "cannot set additional group 10: it is not mapped in the user namespace",
+    ], [
+      "/process/user/additionalGids/3",
+      "cannot set additional group 4294967295: it is not mapped in the user namespace",
     ]],
   ]);
 });

@@ -6,6 +6,7 @@
  */
 
 import { assert } from "@std/assert";
+import { Ioctl } from "../../../../lib/ffi/constants.ts";
 import { Errno } from "../../../../lib/ffi/errno.ts";
 import type { CallOp, ForkOp } from "../../../../lib/plan/op.ts";
 import type { Answer, Called } from "../../plan/lockstep.ts";
@@ -164,6 +165,11 @@ export class FakeKernel {
         const fds = new Uint32Array([this.#open(new File()), this.#open(new File())]);
         return { result: 0, writes: [[0, new Uint8Array(fds.buffer)]] };
       }
+      case "ioctl":
+        // Looked at, and nothing is changed by it.
+        if (Number(called.args[1]) === Ioctl.FIONREAD) return this.#count(called);
+        this.#note(op, called);
+        return { result: 0 };
       case "clone":
         this.#note(op, called);
         return { result: this.isChild ? 0 : FakeKernel.FORKED };
@@ -192,6 +198,13 @@ export class FakeKernel {
         this.#note(op, called);
         return { result: 0 };
     }
+  }
+
+  #count({ args }: Called): Answer {
+    const file = this.files.get(Number(args[0]));
+    if (file === undefined) return { result: -Errno.EBADF };
+    const length = file.input.reduce((sum, piece) => sum + piece.length, 0);
+    return { result: 0, writes: [[2, new Uint8Array(new Uint32Array([length]).buffer)]] };
   }
 
   #open(file: File): number {

@@ -26,6 +26,35 @@ comparing("the container is a scope, in every hierarchy", (box) => {
   assert(["devices", "freezer", "name=systemd", ""].every((name) => name in cgroups));
 });
 
+for (
+  const [slice, prefix, cgroup] of [
+    ["", "_p", "/system.slice/__p"],
+    ["", "cgroup.p", "/system.slice/_cgroup.p"],
+    ["memory-a.slice", ".p", "/_memory.slice/memory-a.slice/_.p"],
+  ]
+) {
+  boxTest(`a name that systemd escapes is one cgroup in every hierarchy: ${slice}:${prefix}`, (box) => {
+    box.write((config) => {
+      config.process.args = ["cat", "/proc/self/cgroup"];
+      config.linux.cgroupsPath = `${slice}:${prefix}:${box.name}`;
+    });
+    const cgroups = cgroupsOf(box.must(["--systemd-cgroup", "run", box.id]));
+    const expected = `${cgroup}-${box.name}.scope`;
+    assertEquals(cgroups, Object.fromEntries(Object.keys(cgroups).map((controllers) => [controllers, expected])));
+  });
+}
+
+boxTest("the slice of an annotation counts more than that of cgroupsPath", (box) => {
+  box.write((config) => {
+    config.process.args = ["cat", "/proc/self/cgroup"];
+    config.linux.cgroupsPath = `system.slice:test:${box.name}`;
+    config.annotations = { "org.systemd.property.Slice": "'other-one.slice'" };
+  });
+  const cgroups = cgroupsOf(box.must(["--systemd-cgroup", "run", box.id]));
+  const expected = `/other.slice/other-one.slice/${unitOf(box)}`;
+  assertEquals(cgroups, Object.fromEntries(Object.keys(cgroups).map((controllers) => [controllers, expected])));
+});
+
 boxTest("pause, resume, exec, ps and delete", (box) => {
   box.startSleeping((config) => config.linux.cgroupsPath = `/${box.name}`);
   box.remove();

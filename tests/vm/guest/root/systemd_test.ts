@@ -1,6 +1,6 @@
 /** Containers that systemd manages the cgroups of, against the real systemd. Runs in the virtual machine, as root. */
 
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { type Box, boxTest, type Change, comparing, execute, until } from "../../../integration/harness.ts";
 import { checkTrace, readChrome } from "../../../unit/trace_reader.ts";
 
@@ -66,6 +66,53 @@ boxTest("a container that ends by itself leaves no unit", (box) => {
   box.write(managed(box, "", (config) => config.process.args = ["true"]));
   box.must(["--systemd-cgroup", "run", box.id]);
   assert(!isLoaded(unitOf(box)));
+});
+
+/** A container with limits in the cgroup that the kernel says: it is started, entered and changed, and state.json has the path. */
+function worksIn(box: Box, cgroup: string, change: Change): void {
+  const pid = start(box, "", (config) => {
+    config.linux.resources = { memory: { limit: 100 << 20 }, pids: { limit: 77 } };
+    change(config);
+  });
+  const directory = `/sys/fs/cgroup${cgroup}`;
+  assertEquals(cgroupOf(pid), cgroup);
+  assertEquals([read(`${directory}/memory.max`), read(`${directory}/pids.max`)], [String(100 << 20), "77"]);
+  assertEquals(JSON.parse(read(`${box.root}/${box.id}/state.json`)).cgroup_paths, { "": directory });
+  assertEquals(box.must(["exec", box.id, "cat", "/proc/self/cgroup"]), `0::${cgroup}\n`);
+  box.must(["update", "--pids-limit", "88", box.id]);
+  assertEquals(read(`${directory}/pids.max`), "88");
+  assertEquals(JSON.parse(box.must(["ps", "--format", "json", box.id])), [pid]);
+  box.remove();
+  assertThrows(() => Deno.statSync(directory), Deno.errors.NotFound);
+}
+
+/** What systemd 252 does with them: newer ones escape more. */
+const prefixes: readonly [prefix: string, directory: string][] = [
+  ["_p", "__p"],
+  [".p", "_.p"],
+  ["cgroup.p", "_cgroup.p"],
+  ["tasks", "tasks"],
+];
+for (const [prefix, directory] of prefixes) {
+  comparing(`a scope whose name begins with ${prefix} is in the cgroup that systemd has made for it`, (box) => {
+    worksIn(box, `/system.slice/${directory}-${box.name}.scope`, (config) => {
+      config.linux.cgroupsPath = `:${prefix}:${box.name}`;
+    });
+    assert(!isLoaded(`${prefix}-${box.name}.scope`));
+  });
+}
+
+boxTest("a slice whose name is a controller's is in the cgroup that systemd has made for it", (box) => {
+  worksIn(box, `/_memory.slice/memory-a.slice/${unitOf(box)}`, (config) => {
+    config.linux.cgroupsPath = `memory-a.slice:test:${box.name}`;
+  });
+});
+
+comparing("the slice of an annotation counts more than that of cgroupsPath", (box) => {
+  worksIn(box, `/other.slice/other-one.slice/${unitOf(box)}`, (config) => {
+    config.linux.cgroupsPath = `system.slice:test:${box.name}`;
+    config.annotations = { "org.systemd.property.Slice": "'other-one.slice'" };
+  });
 });
 
 boxTest("pause, resume, ps, exec and kill as with any other cgroup, without being told of systemd", (box) => {
@@ -140,6 +187,18 @@ boxTest("a slice, a path or an annotation that cannot be is refused, and leaves 
     "/linux/cgroupsPath",
   ]);
   assertMatch(refused((config) => config.linux.cgroupsPath = "/a/b")[0]!, /format "slice:prefix:name"/);
+  const properties: readonly [name: string, value: string, message: RegExp][] = [
+    ["TimeoutStopSec", "int32 -7", /-7 s are not 0 to 2\^64 - 1 microseconds$/],
+    ["TasksMax", "uint64 18446744073709551616", /does not fit D-Bus type uint64$/],
+    ["Slice", "'a--b.slice'", /^invalid slice name: a--b.slice$/],
+    ["Documentation", "objectpath 'a'", /can't parse "'a'" as type o$/],
+  ];
+  for (const [name, value, message] of properties) {
+    box.write(managed(box, "", (config) => config.annotations = { [`org.systemd.property.${name}`]: value }));
+    const { msg, field, code } = box.refused(["--systemd-cgroup", "run", box.id]);
+    assertMatch(msg.replace(/^runc run failed: /, ""), message);
+    assertEquals([code, field], ["config-invalid", `/annotations/org.systemd.property.${name}`]);
+  }
   assertMatch(
     refused((config) => config.annotations = { "org.systemd.property.NoSuchThing": "true" })[0]!,
     new RegExp(`unable to start unit "${unitOf(box)}".*NoSuchThing`),
