@@ -168,6 +168,20 @@ export function isWritable(kernel: Kernel, path: string): boolean {
   return kernel.call("faccessat", AT_FDCWD, cString(path), W_OK, AccessFlag.AT_EACCESS) === 0;
 }
 
+/**
+ * The id of the mount that `path` leads to, as mountinfo has it; undefined where the path leads nowhere, or the kernel does not tell.
+ *
+ * @see statx(2), STATX_MNT_ID (Linux 5.8)
+ */
+export function mountId(kernel: Kernel, path: string): number | undefined {
+  const STATX_MNT_ID = 0x1000;
+  // struct statx: stx_mask is at 0, stx_mnt_id at 144. include/uapi/linux/stat.h
+  const buffer = alloc(256);
+  if (kernel.call("statx", AT_FDCWD, cString(path), 0, STATX_MNT_ID, buffer) < 0) return undefined;
+  const view = new DataView(buffer.buffer);
+  return (view.getUint32(0, true) & STATX_MNT_ID) === 0 ? undefined : Number(view.getBigUint64(144, true));
+}
+
 /** The file system type of `path`: a number of {@link FsMagic}. @see statfs(2) */
 export function fsMagic(kernel: Kernel, path: string): number {
   // struct statfs is 120 bytes on both architectures; f_type is its first word. include/uapi/asm-generic/statfs.h

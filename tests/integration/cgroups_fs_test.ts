@@ -14,7 +14,7 @@ import { openFlag } from "../../lib/ffi/constants.ts";
 import { open } from "../../lib/ffi/files.ts";
 import { Kernel } from "../../lib/ffi/kernel.ts";
 
-const layout = readCgroupLayout();
+const layout = readCgroupLayout(new Kernel());
 const unified = layout.hierarchies.find(({ controllers }) => controllers.length === 0);
 const isRoot = Deno.uid() === 0;
 const top = `/runc-deno-test-${Deno.pid}`;
