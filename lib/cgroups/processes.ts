@@ -46,7 +46,8 @@ export function killEach(directory: string, brake: Brake, send: SendSignal): voi
     // Killing unfrozen processes may miss one that forks just now; not killing misses all.
   }
   try {
-    for (const pid of processesIn(directory)) send(pid, SIGKILL);
+    // cgroup2 shows one that is outside of our pid namespace as 0, and to kill(2) that is our own process group.
+    for (const pid of processesIn(directory)) if (pid > 0) send(pid, SIGKILL);
   } finally {
     // On v1 a frozen process dies only when it is thawed.
     brake.thawToKill();
