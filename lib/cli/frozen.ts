@@ -52,6 +52,7 @@ async function rehearse(kernel: Kernel, directory: string): Promise<void> {
   const world: Surroundings = {
     ...surroundings(kernel, reexec),
     environment: () => undefined,
+    runDirectory: directory,
     // Whoever rehearses is not replaced: run and exec fail there, and remove what they have made.
     replace: () => -Errno.ENOSYS,
     stdout: stream,

@@ -14,6 +14,8 @@ import type { Environment } from "./parse.ts";
 export interface Surroundings {
   readonly kernel: Kernel;
   readonly environment: Environment;
+  /** Where the system's programs keep what lasts until it is booted again. */
+  readonly runDirectory: string;
   /** How this program is started again. */
   readonly reexec: () => Runtime["reexec"];
   /** How this process becomes another program. */
@@ -28,6 +30,7 @@ export function surroundings(kernel: Kernel, reexec: () => Runtime["reexec"]): S
   return {
     kernel,
     environment: (name) => Deno.env.get(name),
+    runDirectory: "/run",
     reexec,
     replace: fexecve,
     stdin: new StandardStream(kernel, 0),

@@ -7,7 +7,7 @@
 import { monotonicMs } from "./clock.ts";
 import { alloc, cString, type Kernel, syscallError } from "./kernel.ts";
 import { RuncError } from "../errors.ts";
-import { AccessFlag, AT_FDCWD, AtFlag, openFlag } from "./constants.ts";
+import { AccessFlag, AT_FDCWD, AtFlag, FileType, openFlag } from "./constants.ts";
 import { Fd } from "./fd.ts";
 
 const F_GETFD = 1, F_SETFD = 2, F_SETFL = 4, F_GETFL = 3, F_ADD_SEALS = 1033;
@@ -166,6 +166,44 @@ export function isThere(kernel: Kernel, path: string): boolean {
 /** Whether this process may write to `path`, by its effective ids: an answer for now, not a promise. @see faccessat(2) */
 export function isWritable(kernel: Kernel, path: string): boolean {
   return kernel.call("faccessat", AT_FDCWD, cString(path), W_OK, AccessFlag.AT_EACCESS) === 0;
+}
+
+/** What statx(2) says of an open file. */
+export interface FileStatus {
+  /** One of {@link FileType}. */
+  readonly type: number;
+  /** Permissions, with set-user-id, set-group-id and sticky bit. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly sizeBytes: number;
+}
+
+/** @throws {RuncError} @see statx(2) */
+export function fileStatus(kernel: Kernel, fd: Fd): FileStatus {
+  const STATX_BASIC_STATS = 0x7ff;
+  // struct statx: stx_uid is at 20, stx_mode at 28, stx_size at 40. include/uapi/linux/stat.h
+  const buffer = alloc(256);
+  kernel.must(`statx(${fd.label})`, "statx", fd.number, cString(""), AtFlag.AT_EMPTY_PATH, STATX_BASIC_STATS, buffer);
+  const view = new DataView(buffer.buffer);
+  const mode = view.getUint16(28, true);
+  return {
+    type: mode & FileType.S_IFMT,
+    mode: mode & 0o7777,
+    uid: view.getUint32(20, true),
+    sizeBytes: Number(view.getBigUint64(40, true)),
+  };
+}
+
+/** Reads `length` bytes, or as many as there are. @throws {RuncError} */
+export function readUpTo(kernel: Kernel, fd: Fd, length: number): Uint8Array<ArrayBuffer> {
+  const bytes = alloc(length);
+  let done = 0;
+  while (done < length) {
+    const count = kernel.must(`read(${fd.label})`, "read", fd.number, bytes.subarray(done), length - done);
+    if (count === 0) break;
+    done += count;
+  }
+  return bytes.slice(0, done);
 }
 
 /**
