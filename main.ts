@@ -6,7 +6,10 @@
 
 import { Kernel } from "./lib/ffi/kernel.ts";
 import { main } from "./lib/cli/program.ts";
-import { reexecDeno, surroundings } from "./lib/cli/surroundings.ts";
+import { denoProgramKind, reexecDeno, surroundings } from "./lib/cli/surroundings.ts";
 
 // Deno.exit skips the disposal of V8's heap, 1.2 ms at every end; nothing is left to be written by then.
-if (import.meta.main) Deno.exit(await main(Deno.args, surroundings(new Kernel(), reexecDeno)));
+if (import.meta.main) {
+  const world = surroundings(new Kernel(), { reexec: reexecDeno, programKind: denoProgramKind });
+  Deno.exit(await main(Deno.args, world));
+}

@@ -18,6 +18,8 @@ export type ErrorCode =
   | "container-exists"
   /** No container with this id. */
   | "container-missing"
+  /** The container's state.json is broken. */
+  | "state-invalid"
   /** The container is in the wrong state for the operation. */
   | "container-state"
   /** A system call failed. */

@@ -9,6 +9,7 @@ import { join } from "@std/path";
 import { RuncError } from "../lib/errors.ts";
 import { Kernel } from "../lib/ffi/kernel.ts";
 import { bundle, bundled, bundleFrozen, distDir, giveUp, projectDir, runTool } from "./bundle.ts";
+import { settleAll, writeWholeText } from "./durable.ts";
 import { freezeProgram } from "./freeze/freeze.ts";
 import { makeRehearsalBundles } from "./freeze/rehearsal.ts";
 
@@ -76,6 +77,12 @@ if ! [ -x "$deno" ]; then
   echo "runc: Deno is no longer at $deno; run 'deno task build' again" >&2
   exit 1
 fi
+script="\${self%/*}/runc.js"
+# Deno runs an empty script, and succeeds.
+if ! [ -s "$script" ]; then
+  echo "runc: $script is missing or empty; run 'deno task build' or 'deno task install' again" >&2
+  exit 1
+fi
 # Deno raises the limit of open files for itself; containers are to have the caller's.
 RUNC_NOFILE_SOFT=$(ulimit -Sn)
 export RUNC_NOFILE_SOFT
@@ -84,7 +91,7 @@ if [ "\${self%/*}" -ef ${built} ] && [ -w ${built}/cache ]; then
   export RUNC_DENO_DIR="$DENO_DIR" DENO_DIR=${built}/cache
   exec "$deno" run ${denoFlags.join(" ")} ${warmFlags.join(" ")} ${built}/runc.js "$@"
 fi
-exec "$deno" run ${denoFlags.join(" ")} ${coldFlags.join(" ")} "\${self%/*}/runc.js" "$@"
+exec "$deno" run ${denoFlags.join(" ")} ${coldFlags.join(" ")} "$script" "$@"
 `;
 }
 
@@ -148,18 +155,17 @@ async function freezeInto(directory: string, deno: string): Promise<string | und
       output,
       launcher: join(directory, "runc.sh"),
     });
-    return runTool(output, ["--version"]).success ? undefined : "what was frozen does not go on";
+    // It must be the one that goes on, and not what it starts where it cannot.
+    const { success, stdout, stderr } = runTool(output, ["--version"]);
+    return success && stdout.includes("\nprogram: snapshot\n")
+      ? undefined
+      : `what was frozen does not go on: ${stderr.trim()}`;
   } catch (error) {
     if (!(error instanceof RuncError)) throw error;
     return error.message;
   } finally {
     Deno.removeSync(work, { recursive: true });
   }
-}
-
-function writeLauncher(path: string, deno: string, directory: string): void {
-  Deno.writeTextFileSync(path, launcher(deno, directory));
-  Deno.chmodSync(path, 0o755);
 }
 
 /** Whether a started program is kept, as an executable file. */
@@ -177,7 +183,8 @@ export async function buildProgram(
   bundle({ lazy: true, directory });
   await fillCache(deno, directory);
   const path = join(directory, "runc");
-  writeLauncher(join(directory, "runc.sh"), deno, directory);
+  settleAll(directory);
+  writeWholeText(join(directory, "runc.sh"), 0o755, launcher(deno, directory));
   const whyNot = freeze ? await freezeInto(directory, deno) : "";
   if (whyNot !== undefined) {
     if (whyNot !== "") console.error(`warning: commands start Deno each time: ${whyNot}`);

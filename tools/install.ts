@@ -18,6 +18,7 @@ import { dirname, join, resolve } from "@std/path";
 import { VERSION } from "../lib/cli/version.ts";
 import { type BuildOptions, buildProgram, findDeno } from "./build.ts";
 import { giveUp, projectDir, runTool } from "./bundle.ts";
+import { settleAll } from "./durable.ts";
 import { documents, sourceDate } from "./docs.ts";
 import { Manifest } from "./manifest.ts";
 
@@ -98,6 +99,8 @@ async function installProgram(directory: string, options: BuildOptions): Promise
   const program = await buildProgram(directory, deno, options);
   const { success, stderr } = runTool(program, ["--version"]);
   if (!success) giveUp(`${program} was built and does not run: ${stderr.trim()}`);
+  // Before a link leads there.
+  settleAll(directory);
 }
 
 /** The directory of the program that the link leads to; undefined without one. */

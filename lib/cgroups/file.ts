@@ -118,6 +118,11 @@ export function childrenOf(directory: string): readonly string[] {
   }
 }
 
+/** `directory`, and all cgroups below it: from above. */
+export function withDescendants(directory: string): readonly string[] {
+  return [directory, ...childrenOf(directory).flatMap(withDescendants)];
+}
+
 /** Whether `error` is a RuncError for one of these errnos. */
 export function isErrno(error: unknown, ...names: readonly ErrnoName[]): boolean {
   return error instanceof RuncError && names.some((name) => Errno[name] === error.errno);

@@ -5,7 +5,7 @@
  */
 
 import { RuncError } from "../errors.ts";
-import { gone, isErrno, readIfThere, sleepMs, writeCgroupFile } from "./file.ts";
+import { gone, isErrno, readIfThere, sleepMs, withDescendants, writeCgroupFile } from "./file.ts";
 
 /** Whether the container is paused. */
 export type FreezerState = "running" | "frozen";
@@ -18,6 +18,8 @@ export interface Freezer {
   readonly freeze: (directory: string) => void;
   /** A cgroup that is gone is fine. */
   readonly thaw: (directory: string) => void;
+  /** As `thaw`, with whatever could keep a killed process of the cgroup, or of one below it, from ending. */
+  readonly thawToKill: (directory: string) => void;
 }
 
 /** @see Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst */
@@ -46,6 +48,13 @@ export const freezerV1: Freezer = {
   thaw(directory) {
     writeIfThere(directory, "freezer.state", "THAWED");
   },
+  // A frozen process does not die of SIGKILL, and a cgroup below is frozen for itself: the container may have done that.
+  thawToKill(directory) {
+    for (const each of withDescendants(directory)) {
+      const state = readIfThere(each, "freezer.state");
+      if (state !== undefined && state !== "THAWED\n") freezerV1.thaw(each);
+    }
+  },
 };
 
 /** @see Documentation/admin-guide/cgroup-v2.rst, cgroup.freeze */
@@ -61,6 +70,10 @@ export const freezerV2: Freezer = {
   },
   thaw(directory) {
     writeIfThere(directory, "cgroup.freeze", "0");
+  },
+  // SIGKILL ends a frozen process. What is paused itself is to be running, as after kill on v1.
+  thawToKill(directory) {
+    if (readIfThere(directory, "cgroup.freeze") === "1\n") freezerV2.thaw(directory);
   },
 };
 

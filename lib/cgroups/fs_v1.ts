@@ -146,9 +146,9 @@ export class CgroupV1 implements CgroupManager {
     const unified = this.#paths[""];
     if (unified !== undefined && killByFile(unified)) {
       // The v1 freezer holds even a killed process.
-      this.thaw();
+      this.thawToKill();
     } else {
-      killEach(directory, { freeze: () => this.freeze(), thaw: () => this.thaw() }, send);
+      killEach(directory, this, send);
     }
     return true;
   }
@@ -169,6 +169,11 @@ export class CgroupV1 implements CgroupManager {
   thaw(): void {
     const directory = this.#paths["freezer"];
     if (directory !== undefined) freezerV1.thaw(directory);
+  }
+
+  thawToKill(): void {
+    const directory = this.#paths["freezer"];
+    if (directory !== undefined) freezerV1.thawToKill(directory);
   }
 
   destroy(): void {

@@ -134,7 +134,7 @@ export class CgroupV2 implements CgroupManager {
     if (directory === undefined || !isThere(directory)) return false;
     // It reaches frozen processes too; but a cgroup that stays frozen, with nobody in it, would still count as a paused container.
     if (killByFile(directory)) this.thaw();
-    else killEach(directory, { freeze: () => this.freeze(), thaw: () => this.thaw() }, send);
+    else killEach(directory, this, send);
     return true;
   }
 
@@ -151,6 +151,10 @@ export class CgroupV2 implements CgroupManager {
 
   thaw(): void {
     if (this.#usable !== undefined) freezerV2.thaw(this.#usable);
+  }
+
+  thawToKill(): void {
+    if (this.#usable !== undefined) freezerV2.thawToKill(this.#usable);
   }
 
   destroy(): void {

@@ -7,6 +7,9 @@
  */
 
 import { basename, resolve } from "@std/path";
+import { FsMagic } from "../ffi/constants.ts";
+import { fsMagic, mountId } from "../ffi/files.ts";
+import type { Kernel } from "../ffi/kernel.ts";
 
 /**
  * `v1`: one hierarchy a controller, or several joined. `hybrid`: the same, and a cgroup2 mount beside them at
@@ -46,7 +49,11 @@ export interface V1Mount {
   readonly links: readonly string[];
 }
 
-interface CgroupMount {
+/** A line of mountinfo. */
+export interface CgroupMount {
+  readonly id: number;
+  /** The mount that it is mounted on. */
+  readonly parent: number;
   readonly type: string;
   readonly root: string;
   readonly mountPoint: string;
@@ -57,34 +64,53 @@ const CGROUP_ROOT = "/sys/fs/cgroup";
 /** Where systemd mounts cgroup2 beside v1, and the only place where runc looks for it. */
 const HYBRID_MOUNT = "/sys/fs/cgroup/unified";
 
-/** Reads what {@link parseCgroupLayout} needs. A caller that has one of the texts already passes it. */
-export function readCgroupLayout(texts: { mountinfo?: string; cgroup?: string } = {}): CgroupLayout {
-  return parseCgroupLayout(
-    texts.mountinfo ?? Deno.readTextFileSync("/proc/self/mountinfo"),
-    texts.cgroup ?? Deno.readTextFileSync("/proc/self/cgroup"),
-  );
+/** Reads what {@link parseCgroupLayout} needs. */
+export function readCgroupLayout(kernel: Kernel): CgroupLayout {
+  const mountinfo = Deno.readTextFileSync("/proc/self/mountinfo");
+  return parseCgroupLayout(mountinfo, Deno.readTextFileSync("/proc/self/cgroup"), (mount) => isReached(kernel, mount));
+}
+
+/** Whether the path of a mount leads to it, and not to another one above it. */
+function isReached(kernel: Kernel, { id, type, mountPoint }: CgroupMount): boolean {
+  const there = mountId(kernel, mountPoint);
+  if (there !== undefined) return there === id;
+  // A path that leads nowhere, or a sandbox around us that refuses statx(2): the type is the next best.
+  try {
+    return fsMagic(kernel, mountPoint) === (type === "cgroup2" ? FsMagic.CGROUP2 : FsMagic.CGROUP);
+  } catch {
+    return false;
+  }
 }
 
 /**
  * The layout from the texts of /proc/self/mountinfo and /proc/self/cgroup.
  *
+ * A mount counts only where its path leads to it: mountinfo lists what is hidden by another mount, too. `isReached` is asked for those that
+ * are wanted and may be hidden: of most hosts, for none.
+ *
  * A host without cgroups gives mode `v1` without hierarchies.
  *
  * @see proc_pid_mountinfo(5), cgroups(7)
  */
-export function parseCgroupLayout(mountinfo: string, cgroup: string): CgroupLayout {
+export function parseCgroupLayout(
+  mountinfo: string,
+  cgroup: string,
+  isReached: (mount: CgroupMount) => boolean = () => true,
+): CgroupLayout {
   const mounts = parseMounts(mountinfo);
+  const isCertain = certainty(mounts);
+  const counts = (mount: CgroupMount) => isCertain(mount) || isReached(mount);
   const ownPaths = parseProcCgroup(cgroup);
   const unified = (mount: CgroupMount): Hierarchy =>
     hierarchy(mount, [], ownPaths.find(({ controllers }) => controllers.length === 0)?.path ?? "/");
   // The topmost mount at /sys/fs/cgroup decides, as runc's statfs of it does.
   const top = mounts.findLast(({ mountPoint }) => mountPoint === CGROUP_ROOT);
-  if (top?.type === "cgroup2") return { mode: "v2", hierarchies: [unified(top)] };
-  const v1 = v1Hierarchies(mounts, ownPaths);
+  if (top?.type === "cgroup2" && counts(top)) return { mode: "v2", hierarchies: [unified(top)] };
+  const v1 = v1Hierarchies(mounts, ownPaths, counts);
   const v2 = mounts.filter(({ type }) => type === "cgroup2");
-  const [elsewhere] = v2;
-  if (v1.length === 0 && elsewhere !== undefined) return { mode: "v2", hierarchies: [unified(elsewhere)] };
-  const beside = v2.find(({ mountPoint }) => mountPoint === HYBRID_MOUNT);
+  const elsewhere = v1.length === 0 ? v2.find(counts) : undefined;
+  if (elsewhere !== undefined) return { mode: "v2", hierarchies: [unified(elsewhere)] };
+  const beside = v2.find((mount) => mount.mountPoint === HYBRID_MOUNT && counts(mount));
   if (beside === undefined) return { mode: "v1", hierarchies: v1 };
   return { mode: "hybrid", hierarchies: [...v1, unified(beside)] };
 }
@@ -139,11 +165,28 @@ function hierarchy(mount: CgroupMount, controllers: readonly string[], ownPath: 
   return { controllers, mountPoint: mount.mountPoint, root: mount.root, ownPath };
 }
 
-/** Mounts of cgroups, and whatever else is mounted at /sys/fs/cgroup. A host may have thousands of others, so they are not taken apart. */
+/** Mounts of cgroups, and whatever else is at or below /sys. A host may have thousands of others, so they are not taken apart. */
 function parseMounts(mountinfo: string): readonly CgroupMount[] {
-  return mountinfo.split("\n")
-    .filter((line) => line.includes(" - cgroup") || line.includes(` ${CGROUP_ROOT} `))
-    .map(parseMount);
+  return mountinfo.split("\n").filter((line) => line.includes(" - cgroup") || line.includes(" /sys")).map(parseMount);
+}
+
+/** What can be mounted on the way to {@link CGROUP_ROOT}. Nothing mounted over `/` hides what a process sees: its root stays below. */
+const ON_THE_WAY: readonly string[] = ["/sys", "/sys/fs", CGROUP_ROOT];
+
+/**
+ * Tells by mountinfo alone, which costs no call, that a mount right below /sys/fs/cgroup, or there, cannot be hidden: what is mounted on the
+ * way to it is one on the other, it on top of them, and nothing else is at its path.
+ */
+function certainty(mounts: readonly CgroupMount[]): (mount: CgroupMount) => boolean {
+  const way = mounts.filter(({ mountPoint }) => ON_THE_WAY.includes(mountPoint));
+  if (way.some(({ parent }, index) => index > 0 && parent !== way[index - 1]!.id)) return () => false;
+  const top = way.at(-1);
+  return (mount) => {
+    if (mount === top) return true;
+    const path = mount.mountPoint;
+    return mount.parent === top?.id && top.mountPoint === CGROUP_ROOT && path.lastIndexOf("/") === CGROUP_ROOT.length &&
+      path.startsWith(CGROUP_ROOT) && mounts.every((other) => other === mount || other.mountPoint !== path);
+  };
 }
 
 function parseMount(line: string): CgroupMount {
@@ -151,6 +194,8 @@ function parseMount(line: string): CgroupMount {
   // A variable number of optional fields ends with "-".
   const end = fields.indexOf("-", 6);
   return {
+    id: Number(fields[0]),
+    parent: Number(fields[1]),
     root: unescapeField(fields[3] ?? "/"),
     mountPoint: unescapeField(fields[4] ?? "/"),
     type: fields[end + 1] ?? "",
@@ -165,11 +210,16 @@ export function unescapeField(field: string): string {
 }
 
 /** A hierarchy mounted twice counts once: where it is below /sys/fs/cgroup if it is. */
-function v1Hierarchies(mounts: readonly CgroupMount[], ownPaths: readonly OwnCgroup[]): readonly Hierarchy[] {
+function v1Hierarchies(
+  mounts: readonly CgroupMount[],
+  ownPaths: readonly OwnCgroup[],
+  counts: (mount: CgroupMount) => boolean,
+): readonly Hierarchy[] {
   const v1 = mounts.filter(({ type }) => type === "cgroup");
   const found = ownPaths.filter(({ controllers }) => controllers.length > 0).flatMap(({ controllers, path }) => {
     const shows = v1.filter(({ superOptions }) => controllers.every((controller) => superOptions.includes(controller)));
-    const mount = shows.find(({ mountPoint }) => mountPoint.startsWith(`${CGROUP_ROOT}/`)) ?? shows[0];
+    const usual = shows.find((mount) => mount.mountPoint.startsWith(`${CGROUP_ROOT}/`) && counts(mount));
+    const mount = usual ?? shows.find(counts);
     return mount === undefined ? [] : [{ order: v1.indexOf(mount), hierarchy: hierarchy(mount, controllers, path) }];
   });
   return found.toSorted((a, b) => a.order - b.order).map(({ hierarchy }) => hierarchy);

@@ -96,6 +96,8 @@ export interface CgroupManager {
   freeze(): void;
   /** Lets them go on. A missing cgroup is fine. */
   thaw(): void;
+  /** Lets those go on that were killed, and that a freezer, also of a cgroup below, keeps from ending. A missing cgroup is fine. */
+  thawToKill(): void;
   /** Removes the cgroup and those below it. Missing ones are fine. */
   destroy(): void;
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { childrenOf, gone, isErrno, readCgroupFile, writeCgroupFile } from "./file.ts";
+import { gone, isErrno, readCgroupFile, withDescendants, writeCgroupFile } from "./file.ts";
 
 /** kill(2) by the caller. `signal`: a signal number. A process that has ended meanwhile is no error. */
 export type SendSignal = (pid: number, signal: number) => void;
@@ -13,7 +13,7 @@ const SIGKILL = 9;
 
 /** The ids of all processes in `directory` and the cgroups below it; none where it is gone. */
 export function processesIn(directory: string): number[] {
-  return [directory, ...descendants(directory)].flatMap(processesOf);
+  return withDescendants(directory).flatMap(processesOf);
 }
 
 /**
@@ -35,7 +35,7 @@ export function killByFile(directory: string): boolean {
 /** What stops a cgroup's processes from forking while they are killed one by one. */
 export interface Brake {
   readonly freeze: () => void;
-  readonly thaw: () => void;
+  readonly thawToKill: () => void;
 }
 
 /** Sends SIGKILL to every process in `directory` and below, frozen meanwhile: one that forks could outrun the list. */
@@ -46,15 +46,12 @@ export function killEach(directory: string, brake: Brake, send: SendSignal): voi
     // Killing unfrozen processes may miss one that forks just now; not killing misses all.
   }
   try {
-    for (const pid of processesIn(directory)) send(pid, SIGKILL);
+    // cgroup2 shows one that is outside of our pid namespace as 0, and to kill(2) that is our own process group.
+    for (const pid of processesIn(directory)) if (pid > 0) send(pid, SIGKILL);
   } finally {
     // On v1 a frozen process dies only when it is thawed.
-    brake.thaw();
+    brake.thawToKill();
   }
-}
-
-function descendants(directory: string): string[] {
-  return childrenOf(directory).flatMap((child) => [child, ...descendants(child)]);
 }
 
 /** The ids of the processes in `directory` itself, of threads where it is threaded; none where it is gone. */

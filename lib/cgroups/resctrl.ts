@@ -18,15 +18,19 @@ const RESCTRL = "/sys/fs/resctrl";
 /** Mount point of the resctrl file system; undefined where there is none. */
 export function resctrlRoot(kernel: Kernel): string | undefined {
   if (!isThere(kernel, RESCTRL)) return undefined;
-  if (fsMagic(kernel, RESCTRL) === FsMagic.RESCTRL) return RESCTRL;
-  return mountPointOf(Deno.readTextFileSync("/proc/self/mountinfo"));
+  if (isResctrl(kernel, RESCTRL)) return RESCTRL;
+  return mountPointsOf(Deno.readTextFileSync("/proc/self/mountinfo")).find((path) => isResctrl(kernel, path));
 }
 
-/** Where a resctrl is mounted, by the text of mountinfo. @see proc_pid_mountinfo(5) */
-export function mountPointOf(mountinfo: string): string | undefined {
-  const line = mountinfo.split("\n").find((line) => line.split(" - ")[1]?.startsWith("resctrl "));
-  const mountPoint = line?.split(" ")[4];
-  return mountPoint && unescapeField(mountPoint);
+/** mountinfo lists what is hidden by another mount, too. */
+function isResctrl(kernel: Kernel, path: string): boolean {
+  return isThere(kernel, path) && fsMagic(kernel, path) === FsMagic.RESCTRL;
+}
+
+/** Where a resctrl is mounted, or was before another mount hid it, by the text of mountinfo. @see proc_pid_mountinfo(5) */
+export function mountPointsOf(mountinfo: string): readonly string[] {
+  return mountinfo.split("\n").filter((line) => line.split(" - ")[1]?.startsWith("resctrl "))
+    .map((line) => unescapeField(line.split(" ")[4] ?? "/"));
 }
 
 /** What the resctrl mounted at `root` can limit. */

@@ -7,7 +7,7 @@
 import { RuncError } from "../errors.ts";
 import { utcOffsetMinutes } from "../ffi/clock.ts";
 import type { RuntimeTrace } from "../libcontainer/runtime_trace.ts";
-import { chooseRoot, forgivesCgroups, readCaller } from "./identity.ts";
+import { chooseFilterCache, chooseRoot, forgivesCgroups, readCaller } from "./identity.ts";
 import { fileTarget, Logger, stderrTarget } from "./log.ts";
 import type { Invocation } from "./parse.ts";
 import type { Surroundings } from "./surroundings.ts";
@@ -28,6 +28,8 @@ export interface Context extends Surroundings {
   readonly trace?: RuntimeTrace;
   /** Where the trace is written to, if it can be continued there by another process. */
   readonly traceFile?: string;
+  /** Where compiled seccomp filters are kept, if anywhere. */
+  readonly filterCache: () => string | undefined;
   /** Whether a cgroup that we may not write to is no error. */
   readonly forgivesCgroups: () => boolean;
 }
@@ -57,6 +59,7 @@ export function createContext(
     root: root.path,
     rootGiven: globalGiven.has("root"),
     log,
+    filterCache: () => chooseFilterCache(caller, surroundings.runDirectory),
     forgivesCgroups: () => forgivesCgroups(global.rootless, global["systemd-cgroup"], caller),
   };
 }

@@ -15,11 +15,12 @@ import { mountOptionNames } from "../libcontainer/mount_options.ts";
 import { OCI_VERSION } from "../specs/state.ts";
 import type { Command } from "./context.ts";
 import { goJson } from "./go_text.ts";
+import type { ProgramKind } from "./surroundings.ts";
 import { builtFrom, VERSION } from "./version.ts";
 
 /** Prints the features, and nothing on standard error: some callers read both as one text. */
 export const run: Command<"features"> = (context) => {
-  context.stdout.write(goJson(features(seccompOf(context.kernel)), 4) + "\n");
+  context.stdout.write(goJson(features(seccompOf(context.kernel), context.programKind()), 4) + "\n");
   return 0;
 };
 
@@ -44,8 +45,11 @@ function seccompOf(kernel: Kernel): SeccompFeatures {
   }
 }
 
-/** `enabled` means that the runtime does it where the host can. */
-export function features({ supportedFlags, version }: SeccompFeatures): Readonly<Record<string, unknown>> {
+/** `program`: what runs. `enabled` means that the runtime does it where the host can. */
+export function features(
+  { supportedFlags, version }: SeccompFeatures,
+  program: ProgramKind,
+): Readonly<Record<string, unknown>> {
   return {
     ociVersionMin: "1.0.0",
     ociVersionMax: OCI_VERSION,
@@ -76,6 +80,7 @@ export function features({ supportedFlags, version }: SeccompFeatures): Readonly
     annotations: {
       ...(version === undefined ? {} : { "io.github.seccomp.libseccomp.version": version }),
       "org.opencontainers.runc.checkpoint.enabled": "false",
+      "org.opencontainers.runc-ts.program": program,
       "org.opencontainers.runc.commit": builtFrom() ?? "",
       "org.opencontainers.runc.version": VERSION,
     },

@@ -16,6 +16,8 @@ import { type Surroundings, surroundings } from "./surroundings.ts";
 /** The file that this program goes on from is all of it. */
 const reexec = () => ({ path: Deno.readLinkSync("/proc/self/exe"), args: [] });
 
+const worldOf = (kernel: Kernel) => surroundings(kernel, { reexec, programKind: () => "snapshot" });
+
 /** Command lines for the bundles below a directory (tools/freeze/rehearsal.ts). Containers that they make they remove. */
 function rehearsals(directory: string): readonly (readonly string[])[] {
   const root = ["--root", `${directory}/state`];
@@ -50,8 +52,9 @@ async function rehearse(kernel: Kernel, directory: string): Promise<void> {
   using nowhere = open(kernel, "/dev/null", 2);
   const stream = new StandardStream(kernel, nowhere.number);
   const world: Surroundings = {
-    ...surroundings(kernel, reexec),
+    ...worldOf(kernel),
     environment: () => undefined,
+    runDirectory: directory,
     // Whoever rehearses is not replaced: run and exec fail there, and remove what they have made.
     replace: () => -Errno.ENOSYS,
     stdout: stream,
@@ -88,7 +91,7 @@ const words = freeze(kernel, (point) => {
   // Garbage would be kept for ever. Deno is started with --expose-gc.
   (globalThis as { gc?: () => void }).gc?.();
   const text = JSON.stringify(point, (_, value) => typeof value === "bigint" ? String(value) : value);
-  surroundings(kernel, reexec).stdout.write(`${text}\n`);
+  worldOf(kernel).stdout.write(`${text}\n`);
 });
 // Not Deno.exit: Deno's own exit handlers are about a process that there no longer is.
-if (words !== undefined) run(surroundings(kernel, reexec), words.slice(1), (status) => kernel.call("_exit", status));
+if (words !== undefined) run(worldOf(kernel), words.slice(1), (status) => kernel.call("_exit", status));

@@ -29,6 +29,7 @@ export interface StateRoot {
 }
 
 const DEFAULT_ROOT = "/run/runc";
+const FILTER_CACHE = "runc-seccomp";
 
 /**
  * `given`: value of --root; undefined where it was not given.
@@ -51,6 +52,18 @@ function defaultRoot(caller: Caller): StateRoot {
 /** Root on the host keeps to /run, whatever its session says; so does root in a user namespace that calls itself root. */
 function isHostRoot(caller: Caller): boolean {
   return caller.uid === 0 && (!caller.inUserNamespace() || caller.environment("USER") === "root");
+}
+
+/**
+ * Where compiled seccomp filters are kept: not with the state, where callers expect containers alone. undefined where there is no directory that
+ * only this user may write to.
+ *
+ * `runDirectory`: that of the system, /run.
+ */
+export function chooseFilterCache(caller: Caller, runDirectory: string): string | undefined {
+  const runtimeDir = caller.environment("XDG_RUNTIME_DIR") ?? "";
+  if (runtimeDir.startsWith("/") && !isHostRoot(caller)) return `${runtimeDir}/${FILTER_CACHE}`;
+  return caller.uid === 0 ? `${runDirectory}/${FILTER_CACHE}` : undefined;
 }
 
 /**

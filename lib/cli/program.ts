@@ -29,7 +29,7 @@ export async function main(words: readonly string[], surroundings: Surroundings)
         stdout.write(helpOn(parsed.topic));
         return 0;
       case "version":
-        stdout.write(versionText());
+        stdout.write(versionText(surroundings.programKind()));
         return 0;
       case "complaint":
         return complain(parsed, surroundings);

@@ -53,6 +53,9 @@ export function makeRuntime(context: Context, systemd?: SystemdDriver): Runtime 
     },
     systemdCgroup: global["systemd-cgroup"],
     systemd,
+    get filterCache() {
+      return context.filterCache();
+    },
     get rootlessCgroups() {
       return rootlessCgroups ??= context.forgivesCgroups();
     },

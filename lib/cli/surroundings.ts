@@ -10,10 +10,19 @@ import { StandardStream } from "../ffi/stdio.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import type { Environment } from "./parse.ts";
 
+/**
+ * What runs: memory of a started program (`snapshot`), the bundle by the launcher and Deno (`launcher`), a binary with Deno in it (`compiled`), or
+ * main.ts as it is (`source`).
+ */
+export type ProgramKind = "snapshot" | "launcher" | "compiled" | "source";
+
 /** Everything that the program reaches of the process around it. */
 export interface Surroundings {
   readonly kernel: Kernel;
+  readonly programKind: () => ProgramKind;
   readonly environment: Environment;
+  /** Where the system's programs keep what lasts until it is booted again. */
+  readonly runDirectory: string;
   /** How this program is started again. */
   readonly reexec: () => Runtime["reexec"];
   /** How this process becomes another program. */
@@ -24,16 +33,27 @@ export interface Surroundings {
 }
 
 /** Those of this process. */
-export function surroundings(kernel: Kernel, reexec: () => Runtime["reexec"]): Surroundings {
+export function surroundings(
+  kernel: Kernel,
+  { reexec, programKind }: Pick<Surroundings, "reexec" | "programKind">,
+): Surroundings {
   return {
     kernel,
+    programKind,
     environment: (name) => Deno.env.get(name),
+    runDirectory: "/run",
     reexec,
     replace: fexecve,
     stdin: new StandardStream(kernel, 0),
     stdout: new StandardStream(kernel, 1),
     stderr: new StandardStream(kernel, 2),
   };
+}
+
+/** What Deno runs now. */
+export function denoProgramKind(): ProgramKind {
+  if (Deno.build.standalone) return "compiled";
+  return Deno.mainModule.endsWith(".ts") ? "source" : "launcher";
 }
 
 /** How Deno is started with the script that it runs now: a compiled binary by itself, a script by the Deno that runs it. */

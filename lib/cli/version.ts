@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { ProgramKind } from "./surroundings.ts";
 import { OCI_VERSION } from "../specs/state.ts";
 import denoJson from "../../deno.json" with { type: "json" };
 
@@ -18,14 +19,15 @@ export function builtFrom(): string | undefined {
   return EMBEDDED_COMMIT.startsWith("@") ? undefined : EMBEDDED_COMMIT;
 }
 
-/** The lines of `--version`; callers read the first three. */
-export function versionText(): string {
+/** The lines of `--version`; callers read the first three. `program`: what runs. */
+export function versionText(program: ProgramKind): string {
   const commit = builtFrom();
   const lines = [
     `runc version ${VERSION}`,
     commit && `commit: ${commit}`,
     `spec: ${OCI_VERSION}`,
     `deno: ${Deno.version.deno}`,
+    `program: ${program}`,
   ];
   return lines.filter((line) => line !== undefined).join("\n") + "\n";
 }

@@ -7,7 +7,7 @@
 import { monotonicMs } from "./clock.ts";
 import { alloc, cString, type Kernel, syscallError } from "./kernel.ts";
 import { RuncError } from "../errors.ts";
-import { AccessFlag, AT_FDCWD, AtFlag, openFlag } from "./constants.ts";
+import { AccessFlag, AT_FDCWD, AtFlag, FileType, openFlag } from "./constants.ts";
 import { Fd } from "./fd.ts";
 
 const F_GETFD = 1, F_SETFD = 2, F_SETFL = 4, F_GETFL = 3, F_ADD_SEALS = 1033;
@@ -174,6 +174,58 @@ export function isThere(kernel: Kernel, path: string): boolean {
  */
 export function isWritable(kernel: Kernel, path: string): boolean {
   return kernel.call("faccessat", AT_FDCWD, cString(path), W_OK, AccessFlag.AT_EACCESS) === 0;
+}
+
+/** What statx(2) says of an open file. */
+export interface FileStatus {
+  /** One of {@link FileType}. */
+  readonly type: number;
+  /** Permissions, with set-user-id, set-group-id and sticky bit. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly sizeBytes: number;
+}
+
+/** @throws {RuncError} @see statx(2) */
+export function fileStatus(kernel: Kernel, fd: Fd): FileStatus {
+  const STATX_BASIC_STATS = 0x7ff;
+  // struct statx: stx_uid is at 20, stx_mode at 28, stx_size at 40. include/uapi/linux/stat.h
+  const buffer = alloc(256);
+  kernel.must(`statx(${fd.label})`, "statx", fd.number, cString(""), AtFlag.AT_EMPTY_PATH, STATX_BASIC_STATS, buffer);
+  const view = new DataView(buffer.buffer);
+  const mode = view.getUint16(28, true);
+  return {
+    type: mode & FileType.S_IFMT,
+    mode: mode & 0o7777,
+    uid: view.getUint32(20, true),
+    sizeBytes: Number(view.getBigUint64(40, true)),
+  };
+}
+
+/** Reads `length` bytes, or as many as there are. @throws {RuncError} */
+export function readUpTo(kernel: Kernel, fd: Fd, length: number): Uint8Array<ArrayBuffer> {
+  const bytes = alloc(length);
+  let done = 0;
+  while (done < length) {
+    const count = kernel.must(`read(${fd.label})`, "read", fd.number, bytes.subarray(done), length - done);
+    if (count === 0) break;
+    done += count;
+  }
+  return bytes.slice(0, done);
+}
+
+/**
+ * The id of the mount that `path` leads to, as mountinfo has it; undefined where the path leads nowhere, or the kernel does not tell.
+ *
+ * @see statx(2), STATX_MNT_ID (Linux 5.8)
+ */
+export function mountId(kernel: Kernel, path: string): number | undefined {
+  const STATX_MNT_ID = 0x1000;
+  // struct statx: stx_mask is at 0, stx_mnt_id at 144. include/uapi/linux/stat.h
+  const buffer = alloc(256);
+  if (kernel.call("statx", AT_FDCWD, cString(path), 0, STATX_MNT_ID, buffer) < 0) return undefined;
+  const view = new DataView(buffer.buffer);
+  return (view.getUint32(0, true) & STATX_MNT_ID) === 0 ? undefined : Number(view.getBigUint64(144, true));
 }
 
 /** The file system type of `path`, a number of {@link FsMagic}. @see statfs(2) */

@@ -192,7 +192,7 @@ export function loadSpec(
   return checkConfig(config, bundle, {
     noPivot: options.noPivot ?? false,
     asRoot: options.asRoot,
-    layout: readCgroupLayout(),
+    layout: readCgroupLayout(runtime.kernel),
     readMaps: (path) => readJoinedMaps(runtime, path),
     kernel: runtime.kernel,
     log: runtime.log,

@@ -255,8 +255,8 @@ export class Container {
     const result = this.#signalInit(signal);
     if (result === -Errno.ESRCH) return notRunning();
     if (result < 0) throw new RuncError("syscall-failed", `unable to signal init: ${errnoText(-result)}`);
-    // A frozen process does not die of it on v1 before it is thawed.
-    if (signal === 9 && this.#cgroup.exists() && this.#cgroup.freezerState() === "frozen") this.#cgroup.thaw();
+    // Process 1 ends last, when all others have: one that is frozen does not on v1.
+    if (signal === 9) this.#cgroup.thawToKill();
   }
 
   /** Init by a descriptor that is its own for sure: between a look at the start time and kill(2) its pid could become another's. */
@@ -333,8 +333,11 @@ export class Container {
   #awaitEnd(pidfd: Fd): void {
     const { kernel } = this.#runtime;
     const deadline = monotonicMs(kernel) + 10_000;
-    while (poll(kernel, [{ fd: pidfd.number, events: POLLIN }], Math.max(0, deadline - monotonicMs(kernel)))[0] === 0) {
+    // Nearly always it has ended within the first 100 ms.
+    while (poll(kernel, [{ fd: pidfd.number, events: POLLIN }], 100)[0] === 0) {
       if (monotonicMs(kernel) >= deadline) throw new RuncError("container-state", "container init still running");
+      // A process of the container may have frozen another since.
+      this.#cgroup.thawToKill();
     }
   }
 

@@ -102,7 +102,7 @@ export function execProcess(runtime: Runtime, container: ExecContainer, options:
   const cgroup = isBelow ? subCgroup(runtime, container, options.subCgroups!) : container.cgroup;
   const input = {
     kernel,
-    layout: readCgroupLayout(),
+    layout: readCgroupLayout(kernel),
     cgroupPaths: container.cgroup.paths,
     rootlessCgroups: rootlessCgroupsOf(state),
     noPivot: false,

@@ -9,7 +9,7 @@ import { readCgroupLayout, unescapeField, v1Mounts } from "../cgroups/layout.ts"
 import { capabilityNames } from "../ffi/constants.ts";
 import { Errno } from "../ffi/errno.ts";
 import { isThere } from "../ffi/files.ts";
-import { alloc, type Kernel } from "../ffi/kernel.ts";
+import { alloc, Kernel } from "../ffi/kernel.ts";
 import type { Config, Process } from "../specs/config.ts";
 import type { HostFacts } from "./launch_request.ts";
 import { hostRoot } from "./id_maps.ts";
@@ -115,5 +115,10 @@ export function readFacts(input: FactsInput): HostFacts {
 
 /** Whether this host has only cgroup2: what {@link defaultSpec} asks. */
 export function hasOnlyCgroup2(): boolean {
-  return readCgroupLayout().mode === "v2";
+  const kernel = new Kernel();
+  try {
+    return readCgroupLayout(kernel).mode === "v2";
+  } finally {
+    kernel.close();
+  }
 }

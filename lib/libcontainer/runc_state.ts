@@ -273,17 +273,33 @@ export const namespaceNames = {
 /**
  * Reads state.json.
  *
- * @throws {RuncError} `container-state` when it is broken: it is written by renaming, so nobody saw it half done.
+ * @throws {RuncError} `state-invalid` when it is broken: it is written by renaming, so nobody saw it half done.
  */
 export function parseRuncState(text: string): RuncState {
-  const state = parseJson(text, "state.json") as Partial<RuncState> | null;
+  const state = parseStateJson(text);
+  const paths = Object.values(state?.cgroup_paths ?? {});
   if (
     typeof state?.config !== "object" || state.config === null || typeof state.init_process_pid !== "number" ||
-    typeof state.id !== "string"
+    typeof state.id !== "string" || paths.some((path) => typeof path !== "string")
   ) {
-    throw new RuncError("container-state", "state.json is not the state of a container");
+    throw brokenState("state.json is not the state of a container");
   }
   return state as RuncState;
+}
+
+function parseStateJson(text: string): Partial<RuncState> | null {
+  try {
+    return parseJson(text, "state.json") as Partial<RuncState> | null;
+  } catch (error) {
+    throw error instanceof RuncError ? brokenState(error.message, error) : error;
+  }
+}
+
+function brokenState(message: string, cause?: RuncError): RuncError {
+  return new RuncError("state-invalid", message, {
+    cause,
+    hint: "the container cannot be used; runc delete --force removes what can be found of it",
+  });
 }
 
 /** The bundle's directory, absolute. */

@@ -35,6 +35,11 @@ export interface Runtime {
   readonly systemdCgroup: boolean;
   /** From {@link systemdDriver}. Without it nothing is done through systemd, and its units end with their last process. */
   readonly systemd?: SystemdDriver;
+  /**
+   * Directory that compiled seccomp filters are kept in, for the next container with the same profile: absolute, and believed only where it
+   * is ours alone to write. Without one each is compiled anew.
+   */
+  readonly filterCache?: string;
   /** Being refused a cgroup is no error (`--rootless`). */
   readonly rootlessCgroups: boolean;
   /** The environment that hooks without `env` inherit. */

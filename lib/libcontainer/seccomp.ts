@@ -13,7 +13,7 @@ import { type SeccompProfile, toProfile } from "./seccomp/profile.ts";
 /**
  * Compiles the profile of a config that has been checked; undefined where it has none. {@link Container.create} needs it.
  *
- * `store`: whether the filter is kept in the state directory, for the next container with this profile; it is unless this says no.
+ * `store`: whether the filter is kept in {@link Runtime.filterCache}, for the next container with this profile; it is unless this says no.
  *
  * @throws {RuncError} `host-lacks` without libseccomp, `config-invalid` for what it cannot compile.
  */

@@ -87,6 +87,10 @@ export class TracedCgroups implements CgroupManager {
     this.#span("thaw the cgroup", () => this.#cgroups.thaw());
   }
 
+  thawToKill(): void {
+    this.#cgroups.thawToKill();
+  }
+
   destroy(): void {
     this.#span("remove the cgroups", () => this.#cgroups.destroy());
   }

@@ -155,7 +155,7 @@ Deno.test("v2 files: statistics without controllers, and with a broken one", () 
   });
 });
 
-const layout = readCgroupLayout();
+const layout = readCgroupLayout(new Kernel());
 const unified = layout.hierarchies.find(({ controllers }) => controllers.length === 0);
 
 Deno.test({

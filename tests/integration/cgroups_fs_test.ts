@@ -16,7 +16,7 @@ import { openFlag } from "../../lib/ffi/constants.ts";
 import { open } from "../../lib/ffi/files.ts";
 import { Kernel } from "../../lib/ffi/kernel.ts";
 
-const layout = readCgroupLayout();
+const layout = readCgroupLayout(new Kernel());
 const unified = layout.hierarchies.find(({ controllers }) => controllers.length === 0);
 const isRoot = Deno.uid() === 0;
 const top = `/runc-deno-test-${Deno.pid}`;
@@ -280,6 +280,11 @@ Deno.test({
         if (inside !== undefined) manager.join(inside.pid);
         Deno.writeTextFileSync(`${devices}/below/cgroup.procs`, String(below?.pid), { create: false });
         assertEquals(manager.processes().toSorted(), children.map(({ pid }) => pid).toSorted());
+        // One below that is frozen by itself ends, too.
+        const freezer = `${manager.paths["freezer"]}/below`;
+        Deno.mkdirSync(freezer);
+        Deno.writeTextFileSync(`${freezer}/cgroup.procs`, String(below?.pid), { create: false });
+        Deno.writeTextFileSync(`${freezer}/freezer.state`, "FROZEN", { create: false });
         assert(manager.kill(send));
         for (const child of children) assertEquals((await child.status).signal, "SIGKILL");
         manager.destroy();
@@ -339,6 +344,32 @@ Deno.test({
       assertEquals(manager.freezerState(), "running");
       manager.destroy();
       assert(!manager.exists());
+    }),
+});
+
+Deno.test({
+  name: "v2 (root): kill() ends what is frozen below, one by one too where the kernel refuses cgroup.kill",
+  ...needsUnified,
+  fn: () =>
+    withManager(v2Layout, "frozen-below", async ({ manager, start, send }) => {
+      const child = start("sleep", "100");
+      manager.create();
+      const directory = manager.paths[""]!;
+      // The kernel refuses cgroup.kill in a threaded cgroup; before 5.14 no cgroup has it.
+      const write = (file: string, text: string) => Deno.writeTextFileSync(file, text, { create: false });
+      const passedOn = Deno.readTextFileSync(`${dirname(directory)}/cgroup.subtree_control`).trim();
+      const back = passedOn.split(" ").filter((word) => word !== "").map((word) => `-${word}`).join(" ");
+      write(`${dirname(directory)}/cgroup.subtree_control`, back);
+      write(`${directory}/cgroup.type`, "threaded");
+      const below = `${directory}/below`;
+      Deno.mkdirSync(below);
+      write(`${below}/cgroup.type`, "threaded");
+      write(`${below}/cgroup.procs`, `${child.pid}`);
+      write(`${below}/cgroup.freeze`, "1");
+      assertThrows(() => write(`${directory}/cgroup.kill`, "1"), Error, "os error 95");
+      assert(manager.kill(send));
+      assertEquals((await child.status).signal, "SIGKILL");
+      manager.destroy();
     }),
 });
 

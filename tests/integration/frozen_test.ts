@@ -1,7 +1,9 @@
 /** A started program in a file: what it goes on with is of the process that executes it, and of nobody else. */
 
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { basename } from "@std/path";
+import { launcher } from "../../tools/build.ts";
+import { writeWhole } from "../../tools/durable.ts";
 import { freezeProgram } from "../../tools/freeze/freeze.ts";
 import { boxTest, execute, isFrozen, kernel, program, until } from "./harness.ts";
 
@@ -94,19 +96,109 @@ withFrozen("a frozen program goes on whatever the kernel's layout of addresses i
   for (let time = 0; time < 100; time++) assertEquals(execute([path]).code, 7);
 });
 
-withFrozen("where it cannot have its memory back, the launcher is executed", ({ directory, path }) => {
-  replace(path, "/proc/self/exe", "/proc/none/exe");
-  assertEquals(execute([path, "a", "b"]).stdout, `anew: ${directory}/launcher a b\n`);
+/** Changes a file's bytes. */
+function edit(path: string, change: (bytes: Uint8Array<ArrayBuffer>) => void): void {
+  const bytes = Deno.readFileSync(path);
+  change(bytes);
+  Deno.writeFileSync(path, bytes);
+}
+
+/** What keeps a program from going on, and what it says. */
+const obstacles: readonly [name: string, prefix: readonly string[], change: (path: string) => void, why: RegExp][] = [
+  [
+    "its file cannot be opened",
+    [],
+    (path) => replace(path, "/proc/self/exe", "/proc/none/exe"),
+    /\/proc\/self\/exe cannot be opened/,
+  ],
+  [
+    "the processor lacks something",
+    [],
+    // The first `and ecx, imm32` with what was found, to be compared with what is wanted: nothing was.
+    (path) =>
+      edit(path, (bytes) => {
+        const at = bytes.findIndex((byte, index) => byte === 0x81 && bytes[index + 1] === 0xe1);
+        bytes.fill(0, at + 2, at + 6);
+      }),
+    /this processor lacks instructions/,
+  ],
+  [
+    "it cannot have its memory",
+    // 256 MiB.
+    ["/bin/sh", "-c", 'ulimit -v 262144; exec "$@"', "sh"],
+    () => {},
+    /cannot have its memory where the program had it.*ulimit -v/,
+  ],
+];
+
+for (const [name, prefix, change, why] of obstacles) {
+  withFrozen(`where ${name}, the launcher is executed, and one line on stderr says so`, ({ directory, path }) => {
+    change(path);
+    const { code, stdout, stderr } = execute([...prefix, path, "a", "b"]);
+    assertEquals([code, stdout], [0, `anew: ${directory}/launcher a b\n`]);
+    assertMatch(stderr, /^runc: warning: .*, so Deno is started instead, which takes longer: .*\n$/);
+    assertMatch(stderr, why);
+    // Some callers read both streams of this command as one text.
+    const features = execute([...prefix, path, "features"]);
+    assertEquals(features, { code: 0, stdout: `anew: ${directory}/launcher features\n`, stderr: "" });
+    assertEquals(execute([...prefix, path]).stdout, `anew: ${directory}/launcher \n`);
+    assertEquals(execute([...prefix, "/bin/sh", "-c", 'exec "$0" 2>&-', path]).code, 0);
+  });
+
+  withFrozen(`where ${name} and there is no launcher, one line says what is missing`, ({ directory, path }) => {
+    change(path);
+    Deno.removeSync(`${directory}/launcher`);
+    for (const words of [[], ["a", "b"], ["features"]]) {
+      const { code, stdout, stderr } = execute([...prefix, path, ...words]);
+      assertEquals([code, stdout], [1, ""]);
+      assertMatch(stderr, /^runc: [^\n]*, or put that file there\n$/);
+      assertMatch(stderr, why);
+      assert(stderr.includes(`cannot be executed: ${directory}/launcher:`), stderr);
+    }
+  });
+}
+
+withFrozen("what is executed instead inherits no descriptor", ({ directory, path }) => {
+  const [, prefix] = obstacles[2]!;
+  const script =
+    "#!/bin/sh\nfor fd in 3 4 5; do [ ! -e /proc/$$/fd/$fd ] || readlink /proc/$$/fd/$fd; done; echo end\n";
+  Deno.writeTextFileSync(`${directory}/launcher`, script, { mode: 0o755 });
+  assertEquals(execute([...prefix, path]).stdout, "end\n");
 });
 
-withFrozen("where the processor lacks something, the launcher is executed", ({ directory, path }) => {
-  const bytes = Deno.readFileSync(path);
-  // The first `and ecx, imm32` with what was found, to be compared with what is wanted: nothing was.
-  const at = bytes.findIndex((byte, index) => byte === 0x81 && bytes[index + 1] === 0xe1);
-  bytes.fill(0, at + 2, at + 6);
-  Deno.writeFileSync(path, bytes);
-  assertEquals(execute([path, "a"]).stdout, `anew: ${directory}/launcher a\n`);
+withFrozen("a file that is cut says so and does not succeed", ({ path }) => {
+  const whole = Deno.statSync(path).size;
+  for (const size of [whole - 1, whole - 4096, whole >> 1, 40 * 4096]) {
+    Deno.truncateSync(path, size);
+    const { code, stdout, stderr } = execute([path]);
+    assertEquals([code, stdout], [1, ""], `${size} of ${whole} bytes`);
+    assertEquals(stderr, "runc: the program's file is not whole: copy, build or install it again\n");
+  }
+  // Of less than its code only the kernel can say something.
+  for (const size of [4096, 1000, 100]) {
+    Deno.truncateSync(path, size);
+    assert(execute(["/bin/bash", "-c", '"$0"', path]).code !== 0, `${size} bytes`);
+  }
 });
+
+withFrozen(
+  "it is not made by halves: a program that is there stays where it fails, and nothing else is left",
+  ({ directory, path }) => {
+    const before = Deno.statSync(path);
+    assertThrows(
+      () =>
+        writeWhole(path, 0o755, (write) => {
+          write(Uint8Array.of(1, 2, 3));
+          throw new Error("the disk is full");
+        }),
+      Error,
+      "the disk is full",
+    );
+    const after = Deno.statSync(path);
+    assertEquals([after.ino, after.size, after.mtime], [before.ino, before.size, before.mtime]);
+    assertEquals([...Deno.readDirSync(directory)].map(({ name }) => name).sort(), ["frozen", "launcher"]);
+  },
+);
 
 boxTest("the runtime is such a program: a command is one process with one thread, and no Deno is started", (box) => {
   if (!isFrozen(program)) return assertMatch(Deno.readTextFileSync(program), /^#!\/bin\/sh\n/);
@@ -120,4 +212,28 @@ boxTest("the runtime is such a program: a command is one process with one thread
   assertEquals(Deno.readTextFileSync(`${process}/maps`).includes("/deno"), false);
   box.remove();
   assertEquals(events.wait().code, 0);
+});
+
+Deno.test("version and features say which kind of program runs", () => {
+  const kind = isFrozen(program) ? "snapshot" : "launcher";
+  const kindOf = (path: string) => {
+    const version = execute([path, "--version"]);
+    assertMatch(version.stdout, /^runc version .+\n(commit: .+\n)?spec: .+\n/);
+    const [, said] = /^program: (\w+)$/m.exec(version.stdout) ?? [];
+    const { annotations } = JSON.parse(execute([path, "features"]).stdout);
+    return [said, annotations["org.opencontainers.runc-ts.program"]];
+  };
+  assertEquals(kindOf(program), [kind, kind]);
+  if (kind === "snapshot") assertEquals(kindOf(`${program}.sh`), ["launcher", "launcher"]);
+});
+
+boxTest("a launcher without its script, or with an empty one, says so", (box) => {
+  const path = `${box.directory}/runc`, script = `${box.directory}/runc.js`;
+  Deno.writeTextFileSync(path, launcher(Deno.execPath(), box.directory), { mode: 0o755 });
+  for (const make of [() => {}, () => Deno.writeTextFileSync(script, "")]) {
+    make();
+    const { code, stderr } = execute([path, "--version"]);
+    assertEquals(code, 1);
+    assertMatch(stderr, /^runc: \S+\/runc\.js is missing or empty; run 'deno task build' .*\n$/);
+  }
 });

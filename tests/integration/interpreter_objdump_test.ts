@@ -47,6 +47,8 @@ Deno.test({
       tableEnd: 0x402000,
       ownPath: 0x400700,
       launcherPath: 0x400710,
+      sayings: { processor: 0x400720, file: 0x400740, memory: 0x400760, damaged: 0x400780 },
+      fileSize: 0x1234_5678,
       point,
       threadId: 6n,
     };

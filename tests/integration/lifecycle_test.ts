@@ -5,6 +5,7 @@ import { open } from "../../lib/ffi/files.ts";
 import {
   type Box,
   boxTest,
+  type Change,
   comparing,
   everyone,
   executors,
@@ -359,6 +360,57 @@ comparing("KILL ends a frozen container too", (box) => {
   until("its end", () => !isAlive(pid));
   box.remove();
 }, everyone);
+
+/** Runs `body` with a container whose second process alone is frozen, in a cgroup below the container's. */
+function withFrozenBelow(box: Box, body: (pids: { init: number; below: number }) => void, change: Change = () => {}) {
+  const init = box.startSleeping((config) => {
+    config.process.args = ["sh", "-c", "sleep 1000 & exec sleep 1000"];
+    change(config);
+  });
+  const freezer = cgroupsNamed(box.name).find((one) => one.includes("/freezer/"))!;
+  const pids = () => Deno.readTextFileSync(`${freezer}/cgroup.procs`).trim().split("\n").map(Number);
+  until("two processes", () => pids().length === 2);
+  const below = pids().find((pid) => pid !== init)!;
+  // Two levels: whatever is below counts.
+  const frozen = `${freezer}/outer/inner`;
+  Deno.mkdirSync(frozen, { recursive: true });
+  Deno.writeTextFileSync(`${frozen}/cgroup.procs`, `${below}`);
+  Deno.writeTextFileSync(`${frozen}/freezer.state`, "FROZEN");
+  until("a frozen cgroup", () => Deno.readTextFileSync(`${frozen}/freezer.state`) === "FROZEN\n");
+  try {
+    body({ init, below });
+  } catch (error) {
+    Deno.writeTextFileSync(`${frozen}/freezer.state`, "THAWED");
+    throw error;
+  }
+}
+
+comparing("delete --force ends what is frozen in a cgroup below the container's", (box) => {
+  withFrozenBelow(box, ({ init, below }) => {
+    box.must(["delete", "--force", box.id]);
+    assertEquals([isAlive(init), isAlive(below), cgroupsNamed(box.name)], [false, false, []]);
+  });
+});
+
+comparing("KILL ends what is frozen in a cgroup below the container's", (box) => {
+  withFrozenBelow(box, ({ init, below }) => {
+    box.must(["kill", "--all", box.id, "KILL"]);
+    until("their end", () => !isAlive(init) && !isAlive(below));
+  });
+  box.must(["delete", box.id]);
+  assertEquals(cgroupsNamed(box.name), []);
+});
+
+comparing("delete ends what is frozen below where the pid namespace is the host's and init has ended", (box) => {
+  withFrozenBelow(box, ({ init, below }) => {
+    Deno.kill(init, "SIGKILL");
+    until("its end", () => !isAlive(init));
+    assertEquals([box.state().status, isAlive(below)], ["stopped", true]);
+    box.must(["delete", box.id]);
+    until("its end", () => !isAlive(below));
+    assertEquals(cgroupsNamed(box.name), []);
+  }, ({ linux }) => linux.namespaces = linux.namespaces.filter(({ type }) => type !== "pid"));
+});
 
 // --- delete --------------------------------------------------------------------------------------------------------------
 

@@ -2,9 +2,9 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { readCgroupLayout } from "../../lib/cgroups/layout.ts";
-import { type Box, boxTest, type Change, comparing, everyone, until } from "./harness.ts";
+import { type Box, boxTest, type Change, comparing, everyone, kernel, until } from "./harness.ts";
 
-const layout = readCgroupLayout();
+const layout = readCgroupLayout(kernel);
 const v1 = { ignore: layout.mode === "v2" };
 
 /** A process's state letter. proc_pid_stat(5) */

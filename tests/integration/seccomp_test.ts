@@ -185,7 +185,7 @@ for (const [name, seccomp, message] of refusals) {
 boxTest("without libseccomp a container with a profile is refused, and one without runs", (box) => {
   const library = [...Deno.readDirSync("/usr/lib")].map(({ name }) => `/usr/lib/${name}/libseccomp.so.2`).find(exists);
   assert(library !== undefined, "no libseccomp.so.2: install what tools/test_packages.txt names");
-  const prefix = ["/usr/bin/unshare", "--mount", "/bin/sh", "-c", `mount --bind /dev/null ${library}; exec "$@"`, "sh"];
+  const { prefix } = inOwnRun(box, `mount --bind /dev/null ${library}`);
   box.write(filtered(noMkdir));
   const error = box.refused(["run", box.id], { prefix });
   assertStringIncludes(error.msg, "cannot open libseccomp.so.2");
@@ -291,32 +291,43 @@ comparing("without its agent a container is not created, and nothing is left of 
 
 // The filters that are kept.
 
-/** Names of the filters in the state directory. */
+/** The box's own /run, so that the machine's filters stay as they are, and where the filters are kept in it. */
+const runOf = (box: Box) => `${box.directory}/run`;
+const cacheOf = (box: Box) => `${runOf(box)}/runc-seccomp`;
+
+/** Starts the runtime where {@link runOf} is its /run. */
+function inOwnRun(box: Box, commands = ":"): { readonly prefix: readonly string[] } {
+  Deno.mkdirSync(runOf(box), { recursive: true });
+  const script = `mount --bind "$0" /run; ${commands}; exec "$@"`;
+  return { prefix: ["/usr/bin/unshare", "--mount", "/bin/sh", "-c", script, runOf(box)] };
+}
+
+/** Names of the filters that are kept. */
 function cached(box: Box): string[] {
   try {
-    return [...Deno.readDirSync(box.root)].map(({ name }) => name).filter((name) => name.startsWith(".seccomp-"));
+    return [...Deno.readDirSync(cacheOf(box))].map(({ name }) => name);
   } catch {
     return [];
   }
 }
 
 /** Whether the container of {@link noMkdir} may not make a directory. */
-const isDenied = (box: Box) => box.sh(tryIt, filtered(noMkdir)) === denied;
+const isDenied = (box: Box) => box.sh(tryIt, filtered(noMkdir), inOwnRun(box)) === denied;
 
 /** Runs the container once, and puts a filter that allows everything in the place of the one that it has left. Returns the path. */
 function forge(box: Box): string {
   assert(isDenied(box));
   const [name = "", ...others] = cached(box);
   assertEquals(others, []);
-  const path = `${box.root}/${name}`;
-  assertEquals(Deno.statSync(path).mode! & 0o777, 0o600);
+  const path = `${cacheOf(box)}/${name}`;
+  assertEquals([cacheOf(box), path].map((one) => Deno.statSync(one).mode! & 0o777), [0o700, 0o600]);
   const entry = Deno.readFileSync(path);
   const keyLength = new DataView(entry.buffer).getUint32(16, true);
   const key = new TextDecoder().decode(entry.subarray(24, 24 + keyLength));
   // ret ALLOW
   const allow = new Uint8Array([0x06, 0, 0, 0, 0, 0, 0xff, 0x7f]);
   Deno.writeFileSync(path, encodeEntry(key, allow));
-  assertEquals(new FilterCache(kernel, box.root).read(key), allow);
+  assertEquals(new FilterCache(kernel, cacheOf(box)).read(key), allow);
   return path;
 }
 
@@ -341,8 +352,16 @@ const untrusted: readonly [name: string, spoil: (box: Box, path: string) => void
     Deno.removeSync(path);
     Deno.mkdirSync(path);
   }],
-  ["lies where others may write", (box) => Deno.chmodSync(box.root, 0o770)],
-  ["lies where another user owns the directory", (box) => Deno.chownSync(box.root, 65534, 65534)],
+  ["is a fifo", (_, path) => {
+    Deno.removeSync(path);
+    execute(["/usr/bin/mkfifo", path]);
+  }],
+  ["lies where others may write", (box) => Deno.chmodSync(cacheOf(box), 0o770)],
+  ["lies where another user owns the directory", (box) => Deno.chownSync(cacheOf(box), 65534, 65534)],
+  ["lies where a symlink leads", (box) => {
+    Deno.renameSync(cacheOf(box), `${runOf(box)}/elsewhere`);
+    Deno.symlinkSync("elsewhere", cacheOf(box));
+  }],
 ];
 
 for (const [name, spoil] of untrusted) {
@@ -350,7 +369,6 @@ for (const [name, spoil] of untrusted) {
     const path = forge(box);
     spoil(box, path);
     assertEquals(isDenied(box), true);
-    Deno.removeSync(path, { recursive: true });
   });
 }
 
@@ -364,7 +382,7 @@ boxTest("of containers that start at the same time each has its filter, which is
       config.process.args = ["sh", "-c", tryIt];
     });
     Deno.renameSync(`${box.bundle}/config.json`, `${bundle}/config.json`);
-    return box.start(["run", "--bundle", bundle, `box-${index}`]);
+    return box.start(["run", "--bundle", bundle, `box-${index}`], inOwnRun(box));
   });
   for (const one of starts) {
     using start = one;
@@ -373,16 +391,64 @@ boxTest("of containers that start at the same time each has its filter, which is
   assertEquals(cached(box).length, 1);
 });
 
-boxTest("what is kept disturbs no one who lists containers, and stays bounded", (box) => {
+boxTest("what is kept is not where the state is, and stays bounded", (box) => {
   for (let errnoRet = 1; errnoRet <= 20; errnoRet++) {
     box.run(
       filtered({
         defaultAction: "SCMP_ACT_ALLOW",
         syscalls: [{ names: ["mkdir"], action: "SCMP_ACT_ERRNO", errnoRet }],
       }),
+      inOwnRun(box),
     );
   }
   assertEquals(cached(box).length, 16);
+  assertEquals([...Deno.readDirSync(box.root)], []);
   assertEquals(box.must(["list", "--quiet"]), "");
-  assertEquals(execute(["/usr/sbin/runc", "--root", box.root, "list", "--quiet"]), { code: 0, stdout: "", stderr: "" });
+});
+
+boxTest("what a process that died left half written goes, too", (box) => {
+  Deno.mkdirSync(cacheOf(box), { recursive: true, mode: 0o700 });
+  const old = Array.from({ length: 16 }, (_, index) => `${String(index).padStart(16, "0")}.0123456789abcdef`);
+  for (const name of old) {
+    Deno.writeTextFileSync(`${cacheOf(box)}/${name}`, "half");
+    Deno.utimeSync(`${cacheOf(box)}/${name}`, 1, 1);
+  }
+  Deno.writeTextFileSync(`${cacheOf(box)}/notes`, "somebody's");
+  assert(isDenied(box));
+  const left = cached(box);
+  assertEquals([left.length, left.includes("notes")], [17, true]);
+  assertEquals(left.filter((name) => /^[0-9a-f]{16}$/.test(name)).length, 1, left.join());
+});
+
+/** Why nothing can be kept: shell commands that make it so before the runtime starts. */
+const unusable: readonly [name: string, commands: string, reason: RegExp][] = [
+  ["is a file", "touch /run/runc-seccomp", /ENOTDIR|ot a directory/],
+  ["is a dangling symlink", "ln -sfn nowhere /run/runc-seccomp", /ENOTDIR|ot a directory|symbolic links/],
+  ["is another user's", "mkdir -p /run/runc-seccomp; chown 65534 /run/runc-seccomp", /belongs to another user/],
+  ["may be written by others", "mkdir -p /run/runc-seccomp; chmod 777 /run/runc-seccomp", /others may write to/],
+  ["cannot be made", "mount --options remount,bind,ro /run", /o such file/],
+];
+
+for (const [name, commands, reason] of unusable) {
+  boxTest(`where the directory for filters ${name} each is compiled anew, without a word but at debug level`, (box) => {
+    const options = inOwnRun(box, commands);
+    assertEquals(box.sh(tryIt, filtered(noMkdir), options), denied);
+    const log = `${box.directory}/log`;
+    box.must(["--debug", "--log", log, "run", box.id], options);
+    assertMatch(Deno.readTextFileSync(log), /level=debug msg="the seccomp filter is not kept: /);
+    const line = Deno.readTextFileSync(log).split("\n").find((one) => one.includes("is not kept"))!;
+    assertMatch(line, reason);
+  });
+}
+
+boxTest("root in a user namespace keeps filters in the session's own directory", (box) => {
+  const session = `${box.directory}/session`;
+  Deno.mkdirSync(session, { mode: 0o700 });
+  const { prefix } = inOwnRun(box);
+  const inside = [...prefix, "/usr/bin/unshare", "--user", "--map-root-user"];
+  box.write(filtered(noMkdir));
+  // The container may not be made there; the filter is compiled before.
+  box.runc(["run", box.id], { prefix: inside, env: { XDG_RUNTIME_DIR: session, USER: "someone" } });
+  assertEquals(cached(box), []);
+  assertEquals([...Deno.readDirSync(`${session}/runc-seccomp`)].length, 1);
 });

@@ -18,11 +18,22 @@ import type { FreezePoint } from "../../lib/ffi/freeze.ts";
 import { alloc, type Kernel } from "../../lib/ffi/kernel.ts";
 import { kill, spawn, waitChild } from "../../lib/ffi/process.ts";
 import { BASE, CODE_AT, executableHead } from "./elf.ts";
+import { writeFully, writeWhole } from "../durable.ts";
 import { gatherUntilStop } from "./gather.ts";
 import { type Area, PAGE, type Piece, ProcessMemory, split } from "./memory.ts";
 import { requirements } from "./processor.ts";
 import { stopSignal, waitStop } from "./ptrace.ts";
-import { type CpuRequirement, encodeTable, Sys, type TableCall, thawCode, type ThawPlaces } from "./thaw_x86_64.ts";
+import {
+  type CpuRequirement,
+  encodeTable,
+  type Reason,
+  type Saying,
+  SAYING_SIZE,
+  Sys,
+  type TableCall,
+  thawCode,
+  type ThawPlaces,
+} from "./thaw_x86_64.ts";
 import { type Touched, touchedPages } from "./touched.ts";
 import { standIn } from "./vdso.ts";
 
@@ -81,12 +92,26 @@ export function freezeProgram(kernel: Kernel, options: FreezeOptions): void {
       cpu: requirements(kernel),
       launcher: options.launcher,
     };
-    writeFile(options.output, parts);
-    const touched = touchedPages(kernel, [options.output, ...options.sample], parts.pieces);
-    writeFile(options.output, { ...parts, touched });
+    const touched = touchedBy(kernel, options, parts);
+    // The old one may be running; and an empty file, which a crash of the host may leave, would be run by shells, and succeed.
+    writeWhole(options.output, 0o755, (write) => writeParts({ ...parts, touched }, write));
   } finally {
     kill(kernel, pid, SIGKILL);
     waitChild(kernel, pid);
+  }
+}
+
+/** Which pages a typical command uses: of a first file, which is gone then. */
+function touchedBy(kernel: Kernel, { output, sample }: FreezeOptions, parts: FileParts): readonly Touched[] {
+  const first = `${output}.first`;
+  try {
+    {
+      using file = Deno.openSync(first, { write: true, create: true, truncate: true, mode: 0o755 });
+      writeParts(parts, (bytes) => writeFully(file, bytes));
+    }
+    return touchedPages(kernel, [first, ...sample], parts.pieces);
+  } finally {
+    Deno.removeSync(first);
   }
 }
 
@@ -186,11 +211,53 @@ const SIGACTIONS_SIZE = 2 * SIGACTION_SIZE;
 /** Addresses of what the head holds. */
 interface Layout extends ThawPlaces {
   readonly sigaction: number;
+  readonly said: { readonly address: number; readonly bytes: Uint8Array<ArrayBuffer> };
   /** Length of the head, whole pages. */
   readonly length: number;
 }
 
-function layOut({ point, threadId, launcher }: FileParts, codeLength: number, tableLength: number): Layout {
+/** What is said on standard error: why the program does not go on, and what to do about it. */
+function sayingsOf(launcher: string): Readonly<Record<Reason, Saying>> {
+  const saying = (why: string, advice: string): Saying => ({
+    anew: `runc: warning: ${why}, so Deno is started instead, which takes longer: ${advice}\n`,
+    end: `runc: ${why}, and what starts Deno instead cannot be executed: ${launcher}: ` +
+      `${advice}, or put that file there\n`,
+  });
+  const cut = "runc: the program's file is not whole: copy, build or install it again\n";
+  return {
+    processor: saying("this processor lacks instructions that the program was built with", "build it on this host"),
+    file: saying("/proc/self/exe cannot be opened", "mount proc on /proc"),
+    memory: saying(
+      "this process cannot have its memory where the program had it",
+      "see whether ulimit -v or ulimit -d limits it, else build the program on this host",
+    ),
+    damaged: { anew: cut, end: cut },
+  };
+}
+
+/** The texts, each once, and what points at them. */
+function encodeSayings(
+  sayings: Readonly<Record<Reason, Saying>>,
+  address: number,
+): { readonly bytes: Uint8Array<ArrayBuffer>; readonly places: Readonly<Record<Reason, number>> } {
+  const encoder = new TextEncoder();
+  const entries = Object.entries(sayings) as [Reason, Saying][];
+  const texts = entries.flatMap(([, { anew, end }]) => [anew, end]).map((text) => encoder.encode(text));
+  const textsAt = entries.length * SAYING_SIZE;
+  const bytes = new Uint8Array(textsAt + texts.reduce((sum, { length }) => sum + length, 0));
+  const view = new DataView(bytes.buffer);
+  let end = textsAt;
+  texts.forEach((text, index) => {
+    view.setBigUint64(16 * index, BigInt(address + end), true);
+    view.setBigUint64(16 * index + 8, BigInt(text.length), true);
+    bytes.set(text, end);
+    end += text.length;
+  });
+  const places = entries.map(([reason], index) => [reason, address + index * SAYING_SIZE]);
+  return { bytes, places: Object.fromEntries(places) };
+}
+
+function layOut({ point, threadId, launcher, pieces }: FileParts, codeLength: number, tableLength: number): Layout {
   let end = BASE + CODE_AT + codeLength;
   const place = (length: number) => {
     const at = Math.ceil(end / 8) * 8;
@@ -200,9 +267,24 @@ function layOut({ point, threadId, launcher }: FileParts, codeLength: number, ta
   const sigaction = place(SIGACTIONS_SIZE);
   const ownPath = place(OWN_PATH.length + 1);
   const launcherPath = place(new TextEncoder().encode(launcher).length + 1);
+  const sayingsAt = place(encodeSayings(sayingsOf(launcher), 0).bytes.length);
+  const sayings = encodeSayings(sayingsOf(launcher), sayingsAt);
   const table = place(tableLength);
   const length = Math.ceil((end - BASE) / PAGE) * PAGE;
-  return { sigaction, ownPath, launcherPath, table, tableEnd: table + tableLength, length, point, threadId };
+  const fileSize = pieces.reduce((sum, { content, length }) => content === undefined ? sum : sum + length, length);
+  return {
+    sigaction,
+    ownPath,
+    launcherPath,
+    sayings: sayings.places,
+    said: { address: sayingsAt, bytes: sayings.bytes },
+    fileSize,
+    table,
+    tableEnd: table + tableLength,
+    length,
+    point,
+    threadId,
+  };
 }
 
 function buildHead(parts: FileParts): Uint8Array<ArrayBuffer> {
@@ -221,6 +303,7 @@ function buildHead(parts: FileParts): Uint8Array<ArrayBuffer> {
   put(layout.sigaction, Uint8Array.of(SIG_IGN));
   put(layout.ownPath, new TextEncoder().encode(OWN_PATH));
   put(layout.launcherPath, new TextEncoder().encode(parts.launcher));
+  put(layout.said.address, layout.said.bytes);
   put(layout.table, calls(layout));
   return executableHead(content);
 }
@@ -265,14 +348,7 @@ function threadCalls({ point, threadId }: FileParts, { sigaction }: Layout): rea
   ];
 }
 
-function writeFile(path: string, parts: FileParts): void {
-  const unfinished = `${path}.new`;
-  using file = Deno.openSync(unfinished, { write: true, create: true, truncate: true, mode: 0o755 });
-  const write = (bytes: Uint8Array) => {
-    for (let rest = bytes; rest.length > 0;) rest = rest.subarray(file.writeSync(rest));
-  };
+function writeParts(parts: FileParts, write: (bytes: Uint8Array) => void): void {
   write(buildHead(parts));
   for (const { content } of parts.pieces) if (content !== undefined) write(content);
-  // It may be running.
-  Deno.renameSync(unfinished, path);
 }

@@ -8,6 +8,7 @@
 import { ensureDirSync } from "@std/fs";
 import { join } from "@std/path";
 import { RuncError } from "../../lib/errors.ts";
+import { chooseFilterCache, readCaller } from "../../lib/cli/identity.ts";
 import { Kernel } from "../../lib/ffi/kernel.ts";
 import { createRuntime } from "../../lib/libcontainer/create_runtime.ts";
 import { hasOnlyCgroup2 } from "../../lib/libcontainer/facts.ts";
@@ -90,13 +91,14 @@ export async function makeRehearsalBundles(directory: string): Promise<void> {
     ensureDirSync(join(directory, name));
     Deno.writeTextFileSync(join(directory, name, "config.json"), JSON.stringify(config, exactInteger));
   }
-  await keepFilter(join(directory, "state"), configs.engine);
+  await keepFilter(directory, configs.engine);
 }
 
 /** Where the program finds the filter it does not load libseccomp, which would then be frozen, too. */
-async function keepFilter(root: string, config: Config): Promise<void> {
+async function keepFilter(directory: string, config: Config): Promise<void> {
+  const filterCache = chooseFilterCache(readCaller(() => undefined), directory);
   try {
-    await compileSeccomp(createRuntime({ kernel: new Kernel(), root }), config);
+    await compileSeccomp(createRuntime({ kernel: new Kernel(), filterCache }), config);
   } catch (error) {
     // Without libseccomp its part of the rehearsal fails.
     if (!(error instanceof RuncError)) throw error;

@@ -1,12 +1,14 @@
 /**
  * What a frozen program's file begins with: code that puts its memory back and goes on in it.
  *
+ *     see whether the file is whole, and the processor can what is in it
  *     map every area of memory, each where it was
  *     make fs, tid, robust list and restartable sequences this thread's own
  *     load the registers, return
  *
  * Nothing of it waits, allocates or reads: which calls there are was decided when the file was made. Where one of them fails, or the
- * processor lacks something that the program has been compiled for, it executes the launcher instead, which starts the program anew.
+ * processor lacks something that the program has been compiled for, it says so on standard error and executes the launcher instead, which
+ * starts the program anew. Where there is no launcher either, or the file is cut, it says that and ends with status 1.
  *
  * @see tools/freeze/freeze.ts
  * @module
@@ -36,10 +38,13 @@ import { assemble, type Assembly, type Row } from "../../lib/plan/native/assembl
 
 /** arch/x86/entry/syscalls/syscall_64.tbl */
 export const Sys = {
+  write: 1,
   open: 2,
   close: 3,
+  lseek: 8,
   mmap: 9,
   rt_sigaction: 13,
+  access: 21,
   madvise: 28,
   execve: 59,
   arch_prctl: 158,
@@ -72,6 +77,21 @@ export interface CpuRequirement {
   readonly bits: number;
 }
 
+/** Why a program does not go on. */
+export type Reason = "processor" | "file" | "memory" | "damaged";
+
+/**
+ * Lines for standard error, each with its line feed: before the launcher is executed, and where it cannot be. In the file they are two addresses with
+ * lengths, of 8 bytes each.
+ */
+export interface Saying {
+  readonly anew: string;
+  readonly end: string;
+}
+
+/** Bytes of a {@link Saying} without its texts. */
+export const SAYING_SIZE = 32;
+
 /** Addresses that the code has in it. */
 export interface ThawPlaces {
   /** The first entry of the table, and the end of the last. */
@@ -80,6 +100,10 @@ export interface ThawPlaces {
   /** "/proc/self/exe", and the launcher's path. */
   readonly ownPath: number;
   readonly launcherPath: number;
+  /** Address of what is said in each case, see {@link Saying}. */
+  readonly sayings: Readonly<Record<Reason, number>>;
+  /** Length of the whole file in bytes. */
+  readonly fileSize: number;
   readonly point: FreezePoint;
   /** Where the thread's control block has the thread's id. */
   readonly threadId: bigint;
@@ -88,6 +112,10 @@ export interface ThawPlaces {
 /** Where in the block of registers the address of the initial stack is wanted. */
 const STACK_AT = 56;
 const MAX_ERRNO = 4095;
+/** asm-generic/fcntl.h, unistd.h */
+const O_CLOEXEC = 0x80000, SEEK_END = 2, X_OK = 1;
+/** "feat", as the processor reads it. */
+const FEAT = 0x74616566;
 
 /** Encodes the table. */
 export function encodeTable(calls: readonly TableCall[]): Uint8Array<ArrayBuffer> {
@@ -102,8 +130,8 @@ export function encodeTable(calls: readonly TableCall[]): Uint8Array<ArrayBuffer
 export function thawCode(places: ThawPlaces, cpu: readonly CpuRequirement[]): Assembly {
   return assemble([
     [mov("rbp", "rsp"), "argc, argv, envp"],
-    ...checkProcessor(cpu),
     ...openFile(places),
+    ...checkProcessor(cpu),
     ...makeCalls(places),
     ...becomeThread(places),
     ...goOn(places),
@@ -113,6 +141,22 @@ export function thawCode(places: ThawPlaces, cpu: readonly CpuRequirement[]): As
 
 const call = (name: keyof typeof Sys): readonly Row[] => [movImm("eax", Sys[name]), syscall()];
 
+/** A page that is missing at the file's end could be mapped, and would be SIGBUS when it is used. */
+const openFile = ({ ownPath, fileSize }: ThawPlaces): readonly Row[] => [
+  movImm("edi", ownPath),
+  [movImm("esi", O_CLOEXEC), "O_RDONLY|O_CLOEXEC"],
+  ...call("open"),
+  cmpImm("rax", -MAX_ERRNO),
+  near("jae", "no_file"),
+  [mov("r12", "rax"), "the descriptor; cpuid takes ebx"],
+  mov("rdi", "rax"),
+  xor("esi", "esi"),
+  [movImm("edx", SEEK_END), "SEEK_END"],
+  ...call("lseek"),
+  cmpImm("rax", fileSize),
+  near("jb", "damaged"),
+];
+
 function checkProcessor(cpu: readonly CpuRequirement[]): readonly Row[] {
   return cpu.flatMap(({ leaf, register, bits }): Row[] => [
     movImm("eax", leaf),
@@ -120,20 +164,12 @@ function checkProcessor(cpu: readonly CpuRequirement[]): readonly Row[] {
     cpuid(),
     andImm(register, bits),
     cmpImm(register, bits),
-    near("jne", "start_anew"),
+    near("jne", "other_processor"),
   ]);
 }
 
-const openFile = ({ ownPath }: ThawPlaces): readonly Row[] => [
-  movImm("edi", ownPath),
-  [xor("esi", "esi"), "O_RDONLY"],
-  ...call("open"),
-  cmpImm("rax", -MAX_ERRNO),
-  near("jae", "start_anew"),
-  [mov("ebx", "eax"), "the descriptor"],
-];
-
 const makeCalls = ({ table, tableEnd }: ThawPlaces): readonly Row[] => [
+  mov("rbx", "r12"),
   [movImm64("r13", BigInt(table)), "the entry whose turn it is"],
   "next:",
   load("rax", at("r13", 0)),
@@ -148,7 +184,7 @@ const makeCalls = ({ table, tableEnd }: ThawPlaces): readonly Row[] => [
   cmp("rax", "rcx"),
   short("je", "good"),
   cmpImm("rcx", -1),
-  near("jne", "start_anew"),
+  near("jne", "no_memory"),
   "good:",
   lea("r13", at("r13", ENTRY_SIZE)),
   cmpImm("r13", tableEnd),
@@ -182,13 +218,54 @@ const goOn = ({ point }: ThawPlaces): readonly Row[] => [
   ret(),
 ];
 
-const startAnew = ({ launcherPath }: ThawPlaces): readonly Row[] => [
+const startAnew = ({ launcherPath, sayings }: ThawPlaces): readonly Row[] => [
+  "other_processor:",
+  movImm64("r14", BigInt(sayings.processor)),
+  short("jmp", "start_anew"),
+  "no_file:",
+  movImm64("r14", BigInt(sayings.file)),
+  short("jmp", "start_anew"),
+  "no_memory:",
+  movImm64("r14", BigInt(sayings.memory)),
   "start_anew:",
+  movImm("edi", launcherPath),
+  [movImm("esi", X_OK), "X_OK"],
+  ...call("access"),
+  cmpImm("rax", 0),
+  short("jne", "no_launcher"),
+  load("rcx", at("rbp", 0)),
+  cmpImm("rcx", 2),
+  short("jb", "warn"),
+  // Some callers read both streams of `features` as one text.
+  load("rcx", at("rbp", 16)),
+  load("eax", at("rcx", 0)),
+  [cmpImm("eax", FEAT), "the first word begins with feat"],
+  short("je", "execute"),
+  "warn:",
+  ...say(),
+  "execute:",
   load("rcx", at("rbp", 0)),
   movImm("edi", launcherPath),
   lea("rsi", at("rbp", 8)),
   lea("rdx", element("rbp", "rcx", 8, 16)),
   ...call("execve"),
-  movImm("edi", 127),
+  "no_launcher:",
+  lea("r14", at("r14", SAYING_SIZE / 2)),
+  "give_up:",
+  ...say(),
+  movImm("edi", 1),
   ...call("exit_group"),
+  "damaged:",
+  movImm64("r14", BigInt(sayings.damaged)),
+  short("jmp", "give_up"),
 ];
+
+/** Nothing can be done where nobody listens. */
+function say(): readonly Row[] {
+  return [
+    [movImm("edi", 2), "standard error"],
+    load("rsi", at("r14", 0)),
+    load("rdx", at("r14", 8)),
+    ...call("write"),
+  ];
+}

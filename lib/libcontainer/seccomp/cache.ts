@@ -1,18 +1,20 @@
 /**
  * Compiled filters on disk: compiling docker's profile takes longer than all the rest of a start. Runs in: parent.
  *
- * They are plain files beside the containers' directories, `<root>/.seccomp-<key>`: who lists containers, runc among them, looks at
- * directories alone. A filter is a protection, so nobody else may have been able to write it: the state directory and
- * the file must be ours and not others' to write, and a file must be whole. Anything else is as if it were not there.
+ * They are in a directory of their own, where no state is and nobody lists containers: /run/runc-seccomp, or without root
+ * $XDG_RUNTIME_DIR/runc-seccomp. A filter is a protection, so nobody else may have been able to write it: the directory and the file must be ours and not
+ * others' to write, which is asked of descriptors that no symlink led to, and a file must be whole. Anything else is as if it were not there.
  *
  * @module
  */
 
-import { isThere } from "../../ffi/files.ts";
-import type { Kernel } from "../../ffi/kernel.ts";
+import { FileType, openFlag } from "../../ffi/constants.ts";
+import { RuncError } from "../../errors.ts";
+import { Fd } from "../../ffi/fd.ts";
+import { fileStatus, open, readUpTo, writeAll } from "../../ffi/files.ts";
+import { cString, type Kernel } from "../../ffi/kernel.ts";
 import { randomBytes } from "../../ffi/random.ts";
 
-const PREFIX = ".seccomp-";
 const MAGIC = new TextEncoder().encode("RUNCBPF2");
 /** Magic, then little-endian: u64 hash of what follows, u32 length of the key, u32 length of the program. Key and program follow, each padded to 8. */
 const HEADER_SIZE = 24;
@@ -21,6 +23,8 @@ const HASH_AT = 8, LENGTHS_AT = 16;
 const MAX_PROGRAM = 8 * 4096;
 /** A host's containers have one or two profiles in common; more are kept for those that are generated. */
 const MAX_ENTRIES = 16;
+/** Names of entries, finished or not. What else somebody has put there stays. */
+const ENTRY_NAME = /^[0-9a-f]{16}(?:\.[0-9a-f]{16})?$/;
 
 /** All that a filter depends on, as text. An entry holds it: no two profiles are ever taken for each other. */
 export type Key = string;
@@ -41,65 +45,105 @@ function hash(bytes: Uint8Array<ArrayBuffer>): bigint {
 
 const padded = (length: number) => Math.ceil(length / 8) * 8;
 
-/** The cache in a state directory. */
+/** The cache in a directory. */
 export class FilterCache {
   readonly #kernel: Kernel;
-  readonly #root: string;
+  readonly #path: string;
 
-  /** `root`: absolute; it may be missing. */
-  constructor(kernel: Kernel, root: string) {
+  /** `path`: absolute; the directory is made when the first filter is written. */
+  constructor(kernel: Kernel, path: string) {
     this.#kernel = kernel;
-    this.#root = root;
+    this.#path = path;
   }
 
-  #path(key: Key): string {
+  #name(key: Key): string {
     const text = new TextEncoder().encode(key);
     const words = new Uint8Array(new ArrayBuffer(padded(text.length)));
     words.set(text);
-    return `${this.#root}/${PREFIX}${hash(words).toString(16).padStart(16, "0")}`;
+    return hash(words).toString(16).padStart(16, "0");
+  }
+
+  /** @throws {RuncError} where it is missing, or others may have written there. */
+  #openDirectory(): Fd {
+    const O = openFlag(this.#kernel.arch);
+    const directory = open(this.#kernel, this.#path, O.O_DIRECTORY | O.O_NOFOLLOW);
+    try {
+      requireOurs(this.#kernel, directory, FileType.S_IFDIR);
+      return directory;
+    } catch (error) {
+      directory.close();
+      throw error;
+    }
+  }
+
+  /** A file in there. `mode`: of a new one. @throws {RuncError} */
+  #open(directory: Fd, name: string, flags: number, mode = 0): Fd {
+    const O = openFlag(this.#kernel.arch);
+    const call = `openat(${this.#path}, ${JSON.stringify(name)})`;
+    const safe = flags | O.O_NOFOLLOW | O.O_NONBLOCK | O.O_CLOEXEC;
+    return new Fd(this.#kernel, this.#kernel.must(call, "openat", directory.number, cString(name), safe, mode), name);
   }
 
   /** The program of a key; undefined where there is none that can be trusted. */
   read(key: Key): Uint8Array<ArrayBuffer> | undefined {
-    const path = this.#path(key);
-    if (!isThere(this.#kernel, path)) return undefined;
     try {
-      if (!isOnlyOurs(this.#root, "isDirectory") || !isOnlyOurs(path, "isFile")) return undefined;
-      if (Deno.lstatSync(path).size > HEADER_SIZE + padded(3 * key.length) + MAX_PROGRAM) return undefined;
-      return decodeEntry(key, Deno.readFileSync(path));
-    } catch {
-      // Gone meanwhile, or not to be read: then it is compiled.
-      return undefined;
+      using directory = this.#openDirectory();
+      using file = this.#open(directory, this.#name(key), 0);
+      const sizeBytes = requireOurs(this.#kernel, file, FileType.S_IFREG);
+      if (sizeBytes > HEADER_SIZE + padded(3 * key.length) + MAX_PROGRAM) return undefined;
+      return decodeEntry(key, readUpTo(this.#kernel, file, sizeBytes));
+    } catch (error) {
+      // Not there, not ours, or not to be read: then it is compiled.
+      if (error instanceof RuncError) return undefined;
+      throw error;
     }
   }
 
-  /** Keeps a program, and removes the oldest ones beyond the limit. @throws {Deno.errors} where it cannot be written. */
+  /** Keeps a program, and removes the oldest ones beyond the limit. @throws {RuncError} where it cannot be written, or would not be believed. */
   write(key: Key, program: Uint8Array<ArrayBuffer>): void {
-    Deno.mkdirSync(this.#root, { recursive: true, mode: 0o700 });
-    if (!isOnlyOurs(this.#root, "isDirectory")) return;
-    const path = this.#path(key);
+    const kernel = this.#kernel;
+    // Who is there before us decides who owns it; that is looked at next.
+    kernel.call("mkdir", cString(this.#path), 0o700);
+    using directory = this.#openDirectory();
+    const name = this.#name(key);
     // No other's, not that of a process with our pid that died here either.
-    const temporary = `${path}.${randomBytes(this.#kernel, 8).toHex()}`;
-    Deno.writeFileSync(temporary, encodeEntry(key, program), { mode: 0o600, createNew: true });
-    Deno.renameSync(temporary, path);
-    this.#prune();
+    const temporary = `${name}.${randomBytes(kernel, 8).toHex()}`;
+    const O = openFlag(kernel.arch);
+    {
+      using file = this.#open(directory, temporary, O.O_WRONLY | O.O_CREAT | O.O_EXCL, 0o600);
+      writeAll(kernel, file.number, encodeEntry(key, program));
+    }
+    const at = directory.number;
+    kernel.must(`renameat(${this.#path}, ${temporary})`, "renameat", at, cString(temporary), at, cString(name));
+    this.#prune(directory);
   }
 
-  #prune(): void {
-    const names = [...Deno.readDirSync(this.#root)].map(({ name }) => name).filter((name) => name.startsWith(PREFIX));
+  /** Those of processes that died meanwhile count: they are old some day. */
+  #prune(directory: Fd): void {
+    const names = [...Deno.readDirSync(this.#path)].map(({ name }) => name).filter((name) => ENTRY_NAME.test(name));
     if (names.length <= MAX_ENTRIES) return;
-    const entries = names.map((name) => {
-      const path = `${this.#root}/${name}`;
-      return { path, time: Deno.lstatSync(path).mtime?.getTime() ?? 0 };
-    }).sort((one, other) => other.time - one.time);
-    for (const { path } of entries.slice(MAX_ENTRIES)) Deno.removeSync(path);
+    const timeOf = (name: string) => Deno.lstatSync(`${this.#path}/${name}`).mtime?.getTime() ?? 0;
+    const entries = names.map((name) => ({ name, time: timeOf(name) })).sort((one, other) => other.time - one.time);
+    for (const { name } of entries.slice(MAX_ENTRIES)) this.#remove(directory, name);
+  }
+
+  /** Whoever writes at the same time may be faster. */
+  #remove({ number }: Fd, name: string): void {
+    this.#kernel.call("unlinkat", number, cString(name), 0);
   }
 }
 
-/** Whether it is of that kind, no symlink, belongs to the user of this process, and nobody else may write to it. */
-function isOnlyOurs(path: string, kind: "isDirectory" | "isFile"): boolean {
-  const info = Deno.lstatSync(path);
-  return info[kind] && info.uid === Deno.uid() && ((info.mode ?? 0o777) & 0o022) === 0;
+/**
+ * Does nothing where an open file is of that type, belongs to the user of this process, and nobody else may write to it. Returns its size.
+ *
+ * @throws {RuncError} where not.
+ */
+function requireOurs(kernel: Kernel, fd: Fd, type: number): number {
+  const status = fileStatus(kernel, fd);
+  if (status.type !== type) throw new RuncError("syscall-failed", `${fd.label} is of another type`);
+  if (status.uid !== Deno.uid()) throw new RuncError("syscall-failed", `${fd.label} belongs to another user`);
+  if ((status.mode & 0o022) !== 0) throw new RuncError("syscall-failed", `others may write to ${fd.label}`);
+  return status.sizeBytes;
 }
 
 /** What a file of the cache holds. */

@@ -23,13 +23,13 @@ export function prepareFilter(runtime: Runtime, profile: SeccompProfile, options
   refuseUnsupportedFlags(runtime, profile);
   const { kernel } = runtime;
   const key = keyOf(runtime, installedLibseccomp(kernel) ?? new Libseccomp(kernel).version, profile);
-  const cache = new FilterCache(kernel, runtime.root);
-  let program = cache.read(key);
+  const cache = runtime.filterCache === undefined ? undefined : new FilterCache(kernel, runtime.filterCache);
+  let program = cache?.read(key);
   if (program === undefined) {
     // Not kept from an earlier container.
     const compile = () => compileProfile(new Libseccomp(kernel), profile, runtime.log);
     program = inSpan(runtime.trace, "compile the profile", compile);
-    if (options.store) store(runtime, cache, key, program);
+    if (options.store && cache !== undefined) store(runtime, cache, key, program);
   }
   // In the words of runc's debug log, which its callers' tests look for.
   runtime.log("debug", `seccomp filter flags: ${flags}`);

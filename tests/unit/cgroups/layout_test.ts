@@ -64,6 +64,45 @@ Deno.test("parseCgroupLayout() tells the mode by what is mounted where", () => {
   }
 });
 
+Deno.test("parseCgroupLayout() asks only for a mount that may be hidden, and leaves out one that is", () => {
+  const above = (path: string, parent: number) => `90 ${parent} 0:99 / ${path} rw - tmpfs tmpfs rw\n`;
+  // A tmpfs over /sys/fs/cgroup, with one controller of below mounted in it.
+  const overAll = `${above("/sys/fs/cgroup", 30)}91 90 0:33 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices\n`;
+  const lines = hybridMounts.slice(0, hybridMounts.indexOf("90 22"));
+  const allFour = [32, 36, 37, 31];
+  const cases: readonly [
+    name: string,
+    mounts: string,
+    hidden: readonly number[],
+    asked: readonly number[],
+    mode: string,
+    count: number,
+  ][] = [
+    ["nothing is above anything", lines, [], [], "hybrid", 4],
+    ["something is above cgroup2", lines + above("/sys/fs/cgroup/unified", 31), [31], [31], "v1", 3],
+    ["something is above one of v1", lines + above("/sys/fs/cgroup/devices", 37), [37], [37], "hybrid", 3],
+    ["something is above all", lines + above("/sys/fs/cgroup", 30), allFour, [...allFour, 31], "v1", 0],
+    // Of the two at the path of devices the kernel says which one it leads to.
+    ["above all, with one in it", lines + overAll, allFour, [...allFour, 91], "v1", 1],
+    ["something is above /sys", lines + above("/sys", 25), allFour, [...allFour, 31], "v1", 0],
+    ["something is above /sys/fs", lines + above("/sys/fs", 25), allFour, [...allFour, 31], "v1", 0],
+    ["something is above /", lines + above("/", 22), [], [], "hybrid", 4],
+    ["cgroup2 alone", v2Mounts, [], [], "v2", 1],
+    ["cgroup2 alone, hidden below /sys", v2Mounts + above("/sys", 25), [30], [30, 30], "v1", 0],
+    ["cgroup2 alone, hidden", v2Mounts + above("/sys/fs/cgroup", 30), [30], [30], "v1", 0],
+  ];
+  for (const [name, mounts, hidden, wanted, mode, count] of cases) {
+    const asked: number[] = [];
+    const cgroup = mounts.startsWith(v2Mounts) ? "0::/a\n" : hybridCgroup;
+    const layout = parseCgroupLayout(mounts, cgroup, ({ id }) => {
+      asked.push(id);
+      return !hidden.includes(id);
+    });
+    assertEquals([layout.mode, layout.hierarchies.length], [mode, count], name);
+    assertEquals([...new Set(asked)].toSorted(), [...new Set(wanted)].toSorted(), name);
+  }
+});
+
 Deno.test("parseCgroupLayout() reads escaped paths", () => {
   const [hierarchy] =
     parseCgroupLayout("30 25 0:26 /a\\134b /mnt/c\\040d rw - cgroup2 cgroup2 rw\n", "0::/\n").hierarchies;

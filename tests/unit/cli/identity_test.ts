@@ -1,6 +1,13 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { RuncError } from "../../../lib/errors.ts";
-import { type Caller, chooseRoot, forgivesCgroups, isHostIdMap, parseOwnerUid } from "../../../lib/cli/identity.ts";
+import {
+  type Caller,
+  chooseFilterCache,
+  chooseRoot,
+  forgivesCgroups,
+  isHostIdMap,
+  parseOwnerUid,
+} from "../../../lib/cli/identity.ts";
 
 interface Facts {
   readonly uid?: number;
@@ -41,6 +48,22 @@ const roots: readonly [given: string | undefined, facts: Facts, path: string, in
 Deno.test("chooseRoot() finds the state directory", () => {
   for (const [given, facts, path, inRuntimeDir] of roots) {
     assertEquals(chooseRoot(given, caller(facts)), { path, inRuntimeDir }, JSON.stringify([given, facts]));
+  }
+});
+
+Deno.test("chooseFilterCache() finds a directory that only this user may write to", () => {
+  const cases: readonly [facts: Facts, path: string | undefined][] = [
+    [{}, "/run/runc-seccomp"],
+    [{ environment: { XDG_RUNTIME_DIR } }, "/run/runc-seccomp"],
+    [{ uid: 1000, environment: { XDG_RUNTIME_DIR } }, "/run/user/1000/runc-seccomp"],
+    [{ uid: 1000 }, undefined],
+    [{ uid: 1000, environment: { XDG_RUNTIME_DIR: "here" } }, undefined],
+    [{ inUserNamespace: true, environment: { XDG_RUNTIME_DIR } }, "/run/user/1000/runc-seccomp"],
+    [{ inUserNamespace: true, environment: { XDG_RUNTIME_DIR, USER: "root" } }, "/run/runc-seccomp"],
+    [{ inUserNamespace: true }, "/run/runc-seccomp"],
+  ];
+  for (const [facts, path] of cases) {
+    assertEquals(chooseFilterCache(caller(facts), "/run"), path, JSON.stringify(facts));
   }
 });
 

@@ -129,10 +129,18 @@ Deno.test("the accessors take what older files leave out for empty", () => {
 });
 
 Deno.test("parseRuncState() refuses what is no state", () => {
-  for (const text of ["null", "{}", "[]", '{"id": "a", "init_process_pid": 1, "config": null}']) {
-    assertThrows(() => parseRuncState(text), RuncError, "state.json is not the state of a container");
+  const texts = [
+    "null",
+    "{}",
+    "[]",
+    '{"id": "a", "init_process_pid": 1, "config": null}',
+    '{"id": "a", "init_process_pid": 1, "config": {}, "cgroup_paths": {"pids": 1}}',
+  ];
+  for (const text of texts) {
+    const error = assertThrows(() => parseRuncState(text), RuncError, "state.json is not the state of a container");
+    assertEquals(error.code, "state-invalid");
   }
-  assertThrows(() => parseRuncState("{"), RuncError, "state.json:1:2");
+  assertEquals(assertThrows(() => parseRuncState("{"), RuncError, "state.json:1:2").code, "state-invalid");
 });
 
 Deno.test("toRuncState() says who started it and how", () => {

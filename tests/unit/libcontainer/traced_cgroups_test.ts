@@ -34,6 +34,7 @@ function fake(called: unknown[]): CgroupManager {
     freezerState: () => "frozen",
     freeze: tell("freeze"),
     thaw: tell("thaw"),
+    thawToKill: tell("thawToKill"),
     destroy: () => {
       throw new Error("busy");
     },
@@ -59,6 +60,7 @@ Deno.test("every call is passed on with what it is given, and told of", () => {
   assertEquals(cgroups.kill(() => {}), true);
   cgroups.freeze();
   cgroups.thaw();
+  cgroups.thawToKill();
   assertThrows(() => cgroups.destroy(), Error, "busy");
   assertEquals(called, [
     ["create", undefined, 7],
@@ -67,6 +69,7 @@ Deno.test("every call is passed on with what it is given, and told of", () => {
     ["restore"],
     ["freeze"],
     ["thaw"],
+    ["thawToKill"],
   ]);
   const spans = trace.finish().spans.slice(1);
   assertEquals(spans.map(({ name, error }) => error === undefined ? name : `${name}: ${error}`), [

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { parseProcCgroup, readCgroupLayout } from "../../../../lib/cgroups/layout.ts";
-import { type Box, boxTest, comparing, execute } from "../../../integration/harness.ts";
+import { type Box, boxTest, comparing, execute, kernel } from "../../../integration/harness.ts";
 
 const unitOf = (box: Box) => `test-${box.name}.scope`;
 
@@ -12,7 +12,7 @@ function cgroupsOf(text: string): Record<string, string> {
 }
 
 Deno.test("the machine has cgroup v1 and cgroup2 beside it", () => {
-  assertEquals(readCgroupLayout().mode, "hybrid");
+  assertEquals(readCgroupLayout(kernel).mode, "hybrid");
 });
 
 comparing("the container is a scope, in every hierarchy", (box) => {
