@@ -28,6 +28,10 @@ export type ErrorCode =
   | "command-failed"
   | "hook-failed"
   | "cgroup-failed"
+  /** Whoever speaks for the container's process said what was not due: a program in the container may have taken its socket. */
+  | "protocol"
+  /** A signal ended the operation, and what it had made is removed. */
+  | "interrupted"
   /** Something is missing on this host: a library, a file system, systemd. */
   | "host-lacks"
   /** Not possible as designed: a bug. */

@@ -46,7 +46,7 @@ import { destinationOf, mountPrefix } from "./mounts.ts";
 import { hasNamespace, joinedNamespaces, makesNamespace } from "./namespaces.ts";
 import { partOf, type Parts } from "./parts.ts";
 import { homeOf } from "./passwd.ts";
-import { hasHelper, planCreate, withNotify } from "./plan_create.ts";
+import { hasHelper, planCreate, saidInCreate, withNotify } from "./plan_create.ts";
 import { processStat } from "./process_status.ts";
 import { FIRST_DEVICE } from "./protocol.ts";
 import type { RuncState } from "./runc_state.ts";
@@ -305,6 +305,7 @@ class Creation {
       fds,
       inheritedFds: this.#options.inheritedFds ?? 0,
       waits: this.#options.startBy === "fifo",
+      says: saidInCreate(this.#config, planned.request, fds["sources-init"] !== undefined),
     });
     this.#isLaunched = true;
     // Held by nobody but those who use them: their ends are the sign that the other one is gone.
