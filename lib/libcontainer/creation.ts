@@ -139,7 +139,7 @@ export function planContainer(
     deniesSetgroups: spec.deniesSetgroups,
   };
   const read = inSpan(runtime.trace, "read the host's facts", () => readFacts(input));
-  const facts = options.asRoot ? { ...read, euid: 0 } : read;
+  const facts = options.asRoot ? { ...read, euid: 0, mayTrace: true } : read;
   const request: LaunchRequest = {
     id,
     bundle: spec.bundle,

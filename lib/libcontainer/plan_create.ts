@@ -103,6 +103,16 @@ function awaitLimitSteps(config: Config): readonly Step[] {
   return [step("wait until limits and device rules are in force", "/linux/resources", awaitGo())];
 }
 
+/**
+ * Hooks in the container, and what is executed in a created one, may have all of this process's rights; they get at its memory and its
+ * descriptors, the socket to the parent among them, only with CAP_SYS_PTRACE. execve puts it back. Where the runtime itself may not look into
+ * such a process, it could not enter a created container any more.
+ */
+function hideSteps({ mayTrace }: HostFacts): readonly Step[] {
+  if (!mayTrace) return [];
+  return [step("hide from the programs in the container", "", [call("prctl", [Prctl.PR_SET_DUMPABLE, 0, 0, 0, 0])])];
+}
+
 function createContainerHookSteps(config: Config): readonly Step[] {
   const hooks = config.hooks?.createContainer ?? [];
   if (hooks.length === 0) return [];
@@ -267,6 +277,8 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
     ...deviceSteps(config, facts),
     // The old root is still there for the hooks, and the mounts already are.
     ...limitSteps(config),
+    // The first program that is not ours may come next.
+    ...hideSteps(facts),
     ...createContainerHookSteps(config),
     ...enterRootSteps(config, facts, request),
     ...awaitLimitSteps(config),
