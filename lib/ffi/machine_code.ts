@@ -90,6 +90,12 @@ export const signalHandlerListing: Record<Arch, Listing> = {
   ],
 };
 
+/** Ends the process by a signal that is the processor's: SIGILL (x86_64), SIGTRAP (aarch64). */
+export const trapListing: Record<Arch, Listing> = {
+  x86_64: [["0f 0b", "ud2"]],
+  aarch64: [["00 00 20 d4", "brk #0x0"]],
+};
+
 /**
  * `long freeze(long registers[7])`: puts down the registers that a C function must keep, and stops the process. Whoever loads them again, in a
  * process with the same memory, returns from here with 1; this one returns with 0 if it is ever continued. x86_64 only.

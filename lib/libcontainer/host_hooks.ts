@@ -30,6 +30,8 @@ const signalTexts: Readonly<Record<number, string>> = {
   1: "hangup",
   2: "interrupt",
   3: "quit",
+  4: "illegal instruction",
+  5: "trace/breakpoint trap",
   6: "aborted",
   9: "killed",
   11: "segmentation fault",

@@ -486,7 +486,7 @@ export class Launch implements Disposable {
       ? ["stage", waitChild(this.#kernel, this.stagePid)] as const
       : ["container init", this.#init.reap()] as const;
     if (this.#init === undefined) this.#stageReaped = true;
-    const error = new RuncError("step-failed", deathText(who, status));
+    const error = new RuncError("step-failed", deathText(who, status), { hint: deathHint(status) });
     this.#trace?.failed(error);
     return error;
   }
@@ -513,6 +513,14 @@ export class Launch implements Disposable {
     this.#hookOutput.stdout?.close();
     this.#hookOutput.stderr?.close();
   }
+}
+
+/** The interpreters end so where exit_group(2) returns. */
+const TRAPS: readonly number[] = [4, 5];
+
+function deathHint(status: ExitStatus | undefined): string | undefined {
+  if (status === undefined || !("signal" in status) || !TRAPS.includes(status.signal)) return undefined;
+  return "linux.seccomp refuses exit_group, and maybe more of what a process needs to start and to say what it lacks";
 }
 
 function deathText(who: string, status: ExitStatus | undefined): string {
