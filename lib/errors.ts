@@ -51,6 +51,8 @@ export interface ErrorDetails {
   readonly errnoName?: string;
   /** What to do about it. */
   readonly hint?: string;
+  /** Number of the signal that ended the operation. */
+  readonly signal?: number;
   /** The error that led to this one. */
   readonly cause?: unknown;
 }
@@ -73,6 +75,8 @@ export class RuncError extends Error {
   readonly errnoName?: string;
   /** What to do about it. */
   readonly hint?: string;
+  /** Number of the signal that ended the operation: `interrupted`. */
+  readonly signal?: number;
 
   /** `message`: sentence without a final period. */
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
@@ -84,6 +88,7 @@ export class RuncError extends Error {
     this.errno = details.errno;
     this.errnoName = details.errnoName;
     this.hint = details.hint;
+    this.signal = details.signal;
   }
 
   /** The same error with `prefix: ` before its message: context that only the caller knows. */

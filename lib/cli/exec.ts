@@ -16,6 +16,7 @@ import type { SeccompFilter } from "../libcontainer/seccomp/filter.ts";
 import { inSpan } from "../trace/tracer.ts";
 import type { Command } from "./context.ts";
 import type { MakeForeground, MonitoredProcess } from "./foreground.ts";
+import { Interruptible } from "./interruption.ts";
 import {
   checkTerminal,
   inheritedDescriptors,
@@ -120,7 +121,9 @@ export const run: Command<"exec"> = async (context, { args: [id = "", ...args], 
       });
   const process = inSpan(runtime.trace, "read the process", read);
   const seccomp = await container.compileSeccomp();
-  return execute(runtime, { makeForeground, container }, process, { ...options, pidFile, seccomp });
+  using interruptible = new DisposableStack();
+  if (options.detach) interruptible.use(new Interruptible(context.kernel, context.interruption));
+  return await execute(runtime, { makeForeground, container }, process, { ...options, pidFile, seccomp });
 };
 
 async function execute(

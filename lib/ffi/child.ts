@@ -38,8 +38,8 @@ export class Child implements Disposable {
   static find(kernel: Kernel, pid: number): Child | undefined {
     if (!Number.isInteger(pid) || pid < 1) return undefined;
     const number = kernel.retry("syscall", syscallNumber("pidfd_open", kernel.arch), pid, 0);
-    // EINVAL: a thread's.
-    if (number === -Errno.ESRCH || number === -Errno.EINVAL) return undefined;
+    // A thread's number: EINVAL, since Linux 6.15 ENOENT.
+    if (number === -Errno.ESRCH || number === -Errno.EINVAL || number === -Errno.ENOENT) return undefined;
     if (number < 0 && number !== -Errno.EPERM && number !== -Errno.ENOSYS) {
       throw syscallError(`pidfd_open(${pid})`, -number);
     }
@@ -85,13 +85,6 @@ export class Child implements Disposable {
       this.#status = info.getInt32(CODE, true) === CLD_EXITED ? { code: status } : { signal: status };
     }
     return this.#status;
-  }
-
-  /** SIGKILL, and reaps it. */
-  end(): void {
-    if (this.#isReaped) return;
-    this.signal(9);
-    this.reap();
   }
 
   /** Closes the descriptor; the child goes on. */

@@ -11,7 +11,7 @@ import { executable, openPath, readMemfd } from "../ffi/files.ts";
 import { alloc, type Kernel, syscallError } from "../ffi/kernel.ts";
 import { Child } from "../ffi/child.ts";
 import { awaitReadable } from "../ffi/poll.ts";
-import { type ExitStatus, hasEnded, kill, pidfdOpen, reapIfEnded, spawn, waitChild } from "../ffi/process.ts";
+import { type ExitStatus, hasEnded, reapIfEnded, spawn, waitChild } from "../ffi/process.ts";
 import { type Message, packetPair, receive, receiveIfThere, send, sendFd, tellSenders } from "../ffi/sockets.ts";
 import { call, fixedFd, step, stringPointers } from "../plan/build.ts";
 import { formatCall } from "../plan/explain.ts";
@@ -22,6 +22,7 @@ import type { CallOp, FailOp, Plan, Step, WarnOp } from "../plan/op.ts";
 import { inSpan } from "../trace/tracer.ts";
 import { AtFlag } from "../ffi/constants.ts";
 import { OUTPUT_LIMIT, outputText, statusText } from "./host_hooks.ts";
+import { awaitEnd } from "./await_end.ts";
 import { Conversation, type Kind, type Planned, type Sender } from "./conversation.ts";
 import { processStat } from "./process_status.ts";
 import { HOME_LIMIT, MESSAGE_SIZE, MessageKind, PASSWD_CHUNK } from "./protocol.ts";
@@ -402,23 +403,33 @@ export class Launch implements Disposable {
     this.#passwd.push(piece.length < PASSWD_CHUNK ? piece.slice() : piece);
   }
 
-  /** Stage and helper have nothing to do any more: they have left, or leave by themselves. */
+  /** Stage and helper have nothing to do any more: they have left, or leave by themselves. A signal can end the wait. */
   #reapLeft(): void {
-    if (!this.#stageReaped) this.#reapSoon(this.stagePid, () => reapIfEnded(this.#kernel, this.stagePid));
+    if (!this.#stageReaped && !reapIfEnded(this.#kernel, this.stagePid)) {
+      using stage = Child.find(this.#kernel, this.stagePid);
+      if (stage !== undefined) awaitEnd(this.#runtime, stage);
+      stage?.reap();
+    }
     this.#stageReaped = true;
-    const helper = this.#helper;
-    if (helper !== undefined) this.#reapSoon(helper.pid, () => helper.hasEnded && (helper.reap(), true));
-    helper?.[Symbol.dispose]();
+    using helper = this.#helper;
+    if (helper === undefined) return;
+    awaitEnd(this.#runtime, helper);
+    helper.reap();
     this.#helper = undefined;
   }
 
-  /** Waits for the end of a process that is about to end. A signal can end the wait. */
-  #reapSoon(pid: number, reap: () => boolean): void {
-    while (!reap()) {
-      using pidfd = pidfdOpenIfAllowed(this.#kernel, pid);
-      const fds = pidfd === undefined ? [] : [pidfd.number];
-      awaitReadable(this.#kernel, fds, { interrupts: this.#runtime.interrupts, timeoutMs: 10 });
+  /** SIGKILL, and reaps it. What is in a frozen cgroup of v1 dies when that is thawed: nobody is kept waiting for that. */
+  #end(child: Child | undefined): void {
+    if (child === undefined) return;
+    child.signal(9);
+    let isOver = false;
+    try {
+      isOver = awaitEnd(this.#runtime, child, END_LIMIT_MS);
+    } catch (error) {
+      if (!(error instanceof RuncError) || error.code !== "interrupted") throw error;
     }
+    if (isOver) child.reap();
+    else this.#runtime.log("warning", `process ${child.pid} was killed and has not ended yet: is its cgroup frozen?`);
   }
 
   /**
@@ -494,15 +505,14 @@ export class Launch implements Disposable {
   /** Ends whatever was started and reaps it: after a failure. */
   abort(): void {
     this.#trace?.failed("killed, as the operation has failed");
-    this.#helper?.end();
+    this.#end(this.#helper);
     if (!this.#stageReaped) {
-      // Not reaped: the number is its own.
-      kill(this.#kernel, this.stagePid, 9);
-      waitChild(this.#kernel, this.stagePid);
+      using stage = Child.find(this.#kernel, this.stagePid);
+      this.#end(stage);
       this.#stageReaped = true;
     }
     if (this.#init === undefined) this.#findInit();
-    this.#init?.end();
+    this.#end(this.#init);
   }
 
   [Symbol.dispose](): void {
@@ -532,6 +542,8 @@ function deathText(who: string, status: ExitStatus | undefined): string {
 
 /** How often a wait without a word looks whether there still is somebody to wait for. */
 const LOOK_AGAIN_MS = 1000;
+/** A process that can die has died by then. */
+const END_LIMIT_MS = 5000;
 /** Init says a few words before it has to wait for the parent. */
 const EARLY_LIMIT = 128;
 /** A socket's buffer (net.core.wmem_default, 212,992 bytes) holds less than 300 messages. */
@@ -547,15 +559,6 @@ function closeAll({ fds }: Message): void {
 
 function isError({ bytes }: Message): boolean {
   return bytes[0] === MessageKind.error && bytes.length === report.size;
-}
-
-function pidfdOpenIfAllowed(kernel: Kernel, pid: number): Fd | undefined {
-  try {
-    return pidfdOpen(kernel, pid);
-  } catch {
-    // A seccomp filter that we run under refuses it: then we look again after a while.
-    return undefined;
-  }
 }
 
 /** fcntl(2), include/uapi/linux/fcntl.h */
