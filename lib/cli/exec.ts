@@ -148,8 +148,8 @@ async function execute(
   const { inheritedFds } = inheritedDescriptors(kernel, options["preserve-fds"], () => undefined);
   using foreground = makeForeground?.(runtime, { terminal });
   const streams = { terminal, detach, consoleSocket: options["console-socket"], owner: container.rootOwner };
-  using io: ProcessIo = inSpan(trace, "open the standard streams", () => processIo(kernel, streams));
-  using pidfd = pidfdSocket(kernel, options["pidfd-socket"]);
+  using io: ProcessIo = inSpan(trace, "open the standard streams", () => processIo(runtime, streams));
+  using pidfd = pidfdSocket(runtime, options["pidfd-socket"]);
   const monitored = (pid: number): MonitoredProcess => ({ pid, id: container.id, removal: { kind: "none" } });
   using started: ContainerProcess = await container.exec({
     // The program runs as soon as it is created: its terminal has the right size from the start.

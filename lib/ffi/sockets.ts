@@ -9,8 +9,15 @@ import { RuncError } from "../errors.ts";
 import { MsgFlag } from "./constants.ts";
 import { Errno } from "./errno.ts";
 import { Fd } from "./fd.ts";
+import { setNonblocking } from "./files.ts";
+import { awaitReadable, type Interrupts } from "./poll.ts";
 
-const AF_UNIX = 1, SOCK_STREAM = 1, SOCK_DGRAM = 2, SOCK_SEQPACKET = 5, SOCK_CLOEXEC = 0o2000000;
+const AF_UNIX = 1,
+  SOCK_STREAM = 1,
+  SOCK_DGRAM = 2,
+  SOCK_SEQPACKET = 5,
+  SOCK_CLOEXEC = 0o2000000,
+  SOCK_NONBLOCK = 0o4000;
 const SOL_SOCKET = 1, SCM_RIGHTS = 1, SCM_CREDENTIALS = 2, SO_PASSCRED = 16;
 
 /** A connected pair of SOCK_SEQPACKET sockets, close-on-exec. @see socketpair(2) */
@@ -59,13 +66,25 @@ export function socketAddress(path: string): Uint8Array<ArrayBuffer> {
   return address;
 }
 
-/** A socket connected to the AF_UNIX socket at `path`. @throws {RuncError} with the path and the errno. */
-export function connectUnix(kernel: Kernel, path: string, type: "stream" | "dgram"): Fd {
-  const kind = type === "stream" ? SOCK_STREAM : SOCK_DGRAM;
+/** How often it is asked anew whether there is room for one more connection. */
+const CONNECT_AGAIN_MS = 10;
+
+/**
+ * A socket connected to the AF_UNIX socket at `path`. Where nobody accepts connections, and no more can wait, it waits for that; `interrupts` can
+ * end it. @throws {RuncError} with the path and the errno; what `interrupts` throws.
+ */
+export function connectUnix(kernel: Kernel, path: string, type: "stream" | "dgram", interrupts?: Interrupts): Fd {
+  const kind = (type === "stream" ? SOCK_STREAM : SOCK_DGRAM) | (interrupts === undefined ? 0 : SOCK_NONBLOCK);
   const fd = new Fd(kernel, kernel.must("socket(AF_UNIX)", "socket", AF_UNIX, kind | SOCK_CLOEXEC, 0), path);
   try {
     const address = checkedAddress(path);
-    kernel.must(`connect(${JSON.stringify(path)})`, "connect", fd.number, address, address.length);
+    for (;;) {
+      const result = kernel.retry("connect", fd.number, address, address.length);
+      if (result >= 0) break;
+      if (result !== -Errno.EAGAIN) throw syscallError(`connect(${JSON.stringify(path)})`, -result);
+      awaitReadable(kernel, [], { interrupts, timeoutMs: CONNECT_AGAIN_MS });
+    }
+    if (interrupts !== undefined) setNonblocking(kernel, fd.number, false);
     return fd;
   } catch (error) {
     fd.close();

@@ -140,12 +140,13 @@ export const NOT_STARTED = "unable to start container process";
 
 /** Hands the seccomp listener of init to the agent that the profile names. */
 export function handListener(
-  { kernel, trace }: Runtime,
+  { kernel, trace, interrupts }: Runtime,
   launch: Launch,
   { seccomp, fd, hookState }: { seccomp?: SeccompFilter; fd: number; hookState: State },
 ): void {
   const listener = { pid: launch.initPid, fd };
-  const hand = () => handToAgent(kernel, seccomp!.profile, listener, hookState, () => launch.go());
+  const how = { goOn: () => launch.go(), interrupts };
+  const hand = () => handToAgent(kernel, seccomp!.profile, listener, hookState, how);
   inSpan(trace, "hand the seccomp listener to its agent", hand);
 }
 

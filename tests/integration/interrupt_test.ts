@@ -20,7 +20,7 @@ import {
   comparing,
   kernel,
   type Result,
-  type Running,
+  Running,
   until,
 } from "./harness.ts";
 
@@ -130,6 +130,30 @@ boxTest("a signal ends an exec into a paused container, which goes on when it is
   box.must(["resume", box.id]);
   assertEquals(box.must(["exec", box.id, "ls", "/tmp"]), "");
   box.remove();
+});
+
+/** Listens on a socket, takes no connection, and makes more than can wait. */
+const fullListener = `use IO::Socket::UNIX;
+  my $listener = IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 1) or die;
+  my @waiting = map { IO::Socket::UNIX->new(Peer => $ARGV[0], Blocking => 0) } 1 .. 4;
+  syswrite STDOUT, "full"; sleep 1000;`;
+
+boxTest("a signal ends create while it waits for whom its terminal goes to", (box) => {
+  const path = `${box.directory}/console.sock`;
+  using listener = new Running(["/usr/bin/perl", "-e", fullListener, path]);
+  listener.says("full");
+  box.write((config) => config.process.terminal = true);
+  using running = box.start(["create", "--console-socket", path, box.id]);
+  const SIGTERM = 15;
+  const catches = (pid: number) => {
+    const [, caught = "0"] = contentOf(`/proc/${pid}/status`).match(/SigCgt:\s*(\w+)/) ?? [];
+    return (BigInt(`0x${caught}`) >> BigInt(SIGTERM - 1)) & 1n;
+  };
+  until("its handler", () => catches(running.pid) === 1n);
+  running.signal(SIGTERM);
+  const { code, stderr } = running.wait();
+  assertMatch(stderr, /interrupted by SIGTERM" code=interrupted/);
+  assertEquals([code, box.containers()], [128 + SIGTERM, []]);
 });
 
 function cgroupProcesses(box: Box): number {
