@@ -31,6 +31,7 @@ export { createRuntime } from "./lib/libcontainer/create_runtime.ts";
 export { type Log, type Runtime, type SystemdDriver, systemdDriver } from "./lib/libcontainer/runtime.ts";
 export { type Argument, Kernel } from "./lib/ffi/kernel.ts";
 export { Fd } from "./lib/ffi/fd.ts";
+export type { Interrupts } from "./lib/ffi/poll.ts";
 export { type Arch, type SyscallName, type SyscallRow, syscalls } from "./lib/ffi/syscalls.ts";
 export { type ErrorCode, type ErrorDetails, RuncError } from "./lib/errors.ts";
 export { type ErrnoName, errnos } from "./lib/ffi/errno.ts";

@@ -30,6 +30,10 @@ export type ErrorCode =
   | "command-failed"
   | "hook-failed"
   | "cgroup-failed"
+  /** The container's init sent a message that is not due. A program in the container may have taken its socket. */
+  | "protocol"
+  /** A signal ended the operation. Everything that it made is removed. */
+  | "interrupted"
   /** The host lacks something: a library, a file system, systemd. */
   | "host-lacks"
   /** A bug in this program. */
@@ -49,6 +53,8 @@ export interface ErrorDetails {
   readonly errnoName?: string;
   /** What the user can do about it. */
   readonly hint?: string;
+  /** Number of the signal that ended the operation. */
+  readonly signal?: number;
   /** The error that led to this one. */
   readonly cause?: unknown;
 }
@@ -71,6 +77,8 @@ export class RuncError extends Error {
   readonly errnoName?: string;
   /** What the user can do about it. */
   readonly hint?: string;
+  /** The number of the signal that ended the operation: `interrupted`. */
+  readonly signal?: number;
 
   /** `message`: a sentence without a final period. */
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
@@ -82,6 +90,7 @@ export class RuncError extends Error {
     this.errno = details.errno;
     this.errnoName = details.errnoName;
     this.hint = details.hint;
+    this.signal = details.signal;
   }
 
   /** The same error with `prefix: ` before its message, to add context. */

@@ -8,6 +8,7 @@ import { RuncError } from "../errors.ts";
 import { utcOffsetMinutes } from "../ffi/clock.ts";
 import type { RuntimeTrace } from "../libcontainer/runtime_trace.ts";
 import { chooseFilterCache, chooseRoot, forgivesCgroups, readCaller } from "./identity.ts";
+import { Interruption } from "./interruption.ts";
 import { fileTarget, Logger, stderrTarget } from "./log.ts";
 import type { Invocation } from "./parse.ts";
 import type { Surroundings } from "./surroundings.ts";
@@ -24,6 +25,8 @@ export interface Context extends Surroundings {
   /** Whether --root was given. */
   readonly rootGiven: boolean;
   readonly log: Logger;
+  /** What ends the command's waits. */
+  readonly interruption: Interruption;
   /** With --trace: what is to be told of all that is done. */
   readonly trace?: RuntimeTrace;
   /** Where the trace is written to, if it can be continued there by another process. */
@@ -60,6 +63,7 @@ export function createContext(
     rootGiven: globalGiven.has("root"),
     log,
     filterCache: () => chooseFilterCache(caller, surroundings.runDirectory),
+    interruption: new Interruption(),
     forgivesCgroups: () => forgivesCgroups(global.rootless, global["systemd-cgroup"], caller),
   };
 }

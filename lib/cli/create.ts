@@ -5,12 +5,19 @@
  */
 
 import type { Command } from "./context.ts";
+import { Interruptible } from "./interruption.ts";
 import { newContainer } from "./new_container.ts";
 import { makeCreatingRuntime } from "./runtime.ts";
 
 /** Sets a container up; its process waits for `start`. */
 export const run: Command<"create"> = async (context, { args: [id = ""], options }) => {
   const runtime = await makeCreatingRuntime(context);
-  await newContainer(context, runtime, id, options, { detach: true, startBy: "fifo", subreaper: true });
+  using interruptible = new DisposableStack();
+  await newContainer(context, runtime, id, options, {
+    detach: true,
+    startBy: "fifo",
+    subreaper: true,
+    prepare: () => void interruptible.use(new Interruptible(context.kernel, context.interruption)),
+  });
   return 0;
 };

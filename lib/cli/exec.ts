@@ -16,6 +16,7 @@ import type { SeccompFilter } from "../libcontainer/seccomp/filter.ts";
 import { inSpan } from "../trace/tracer.ts";
 import type { Command } from "./context.ts";
 import type { MakeForeground, MonitoredProcess } from "./foreground.ts";
+import { Interruptible } from "./interruption.ts";
 import {
   checkTerminal,
   inheritedDescriptors,
@@ -120,7 +121,9 @@ export const run: Command<"exec"> = async (context, { args: [id = "", ...args], 
       });
   const process = inSpan(runtime.trace, "read the process", read);
   const seccomp = await container.compileSeccomp();
-  return execute(runtime, { makeForeground, container }, process, { ...options, pidFile, seccomp });
+  using interruptible = new DisposableStack();
+  if (options.detach) interruptible.use(new Interruptible(context.kernel, context.interruption));
+  return await execute(runtime, { makeForeground, container }, process, { ...options, pidFile, seccomp });
 };
 
 async function execute(
@@ -145,8 +148,8 @@ async function execute(
   const { inheritedFds } = inheritedDescriptors(kernel, options["preserve-fds"], () => undefined);
   using foreground = makeForeground?.(runtime, { terminal });
   const streams = { terminal, detach, consoleSocket: options["console-socket"], owner: container.rootOwner };
-  using io: ProcessIo = inSpan(trace, "open the standard streams", () => processIo(kernel, streams));
-  using pidfd = pidfdSocket(kernel, options["pidfd-socket"]);
+  using io: ProcessIo = inSpan(trace, "open the standard streams", () => processIo(runtime, streams));
+  using pidfd = pidfdSocket(runtime, options["pidfd-socket"]);
   const monitored = (pid: number): MonitoredProcess => ({ pid, id: container.id, removal: { kind: "none" } });
   using started: ContainerProcess = await container.exec({
     // The program runs as soon as it is created: its terminal has the right size from the start.

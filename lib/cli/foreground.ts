@@ -13,6 +13,7 @@ import { inSpan } from "../trace/tracer.ts";
 import { SignalPipe } from "../ffi/signals.ts";
 import type { ConsoleSize } from "../specs/config.ts";
 import type { Context } from "./context.ts";
+import type { Interruption } from "./interruption.ts";
 import type { ProcessIo } from "./process_io.ts";
 
 /** What of our process the monitor needs. */
@@ -26,6 +27,8 @@ interface Own {
   readonly traceFile?: string;
   /** How this process becomes another program. */
   readonly replace: typeof fexecve;
+  /** What ends the waits until then. */
+  readonly interruption: Interruption;
 }
 
 /** The process that is to be looked after. */
@@ -35,7 +38,7 @@ export type MonitoredProcess = Pick<MonitorOptions, "pid" | "id" | "removal" | "
 export type MakeForeground = (runtime: Runtime, options: { terminal: boolean }) => Foreground;
 
 /** To be called as long as the working directory is our caller's: later it is the bundle. */
-export function foregroundOf({ words, global, root, replace, traceFile }: Context): MakeForeground {
+export function foregroundOf({ words, global, root, replace, traceFile, interruption }: Context): MakeForeground {
   const { debug, log = "", "log-format": format } = global;
   const globalWords = [
     "--root",
@@ -44,7 +47,8 @@ export function foregroundOf({ words, global, root, replace, traceFile }: Contex
     ...(log === "" ? [] : ["--log", resolve(log)]),
     ...(format === "" ? [] : ["--log-format", format]),
   ];
-  return (runtime, options) => new Foreground(runtime, { words, globalWords, debug, replace, traceFile }, options);
+  const own = { words, globalWords, debug, replace, traceFile, interruption };
+  return (runtime, options) => new Foreground(runtime, own, options);
 }
 
 /** What has to be there before the process is: no signal may be lost, and no process made for want of a terminal. */
@@ -61,6 +65,7 @@ export class Foreground implements Disposable {
     this.#own = own;
     this.#terminal = options.terminal ? new HostTerminal(runtime.kernel) : undefined;
     this.#signals = new SignalPipe(runtime.kernel);
+    own.interruption.begin(this.#signals);
   }
 
   /** What process.consoleSize would say of the user's terminal; undefined without one, or where it has no size. */
@@ -135,6 +140,7 @@ export class Foreground implements Disposable {
 
   [Symbol.dispose](): void {
     this.#monitor?.[Symbol.dispose]();
+    this.#own.interruption.end();
     this.#signals[Symbol.dispose]();
     this.#terminal?.[Symbol.dispose]();
   }

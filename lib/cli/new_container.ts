@@ -84,9 +84,9 @@ export async function newContainer(
     consoleSocket: options["console-socket"],
     owner: rootOwner(spec.config),
   };
-  const io = inSpan(trace, "open the standard streams", () => processIo(kernel, streams));
+  const io = inSpan(trace, "open the standard streams", () => processIo(runtime, streams));
   try {
-    using pidfd = pidfdSocket(kernel, options["pidfd-socket"]);
+    using pidfd = pidfdSocket(runtime, options["pidfd-socket"]);
     const created = await Container.create(runtime, {
       id,
       spec,

@@ -10,6 +10,7 @@ import type { Fd } from "../ffi/fd.ts";
 import { fchown, isInherited, pipe } from "../ffi/files.ts";
 import type { Kernel } from "../ffi/kernel.ts";
 import { connectUnix, streamPair } from "../ffi/sockets.ts";
+import type { Runtime } from "../libcontainer/runtime.ts";
 import { withSystemErrors } from "./system_error.ts";
 
 /** Refuses terminal and socket options that do not go together. */
@@ -86,11 +87,11 @@ export interface ProcessIo extends Disposable {
  * not hold our terminal, or a pty of its own.
  */
 export function processIo(
-  kernel: Kernel,
+  { kernel, interrupts }: Pick<Runtime, "kernel" | "interrupts">,
   options: { terminal: boolean; detach: boolean; consoleSocket?: string; owner: { uid: number; gid: number } },
 ): ProcessIo {
   const nothing = { closeTheirs: () => {}, [Symbol.dispose]: () => {} };
-  if (options.terminal) return terminalIo(kernel, options.detach ? options.consoleSocket : undefined);
+  if (options.terminal) return terminalIo({ kernel, interrupts }, options.detach ? options.consoleSocket : undefined);
   if (options.detach) return { stdio: [0, 1, 2], ...nothing };
   const [input, output, errors] = ["stdin", "stdout", "stderr"].map((name) => pipe(kernel, name));
   const theirs = [input!.read, output!.write, errors!.write];
@@ -108,10 +109,13 @@ export function processIo(
   };
 }
 
-function terminalIo(kernel: Kernel, path: string | undefined): ProcessIo {
+function terminalIo(
+  { kernel, interrupts }: Pick<Runtime, "kernel" | "interrupts">,
+  path: string | undefined,
+): ProcessIo {
   const [ours, theirs] = path === undefined
     ? streamPair(kernel, "console")
-    : [undefined, connectUnix(kernel, path, "stream")];
+    : [undefined, connectUnix(kernel, path, "stream", interrupts)];
   return {
     stdio: [0, 1, 2],
     consoleSocket: theirs,
@@ -125,8 +129,11 @@ function terminalIo(kernel: Kernel, path: string | undefined): ProcessIo {
 }
 
 /** The socket of --pidfd-socket, connected. */
-export function pidfdSocket(kernel: Kernel, path: string | undefined): Fd | undefined {
-  return path ? connectUnix(kernel, path, "stream") : undefined;
+export function pidfdSocket(
+  { kernel, interrupts }: Pick<Runtime, "kernel" | "interrupts">,
+  path: string | undefined,
+): Fd | undefined {
+  return path ? connectUnix(kernel, path, "stream", interrupts) : undefined;
 }
 
 /** Writes a pid file that is never seen half written: no newline, renamed into place. */

@@ -95,7 +95,8 @@ function report(error: unknown, log: Logger, stderr: StandardStream, status = 1)
   if (log.isDebug) log.debug(causes(known));
   log.error(known.message, errorFields(known));
   if (!log.isStderr) stderr.tryWrite(formatPlain(known));
-  return status;
+  // As a shell tells that a program has died of a signal.
+  return known.signal === undefined ? status : 128 + known.signal;
 }
 
 /** The stacks of an error and of what caused it. */

@@ -7,6 +7,7 @@
 import type { Container } from "../libcontainer/container.ts";
 import type { Command } from "./context.ts";
 import type { Foreground, MonitoredProcess } from "./foreground.ts";
+import { Interruptible } from "./interruption.ts";
 import { type NewContainer, newContainer } from "./new_container.ts";
 import { loadNotify, type OpenNotify } from "./notify.ts";
 import { makeCreatingRuntime } from "./runtime.ts";
@@ -18,18 +19,27 @@ export const run: Command<"run"> = async (context, { args: [id = ""], options })
   const runtime = await makeCreatingRuntime(context);
   const openNotify = await loadNotify(context, runtime);
   const foreground = { current: undefined as Foreground | undefined };
+  using interruptible = new DisposableStack();
   try {
     const created = await newContainer(context, runtime, id, options, {
       detach,
       startBy: "parent",
       subreaper: !options["no-subreaper"],
-      prepare: (terminal) => void (foreground.current = makeForeground?.(runtime, { terminal })),
+      prepare: (terminal) => {
+        if (detach) interruptible.use(new Interruptible(context.kernel, context.interruption));
+        else foreground.current = makeForeground?.(runtime, { terminal });
+      },
       // The service manager's socket is bound later.
       onProcess: (container, io) => {
         if (openNotify === undefined) foreground.current?.prepare(monitored(container, { keep }), io);
       },
     });
-    return runCreated(created, { foreground: foreground.current, openNotify, keep });
+    return runCreated(created, {
+      foreground: foreground.current,
+      openNotify,
+      keep,
+      started: () => interruptible.dispose(),
+    });
   } finally {
     foreground.current?.[Symbol.dispose]();
   }
@@ -41,7 +51,13 @@ function monitored({ pid, id, removal }: Container, { keep }: { keep: boolean })
 
 function runCreated(
   { container, process, io }: NewContainer,
-  options: { foreground: Foreground | undefined; openNotify: OpenNotify | undefined; keep: boolean },
+  options: {
+    foreground: Foreground | undefined;
+    openNotify: OpenNotify | undefined;
+    keep: boolean;
+    /** The container runs: what ends the command does not end that any more. */
+    started: () => void;
+  },
 ): number {
   using _process = process;
   using _io = io;
@@ -54,6 +70,7 @@ function runCreated(
     };
     if (foreground !== undefined) return foreground.run({ ...monitored(container, { keep }), notify }, io, { start });
     start();
+    options.started();
     notify?.awaitReady({ pidfd: process.pidfd, mainPid: process.pid });
     return 0;
   } catch (error) {

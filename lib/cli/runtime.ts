@@ -62,6 +62,7 @@ export function makeRuntime(context: Context, systemd?: SystemdDriver): Runtime 
     get environment() {
       return environment ??= hookEnvironment();
     },
+    interrupts: context.interruption,
     softFileLimit: softFileLimit(context.environment(SOFT_LIMIT)),
     log: log.listen,
     trace: context.trace,

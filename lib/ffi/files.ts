@@ -38,10 +38,11 @@ export function openPath(kernel: Kernel, path: string): Fd {
   return open(kernel, path, openFlag(kernel.arch).O_PATH);
 }
 
-/** A pipe, both ends close-on-exec. @see pipe(2) */
-export function pipe(kernel: Kernel, label: string): { read: Fd; write: Fd } {
+/** A pipe, both ends close-on-exec. `nonblocking`: and O_NONBLOCK. @see pipe(2) */
+export function pipe(kernel: Kernel, label: string, { nonblocking = false } = {}): { read: Fd; write: Fd } {
   const pair = alloc(8);
-  kernel.must("pipe2(O_CLOEXEC)", "pipe2", pair, openFlag(kernel.arch).O_CLOEXEC);
+  const { O_CLOEXEC, O_NONBLOCK } = openFlag(kernel.arch);
+  kernel.must("pipe2(O_CLOEXEC)", "pipe2", pair, nonblocking ? O_CLOEXEC | O_NONBLOCK : O_CLOEXEC);
   const view = new DataView(pair.buffer);
   return {
     read: new Fd(kernel, view.getInt32(0, true), `${label} (read end)`),

@@ -92,6 +92,12 @@ export const signalHandlerListing: Record<Arch, Listing> = {
   ],
 };
 
+/** Ends the process by a signal that is the processor's: SIGILL (x86_64), SIGTRAP (aarch64). */
+export const trapListing: Record<Arch, Listing> = {
+  x86_64: [["0f 0b", "ud2"]],
+  aarch64: [["00 00 20 d4", "brk #0x0"]],
+};
+
 /**
  * `long freeze(long registers[7])`: saves the registers that a C function must preserve, and stops the process. A
  * process with the same memory that loads these registers returns from here with 1. If this process is continued, it

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { Errno } from "./errno.ts";
 import { alloc, type Kernel, syscallError } from "./kernel.ts";
 
 export const POLLIN = 1, POLLOUT = 4, POLLERR = 8, POLLHUP = 16;
@@ -40,6 +41,37 @@ export function poll(kernel: Kernel, watches: readonly Watch[], timeoutMs = -1):
   const ready = kernel.call("poll", table, watches.length, Math.ceil(timeoutMs));
   if (ready < 0 && ready !== -4) throw syscallError("poll", -ready);
   return ready <= 0 ? watches.map(() => 0) : decode(table);
+}
+
+/** Something that ends a wait: a descriptor that becomes readable, and what then says whether the wait is over. */
+export interface Interrupts {
+  /** Becomes readable where {@link check} has to be asked. */
+  readonly fd: number;
+  /** Says what has come: returns where that is nothing for this wait. @throws what ends the operation. */
+  check(): void;
+}
+
+/**
+ * Waits until one of `fds` is readable or at its end, or `timeoutMs` (negative: no limit) is over. Returns whether each is, in order. What is
+ * there already comes before an interrupt. @throws what `interrupts` does.
+ */
+export function awaitReadable(
+  kernel: Kernel,
+  fds: readonly number[],
+  { interrupts, timeoutMs = -1 }: { interrupts?: Interrupts; timeoutMs?: number } = {},
+): readonly boolean[] {
+  const table = encode(
+    [...fds, ...(interrupts === undefined ? [] : [interrupts.fd])].map((fd) => ({ fd, events: POLLIN })),
+  );
+  for (;;) {
+    const ready = kernel.call("poll", table, table.length / 8, Math.ceil(timeoutMs));
+    // A signal: its handler has written to the interrupts' pipe.
+    if (ready === -Errno.EINTR) continue;
+    if (ready < 0) throw syscallError("poll", -ready);
+    const each = ready === 0 ? fds.map(() => false) : decode(table).slice(0, fds.length).map((bits) => bits !== 0);
+    if (ready === 0 || each.includes(true)) return each;
+    interrupts?.check();
+  }
 }
 
 /** Like {@link poll}, without blocking the event loop. */

@@ -106,6 +106,11 @@ export function waitChild(kernel: Kernel, pid: number): ExitStatus | undefined {
   return exitStatus(new DataView(status.buffer).getInt32(0, true));
 }
 
+/** Reaps the child `pid` if it has ended. Returns whether there is nothing left of it. @see wait(2) */
+export function reapIfEnded(kernel: Kernel, pid: number): boolean {
+  return kernel.retry("waitpid", pid, alloc(4), WNOHANG) !== 0;
+}
+
 /** Reaps one child that has ended, if any. @see wait(2) */
 export function reapAny(kernel: Kernel): { pid: number; status: ExitStatus } | undefined {
   const status = alloc(4);

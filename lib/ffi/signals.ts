@@ -7,11 +7,13 @@
  * @module
  */
 
+import { RuncError } from "../errors.ts";
 import { alloc, type Kernel } from "./kernel.ts";
-import { openFlag } from "./constants.ts";
+import { openFlag, signalNames } from "./constants.ts";
 import { Fd } from "./fd.ts";
-import { pipe, setNonblocking } from "./files.ts";
+import { pipe } from "./files.ts";
 import { assemble, signalHandlerListing } from "./machine_code.ts";
+import type { Interrupts } from "./poll.ts";
 
 /** The signals that the foreground loop handles itself instead of only forwarding them. signal(7) */
 export const Signal = { SIGINT: 2, SIGCHLD: 17, SIGWINCH: 28 } as const;
@@ -45,11 +47,15 @@ const untouched: Readonly<Record<number, string>> = {
 export const caughtSignals: readonly number[] = Array.from({ length: LAST_SIGNAL }, (_, index) => index + 1)
   .filter((signal) => untouched[signal] === undefined);
 
+/** What ends an operation that waits: the terminal's hangup and keys, and kill(1). A caller who ignores one does not want that. */
+export const endingSignals: readonly number[] = [1, 2, 3, 15];
+
 /**
  * `struct sigaction` of glibc on 64-bit, 152 bytes: bits/sigaction.h. The kernel's struct differs: its mask is last.
  */
 const sigaction = { size: 152, handler: 0, mask: 8, flags: 136 } as const;
 const SA_RESTART = 0x10000000;
+const SIG_IGN = 1n;
 
 /** `sigset_t` of glibc: bits/types/__sigset_t.h. */
 const SIGSET_SIZE = 128;
@@ -76,36 +82,65 @@ function signalSet(signals: readonly number[]): Bytes {
 }
 
 /**
- * Catches every signal that a runtime forwards, from construction to disposal.
+ * Catches signals from construction to disposal: every signal that a runtime forwards, or with `endingOnly` those that
+ * end the operation.
  *
- * Scope: process; the mask: thread. SIGCHLD is one of them, so do not use `Deno.Command` meanwhile: Deno uses that
- * signal to learn that a child has ended.
+ * Scope: process; the mask: thread. The forwarded signals include SIGCHLD, so do not use `Deno.Command` meanwhile: Deno
+ * uses that signal to learn that a child has ended.
  */
-export class SignalPipe implements Disposable {
+export class SignalPipe implements Disposable, Interrupts {
   readonly #kernel: Kernel;
   readonly #read: Fd;
   readonly #write: Fd;
   /** The previous dispositions: signal → `struct sigaction`. */
   readonly #before = new Map<number, Bytes>();
-  readonly #maskBefore = alloc(SIGSET_SIZE);
+  #maskBefore?: Bytes;
+  readonly #ending: Set<number>;
+  /** Numbers of signals that {@link check} has found and that are somebody else's to take. */
+  #found: number[] = [];
 
   /** @throws {RuncError} */
-  constructor(kernel: Kernel) {
+  constructor(kernel: Kernel, { endingOnly = false }: { endingOnly?: boolean } = {}) {
     this.#kernel = kernel;
-    ({ read: this.#read, write: this.#write } = pipe(kernel, "signals"));
+    this.#ending = new Set(endingSignals);
+    // If the pipe is full (65536 signals that nobody read), signals are lost; the handler never blocks.
+    ({ read: this.#read, write: this.#write } = pipe(kernel, "signals", { nonblocking: true }));
     try {
-      // If the pipe is full (65536 signals that nobody read), signals are lost; the handler never blocks.
-      for (const end of [this.#read, this.#write]) setNonblocking(kernel, end.number, true);
       const code = assemble(signalHandlerListing[kernel.arch], BigInt(this.#write.number));
       const action = handlerAction(kernel.mapCode(code));
-      for (const signal of caughtSignals) this.#before.set(signal, setAction(kernel, signal, action));
+      for (const signal of endingOnly ? endingSignals : caughtSignals) this.#catch(signal, action, endingOnly);
+      if (endingOnly) return;
       // Our caller may have blocked some of them, and execve keeps the mask.
       const set = signalSet(caughtSignals);
-      kernel.must("sigprocmask(SIG_UNBLOCK)", "sigprocmask", SIG_UNBLOCK, set, this.#maskBefore);
+      const maskBefore = alloc(SIGSET_SIZE);
+      kernel.must("sigprocmask(SIG_UNBLOCK)", "sigprocmask", SIG_UNBLOCK, set, maskBefore);
+      this.#maskBefore = maskBefore;
     } catch (error) {
       this[Symbol.dispose]();
       throw error;
     }
+  }
+
+  /** What our caller ignores ends nothing: it is left ignored where it is not forwarded either. */
+  #catch(signal: number, action: Bytes, endingOnly: boolean): void {
+    const before = setAction(this.#kernel, signal, action);
+    const isIgnored = new DataView(before.buffer).getBigUint64(sigaction.handler, true) === SIG_IGN;
+    if (isIgnored) this.#ending.delete(signal);
+    if (isIgnored && endingOnly) this.#kernel.call("sigaction", signal, before, null);
+    else this.#before.set(signal, before);
+  }
+
+  /** Looks at the signals that have come. @throws {RuncError} `interrupted` for the first that ends what is done. */
+  check(): void {
+    const bytes = alloc(256);
+    const count = this.#kernel.retry("read", this.#read.number, bytes, bytes.length);
+    if (count <= 0) return;
+    const numbers = [...bytes.subarray(0, count)];
+    const ending = numbers.findIndex((signal) => this.#ending.has(signal));
+    this.#found.push(...numbers.filter((_, index) => index !== ending));
+    if (ending < 0) return;
+    const signal = numbers[ending]!;
+    throw new RuncError("interrupted", `interrupted by ${signalNames[signal]}`, { signal });
   }
 
   /** Readable when signals came: one byte each, the signal's number. */
@@ -126,12 +161,19 @@ export class SignalPipe implements Disposable {
    * they still catch until then is in the pipe. @throws {RuncError}
    */
   holdBack(): void {
+    if (this.#found.length > 0) {
+      const numbers = alloc(this.#found.length);
+      numbers.set(this.#found);
+      this.#found = [];
+      this.#kernel.retry("write", this.#write.number, numbers, numbers.length);
+    }
     this.#kernel.must("sigprocmask(SIG_BLOCK)", "sigprocmask", SIG_BLOCK, signalSet(caughtSignals), null);
   }
 
   /** Restores every signal's previous disposition. Signals that are still in the pipe are lost. */
   [Symbol.dispose](): void {
-    if (this.#before.size > 0) this.#kernel.call("sigprocmask", SIG_SETMASK, this.#maskBefore, null);
+    if (this.#maskBefore !== undefined) this.#kernel.call("sigprocmask", SIG_SETMASK, this.#maskBefore, null);
+    this.#maskBefore = undefined;
     for (const [signal, action] of this.#before) this.#kernel.call("sigaction", signal, action, null);
     this.#before.clear();
     // Closed last: a handler that still runs on another thread has until here to write.

@@ -9,9 +9,16 @@ import { RuncError } from "../errors.ts";
 import { MsgFlag } from "./constants.ts";
 import { Errno } from "./errno.ts";
 import { Fd } from "./fd.ts";
+import { setNonblocking } from "./files.ts";
+import { awaitReadable, type Interrupts } from "./poll.ts";
 
-const AF_UNIX = 1, SOCK_STREAM = 1, SOCK_DGRAM = 2, SOCK_SEQPACKET = 5, SOCK_CLOEXEC = 0o2000000;
-const SOL_SOCKET = 1, SCM_RIGHTS = 1;
+const AF_UNIX = 1,
+  SOCK_STREAM = 1,
+  SOCK_DGRAM = 2,
+  SOCK_SEQPACKET = 5,
+  SOCK_CLOEXEC = 0o2000000,
+  SOCK_NONBLOCK = 0o4000;
+const SOL_SOCKET = 1, SCM_RIGHTS = 1, SCM_CREDENTIALS = 2, SO_PASSCRED = 16;
 
 /** A connected pair of SOCK_SEQPACKET sockets, close-on-exec. @see socketpair(2) */
 export function packetPair(kernel: Kernel, label: string): [Fd, Fd] {
@@ -62,13 +69,25 @@ export function socketAddress(path: string): Uint8Array<ArrayBuffer> {
   return address;
 }
 
-/** A socket connected to the AF_UNIX socket at `path`. @throws {RuncError} with the path and the errno. */
-export function connectUnix(kernel: Kernel, path: string, type: "stream" | "dgram"): Fd {
-  const kind = type === "stream" ? SOCK_STREAM : SOCK_DGRAM;
+/** How often it is asked anew whether there is room for one more connection. */
+const CONNECT_AGAIN_MS = 10;
+
+/**
+ * A socket connected to the AF_UNIX socket at `path`. Where nobody accepts connections, and no more can wait, it waits for that; `interrupts` can
+ * end it. @throws {RuncError} with the path and the errno; what `interrupts` throws.
+ */
+export function connectUnix(kernel: Kernel, path: string, type: "stream" | "dgram", interrupts?: Interrupts): Fd {
+  const kind = (type === "stream" ? SOCK_STREAM : SOCK_DGRAM) | (interrupts === undefined ? 0 : SOCK_NONBLOCK);
   const fd = new Fd(kernel, kernel.must("socket(AF_UNIX)", "socket", AF_UNIX, kind | SOCK_CLOEXEC, 0), path);
   try {
     const address = checkedAddress(path);
-    kernel.must(`connect(${JSON.stringify(path)})`, "connect", fd.number, address, address.length);
+    for (;;) {
+      const result = kernel.retry("connect", fd.number, address, address.length);
+      if (result >= 0) break;
+      if (result !== -Errno.EAGAIN) throw syscallError(`connect(${JSON.stringify(path)})`, -result);
+      awaitReadable(kernel, [], { interrupts, timeoutMs: CONNECT_AGAIN_MS });
+    }
+    if (interrupts !== undefined) setNonblocking(kernel, fd.number, false);
     return fd;
   } catch (error) {
     fd.close();
@@ -98,6 +117,20 @@ export function send(kernel: Kernel, fd: number, bytes: Uint8Array<ArrayBuffer>)
 export interface Message {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly fds: readonly Fd[];
+  /** The pid of who sent it, as this process sees it; 0 where {@link tellSenders} was not asked for, or it is in no namespace that we see. */
+  readonly sender: number;
+  /** It was longer, or came with more descriptors, than was asked for. */
+  readonly isCut: boolean;
+}
+
+/**
+ * From now on each message comes with the pid of its sender. The kernel writes it; another one can be given only by who has CAP_SYS_ADMIN,
+ * and only of a process in the sender's own pid namespace. @see unix(7), SO_PASSCRED @throws {RuncError}
+ */
+export function tellSenders(kernel: Kernel, socket: Fd): void {
+  const one = alloc(4);
+  one[0] = 1;
+  kernel.must(`setsockopt(${socket.label}, SO_PASSCRED)`, "setsockopt", socket.number, SOL_SOCKET, SO_PASSCRED, one, 4);
 }
 
 /** `struct msghdr`, 56 bytes on 64-bit, and its struct iovec. @see recvmsg(2) */
@@ -162,9 +195,13 @@ export function receive(kernel: Kernel, socket: Fd, limit: number, maxFds = 1): 
 }
 
 /** Like {@link receive}, but does not wait: undefined if no message is there. @throws {RuncError} */
-export function receiveIfThere(kernel: Kernel, socket: Fd, limit: number): Message | undefined {
-  return receiveWith(kernel, socket, { limit, maxFds: 1, flags: MsgFlag.MSG_DONTWAIT });
+export function receiveIfThere(kernel: Kernel, socket: Fd, limit: number, maxFds = 1): Message | undefined {
+  return receiveWith(kernel, socket, { limit, maxFds, flags: MsgFlag.MSG_DONTWAIT });
 }
+
+/** cmsghdr is 16 bytes (length, level, type), and what follows it padded to a multiple of 8. `struct ucred` is 12: pid, uid, gid. */
+const HEADER = 16, CREDENTIALS = HEADER + 16;
+const padded = (length: number) => (length + 7) & ~7;
 
 function receiveWith(
   kernel: Kernel,
@@ -172,20 +209,38 @@ function receiveWith(
   { limit, maxFds, flags }: { limit: number; maxFds: number; flags: number },
 ): Message | undefined {
   const payload = alloc(limit);
-  const control = alloc(16 + 4 * maxFds + 4 * (maxFds & 1));
+  const control = alloc(CREDENTIALS + HEADER + padded(4 * maxFds));
   const [header, vector] = messageHeader(payload, control);
   const length = receiveInto(kernel, socket, header, flags | MsgFlag.MSG_CMSG_CLOEXEC, [vector, payload, control]);
   if (length === -Errno.EAGAIN) return undefined;
   if (length < 0) throw syscallError(`recvmsg(${socket.label})`, -length);
-  return { bytes: payload.subarray(0, length), fds: passedFds(kernel, header, control) };
+  const view = new DataView(header.buffer);
+  const isCut = (view.getInt32(48, true) & (MsgFlag.MSG_TRUNC | MsgFlag.MSG_CTRUNC)) !== 0;
+  return { bytes: payload.subarray(0, length), ...readControl(kernel, view, control), isCut };
 }
 
-function passedFds(kernel: Kernel, header: Uint8Array<ArrayBuffer>, control: Uint8Array<ArrayBuffer>): Fd[] {
-  const used = Number(new DataView(header.buffer).getBigUint64(40, true));
+/** Every descriptor that has arrived is owned by the result. */
+function readControl(
+  kernel: Kernel,
+  header: DataView,
+  control: Uint8Array<ArrayBuffer>,
+): { fds: readonly Fd[]; sender: number } {
+  const used = Number(header.getBigUint64(40, true));
   const view = new DataView(control.buffer);
-  if (used < 20 || view.getInt32(8, true) !== SOL_SOCKET || view.getInt32(12, true) !== SCM_RIGHTS) return [];
-  const end = Math.min(Number(view.getBigUint64(0, true)), used);
   const fds: Fd[] = [];
-  for (let at = 16; at + 4 <= end; at += 4) fds.push(new Fd(kernel, view.getInt32(at, true), "passed descriptor"));
-  return fds;
+  let sender = 0;
+  for (let at = 0; at + HEADER < used;) {
+    const length = Number(view.getBigUint64(at, true));
+    if (length < HEADER) break;
+    const end = Math.min(at + length, used);
+    const type = view.getInt32(at + 8, true) === SOL_SOCKET ? view.getInt32(at + 12, true) : 0;
+    if (type === SCM_CREDENTIALS) sender = view.getInt32(at + HEADER, true);
+    if (type === SCM_RIGHTS) {
+      for (let fd = at + HEADER; fd + 4 <= end; fd += 4) {
+        fds.push(new Fd(kernel, view.getInt32(fd, true), "passed descriptor"));
+      }
+    }
+    at += padded(length);
+  }
+  return { fds, sender };
 }

@@ -43,6 +43,13 @@ export function environment(
   return { entries, needsHome: !entries.some((entry) => entry.startsWith("HOME=")) };
 }
 
+/** What {@link environment} says of HOME, without the rest. `added`: whether the runtime adds something. */
+export function needsHome(given: readonly string[] | undefined, added: boolean): boolean {
+  if (given === undefined) return added;
+  const home = given.findLast((entry) => entry.startsWith("HOME="));
+  return home === undefined || home === "HOME=";
+}
+
 function entryProblem(entry: string): string | undefined {
   if (entry.includes("\0")) return `invalid environment variable: contains nul byte: ${JSON.stringify(entry)}`;
   const equals = entry.indexOf("=");

@@ -6,10 +6,11 @@
 
 import { RuncError } from "../errors.ts";
 import { rlimitNames } from "../ffi/constants.ts";
-import { errnoName, errnoText } from "../ffi/errno.ts";
+import { Errno, errnoName, errnoText } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
+import { syscallError } from "../ffi/kernel.ts";
 import { pollAsync, POLLIN } from "../ffi/poll.ts";
-import { type ExitStatus, getRlimit, pidfdOpen, pidfdSendSignal, setRlimit, waitChild } from "../ffi/process.ts";
+import { type ExitStatus, getRlimit, setRlimit } from "../ffi/process.ts";
 import type { Process } from "../specs/config.ts";
 import type { State } from "../specs/state.ts";
 import { inSpan } from "../trace/tracer.ts";
@@ -40,18 +41,19 @@ export class ContainerProcess implements Disposable {
   readonly #launch: Launch;
   /** On the host. */
   readonly pid: number;
-  /** Becomes readable when it ends. pidfd_open(2) */
-  readonly pidfd: Fd;
 
   /** Takes `launch` over, after `created`. */
   constructor(runtime: Runtime, launch: Launch) {
     this.#runtime = runtime;
     this.#launch = launch;
     this.pid = launch.initPid;
-    // It is our child and not reaped, so the pid cannot be another's.
-    const pidfd = pidfdOpen(runtime.kernel, this.pid);
-    if (pidfd === undefined) throw new RuncError("internal", `process ${this.pid} is gone before it was reaped`);
-    this.pidfd = pidfd;
+  }
+
+  /** Becomes readable when it ends. pidfd_open(2) @throws {RuncError} where a seccomp filter that we run under refuses pidfds. */
+  get pidfd(): Fd {
+    const { pidfd } = this.#launch.init;
+    if (pidfd === undefined) throw syscallError(`pidfd_open(${this.pid})`, Errno.EPERM, "a seccomp filter refuses it");
+    return pidfd;
   }
 
   /** Lets a process that was created with `startBy: "parent"` become its program. @throws {RuncError} `hook-failed` of startContainer. */
@@ -61,19 +63,21 @@ export class ContainerProcess implements Disposable {
 
   /** Sends a signal. Returns 0 or −errno. */
   signal(signal: number): number {
-    return pidfdSendSignal(this.#runtime.kernel, this.pidfd, signal);
+    return this.#launch.init.signal(signal);
   }
 
   /** Waits for its end without blocking the event loop, and reaps it. */
   async wait(): Promise<ExitStatus> {
     const { kernel } = this.#runtime;
-    while ((await pollAsync(kernel, [{ fd: this.pidfd.number, events: POLLIN }]))[0] === 0);
+    const { pidfd } = this.#launch.init;
+    // Without one there is nothing to poll.
+    while (pidfd !== undefined && (await pollAsync(kernel, [{ fd: pidfd.number, events: POLLIN }]))[0] === 0);
     return this.reap();
   }
 
   /** Waits for its end and reaps it. */
   reap(): ExitStatus {
-    return waitChild(this.#runtime.kernel, this.pid) ?? { code: 0 };
+    return this.#launch.init.reap() ?? { code: 0 };
   }
 
   /** SIGKILL, and reaps it: after a failure. */
@@ -83,7 +87,6 @@ export class ContainerProcess implements Disposable {
 
   /** Closes our descriptors; the process goes on. */
   [Symbol.dispose](): void {
-    this.pidfd.close();
     this.#launch[Symbol.dispose]();
   }
 }
@@ -137,12 +140,13 @@ export const NOT_STARTED = "unable to start container process";
 
 /** Hands the seccomp listener of init to the agent that the profile names. */
 export function handListener(
-  { kernel, trace }: Runtime,
+  { kernel, trace, interrupts }: Runtime,
   launch: Launch,
   { seccomp, fd, hookState }: { seccomp?: SeccompFilter; fd: number; hookState: State },
 ): void {
   const listener = { pid: launch.initPid, fd };
-  const hand = () => handToAgent(kernel, seccomp!.profile, listener, hookState, () => launch.go());
+  const how = { goOn: () => launch.go(), interrupts };
+  const hand = () => handToAgent(kernel, seccomp!.profile, listener, hookState, how);
   inSpan(trace, "hand the seccomp listener to its agent", hand);
 }
 

@@ -15,6 +15,7 @@ import { errnoText } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
 import { memfd, open, openPath } from "../ffi/files.ts";
 import type { Kernel } from "../ffi/kernel.ts";
+import { kill } from "../ffi/process.ts";
 import { packetPair } from "../ffi/sockets.ts";
 import type { Plan } from "../plan/op.ts";
 import type { Config, Mount, Resources } from "../specs/config.ts";
@@ -46,7 +47,7 @@ import { destinationOf, mountPrefix } from "./mounts.ts";
 import { hasNamespace, joinedNamespaces, makesNamespace } from "./namespaces.ts";
 import { partOf, type Parts } from "./parts.ts";
 import { homeOf } from "./passwd.ts";
-import { hasHelper, planCreate, withNotify } from "./plan_create.ts";
+import { hasHelper, planCreate, saidInCreate, withNotify } from "./plan_create.ts";
 import { processStat } from "./process_status.ts";
 import { FIRST_DEVICE } from "./protocol.ts";
 import type { RuncState } from "./runc_state.ts";
@@ -139,7 +140,7 @@ export function planContainer(
     deniesSetgroups: spec.deniesSetgroups,
   };
   const read = inSpan(runtime.trace, "read the host's facts", () => readFacts(input));
-  const facts = options.asRoot ? { ...read, euid: 0 } : read;
+  const facts = options.asRoot ? { ...read, euid: 0, mayTrace: true } : read;
   const request: LaunchRequest = {
     id,
     bundle: spec.bundle,
@@ -305,6 +306,7 @@ class Creation {
       fds,
       inheritedFds: this.#options.inheritedFds ?? 0,
       waits: this.#options.startBy === "fifo",
+      says: saidInCreate(this.#config, planned.request, fds["sources-init"] !== undefined),
     });
     this.#isLaunched = true;
     // Held by nobody but those who use them: their ends are the sign that the other one is gone.
@@ -318,7 +320,7 @@ class Creation {
     try {
       cgroup.create(this.#limits, launch.stagePid);
       // Before the abort in order: the cgroup can go once its processes have.
-      this.#undo.splice(-1, 0, () => cgroup.destroy());
+      this.#undo.splice(-1, 0, () => cgroup.destroy(), () => this.#killLeft(cgroup));
       if (hasNamespace(this.#config, "user")) cgroup.join(launch.stagePid);
     } catch (error) {
       throw error instanceof RuncError ? error.within("unable to apply cgroup configuration") : error;
@@ -336,6 +338,12 @@ class Creation {
       () => inContext("error during container init", () => this.#converse(launch, planned, fds)),
     );
     return { state, process: new ContainerProcess(this.#runtime, launch) };
+  }
+
+  /** Init is gone, and all of its pid namespace with it; in another's namespace a hook of its may still run. */
+  #killLeft(cgroup: CgroupManager): void {
+    if (makesNamespace(this.#config, "pid") || !cgroup.exists()) return;
+    cgroup.kill((pid, signal) => void kill(this.#runtime.kernel, pid, signal));
   }
 
   #enterRdtGroup(pid: number): void {
@@ -360,7 +368,7 @@ class Creation {
     try {
       return action();
     } catch (cause) {
-      if (cgroup.oomKills() === 0) throw cause;
+      if (isInterrupted(cause) || cgroup.oomKills() === 0) throw cause;
       throw new RuncError("step-failed", "container init was OOM-killed (memory limit too low?)", {
         cause,
         field: "/linux/resources/memory/limit",
@@ -532,6 +540,10 @@ class Creation {
       seccomp: this.#options.seccomp?.profile,
     });
   }
+}
+
+function isInterrupted(error: unknown): boolean {
+  return error instanceof RuncError && error.code === "interrupted";
 }
 
 function linkOf(path: string): string {

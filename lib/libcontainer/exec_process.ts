@@ -27,12 +27,13 @@ import {
   socketFds,
   warnOfCapabilities,
 } from "./container_process.ts";
+import type { Planned } from "./conversation.ts";
 import { affinityText } from "./cpu_affinity.ts";
 import { deniesSetgroups, readFacts } from "./facts.ts";
 import { Launch } from "./launch.ts";
 import { namespaceKinds } from "./namespaces.ts";
 import { homeOf } from "./passwd.ts";
-import { type ExecRequest, planExec } from "./plan_exec.ts";
+import { type ExecRequest, planExec, saidInExec } from "./plan_exec.ts";
 import { EXEC_IN_STOPPED, isAlive } from "./process_status.ts";
 import {
   annotationsOf,
@@ -148,7 +149,8 @@ export function execProcess(runtime: Runtime, container: ExecContainer, options:
       if (namespaces.includes("user")) cgroup.join(pid, isBelow ? undefined : initPid);
       joinRdtGroup(runtime, state, pid);
     };
-    const launched = { ...options, process, fds, hookState: container.hookState, enterCgroup };
+    const says = saidInExec(process, request);
+    const launched = { ...options, process, fds, hookState: container.hookState, enterCgroup, says };
     return inContext(NOT_STARTED, () => launchExec(runtime, plan, launched));
   } catch (error) {
     if (!(error instanceof RuncError) || cgroup.oomKills() === killsBefore) throw error;
@@ -220,6 +222,7 @@ function launchExec(
     /** The container's, for a seccomp agent. */
     hookState: State;
     enterCgroup: (pid: number) => void;
+    says: readonly Planned[];
   },
 ): ContainerProcess {
   // Always natively: in the container's mount namespace there is no Deno, nor the libraries that it needs.
@@ -229,6 +232,7 @@ function launchExec(
     fds: options.fds,
     inheritedFds: options.inheritedFds ?? 0,
     waits: false,
+    says: options.says,
   });
   try {
     options.enterCgroup(launch.stagePid);

@@ -12,6 +12,7 @@ import { MsgFlag, openFlag } from "../ffi/constants.ts";
 import { isInherited, open, sealedMemfd } from "../ffi/files.ts";
 import { isSameFile } from "../ffi/kcmp.ts";
 import { addressOf, alloc, type Kernel } from "../ffi/kernel.ts";
+import { assemble, trapListing } from "../ffi/machine_code.ts";
 import { spawn } from "../ffi/process.ts";
 import { syscallNumber } from "../ffi/syscalls.ts";
 import {
@@ -88,6 +89,9 @@ export class Executor {
   readonly #cloneNumber: number;
   readonly #execs: readonly number[];
   readonly #dup3: number;
+  readonly #exitGroup: number;
+  /** Code that ends the process. Made beforehand: a filter may refuse what it takes. */
+  readonly #trap: Deno.PointerObject;
 
   /** @throws {RuncError} `internal` for an image that is not of this version, or whose lengths do not fit. */
   constructor(kernel: Kernel, image: Uint8Array<ArrayBuffer>, procFd: number) {
@@ -119,6 +123,8 @@ export class Executor {
       numbers.filter((fd) => !this.#given.includes(fd) && isSameFile(kernel, stream, fd)).map((fd) => ({ stream, fd }))
     );
     this.#dup3 = syscallNumber("dup3", kernel.arch);
+    this.#exitGroup = syscallNumber("exit_group", kernel.arch);
+    this.#trap = kernel.mapCode(assemble(trapListing[kernel.arch]));
     this.#cloneNumber = syscallNumber("clone", kernel.arch);
     this.#execs = [syscallNumber("execve", kernel.arch), syscallNumber("execveat", kernel.arch)];
     this.#relocate(file, { at: field("relocations"), count: field("relocationCount"), data: field("data") });
@@ -223,6 +229,8 @@ export class Executor {
     if (this.#execs.includes(instruction.code)) this.#kernel.call("signal", SIGPIPE, SIG_DFL);
     for (let tries = 0;; tries++) {
       const result = this.#kernel.call("syscall", instruction.code, ...values);
+      // A seccomp filter answers it.
+      if (instruction.code === this.#exitGroup) this.#stop();
       if (result === -EINTR) continue;
       if (result === -EAGAIN && (instruction.flags & Flag.retryAgain) !== 0 && tries < RETRY_LIMIT) continue;
       return this.#settle(instruction, BigInt(result));
@@ -289,8 +297,14 @@ export class Executor {
 
   #fail(instruction: Decoded, value: bigint): never {
     this.#report(ReportKind.error, instruction, value);
-    this.#kernel.call("_exit", 1);
-    throw new RuncError("internal", "_exit returned");
+    this.#kernel.call("syscall", this.#exitGroup, 1);
+    return this.#stop();
+  }
+
+  /** Where exit_group returns, as it does with some seccomp filters: what nobody can ignore, and libc's `_exit` and `abort` are not. */
+  #stop(): never {
+    this.#kernel.callAt(this.#trap);
+    throw new RuncError("internal", "a trap returned");
   }
 
   /**

@@ -90,6 +90,18 @@ function processorSetBytes(kernel: Kernel): number {
   return result === -Errno.EINVAL ? LARGEST_SET : USUAL_SET;
 }
 
+/** _LINUX_CAPABILITY_VERSION_3, include/uapi/linux/capability.h */
+const CAPABILITY_VERSION = 0x20080522;
+
+/** Whether CAP_SYS_PTRACE is in our effective set. @see capget(2) */
+function hasPtrace(kernel: Kernel): boolean {
+  const header = alloc(8);
+  new DataView(header.buffer).setUint32(0, CAPABILITY_VERSION, true);
+  const sets = alloc(24);
+  if (kernel.call("capget", header, sets) < 0) return false;
+  return ((new DataView(sets.buffer).getUint32(0, true) >> capabilityNames.indexOf("CAP_SYS_PTRACE")) & 1) === 1;
+}
+
 /** Reads what is needed and nothing else. */
 export function readFacts(input: FactsInput): HostFacts {
   const { layout, cgroupPaths, config } = input;
@@ -102,6 +114,7 @@ export function readFacts(input: FactsInput): HostFacts {
     inUserNamespace: inUserNamespace(),
     processorSetBytes: processorSetBytes(input.kernel),
     euid: Deno.uid() ?? 0,
+    mayTrace: Deno.uid() === 0 && hasPtrace(input.kernel),
     rootlessCgroups: input.rootlessCgroups,
     setgroupsAllowed: !input.deniesSetgroups && setsGroups(input.joinedPid ?? "self", input.process),
     cgroupMode: layout.mode,

@@ -5,16 +5,16 @@
  */
 
 import { RuncError } from "../errors.ts";
-import { monotonicMs } from "../ffi/clock.ts";
+import { Child } from "../ffi/child.ts";
 import { errnoText } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
 import { memfd, readMemfd, sealedMemfd } from "../ffi/files.ts";
-import { poll, POLLIN } from "../ffi/poll.ts";
-import { type ExitStatus, kill, pidfdOpen, spawn, waitChild } from "../ffi/process.ts";
+import { type ExitStatus, spawn } from "../ffi/process.ts";
 import type { Hook, HookName } from "../specs/config.ts";
 import type { State } from "../specs/state.ts";
 import { withTraceparent } from "../trace/context.ts";
 import { inSpan, type OpenSpan } from "../trace/tracer.ts";
+import { awaitEnd } from "./await_end.ts";
 import type { Runtime } from "./runtime.ts";
 
 /** How much of a hook's output an error quotes, in bytes: enough for a stack trace, not for a flood. */
@@ -30,6 +30,8 @@ const signalTexts: Readonly<Record<number, string>> = {
   1: "hangup",
   2: "interrupt",
   3: "quit",
+  4: "illegal instruction",
+  5: "trace/breakpoint trap",
   6: "aborted",
   9: "killed",
   11: "segmentation fault",
@@ -55,25 +57,25 @@ function environmentOf(hook: Hook, { environment, trace }: Runtime): readonly st
   return trace === undefined ? given : withTraceparent(given, trace.traceparent);
 }
 
-/** Waits for the hook, or kills it when its time is over. Undefined: it was killed. @throws {RuncError} where nobody can say how it ended. */
+/**
+ * Waits for the hook, or kills it when its time is over, or a signal comes. Undefined: its time was over.
+ *
+ * @throws {RuncError} where nobody can say how it ended; what the runtime's interrupts throw.
+ */
 function waitBounded(runtime: Runtime, pid: number, timeout: number | undefined): ExitStatus | undefined {
-  const { kernel } = runtime;
-  if (timeout !== undefined) {
-    using pidfd = pidfdOpen(kernel, pid);
-    const deadline = monotonicMs(kernel) + timeout * 1000;
-    let ready = false;
-    while (!ready && pidfd !== undefined) {
-      const left = deadline - monotonicMs(kernel);
-      if (left <= 0) {
-        kill(kernel, pid, 9);
-        waitChild(kernel, pid);
-        return undefined;
-      }
-      ready = poll(kernel, [{ fd: pidfd.number, events: POLLIN }], left)[0] !== 0;
+  using child = Child.find(runtime.kernel, pid);
+  let isOver = false;
+  try {
+    isOver = child === undefined || awaitEnd(runtime, child, timeout === undefined ? undefined : timeout * 1000);
+  } finally {
+    if (!isOver) {
+      child?.signal(9);
+      child?.reap();
     }
   }
-  const status = waitChild(kernel, pid);
-  // It may have refused.
+  if (!isOver) return undefined;
+  const status = child?.reap();
+  // It may have refused: our caller ignores SIGCHLD.
   if (status === undefined) throw new RuncError("hook-failed", `cannot find out how hook ${pid} ended`);
   return status;
 }
@@ -144,7 +146,8 @@ export function runHooks(
         attributes: { "runc.config": `/hooks/${name}/${index}` },
       });
     } catch (error) {
-      const failure = new RuncError("hook-failed", (error as Error).message, {
+      const isInterrupted = error instanceof RuncError && error.code === "interrupted";
+      const failure = isInterrupted ? error : new RuncError("hook-failed", (error as Error).message, {
         field: `/hooks/${name}/${index}`,
         cause: error,
       });

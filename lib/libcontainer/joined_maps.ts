@@ -68,6 +68,7 @@ export function readJoinedMaps(runtime: Runtime, path: string): JoinedMaps {
     fds: { "ns-user": namespace },
     inheritedFds: 0,
     waits: false,
+    says: ["mapping"],
   });
   try {
     launch.next();

@@ -9,8 +9,10 @@ import { errnoName, errnoText } from "../ffi/errno.ts";
 import { Fd } from "../ffi/fd.ts";
 import { executable, openPath, readMemfd } from "../ffi/files.ts";
 import { alloc, type Kernel, syscallError } from "../ffi/kernel.ts";
-import { type ExitStatus, kill, spawn, waitChild } from "../ffi/process.ts";
-import { type Message, packetPair, receive, receiveIfThere, send, sendFd } from "../ffi/sockets.ts";
+import { Child } from "../ffi/child.ts";
+import { awaitReadable } from "../ffi/poll.ts";
+import { type ExitStatus, hasEnded, reapIfEnded, spawn, waitChild } from "../ffi/process.ts";
+import { type Message, packetPair, receive, receiveIfThere, send, sendFd, tellSenders } from "../ffi/sockets.ts";
 import { call, fixedFd, step, stringPointers } from "../plan/build.ts";
 import { formatCall } from "../plan/explain.ts";
 import type { Instruction } from "../plan/lower.ts";
@@ -20,6 +22,9 @@ import type { CallOp, FailOp, Plan, Step, WarnOp } from "../plan/op.ts";
 import { inSpan } from "../trace/tracer.ts";
 import { AtFlag } from "../ffi/constants.ts";
 import { OUTPUT_LIMIT, outputText, statusText } from "./host_hooks.ts";
+import { awaitEnd } from "./await_end.ts";
+import { Conversation, type Kind, type Planned, type Sender } from "./conversation.ts";
+import { processStat } from "./process_status.ts";
 import { HOME_LIMIT, MESSAGE_SIZE, MessageKind, PASSWD_CHUNK } from "./protocol.ts";
 import type { Runtime } from "./runtime.ts";
 import type { LaunchTrace } from "./runtime_trace.ts";
@@ -39,6 +44,8 @@ export interface LaunchOptions {
   readonly inheritedFds: number;
   /** The process is to wait, and to be small meanwhile. */
   readonly waits: boolean;
+  /** What the plan has stage and init say; anything else ends the launch. */
+  readonly says: readonly Planned[];
 }
 
 /** What stage and init say, in order. */
@@ -79,14 +86,14 @@ export class Launch implements Disposable {
   readonly #hookOutput: { readonly stdout?: Fd; readonly stderr?: Fd };
   readonly stagePid: number;
   #stageReaped = false;
-  /** Host pid of init; 0 before the stage has told. */
-  initPid = 0;
-  /** Host pid of the helper that opens sources of mounts; 0 where there is none. */
-  #helperPid = 0;
+  #init?: Child;
+  /** It opens sources of mounts; undefined where there is none. */
+  #helper?: Child;
+  readonly #conversation: Conversation;
   /** /etc/passwd of the container, in pieces: a letter may begin in one and end in the next. */
   readonly #passwd: Uint8Array<ArrayBuffer>[] = [];
   #passwdLength = 0;
-  /** Messages of init that came before the stage had told its pid. */
+  /** Messages that came before the stage had told who init is: nobody knows yet whether they are init's. */
   readonly #early: Message[] = [];
 
   /** Starts the stage. It, or init, waits for {@link go}. @throws {RuncError} where it cannot be started. */
@@ -95,9 +102,11 @@ export class Launch implements Disposable {
     this.#runtime = runtime;
     this.#kernel = kernel;
     this.#hookOutput = { stdout: options.fds["hook-stdout"], stderr: options.fds["hook-stderr"] };
+    this.#conversation = new Conversation(options.says);
     const [ours, theirs] = packetPair(kernel, "sync");
     this.#sync = ours;
     using child = theirs;
+    tellSenders(kernel, ours);
     using proc = openPath(kernel, "/proc");
     using self = runtime.executor === "deno" ? sealedSelf(runtime) : undefined;
     try {
@@ -157,6 +166,17 @@ export class Launch implements Disposable {
     return pid;
   }
 
+  /** The container's process, on the host; 0 before the stage has told. */
+  get initPid(): number {
+    return this.#init?.pid ?? 0;
+  }
+
+  /** The container's process. @throws {RuncError} `internal` before the stage has told. */
+  get init(): Child {
+    if (this.#init === undefined) throw new RuncError("internal", "nobody has told yet who init is");
+    return this.#init;
+  }
+
   /** Lets stage or init go on. `home`: the HOME that it asked for. */
   go(home = ""): void {
     const text = new TextEncoder().encode(home + "\0");
@@ -172,6 +192,7 @@ export class Launch implements Disposable {
   /** Has init, which asked for `copyUp`, copy a file's content: what that takes is then the container's. Returns 0 or −errno. @throws {RuncError} */
   fill(from: Fd, to: Fd): number {
     sendFd(this.#kernel, this.#sync, alloc(1).fill(1), from.number, to.number);
+    this.#conversation.expectCopied();
     const said = this.next();
     if (said.kind !== "copied") throw new RuncError("internal", `init copied nothing and said ${said.kind}`);
     return said.result;
@@ -198,38 +219,63 @@ export class Launch implements Disposable {
 
   #next(): Said {
     for (;;) {
-      const { bytes, fds } = this.#nextMessage();
-      if (bytes.length === 0) throw this.#died();
-      if (bytes.length < MESSAGE_SIZE) throw new RuncError("internal", "init sent a message that is too short");
-      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-      const kind = view.getUint32(0, true);
-      const value = Number(view.getBigInt64(report.value, true));
-      const said = this.#understand(
-        kind,
-        whereOf(view),
-        value,
-        bytes.subarray(MESSAGE_SIZE),
-        fds,
-      );
+      const message = this.#nextMessage();
+      if (message.bytes.length === 0) throw this.#died();
+      const said = this.#understand(message);
       if (said !== undefined) return said;
-      for (const fd of fds) fd.close();
     }
   }
 
+  /** The next message; an empty one at the end, which is init's end too, whoever holds its socket. */
   #receive(): Message {
     for (;;) {
+      if (!this.#await()) return END;
       const message = receive(this.#kernel, this.#sync, MESSAGE_SIZE + PASSWD_CHUNK, 2);
       if (!this.#trace?.take(message.bytes)) return message;
+      closeAll(message);
     }
+  }
+
+  /** Waits for a message or the end of the stream. False: who speaks is gone, and somebody else keeps the socket open. */
+  #await(isOver = () => false): boolean {
+    const { interrupts } = this.#runtime;
+    const pidfd = this.#init?.pidfd;
+    const fds = pidfd === undefined ? [this.#sync.number] : [this.#sync.number, pidfd.number];
+    for (;;) {
+      const [hasMessage = false, hasEnded = false] = awaitReadable(this.#kernel, fds, {
+        interrupts,
+        timeoutMs: LOOK_AGAIN_MS,
+      });
+      if (hasMessage) return true;
+      if (hasEnded || this.#speakerIsGone() || isOver()) return false;
+    }
+  }
+
+  /** Asked where nothing is to be heard: without a pidfd, or before there is one. */
+  #speakerIsGone(): boolean {
+    if (this.#init !== undefined) return this.#init.hasEnded;
+    return this.#stageReaped || hasEnded(this.#kernel, this.stagePid);
+  }
+
+  #senderOf({ sender }: Message): Sender {
+    if (sender === 0) return "stranger";
+    if (sender === this.stagePid) return "stage";
+    if (sender === this.#init?.pid) return "init";
+    return sender === this.#helper?.pid ? "helper" : "stranger";
   }
 
   /** Init may speak before its stage has told who it is: then the stage's word, its last, is taken first. */
   #nextMessage(): Message {
-    if (this.initPid !== 0) return this.#early.shift() ?? this.#receive();
     for (;;) {
+      if (this.#init !== undefined) return this.#early.shift() ?? this.#receive();
       const message = this.#receive();
-      if (!isFromInit(message.bytes)) return message;
+      // The stage is gone and has named nobody; what was reported meanwhile may still say why.
+      if (message.bytes.length === 0) return this.#early.find(isError) ?? message;
+      if (this.#senderOf(message) !== "stranger") return message;
       this.#early.push(message);
+      if (this.#early.length > EARLY_LIMIT) {
+        throw new RuncError("protocol", `more than ${EARLY_LIMIT} messages came before the stage had told who init is`);
+      }
     }
   }
 
@@ -243,89 +289,163 @@ export class Launch implements Disposable {
   }
 
   #goToExec(): void {
+    const isProgram = this.#programWatch();
     this.go();
-    while (true) {
-      const { bytes } = this.#receive();
-      if (bytes.length < MESSAGE_SIZE) {
-        this.#trace?.ended();
-        return this.#logHooks();
-      }
-      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-      const value = Number(view.getBigInt64(report.value, true));
-      this.#understand(view.getUint32(0, true), whereOf(view), value, alloc(0), []);
+    while (this.#await(isProgram)) {
+      const message = receive(this.#kernel, this.#sync, MESSAGE_SIZE + PASSWD_CHUNK, 2);
+      if (this.#trace?.take(message.bytes)) closeAll(message);
+      else if (message.bytes.length === 0) break;
+      else this.#understand(message);
+    }
+    this.#trace?.ended();
+    this.#logHooks();
+  }
+
+  /**
+   * Tells whether init has become its program, which closes its socket; but a startContainer hook may have taken that, and leave it with a
+   * process that stays. With the program the process's name changes.
+   */
+  #programWatch(): () => boolean {
+    // The other executor's name is not ours to say.
+    const before = this.#runtime.executor === "native" ? INIT_NAME : processStat(this.initPid)?.name;
+    return () => processStat(this.initPid)?.name !== before;
+  }
+
+  /** Takes a message where it is due. Its descriptors are the result's, or closed. @throws {RuncError} */
+  #understand(message: Message): Said | undefined {
+    let said: Said | undefined;
+    try {
+      said = this.#take(message);
+      return said;
+    } finally {
+      if (said === undefined || !("root" in said || "from" in said)) closeAll(message);
     }
   }
 
-  #understand(
-    kind: number,
-    where: Where,
-    value: number,
-    rest: Uint8Array<ArrayBuffer>,
-    fds: readonly Fd[],
-  ): Said | undefined {
+  #take(message: Message): Said | undefined {
+    const { bytes, fds } = message;
+    const sender = this.#senderOf(message);
+    if (bytes.length < MESSAGE_SIZE || message.isCut) {
+      throw new RuncError("protocol", `${sender} sent a message of a wrong length, or with too many descriptors`);
+    }
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    const exact = view.getBigInt64(report.value, true);
+    const kind = this.#conversation.take({
+      kind: view.getUint32(0, true),
+      sender,
+      value: exact,
+      length: bytes.length,
+      descriptors: fds.length,
+    });
+    const value = Number(exact);
     switch (kind) {
-      case MessageKind.error:
-        if (this.initPid === 0) {
-          this.#findInit(() => this.#receive());
-          this.#trace?.started("init", this.initPid);
-        }
-        throw this.#failure(where, value);
-      case MessageKind.warning:
-        this.#warn(where, value);
+      case "error":
+        throw this.#failure(whereOf(view), value);
+      case "warning":
+        this.#warn(whereOf(view), value);
         return undefined;
-      case MessageKind.child:
-        this.#runtime.log("debug", `child process in init(): ${value}`);
-        this.initPid = value;
-        this.#trace?.started("init", value);
-        waitChild(this.#kernel, this.stagePid);
-        this.#stageReaped = true;
-        return { kind: "child", pid: value };
-      case MessageKind.helper:
-        this.#helperPid = value;
+      case "passwd":
+        this.#takePasswd(bytes.subarray(MESSAGE_SIZE));
+        return undefined;
+      case "helper":
+        this.#helper = this.#childOf(kind, value);
         this.#trace?.started("helper", value);
         return undefined;
-      case MessageKind.passwd:
-        this.#passwdLength += rest.length;
-        if (this.#passwdLength > PASSWD_LIMIT) throw new RuncError("unsupported", "/etc/passwd is over 16 MiB");
-        this.#passwd.push(rest);
-        return undefined;
-      case MessageKind.target:
-      case MessageKind.copyUp:
-        return withFds(kind, value, fds);
-      case MessageKind.copied:
-        return { kind: "copied", result: value };
-      case MessageKind.mapping:
-        return { kind: "mapping" };
-      case MessageKind.network:
-        return { kind: "network" };
-      case MessageKind.hooks:
-        this.#reapHelper();
-        return { kind: "hooks" };
-      case MessageKind.ready:
-        this.#reapHelper();
-        return { kind: "ready" };
-      case MessageKind.seccomp:
-        return { kind: "seccomp", fd: value };
-      case MessageKind.created:
-        this.#logHooks();
-        return { kind: "created" };
+      case "child":
+        this.#init = this.#childOf(kind, value);
+        this.#runtime.log("debug", `child process in init(): ${value}`);
+        this.#trace?.started("init", value);
+        return { kind, pid: value };
       default:
-        throw new RuncError("internal", `init sent a message of unknown kind ${kind}`);
+        return this.#saidOf(kind, value, fds);
     }
   }
 
-  /** All mounts are done: it leaves by itself. */
-  #reapHelper(): void {
-    if (this.#helperPid !== 0) waitChild(this.#kernel, this.#helperPid);
-    this.#helperPid = 0;
+  #saidOf(
+    kind: Exclude<Kind, "error" | "warning" | "passwd" | "helper" | "child">,
+    value: number,
+    fds: readonly Fd[],
+  ): Said {
+    switch (kind) {
+      case "target":
+        // The low half of the value is the number of the mount.
+        return { kind, mount: value % 0x100000000, isFile: value >= 0x100000000, root: fds[0]! };
+      case "copyUp":
+        return { kind, mount: value, from: fds[0]!, to: fds[1]! };
+      case "copied":
+        return { kind, result: value };
+      case "seccomp":
+        return { kind, fd: value };
+      case "hooks":
+      case "ready":
+        this.#reapLeft();
+        return { kind };
+      case "created":
+        this.#logHooks();
+        return { kind };
+      default:
+        return { kind };
+    }
   }
 
-  /** The stage's last word, who init is, may be among what nobody has read yet: then there is an init to reap. */
-  #findInit(next: () => Message | undefined): void {
-    for (let message = next(); message !== undefined && message.bytes.length >= MESSAGE_SIZE; message = next()) {
-      for (const fd of message.fds) fd.close();
-      const view = new DataView(message.bytes.buffer, message.bytes.byteOffset, message.bytes.length);
-      if (view.getUint32(0, true) === MessageKind.child) this.initPid = Number(view.getBigInt64(report.value, true));
+  /** Whom the stage names has to be our child: nobody else is ever signalled or waited for. @throws {RuncError} `protocol` */
+  #childOf(kind: "child" | "helper", pid: number): Child {
+    const isAnother = pid === this.stagePid || pid === this.#helper?.pid;
+    const child = isAnother ? undefined : Child.find(this.#kernel, pid);
+    if (child !== undefined) return child;
+    throw new RuncError("protocol", `stage sent a message "${kind}" with ${pid}, which is no new child of the runtime`);
+  }
+
+  #takePasswd(piece: Uint8Array<ArrayBuffer>): void {
+    this.#passwdLength += piece.length;
+    if (this.#passwdLength > PASSWD_LIMIT) throw new RuncError("unsupported", "/etc/passwd is over 16 MiB");
+    // A small piece does not keep the buffer that it came in.
+    this.#passwd.push(piece.length < PASSWD_CHUNK ? piece.slice() : piece);
+  }
+
+  /** Stage and helper have nothing to do any more: they have left, or leave by themselves. A signal can end the wait. */
+  #reapLeft(): void {
+    if (!this.#stageReaped && !reapIfEnded(this.#kernel, this.stagePid)) {
+      using stage = Child.find(this.#kernel, this.stagePid);
+      if (stage !== undefined) awaitEnd(this.#runtime, stage);
+      stage?.reap();
+    }
+    this.#stageReaped = true;
+    using helper = this.#helper;
+    if (helper === undefined) return;
+    awaitEnd(this.#runtime, helper);
+    helper.reap();
+    this.#helper = undefined;
+  }
+
+  /** SIGKILL, and reaps it. What is in a frozen cgroup of v1 dies when that is thawed: nobody is kept waiting for that. */
+  #end(child: Child | undefined): void {
+    if (child === undefined) return;
+    child.signal(9);
+    let isOver = false;
+    try {
+      isOver = awaitEnd(this.#runtime, child, END_LIMIT_MS);
+    } catch (error) {
+      if (!(error instanceof RuncError) || error.code !== "interrupted") throw error;
+    }
+    if (isOver) child.reap();
+    else this.#runtime.log("warning", `process ${child.pid} was killed and has not ended yet: is its cgroup frozen?`);
+  }
+
+  /**
+   * The stage's last word, who init is, may be among what nobody has read yet: then there is an init to end. The stage is gone, so it was said
+   * before what is said from now on: a queue of messages holds some hundreds.
+   */
+  #findInit(): void {
+    for (let count = 0; count < QUEUE_LIMIT && this.#init === undefined; count++) {
+      const message = receiveIfThere(this.#kernel, this.#sync, MESSAGE_SIZE + PASSWD_CHUNK, 2);
+      if (message === undefined || message.bytes.length === 0) return;
+      closeAll(message);
+      const { bytes } = message;
+      if (message.sender !== this.stagePid || bytes.length !== MESSAGE_SIZE) continue;
+      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+      if (view.getUint32(0, true) !== MessageKind.child) continue;
+      this.#init = Child.find(this.#kernel, Number(view.getBigInt64(report.value, true)));
     }
   }
 
@@ -373,11 +493,11 @@ export class Launch implements Disposable {
   }
 
   #died(): RuncError {
-    const [pid, who] = this.initPid === 0 ? [this.stagePid, "stage"] : [this.initPid, "container init"];
-    const status = waitChild(this.#kernel, pid);
-    if (pid === this.stagePid) this.#stageReaped = true;
-    else this.initPid = 0;
-    const error = new RuncError("step-failed", deathText(who, status));
+    const [who, status] = this.#init === undefined
+      ? ["stage", waitChild(this.#kernel, this.stagePid)] as const
+      : ["container init", this.#init.reap()] as const;
+    if (this.#init === undefined) this.#stageReaped = true;
+    const error = new RuncError("step-failed", deathText(who, status), { hint: deathHint(status) });
     this.#trace?.failed(error);
     return error;
   }
@@ -385,28 +505,32 @@ export class Launch implements Disposable {
   /** Ends whatever was started and reaps it: after a failure. */
   abort(): void {
     this.#trace?.failed("killed, as the operation has failed");
-    for (const pid of [this.#helperPid, this.#stageReaped ? 0 : this.stagePid]) this.#end(pid);
-    // Without waiting: an init that lives keeps the socket open.
-    if (this.initPid === 0) {
-      this.#findInit(() => receiveIfThere(this.#kernel, this.#sync, MESSAGE_SIZE + PASSWD_CHUNK));
+    this.#end(this.#helper);
+    if (!this.#stageReaped) {
+      using stage = Child.find(this.#kernel, this.stagePid);
+      this.#end(stage);
+      this.#stageReaped = true;
     }
-    this.#end(this.initPid);
-    this.initPid = 0;
-    this.#helperPid = 0;
-    this.#stageReaped = true;
-  }
-
-  #end(pid: number): void {
-    if (pid <= 0) return;
-    kill(this.#kernel, pid, 9);
-    waitChild(this.#kernel, pid);
+    if (this.#init === undefined) this.#findInit();
+    this.#end(this.#init);
   }
 
   [Symbol.dispose](): void {
+    for (const message of this.#early) closeAll(message);
     this.#sync.close();
+    this.#init?.[Symbol.dispose]();
+    this.#helper?.[Symbol.dispose]();
     this.#hookOutput.stdout?.close();
     this.#hookOutput.stderr?.close();
   }
+}
+
+/** The interpreters end so where exit_group(2) returns. */
+const TRAPS: readonly number[] = [4, 5];
+
+function deathHint(status: ExitStatus | undefined): string | undefined {
+  if (status === undefined || !("signal" in status) || !TRAPS.includes(status.signal)) return undefined;
+  return "linux.seccomp refuses exit_group, and maybe more of what a process needs to start and to say what it lacks";
 }
 
 function deathText(who: string, status: ExitStatus | undefined): string {
@@ -416,25 +540,25 @@ function deathText(who: string, status: ExitStatus | undefined): string {
   return `${who} ended before it was ready: ${status === undefined ? "ended" : statusText(status)}`;
 }
 
-/** Whether only init sends such a message: it sends none before it is forked. */
-function isFromInit(bytes: Uint8Array<ArrayBuffer>): boolean {
-  if (bytes.length < MESSAGE_SIZE) return false;
-  const kind = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
-  const { network, hooks, passwd, ready, target, copyUp } = MessageKind;
-  return kind === network || kind === hooks || kind === passwd || kind === ready || kind === target || kind === copyUp;
+/** How often a wait without a word looks whether there still is somebody to wait for. */
+const LOOK_AGAIN_MS = 1000;
+/** A process that can die has died by then. */
+const END_LIMIT_MS = 5000;
+/** Init says a few words before it has to wait for the parent. */
+const EARLY_LIMIT = 128;
+/** A socket's buffer (net.core.wmem_default, 212,992 bytes) holds less than 300 messages. */
+const QUEUE_LIMIT = 1024;
+/** What the plan calls the process until it is its program. */
+const INIT_NAME = "runc:[2:INIT]";
+
+const END: Message = { bytes: alloc(0), fds: [], sender: 0, isCut: false };
+
+function closeAll({ fds }: Message): void {
+  for (const fd of fds) fd.close();
 }
 
-/** A wish of init that comes with descriptors. The low half of its value is the number of the mount. */
-function withFds(kind: number, value: number, fds: readonly Fd[]): Said {
-  const [first, second] = fds;
-  if (first === undefined) throw new RuncError("internal", "init sent a message without its descriptors");
-  const mount = value % 0x100000000;
-  if (kind === MessageKind.target) {
-    second?.close();
-    return { kind: "target", mount, isFile: value >= 0x100000000, root: first };
-  }
-  if (second === undefined) throw new RuncError("internal", "init sent a message with one descriptor instead of two");
-  return { kind: "copyUp", mount, from: first, to: second };
+function isError({ bytes }: Message): boolean {
+  return bytes[0] === MessageKind.error && bytes.length === report.size;
 }
 
 /** fcntl(2), include/uapi/linux/fcntl.h */

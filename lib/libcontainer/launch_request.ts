@@ -33,6 +33,8 @@ export interface HostFacts {
   readonly processorSetBytes: number;
   /** Whom this runtime runs as. */
   readonly euid: number;
+  /** This runtime may look into a process that is not dumpable: it is root, with CAP_SYS_PTRACE. */
+  readonly mayTrace: boolean;
   /** Failing to manage cgroups is to be expected: this runtime is not root, or `--rootless` says so. */
   readonly rootlessCgroups: boolean;
   /** The process sets its additional groups: this runtime is root, or there are some, and /proc/PID/setgroups does not say `deny`. */

@@ -9,9 +9,18 @@ import { buffer, call, fixedFd, load, slot, step, struct, text, when } from "../
 import { exitAddress } from "../plan/native/elf.ts";
 import type { Op, Plan, Step } from "../plan/op.ts";
 import type { Config } from "../specs/config.ts";
-import { closeSteps, environment, environmentPointers, execSteps, listenEntries, lookupSteps } from "./command.ts";
+import {
+  closeSteps,
+  environment,
+  environmentPointers,
+  execSteps,
+  listenEntries,
+  lookupSteps,
+  needsHome,
+} from "./command.ts";
 import { consoleSteps } from "./console.ts";
 import { containerHookSteps } from "./container_hooks.ts";
+import type { Planned } from "./conversation.ts";
 import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSteps } from "./credentials.ts";
 import { checkDirectorySteps, enterDirectorySteps } from "./working_directory.ts";
 import { deviceSteps, reopenNullSteps } from "./devices.ts";
@@ -33,6 +42,7 @@ import {
   joinedNamespaces,
   joinSteps,
   lateJoinSteps,
+  makesNamespace,
   ownCgroupNamespaceSteps,
 } from "./namespaces.ts";
 import { memoryPolicyNumbers, memoryPolicySteps } from "./memory_policy.ts";
@@ -44,6 +54,7 @@ import { enterRootSteps, prepareRootSteps, readonlyRootSteps, workingDirectorySt
 import { ioPrioritySteps, schedulerSteps } from "./scheduling.ts";
 import { appArmorSteps, execLabelSteps, keyLabelSteps, labelMounts, queueLabelSteps } from "./security_labels.ts";
 import { placeFilter } from "./seccomp/filter.ts";
+import { hasListener } from "./seccomp/profile.ts";
 import {
   affinityStep,
   keyringSteps,
@@ -90,6 +101,16 @@ function limitSteps(config: Config): readonly Step[] {
 function awaitLimitSteps(config: Config): readonly Step[] {
   if (hasRuntimeHooks(config)) return [];
   return [step("wait until limits and device rules are in force", "/linux/resources", awaitGo())];
+}
+
+/**
+ * Hooks in the container, and what is executed in a created one, may have all of this process's rights; they get at its memory and its
+ * descriptors, the socket to the parent among them, only with CAP_SYS_PTRACE. execve puts it back. Where the runtime itself may not look into
+ * such a process, it could not enter a created container any more.
+ */
+function hideSteps({ mayTrace }: HostFacts): readonly Step[] {
+  if (!mayTrace) return [];
+  return [step("hide from the programs in the container", "", [call("prctl", [Prctl.PR_SET_DUMPABLE, 0, 0, 0, 0])])];
 }
 
 function createContainerHookSteps(config: Config): readonly Step[] {
@@ -256,6 +277,8 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
     ...deviceSteps(config, facts),
     // The old root is still there for the hooks, and the mounts already are.
     ...limitSteps(config),
+    // The first program that is not ours may come next.
+    ...hideSteps(facts),
     ...createContainerHookSteps(config),
     ...enterRootSteps(config, facts, request),
     ...awaitLimitSteps(config),
@@ -314,6 +337,21 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
 /** Whether the launch has to be given the fixed descriptors `sources-init` and `sources-helper`, a connected pair. */
 export function hasHelper(config: Config, facts: HostFacts, request: LaunchRequest): boolean {
   return helpedMounts(withNotify(config, request), facts, request).length > 0;
+}
+
+/** What the plan has stage and init say. `helped`: see {@link hasHelper}. */
+export function saidInCreate(config: Config, request: LaunchRequest, helped: boolean): readonly Planned[] {
+  const { env } = config.process!;
+  const { seccomp } = request;
+  const says: Planned[] = ["child", "hooks"];
+  if (withNotify(config, request).mounts?.length || config.linux?.devices?.length) says.push("target");
+  if (helped) says.push("helper");
+  if (makesNamespace(config, "user")) says.push("mapping");
+  if (hasNetworkDevices(config)) says.push("network");
+  if (config.mounts?.some(({ options }) => options?.includes("tmpcopyup"))) says.push("copyUp");
+  if (needsHome(env, request.notifyDirectory !== undefined || request.listenFds > 0)) says.push("passwd");
+  if (seccomp !== undefined && hasListener(seccomp.profile)) says.push("seccomp");
+  return says;
 }
 
 function clearGroupsStep(): Step {

@@ -8,8 +8,9 @@ import { Prctl } from "../ffi/constants.ts";
 import { call, fixedFd, step, text } from "../plan/build.ts";
 import type { Plan, Step } from "../plan/op.ts";
 import type { NamespaceType, Process } from "../specs/config.ts";
-import { closeSteps, environment, execSteps, listenEntries, lookupSteps } from "./command.ts";
+import { closeSteps, environment, execSteps, listenEntries, lookupSteps, needsHome } from "./command.ts";
 import { consoleSteps } from "./console.ts";
+import type { Planned } from "./conversation.ts";
 import { finalAffinitySteps, initialAffinitySteps, resetAffinitySteps } from "./cpu_affinity.ts";
 import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSteps } from "./credentials.ts";
 import type { CgroupEntry, HostFacts } from "./launch_request.ts";
@@ -22,6 +23,7 @@ import { landlockSteps, restrictSteps } from "./landlock.ts";
 import { appArmorSteps, execLabelSteps, keyLabelSteps } from "./security_labels.ts";
 import { ioPrioritySteps, schedulerSteps } from "./scheduling.ts";
 import { placeFilter, type SeccompFilter } from "./seccomp/filter.ts";
+import { hasListener } from "./seccomp/profile.ts";
 import { keyringSteps, noNewPrivilegesSteps, oomScoreSteps, pidfdSteps } from "./small_steps.ts";
 import { checkDirectorySteps, enterDirectorySteps } from "./working_directory.ts";
 
@@ -52,6 +54,14 @@ export interface ExecRequest {
 function umaskSteps(umask: number | undefined): readonly Step[] {
   if (umask === undefined) return [];
   return [step(`set the umask to 0${umask.toString(8)}`, "/process/user/umask", [call("umask", [umask])])];
+}
+
+/** What the plan has stage and init say. */
+export function saidInExec({ env }: Process, { listenFds, seccomp }: ExecRequest): readonly Planned[] {
+  const says: Planned[] = ["child"];
+  if (needsHome(env, listenFds > 0)) says.push("passwd");
+  if (seccomp !== undefined && hasListener(seccomp.profile)) says.push("seccomp");
+  return says;
 }
 
 /** The plan that runs `process` in the container. Pure. @throws {RuncError} for what only planning finds. */

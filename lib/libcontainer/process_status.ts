@@ -6,6 +6,8 @@
 
 /** What /proc/PID/stat says. @see proc(5) */
 export interface ProcessStat {
+  /** Of the program, or as the process calls itself: 15 bytes at most. */
+  readonly name: string;
   /** `R`, `S`, `Z`, … */
   readonly state: string;
   readonly parent: number;
@@ -24,7 +26,8 @@ export function processStat(pid: number): ProcessStat | undefined {
   }
   // The name in parentheses may hold anything, so fields are counted from the last one.
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  return { state: fields[0]!, parent: Number(fields[1]), startTime: Number(fields[19]) };
+  const name = text.slice(text.indexOf("(") + 1, text.lastIndexOf(")"));
+  return { name, state: fields[0]!, parent: Number(fields[1]), startTime: Number(fields[19]) };
 }
 
 /** What exec says where the container has ended. */

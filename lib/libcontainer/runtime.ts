@@ -5,6 +5,7 @@
  */
 
 import type { Kernel } from "../ffi/kernel.ts";
+import type { Interrupts } from "../ffi/poll.ts";
 import type { RuntimeTrace } from "./runtime_trace.ts";
 
 /** Carries a record to whoever listens; the library itself prints nothing. */
@@ -46,6 +47,8 @@ export interface Runtime {
   readonly environment: Readonly<Record<string, string>>;
   /** The caller's soft limit of open files, which Deno raises for itself: given back to the container. */
   readonly softFileLimit?: number;
+  /** What ends an operation that waits for a container's process or for a hook: what it has made is then removed. */
+  readonly interrupts?: Interrupts;
   /** Where warnings go. */
   readonly log: Log;
   /** Is told of everything that is done, and how long it takes. */

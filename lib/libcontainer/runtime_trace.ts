@@ -35,7 +35,7 @@ export interface LaunchTrace {
   readonly plan: Plan;
   /** Says which process an actor is. */
   started(actor: Actor, pid: number): void;
-  /** Whether a message is a mark's; if so it is taken. @throws {RuncError} `internal` for one that is not to be told. */
+  /** Whether a message is a mark's; if so it is taken. @throws {RuncError} `protocol` for one that is not to be told. */
   take(message: Uint8Array<ArrayBuffer>): boolean;
   /** Tells the step that failed: the one that an error names, or the one that whoever is left was in. What follows from it is no failure. */
   failed(error: unknown, step?: Step): void;

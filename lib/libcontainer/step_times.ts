@@ -66,7 +66,7 @@ export class StepTimes implements LaunchTrace {
     const number = view.getUint32(4, true);
     const mark = this.#marks[number];
     if (mark === undefined || this.#told.has(number)) {
-      throw new RuncError("internal", `init told a time that it has not to tell: ${number}`);
+      throw new RuncError("protocol", `init told a time that it has not to tell: ${number}`);
     }
     const seconds = Number(view.getBigInt64(8, true));
     const nanoseconds = Number(view.getBigInt64(16, true));

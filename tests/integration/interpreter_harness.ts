@@ -38,6 +38,7 @@ const calls = {
   mmap: [9, 222],
   nanosleep: [35, 101],
   openat: [257, 56],
+  prctl: [157, 167],
   read: [0, 63],
   rt_sigaction: [13, 134],
   wait4: [61, 260],

@@ -10,12 +10,14 @@ export interface Case {
   readonly name: string;
   readonly program: Program | ((arch: Arch) => Program);
   /** 0 unless given. */
-  readonly status?: number;
+  readonly status?: number | ((arch: Arch) => number);
   /** Text, or 64-bit numbers as {@link show} writes them. Empty unless given. */
   readonly stdout?: string | readonly bigint[] | ((arch: Arch) => readonly bigint[]);
   /** None unless given. */
   readonly reports?: readonly Report[];
   readonly deaf?: boolean;
+  /** It needs the kernel itself: qemu-user loads no seccomp filter. */
+  readonly native?: boolean;
 }
 
 const exit = (status: number): Step => ({ run: "exit_group", with: [status] });
@@ -485,6 +487,63 @@ const retries: readonly Case[] = [
   },
 ];
 
+const [PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER] = [22, 38, 2];
+const [BPF_LD_W_ABS, BPF_JEQ_K, BPF_RET_K] = [0x20, 0x15, 0x06];
+const [SECCOMP_RET_ERRNO, SECCOMP_RET_ALLOW] = [0x00050000, 0x7fff0000];
+/** SIGILL of ud2, SIGTRAP of brk. */
+const stopped = (arch: Arch): number => 128 + (arch === "x86_64" ? 4 : 5);
+
+/** `struct sock_filter[]`: exit_group answers `errno`. */
+function refuseExit(arch: Arch, errno: number): readonly number[] {
+  const rows = [
+    [BPF_LD_W_ABS, 0, 0, 0],
+    [BPF_JEQ_K, 0, 1, arch === "x86_64" ? 231 : 94],
+    [BPF_RET_K, 0, 0, SECCOMP_RET_ERRNO + errno],
+    [BPF_RET_K, 0, 0, SECCOMP_RET_ALLOW],
+  ] as const;
+  return rows.flatMap(([code, yes, no, k]) => [code, 0, yes, no, ...new Uint8Array(Uint32Array.of(k).buffer)]);
+}
+
+/** Loads that filter, and then does `steps`. */
+const withoutExit = (errno: number, steps: readonly Step[]) => (arch: Arch): Program => ({
+  steps: [
+    { run: "prctl", with: [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0] },
+    { run: "store", with: [{ data: "program" }, 2, 4] },
+    { run: "store", with: [{ data: "program", offset: 8 }, 8, { data: "filter" }] },
+    { run: "prctl", with: [PR_SET_SECCOMP, SECCOMP_MODE_FILTER, { data: "program" }] },
+    { run: "write", with: [1, { data: "text" }, 7] },
+    ...steps,
+    { run: "write", with: [1, { data: "text" }, 7] },
+  ],
+  data: { filter: refuseExit(arch, errno), text: "loaded\n" },
+  zeroed: { program: 16 },
+});
+
+const refusedExits: readonly Case[] = [
+  ...[1, 38, 0].map((errno): Case => ({
+    name: `a program ends where exit_group answers errno ${errno}, and goes on with nothing`,
+    program: withoutExit(errno, [exit(0)]),
+    native: true,
+    status: stopped,
+    stdout: "loaded\n",
+  })),
+  {
+    name: "so it does where exit_group has handlers",
+    program: withoutExit(1, [{ ...exit(0), on: [["any", "next"]] }]),
+    native: true,
+    status: stopped,
+    stdout: "loaded\n",
+  },
+  {
+    name: "so it does after a report",
+    program: withoutExit(1, [{ label: "fail", run: "fail", with: [7] }]),
+    native: true,
+    status: stopped,
+    stdout: "loaded\n",
+    reports: [error("fail", 7n)],
+  },
+];
+
 const processes: readonly Case[] = [
   {
     name: "after clone both processes go on with memory of their own; wait4 tells the child's status",
@@ -536,4 +595,4 @@ export const printMaps: Program = {
 };
 
 /** Every case. */
-export const cases: readonly Case[] = [...values, ...jumps, ...failures, ...retries, ...processes];
+export const cases: readonly Case[] = [...values, ...jumps, ...failures, ...retries, ...refusedExits, ...processes];

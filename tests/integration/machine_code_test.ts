@@ -7,6 +7,7 @@ import {
   type Listing,
   signalHandlerListing,
   trampolineListing,
+  trapListing,
 } from "../../lib/ffi/machine_code.ts";
 import type { Arch } from "../../lib/ffi/syscalls.ts";
 import { cpuidListing } from "../../tools/freeze/processor.ts";
@@ -39,6 +40,7 @@ interface Row {
 const listings: readonly [name: string, listing: Partial<Record<Arch, Listing>>, immediate: bigint][] = [
   ["trampoline", trampolineListing, 0x123456789abcdef0n],
   ["signal handler", signalHandlerListing, 0x1234n],
+  ["trap", trapListing, 0n],
   ["freeze", { x86_64: freezeListing }, 0n],
   ["cpuid", { x86_64: cpuidListing }, 0n],
 ];

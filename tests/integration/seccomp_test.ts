@@ -101,6 +101,43 @@ boxTest("a profile that allows nothing but what a static program calls is enough
   assertEquals(result, { code: 0, stdout: "hello\n", stderr: "" });
 });
 
+const nothing: Seccomp = { defaultAction: "SCMP_ACT_ERRNO" };
+const noExit: Seccomp = {
+  defaultAction: "SCMP_ACT_ALLOW",
+  syscalls: [{ names: ["exit_group"], action: "SCMP_ACT_ERRNO" }],
+};
+
+for (
+  const [name, profile, noNewPrivileges] of [
+    ["every call", nothing, false],
+    ["every call, with noNewPrivileges", nothing, true],
+    ["exit_group", noExit, false],
+    ["exit_group, with noNewPrivileges", noExit, true],
+  ] as const
+) {
+  boxTest(`a profile that refuses ${name} ends a start that fails, and nobody spins`, (box) => {
+    const { code, msg, hint } = box.runRefused((config) => {
+      filtered(profile, noNewPrivileges)(config);
+      // Before the filter, or under it: the command cannot be found.
+      config.process.args = ["/bin/missing"];
+    });
+    const isTold = profile === noExit || noNewPrivileges;
+    if (isTold) assertEquals(code, "command-failed");
+    else {
+      assertEquals(code, "step-failed");
+      assertMatch(msg, /container init ended before it was ready: signal: illegal instruction$/);
+      assertMatch(hint!, /refuses exit_group/);
+    }
+  });
+}
+
+boxTest("a profile that refuses every call ends the start of a program that there is", (box) => {
+  for (const noNewPrivileges of [false, true]) {
+    const { msg } = box.runRefused(filtered(nothing, noNewPrivileges));
+    assertMatch(msg, /container init ended before it was ready: signal: illegal instruction$/);
+  }
+});
+
 comparing("calls of the mount API and close_range(2) that answer ENOSYS do not hinder the start", (box) => {
   const names = [
     "close_range",

@@ -8,6 +8,7 @@
 import { RuncError } from "../../errors.ts";
 import { errnoText } from "../../ffi/errno.ts";
 import { alloc, type Kernel } from "../../ffi/kernel.ts";
+import type { Interrupts } from "../../ffi/poll.ts";
 import { pidfdGetFd, pidfdOpen } from "../../ffi/process.ts";
 import { connectUnix, sendFd } from "../../ffi/sockets.ts";
 import type { Fd } from "../../ffi/fd.ts";
@@ -42,7 +43,7 @@ export function handToAgent(
   profile: SeccompProfile,
   listener: Listener,
   state: State,
-  goOn: () => void,
+  { goOn, interrupts }: { goOn: () => void; interrupts?: Interrupts },
 ): void {
   const path = profile.listener_path ?? "";
   if (path === "") {
@@ -59,7 +60,7 @@ export function handToAgent(
   }));
   const payload = alloc(message.length);
   payload.set(message);
-  using socket = connectAgent(kernel, path);
+  using socket = connectAgent(kernel, path, interrupts);
   try {
     sendFd(kernel, socket, payload, copy.number);
   } catch (error) {
@@ -67,11 +68,11 @@ export function handToAgent(
   }
 }
 
-function connectAgent(kernel: Kernel, path: string): Fd {
+function connectAgent(kernel: Kernel, path: string, interrupts?: Interrupts): Fd {
   try {
-    return connectUnix(kernel, path, "stream");
+    return connectUnix(kernel, path, "stream", interrupts);
   } catch (error) {
-    if (!(error instanceof RuncError)) throw error;
+    if (!(error instanceof RuncError) || error.code === "interrupted") throw error;
     const why = error.errno === undefined ? error.message : `dial unix ${path}: connect: ${errnoText(error.errno)}`;
     throw new RuncError(
       "host-lacks",

@@ -118,6 +118,8 @@ export const strbNext = postIndex<Register32>("strb", 0x38000400);
 
 /** System call x8 with the arguments x0 to x5. The result is in x0; all other registers keep their values. */
 export const svc = (): Instruction => instruction("svc #0x0", 0xd4000001);
+/** Raises SIGTRAP. */
+export const brk = (): Instruction => instruction("brk #0x0", 0xd4200000);
 
 /** `cs` and `hs` are the same (unsigned ≥), and so are `cc` and `lo` (unsigned <). */
 const conditions = { eq: 0, ne: 1, cs: 2, cc: 3 } as const;

@@ -21,6 +21,7 @@ import {
   at,
   b,
   bCond,
+  brk,
   cbnz,
   cbz,
   cmnImm,
@@ -132,6 +133,8 @@ const makeCall: readonly Row[] = [
   ldrh("w8", field("code")),
   [tbnz("w8", 15, "opcode"), "0x8000 or more is an opcode"],
   svc(),
+  cmpImm("w8", syscallNumber("exit_group", "aarch64")),
+  [bCond("eq", "stop"), "a seccomp filter answers it"],
   [cmnImm("x0", MAX_ERRNO), "as unsigned numbers, -4095 to -1 are the largest"],
   bCond("cc", "next"),
 ];
@@ -189,6 +192,8 @@ const sendReport: readonly Row[] = [
   [movImm("x0", 1), "also a signal handler: elf.ts, exitAddress"],
   movImm("w8", syscallNumber("exit_group", "aarch64")),
   svc(),
+  "stop:",
+  [brk(), "as process 1, too: nobody can ignore or catch it"],
 ];
 
 const dispatchOpcode: readonly Row[] = [

@@ -46,6 +46,7 @@ import {
   syscall,
   test,
   testByteImm,
+  ud2,
   xor,
 } from "./asm_x86_64.ts";
 import { assemble, type Assembly, type Row } from "./assembler.ts";
@@ -132,6 +133,9 @@ const makeCall: readonly Row[] = [
   [btr("eax", 15), "carry: the code is 0x8000 or more, an opcode"],
   near("jb", "opcode"),
   syscall(),
+  movzxWord("ecx", field("code")),
+  cmpImm("ecx", syscallNumber("exit_group", "x86_64")),
+  [near("je", "stop"), "a seccomp filter answers it"],
   cmpImm("rax", -MAX_ERRNO),
   near("jb", "next"),
 ];
@@ -146,7 +150,7 @@ const handleFailure: readonly Row[] = [
   testByteImm(field("flags"), Flag.retryAgain),
   short("je", "find"),
   subImm("r12b", 1),
-  short("jae", "execute"),
+  near("jae", "execute"),
   "find:",
   [xor("edx", "edx"), "number of the handler"],
   "handler:",
@@ -189,11 +193,13 @@ const sendReport: readonly Row[] = [
   movImm("eax", syscallNumber("sendto", "x86_64")),
   [syscall(), "if this fails, the parent sees the socket close"],
   cmpByteImm(reportField("kind"), ReportKind.warning),
-  short("je", "next"),
+  near("je", "next"),
   "exit:",
   [movImm("edi", 1), "also a signal handler: elf.ts, exitAddress"],
   movImm("eax", syscallNumber("exit_group", "x86_64")),
   syscall(),
+  "stop:",
+  [ud2(), "as process 1, too: nobody can ignore or catch it"],
 ];
 
 const dispatchOpcode: readonly Row[] = [

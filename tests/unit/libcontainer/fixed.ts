@@ -30,6 +30,7 @@ export const facts: HostFacts = {
   isConfined: false,
   inUserNamespace: false,
   euid: 0,
+  mayTrace: true,
   processorSetBytes: 128,
   rootlessCgroups: false,
   setgroupsAllowed: true,

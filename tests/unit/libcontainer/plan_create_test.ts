@@ -355,3 +355,15 @@ Deno.test("scheduling, personality and memory policy follow no_new_privs in runc
     "sched_setaffinity(0, 128, [all])",
   ]);
 });
+
+Deno.test("init is hidden from the programs in the container before the first of them runs, where the runtime can still look into it", () => {
+  const hide = "hide from the programs in the container";
+  const steps = labels(init(everything));
+  const hooks = steps.flatMap((label, index) =>
+    /^run (createContainer|startContainer) hook/.test(label) ? [index] : []
+  );
+  assert(hooks.length > 1);
+  assert(hooks.every((index) => index > at(steps, hide)), steps.join("\n"));
+  assertEquals(callLines([stepOf(init(), hide)]), ["prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)"]);
+  assert(!labels(init(everything, { facts: { mayTrace: false } })).includes(hide));
+});

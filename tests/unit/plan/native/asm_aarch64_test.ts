@@ -9,6 +9,7 @@ import {
   at,
   b,
   bCond,
+  brk,
   cbnz,
   cbz,
   cmnImm,
@@ -79,6 +80,7 @@ const instructions: readonly [text: string, emitted: Instruction, expectedHex: s
   ["ldrsw x6, [x21], #4", ldrswNext("x6", "x21", 4), "a64680b8"],
   ["strb w2, [x0], #1", strbNext("w2", "x0", 1), "02140038"],
   ["svc #0x0", svc(), "010000d4"],
+  ["brk #0x0", brk(), "000020d4"],
 ];
 
 /** `expectedHex`: the same of `text .+distance`. */

@@ -38,6 +38,7 @@ import {
   syscall,
   test,
   testByteImm,
+  ud2,
   xor,
 } from "../../../../lib/plan/native/asm_x86_64.ts";
 import type { Instruction, Jump } from "../../../../lib/plan/native/assembler.ts";
@@ -91,6 +92,7 @@ const instructions: readonly [text: string, emitted: Instruction, expectedHex: s
   ["btr eax, 0xf", btr("eax", 15), "0fbaf00f"],
   ["rep movs BYTE PTR es:[rdi], BYTE PTR ds:[rsi]", repMovsb(), "f3a4"],
   ["syscall", syscall(), "0f05"],
+  ["ud2", ud2(), "0f0b"],
   ["movabs rcx, 0x123456789abcdef0", movImm64("rcx", 0x123456789abcdef0n), "48b9f0debc9a78563412"],
   ["movabs r13, 0x400120", movImm64("r13", 0x400120n), "49bd2001400000000000"],
   ["mov rbp, rsp", mov("rbp", "rsp"), "4889e5"],

@@ -1,0 +1,94 @@
+/**
+ * A child of this process, by a descriptor that stays its own.
+ *
+ * @module
+ */
+
+import { Errno } from "./errno.ts";
+import { Fd } from "./fd.ts";
+import { alloc, type Kernel, syscallError } from "./kernel.ts";
+import { type ExitStatus, kill, pidfdSendSignal } from "./process.ts";
+import { syscallNumber } from "./syscalls.ts";
+
+/** idtype_t and options of waitid(2). include/uapi/linux/wait.h */
+const P_PID = 1, P_PIDFD = 3, WNOHANG = 1, WEXITED = 4, WNOWAIT = 0x01000000;
+/** `siginfo_t` of SIGCHLD on 64-bit: si_signo, si_code and si_status. include/uapi/asm-generic/siginfo.h */
+const SIGINFO_SIZE = 128, SIGNO = 0, CODE = 8, STATUS = 24, CLD_EXITED = 1;
+
+/**
+ * A child that somebody else has named. As long as it is not reaped its number is its own, and it is reaped here alone; where there are
+ * pidfds it is signalled and waited for by one.
+ */
+export class Child implements Disposable {
+  readonly #kernel: Kernel;
+  /** As this process sees it. */
+  readonly pid: number;
+  /** Becomes readable when it ends; undefined where a seccomp filter that we run under refuses pidfd_open(2). */
+  readonly pidfd?: Fd;
+  #status?: ExitStatus;
+  #isReaped = false;
+
+  private constructor(kernel: Kernel, pid: number, pidfd: Fd | undefined) {
+    this.#kernel = kernel;
+    this.pid = pid;
+    this.pidfd = pidfd;
+  }
+
+  /** The child `pid`; undefined where that is no child of ours that nobody has reaped. @throws {RuncError} */
+  static find(kernel: Kernel, pid: number): Child | undefined {
+    if (!Number.isInteger(pid) || pid < 1) return undefined;
+    const number = kernel.retry("syscall", syscallNumber("pidfd_open", kernel.arch), pid, 0);
+    // A thread's number: EINVAL, since Linux 6.15 ENOENT.
+    if (number === -Errno.ESRCH || number === -Errno.EINVAL || number === -Errno.ENOENT) return undefined;
+    if (number < 0 && number !== -Errno.EPERM && number !== -Errno.ENOSYS) {
+      throw syscallError(`pidfd_open(${pid})`, -number);
+    }
+    const child = new Child(kernel, pid, number < 0 ? undefined : new Fd(kernel, number, `pidfd of ${pid}`));
+    // What a pid is said to be is believed of nobody: the kernel says which are ours.
+    if (child.#waitid(WNOHANG | WNOWAIT).result !== -Errno.ECHILD) return child;
+    child.pidfd?.close();
+    return undefined;
+  }
+
+  #waitid(options: number): { result: number; info: DataView } {
+    const info = alloc(SIGINFO_SIZE);
+    const [type, id] = this.pidfd === undefined ? [P_PID, this.pid] : [P_PIDFD, this.pidfd.number];
+    return {
+      result: this.#kernel.retry("waitid", type, id, info, WEXITED | options),
+      info: new DataView(info.buffer),
+    };
+  }
+
+  /** Whether it has ended. It is not reaped by that. */
+  get hasEnded(): boolean {
+    if (this.#isReaped) return true;
+    const { result, info } = this.#waitid(WNOHANG | WNOWAIT);
+    return result < 0 || info.getInt32(SIGNO, true) !== 0;
+  }
+
+  /** Sends a signal. Returns 0 or −errno. */
+  signal(signal: number): number {
+    if (this.#isReaped) return -Errno.ESRCH;
+    return this.pidfd === undefined
+      ? kill(this.#kernel, this.pid, signal)
+      : pidfdSendSignal(this.#kernel, this.pidfd, signal);
+  }
+
+  /** Waits for its end and reaps it, once. Undefined where somebody else has. */
+  reap(): ExitStatus | undefined {
+    if (this.#isReaped) return this.#status;
+    const { result, info } = this.#waitid(0);
+    if (result < 0 && result !== -Errno.ECHILD) throw syscallError(`waitid(${this.pid})`, -result);
+    this.#isReaped = true;
+    if (result === 0) {
+      const status = info.getInt32(STATUS, true);
+      this.#status = info.getInt32(CODE, true) === CLD_EXITED ? { code: status } : { signal: status };
+    }
+    return this.#status;
+  }
+
+  /** Closes the descriptor; the child goes on. */
+  [Symbol.dispose](): void {
+    this.pidfd?.close();
+  }
+}
