@@ -196,10 +196,13 @@ function firstSteps(config: Config, facts: HostFacts, request: LaunchRequest): r
   ];
 }
 
-/** Whether the cgroups can still be reached when all namespaces are there, and nobody looks for the stage before. */
+/**
+ * Whether the cgroups can still be reached when all namespaces are there, and nobody looks for the stage before. In a pid namespace that is joined
+ * others would see the files by which the container's process enters them.
+ */
 function entersLate(config: Config, { stageIsMoved }: LaunchRequest): boolean {
   return !stageIsMoved && !hasNamespace(config, "user") &&
-    !joinedNamespaces(config).some(({ type }) => type === "mount");
+    !joinedNamespaces(config).some(({ type }) => type === "mount" || type === "pid");
 }
 
 /**

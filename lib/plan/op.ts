@@ -255,7 +255,10 @@ export interface ForkOp {
   readonly flags: number;
   /** Memory that receives the child's pidfd; `flags` must then have CLONE_PIDFD. */
   readonly pidfd?: Data;
-  /** Directory of a cgroup2 that the child is born in: clone3(2), CLONE_INTO_CGROUP. The exit signal must then come from CLONE_PARENT. */
+  /**
+   * Directory of a cgroup2 that the child is born in: clone3(2), CLONE_INTO_CGROUP. The exit signal must then come from CLONE_PARENT. Where it is
+   * {@link NO_CGROUP} the child is born in the cgroup of the process that forks.
+   */
   readonly intoCgroup?: Slot;
   /** Receives the pid. */
   readonly out: Slot;
@@ -264,6 +267,9 @@ export interface ForkOp {
   /** Run by the parent alone. */
   readonly parent: readonly Op[];
 }
+
+/** What a slot holds where there is no directory to be born in: no descriptor. @see ForkOp.intoCgroup */
+export const NO_CGROUP = -1;
 
 /** Ends the step: the next step runs. */
 export interface EndStepOp {
