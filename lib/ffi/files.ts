@@ -66,6 +66,20 @@ export function readMemfd(kernel: Kernel, fd: Fd, limit: number): string {
   return new TextDecoder().decode(bytes.subarray(0, length));
 }
 
+/** An empty file in memory that {@link fillAndSeal} takes. @see memfd_create(2) */
+export function sealableMemfd(kernel: Kernel, name: string): Fd {
+  const flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+  const call = `memfd_create(${JSON.stringify(name)})`;
+  return new Fd(kernel, kernel.must(call, "memfd_create", cString(name), flags), name);
+}
+
+/** Writes `content` into an empty memfd and seals it against changes. @see fcntl(2), F_ADD_SEALS */
+export function fillAndSeal(kernel: Kernel, fd: Fd, content: Uint8Array<ArrayBuffer>): void {
+  writeAll(kernel, fd.number, content);
+  const seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+  kernel.must("fcntl(F_ADD_SEALS)", "fcntl", fd.number, F_ADD_SEALS, seals);
+}
+
 /**
  * A memfd that holds `content` and is sealed against changes. `executable`: it may be executed. `rewind`: the offset is
  * at the start. @see memfd_create(2)
@@ -83,9 +97,7 @@ export function sealedMemfd(
   if (number < 0) throw syscallError(call, -number);
   const fd = new Fd(kernel, number, options.name);
   try {
-    writeAll(kernel, fd.number, options.content);
-    const seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-    kernel.must("fcntl(F_ADD_SEALS)", "fcntl", fd.number, F_ADD_SEALS, seals);
+    fillAndSeal(kernel, fd, options.content);
     if (options.rewind) kernel.must("lseek(0)", "lseek", fd.number, 0, 0);
     return fd;
   } catch (error) {

@@ -37,7 +37,7 @@ import {
 import type { Trees } from "./copy_tree.ts";
 import { directoryOf } from "./devices.ts";
 import { readFacts } from "./facts.ts";
-import { hookStateFile } from "./hook_state.ts";
+import { HookStateFile } from "./hook_state.ts";
 import { runHooks } from "./host_hooks.ts";
 import { writeIdMaps } from "./id_maps.ts";
 import { Launch } from "./launch.ts";
@@ -200,6 +200,7 @@ class Creation {
   readonly #directory: StateDirectory;
   readonly #limits?: Limits;
   readonly #onProcess: (container: InTheMaking) => void;
+  readonly #hookStates: { createContainer?: HookStateFile; startContainer?: HookStateFile } = {};
   #isLaunched = false;
   #rdtGroup?: RdtGroup;
   /** Undoes what was done, last first. */
@@ -235,6 +236,7 @@ class Creation {
       throw error;
     } finally {
       for (const [name, fd] of Object.entries(fds)) if (!this.#keeps(name)) fd.close();
+      for (const file of Object.values(this.#hookStates)) file[Symbol.dispose]();
     }
   }
 
@@ -290,8 +292,10 @@ class Creation {
     if (hooks?.createContainer?.length || hooks?.startContainer?.length) {
       fds["hook-stdout"] = memfd(kernel, "hook stdout");
       fds["hook-stderr"] = memfd(kernel, "hook stderr");
-      fds["createContainer-stdin"] = memfd(kernel, "state");
-      fds["startContainer-stdin"] = memfd(kernel, "state");
+      for (const name of ["createContainer", "startContainer"] as const) {
+        this.#hookStates[name] = new HookStateFile(kernel);
+        fds[`${name}-stdin`] = this.#hookStates[name].stdin;
+      }
     }
   }
 
@@ -335,7 +339,7 @@ class Creation {
     launch.go();
     const state = this.#tellingOom(
       cgroup,
-      () => inContext("error during container init", () => this.#converse(launch, planned, fds)),
+      () => inContext("error during container init", () => this.#converse(launch, planned)),
     );
     return { state, process: new ContainerProcess(this.#runtime, launch) };
   }
@@ -377,7 +381,7 @@ class Creation {
   }
 
   /** Does what stage and init ask for, until the container is created. */
-  #converse(launch: Launch, planned: PlannedContainer, fds: Readonly<Record<string, Fd>>): RuncState {
+  #converse(launch: Launch, planned: PlannedContainer): RuncState {
     const { linux, hooks, process } = this.#config;
     const { trace } = this.#runtime;
     let limited = false;
@@ -399,7 +403,7 @@ class Creation {
           launch.go();
           break;
         case "child":
-          this.#writeHookStates(launch.initPid, fds);
+          this.#writeHookStates(launch.initPid);
           state = inSpan(trace, "describe the container", () => this.#describe(launch.initPid, planned));
           break;
         case "target": {
@@ -510,11 +514,11 @@ class Creation {
   }
 
   /** What hooks in the container read: their pid is the container's own view of init. */
-  #writeHookStates(pid: number, fds: Readonly<Record<string, Fd>>): void {
-    if (fds["createContainer-stdin"] === undefined) return;
+  #writeHookStates(pid: number): void {
+    const { createContainer, startContainer } = this.#hookStates;
     const inside = { ...this.#hookState(pid), pid: makesNamespace(this.#config, "pid") ? 1 : pid };
-    hookStateFile(this.#runtime.kernel, fds["createContainer-stdin"], { ...inside, status: "creating" });
-    hookStateFile(this.#runtime.kernel, fds["startContainer-stdin"]!, { ...inside, status: "created" });
+    createContainer?.write({ ...inside, status: "creating" });
+    startContainer?.write({ ...inside, status: "created" });
   }
 
   #describe(pid: number, planned: PlannedContainer): RuncState {

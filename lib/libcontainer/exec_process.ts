@@ -255,7 +255,7 @@ function launchExec(
   }
 }
 
-/** A cgroup that passes controllers on takes no process. clone3(2), EBUSY with CLONE_INTO_CGROUP */
+/** A cgroup that passes controllers on takes no process. clone3(2), EBUSY with CLONE_INTO_CGROUP, or of the write that stands for it */
 function isBornNowhere(error: unknown): error is RuncError {
-  return error instanceof RuncError && error.errnoName === "EBUSY" && (error.call?.startsWith("clone3") ?? false);
+  return error instanceof RuncError && error.errnoName === "EBUSY" && /^(clone3|write)\(/.test(error.call ?? "");
 }

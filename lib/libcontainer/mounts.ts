@@ -626,6 +626,14 @@ function isReadOnlyLater({ mount, destination, options }: Parsed): boolean {
 
 const cgroupFlags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 
+/** As the directory that the tmpfs lies on: that of a sysfs is 0555. sysfs_create_mount_point, fs/sysfs/dir.c */
+function cgroupDirectoryMode({ destination }: Parsed, { mounts = [] }: Config): string {
+  const isOfSysfs = mounts.some((mount) =>
+    mount.type === "sysfs" && `${cleanPath(mount.destination)}/fs/cgroup` === destination
+  );
+  return isOfSysfs ? "555" : "755";
+}
+
 /** v1: a tmpfs with one directory a hierarchy, and symlinks for joined names (`cpu` → `cpu,cpuacct`). */
 function cgroup1Steps(parsed: Parsed, config: Config, facts: HostFacts): readonly Step[] {
   const { destination, from } = parsed;
@@ -638,7 +646,7 @@ function cgroup1Steps(parsed: Parsed, config: Config, facts: HostFacts): readonl
       type: "tmpfs",
       source: "tmpfs",
       flags: cgroupFlags,
-      data: withContext("mode=755", config.linux?.mountLabel),
+      data: withContext(`mode=${cgroupDirectoryMode(parsed, config)}`, config.linux?.mountLabel),
     }),
     openInRoot(destination, base, { arch: facts.arch, directory: true }),
   ];

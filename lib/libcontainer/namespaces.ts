@@ -4,9 +4,9 @@
  * @module
  */
 
-import { AT_FDCWD, CloneFlag, openFlag, Prctl } from "../ffi/constants.ts";
-import { call, fixedFd, slot, step, text, when } from "../plan/build.ts";
-import type { Op, Step } from "../plan/op.ts";
+import { AT_FDCWD, AtFlag, CloneFlag, MountAttr, MountFlag, openFlag, OpenTree, Prctl } from "../ffi/constants.ts";
+import { call, fixedFd, slot, step, struct, text, when } from "../plan/build.ts";
+import { NO_CGROUP, type Op, type Step } from "../plan/op.ts";
 import type { Config, NamespaceType, TimeOffsets } from "../specs/config.ts";
 import type { Arch } from "../ffi/syscalls.ts";
 import type { CgroupEntry } from "./launch_request.ts";
@@ -212,12 +212,41 @@ function enterSteps(cgroup: CgroupEntry, arch: Arch): readonly Step[] {
   );
 }
 
-/** Opens the cgroup2 directory, if there is one, that the container's process is to be born in. */
+/** `struct mount_attr`: attr_set at 0, propagation at 16. @see mount_setattr(2) */
+const readonlyAndPrivate = struct("{attr_set: MOUNT_ATTR_RDONLY, propagation: MS_PRIVATE}", 32, [
+  { at: 0, size: 8, value: MountAttr.MOUNT_ATTR_RDONLY },
+  { at: 16, size: 8, value: MountFlag.MS_PRIVATE },
+]);
+
+/**
+ * Opens the cgroup2 directory, if there is one, that the container's process is to be born in. That process inherits the descriptor, and is seen by
+ * the container's others from its first moment: one with CAP_SYS_PTRACE opens /proc/PID/fd/N and goes up from there. So it is a mount of its own, with
+ * nothing above it, that nobody can write through.
+ *
+ * Where no such mount can be made, this process enters the cgroup before it forks. That is slow, for the kernel then waits for an RCU grace period.
+ */
 function openCgroupSteps({ cloneInto }: CgroupEntry, arch: Arch): readonly Step[] {
   if (cloneInto === undefined) return [];
   const O = openFlag(arch);
+  const refused = slot("refused");
+  const procs = slot("procs");
   return [step(`open ${cloneInto}`, "/linux/cgroupsPath", [
-    call("openat", [AT_FDCWD, cloneInto, O.O_PATH | O.O_DIRECTORY | O.O_CLOEXEC, 0], { out: cgroupDirectory }),
+    call("open_tree", [AT_FDCWD, cloneInto, OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC], {
+      out: cgroupDirectory,
+      tolerate: ["*"],
+    }),
+    // Without a copy EBADF.
+    call("mount_setattr", [cgroupDirectory, "", AtFlag.AT_EMPTY_PATH, readonlyAndPrivate, 32], {
+      out: refused,
+      tolerate: ["*"],
+    }),
+    when(refused, "!=", 0, [
+      call("close", [cgroupDirectory], { tolerate: ["EBADF"] }),
+      call("openat", [AT_FDCWD, `${cloneInto}/cgroup.procs`, O.O_WRONLY | O.O_CLOEXEC, 0], { out: procs }),
+      call("write", [procs, "0", 1]),
+      call("close", [procs]),
+      { op: "add", left: NO_CGROUP, right: 0, out: cgroupDirectory },
+    ]),
   ])];
 }
 
@@ -237,7 +266,7 @@ export function enterCgroupLater(
     : { beforeFork: [awaitCgroups(), ...openCgroupSteps(cgroup, arch)], afterFork: enter };
 }
 
-/** Open cgroup2 directory that the container's process is born in. */
+/** Open cgroup2 directory that the container's process is born in, or {@link NO_CGROUP}. */
 const cgroupDirectory = slot("cgroup");
 
 /** Each stage's end: it forks the container's process, tells the parent its pid, and goes. What follows is the container's process's. */
@@ -251,7 +280,7 @@ export function forkSteps(cgroup: CgroupEntry): readonly Step[] {
       intoCgroup: cgroup.cloneInto === undefined ? undefined : cgroupDirectory,
       out: pid,
       parent: [...tellValue("child", pid), call("exit_group", [0])],
-      child: cgroup.cloneInto === undefined ? [] : [call("close", [cgroupDirectory])],
+      child: cgroup.cloneInto === undefined ? [] : [call("close", [cgroupDirectory], { tolerate: ["EBADF"] })],
     },
   ])];
 }

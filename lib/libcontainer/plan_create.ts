@@ -4,10 +4,20 @@
  * @module
  */
 
-import { AT_FDCWD, FsMagic, openFlag, Prctl, signalNames } from "../ffi/constants.ts";
+import {
+  AT_FDCWD,
+  FsConfig,
+  FsMagic,
+  FsMount,
+  FsOpen,
+  MountAttr,
+  openFlag,
+  Prctl,
+  signalNames,
+} from "../ffi/constants.ts";
 import { buffer, call, fixedFd, load, slot, step, struct, text, when } from "../plan/build.ts";
 import { exitAddress } from "../plan/native/elf.ts";
-import type { Op, Plan, Step } from "../plan/op.ts";
+import type { Op, Plan, Slot, Step } from "../plan/op.ts";
 import type { Config } from "../specs/config.ts";
 import {
   closeSteps,
@@ -24,7 +34,7 @@ import type { Planned } from "./conversation.ts";
 import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSteps } from "./credentials.ts";
 import { checkDirectorySteps, enterDirectorySteps } from "./working_directory.ts";
 import { deviceSteps, reopenNullSteps } from "./devices.ts";
-import { root } from "./in_root.ts";
+import { cleanPath, root } from "./in_root.ts";
 import { landlockSteps, restrictSteps } from "./landlock.ts";
 import type { HostFacts, LaunchRequest } from "./launch_request.ts";
 import { maskedPathSteps, readonlyPathSteps } from "./masked_paths.ts";
@@ -164,6 +174,29 @@ function dieOnSignalSteps(facts: HostFacts): readonly Step[] {
   );
 }
 
+function mountsProc({ mounts = [] }: Config): boolean {
+  return mounts.some(({ type, destination }) => type === "proc" && cleanPath(destination) === "/proc");
+}
+
+/**
+ * Where the container has no /proc, one of its pid namespace that is mounted nowhere, and has nothing but processes. To hide is not enough: who has
+ * CAP_SYS_PTRACE in the host's user namespace takes a descriptor by pidfd_getfd(2) from whomever it likes. In a user namespace such a mount is refused,
+ * and nobody in there has that capability over this process, whose memory is of the host's.
+ */
+function detachedProcOps(own: Slot, hide: readonly Op[]): readonly Op[] {
+  const context = slot("context");
+  const refused = { onError: [{ errnos: ["*"], ops: hide }] } as const;
+  return [
+    call("fsopen", ["proc", FsOpen.FSOPEN_CLOEXEC], { out: context, ...refused }),
+    call("fsconfig", [context, FsConfig.FSCONFIG_SET_STRING, "subset", "pid", 0], refused),
+    call("fsconfig", [context, FsConfig.FSCONFIG_CMD_CREATE, 0, 0, 0], refused),
+    call("fsmount", [context, FsMount.FSMOUNT_CLOEXEC, MountAttr.MOUNT_ATTR_RDONLY], { out: own, ...refused }),
+    call("close", [context]),
+    call("dup3", [own, fixedFd("proc"), 0]),
+    call("close", [own]),
+  ];
+}
+
 /**
  * The host's /proc has served: who can look at this process's descriptors from inside the container (an `exec` into a created one) must not
  * find it there. What waits for `start` does with the container's own; where that has none, nobody may look (CVE-2024-21626's kind).
@@ -178,14 +211,15 @@ function leaveHostProcSteps(config: Config, request: LaunchRequest, facts: HostF
   const type = slot("type");
   const statfs = buffer("statfs", 120);
   const hide: readonly Op[] = [call("prctl", [Prctl.PR_SET_DUMPABLE, 0, 0, 0, 0]), { op: "endStep" }];
+  const otherwise = mountsProc(config) ? hide : [...detachedProcOps(own, hide), { op: "endStep" } as const];
   return [step(label, "", [
     call("openat", [AT_FDCWD, "/proc", O.O_PATH | O.O_DIRECTORY | O.O_NOFOLLOW | O.O_CLOEXEC, 0], {
       out: own,
-      onError: [{ errnos: ["*"], ops: hide }],
+      onError: [{ errnos: ["*"], ops: otherwise }],
     }),
     call("fstatfs", [own, statfs]),
     load(statfs, 4, type),
-    when(type, "!=", FsMagic.PROC, hide),
+    when(type, "!=", FsMagic.PROC, otherwise),
     call("dup3", [own, fixedFd("proc"), 0]),
     call("close", [own]),
   ])];
@@ -217,10 +251,13 @@ function firstSteps(config: Config, facts: HostFacts, request: LaunchRequest): r
   ];
 }
 
-/** Whether the cgroups can still be reached when all namespaces are there, and nobody looks for the stage before. */
+/**
+ * Whether the cgroups can still be reached when all namespaces are there, and nobody looks for the stage before. In a pid namespace that is joined
+ * others would see the files by which the container's process enters them.
+ */
 function entersLate(config: Config, { stageIsMoved }: LaunchRequest): boolean {
   return !stageIsMoved && !hasNamespace(config, "user") &&
-    !joinedNamespaces(config).some(({ type }) => type === "mount");
+    !joinedNamespaces(config).some(({ type }) => type === "mount" || type === "pid");
 }
 
 /**

@@ -9,7 +9,18 @@ import { Errno, type ErrnoName } from "../ffi/errno.ts";
 import type { SyscallName } from "../ffi/syscalls.ts";
 import { at, struct } from "./build.ts";
 import { ANY_ERRNO, type Opcode } from "./native/format.ts";
-import type { CallOp, ForkOp, IfOp, Op, Operand, Plan, RepeatOp, Slot, Step } from "./op.ts";
+import {
+  type CallOp,
+  type ForkOp,
+  type IfOp,
+  NO_CGROUP,
+  type Op,
+  type Operand,
+  type Plan,
+  type RepeatOp,
+  type Slot,
+  type Step,
+} from "./op.ts";
 
 /** A place in the list. `at` is the index of an instruction, once it is known. */
 export interface Label {
@@ -168,8 +179,15 @@ class Lowering {
     const args = struct(`{flags: ${formatFlags(CloneFlag, op.flags & ~0xff)}|CLONE_INTO_CGROUP}`, 88, [
       { at: 0, size: 8, value: flags },
     ]);
+    const plain: Label = {};
+    const done: Label = {};
+    this.#emit(op, "jumpEqual", [cgroup, NO_CGROUP, plain]);
     this.#emit(op, "store", [at(args, 80), 8, cgroup]);
     this.#emit(op, "clone3", [args, 88], op.out);
+    this.#emit(op, "jump", [done]);
+    this.#place(plain);
+    this.#emit(op, "clone", [op.flags], op.out);
+    this.#place(done);
   }
 }
 

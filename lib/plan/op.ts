@@ -260,7 +260,7 @@ export interface ForkOp {
   readonly pidfd?: Data;
   /**
    * Directory of the cgroup2 that the child starts in: clone3(2), CLONE_INTO_CGROUP. The exit signal must then come
-   * from CLONE_PARENT.
+   * from CLONE_PARENT. If it is {@link NO_CGROUP}, the child starts in the cgroup of the process that forks.
    */
   readonly intoCgroup?: Slot;
   /** Receives the pid. */
@@ -270,6 +270,9 @@ export interface ForkOp {
   /** Runs in the parent only. */
   readonly parent: readonly Op[];
 }
+
+/** The value of the slot if the child has no directory to start in. @see ForkOp.intoCgroup */
+export const NO_CGROUP = -1;
 
 /** Ends the step. The next step runs. */
 export interface EndStepOp {

@@ -153,6 +153,33 @@ for (const name of names) {
   });
 }
 
+for (const name of ["createContainer", "startContainer"] as const) {
+  comparing(`${name} hooks cannot change the state that they, and those after them, read`, (box) => {
+    // By the descriptor, and by one of their own: 10 is beyond what a shell uses.
+    const attempts = [
+      "echo forged >&0",
+      "echo forged 1<>/proc/self/fd/0 >&1",
+      "echo forged >/proc/self/fd/0",
+      ": >/proc/self/fd/0",
+      "busybox truncate -s 0 /proc/self/fd/0",
+      "busybox truncate -s 9999 /proc/self/fd/0",
+    ];
+    const script = `cat > $D/before; for each in ${
+      attempts.map((attempt) => `'${attempt}'`).join(" ")
+    }; do ( eval "$each" ) 2>>$D/refused && echo "changed by $each" >>$D/won; echo $each >>$D/tried; done; cat /proc/self/fd/0 >$D/after`;
+    const hooks = { [name]: [scriptHook(box, name, script), scriptHook(box, name, "cat > $D/next")] };
+    box.sh("true", (config) => {
+      withHooks(box, hooks)(config);
+      config.root.readonly = false;
+    });
+    const read = (file: string) => Deno.readTextFileSync(`${box.directory}/${file}`);
+    assertEquals(read("tried").trimEnd().split("\n"), attempts);
+    assertEquals([...Deno.readDirSync(box.directory)].some((entry) => entry.name === "won"), false, "a way to write");
+    assertEquals(JSON.parse(read("before")).status, statuses[name]);
+    assertEquals([read("after"), read("next")], [read("before"), read("before")]);
+  });
+}
+
 function readOutOrNothing(box: Box): string {
   try {
     return readOut(box);

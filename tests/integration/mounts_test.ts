@@ -44,6 +44,30 @@ comparing("a cgroup namespace of its own shows the container's cgroup as the roo
   return mountinfo(box, own).filter((line) => line.includes("/sys/fs/cgroup"));
 }, everyone);
 
+comparing("the directory of the hierarchies has the mode of what it lies on, as every directory in it", (box) => {
+  const look = "stat -c '%a %u %g %n' /sys/fs/cgroup /sys/fs/cgroup/*";
+  const on =
+    (...mounts: { destination: string; type: string; source: string; options?: string[] }[]): Change => (config) => {
+      config.mounts = [...config.mounts.filter(({ destination }) => !destination.startsWith("/sys")), ...mounts];
+    };
+  const sys = { destination: "/sys", type: "sysfs", source: "sysfs", options: ["nosuid", "noexec", "nodev", "ro"] };
+  const cgroup = {
+    destination: "/sys/fs/cgroup",
+    type: "cgroup",
+    source: "cgroup",
+    options: ["nosuid", "noexec", "nodev"],
+  };
+  const usual = box.sh(look);
+  assertMatch(usual, /^555 0 0 \/sys\/fs\/cgroup\n/);
+  const writable = box.sh(look, on(sys, cgroup));
+  const bare = box.sh(look, (config) => {
+    on(cgroup)(config);
+    config.root.readonly = false;
+  });
+  assertMatch(bare, /^755 0 0 \/sys\/fs\/cgroup\n/);
+  return { usual, writable, bare };
+}, everyone);
+
 comparing("the container sees its own cgroup and cannot change it", (box) => {
   const seen = box.sh(`exec 2>&1
     while read -r pid; do echo $pid; done < /sys/fs/cgroup/pids/cgroup.procs

@@ -186,10 +186,22 @@ Deno.test("the child is the parent's, and is born in its cgroup2 where there is 
   assertEquals([fork.flags, fork.intoCgroup], [0x8000 | 17, undefined]);
   assertEquals(fork.parent.at(-1), { op: "call", call: "exit_group", args: [0] });
   const open = enterCgroupSteps(cgroup2Entry, "x86_64").at(-1)!;
-  assertEquals(callLines([open]), [
-    'openat(AT_FDCWD, "/sys/fs/cgroup/box", O_CLOEXEC|O_PATH|O_DIRECTORY, 0)',
-  ]);
   const [into] = forkSteps(cgroup2Entry)[0]!.ops;
   assert(into?.op === "fork");
-  assertEquals([into.intoCgroup], callsNamed([open], "openat").map(({ out }) => out));
+  assertEquals([into.intoCgroup], callsNamed([open], "open_tree").map(({ out }) => out));
+});
+
+Deno.test("the descriptor of the cgroup2 is a read-only mount of its own; where that is refused, the stage enters by writing", () => {
+  const open = enterCgroupSteps(cgroup2Entry, "x86_64").at(-1)!;
+  assertEquals(lines([open]), [
+    '$cgroup = open_tree(AT_FDCWD, "/sys/fs/cgroup/box", OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC)  /* fine if any error */',
+    '$refused = mount_setattr($cgroup, "", AT_EMPTY_PATH, {attr_set: MOUNT_ATTR_RDONLY, propagation: MS_PRIVATE}, 32)  ' +
+    "/* fine if any error */",
+    "if $refused != 0:",
+    "  close($cgroup)  /* fine if EBADF */",
+    '  $procs = openat(AT_FDCWD, "/sys/fs/cgroup/box/cgroup.procs", O_WRONLY|O_CLOEXEC, 0)',
+    '  write($procs, "0", 1)',
+    "  close($procs)",
+    "  $cgroup = -1",
+  ]);
 });

@@ -68,6 +68,9 @@ Deno.test("the container's process enters its cgroups as its first act, but wher
     ["a mount namespace that is joined", early, ({ linux }) => {
       linux.namespaces.find(({ type }) => type === "mount")!.path = "/proc/1/ns/mnt";
     }],
+    ["a pid namespace that is joined, where others would see the files", early, ({ linux }) => {
+      linux.namespaces.find(({ type }) => type === "pid")!.path = "/proc/1/ns/pid";
+    }],
     ["another namespace that is joined", late, ({ linux }) => {
       linux.namespaces.find(({ type }) => type === "network")!.path = "/proc/1/ns/net";
     }],
@@ -86,6 +89,22 @@ Deno.test("a cgroup namespace is made where its cgroup has been entered", () => 
     const makes = stage.findIndex(({ label }) => /^create .*cgroup/.test(label));
     assert(makes > last(labels(stage), "enter /sys/fs/cgroup/"));
   }
+});
+
+Deno.test("where the container has no /proc, init leaves the host's for one of processes alone that is mounted nowhere", () => {
+  const leaving = (change?: (draft: Draft<Config>) => void) =>
+    callLines([stepOf(init(change), "let go of the host's /proc")]);
+  const made = leaving((draft) => {
+    draft.mounts = draft.mounts.filter(({ destination }) => destination !== "/proc");
+  });
+  for (
+    const call of [
+      'fsopen("proc", FSOPEN_CLOEXEC)',
+      'fsconfig($context, FSCONFIG_SET_STRING, "subset", "pid", 0)',
+      "fsmount($context, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY)",
+    ]
+  ) assert(made.includes(call), `${call} in\n${made.join("\n")}`);
+  assert(!leaving().some((call) => call.startsWith("fs") && !call.startsWith("fstatfs")));
 });
 
 Deno.test("the stage enters the cgroups, then the namespaces, and forks last", () => {

@@ -10,18 +10,19 @@ import { assert, assertEquals } from "@std/assert";
 import { Errno, type ErrnoName } from "../../../lib/ffi/errno.ts";
 import { type Arch, syscallNumber } from "../../../lib/ffi/syscalls.ts";
 import { encode } from "../../../lib/plan/native/encode.ts";
-import type {
-  CallOp,
-  Data,
-  FailOp,
-  ForkOp,
-  Op,
-  Operand,
-  Plan,
-  Slot,
-  Step,
-  Struct,
-  WarnOp,
+import {
+  type CallOp,
+  type Data,
+  type FailOp,
+  type ForkOp,
+  NO_CGROUP,
+  type Op,
+  type Operand,
+  type Plan,
+  type Slot,
+  type Step,
+  type Struct,
+  type WarnOp,
 } from "../../../lib/plan/op.ts";
 
 /** What the kernel is to answer: a result (−errno of a failure), and what it writes to which argument. */
@@ -523,15 +524,16 @@ function checkCall(
   });
 }
 
-/** clone(2), or clone3(2) with a struct that holds the cgroup's descriptor. */
+/** clone(2), or where there is a cgroup clone3(2) with a struct that holds its descriptor. */
 function checkFork(
   { op, step, cgroup }: Event & { kind: "fork" },
   { number, args }: MachineEvent & { kind: "call" },
   { machine }: Comparison,
   arch: Arch,
 ): void {
-  assertEquals(number, syscallNumber(cgroup === undefined ? "clone" : "clone3", arch), step.label);
-  if (cgroup === undefined) return assertEquals(args[0], BigInt(op.flags), step.label);
+  const isPlain = cgroup === undefined || cgroup === BigInt(NO_CGROUP);
+  assertEquals(number, syscallNumber(isPlain ? "clone" : "clone3", arch), step.label);
+  if (isPlain) return assertEquals(args[0], BigInt(op.flags), step.label);
   const at = machine.offset(args[0]!);
   assertEquals(machine.view.getBigUint64(at, true), BigInt(op.flags & ~0xff) | (1n << 33n), step.label);
   assertEquals([machine.view.getBigUint64(at + 80, true), args[1]], [cgroup, 88n], step.label);

@@ -125,7 +125,7 @@ Deno.test("fork jumps to the child's ops where clone returned 0, and both go on 
   assertEquals(flat({ ...fork, pidfd: memory })[0], "0 clone 17 0 buffer 0 0 =$a");
 });
 
-Deno.test("fork into a cgroup is clone3 with the descriptor stored in its struct, and no exit signal", () => {
+Deno.test("fork into a cgroup is clone3 with the descriptor stored in its struct, and no exit signal; without one, clone", () => {
   const CLONE_PARENT = 0x8000, SIGCHLD = 17;
   const { instructions } = lower({
     stage: [],
@@ -134,13 +134,16 @@ Deno.test("fork into a cgroup is clone3 with the descriptor stored in its struct
     ])],
   });
   assertEquals(instructions.map(show), [
-    "0 store at 8 $cgroup",
-    "1 clone3 struct 88 =$a",
-    "2 jumpEqual $a 0 →4",
-    "3 jump →4",
+    "0 jumpEqual $cgroup -1 →4",
+    "1 store at 8 $cgroup",
+    "2 clone3 struct 88 =$a",
+    "3 jump →5",
+    "4 clone 32785 =$a",
+    "5 jumpEqual $a 0 →7",
+    "6 jump →7",
   ]);
-  const [place] = instructions[0]!.args;
-  const [args] = instructions[1]!.args;
+  const [place] = instructions[1]!.args;
+  const [args] = instructions[2]!.args;
   if (typeof args !== "object" || !("data" in args) || args.data !== "struct") throw new Error("no struct");
   // struct clone_args, include/uapi/linux/sched.h: flags (CLONE_INTO_CGROUP is bit 33), …, exit_signal, …, cgroup at 80.
   assertEquals(structHex(args), ["00800000 02000000", ...Array(10).fill("00000000 00000000")].join(" "));
