@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { readCgroupLayout } from "../../lib/cgroups/layout.ts";
-import { type Box, boxTest, type Change, comparing, everyone, until } from "./harness.ts";
+import { type Box, boxTest, type Change, comparing, everyone, until, withUserNamespace } from "./harness.ts";
 
 const layout = readCgroupLayout();
 const v1 = { ignore: layout.mode === "v2" };
@@ -135,7 +135,7 @@ function inSub(box: Box, ...options: string[]): string[] {
   return lines.filter((line) => line.endsWith("/sub")).map((line) => line.split(":")[1]!);
 }
 
-for (const [fact, change] of [["", () => {}], [", also with a user namespace", userNamespace]] as const) {
+for (const [fact, change] of [["", () => {}], [", also with a user namespace", withUserNamespace()]] as const) {
   boxTest(`exec --cgroup starts in cgroups below the container's${fact}`, (box) => {
     box.startSleeping(change);
     for (const path of cgroupsOf(box)) makeSub(path);
@@ -160,9 +160,3 @@ boxTest("refused: exec --cgroup out of the container's, into none, or of an unkn
   assert(box.state().status === "running");
   box.remove();
 });
-
-function userNamespace(config: Parameters<Change>[0]): void {
-  config.linux.namespaces.push({ type: "user" });
-  config.linux.uidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
-  config.linux.gidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
-}

@@ -1,7 +1,7 @@
 /** Swapping the runtime under running containers: what Debian's runc has made we carry on, and the other way round. */
 
 import { assert, assertEquals } from "@std/assert";
-import { type Box, boxTest, type Change, inBox, type Runtime, until } from "./harness.ts";
+import { type Box, boxTest, type Change, inBox, type Runtime, until, withUserNamespace } from "./harness.ts";
 
 /** The same bundle and state directory, by the other runtime. */
 function other(box: Box): Box {
@@ -115,9 +115,7 @@ const cases: readonly [name: string, body: (maker: Box, heir: Box) => void][] = 
   ["a user namespace is entered by exec, as the user that is asked for", (maker, heir) => {
     maker.write((config) => {
       sleeping(config);
-      config.linux.namespaces.push({ type: "user" });
-      config.linux.uidMappings = [{ containerID: 0, hostID: 100_000, size: 1000 }];
-      config.linux.gidMappings = config.linux.uidMappings;
+      withUserNamespace({ size: 1000 })(config);
       // Its groups of terminals and its files are not mapped.
       config.mounts = config.mounts.filter(({ type }) => type !== "devpts");
     });
