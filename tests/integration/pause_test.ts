@@ -19,6 +19,16 @@ const shared: Change = (config) => {
   config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== "pid");
 };
 
+/** Whether the kernel says that no process of the container runs. cgroups(7), "freezer" */
+function isFrozen(box: Box): boolean {
+  const hierarchy = layout.hierarchies.find(({ controllers }) =>
+    layout.mode === "v2" || controllers.includes("freezer")
+  )!;
+  const directory = hierarchy.mountPoint + box.cgroup;
+  if (layout.mode === "v2") return Deno.readTextFileSync(`${directory}/cgroup.events`).includes("frozen 1\n");
+  return Deno.readTextFileSync(`${directory}/freezer.state`) === "FROZEN\n";
+}
+
 comparing("pause stops a container, resume lets it go on", (box) => {
   box.write((config) => {
     config.process.args = ["sh", "-c", "while :; do echo >> /out; sleep 0.01; done"];
@@ -28,12 +38,14 @@ comparing("pause stops a container, resume lets it go on", (box) => {
   box.must(["run", "--detach", box.id]);
   const lines = () => Deno.statSync(`${box.rootfs}/out`).size;
   until("its first words", () => lines() > 0);
+  assertEquals(isFrozen(box), false);
   box.must(["pause", box.id]);
-  assertEquals(box.state().status, "paused");
+  assertEquals(isFrozen(box), true);
   const before = lines();
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 60);
+  assertEquals(box.state().status, "paused");
   assertEquals(lines(), before);
   box.must(["resume", box.id]);
+  assertEquals(isFrozen(box), false);
   assertEquals(box.state().status, "running");
   until("more words", () => lines() > before);
   box.remove();
