@@ -1,36 +1,24 @@
 /**
- * `deno task test`: everything that has to hold, from the form of the source to containers that run. One failure does not
- * hide the next.
+ * `deno task test [--fast]`: everything that has to hold, from the form of the source to containers that run. `--fast` leaves out the
+ * build and what needs root. One failure does not hide the next.
  *
  * @module
  */
 
 import { giveUp, projectDir } from "./bundle.ts";
 import { ensureInstalled, testRequirements } from "./packages.ts";
+import { allParts, fastParts, runParts } from "./test_parts.ts";
 
-/** Arguments for Deno, in order. */
-const steps: readonly (readonly string[])[] = [
-  ["fmt", "--check"],
-  ["lint"],
-  ["check"],
-  ["doc", "--lint", "mod.ts"],
-  // Without a permission: Deno itself proves that what is tested there is pure.
-  ["test", "tests/unit"],
-  ["task", "build"],
-  ["test", "--allow-all", "tests/integration"],
-];
-
-function test(): void {
-  const failed: string[] = [];
-  for (const args of steps) {
-    const line = `deno ${args.join(" ")}`;
-    if (args.includes("tests/integration")) prepareIntegration();
-    console.log(`$ ${line}`);
-    if (run(args)) continue;
-    failed.push(line);
-    // What comes after would test an older program.
-    if (args.includes("build")) break;
-  }
+function test(args: readonly string[]): void {
+  const isFast = args.includes("--fast");
+  const unknown = args.find((arg) => arg !== "--fast");
+  if (unknown !== undefined) giveUp(`unknown argument ${JSON.stringify(unknown)}; usage: deno task test [--fast]`);
+  if (!isFast) prepareIntegration();
+  const failed = runParts(isFast ? fastParts : allParts, {
+    run,
+    nowMs: () => performance.now(),
+    print: (line) => console.log(line),
+  });
   if (failed.length > 0) giveUp(`failed: ${failed.join("; ")}`);
 }
 
@@ -45,9 +33,14 @@ function run(args: readonly string[]): boolean {
   }).outputSync().success;
 }
 
+/** Ends the tool before anything runs where tests/integration cannot be run. */
 function prepareIntegration(): void {
-  if (Deno.uid() !== 0) giveUp("tests/integration start containers: run this as root, or with sudo");
+  if (Deno.uid() !== 0) {
+    giveUp(
+      "tests/integration start containers: run this as root, or with sudo; --fast runs the parts that need no root",
+    );
+  }
   ensureInstalled(testRequirements());
 }
 
-if (import.meta.main) test();
+if (import.meta.main) test(Deno.args);

@@ -15,6 +15,7 @@ import { RuncError } from "../../lib/errors.ts";
 import { openFlag } from "../../lib/ffi/constants.ts";
 import { open } from "../../lib/ffi/files.ts";
 import { Kernel } from "../../lib/ffi/kernel.ts";
+import { until } from "./foreground_harness.ts";
 
 const layout = readCgroupLayout(new Kernel());
 const unified = layout.hierarchies.find(({ controllers }) => controllers.length === 0);
@@ -159,7 +160,7 @@ Deno.test({
       // The shell is one thread, and `echo` is built in.
       const child = start("sh", "-c", `${writes} && exec sleep 100`);
       const devices = manager.paths["devices"] ?? "";
-      waitUntil(() => Deno.readTextFileSync(`/proc/${child.pid}/comm`) === "sleep\n");
+      until("the program", () => Deno.readTextFileSync(`/proc/${child.pid}/comm`) === "sleep\n");
       assertEquals(cgroupsOf(child.pid)["devices"], `${top}/self`);
       assertEquals(cgroupsOf(child.pid)["freezer"], `${top}/self`);
       assertEquals(manager.selfJoin.cloneInto, manager.paths[""]);
@@ -227,7 +228,7 @@ Deno.test({
       assertEquals(manager.processes(), [child.pid]);
       await end(child);
       // Empty ones are taken over.
-      waitUntil(() => manager.processes().length === 0);
+      until("their end", () => manager.processes().length === 0);
       again().create();
       manager.freeze();
       assertEquals(assertThrows(() => again().create(), RuncError).message, "container's cgroup unexpectedly frozen");
@@ -448,15 +449,6 @@ async function withTemporaryNode(body: (node: string, probe: string) => Promise<
   } finally {
     Deno.removeSync(directory, { recursive: true });
   }
-}
-
-/** Looks until it is so; 5 s is far more than a shell needs. */
-function waitUntil(condition: () => boolean): void {
-  for (let tries = 0; tries < 5000; tries++) {
-    if (condition()) return;
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
-  }
-  throw new Error("not within 5 s");
 }
 
 Deno.test({

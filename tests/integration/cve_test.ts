@@ -17,6 +17,7 @@ import {
   Running,
   type Runtime,
   until,
+  withUserNamespace,
 } from "./harness.ts";
 import { cgroupsNamed } from "./leftovers.ts";
 import { openPty } from "../fixtures/pty.ts";
@@ -534,10 +535,7 @@ comparing(
   (box) => {
     const change: Change = (config) => {
       config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== "cgroup");
-      config.linux.namespaces.push({ type: "user" });
-      const mapping = [{ containerID: 0, hostID: 100_000, size: 65_536 }];
-      config.linux.uidMappings = mapping;
-      config.linux.gidMappings = mapping;
+      withUserNamespace()(config);
     };
     const script =
       "for at in $(grep ' - cgroup' /proc/self/mountinfo | cut -d' ' -f5); do mkdir $at/escape 2>/dev/null && echo made $at; " +

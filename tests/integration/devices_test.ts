@@ -1,7 +1,7 @@
 /** /dev in the container: nodes, links, and which devices may be used. */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { type Box, type Change, comparing, everyone, execute, executors } from "./harness.ts";
+import { type Box, type Change, comparing, everyone, execute, executors, withUserNamespace } from "./harness.ts";
 
 /** Type, mode, owner and numbers of every node, and where every link leads. */
 const listing = "cd /dev; stat -c '%n %F %a %u %g %t:%T' *; for name in *; do readlink $name; done; true";
@@ -69,11 +69,7 @@ comparing("a device's directory may be behind a dangling symlink, which leads no
   assertEquals(seen, "1:3\n755 0\n");
 });
 
-const mapped: Change = (config) => {
-  config.linux.namespaces.push({ type: "user" });
-  config.linux.uidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
-  config.linux.gidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
-};
+const mapped = withUserNamespace();
 
 comparing("in a user namespace the host's devices are bound", (box) => {
   const seen = box.sh(

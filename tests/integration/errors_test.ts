@@ -1,7 +1,7 @@
 /** Bad input: each gives one clear error that names what is wrong, a status that is not 0, and leaves nothing behind. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type Box, boxTest, type Change, comparing, type ErrorRecord } from "./harness.ts";
+import { type Box, boxTest, type Change, comparing, type ErrorRecord, withUserNamespace } from "./harness.ts";
 import { contentOf } from "./foreground_harness.ts";
 
 type Code = string;
@@ -326,11 +326,6 @@ for (const [fact, change, pattern] of commands) {
   });
 }
 
-const withUserNamespace = both(
-  (config) => config.linux.namespaces = [...config.linux.namespaces, { type: "user" }],
-  set("/linux/uidMappings", id0),
-  set("/linux/gidMappings", id0),
-);
 /** What a user namespace refuses at a mount: there is a hint that says what is missing. */
 const mountHints: readonly [fact: string, change: Change, errno: string, hint: RegExp][] = [
   ["devpts with a group that is not mapped", () => {}, "EINVAL", /gid=5 must be mapped/],
@@ -355,7 +350,7 @@ const mountHints: readonly [fact: string, change: Change, errno: string, hint: R
 ];
 for (const [fact, change, errno, hint] of mountHints) {
   comparing(`in a user namespace: ${fact}: there is a hint`, (box) => {
-    const error = box.runRefused(both(change, withUserNamespace));
+    const error = box.runRefused(both(change, withUserNamespace({ hostUid: 0, size: 1 })));
     assertEquals(error.errno, errno, error.msg);
     assertMatch(error.field ?? "", /^\/mounts\/\d+/);
     assertMatch(error.hint ?? "none", hint);
@@ -404,9 +399,7 @@ comparing("a limit that may not be raised names the field, and what it needs", (
 
 comparing("a user who is not in the user namespace names the field", (box) => {
   const { msg, field } = box.runRefused((config) => {
-    config.linux.namespaces.push({ type: "user" });
-    config.linux.uidMappings = [{ containerID: 0, hostID: 0, size: 1000 }];
-    config.linux.gidMappings = config.linux.uidMappings;
+    withUserNamespace({ hostUid: 0, size: 1000 })(config);
     config.process.user = { uid: 1000, gid: 0 };
   });
   assertMatch(msg, /cannot setuid to unmapped uid 1000 in user namespace/);

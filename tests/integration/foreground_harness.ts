@@ -28,6 +28,16 @@ export function until<T>(what: string, condition: () => T | undefined | false): 
   throw new Error(`never happened: ${what}`);
 }
 
+/** As {@link until}, while the event loop goes on. */
+export async function untilAsync<T>(what: string, condition: () => T | undefined | false): Promise<T> {
+  for (const deadline = performance.now() + PATIENCE_MS; performance.now() < deadline;) {
+    const result = condition();
+    if (result !== undefined && result !== false) return result;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  throw new Error(`never happened: ${what}`);
+}
+
 /** What is in a file; empty where there is none. */
 export function contentOf(path: string): string {
   try {

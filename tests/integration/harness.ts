@@ -391,6 +391,29 @@ function observe(runtime: Runtime, body: (box: Box) => unknown): unknown {
   }
 }
 
+/** The ids of a user namespace of tests. */
+export interface UserNamespaceOptions {
+  /** The host's user that is root of the container; those after it follow. */
+  readonly hostUid?: number;
+  /** The host's group that is root's; without it, the number of `hostUid`. */
+  readonly hostGid?: number;
+  /** How many ids there are. */
+  readonly size?: number;
+  /** A namespace that exists, to be joined. */
+  readonly path?: string;
+}
+
+/** Adds a user namespace. Without options, root of the container is user and group 100000 of the host. */
+export function withUserNamespace(options: UserNamespaceOptions = {}): Change {
+  const { hostUid = 100_000, hostGid = hostUid, size = 65_536, path } = options;
+  return ({ linux }) => {
+    // A new list: changes of several configs may share one.
+    linux.namespaces = [...linux.namespaces, { type: "user", path }];
+    linux.uidMappings = [{ containerID: 0, hostID: hostUid, size }];
+    linux.gidMappings = [{ containerID: 0, hostID: hostGid, size }];
+  };
+}
+
 /** Gives the rootfs the host's programs and libraries, perl among them, read-only. */
 export function addHostPrograms(box: Box): Change {
   for (const name of ["lib", "lib64"]) Deno.symlinkSync(`usr/${name}`, `${box.rootfs}/${name}`);

@@ -123,7 +123,7 @@ boxTest("limits of the kernel's memory are ignored with a warning", (box) => {
 
 boxTest("a fork beyond the limit of processes is refused", (box) => {
   const { stdout, stderr } = box.run((config) => {
-    config.process.args = ["sh", "-c", "sleep 1 & sleep 1 & sleep 1 & sleep 1 & sleep 1 & sleep 1 & echo all"];
+    config.process.args = ["sh", "-c", "for i in 1 2 3 4 5 6; do sleep 1000 & done; echo all"];
     limit(config, { pids: { limit: 4 } });
   });
   assert(!stdout.includes("all"), stdout);

@@ -1,18 +1,13 @@
 /** Bind mounts that init cannot make by itself: with other ids, or of what is closed to the container's root. */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { type Box, type Change, comparing, type TestConfig } from "./harness.ts";
+import { type Box, type Change, comparing, type TestConfig, withUserNamespace } from "./harness.ts";
 
 type IdMappings = NonNullable<TestConfig["mounts"][number]["uidMappings"]>;
 
 const map = (containerID: number, hostID: number, size: number) => ({ containerID, hostID, size });
 
-/** Root of the container is user 100000 of the host. */
-const withUser: Change = (config) => {
-  config.linux.namespaces.push({ type: "user" });
-  config.linux.uidMappings = [map(0, 100000, 65536)];
-  config.linux.gidMappings = [map(0, 100000, 65536)];
-};
+const withUser = withUserNamespace();
 
 /** A directory with a file of user 0, one of 100 and one of 1000; with `below`, the same again in a tmpfs mounted there. */
 function makeSource(box: Box, below: boolean): string {

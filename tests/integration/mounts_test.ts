@@ -1,7 +1,7 @@
 /** The mounts of config.json, as the container's own /proc/self/mountinfo shows them. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { type Box, type Change, comparing, everyone, type TestConfig } from "./harness.ts";
+import { type Box, type Change, comparing, everyone, type TestConfig, withUserNamespace } from "./harness.ts";
 import { cgroupsNamed, mounts, mountsOf } from "./leftovers.ts";
 
 /** What mountinfo says of each mount, without the numbers that differ from container to container. proc(5) */
@@ -266,13 +266,11 @@ comparing("options of bind mounts set and clear what they say, for the mount or 
 });
 
 comparing("remount changes a bind mount that an earlier entry made, in a user namespace too", (box) => {
-  for (const ids of [undefined, [{ containerID: 0, hostID: 100000, size: 65536 }]]) {
+  for (const within of [() => {}, withUserNamespace()]) {
     const seen = mountinfo(box, (config) => {
       bindOf(box, ["bind", "nosuid"])(config);
       config.mounts.push({ destination: "/mnt", options: ["bind", "remount", "ro", "nodev"] });
-      if (ids === undefined) return;
-      config.linux.namespaces.push({ type: "user" });
-      config.linux.uidMappings = config.linux.gidMappings = ids;
+      within(config);
     }).filter((line) => line.split(" ")[1] === "/mnt").map((line) => line.split(" ")[2]);
     // In a user namespace the host's own way to tell access times stays.
     assertEquals(seen, ["ro,nodev,relatime"]);
@@ -286,8 +284,7 @@ comparing("where a user namespace has to keep an option, what is named is refuse
   withTree(box, (bindTree) => {
     const within = (options: readonly string[]): Change => (config) => {
       bindTree(options)(config);
-      config.linux.namespaces.push({ type: "user" });
-      config.linux.uidMappings = config.linux.gidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
+      withUserNamespace()(config);
     };
     assertEquals(optionsOn(box, "/mnt", within(["nosuid"])), all);
     assertEquals(optionsOn(box, "/mnt", within(["ro", "symfollow"])), all);
@@ -316,8 +313,7 @@ comparing(
     const seen = box.sh("stat -c '%F %a' /mnt/new; ls /mnt/new 2>&1; true", (config) => {
       withMount({ destination: "/mnt/new", source: `${box.directory}/closed`, options: ["bind"] })(config);
       config.mounts.splice(-1, 0, { destination: "/mnt", type: "tmpfs", source: "tmpfs" });
-      config.linux.namespaces.push({ type: "user" });
-      config.linux.uidMappings = config.linux.gidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
+      withUserNamespace()(config);
     });
     assertEquals(seen, "directory 700\nls: can't open '/mnt/new': Permission denied\n");
   },
@@ -526,9 +522,7 @@ comparing(
     new Deno.Command("chown", { args: ["-h", "100000:100000", box.rootfs] }).outputSync();
     const seen = box.sh("stat -f -c %T /link; stat -c '%a %u %g' /run", (config) => {
       withMount({ destination: "/link/deep", type: "tmpfs", source: "tmpfs" })(config);
-      config.linux.namespaces.push({ type: "user" });
-      config.linux.uidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
-      config.linux.gidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
+      withUserNamespace()(config);
     });
     assertEquals(seen.split("\n")[1], "755 0 0");
   },
@@ -539,10 +533,7 @@ comparing("in a user namespace a dangling symlink may lead into a file system th
   Deno.symlinkSync("/run/made/hosts", `${box.rootfs}/etc/hosts`);
   Deno.writeTextFileSync(`${box.directory}/bound`, "bound\n");
   const seen = box.sh("cat /etc/hosts; stat -c '%a %u %g' /run/made", (config) => {
-    const mapping = [{ containerID: 0, hostID: 100000, size: 65536 }];
-    config.linux.namespaces.push({ type: "user" });
-    config.linux.uidMappings = mapping;
-    config.linux.gidMappings = mapping;
+    withUserNamespace()(config);
     config.mounts.push(
       { destination: "/run", type: "tmpfs", source: "tmpfs", options: ["mode=755"] },
       { destination: "/etc/hosts", type: "bind", source: `${box.directory}/bound`, options: ["bind"] },
@@ -659,9 +650,7 @@ comparing("tmpcopyup: in a user namespace the files keep their owners, as it kno
     "cd /covered/deep; stat -c '%n %a %u %g' . one two; echo new > one; grep ' /covered ' /proc/mounts | cut -c 1-13",
     (config) => {
       withMount({ destination: "/covered", type: "tmpfs", source: "tmpfs", options: ["tmpcopyup"] })(config);
-      config.linux.namespaces.push({ type: "user" });
-      config.linux.uidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
-      config.linux.gidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
+      withUserNamespace()(config);
     },
   );
   assertEquals(seen, ". 755 0 0\none 600 0 0\ntwo 600 1000 1000\ntmpfs /covered\n".replace("/covered", "/covere"));

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import type { NamespaceType } from "../../lib/specs/config.ts";
-import { type Box, type Change, comparing, everyone, Running, until } from "./harness.ts";
+import { type Box, type Change, comparing, everyone, Running, until, withUserNamespace } from "./harness.ts";
 
 /** The file below /proc/PID/ns of each type. namespaces(7) */
 const files: Readonly<Record<NamespaceType, string>> = {
@@ -34,12 +34,8 @@ const withNamespaces = (...types: NamespaceType[]): Change => (config) => {
   if (!types.includes("uts")) delete config.hostname;
 };
 
-/** Root of the container is user 100000 of the host. */
-const mapped: Change = (config) => {
-  config.linux.namespaces.push({ type: "user" });
-  config.linux.uidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
-  config.linux.gidMappings = [{ containerID: 0, hostID: 200000, size: 65536 }];
-};
+/** Root of the container is user 100000 and group 200000 of the host. */
+const mapped = withUserNamespace({ hostGid: 200_000 });
 
 // --- made ----------------------------------------------------------------------------------------------------------------
 
@@ -322,11 +318,7 @@ comparing("a user namespace that denies setgroups is joined, and the groups stay
 comparing("mappings beside the path of a user namespace are its own, with a warning, or are refused", (box) => {
   using other = mappedHolder();
   byEachPath(box, other.pid, (path) => {
-    const join = (hostID: number): Change => (config) => {
-      config.linux.namespaces.push({ type: "user", path });
-      config.linux.uidMappings = [{ containerID: 0, hostID, size: 65536 }];
-      config.linux.gidMappings = [{ containerID: 0, hostID: 200000, size: 65536 }];
-    };
+    const join = (hostUid: number) => withUserNamespace({ hostUid, hostGid: 200_000, path });
     const { code, stderr } = box.run(join(100000));
     assertEquals(code, 0, stderr);
     assertMatch(stderr, /level=warning msg="linux.uidMappings repeats what the user namespace/);

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { readCgroupLayout } from "../../lib/cgroups/layout.ts";
-import { type Box, boxTest, type Change, comparing, everyone, kernel, until } from "./harness.ts";
+import { type Box, boxTest, type Change, comparing, everyone, kernel, until, withUserNamespace } from "./harness.ts";
 
 const layout = readCgroupLayout(kernel);
 const v1 = { ignore: layout.mode === "v2" };
@@ -19,6 +19,16 @@ const shared: Change = (config) => {
   config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== "pid");
 };
 
+/** Whether the kernel says that no process of the container runs. cgroups(7), "freezer" */
+function isFrozen(box: Box): boolean {
+  const hierarchy = layout.hierarchies.find(({ controllers }) =>
+    layout.mode === "v2" || controllers.includes("freezer")
+  )!;
+  const directory = hierarchy.mountPoint + box.cgroup;
+  if (layout.mode === "v2") return Deno.readTextFileSync(`${directory}/cgroup.events`).includes("frozen 1\n");
+  return Deno.readTextFileSync(`${directory}/freezer.state`) === "FROZEN\n";
+}
+
 comparing("pause stops a container, resume lets it go on", (box) => {
   box.write((config) => {
     config.process.args = ["sh", "-c", "while :; do echo >> /out; sleep 0.01; done"];
@@ -28,12 +38,14 @@ comparing("pause stops a container, resume lets it go on", (box) => {
   box.must(["run", "--detach", box.id]);
   const lines = () => Deno.statSync(`${box.rootfs}/out`).size;
   until("its first words", () => lines() > 0);
+  assertEquals(isFrozen(box), false);
   box.must(["pause", box.id]);
-  assertEquals(box.state().status, "paused");
+  assertEquals(isFrozen(box), true);
   const before = lines();
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 60);
+  assertEquals(box.state().status, "paused");
   assertEquals(lines(), before);
   box.must(["resume", box.id]);
+  assertEquals(isFrozen(box), false);
   assertEquals(box.state().status, "running");
   until("more words", () => lines() > before);
   box.remove();
@@ -135,7 +147,7 @@ function inSub(box: Box, ...options: string[]): string[] {
   return lines.filter((line) => line.endsWith("/sub")).map((line) => line.split(":")[1]!);
 }
 
-for (const [fact, change] of [["", () => {}], [", also with a user namespace", userNamespace]] as const) {
+for (const [fact, change] of [["", () => {}], [", also with a user namespace", withUserNamespace()]] as const) {
   boxTest(`exec --cgroup starts in cgroups below the container's${fact}`, (box) => {
     box.startSleeping(change);
     for (const path of cgroupsOf(box)) makeSub(path);
@@ -160,9 +172,3 @@ boxTest("refused: exec --cgroup out of the container's, into none, or of an unkn
   assert(box.state().status === "running");
   box.remove();
 });
-
-function userNamespace(config: Parameters<Change>[0]): void {
-  config.linux.namespaces.push({ type: "user" });
-  config.linux.uidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
-  config.linux.gidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
-}

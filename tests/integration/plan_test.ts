@@ -1,7 +1,7 @@
 /** `plan`: what would be done, told by somebody who may not do it. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type Box, boxTest, type Change } from "./harness.ts";
+import { type Box, boxTest, type Change, withUserNamespace } from "./harness.ts";
 import { cgroupsNamed, mountsOf } from "./leftovers.ts";
 
 /** Root without a single capability: may read what root may, and do nothing. */
@@ -87,9 +87,7 @@ boxTest("what run would refuse plan refuses, with the same error", (box) => {
 
 boxTest("a user who is not root plans a container with a user namespace", (box) => {
   box.write((config) => {
-    config.linux.namespaces.push({ type: "user" });
-    config.linux.uidMappings = [{ containerID: 0, hostID: 1000, size: 1 }];
-    config.linux.gidMappings = [{ containerID: 0, hostID: 1000, size: 1 }];
+    withUserNamespace({ hostUid: 1000, size: 1 })(config);
     delete config.linux.resources;
     delete config.linux.cgroupsPath;
     config.mounts = config.mounts.map((mount) => ({

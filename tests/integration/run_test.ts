@@ -1,7 +1,17 @@
 /** `run` in the foreground: exit status, and what config.json's process and names come to in the container. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { afterShell, type Box, boxTest, type Change, comparing, everyone, execute, until } from "./harness.ts";
+import {
+  afterShell,
+  type Box,
+  boxTest,
+  type Change,
+  comparing,
+  everyone,
+  execute,
+  until,
+  withUserNamespace,
+} from "./harness.ts";
 import { contentOf } from "./foreground_harness.ts";
 
 const exit = (code: number): Change => (config) =>
@@ -409,10 +419,7 @@ comparing("every sysctl that belongs to a namespace of the container is set ther
 
 comparing("a user namespace has limits of its own, which are its sysctls", (box) => {
   const seen = box.sh("cat /proc/sys/user/max_net_namespaces", (config) => {
-    const mapping = [{ containerID: 0, hostID: 100000, size: 65536 }];
-    config.linux.namespaces.push({ type: "user" });
-    config.linux.uidMappings = mapping;
-    config.linux.gidMappings = mapping;
+    withUserNamespace()(config);
     config.linux.sysctl = { "user.max_net_namespaces": "7" };
   });
   assertEquals(seen, "7\n");
@@ -549,9 +556,7 @@ comparing("in a user namespace a directory is masked that its root may not even 
   Deno.mkdirSync(`${box.rootfs}/secrets`, { mode: 0o700 });
   Deno.chmodSync(box.rootfs, 0o755);
   const seen = box.sh("ls -A /secrets; stat -f -c %T /secrets", (config) => {
-    config.linux.namespaces.push({ type: "user" });
-    config.linux.uidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
-    config.linux.gidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
+    withUserNamespace()(config);
     config.linux.maskedPaths = ["/secrets"];
   });
   assertEquals(seen, "tmpfs\n");
@@ -674,10 +679,9 @@ comparing("a container that uses a great many parts of the specification at the 
         ioPriority: { class: "IOPRIO_CLASS_BE", priority: 3 },
         rlimits: [{ type: "RLIMIT_CORE", soft: 0, hard: 0 }],
       });
-      linux.namespaces.push({ type: "user" }, { type: "time" }, { type: "cgroup" });
+      withUserNamespace()(config);
+      linux.namespaces.push({ type: "time" }, { type: "cgroup" });
       Object.assign(linux, {
-        uidMappings: mapping,
-        gidMappings: mapping,
         timeOffsets: { monotonic: { secs: 5 } },
         sysctl: { "net.ipv4.ip_forward": "1" },
         devices: [{ path: "/dev/kmsg", type: "c", major: 1, minor: 11 }],

@@ -1,7 +1,10 @@
 /** Swapping the runtime under running containers: what Debian's runc has made we carry on, and the other way round. */
 
 import { assert, assertEquals } from "@std/assert";
-import { type Box, boxTest, type Change, inBox, type Runtime, until } from "./harness.ts";
+import { existsSync } from "@std/fs";
+import { contentOf } from "./foreground_harness.ts";
+import { type Box, boxTest, type Change, inBox, type Runtime, until, withUserNamespace } from "./harness.ts";
+import { cgroupsNamed } from "./leftovers.ts";
 
 /** The same bundle and state directory, by the other runtime. */
 function other(box: Box): Box {
@@ -115,9 +118,7 @@ const cases: readonly [name: string, body: (maker: Box, heir: Box) => void][] = 
   ["a user namespace is entered by exec, as the user that is asked for", (maker, heir) => {
     maker.write((config) => {
       sleeping(config);
-      config.linux.namespaces.push({ type: "user" });
-      config.linux.uidMappings = [{ containerID: 0, hostID: 100_000, size: 1000 }];
-      config.linux.gidMappings = config.linux.uidMappings;
+      withUserNamespace({ size: 1000 })(config);
       // Its groups of terminals and its files are not mapped.
       config.mounts = config.mounts.filter(({ type }) => type !== "devpts");
     });
@@ -209,18 +210,48 @@ boxTest("state.json has what others read, under the names that Debian's runc giv
 
 // --- a creation that is killed, and commands that meet ----------------------------------------------------------------------
 
-/** Milliseconds after which `create` is killed: from its start to its end, which takes some 60. */
-const moments = [0, 10, 20, 30, 40, 50, 60, 80];
-for (const delayMs of moments) {
-  boxTest(`a create that is killed after ${delayMs} ms is cleaned up by delete --force`, (box) => {
+const hasProcesses = (box: Box) => cgroupsNamed(box.name).some((path) => contentOf(`${path}/cgroup.procs`) !== "");
+
+/** When `create` is killed: what can be seen by then. */
+const moments: readonly [moment: string, isReached: (box: Box) => boolean][] = [
+  ["at once", () => true],
+  ["once its state directory is there", (box) => box.containers().length > 0],
+  ["once a cgroup is there", (box) => cgroupsNamed(box.name).length > 0],
+  ["once a process is in a cgroup", hasProcesses],
+  ["once its state is saved", (box) => existsSync(`${box.root}/${box.id}/state.json`)],
+];
+for (const [moment, isReached] of moments) {
+  boxTest(`a create that is killed ${moment} is cleaned up by delete --force`, (box) => {
     using create = box.start(["create", box.id]);
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, delayMs);
+    until("that moment", () => isReached(box));
     create.signal(9);
     create.wait();
-    box.must(["delete", "--force", box.id]);
-    // The id, and the cgroup, are free again.
-    assertEquals(box.runc(["run", box.id]).code, 0);
+    isCleanedUp(box);
   });
+}
+
+for (const name of ["prestart", "createRuntime", "createContainer"] as const) {
+  boxTest(`a create that is killed while its ${name} hook runs is cleaned up by delete --force`, (box) => {
+    const [runs, goesOn] = [`${box.directory}/runs`, `${box.directory}/goes-on`];
+    const script = `echo > ${runs}; until test -e ${goesOn}; do sleep 0.01; done`;
+    box.write((config) => config.hooks = { [name]: [{ path: "/bin/sh", args: ["sh", "-c", script] }] });
+    using create = box.start(["create", box.id]);
+    until("the hook", () => existsSync(runs));
+    create.signal(9);
+    assertEquals(create.wait().code, 137);
+    // A hook ends when it wants to; one in the container is in its cgroup, with the process that waits for it.
+    Deno.writeTextFileSync(goesOn, "");
+    until("the end of what was started", () => !hasProcesses(box));
+    box.write();
+    isCleanedUp(box);
+  });
+}
+
+/** After `delete --force` the id and the cgroup are free again: `run` uses them, and removes them at its end. */
+function isCleanedUp(box: Box): void {
+  box.must(["delete", "--force", box.id]);
+  assertEquals(box.containers(), []);
+  box.must(["run", box.id]);
 }
 
 boxTest("delete --force while start is on its way leaves nothing", (box) => {

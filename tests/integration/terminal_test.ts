@@ -6,7 +6,7 @@ import { pipe } from "../../lib/ffi/files.ts";
 import { getAttributes, getWindowSize, isTerminal, setWindowSize, type WindowSize } from "../../lib/ffi/terminal.ts";
 import { openPty } from "../fixtures/pty.ts";
 import { readUntil, writeText } from "./foreground_harness.ts";
-import { type Box, type Change, comparing, everyone, kernel, type Running } from "./harness.ts";
+import { type Box, type Change, comparing, everyone, kernel, type Running, withUserNamespace } from "./harness.ts";
 import { UnixServer } from "./unix_server.ts";
 
 /** A config with a terminal whose program is a script. */
@@ -64,11 +64,7 @@ comparing("it belongs to the program's user, and to group 5 as the mount says", 
 }, everyone);
 
 comparing("a terminal in a user namespace", (box) => {
-  const { code, screen } = onScreen(box, "tty; stat -c %u /dev/pts/0", (config) => {
-    config.linux.namespaces.push({ type: "user" });
-    config.linux.uidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
-    config.linux.gidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
-  });
+  const { code, screen } = onScreen(box, "tty; stat -c %u /dev/pts/0", withUserNamespace());
   assertEquals([code, screen], [0, "/dev/pts/0\n0\n"]);
 }, everyone);
 

@@ -2,7 +2,16 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { checkTrace, readChrome, readOtlp, type ReadSpan, type ReadTrace } from "../unit/trace_reader.ts";
-import { type Box, boxTest, type Change, comparing, kernel, type StartOptions, until } from "./harness.ts";
+import {
+  type Box,
+  boxTest,
+  type Change,
+  comparing,
+  kernel,
+  type StartOptions,
+  until,
+  withUserNamespace,
+} from "./harness.ts";
 import { pipe } from "../../lib/ffi/files.ts";
 
 const traceId = "0af7651916cd43dd8448eb211c80319c";
@@ -120,8 +129,7 @@ comparing(
 comparing("the parent tells of what it does, and what it waits for", (box) => {
   box.write((config) => {
     config.linux.resources = { memory: { limit: 64 << 20 }, pids: { limit: 100 } };
-    config.linux.namespaces.push({ type: "user" });
-    config.linux.uidMappings = config.linux.gidMappings = [{ containerID: 0, hostID: 0, size: 65536 }];
+    withUserNamespace({ hostUid: 0 })(config);
     config.mounts.push({ destination: "/mnt", type: "bind", source: box.directory, options: ["bind"] });
   });
   const trace = traced(box, ["run", "--pid-file", `${box.directory}/pid`, box.id]);

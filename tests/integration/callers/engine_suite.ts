@@ -67,9 +67,9 @@ export const usualCases: readonly Case[] = [
     });
   }],
   ["stop lets a container end by itself", (engine) => {
-    const trap = 'trap "exit 5" TERM; while :; do sleep 0.01; done';
-    const id = must(engine, "run", "--detach", ...usual, engine.image, "sh", "-c", `${trap}`);
-    must(engine, "exec", id, "true");
+    const script = 'trap "exit 5" TERM; echo > /ready; while :; do sleep 0.01; done';
+    const id = must(engine, "run", "--detach", ...usual, engine.image, "sh", "-c", script);
+    must(engine, "exec", id, "sh", "-c", "until test -e /ready; do sleep 0.01; done");
     must(engine, "stop", "--time", "10", id);
     assertEquals(must(engine, "wait", id), "5");
     must(engine, "rm", id);

@@ -244,8 +244,9 @@ const cases: readonly [name: string, body: (node: Node) => Promise<void>][] = [
   }],
   ["stop: a container that ends by itself, and one that has to be killed", async (node) => {
     await withPod(node, {}, async (pod) => {
-      const polite = await start(node, pod, ["sh", "-c", 'trap "exit 5" TERM; while :; do sleep 0.01; done']);
-      await inside(node, polite, "true");
+      const script = 'trap "exit 5" TERM; echo > /ready; while :; do sleep 0.01; done';
+      const polite = await start(node, pod, ["sh", "-c", script]);
+      await inside(node, polite, "until test -e /ready; do sleep 0.01; done");
       await node.kubelet.call("StopContainer", { container_id: polite, timeout: 60 });
       assertEquals((await statusOf(node, polite)).exit_code, 5);
       const deaf = await start(node, pod, ["sleep", "1000"]);

@@ -10,6 +10,7 @@ import { assert, assertEquals } from "@std/assert";
 import { Errno, type ErrnoName } from "../../../lib/ffi/errno.ts";
 import { type Arch, syscallNumber } from "../../../lib/ffi/syscalls.ts";
 import { encode } from "../../../lib/plan/native/encode.ts";
+import { header } from "../../../lib/plan/native/format.ts";
 import {
   type CallOp,
   type Data,
@@ -323,7 +324,7 @@ class Machine {
     this.memory.set(image.subarray(Number(offset), Number(offset + fileSize)));
     this.view = new DataView(this.memory.buffer);
     this.base = address;
-    this.#end = this.field(20) + this.field(24);
+    this.#end = this.field(header.table) + this.field(header.tableLength);
   }
 
   field(offset: number): number {
@@ -332,7 +333,7 @@ class Machine {
 
   *run(entry: number): Generator<MachineEvent, void, bigint> {
     for (let at = entry; at !== this.#end;) {
-      assert(at >= this.field(20) && at < this.#end, `a jump to ${at}`);
+      assert(at >= this.field(header.table) && at < this.#end, `a jump to ${at}`);
       const next = yield* this.#instruction(at);
       if (next === undefined) return;
       at = next;
@@ -413,12 +414,12 @@ class Machine {
     return { kind: "report", offset, value, cursor: this.#slots[0]! };
   }
 
-  /** Offset in memory of an absolute address. */
+  /** Offset in memory of an absolute address. A plan has no address of its own header or instructions. */
   offset(address: bigint): number {
     const offset = Number(address - this.base);
     assert(
-      offset >= 464 && offset < this.memory.length,
-      `an address outside of the program: 0x${address.toString(16)}`,
+      offset >= this.field(header.data) && offset < this.memory.length,
+      `an address outside of the program's data: 0x${address.toString(16)}`,
     );
     return offset;
   }
@@ -458,7 +459,7 @@ export function lockstep(plan: Plan, options: LockstepOptions): Trace {
   const comparison = new Comparison(machine, reference);
   const steps = options.from === "stage" ? [...plan.stage, ...plan.init] : plan.init;
   const expected = reference.steps(steps);
-  const found = machine.run(machine.field(options.from === "stage" ? 8 : 12));
+  const found = machine.run(machine.field(options.from === "stage" ? header.entry : header.initEntry));
   const calls: (CallOp | ForkOp)[] = [];
   let [left, right] = [expected.next(), found.next()];
   for (;;) {

@@ -1,6 +1,6 @@
 /** A config for a user who is not root. */
 
-import type { TestConfig } from "../../../integration/harness.ts";
+import { type TestConfig, withUserNamespace } from "../../../integration/harness.ts";
 
 /** A process's cgroup. cgroups(7) */
 export const cgroupOf = (pid: number | "self"): string =>
@@ -10,9 +10,8 @@ export const cgroupOf = (pid: number | "self"): string =>
 export function rootless(config: TestConfig): void {
   config.process.args = ["sleep", "1000"];
   const kept = config.linux.namespaces.filter(({ type }) => type !== "network");
-  config.linux.namespaces = [...kept, { type: "user" }, { type: "cgroup" }];
-  config.linux.uidMappings = [{ containerID: 0, hostID: Deno.uid()!, size: 1 }];
-  config.linux.gidMappings = [{ containerID: 0, hostID: Deno.gid()!, size: 1 }];
+  config.linux.namespaces = [...kept, { type: "cgroup" }];
+  withUserNamespace({ hostUid: Deno.uid()!, hostGid: Deno.gid()!, size: 1 })(config);
   config.linux.cgroupsPath = undefined;
   config.mounts = config.mounts.filter(({ destination }) => !destination.startsWith("/sys")).map((mount) => ({
     ...mount,
