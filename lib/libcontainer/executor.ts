@@ -16,6 +16,7 @@ import { spawn } from "../ffi/process.ts";
 import { syscallNumber } from "../ffi/syscalls.ts";
 import {
   ANY_ERRNO,
+  ERRNO_SHIFT,
   Flag,
   HEAD_SIZE,
   header,
@@ -33,6 +34,8 @@ import {
 
 /** The fixed descriptors' numbers follow each other: none is further than this behind the one that reports go to. */
 const FIXED_LIMIT = 32;
+
+const TARGET_MASK = (1 << ERRNO_SHIFT) - 1;
 
 const EINTR = 4, EAGAIN = 11, ENOSYS = 38;
 const SYS_pidfd_open = 434;
@@ -154,7 +157,7 @@ export class Executor {
     }));
     const handlers = Array.from({ length: handlerCount }, (_, index) => {
       const word = view.getUint32(offset + HEAD_SIZE + 4 * (operandCount + index), true);
-      return { errno: word >>> 20, target: 4 * (word & 0xfffff) };
+      return { errno: word >>> ERRNO_SHIFT, target: 4 * (word & TARGET_MASK) };
     });
     return { offset, code, operands, out: view.getUint8(offset + 5), handlers, flags: view.getUint8(offset + 7), next };
   }

@@ -1,5 +1,5 @@
 /**
- * The image's byte format, version 1: what the encoder writes and what both executors read.
+ * The image's byte format, version 2: what the encoder writes and what both executors read.
  *
  * All numbers are little-endian. An image is an ELF header, the interpreter's code (mapped read-execute) and the
  * *program* (mapped read-write at {@link PROGRAM_BASE} plus its file offset): a header, the instruction table, initialised data.
@@ -18,7 +18,7 @@ export const PROGRAM_BASE = 0x10000000;
 
 /** "RUNP". */
 export const MAGIC = 0x504e5552;
-export const VERSION = 1;
+export const VERSION = 2;
 
 /** Byte offsets in the program's header. Each field is a u32 unless it says otherwise. */
 export const header = {
@@ -75,12 +75,14 @@ export const ReportKind = { error: 1, warning: 2 } as const;
  *     u8  handlers  number of handler words
  *     u8  flags     Flag bits
  *
- * A handler word is `errno << 20 | target / 4`: where to go on when the system call fails with that errno. The target is an offset
+ * A handler word is `errno << 24 | target / 4`: where to go on when the system call fails with that errno. The target is an offset
  * from the program's start; 0 is the next instruction. Errno {@link ANY_ERRNO} fits every failure. The first that fits wins. On a handled
  * failure `out` receives −errno. A failure without a handler is reported (kind error, value errno) and ends the process.
  * EINTR is retried; EAGAIN too, 128 times, with `Flag.retryAgain`.
  */
-export const ANY_ERRNO = 0xfff;
+export const ANY_ERRNO = 0xff;
+/** Above it a handler word has the errno, of which programs see 133 at most; below it the target. asm-generic/errno.h */
+export const ERRNO_SHIFT = 24;
 /** Results from −MAX_ERRNO to −1 are failures: include/linux/err.h. */
 export const MAX_ERRNO = 4095;
 export const NO_SLOT = 0xff;
