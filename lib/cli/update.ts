@@ -109,6 +109,9 @@ export function parseSize(text: string): bigint {
   const [, digits, unit = ""] = /^(\d+\.?\d*|\.\d+) ?(?:([kmgtp])i?b?|b)?$/i.exec(text) ?? [];
   if (digits === undefined) throw new RuncError("usage", `invalid size: '${text}'`);
   const shift = 10n * BigInt(" kmgtp".indexOf(unit.toLowerCase() || " "));
-  if (/^\d+$/.test(digits)) return BigInt(digits) << shift;
-  return BigInt(Math.trunc(Number(digits) * Number(1n << shift)));
+  // A fraction of so many digits would be no number at all.
+  const fraction = () => BigInt(Math.trunc(Math.min(Number(digits) * Number(1n << shift), 2 ** 64)));
+  const size = /^\d+$/.test(digits) ? BigInt(digits) << shift : fraction();
+  if (size >= 2n ** 63n) throw new RuncError("usage", `invalid size: '${text}': value out of range`);
+  return size;
 }
