@@ -4,6 +4,7 @@
  * @module
  */
 
+import { processEnvironment } from "../ffi/process.ts";
 import { Container } from "../libcontainer/container.ts";
 import { type Runtime, type SystemdDriver, systemdDriver } from "../libcontainer/runtime.ts";
 import type { Context } from "./context.ts";
@@ -59,7 +60,10 @@ export function makeRuntime(context: Context, systemd?: SystemdDriver): Runtime 
     get environment() {
       return environment ??= hookEnvironment();
     },
-    softFileLimit: softFileLimit(context.environment(SOFT_LIMIT)),
+    get rawEnvironment() {
+      return processEnvironment(context.kernel).filter((entry) => typeof entry !== "string");
+    },
+    softFileLimit: softFileLimit(context.environment(SOFT_LIMIT)) ?? context.softFileLimit,
     log: log.listen,
     trace: context.trace,
   };

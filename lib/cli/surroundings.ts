@@ -14,6 +14,8 @@ import type { Environment } from "./parse.ts";
 export interface Surroundings {
   readonly kernel: Kernel;
   readonly environment: Environment;
+  /** The caller's soft limit of open files, where this process has raised it. */
+  readonly softFileLimit?: number;
   /** How this program is started again. */
   readonly reexec: () => Runtime["reexec"];
   /** How this process becomes another program. */
