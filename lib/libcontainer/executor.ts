@@ -39,7 +39,7 @@ const TARGET_MASK = (1 << ERRNO_SHIFT) - 1;
 
 const EINTR = 4, EAGAIN = 11, ENOSYS = 38;
 const SYS_pidfd_open = 434;
-const SIGPIPE = 13, SIG_DFL = 0;
+const SIGPIPE = 13, SIGXFSZ = 25, SIG_DFL = 0;
 
 /** One instruction, decoded and checked. */
 interface Decoded {
@@ -222,8 +222,10 @@ export class Executor {
   }
 
   #call(instruction: Decoded, values: readonly bigint[]): number {
-    // Deno ignores SIGPIPE, and what is ignored stays so in the container's program. signal(7), "Execution of programs"
-    if (this.#execs.includes(instruction.code)) this.#kernel.call("signal", SIGPIPE, SIG_DFL);
+    // What Deno and the snapshot ignore would stay so in the container's program. signal(7), "Execution of programs"
+    if (this.#execs.includes(instruction.code)) {
+      for (const signal of [SIGPIPE, SIGXFSZ]) this.#kernel.call("signal", signal, SIG_DFL);
+    }
     for (let tries = 0;; tries++) {
       const result = this.#kernel.call("syscall", instruction.code, ...values);
       if (result === -EINTR) continue;

@@ -19,7 +19,7 @@ import { alloc, type Kernel } from "../../lib/ffi/kernel.ts";
 import { kill, spawn, waitChild } from "../../lib/ffi/process.ts";
 import { BASE, CODE_AT, executableHead } from "./elf.ts";
 import { gatherUntilStop } from "./gather.ts";
-import { type Area, PAGE, type Piece, ProcessMemory, split } from "./memory.ts";
+import { type Area, PAGE, type Piece, ProcessMemory, Prot, split } from "./memory.ts";
 import { requirements } from "./processor.ts";
 import { stopSignal, waitStop } from "./ptrace.ts";
 import { type CpuRequirement, encodeTable, Sys, type TableCall, thawCode, type ThawPlaces } from "./thaw_x86_64.ts";
@@ -44,7 +44,7 @@ const MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000, MAP_FIXED_N
 const MADV_POPULATE_READ = 22, MADV_POPULATE_WRITE = 23;
 /** asm/prctl.h, rseq.h of glibc: the signature that it registers with */
 const ARCH_SET_FS = 0x1002, RSEQ_SIGNATURE = 0x53053053, RSEQ_SIZE = 32, ROBUST_LIST_SIZE = 24;
-const SIGPIPE = 13, SIGCHLD = 17, SIG_IGN = 1, SIGKILL = 9;
+const SIGPIPE = 13, SIGCHLD = 17, SIGXFSZ = 25, SIG_IGN = 1, SIGKILL = 9;
 
 /** As deep as V8 lets its stack become, and room for what it calls. */
 const STACK_ROOM = 4 << 20;
@@ -190,7 +190,20 @@ interface Layout extends ThawPlaces {
   readonly length: number;
 }
 
-function layOut({ point, threadId, launcher }: FileParts, codeLength: number, tableLength: number): Layout {
+/** What a command takes beside the memory that is put back: `run` of a usual container some 20 MiB. */
+const ROOM = 96 << 20;
+
+function leastLimits(pieces: readonly Piece[]): Pick<ThawPlaces, "leastAddresses" | "leastData"> {
+  const sum = (some: readonly Piece[]) =>
+    some.reduce((sum, { length, content }) => sum + (content === undefined ? Math.min(length, KEPT) : length), ROOM);
+  return { leastAddresses: sum(pieces), leastData: sum(pieces.filter(({ prot }) => (prot & Prot.WRITE) !== 0)) };
+}
+
+function layOut(
+  { pieces, point, threadId, launcher }: FileParts,
+  codeLength: number,
+  lengths: { readonly table: number; readonly reserve: number },
+): Layout {
   let end = BASE + CODE_AT + codeLength;
   const place = (length: number) => {
     const at = Math.ceil(end / 8) * 8;
@@ -200,9 +213,11 @@ function layOut({ point, threadId, launcher }: FileParts, codeLength: number, ta
   const sigaction = place(SIGACTIONS_SIZE);
   const ownPath = place(OWN_PATH.length + 1);
   const launcherPath = place(new TextEncoder().encode(launcher).length + 1);
-  const table = place(tableLength);
+  const table = place(lengths.table);
+  const reserve = place(lengths.reserve);
   const length = Math.ceil((end - BASE) / PAGE) * PAGE;
-  return { sigaction, ownPath, launcherPath, table, tableEnd: table + tableLength, length, point, threadId };
+  const ends = { tableEnd: table + lengths.table, reserveEnd: reserve + lengths.reserve };
+  return { sigaction, ownPath, launcherPath, table, reserve, ...ends, length, point, threadId, ...leastLimits(pieces) };
 }
 
 function buildHead(parts: FileParts): Uint8Array<ArrayBuffer> {
@@ -212,32 +227,53 @@ function buildHead(parts: FileParts): Uint8Array<ArrayBuffer> {
       ...parts.touched.map(populateCall),
       ...threadCalls(parts, layout),
     ]);
+  const reserve = encodeTable(reserveCalls(parts.pieces));
   // Lengths first: they are the same wherever things are.
-  const first = layOut(parts, PAGE, PAGE);
-  const layout = layOut(parts, thawCode(first, parts.cpu).code.length, calls(first).length);
-  const content = new Uint8Array(layout.tableEnd - BASE - CODE_AT);
+  const first = layOut(parts, PAGE, { table: PAGE, reserve: reserve.length });
+  const lengths = { table: calls(first).length, reserve: reserve.length };
+  const layout = layOut(parts, thawCode(first, parts.cpu).code.length, lengths);
+  const content = new Uint8Array(layout.reserveEnd - BASE - CODE_AT);
   const put = (address: number, bytes: Uint8Array) => content.set(bytes, address - BASE - CODE_AT);
   put(BASE + CODE_AT, thawCode(layout, parts.cpu).code);
   put(layout.sigaction, Uint8Array.of(SIG_IGN));
   put(layout.ownPath, new TextEncoder().encode(OWN_PATH));
   put(layout.launcherPath, new TextEncoder().encode(parts.launcher));
   put(layout.table, calls(layout));
+  put(layout.reserve, reserve);
   return executableHead(content);
 }
 
+/**
+ * What of an area without content is mapped in any case: V8 takes from its reservations from the lowest address on, and a command takes some of
+ * these MiB. The rest, 17 GiB in all, would be beyond what callers allow who limit addresses.
+ */
+const KEPT = 16 << 20;
+
 function mapCalls(pieces: readonly Piece[], headLength: number): readonly TableCall[] {
   let offset = headLength;
-  return pieces.map(({ start, length, prot, content }): TableCall => {
-    const flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE | (content === undefined ? MAP_ANONYMOUS | MAP_NORESERVE : 0);
-    const at = content === undefined ? 0 : offset;
-    if (content !== undefined) offset += length;
-    return {
-      number: Sys.mmap,
-      args: [start, BigInt(length), BigInt(prot), BigInt(flags)],
-      last: BigInt(at),
-      expected: start,
-    };
+  return pieces.map((piece) => {
+    const { length, content } = piece;
+    if (content === undefined) return mapCall({ ...piece, length: Math.min(length, KEPT) }, 0);
+    offset += length;
+    return mapCall(piece, offset - length);
   });
+}
+
+/** The rest of the areas that {@link mapCalls} cuts. */
+function reserveCalls(pieces: readonly Piece[]): readonly TableCall[] {
+  return pieces.filter(({ content, length }) => content === undefined && length > KEPT).map((piece) =>
+    mapCall({ ...piece, start: piece.start + BigInt(KEPT), length: piece.length - KEPT }, 0)
+  );
+}
+
+function mapCall({ start, length, prot, content }: Piece, offset: number): TableCall {
+  const flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE | (content === undefined ? MAP_ANONYMOUS | MAP_NORESERVE : 0);
+  return {
+    number: Sys.mmap,
+    args: [start, BigInt(length), BigInt(prot), BigInt(flags)],
+    last: BigInt(offset),
+    expected: start,
+  };
 }
 
 /** Where the kernel is too old for it (5.14), each page waits for its fault. @see madvise(2) */
@@ -260,6 +296,8 @@ function threadCalls({ point, threadId }: FileParts, { sigaction }: Layout): rea
     ...(point.rseq === 0n ? [] : [call("rseq", [point.rseq, BigInt(RSEQ_SIZE), 0n, BigInt(RSEQ_SIGNATURE)])]),
     // Deno's, and so the program's: writing where nobody reads is an error, not the end.
     call("rt_sigaction", [BigInt(SIGPIPE), BigInt(sigaction), 0n, 8n], 0n),
+    // So is writing beyond the caller's limit of a file's size.
+    call("rt_sigaction", [BigInt(SIGXFSZ), BigInt(sigaction), 0n, 8n], 0n),
     // What our caller ignores stays ignored across execve, and of a child that ends then nobody learns how. signal(7), wait(2)
     call("rt_sigaction", [BigInt(SIGCHLD), BigInt(sigaction + SIGACTION_SIZE), 0n, 8n], 0n),
   ];
