@@ -53,7 +53,6 @@ export {
   validateProcess,
   type ValidationFacts,
 } from "./lib/libcontainer/validate.ts";
-export { unsupported } from "./lib/libcontainer/unsupported.ts";
 export { loadParts, type Parts } from "./lib/libcontainer/parts.ts";
 
 // The plan.

@@ -83,6 +83,16 @@ if ! [ -s "$script" ]; then
   echo "runc: $script is missing or empty; run 'deno task build' or 'deno task install' again" >&2
   exit 1
 fi
+# V8 reserves addresses, more than it will ever use, and dies where it may not.
+addresses=$(ulimit -v) data=$(ulimit -d)
+if [ "$addresses" != unlimited ] && [ "$addresses" -lt 20000000 ]; then
+  echo "runc: the caller's limit of addresses (RLIMIT_AS, ulimit -v) of $addresses KiB is too small: cannot allocate memory" >&2
+  exit 1
+fi
+if [ "$data" != unlimited ] && [ "$data" -lt 1000000 ]; then
+  echo "runc: the caller's limit of data (RLIMIT_DATA, ulimit -d) of $data KiB is too small: cannot allocate memory" >&2
+  exit 1
+fi
 # Deno raises the limit of open files for itself; containers are to have the caller's.
 RUNC_NOFILE_SOFT=$(ulimit -Sn)
 export RUNC_NOFILE_SOFT

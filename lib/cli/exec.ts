@@ -10,7 +10,7 @@ import { readConfig } from "../libcontainer/bundle.ts";
 import type { Container } from "../libcontainer/container.ts";
 import type { ContainerProcess } from "../libcontainer/container_process.ts";
 import type { Process } from "../specs/config.ts";
-import { parseProcess } from "../specs/parse.ts";
+import { ignoredText, parseProcess } from "../specs/parse.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import type { SeccompFilter } from "../libcontainer/seccomp/filter.ts";
 import { inSpan } from "../trace/tracer.ts";
@@ -42,9 +42,12 @@ interface Overrides {
   readonly "process-label"?: string;
 }
 
+/** The kernel's ids have 32 bits. */
+const MAX_ID = 0xffffffff;
+
 /** Strictly decimal, as Go's Atoi: the kernel's ids, never names. */
 function parseNumericId(kind: "uid" | "gid", text: string): number {
-  if (/^[+-]?\d+$/.test(text) && Number(text) >= 0 && Number(text) <= 0xffffffff) return Number(text);
+  if (/^[+-]?\d+$/.test(text) && Number(text) >= 0 && Number(text) <= MAX_ID) return Number(text);
   throw new RuncError("usage", `bad ${kind}: strconv.Atoi: parsing ${JSON.stringify(text)}: invalid syntax`, {
     hint: "--user takes numbers: uid or uid:gid",
   });
@@ -54,6 +57,8 @@ function overrideUser(user: Process["user"], options: Overrides): Process["user"
   const groups = options["additional-gids"];
   const negative = groups.find((gid) => gid < 0);
   if (negative !== undefined) throw new RuncError("usage", `additional-gids must be a positive number ${negative}`);
+  const large = groups.find((gid) => gid > MAX_ID);
+  if (large !== undefined) throw new RuncError("usage", `additional-gids: ${large} is larger than ${MAX_ID}`);
   const additionalGids = [...(user.additionalGids ?? []), ...groups];
   if (!options.user) return { ...user, additionalGids };
   const colon = options.user.indexOf(":");
@@ -118,6 +123,7 @@ export const run: Command<"exec"> = async (context, { args: [id = "", ...args], 
       ? processFromConfig(container.bundle, args, options, given, runtime)
       : parseProcess(withSystemErrors(`open ${options.process}`, () => Deno.readTextFileSync(processFile)), {
         file: options.process,
+        onIgnored: (ignored) => runtime.log("debug", `${options.process}: ${ignoredText(ignored)}`),
       });
   const process = inSpan(runtime.trace, "read the process", read);
   const seccomp = await container.compileSeccomp();

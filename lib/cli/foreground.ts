@@ -8,7 +8,8 @@ import { resolve } from "@std/path";
 import { HostTerminal, receiveMaster } from "../libcontainer/host_terminal.ts";
 import { type ForegroundStdio, Monitor, type MonitorOptions } from "../libcontainer/monitor/hand_over.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
-import type { fexecve } from "../ffi/process.ts";
+import { type fexecve, processEnvironment } from "../ffi/process.ts";
+import { withTraceparent } from "../trace/context.ts";
 import { inSpan } from "../trace/tracer.ts";
 import { SignalPipe } from "../ffi/signals.ts";
 import type { ConsoleSize } from "../specs/config.ts";
@@ -97,10 +98,11 @@ export class Foreground implements Disposable {
     start?.();
     if (stdio !== undefined) this.#monitor = this.#makeMonitor(options, stdio);
     const { traceparent } = this.#runtime.trace ?? {};
-    const environment = { ...Deno.env.toObject(), ...(traceparent === undefined ? {} : { TRACEPARENT: traceparent }) };
+    const environment = processEnvironment(this.#runtime.kernel);
     return this.#monitor!.become({
-      environment: Object.entries(environment).map(([name, value]) => `${name}=${value}`),
+      environment: traceparent === undefined ? environment : withTraceparent(environment, traceparent),
       replace: this.#own.replace,
+      softFileLimit: this.#runtime.softFileLimit,
     });
   }
 

@@ -9,6 +9,7 @@ import { Errno } from "../ffi/errno.ts";
 import { freeze, wordsOn } from "../ffi/freeze.ts";
 import { open } from "../ffi/files.ts";
 import { addressOf, cString, Kernel } from "../ffi/kernel.ts";
+import { raiseFileLimit } from "../ffi/process.ts";
 import { openStandardStreams, StandardStream } from "../ffi/stdio.ts";
 import { main } from "./program.ts";
 import { type Surroundings, surroundings } from "./surroundings.ts";
@@ -84,6 +85,9 @@ function rehearseStart(world: Surroundings): Promise<number> {
   return promise;
 }
 
+/** Some 30 are open at once where a container has everything, and as many may be inherited. */
+const FILES = 256;
+
 const kernel = new Kernel();
 const [directory = "", times = "1"] = Deno.args;
 for (let time = 0; time < Number(times); time++) await rehearse(kernel, directory);
@@ -94,4 +98,8 @@ const words = freeze(kernel, (point) => {
   worldOf(kernel).stdout.write(`${text}\n`);
 });
 // Not Deno.exit: Deno's own exit handlers are about a process that there no longer is.
-if (words !== undefined) run(worldOf(kernel), words.slice(1), (status) => kernel.call("_exit", status));
+if (words !== undefined) {
+  // Descriptors are numbered above all that are open: more than a caller may have room for, who has a few open itself.
+  const world = { ...worldOf(kernel), softFileLimit: raiseFileLimit(kernel, FILES) };
+  run(world, words.slice(1), (status) => kernel.call("_exit", status));
+}

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { processEnvironment } from "../ffi/process.ts";
 import { Container } from "../libcontainer/container.ts";
 import { type Runtime, type SystemdDriver, systemdDriver } from "../libcontainer/runtime.ts";
 import type { Context } from "./context.ts";
@@ -63,7 +64,10 @@ export function makeRuntime(context: Context, systemd?: SystemdDriver): Runtime 
       return environment ??= hookEnvironment();
     },
     interrupts: context.interruption,
-    softFileLimit: softFileLimit(context.environment(SOFT_LIMIT)),
+    get rawEnvironment() {
+      return processEnvironment(context.kernel).filter((entry) => typeof entry !== "string");
+    },
+    softFileLimit: softFileLimit(context.environment(SOFT_LIMIT)) ?? context.softFileLimit,
     log: log.listen,
     trace: context.trace,
   };

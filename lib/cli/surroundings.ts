@@ -23,6 +23,8 @@ export interface Surroundings {
   readonly environment: Environment;
   /** Where the system's programs keep what lasts until it is booted again. */
   readonly runDirectory: string;
+  /** The caller's soft limit of open files, where this process has raised it. */
+  readonly softFileLimit?: number;
   /** How this program is started again. */
   readonly reexec: () => Runtime["reexec"];
   /** How this process becomes another program. */

@@ -5,6 +5,7 @@
  */
 
 import { RuncError } from "../errors.ts";
+import { fileError } from "../ffi/file_error.ts";
 import { Errno, type ErrnoName, errnoText } from "../ffi/errno.ts";
 
 /** Runs `action`; what it throws is worded as Go words it: `open /x: no such file or directory`. `call`: `open /x`. */
@@ -28,9 +29,11 @@ function isErrnoName(name: string): name is ErrnoName {
   return Object.hasOwn(Errno, name);
 }
 
-/** Anything thrown, as a {@link RuncError}: one that is none is a bug of ours, or an error that nobody has put into words. */
+/** Anything thrown, as a {@link RuncError}: one that is none, and that the system did not give, is a bug of ours. */
 export function toRuncError(error: unknown): RuncError {
   if (error instanceof RuncError) return error;
+  const known = fileError(error);
+  if (known !== undefined) return known;
   const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   return new RuncError("internal", message, { cause: error });
 }

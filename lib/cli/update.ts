@@ -6,7 +6,7 @@
 
 import { RuncError } from "../errors.ts";
 import type { Resources } from "../specs/config.ts";
-import { parseResources } from "../specs/parse.ts";
+import { ignoredText, parseResources } from "../specs/parse.ts";
 import type { Command, Context } from "./context.ts";
 import type { Invocation } from "./parse.ts";
 import { loadToChange } from "./runtime.ts";
@@ -18,7 +18,10 @@ type Options = Invocation<"update">["options"];
 export const run: Command<"update"> = async (context, { args: [id = ""], options, given }) => {
   const { container } = await loadToChange(context, id);
   const { resources: file = "" } = options;
-  const resources = file === "" ? resourcesOf(options, given) : parseResources(readInput(context, file), { file });
+  const resources = file === "" ? resourcesOf(options, given) : parseResources(readInput(context, file), {
+    file,
+    onIgnored: (ignored) => context.log.debug(`${file}: ${ignoredText(ignored)}`),
+  });
   const { kernel, kernelTCP } = resources.memory ?? {};
   if (kernel !== undefined || kernelTCP !== undefined) {
     context.log.warning("Kernel memory settings are ignored and will be removed");
@@ -106,6 +109,9 @@ export function parseSize(text: string): bigint {
   const [, digits, unit = ""] = /^(\d+\.?\d*|\.\d+) ?(?:([kmgtp])i?b?|b)?$/i.exec(text) ?? [];
   if (digits === undefined) throw new RuncError("usage", `invalid size: '${text}'`);
   const shift = 10n * BigInt(" kmgtp".indexOf(unit.toLowerCase() || " "));
-  if (/^\d+$/.test(digits)) return BigInt(digits) << shift;
-  return BigInt(Math.trunc(Number(digits) * Number(1n << shift)));
+  // A fraction of so many digits would be no number at all.
+  const fraction = () => BigInt(Math.trunc(Math.min(Number(digits) * Number(1n << shift), 2 ** 64)));
+  const size = /^\d+$/.test(digits) ? BigInt(digits) << shift : fraction();
+  if (size >= 2n ** 63n) throw new RuncError("usage", `invalid size: '${text}': value out of range`);
+  return size;
 }

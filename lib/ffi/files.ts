@@ -9,6 +9,7 @@ import { alloc, cString, type Kernel, syscallError } from "./kernel.ts";
 import { RuncError } from "../errors.ts";
 import { AccessFlag, AT_FDCWD, AtFlag, FileType, openFlag } from "./constants.ts";
 import { Fd } from "./fd.ts";
+import { fileSizeLimit } from "./process.ts";
 
 const F_GETFD = 1, F_SETFD = 2, F_SETFL = 4, F_GETFL = 3, F_ADD_SEALS = 1033;
 const FD_CLOEXEC = 1;
@@ -106,14 +107,58 @@ export function sealedMemfd(
   }
 }
 
+/** PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS: asm-generic/mman-common.h, mman.h */
+const PROT_READ_WRITE = 3, MAP_SHARED_ANONYMOUS = 0x21;
+
+/**
+ * `content` as a file that nobody wrote: the one behind shared memory, which has its length from the start, and zeroes up to a whole page. The limit
+ * of a file's size (RLIMIT_FSIZE) is for what is written. @see proc_pid_map_files(5)
+ *
+ * @throws {RuncError} EPERM without CAP_CHECKPOINT_RESTORE and CAP_SYS_ADMIN.
+ */
+function sharedMemory(kernel: Kernel, { name, content }: { name: string; content: Uint8Array<ArrayBuffer> }): Fd {
+  const length = Math.ceil(content.length / 4096) * 4096;
+  const start = kernel.must(
+    "mmap(MAP_SHARED|MAP_ANONYMOUS)",
+    "mmap",
+    0,
+    length,
+    PROT_READ_WRITE,
+    MAP_SHARED_ANONYMOUS,
+    -1,
+    0,
+  );
+  try {
+    new Uint8Array(Deno.UnsafePointerView.getArrayBuffer(Deno.UnsafePointer.create(BigInt(start))!, length)).set(
+      content,
+    );
+    const range = `${start.toString(16)}-${(start + length).toString(16)}`;
+    const opened = kernel.retry("open", cString(`/proc/self/map_files/${range}`), openFlag(kernel.arch).O_CLOEXEC);
+    if (opened >= 0) return new Fd(kernel, opened, name);
+    throw syscallError(
+      `open("/proc/self/map_files/${range}")`,
+      -opened,
+      `the caller's limit of a file's size (RLIMIT_FSIZE, ulimit -f) is below ${content.length} bytes, which takes CAP_SYS_ADMIN`,
+    );
+  } finally {
+    kernel.call("munmap", start, length);
+  }
+}
+
 /**
  * `content` as a file that can be executed but not written: a sealed memfd or, if vm.memfd_noexec=2 forbids that, an
  * unlinked file in `directory`. @see Documentation/userspace-api/mfd_noexec.rst
+ *
+ * If the caller's RLIMIT_FSIZE is below its length, writing would raise a signal. Then it is written through a shared
+ * mapping.
  */
 export function executable(
   kernel: Kernel,
   { name, content, directory }: { name: string; content: Uint8Array<ArrayBuffer>; directory: string },
 ): Fd {
+  if (fileSizeLimit(kernel) < content.length) {
+    return sharedMemory(kernel, { name, content });
+  }
   try {
     return sealedMemfd(kernel, { name, content, executable: true });
   } catch (error) {

@@ -12,25 +12,53 @@ import { Fd } from "./fd.ts";
 const FILE_ACTIONS_SIZE = 80, ATTRIBUTES_SIZE = 336, SIGSET_SIZE = 128;
 const POSIX_SPAWN_SETSIGDEF = 0x04, POSIX_SPAWN_SETSIGMASK = 0x08;
 
-const P_PID = 1, WEXITED = 4, WNOHANG = 1, ECHILD = 10;
+const P_PID = 1, WEXITED = 4, WNOHANG = 1, ECHILD = 10, EMFILE = 24;
+
+/** `NAME=value`; where that is no UTF-8, its bytes with a NUL at their end. */
+export type EnvironmentEntry = string | Uint8Array<ArrayBuffer>;
+
+const at = (address: bigint) => new Deno.UnsafePointerView(Deno.UnsafePointer.create(address)!);
+
+/** This process's environment as it was given it, byte for byte. @see environ(7) */
+export function processEnvironment(kernel: Kernel): readonly EnvironmentEntry[] {
+  const entries: EnvironmentEntry[] = [];
+  const list = at(kernel.addressIfAny("environ")!).getBigUint64();
+  if (list === 0n) return entries;
+  for (let offset = 0;; offset += 8) {
+    const address = at(list).getBigUint64(offset);
+    if (address === 0n) return entries;
+    const text = at(address).getCString();
+    // It stands for bytes that are no UTF-8, unless it is there itself.
+    entries.push(text.includes("\ufffd") ? exactEntry(kernel, address, text) : text);
+  }
+}
+
+function exactEntry(kernel: Kernel, address: bigint, text: string): EnvironmentEntry {
+  const bytes = alloc(kernel.call("strlen", address) + 1);
+  at(address).copyInto(bytes);
+  const encoded = cString(text);
+  return encoded.length === bytes.length && encoded.every((byte, index) => byte === bytes[index]) ? text : bytes;
+}
 
 /** A child to start with posix_spawn. */
 export interface SpawnOptions {
   readonly path: string;
   readonly argv: readonly string[];
   /** `NAME=value` entries. */
-  readonly env: readonly string[];
+  readonly env: readonly EnvironmentEntry[];
   /** Descriptors: number in the child ← number here. All other close-on-exec descriptors are closed. */
   readonly fds: readonly { readonly to: number; readonly from: number }[];
   /** The child closes all descriptors from this number up, including those that are not close-on-exec. */
   readonly closeFrom?: number;
+  /** The child's soft limit of open files; ours if absent. */
+  readonly softFileLimit?: number;
   /** Working directory of the child; ours if absent. */
   readonly cwd?: string;
 }
 
 /** A `char *[]` that ends with NULL: the pointers, then the strings, in one buffer. */
-function stringArray(texts: readonly string[]): Uint8Array<ArrayBuffer> {
-  const strings = texts.map(cString);
+function stringArray(texts: readonly EnvironmentEntry[]): Uint8Array<ArrayBuffer> {
+  const strings = texts.map((text) => typeof text === "string" ? cString(text) : text);
   const tableSize = 8 * (texts.length + 1);
   const block = alloc(strings.reduce((sum, text) => sum + text.length, tableSize));
   const view = new DataView(block.buffer);
@@ -48,12 +76,16 @@ function stringArray(texts: readonly string[]): Uint8Array<ArrayBuffer> {
  * posix_spawn(3) with every signal at its default and none blocked. Deno ignores SIGPIPE, and a child would inherit
  * that.
  *
- * Returns the child's pid, or −errno. glibc uses a vfork-like clone, so this includes a failed execve.
+ * Returns the child's pid, or −errno. glibc uses a vfork-like clone, so this includes a failed execve. −EMFILE also means
+ * that the limit of open files does not allow the number of a descriptor.
  */
 export function spawn(kernel: Kernel, options: SpawnOptions): number {
   const actions = alloc(FILE_ACTIONS_SIZE);
   kernel.call("posix_spawn_file_actions_init", actions);
-  for (const { to, from } of options.fds) kernel.call("posix_spawn_file_actions_adddup2", actions, from, to);
+  for (const { to, from } of options.fds) {
+    // It answers EBADF for a number that the limit of open files has no room for: the same as too many of them.
+    if (kernel.call("posix_spawn_file_actions_adddup2", actions, from, to) !== 0) return -EMFILE;
+  }
   if (options.closeFrom !== undefined) {
     kernel.call("posix_spawn_file_actions_addclosefrom_np", actions, options.closeFrom);
   }
@@ -68,7 +100,12 @@ export function spawn(kernel: Kernel, options: SpawnOptions): number {
   const pid = alloc(4);
   const argv = stringArray(options.argv);
   const env = stringArray(options.env);
-  const errno = kernel.call("posix_spawn", pid, cString(options.path), actions, attributes, argv, env);
+  const path = cString(options.path);
+  const errno = withFileLimit(
+    kernel,
+    options.softFileLimit,
+    () => kernel.call("posix_spawn", pid, path, actions, attributes, argv, env),
+  );
   kernel.call("posix_spawn_file_actions_destroy", actions);
   kernel.call("posix_spawnattr_destroy", attributes);
   return errno !== 0 ? -errno : new DataView(pid.buffer).getInt32(0, true);
@@ -80,7 +117,7 @@ export function spawn(kernel: Kernel, options: SpawnOptions): number {
  *
  * @see fexecve(3)
  */
-export function fexecve(kernel: Kernel, fd: Fd, argv: readonly string[], env: readonly string[]): number {
+export function fexecve(kernel: Kernel, fd: Fd, argv: readonly string[], env: readonly EnvironmentEntry[]): number {
   return kernel.call("fexecve", fd.number, stringArray(argv), stringArray(env));
 }
 
@@ -182,4 +219,38 @@ export function getRlimit(kernel: Kernel, pid: number, resource: number): Rlimit
   kernel.must(`prlimit(${pid}, ${resource})`, "prlimit", pid, resource, null, buffer);
   const view = new DataView(buffer.buffer);
   return { soft: view.getBigUint64(0, true), hard: view.getBigUint64(8, true) };
+}
+
+/** Index in rlimitNames. asm-generic/resource.h */
+const RLIMIT_NOFILE = 7;
+
+/**
+ * Raises this process's soft limit of open files to the hard one where it is below `least`. Returns what it was; undefined where it is left as it is.
+ *
+ * @see getrlimit(2)
+ */
+export function raiseFileLimit(kernel: Kernel, least: number): number | undefined {
+  const { soft, hard } = getRlimit(kernel, 0, RLIMIT_NOFILE);
+  if (soft >= least || soft >= hard) return undefined;
+  return setRlimit(kernel, 0, RLIMIT_NOFILE, { soft: hard, hard }) < 0 ? undefined : Number(soft);
+}
+
+/** Index in rlimitNames. */
+const RLIMIT_FSIZE = 1;
+
+/** The soft limit of a file's size, in bytes. Whoever writes beyond it gets SIGXFSZ. @see getrlimit(2) */
+export function fileSizeLimit(kernel: Kernel): bigint {
+  return getRlimit(kernel, 0, RLIMIT_FSIZE).soft;
+}
+
+/** Does `action`, which starts a program, with `soft` as the soft limit of open files; undefined: with what is set. */
+export function withFileLimit<Result>(kernel: Kernel, soft: number | undefined, action: () => Result): Result {
+  if (soft === undefined) return action();
+  const own = getRlimit(kernel, 0, RLIMIT_NOFILE);
+  setRlimit(kernel, 0, RLIMIT_NOFILE, { soft: BigInt(soft), hard: own.hard });
+  try {
+    return action();
+  } finally {
+    setRlimit(kernel, 0, RLIMIT_NOFILE, own);
+  }
 }

@@ -10,15 +10,13 @@ import { RuncError } from "../errors.ts";
 import { isThere } from "../ffi/files.ts";
 import type { Kernel } from "../ffi/kernel.ts";
 import type { Config, NamespaceType } from "../specs/config.ts";
-import { parseConfig } from "../specs/parse.ts";
-import { pointerToken } from "../specs/problem.ts";
+import { ignoredText, parseConfig } from "../specs/parse.ts";
 import { resolve } from "@std/path";
 import { deniesSetgroups } from "./facts.ts";
 import { groupFacts } from "./id_maps.ts";
 import { type JoinedMaps, readJoinedMaps } from "./joined_maps.ts";
 import type { Runtime } from "./runtime.ts";
 import { namespaceKinds } from "./namespaces.ts";
-import { unsupported } from "./unsupported.ts";
 import {
   configError,
   configWarnings,
@@ -56,21 +54,7 @@ export function readConfig(bundle: string, log: Runtime["log"]): Config {
     }
     throw new RuncError("config-invalid", `cannot read ${bundle}/config.json: ${(cause as Error).message}`, { cause });
   }
-  const config = parseConfig(text, { onWarning: (problem) => log("warning", problem.message) });
-  // Every string may end up in a system call, where a NUL would cut it. The text is asked first: it is hardly ever there.
-  if (text.includes("\\u0000")) refuseNul(config, "");
-  return config;
-}
-
-function refuseNul(value: unknown, at: string): void {
-  if (typeof value === "string" && value.includes("\0")) {
-    throw new RuncError("config-invalid", `${JSON.stringify(value)} contains a NUL byte`, { field: at });
-  }
-  if (typeof value !== "object" || value === null) return;
-  for (const [key, item] of Object.entries(value)) {
-    refuseNul(key, at);
-    refuseNul(item, at + pointerToken(key));
-  }
+  return parseConfig(text, { onIgnored: (ignored) => log("debug", `config.json: ${ignoredText(ignored)}`) });
 }
 
 function rootfsFacts(path: string): RootfsFacts {
@@ -169,8 +153,6 @@ export function checkConfig(
   };
   const problems = validate(config, facts);
   if (problems.length > 0) throw configError(problems);
-  const unbuilt = unsupported(config);
-  if (unbuilt.length > 0) throw configError(unbuilt);
   for (const { message } of configWarnings(config)) options.log("warning", message);
   const joined = theirs === undefined || "error" in theirs ? undefined : theirs;
   return {

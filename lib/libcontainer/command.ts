@@ -113,6 +113,11 @@ export function lookupSteps(
       : call("faccessat2", [AT_FDCWD, path, X_OK, AccessFlag.AT_EACCESS], rest);
   const quoted = JSON.stringify(command);
   const from = "/process/args/0";
+  const tooManyFiles = fail(
+    Errno.EMFILE,
+    `exec: ${quoted}: ${errnoText(Errno.EMFILE)}`,
+    "RLIMIT_NOFILE of process.rlimits, or the caller's limit, leaves no descriptor to look for the program with",
+  );
   if (command.includes("/")) {
     const stat = (errno: ErrnoName) => `exec: ${quoted}: stat ${command}: ${errnoText(Errno[errno])}`;
     return [step(`look for ${command}`, from, [
@@ -128,6 +133,7 @@ export function lookupSteps(
         hint: { EACCES: "the file needs its execute bit for process.user" },
       }),
       openDirectory(command, arch),
+      when(lookup, "==", -Errno.EMFILE, [tooManyFiles]),
       when(lookup, "!=", -Errno.ENOTDIR, [fail(Errno.EISDIR, `exec: ${quoted}: is a directory`)]),
       found(command),
     ])];
@@ -135,7 +141,7 @@ export function lookupSteps(
   const tries = candidates(command, env).map((path) =>
     step(`look for ${path}`, from, [
       when(program, "!=", 0, [{ op: "endStep" }]),
-      access(path, { out: lookup, endStepOn: ["*"] }),
+      access(path, { endStepOn: ["*"] }),
       openDirectory(path, arch),
       when(lookup, "==", -Errno.ENOTDIR, [found(path)]),
     ])
@@ -149,7 +155,10 @@ export function lookupSteps(
   return [
     step(`look for ${command} in the container's PATH`, from, [start]),
     ...tries,
-    step(`make sure that ${command} was found`, from, [when(program, "==", 0, [missing])]),
+    step(`make sure that ${command} was found`, from, [
+      // What the last file that there was answered.
+      when(program, "==", 0, [when(lookup, "==", -Errno.EMFILE, [tooManyFiles]), missing]),
+    ]),
   ];
 }
 

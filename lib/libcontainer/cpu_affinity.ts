@@ -12,12 +12,17 @@ import type { HostFacts } from "./launch_request.ts";
 import { affinityStep } from "./small_steps.ts";
 import { parseCpuList } from "./validate/cpu_list.ts";
 
-/** Words of 64 bits in a `cpu_set_t`, which is also the most that a set of memory nodes has. */
+/** Words of 64 bits in libc's `cpu_set_t`: those of a set without larger numbers. */
 const WORDS = 16;
 
-/** A set as `cpu_set_t` has it and as state.json keeps it: 16 words of 64 bits, number 0 in the lowest bit of the first. */
+/** How many words `members`, which are in order, take. */
+function wordCount(members: readonly number[]): number {
+  return Math.max(WORDS, ((members.at(-1) ?? 0) >> 6) + 1);
+}
+
+/** A set as `cpu_set_t` has it and as state.json keeps it: words of 64 bits, number 0 in the lowest bit of the first. `members`: in order. */
 export function maskWords(members: readonly number[]): readonly Integer64[] {
-  const words = Array.from({ length: WORDS }, () => 0n);
+  const words = Array.from({ length: wordCount(members) }, () => 0n);
   for (const member of members) words[member >> 6]! |= 1n << BigInt(member & 63);
   return words.map((word) => word <= Number.MAX_SAFE_INTEGER ? Number(word) : word);
 }
@@ -31,20 +36,20 @@ export function maskMembers(words: readonly Integer64[]): readonly number[] {
   );
 }
 
-/** The same set in memory: 128 bytes, little-endian. */
+/** The same set in memory, little-endian: 128 bytes, or more where a number needs it. */
 export function maskBytes(members: readonly number[]): Uint8Array {
-  const mask = new Uint8Array(8 * WORDS);
+  const mask = new Uint8Array(8 * wordCount(members));
   for (const member of members) mask[member >> 3]! |= 1 << (member & 7);
   return mask;
 }
 
 function setAffinity(moment: "initial" | "final", list: string): Step {
-  const mask = bytes(maskBytes(parseCpuList(list)), `[${list}]`);
+  const set = maskBytes(parseCpuList(list));
   return step(
     `run on processors ${list}${moment === "initial" ? " at first" : ""}`,
     `/process/execCPUAffinity/${moment}`,
     [
-      call("sched_setaffinity", [0, 8 * WORDS, mask], {
+      call("sched_setaffinity", [0, set.length, bytes(set, `[${list}]`)], {
         meaning: { "*": `error setting ${moment} CPU affinity` },
         hint: { EINVAL: "none of these processors is online and in the cpuset" },
       }),

@@ -17,6 +17,7 @@ import { spawn } from "../ffi/process.ts";
 import { syscallNumber } from "../ffi/syscalls.ts";
 import {
   ANY_ERRNO,
+  ERRNO_SHIFT,
   Flag,
   HEAD_SIZE,
   header,
@@ -35,9 +36,11 @@ import {
 /** The fixed descriptors' numbers follow each other: none is further than this behind the one that reports go to. */
 const FIXED_LIMIT = 32;
 
+const TARGET_MASK = (1 << ERRNO_SHIFT) - 1;
+
 const EINTR = 4, EAGAIN = 11, ENOSYS = 38;
 const SYS_pidfd_open = 434;
-const SIGPIPE = 13, SIG_DFL = 0;
+const SIGPIPE = 13, SIGXFSZ = 25, SIG_DFL = 0;
 
 /** One instruction, decoded and checked. */
 interface Decoded {
@@ -160,7 +163,7 @@ export class Executor {
     }));
     const handlers = Array.from({ length: handlerCount }, (_, index) => {
       const word = view.getUint32(offset + HEAD_SIZE + 4 * (operandCount + index), true);
-      return { errno: word >>> 20, target: 4 * (word & 0xfffff) };
+      return { errno: word >>> ERRNO_SHIFT, target: 4 * (word & TARGET_MASK) };
     });
     return { offset, code, operands, out: view.getUint8(offset + 5), handlers, flags: view.getUint8(offset + 7), next };
   }
@@ -225,8 +228,10 @@ export class Executor {
   }
 
   #call(instruction: Decoded, values: readonly bigint[]): number {
-    // Deno ignores SIGPIPE, and what is ignored stays so in the container's program. signal(7), "Execution of programs"
-    if (this.#execs.includes(instruction.code)) this.#kernel.call("signal", SIGPIPE, SIG_DFL);
+    // What Deno and the snapshot ignore would stay so in the container's program. signal(7), "Execution of programs"
+    if (this.#execs.includes(instruction.code)) {
+      for (const signal of [SIGPIPE, SIGXFSZ]) this.#kernel.call("signal", signal, SIG_DFL);
+    }
     for (let tries = 0;; tries++) {
       const result = this.#kernel.call("syscall", instruction.code, ...values);
       // A seccomp filter answers it.

@@ -9,7 +9,7 @@ import { Child } from "../ffi/child.ts";
 import { errnoText } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
 import { memfd, readMemfd, sealedMemfd } from "../ffi/files.ts";
-import { type ExitStatus, spawn } from "../ffi/process.ts";
+import { type EnvironmentEntry, type ExitStatus, spawn } from "../ffi/process.ts";
 import type { Hook, HookName } from "../specs/config.ts";
 import type { State } from "../specs/state.ts";
 import { withTraceparent } from "../trace/context.ts";
@@ -52,8 +52,9 @@ interface Stdio {
   readonly errors: Fd;
 }
 
-function environmentOf(hook: Hook, { environment, trace }: Runtime): readonly string[] {
-  const given = hook.env ?? Object.entries(environment).map(([name, value]) => `${name}=${value}`);
+function environmentOf(hook: Hook, { environment, rawEnvironment = [], trace }: Runtime): readonly EnvironmentEntry[] {
+  const given = hook.env ??
+    [...Object.entries(environment).map(([name, value]) => `${name}=${value}`), ...rawEnvironment];
   return trace === undefined ? given : withTraceparent(given, trace.traceparent);
 }
 
@@ -93,6 +94,7 @@ function runHook(
     cwd,
     // Neither ours, nor what our caller left open.
     closeFrom: 3,
+    softFileLimit: runtime.softFileLimit,
     fds: [
       { to: 0, from: stdio.input.number },
       { to: 1, from: stdio.output.number },

@@ -16,7 +16,7 @@ import { type Message, packetPair, receive, receiveIfThere, send, sendFd, tellSe
 import { call, fixedFd, step, stringPointers } from "../plan/build.ts";
 import { formatCall } from "../plan/explain.ts";
 import type { Instruction } from "../plan/lower.ts";
-import { encode, type Encoded } from "../plan/native/encode.ts";
+import { encode, type Encoded, type EncodeOptions } from "../plan/native/encode.ts";
 import { report } from "../plan/native/format.ts";
 import type { CallOp, FailOp, Plan, Step, WarnOp } from "../plan/op.ts";
 import { inSpan } from "../trace/tracer.ts";
@@ -118,7 +118,7 @@ export class Launch implements Disposable {
       const plan = self === undefined ? options.plan : withReexec(options.plan, runtime, numbers);
       const launched = { plan, numbered: options.plan, executor: runtime.executor };
       this.#trace = inSpan(trace, "put marks into the plan", () => trace?.steps(launched));
-      const how = { arch: kernel.arch, fds: numbers, fold: options.waits && trace === undefined };
+      const how = { arch: kernel.arch, fds: numbers, fold: foldingOf(options, trace) };
       this.#encoded = inSpan(trace, "encode the plan", () => encode(this.#trace?.plan ?? plan, how));
       using opened = executable(kernel, {
         name: "runc-init",
@@ -583,6 +583,12 @@ function fixNumbers(
   for (const name of Object.keys(sources)) numbers[name] = next++;
   numbers["next foreign"] = next + 1;
   return { numbers, spare: next };
+}
+
+/** A process that waits is to be small; a traced plan keeps its steps apart. */
+function foldingOf({ waits }: LaunchOptions, trace: Runtime["trace"]): EncodeOptions["fold"] {
+  if (trace !== undefined) return false;
+  return waits || "large";
 }
 
 /** The stage's child becomes this program again, as `init`, and finds the image by its descriptor. */

@@ -64,7 +64,8 @@ function makeMaskOps(label: string | undefined): readonly Op[] {
 /** linux.maskedPaths: files show the container's /dev/null, directories nothing. */
 export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step[] {
   const paths = (config.linux?.maskedPaths ?? []).map((path, index) => ({ path, index, clean: cleanPath(path) }));
-  const distinct = paths.filter(({ clean }, index) => paths.findIndex((other) => other.clean === clean) === index);
+  const seen = new Set<string>();
+  const distinct = paths.filter(({ clean }) => !seen.has(clean) && seen.add(clean));
   if (distinct.length === 0) return [];
   const O = openFlag(facts.arch);
   const isFile = slot("is file");

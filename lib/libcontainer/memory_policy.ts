@@ -48,17 +48,17 @@ export function memoryPolicyNumbers({ mode, nodes = "", flags = [] }: MemoryPoli
   };
 }
 
-/** The mask's length in bits, and one: the kernel takes one less than it is told. mm/mempolicy.c, get_nodes() */
-const MAX_NODE = 1025;
-
 /** set_mempolicy(2). */
 export function memoryPolicySteps(policy: MemoryPolicyNumbers | undefined): readonly Step[] {
   if (policy === undefined) return [];
   const { mode, flags, nodes } = policy;
-  const mask = nodes === undefined ? 0 : bytes(maskBytes(nodes), `[${nodes.join(",")}]`);
+  const set = maskBytes(nodes ?? []);
+  const mask = nodes === undefined ? 0 : bytes(set, `[${nodes.join(",")}]`);
+  // The kernel takes one less than it is told. mm/mempolicy.c, get_nodes()
+  const maxNode = 8 * set.length + 1;
   const name = Object.keys(memoryPolicyModes).find((word) => memoryPolicyModes[word] === mode) ?? String(mode);
   return [step(`take memory by ${name}`, "/linux/memoryPolicy", [
-    call("set_mempolicy", [mode | flags, mask, MAX_NODE], {
+    call("set_mempolicy", [mode | flags, mask, maxNode], {
       meaning: { "*": "set_mempolicy" },
       hint: {
         EINVAL: "this host has none of these memory nodes, or its kernel does not know this mode with these flags",

@@ -45,6 +45,8 @@ export interface Runtime {
   readonly rootlessCgroups: boolean;
   /** The environment that hooks without `env` inherit. */
   readonly environment: Readonly<Record<string, string>>;
+  /** What of it is no UTF-8: the bytes of `NAME=value`, and a NUL. */
+  readonly rawEnvironment?: readonly Uint8Array<ArrayBuffer>[];
   /** The caller's soft limit of open files, which Deno raises for itself: given back to the container. */
   readonly softFileLimit?: number;
   /** What ends an operation that waits for a container's process or for a hook: what it has made is then removed. */

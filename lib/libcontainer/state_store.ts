@@ -8,6 +8,7 @@ import { RuncError } from "../errors.ts";
 import { Flock, openFlag } from "../ffi/constants.ts";
 import { Errno } from "../ffi/errno.ts";
 import { Fd } from "../ffi/fd.ts";
+import { fileError, withFileErrors } from "../ffi/file_error.ts";
 import { cString, type Kernel, syscallError } from "../ffi/kernel.ts";
 import { exactInteger } from "../specs/json.ts";
 import { parseRuncState, type RuncState } from "./runc_state.ts";
@@ -40,7 +41,11 @@ function makeRoot(path: string): void {
   try {
     Deno.mkdirSync(path, { recursive: true, mode: 0o700 });
   } catch (cause) {
-    throw new RuncError("syscall-failed", `cannot make the state directory ${path}: ${(cause as Error).message}`, {
+    const { message, call, errno, errnoName } = fileError(cause) ?? (cause as RuncError);
+    throw new RuncError("syscall-failed", `cannot make the state directory ${path}: ${message}`, {
+      call,
+      errno,
+      errnoName,
       cause,
       hint: "--root names another one",
     });
@@ -143,8 +148,9 @@ export class StateDirectory {
   save(kernel: Kernel, state: RuncState): void {
     // Whoever was killed here may have left one, and had the same pid: in a pid namespace they are few.
     const temporary = `${this.path}/state-${kernel.pid}`;
-    Deno.writeTextFileSync(temporary, JSON.stringify(state, exactInteger), { mode: 0o600 });
-    Deno.renameSync(temporary, `${this.path}/state.json`);
+    const text = JSON.stringify(state, exactInteger);
+    withFileErrors(() => Deno.writeTextFileSync(temporary, text, { mode: 0o600 }));
+    withFileErrors(() => Deno.renameSync(temporary, `${this.path}/state.json`));
   }
 
   /** @throws {RuncError} `container-missing` where there is no state. */
@@ -161,11 +167,29 @@ export class StateDirectory {
 
   /** Removes the directory; missing is fine. */
   remove(): void {
-    try {
-      Deno.removeSync(this.path, { recursive: true });
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    const error = removing(this.path, { recursive: true });
+    if (error?.errno === Errno.EMFILE || error?.errno === Errno.ENFILE) this.#removeKnown();
+    else if (error !== undefined) throw error;
+  }
+
+  /** Without a descriptor: what is in it is not read from it. */
+  #removeKnown(): void {
+    for (const path of [this.fifo, `${this.path}/state.json`, `${this.notify}/notify.sock`, this.notify, this.path]) {
+      const error = removing(path);
+      if (error !== undefined) throw error;
     }
+  }
+}
+
+/** Removes a file or a directory; missing is fine. Returns what the system says against it. */
+function removing(path: string, options?: Deno.RemoveOptions): RuncError | undefined {
+  try {
+    Deno.removeSync(path, options);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    const known = fileError(error);
+    if (known === undefined) throw error;
+    return known;
   }
 }
 

@@ -11,7 +11,7 @@
 import type { Config, HookName, Process } from "../specs/config.ts";
 import type { Problem } from "../specs/problem.ts";
 import { hasNamespace } from "./namespaces.ts";
-import { namespaceOf, type Rule, type ValidationFacts } from "./validate/facts.ts";
+import { namespaceOf, quote, type Rule, type ValidationFacts } from "./validate/facts.ts";
 import {
   intelRdt,
   memoryPolicyNodes,
@@ -141,6 +141,7 @@ const rules: readonly (readonly [field: string, rule: Rule])[] = [
   ["process.oomScoreAdj", ofProcess(oomScore)],
   ["linux.seccomp", seccompAgent],
   ["", namesHaveNoNul],
+  ["", pathsFit],
   ["hooks", hooksCanRun],
 ];
 
@@ -190,6 +191,24 @@ function* rootlessNeedsUser(config: Config, { rootlessEuid }: ValidationFacts): 
       const message = `rootless containers requires at least one ${kind.toUpperCase()} mapping`;
       yield { at: `/linux/${kind}Mappings`, wanted: "a mapping", message };
     }
+  }
+}
+
+/** Bytes of a path, without its NUL. include/uapi/linux/limits.h */
+const PATH_MAX = 4095;
+
+/** Paths whose directories are made one by one: the kernel would refuse the whole path in the end. */
+function* pathsFit({ process, mounts = [], linux: { devices = [] } = {} }: Config): Iterable<Problem> {
+  const paths: readonly (readonly [path: string, at: string])[] = [
+    [process?.cwd ?? "", "/process/cwd"],
+    ...mounts.map(({ destination }, index) => [destination, `/mounts/${index}/destination`] as const),
+    ...devices.map(({ path }, index) => [path, `/linux/devices/${index}/path`] as const),
+  ];
+  for (const [found, at] of paths) {
+    // A character is three bytes at most: most paths need not be counted.
+    if (found.length <= PATH_MAX / 3 || new TextEncoder().encode(found).length <= PATH_MAX) continue;
+    const message = `${quote(`${found.slice(0, 60)}...`)}: file name too long`;
+    yield { at, found, wanted: `a path of at most ${PATH_MAX} bytes`, message };
   }
 }
 

@@ -6,26 +6,51 @@
 
 import { RuncError } from "../errors.ts";
 
+/** As deep as Go's encoding/json reads. */
+const MAX_DEPTH = 10_000;
+
 /**
- * Parses JSON. An integer that a number cannot hold exactly becomes a bigint. `file`: the name of the text in messages.
+ * Parses the first JSON value of a text, as runc does, and ignores what follows. An integer that a number cannot hold
+ * exactly becomes a bigint. `file`: the name of the text in messages. `onTrailing` receives the place of what follows,
+ * `12:5`.
  *
  * @throws {RuncError} `config-invalid`: `config.json:12:5: expected a value, found "}"`.
  */
-export function parseJson(text: string, file: string): unknown {
-  try {
-    // Up to 15 digits are always exact. A reviver makes parsing about ten times slower, so it is only used for longer
-    // numbers.
-    return /\d{16}/.test(text) ? JSON.parse(text, keepInteger) : JSON.parse(text);
-  } catch (cause) {
-    if (!(cause instanceof SyntaxError)) throw cause;
-    throw new RuncError("config-invalid", `${file}:${describeFailure(text)}`, { cause });
+export function parseJson(text: string, file: string, onTrailing?: (place: string) => void): unknown {
+  if (!mayBeTooDeep(text)) {
+    try {
+      // Up to 15 digits are always exact, and a reviver makes parsing some ten times slower.
+      return /\d{16}/.test(text) ? JSON.parse(text, keepInteger) : JSON.parse(text);
+    } catch (cause) {
+      // The reviver is called by a recursion, which ends some thousand values deep with a RangeError.
+      if (!(cause instanceof SyntaxError || cause instanceof RangeError)) throw cause;
+    }
   }
+  const result = readFirstValue(text);
+  if ("expected" in result) {
+    const { offset, expected } = result;
+    const found = offset >= text.length ? "the end" : JSON.stringify(String.fromCodePoint(text.codePointAt(offset)!));
+    const what = expected === "less depth"
+      ? `more than ${MAX_DEPTH} levels of nesting`
+      : `expected ${expected}, found ${found}`;
+    throw new RuncError("config-invalid", `${file}:${placeOf(text, offset)}: ${what}`);
+  }
+  if (result.trailing !== undefined) onTrailing?.(placeOf(text, result.trailing));
+  return result.value;
+}
+
+/** Whether there are brackets enough. Text that is shorter than so many pairs is not looked at. */
+function mayBeTooDeep(text: string): boolean {
+  return text.length > 2 * MAX_DEPTH && text.split("[").length + text.split("{").length > MAX_DEPTH;
 }
 
 /** A reviver for JSON.parse. `context.source` is the number as written in the text. */
 function keepInteger(_key: string, value: unknown, context?: { source?: string }): unknown {
-  if (typeof value !== "number" || Number.isSafeInteger(value)) return value;
-  return context?.source !== undefined && /^-?\d+$/.test(context.source) ? BigInt(context.source) : value;
+  return typeof value === "number" && context?.source !== undefined ? exactNumber(value, context.source) : value;
+}
+
+function exactNumber(value: number, source: string): number | bigint {
+  return !Number.isSafeInteger(value) && /^-?\d+$/.test(source) ? BigInt(source) : value;
 }
 
 /** TypeScript's library does not have this type yet. @see https://tc39.es/proposal-json-parse-with-source/ */
@@ -36,76 +61,128 @@ export function exactInteger(_key: string, value: unknown): unknown {
   return typeof value === "bigint" ? rawJSON(String(value)) : value;
 }
 
-function describeFailure(text: string): string {
-  const { offset, expected } = findFailure(text);
+/** Line and column, both from 1. */
+function placeOf(text: string, offset: number): string {
   const before = text.slice(0, offset);
-  const line = before.split("\n").length;
-  const column = offset - before.lastIndexOf("\n");
-  const found = offset >= text.length ? "the end" : JSON.stringify(String.fromCodePoint(text.codePointAt(offset)!));
-  return `${line}:${column}: expected ${expected}, found ${found}`;
+  return `${before.split("\n").length}:${offset - before.lastIndexOf("\n")}`;
 }
 
-// deno-lint-ignore no-control-regex -- RFC 8259 forbids exactly these in a string.
-const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
 const OTHER_SCALAR = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y;
 const SPACE = /[ \t\r\n]*/y;
 
 /** What is allowed at a place in the text. */
 type Expecting = "value" | "first item" | "key" | "first key" | "more";
 
-const expectations: Readonly<Record<Expecting, string>> = {
+const expectations: Readonly<Record<Exclude<Expecting, "more">, string>> = {
   value: "a value",
   "first item": 'a value or "]"',
   key: "a field name",
   "first key": 'a field name or "}"',
-  more: "the end",
 };
 
+/** The first value, and where something follows it; or where the text stops being JSON, and what should stand there. */
+type FirstValue =
+  | { readonly value: unknown; readonly trailing?: number }
+  | { readonly offset: number; readonly expected: string };
+
+/** A list or an object that is being read. */
+interface Unfinished {
+  readonly value: unknown[] | Record<string, unknown>;
+  readonly closer: "]" | "}";
+  /** The name that the next value belongs to. */
+  key: string;
+}
+
+function addTo(unfinished: Unfinished, value: unknown): void {
+  const { value: target, key } = unfinished;
+  if (Array.isArray(target)) target.push(value);
+  // Assigned, this one name would set the prototype.
+  else if (key === "__proto__") {
+    Object.defineProperty(target, key, { value, writable: true, enumerable: true, configurable: true });
+  } else target[key] = value;
+}
+
+function scalarOf(token: string): unknown {
+  const value: unknown = JSON.parse(token);
+  return typeof value === "number" ? exactNumber(value, token) : value;
+}
+
+/** The string that begins at `offset`; undefined where none does. One pattern for all of it would need a stack as large as the string. */
+function stringAt(text: string, offset: number): string | undefined {
+  if (text[offset] !== '"') return undefined;
+  let end = offset + 1;
+  for (; end < text.length && text[end] !== '"'; end++) if (text[end] === "\\") end++;
+  const token = text.slice(offset, end + 1);
+  try {
+    JSON.parse(token);
+    return token;
+  } catch {
+    return undefined;
+  }
+}
+
 /**
- * Finds the place where a text that JSON.parse refused stops being JSON (RFC 8259), and what was expected there. V8
- * gives the place in some of its messages only.
+ * Reads what JSON.parse cannot (RFC 8259): a value with text behind it, and one that is deep and has large integers.
+ * Finds the place where a text stops being JSON, which V8 gives in some of its messages only. Not recursive, so the
+ * stack is no limit.
  */
-function findFailure(text: string): { readonly offset: number; readonly expected: string } {
-  /** The closing brackets that are still expected, the innermost last. */
-  const closers: ("]" | "}")[] = [];
+function readFirstValue(text: string): FirstValue {
+  /** What is being read, the innermost last. */
+  const open: Unfinished[] = [];
   let expecting: Expecting = "value";
   let offset = 0;
-  const accept = (pattern: RegExp) => {
+  let value: unknown;
+  const accept = (pattern: RegExp): string | undefined => {
     pattern.lastIndex = offset;
-    const accepted = pattern.test(text);
-    if (accepted) offset = pattern.lastIndex;
-    return accepted;
+    const [token] = pattern.exec(text) ?? [];
+    if (token !== undefined) offset += token.length;
+    return token;
+  };
+  const acceptString = () => {
+    const token = stringAt(text, offset);
+    offset += token?.length ?? 0;
+    return token;
   };
   const next = () => {
     accept(SPACE);
     return text[offset];
   };
   while (true) {
+    const inner = open.at(-1);
+    if (expecting === "more") {
+      if (inner === undefined) return next() === undefined ? { value } : { value, trailing: offset };
+      addTo(inner, value);
+      const character = next();
+      if (character !== "," && character !== inner.closer) return { offset, expected: `"," or "${inner.closer}"` };
+      offset++;
+      if (character === ",") expecting = inner.closer === "}" ? "key" : "value";
+      else value = open.pop()!.value;
+      continue;
+    }
     const character = next();
-    const closer = closers.at(-1);
-    const mayClose = expecting === "first item" || expecting === "first key" || expecting === "more";
-    if (mayClose && character === closer && closer !== undefined) {
+    if (
+      inner !== undefined && character === inner.closer && (expecting === "first item" || expecting === "first key")
+    ) {
       offset++;
-      closers.pop();
+      value = open.pop()!.value;
       expecting = "more";
-    } else if (expecting === "more") {
-      if (closer === undefined) return { offset, expected: expectations.more };
-      if (character !== ",") return { offset, expected: `"," or "${closer}"` };
-      offset++;
-      expecting = closer === "}" ? "key" : "value";
-    } else if (expecting === "key" || expecting === "first key") {
-      if (!accept(STRING)) return { offset, expected: expectations[expecting] };
+    } else if (inner !== undefined && (expecting === "key" || expecting === "first key")) {
+      const name = acceptString();
+      if (name === undefined) return { offset, expected: expectations[expecting] };
       if (next() !== ":") return { offset, expected: '":"' };
       offset++;
+      inner.key = JSON.parse(name);
       expecting = "value";
     } else if (character === "{" || character === "[") {
+      if (open.length === MAX_DEPTH) return { offset, expected: "less depth" };
       offset++;
-      closers.push(character === "{" ? "}" : "]");
+      open.push(character === "{" ? { value: {}, closer: "}", key: "" } : { value: [], closer: "]", key: "" });
       expecting = character === "{" ? "first key" : "first item";
-    } else if (accept(STRING) || accept(OTHER_SCALAR)) {
-      expecting = "more";
     } else {
-      return { offset, expected: expectations[expecting] };
+      const token = acceptString() ?? accept(OTHER_SCALAR);
+      if (token === undefined) return { offset, expected: expectations[expecting] };
+      value = scalarOf(token);
+      expecting = "more";
     }
   }
 }

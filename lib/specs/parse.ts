@@ -2,15 +2,15 @@
  * Parses config.json into a {@link Config}. Every value is checked against the table in schema.ts, and all problems are
  * reported at once.
  *
- * As in runc, `null` means absent, and field names match in any case; the result has the specification's spelling.
- * Unlike runc, the parser refuses a field that the specification does not know, unless the config declares a later
- * version: the specification requires ignoring it then.
+ * As in runc, `null` means absent, and field names match in any case; the result has the specification's spelling. The
+ * parser ignores fields that the specification does not know, at any depth, the sections of other platforms, and what
+ * follows the JSON value in the text. None of them is in the result; the caller receives their names.
  *
  * @see https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config.md#extensibility
  * @module
  */
 
-import { RuncError } from "../errors.ts";
+import { inContext, RuncError } from "../errors.ts";
 import type { Config, Process, Resources } from "./config.ts";
 import { parseJson } from "./json.ts";
 import { configError, pointerToken, type Problem } from "./problem.ts";
@@ -29,26 +29,20 @@ import { OCI_VERSION } from "./state.ts";
 export interface ParseOptions {
   /** The name of the text in messages; `config.json` if absent. */
   readonly file?: string;
-  /**
-   * Version of the specification that the text follows. config.json contains it; for other texts the default is {@link
-   * OCI_VERSION}.
-   */
-  readonly ociVersion?: string;
-  /** Receives what is ignored: fields of a later version of the specification. */
-  readonly onWarning?: (warning: Problem) => void;
+  /** Receives what is ignored, if there is anything. */
+  readonly onIgnored?: (ignored: readonly Problem[]) => void;
 }
 
 /**
  * Parses config.json. Fills in zero values of required fields and nothing else. Does not check whether the values make
  * sense.
  *
- * @throws {RuncError} `config-invalid` for broken JSON (with line and column), wrong types and unknown fields.
+ * @throws {RuncError} `config-invalid` for broken JSON (with line and column) and wrong types.
  */
 export function parseConfig(text: string, options: ParseOptions = {}): Config {
-  const file = options.file ?? "config.json";
-  const value = parseJson(text, file);
-  if (value === null) throw new RuncError("config-invalid", "config cannot be null");
-  return readFile(configFields, value, { ociVersion: versionOf(value), ...options, file }) as Config;
+  const config = readFile(configFields, text, { file: "config.json", ...options });
+  if (config === undefined) throw new RuncError("config-invalid", "config cannot be null");
+  return config as Config;
 }
 
 /**
@@ -57,8 +51,8 @@ export function parseConfig(text: string, options: ParseOptions = {}): Config {
  * @throws {RuncError} as {@link parseConfig}.
  */
 export function parseProcess(text: string, options: ParseOptions = {}): Process {
-  const file = options.file ?? "process.json";
-  return readFile(processFields, parseJson(text, file) ?? {}, { ...options, file }) as Process;
+  return (readFile(processFields, text, { file: "process.json", ...options }) ??
+    zero({ fields: processFields })) as Process;
 }
 
 /**
@@ -67,35 +61,48 @@ export function parseProcess(text: string, options: ParseOptions = {}): Process 
  * @throws {RuncError} as {@link parseConfig}.
  */
 export function parseResources(text: string, options: ParseOptions = {}): Resources {
-  const file = options.file ?? "resources.json";
-  return readFile(resourcesFields, parseJson(text, file) ?? {}, { ...options, file }) as Resources;
+  return readFile(resourcesFields, text, { file: "resources.json", ...options }) ?? {};
 }
 
-function readFile(fields: FieldRules, value: unknown, options: ParseOptions & { readonly file: string }): unknown {
-  const problems: Problem[] = [];
-  const unknown: Problem[] = isLaterVersion(options.ociVersion ?? OCI_VERSION) ? [] : problems;
-  const result = read({ fields }, value, "", { problems, unknown });
-  if (problems.length > 0) throw configError(problems).within(options.file);
-  if (unknown !== problems) unknown.forEach((warning) => options.onWarning?.(warning));
+/** Undefined for null. */
+function readFile(fields: FieldRules, text: string, options: ParseOptions & { readonly file: string }): unknown {
+  const report: Report = { problems: [], ignored: [] };
+  const { file } = options;
+  const value = parseJson(text, file, (place) => {
+    report.ignored.push({ at: "", wanted: "nothing", message: `${file}:${place}: what follows the JSON value` });
+  });
+  if (value === null) return undefined;
+  const result = read({ fields }, value, "", report);
+  if (report.problems.length > 0) throw configError(report.problems).within(file);
+  // Every string may end up in a system call, where a NUL would cut it. The text is asked first: it is hardly ever there.
+  if (text.includes("\\u0000")) inContext(file, () => refuseNul(result, ""));
+  if (report.ignored.length > 0) options.onIgnored?.(report.ignored);
   return result;
 }
 
-function versionOf(value: unknown): string | undefined {
-  const version = isObject(value) ? value.ociVersion : undefined;
-  return typeof version === "string" ? version : undefined;
+/** As deep as the table: nothing else is in what was read. */
+function refuseNul(value: unknown, at: string): void {
+  if (typeof value === "string" && value.includes("\0")) {
+    throw new RuncError("config-invalid", `${show(value)} contains a NUL byte`, { field: at });
+  }
+  if (typeof value !== "object" || value === null) return;
+  for (const [key, item] of Object.entries(value)) {
+    refuseNul(key, at);
+    refuseNul(item, at + pointerToken(key));
+  }
 }
 
-/** Whether the specification's minor version is later than ours, so that it may have fields that are unknown here. */
-function isLaterVersion(version: string): boolean {
-  const [major = 0, minor = 0] = version.split(".").map(Number);
-  const [ourMajor = 0, ourMinor = 0] = OCI_VERSION.split(".").map(Number);
-  return major > ourMajor || (major === ourMajor && minor > ourMinor);
+/** One line that names what is ignored. */
+export function ignoredText(ignored: readonly Problem[]): string {
+  // 20: a line of the log that can still be read.
+  const named = ignored.slice(0, 20).map(({ at, message }) => at || message).join(", ");
+  return `ignored: ${named}${ignored.length > 20 ? ` and ${ignored.length - 20} more` : ""}`;
 }
 
-/** Collects problems. Fields that are not in the table go to `unknown`, which may be the same list. */
+/** Where problems go, and fields that are not in the table. */
 interface Report {
   readonly problems: Problem[];
-  readonly unknown: Problem[];
+  readonly ignored: Problem[];
 }
 
 /** `value` converted by `rule`. If it has the wrong type, this is reported and the result is undefined. */
@@ -108,7 +115,7 @@ function read(rule: Rule, value: unknown, at: string, report: Report): unknown {
   }
   if (rule === "string") return typeof value === "string" ? value : refuse("a string");
   if (rule === "boolean") return typeof value === "boolean" ? value : refuse("true or false");
-  if (rule === "opaque") return isObject(value) ? value : refuse("an object");
+  if (rule === "foreign") return isObject(value) ? ignoreForeign(at, value, report) : refuse("an object");
   return isInteger(rule, value) ? value : refuse(`a whole number from ${integerRanges[rule].join(" to ")}`);
 
   function refuse(wanted: string): undefined {
@@ -129,12 +136,9 @@ function readFields(fields: FieldRules, object: JsonObject, at: string, report: 
     const rule = name === undefined ? undefined : fields[name];
     if (name === undefined || rule === undefined) reportUnknown(fields, key, value, at, report);
     else if (value !== null) {
-      result[name] = read(
-        typeof rule !== "string" && "required" in rule ? rule.required : rule,
-        value,
-        `${at}/${name}`,
-        report,
-      );
+      const wanted = typeof rule !== "string" && "required" in rule ? rule.required : rule;
+      const kept = read(wanted, value, `${at}/${name}`, report);
+      if (kept !== undefined) result[name] = kept;
     }
   }
   for (const name in fields) {
@@ -156,10 +160,9 @@ function readMap(rule: Rule, object: JsonObject, at: string, report: Report): un
 function zero(rule: Rule): unknown {
   if (rule === "string") return "";
   if (rule === "boolean") return false;
-  if (rule === "opaque") return {};
   if (typeof rule === "string") return 0;
   if ("list" in rule) return [];
-  return "map" in rule ? {} : readFields(rule.fields, {}, "", { problems: [], unknown: [] });
+  return "map" in rule ? {} : readFields(rule.fields, {}, "", { problems: [], ignored: [] });
 }
 
 function isInteger(type: IntegerType, value: unknown): boolean {
@@ -168,15 +171,21 @@ function isInteger(type: IntegerType, value: unknown): boolean {
   return (value as number) >= minimum && (value as number) <= maximum;
 }
 
+function ignoreForeign(at: string, value: unknown, { ignored }: Report): undefined {
+  ignored.push({ at, found: value, wanted: "nothing", message: `${at} is for another platform` });
+}
+
 function reportUnknown(fields: FieldRules, key: string, value: unknown, at: string, report: Report): void {
-  const similar = similarName(Object.keys(fields), key);
   const field = at + pointerToken(key);
-  report.unknown.push({
+  report.ignored.push({
     at: field,
     found: value,
     wanted: `a field of runtime-spec ${OCI_VERSION}`,
-    message: `${field} is not a field of runtime-spec ${OCI_VERSION}` +
-      (similar === undefined ? "" : `, did you mean ${JSON.stringify(similar)}?`),
+    get message() {
+      const similar = similarName(Object.keys(fields), key);
+      return `${field} is not a field of runtime-spec ${OCI_VERSION}` +
+        (similar === undefined ? "" : `, did you mean ${JSON.stringify(similar)}?`);
+    },
   });
 }
 
@@ -191,6 +200,7 @@ function foldedName(fields: FieldRules, key: string): string | undefined {
 function similarName(names: readonly string[], key: string): string | undefined {
   const limit = key.length > 4 ? 2 : 1;
   const [best] = names
+    .filter((name) => Math.abs(name.length - key.length) <= limit)
     .map((name) => ({ name, distance: editDistance(name.toLowerCase(), key.toLowerCase()) }))
     .filter(({ distance }) => distance <= limit)
     .sort((one, other) => one.distance - other.distance);
@@ -219,9 +229,16 @@ function isObject(value: unknown): value is JsonObject {
 
 /** A value for a message, cut to a readable length. */
 function show(value: unknown): string {
-  const text = typeof value === "bigint"
-    ? String(value)
-    : JSON.stringify(value, (_key, inner) => typeof inner === "bigint" ? String(inner) : inner);
-  // 60: such a value fits into one line together with its pointer.
+  if (typeof value === "number" || typeof value === "bigint") return String(value);
+  // 60: a value that fits into one line together with its pointer. No more levels can be seen in it.
+  const text = JSON.stringify(upper(value, 60), (_key, inner) => typeof inner === "bigint" ? String(inner) : inner);
   return text.length > 60 ? `${text.slice(0, 60)}...` : text;
+}
+
+/** The upper levels of a value: JSON.stringify is recursive, and the value may be deeper than the stack. */
+function upper(value: unknown, levels: number): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  if (levels === 0) return {};
+  if (Array.isArray(value)) return value.slice(0, 60).map((item) => upper(item, levels - 1));
+  return Object.fromEntries(Object.entries(value).slice(0, 60).map(([key, item]) => [key, upper(item, levels - 1)]));
 }

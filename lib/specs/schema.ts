@@ -27,11 +27,11 @@ export type IntegerType = keyof typeof integerRanges;
 
 type WideInteger = "int64" | "uint64";
 
-/** The type of one value. `opaque` is an object whose content is not read. */
+/** The type of one value. `foreign` is an object for another platform, which is ignored. */
 export type Rule =
   | "string"
   | "boolean"
-  | "opaque"
+  | "foreign"
   | IntegerType
   | { readonly list: Rule }
   | { readonly map: Rule }
@@ -51,7 +51,7 @@ type RuleFor<T> = [T] extends [string] ? "string"
   : [T] extends [number] ? Exclude<IntegerType, WideInteger>
   : [T] extends [spec.Integer64] ? WideInteger
   : [T] extends [readonly (infer Item)[]] ? { readonly list: RuleFor<Item> }
-  : string extends keyof T ? (unknown extends T[string] ? "opaque" : { readonly map: RuleFor<T[string]> })
+  : string extends keyof T ? (unknown extends T[string] ? "foreign" : { readonly map: RuleFor<T[string]> })
   : { readonly fields: FieldsOf<T> };
 
 type FieldsOf<T> = {
@@ -272,9 +272,9 @@ export const configFields = {
   },
   annotations: { map: "string" },
   linux: { fields: linuxFields },
-  solaris: "opaque",
-  windows: "opaque",
-  vm: "opaque",
-  zos: "opaque",
-  freebsd: "opaque",
+  solaris: "foreign",
+  windows: "foreign",
+  vm: "foreign",
+  zos: "foreign",
+  freebsd: "foreign",
 } as const satisfies FieldsOf<spec.Config>;

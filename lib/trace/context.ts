@@ -51,7 +51,11 @@ export function traceparentEntry(traceparent: string): string {
   return PREFIX + traceparent;
 }
 
-/** An environment of `NAME=value` entries with this TRACEPARENT instead of any other. */
-export function withTraceparent(environment: readonly string[], traceparent: string): readonly string[] {
-  return [...environment.filter((entry) => !isTraceparent(entry)), traceparentEntry(traceparent)];
+/** An environment of `NAME=value` entries with this TRACEPARENT instead of any other. Entries may be bytes. */
+export function withTraceparent<Other>(
+  environment: readonly (string | Other)[],
+  traceparent: string,
+): readonly (string | Other)[] {
+  const isOther = (entry: string | Other) => typeof entry !== "string" || !isTraceparent(entry);
+  return [...environment.filter(isOther), traceparentEntry(traceparent)];
 }

@@ -10,6 +10,7 @@ import type { Arch } from "../../lib/ffi/syscalls.ts";
 import { buildImage, programBase } from "../../lib/plan/native/elf.ts";
 import {
   ANY_ERRNO,
+  ERRNO_SHIFT,
   Flag,
   head,
   HEAD_SIZE,
@@ -237,7 +238,7 @@ function writeStep(view: DataView, at: number, step: Step, context: { arch: Arch
   operands.forEach(([, word], index) => view.setInt32(at + HEAD_SIZE + 4 * index, word, true));
   handlers.forEach(([errno, label], index) => {
     const number = errno === "any" ? ANY_ERRNO : Errno[errno];
-    const word = number * 2 ** 20 + known(labels, label) / 4;
+    const word = number * 2 ** ERRNO_SHIFT + known(labels, label) / 4;
     view.setUint32(at + HEAD_SIZE + 4 * (operands.length + index), word, true);
   });
 }

@@ -45,6 +45,10 @@ Deno.test({
     const places = {
       table: 0x400800,
       tableEnd: 0x402000,
+      reserve: 0x402000,
+      reserveEnd: 0x403000,
+      leastAddresses: 0x10000000,
+      leastData: 0x4000000,
       ownPath: 0x400700,
       launcherPath: 0x400710,
       sayings: { processor: 0x400720, file: 0x400740, memory: 0x400760, damaged: 0x400780 },

@@ -20,7 +20,7 @@ import { kill, spawn, waitChild } from "../../lib/ffi/process.ts";
 import { BASE, CODE_AT, executableHead } from "./elf.ts";
 import { writeFully, writeWhole } from "../durable.ts";
 import { gatherUntilStop } from "./gather.ts";
-import { type Area, PAGE, type Piece, ProcessMemory, split } from "./memory.ts";
+import { type Area, PAGE, type Piece, ProcessMemory, Prot, split } from "./memory.ts";
 import { requirements } from "./processor.ts";
 import { stopSignal, waitStop } from "./ptrace.ts";
 import {
@@ -55,7 +55,7 @@ const MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000, MAP_FIXED_N
 const MADV_POPULATE_READ = 22, MADV_POPULATE_WRITE = 23;
 /** asm/prctl.h, rseq.h of glibc: the signature that it registers with */
 const ARCH_SET_FS = 0x1002, RSEQ_SIGNATURE = 0x53053053, RSEQ_SIZE = 32, ROBUST_LIST_SIZE = 24;
-const SIGPIPE = 13, SIGCHLD = 17, SIG_IGN = 1, SIGKILL = 9;
+const SIGPIPE = 13, SIGCHLD = 17, SIGXFSZ = 25, SIG_IGN = 1, SIGKILL = 9;
 
 /** As deep as V8 lets its stack become, and room for what it calls. */
 const STACK_ROOM = 4 << 20;
@@ -257,7 +257,20 @@ function encodeSayings(
   return { bytes, places: Object.fromEntries(places) };
 }
 
-function layOut({ point, threadId, launcher, pieces }: FileParts, codeLength: number, tableLength: number): Layout {
+/** What a command takes beside the memory that is put back: `run` of a usual container some 20 MiB. */
+const ROOM = 96 << 20;
+
+function leastLimits(pieces: readonly Piece[]): Pick<ThawPlaces, "leastAddresses" | "leastData"> {
+  const sum = (some: readonly Piece[]) =>
+    some.reduce((sum, { length, content }) => sum + (content === undefined ? Math.min(length, KEPT) : length), ROOM);
+  return { leastAddresses: sum(pieces), leastData: sum(pieces.filter(({ prot }) => (prot & Prot.WRITE) !== 0)) };
+}
+
+function layOut(
+  { pieces, point, threadId, launcher }: FileParts,
+  codeLength: number,
+  lengths: { readonly table: number; readonly reserve: number },
+): Layout {
   let end = BASE + CODE_AT + codeLength;
   const place = (length: number) => {
     const at = Math.ceil(end / 8) * 8;
@@ -269,7 +282,8 @@ function layOut({ point, threadId, launcher, pieces }: FileParts, codeLength: nu
   const launcherPath = place(new TextEncoder().encode(launcher).length + 1);
   const sayingsAt = place(encodeSayings(sayingsOf(launcher), 0).bytes.length);
   const sayings = encodeSayings(sayingsOf(launcher), sayingsAt);
-  const table = place(tableLength);
+  const table = place(lengths.table);
+  const reserve = place(lengths.reserve);
   const length = Math.ceil((end - BASE) / PAGE) * PAGE;
   const fileSize = pieces.reduce((sum, { content, length }) => content === undefined ? sum : sum + length, length);
   return {
@@ -280,10 +294,13 @@ function layOut({ point, threadId, launcher, pieces }: FileParts, codeLength: nu
     said: { address: sayingsAt, bytes: sayings.bytes },
     fileSize,
     table,
-    tableEnd: table + tableLength,
+    tableEnd: table + lengths.table,
+    reserve,
+    reserveEnd: reserve + lengths.reserve,
     length,
     point,
     threadId,
+    ...leastLimits(pieces),
   };
 }
 
@@ -294,10 +311,12 @@ function buildHead(parts: FileParts): Uint8Array<ArrayBuffer> {
       ...parts.touched.map(populateCall),
       ...threadCalls(parts, layout),
     ]);
+  const reserve = encodeTable(reserveCalls(parts.pieces));
   // Lengths first: they are the same wherever things are.
-  const first = layOut(parts, PAGE, PAGE);
-  const layout = layOut(parts, thawCode(first, parts.cpu).code.length, calls(first).length);
-  const content = new Uint8Array(layout.tableEnd - BASE - CODE_AT);
+  const first = layOut(parts, PAGE, { table: PAGE, reserve: reserve.length });
+  const lengths = { table: calls(first).length, reserve: reserve.length };
+  const layout = layOut(parts, thawCode(first, parts.cpu).code.length, lengths);
+  const content = new Uint8Array(layout.reserveEnd - BASE - CODE_AT);
   const put = (address: number, bytes: Uint8Array) => content.set(bytes, address - BASE - CODE_AT);
   put(BASE + CODE_AT, thawCode(layout, parts.cpu).code);
   put(layout.sigaction, Uint8Array.of(SIG_IGN));
@@ -305,22 +324,41 @@ function buildHead(parts: FileParts): Uint8Array<ArrayBuffer> {
   put(layout.launcherPath, new TextEncoder().encode(parts.launcher));
   put(layout.said.address, layout.said.bytes);
   put(layout.table, calls(layout));
+  put(layout.reserve, reserve);
   return executableHead(content);
 }
 
+/**
+ * What of an area without content is mapped in any case: V8 takes from its reservations from the lowest address on, and a command takes some of
+ * these MiB. The rest, 17 GiB in all, would be beyond what callers allow who limit addresses.
+ */
+const KEPT = 16 << 20;
+
 function mapCalls(pieces: readonly Piece[], headLength: number): readonly TableCall[] {
   let offset = headLength;
-  return pieces.map(({ start, length, prot, content }): TableCall => {
-    const flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE | (content === undefined ? MAP_ANONYMOUS | MAP_NORESERVE : 0);
-    const at = content === undefined ? 0 : offset;
-    if (content !== undefined) offset += length;
-    return {
-      number: Sys.mmap,
-      args: [start, BigInt(length), BigInt(prot), BigInt(flags)],
-      last: BigInt(at),
-      expected: start,
-    };
+  return pieces.map((piece) => {
+    const { length, content } = piece;
+    if (content === undefined) return mapCall({ ...piece, length: Math.min(length, KEPT) }, 0);
+    offset += length;
+    return mapCall(piece, offset - length);
   });
+}
+
+/** The rest of the areas that {@link mapCalls} cuts. */
+function reserveCalls(pieces: readonly Piece[]): readonly TableCall[] {
+  return pieces.filter(({ content, length }) => content === undefined && length > KEPT).map((piece) =>
+    mapCall({ ...piece, start: piece.start + BigInt(KEPT), length: piece.length - KEPT }, 0)
+  );
+}
+
+function mapCall({ start, length, prot, content }: Piece, offset: number): TableCall {
+  const flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE | (content === undefined ? MAP_ANONYMOUS | MAP_NORESERVE : 0);
+  return {
+    number: Sys.mmap,
+    args: [start, BigInt(length), BigInt(prot), BigInt(flags)],
+    last: BigInt(offset),
+    expected: start,
+  };
 }
 
 /** Where the kernel is too old for it (5.14), each page waits for its fault. @see madvise(2) */
@@ -343,6 +381,8 @@ function threadCalls({ point, threadId }: FileParts, { sigaction }: Layout): rea
     ...(point.rseq === 0n ? [] : [call("rseq", [point.rseq, BigInt(RSEQ_SIZE), 0n, BigInt(RSEQ_SIGNATURE)])]),
     // Deno's, and so the program's: writing where nobody reads is an error, not the end.
     call("rt_sigaction", [BigInt(SIGPIPE), BigInt(sigaction), 0n, 8n], 0n),
+    // So is writing beyond the caller's limit of a file's size.
+    call("rt_sigaction", [BigInt(SIGXFSZ), BigInt(sigaction), 0n, 8n], 0n),
     // What our caller ignores stays ignored across execve, and of a child that ends then nobody learns how. signal(7), wait(2)
     call("rt_sigaction", [BigInt(SIGCHLD), BigInt(sigaction + SIGACTION_SIZE), 0n, 8n], 0n),
   ];

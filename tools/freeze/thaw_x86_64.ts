@@ -3,6 +3,7 @@
  *
  *     see whether the file is whole, and the processor can what is in it
  *     map every area of memory, each where it was
+ *     keep the addresses free that V8 has reserved, unless the caller limits them
  *     make fs, tid, robust list and restartable sequences this thread's own
  *     load the registers, return
  *
@@ -47,6 +48,7 @@ export const Sys = {
   access: 21,
   madvise: 28,
   execve: 59,
+  getrlimit: 97,
   arch_prctl: 158,
   gettid: 186,
   set_tid_address: 218,
@@ -97,6 +99,12 @@ export interface ThawPlaces {
   /** The first entry of the table, and the end of the last. */
   readonly table: number;
   readonly tableEnd: number;
+  /** The same of the calls that keep addresses free for later: they are left out where the caller limits how many there may be. */
+  readonly reserve: number;
+  readonly reserveEnd: number;
+  /** The smallest limits of the caller, in bytes, with which going on is tried: of addresses, and of memory that is written to. */
+  readonly leastAddresses: number;
+  readonly leastData: number;
   /** "/proc/self/exe", and the launcher's path. */
   readonly ownPath: number;
   readonly launcherPath: number;
@@ -132,7 +140,9 @@ export function thawCode(places: ThawPlaces, cpu: readonly CpuRequirement[]): As
     [mov("rbp", "rsp"), "argc, argv, envp"],
     ...openFile(places),
     ...checkProcessor(cpu),
-    ...makeCalls(places),
+    [mov("rbx", "r12"), "the descriptor"],
+    ...makeCalls("next", { from: places.table, to: places.tableEnd }),
+    ...reserveAddresses(places),
     ...becomeThread(places),
     ...goOn(places),
     ...startAnew(places),
@@ -168,10 +178,10 @@ function checkProcessor(cpu: readonly CpuRequirement[]): readonly Row[] {
   ]);
 }
 
-const makeCalls = ({ table, tableEnd }: ThawPlaces): readonly Row[] => [
-  mov("rbx", "r12"),
-  [movImm64("r13", BigInt(table)), "the entry whose turn it is"],
-  "next:",
+/** Makes the calls of a table, which is not empty. `label`: of the loop. */
+const makeCalls = (label: string, { from, to }: { from: number; to: number }): readonly Row[] => [
+  [movImm64("r13", BigInt(from)), "the entry whose turn it is"],
+  `${label}:`,
   load("rax", at("r13", 0)),
   load("rdi", at("r13", 8)),
   load("rsi", at("r13", 16)),
@@ -182,13 +192,32 @@ const makeCalls = ({ table, tableEnd }: ThawPlaces): readonly Row[] => [
   syscall(),
   load("rcx", at("r13", 48)),
   cmp("rax", "rcx"),
-  short("je", "good"),
+  short("je", `${label}_good`),
   cmpImm("rcx", -1),
   near("jne", "no_memory"),
-  "good:",
+  `${label}_good:`,
   lea("r13", at("r13", ENTRY_SIZE)),
-  cmpImm("r13", tableEnd),
-  short("jb", "next"),
+  cmpImm("r13", to),
+  short("jb", label),
+];
+
+/** asm-generic/resource.h */
+const RLIMIT_DATA = 2, RLIMIT_AS = 9;
+
+/** Addresses count against limits though nothing is there. Most callers have none. */
+const reserveAddresses = ({ reserve, reserveEnd, leastAddresses, leastData }: ThawPlaces): readonly Row[] => [
+  ...([[RLIMIT_AS, leastAddresses], [RLIMIT_DATA, leastData]] as const).flatMap(([limit, least]): readonly Row[] => [
+    movImm("edi", limit),
+    [lea("rsi", at("rbp", -16)), "the soft limit; below the stack"],
+    ...call("getrlimit"),
+    load("rax", at("rbp", -16)),
+    [cmpImm("rax", least), "RLIM_INFINITY is the largest of all"],
+    near("jb", "no_memory"),
+    cmpImm("rax", -1),
+    near("jne", "mapped"),
+  ]),
+  ...(reserve === reserveEnd ? [] : makeCalls("next_reserved", { from: reserve, to: reserveEnd })),
+  "mapped:",
   mov("edi", "ebx"),
   ...call("close"),
 ];

@@ -12,7 +12,7 @@ import { Ioctl, openFlag } from "../../ffi/constants.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { executable, open, setCloseOnExec, setNonblocking } from "../../ffi/files.ts";
 import { type Kernel, syscallError } from "../../ffi/kernel.ts";
-import type { fexecve } from "../../ffi/process.ts";
+import { type EnvironmentEntry, type fexecve, withFileLimit } from "../../ffi/process.ts";
 import type { SignalPipe } from "../../ffi/signals.ts";
 import { socketAddress } from "../../ffi/sockets.ts";
 import { encode } from "../../plan/native/encode.ts";
@@ -93,16 +93,23 @@ export class Monitor implements Disposable {
 
   /**
    * Becomes the monitor, and never returns. `environment`: `NAME=value` entries, the monitor's, and the runtime's when it is executed again.
-   * `replace`: how this process becomes another program.
+   * `replace`: how this process becomes another program. `softFileLimit`: the caller's limit of open files, where this process has raised it.
    *
    * @throws {RuncError} where it cannot; the process lives on, and is the caller's.
    */
-  become({ environment, replace }: { environment: readonly string[]; replace: typeof fexecve }): never {
+  become(
+    { environment, replace, softFileLimit }: {
+      environment: readonly EnvironmentEntry[];
+      replace: typeof fexecve;
+      softFileLimit?: number;
+    },
+  ): never {
     const kernel = this.#kernel;
     const { signals, argv } = this.#options;
     signals.holdBack();
     for (const fd of this.#kept) setCloseOnExec(kernel, fd, false);
-    const result = replace(kernel, this.#program, argv, environment);
+    // What the monitor starts is to have the caller's limit of open files; what is open stays so.
+    const result = withFileLimit(kernel, softFileLimit, () => replace(kernel, this.#program, argv, environment));
     for (const fd of this.#kept) setCloseOnExec(kernel, fd, true);
     throw syscallError(`execve(${this.#program.label})`, -result);
   }

@@ -4,8 +4,8 @@
  * @module
  */
 
-/** Sets of more than 1024 members do not fit into glibc's and Go's `cpu_set_t`, sched_setaffinity(2). */
-const LIMIT = 1024;
+/** The largest number that runc takes. Linux has at most 8,192 processors and 1,024 memory nodes. */
+const LARGEST = 65536;
 
 /**
  * The members of a list, in order. Spaces and empty elements are allowed.
@@ -15,7 +15,12 @@ const LIMIT = 1024;
 export function parseCpuList(list: string): readonly number[] {
   const elements = list.split(",").map((element) => element.trim()).filter((element) => element !== "");
   if (elements.length === 0 && list !== "") throw new RangeError(`no members found in set ${JSON.stringify(list)}`);
-  return [...new Set(elements.flatMap(members))].sort((one, other) => one - other);
+  const members: number[] = [];
+  let next = 0;
+  for (const [first, last] of elements.map(rangeOf).sort(([one], [other]) => one - other)) {
+    for (next = Math.max(next, first); next <= last; next++) members.push(next);
+  }
+  return members;
 }
 
 /** What is wrong with a list; undefined if it is one. An empty text is an empty list. */
@@ -29,15 +34,15 @@ export function cpuListError(list: string): string | undefined {
   }
 }
 
-function members(element: string): readonly number[] {
+function rangeOf(element: string): readonly [first: number, last: number] {
   const [first = "", last = first] = element.split(/-(.*)/s, 2);
   const [start, end] = [parseMember(first), parseMember(last)];
   if (start > end) throw new RangeError(`invalid range: ${element}`);
-  return Array.from({ length: end - start + 1 }, (_, index) => start + index);
+  return [start, end];
 }
 
 function parseMember(text: string): number {
   if (!/^\d+$/.test(text)) throw new RangeError(`invalid number ${JSON.stringify(text)}`);
-  if (Number(text) >= LIMIT) throw new RangeError(`values larger than ${LIMIT - 1} are not supported`);
+  if (Number(text) > LARGEST) throw new RangeError(`values larger than ${LARGEST} are not supported`);
   return Number(text);
 }

@@ -244,5 +244,7 @@ const pointer = (name: Register) => ({ 8: "BYTE PTR ", 32: "DWORD PTR ", 64: "QW
 const hex = (value: number, bits: number) => `0x${BigInt.asUintN(bits, BigInt(value)).toString(16)}`;
 
 function show({ base, index, scale, displacement }: Memory): string {
-  return `[${base}${index ? `+${index}*${scale}` : ""}+${hex(displacement, 64)}]`;
+  return `[${base}${index ? `+${index}*${scale}` : ""}${displacement < 0 ? "-" : "+"}${
+    hex(Math.abs(displacement), 64)
+  }]`;
 }

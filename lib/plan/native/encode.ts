@@ -4,6 +4,7 @@
  * @module
  */
 
+import { RuncError } from "../../errors.ts";
 import { type Arch, type SyscallName, syscallNumber, syscalls } from "../../ffi/syscalls.ts";
 import type { Buffer, Data, FdPath, Operand, Plan, Struct, Text } from "../op.ts";
 import { stack } from "../build.ts";
@@ -13,6 +14,7 @@ import { type Instruction, isLabel, type Label, lower } from "../lower.ts";
 import { countSlots, shareSlots } from "../share_slots.ts";
 import { buildImage, programBase } from "./elf.ts";
 import {
+  ERRNO_SHIFT,
   Flag,
   HEAD_SIZE,
   header,
@@ -33,9 +35,9 @@ export interface EncodeOptions {
   readonly fds: Readonly<Record<string, number>>;
   /**
    * Whether steps of the same shape become loops, and strings share their ends. This halves the size and takes some
-   * time. On by default.
+   * time. On by default; it can be off, or on for a large plan only.
    */
-  readonly fold?: boolean;
+  readonly fold?: boolean | "large";
 }
 
 /** An encoded plan, with what the parent needs to read reports and fill buffers. */
@@ -68,7 +70,7 @@ class DataLayout {
   readonly #sharesEnds: boolean;
   #end: number;
 
-  constructor(start: number, keys: DataKeys, { fds, fold = true }: EncodeOptions) {
+  constructor(start: number, keys: DataKeys, { fds, fold }: { fds: EncodeOptions["fds"]; fold: boolean }) {
     this.#start = start;
     this.#end = start;
     this.#keys = keys;
@@ -285,7 +287,7 @@ function writeInstruction(view: DataView, offset: number, instruction: Instructi
   for (let index = 0; index < handlers.length; index++) {
     const { errno, target } = handlers[index]!;
     const word = target === undefined ? 0 : context.offsets[target.at!]! / 4;
-    view.setUint32(at, ((errno << 20) | word) >>> 0, true);
+    view.setUint32(at, ((errno << ERRNO_SHIFT) | word) >>> 0, true);
     at += 4;
   }
   view.setUint16(offset, isSyscall(code) ? syscallNumber(code, context.arch) : Opcode[code], true);
@@ -308,22 +310,18 @@ function turnOf(
   return instructions[(Number(cursor) - addressOf(table)) / rowSize - 1];
 }
 
-/** A handler's target has 20 bits and counts units of 4 bytes. */
-const TABLE_LIMIT = 4 << 20;
+/** Handler targets are offsets in 4-byte units. */
+const TABLE_LIMIT = 4 << ERRNO_SHIFT;
+/** Bytes of a table that is folded in any case: the process's memory is the container's. No common config comes near. */
+const LARGE_TABLE = 128 << 10;
 
-/**
- * Encodes a plan as a static ELF executable.
- *
- * @throws {RangeError} if something does not fit the format: too many slots, a table over 4 MiB, a number over 32 bits.
- */
-export function encode(plan: Plan, options: EncodeOptions): Encoded {
-  const flat = lower(plan);
-  // One slot is reserved for the cursor of loops.
-  const lowered = countSlots(flat.instructions) < SLOT_COUNT ? flat : shareSlots(plan, flat);
-  const keys = new DataKeys(lowered.instructions);
-  const { instructions, initEntry }: FoldedPlan = options.fold === false
-    ? lowered
-    : fold(lowered, keys, SLOT_COUNT - 1);
+function isLarge(instructions: readonly Instruction[]): boolean {
+  // Most take less than 64 bytes: most plans need not be summed.
+  return instructions.length > LARGE_TABLE / 64 && offsetsOf(instructions).at(-1)! > LARGE_TABLE;
+}
+
+/** Byte offset of each instruction, and of the table's end. */
+function offsetsOf(instructions: readonly Instruction[]): readonly number[] {
   const offsets: number[] = [];
   let at = HEADER_SIZE;
   for (let index = 0; index < instructions.length; index++) {
@@ -331,10 +329,36 @@ export function encode(plan: Plan, options: EncodeOptions): Encoded {
     at += sizeOf(instructions[index]!);
   }
   offsets.push(at);
-  if (at >= TABLE_LIMIT) throw new RangeError("the plan's table is larger than 4 MiB");
+  return offsets;
+}
+
+/** `end`: offset of the table's end, the last that a handler can point to. @throws {RuncError} `unsupported`. */
+export function refuseLongTable(end: number): void {
+  if (end < TABLE_LIMIT) return;
+  throw new RuncError("unsupported", `the plan has ${end} bytes of instructions: more than 64 MiB`, {
+    hint: "config.json has more entries than can be carried out: mounts, devices, paths, hooks",
+  });
+}
+
+/**
+ * Encodes a plan as a static ELF executable.
+ *
+ * @throws {RuncError} `unsupported` for a table over 64 MiB.
+ * @throws {RangeError} where something else does not fit the format: too many slots, a number over 32 bits.
+ */
+export function encode(plan: Plan, options: EncodeOptions): Encoded {
+  const flat = lower(plan);
+  // One is the loops'.
+  const lowered = countSlots(flat.instructions) < SLOT_COUNT ? flat : shareSlots(plan, flat);
+  const keys = new DataKeys(lowered.instructions);
+  const folds = options.fold === "large" ? isLarge(lowered.instructions) : options.fold ?? true;
+  const { instructions, initEntry }: FoldedPlan = folds ? fold(lowered, keys, SLOT_COUNT - 1) : lowered;
+  const offsets = offsetsOf(instructions);
+  const at = offsets.at(-1)!;
+  refuseLongTable(at);
 
   const dataStart = align(at, 16);
-  const layout = new DataLayout(dataStart, keys, options);
+  const layout = new DataLayout(dataStart, keys, { fds: options.fds, fold: folds });
   for (let index = 0; index < instructions.length; index++) {
     const { args } = instructions[index]!;
     for (let place = 0; place < args.length; place++) {

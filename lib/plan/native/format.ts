@@ -1,5 +1,5 @@
 /**
- * The image's byte format, version 1. The encoder writes it and both executors read it.
+ * The image's byte format, version 2. The encoder writes it and both executors read it.
  *
  * All numbers are little-endian. An image is an ELF header, the interpreter's code (mapped read-execute) and the
  * *program* (mapped read-write at {@link PROGRAM_BASE} plus its file offset): a header, the instruction table,
@@ -18,7 +18,7 @@ export const PROGRAM_BASE = 0x10000000;
 
 /** "RUNP". */
 export const MAGIC = 0x504e5552;
-export const VERSION = 1;
+export const VERSION = 2;
 
 /** Byte offsets in the program's header. Fields are u32 unless noted otherwise. */
 export const header = {
@@ -78,13 +78,15 @@ export const ReportKind = { error: 1, warning: 2 } as const;
  *     u8  handlers  number of handler words
  *     u8  flags     Flag bits
  *
- * A handler word is `errno << 20 | target / 4`: where execution continues if the system call fails with that errno. The
+ * A handler word is `errno << 24 | target / 4`: where execution continues if the system call fails with that errno. The
  * target is an offset from the program's start; 0 is the next instruction. Errno {@link ANY_ERRNO} matches every
  * failure. The first match is used. After a handled failure `out` holds −errno. A failure without a handler is reported
  * (kind error, value errno) and ends the process. EINTR is retried. With `Flag.retryAgain` EAGAIN is retried too, 128
  * times.
  */
-export const ANY_ERRNO = 0xfff;
+export const ANY_ERRNO = 0xff;
+/** Above it a handler word has the errno, of which programs see 133 at most; below it the target. asm-generic/errno.h */
+export const ERRNO_SHIFT = 24;
 /** Results from −MAX_ERRNO to −1 are failures: include/linux/err.h. */
 export const MAX_ERRNO = 4095;
 export const NO_SLOT = 0xff;

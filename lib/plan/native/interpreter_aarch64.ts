@@ -54,6 +54,7 @@ import {
 import { assemble, type Assembly, type Row } from "./assembler.ts";
 import {
   ANY_ERRNO,
+  ERRNO_SHIFT,
   head,
   HEAD_SIZE,
   header,
@@ -156,13 +157,13 @@ const handleFailure: readonly Row[] = [
   cbz("w9", "unhandled"),
   subImm("w9", "w9", 1),
   ldrNext("w7", "x12", 4),
-  [lsrImm("w10", "w7", 20), "the handler's errno"],
+  [lsrImm("w10", "w7", ERRNO_SHIFT), "the handler's errno"],
   cmp("w10", "w6"),
   bCond("eq", "handled"),
   cmpImm("w10", ANY_ERRNO),
   bCond("ne", "handler"),
   "handled:",
-  [ubfiz("w7", "w7", 2, 20), "the target, times 4"],
+  [ubfiz("w7", "w7", 2, ERRNO_SHIFT), "the target, times 4"],
   b("done"),
 ];
 

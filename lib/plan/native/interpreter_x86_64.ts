@@ -52,6 +52,7 @@ import {
 import { assemble, type Assembly, type Row } from "./assembler.ts";
 import {
   ANY_ERRNO,
+  ERRNO_SHIFT,
   Flag,
   head,
   HEAD_SIZE,
@@ -159,14 +160,14 @@ const handleFailure: readonly Row[] = [
   load("esi", element("r13", "rdx", 4, 0)),
   inc("edx"),
   mov("edi", "esi"),
-  [sarImm("edi", 20), "the handler's errno; ANY_ERRNO becomes -1"],
+  [sarImm("edi", ERRNO_SHIFT), "the handler's errno; ANY_ERRNO becomes -1"],
   cmp("edi", "ecx"),
   short("je", "handled"),
-  cmpImm("edi", ANY_ERRNO - 0x1000),
+  cmpImm("edi", ANY_ERRNO - 0x100),
   short("jne", "handler"),
   "handled:",
-  shlImm("esi", 12),
-  [shrImm("esi", 10), "the target, times 4"],
+  shlImm("esi", 32 - ERRNO_SHIFT),
+  [shrImm("esi", 30 - ERRNO_SHIFT), "the target, times 4"],
   mov("edx", "esi"),
   near("jmp", "done"),
 ];

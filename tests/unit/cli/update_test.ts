@@ -22,9 +22,11 @@ Deno.test("parseSize() reads what docker/go-units reads", () => {
     [".5m", 1n << 19n],
     ["2tb", 2n << 40n],
     ["9223372036854771712", 9223372036854771712n],
+    ["9223372036854775807", 9223372036854775807n],
   ];
   for (const [text, expected] of cases) assertEquals(parseSize(text), expected, text);
-  for (const text of ["", "-2", "m", "1x", "1.m.", "1 2", "kb"]) {
+  const large = ["9223372036854775808", "8192p", "8192.5p", "9".repeat(500), `${"9".repeat(500)}.5`];
+  for (const text of ["", "-2", "m", "1x", "1.m.", "1 2", "kb", ...large]) {
     assertThrows(() => parseSize(text), RuncError, `invalid size: '${text}'`);
   }
 });

@@ -20,6 +20,16 @@ Deno.test("a set is 16 words, exact to the last bit, and its bytes are the same 
   assertEquals(words.map(BigInt), words.map((_, index) => view.getBigUint64(8 * index, true)));
 });
 
+Deno.test("a set with larger numbers has as many words as it needs", () => {
+  for (const [largest, count] of [[1024, 17], [2000, 32], [65536, 1025]] as const) {
+    const members = [0, 63, largest];
+    assertEquals([maskWords(members).length, maskBytes(members).length], [count, 8 * count]);
+    assertEquals(maskMembers(maskWords(members)), members);
+  }
+  const [step] = initialAffinitySteps({ initial: "0,2000" });
+  assertEquals(callLines([step!]), ["sched_setaffinity(0, 256, [0,2000])"]);
+});
+
 Deno.test("the affinity of exec: the first one, every processor where there is none, the last one", () => {
   const all = "sched_setaffinity(0, 128, [all])";
   const first = "sched_setaffinity(0, 128, [0-1])";

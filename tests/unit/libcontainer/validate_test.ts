@@ -135,8 +135,12 @@ Deno.test("validate() checks CPU lists", () =>
 
 Deno.test("parseCpuList() reads lists", () => {
   assertEquals(parseCpuList("0-3, 7,,2"), [0, 1, 2, 3, 7]);
+  assertEquals(parseCpuList("7,0-1,5-9,8-8,6-10,2000,65536"), [0, 1, 5, 6, 7, 8, 9, 10, 2000, 65536]);
+  assertEquals(parseCpuList("0-65536,".repeat(10_000)).length, 65537);
   assertEquals(parseCpuList(""), []);
-  for (const list of [",", "1-", "-1", "1-2-3", "1024", "0x1"]) assertThrows(() => parseCpuList(list), RangeError);
+  for (const list of [",", "1-", "-1", "1-2-3", "65537", "0-65537", "0x1"]) {
+    assertThrows(() => parseCpuList(list), RangeError);
+  }
 });
 
 Deno.test("validate() checks the scheduler", () => {

@@ -394,9 +394,9 @@ class Machine {
         if (result >= 0n) return set(result);
         for (let index = 0; index < handlers; index++) {
           const handler = this.view.getUint32(at + 8 + 4 * (operands + index), true);
-          if (handler >>> 20 !== 0xfff && BigInt(handler >>> 20) !== -result) continue;
+          if (handler >>> 24 !== 0xff && BigInt(handler >>> 24) !== -result) continue;
           set(result);
-          return (handler & 0xfffff) === 0 ? next : (handler & 0xfffff) * 4;
+          return (handler & 0xffffff) === 0 ? next : (handler & 0xffffff) * 4;
         }
         yield this.#report(at, -result);
         return undefined;

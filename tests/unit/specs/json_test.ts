@@ -34,12 +34,39 @@ Deno.test("parseJson() says where the text is broken", () => {
     ['{"a": "x\ny"}', 'f:1:7: expected a value, found "\\""'],
     ['{"a": "\\x"}', 'f:1:7: expected a value, found "\\""'],
     ['{"a": 01}', 'f:1:8: expected "," or "}", found "1"'],
-    ["{}\n\n{}", 'f:3:1: expected the end, found "{"'],
-    ["{}]", 'f:1:3: expected the end, found "]"'],
+    ['{"a": "\\', 'f:1:7: expected a value, found "\\""'],
+    ["[1e]", 'f:1:3: expected "," or "]", found "e"'],
     ["\ufeff{}", 'f:1:1: expected a value, found "\ufeff"'],
   ];
   for (const [text, message] of cases) {
     const error = assertThrows(() => parseJson(text, "f"), RuncError);
     assertEquals([error.code, error.message], ["config-invalid", message]);
   }
+});
+
+Deno.test("parseJson() reads the first value, and tells where something follows it", () => {
+  const cases: readonly [text: string, value: unknown, place?: string][] = [
+    ['{"a": [1, "b\\"}", null, true, -1.5e3]}\n\n', { a: [1, 'b"}', null, true, -1500] }],
+    ['{"a": [1, "b\\"}", null, true, -1.5e3]}\n\n }', { a: [1, 'b"}', null, true, -1500] }, "3:2"],
+    ["{}]", {}, "1:3"],
+    ["[] []", [], "1:4"],
+    ["[18446744073709551615, 1.5, {}] x", [18446744073709551615n, 1.5, {}], "1:33"],
+    ['{"a": 1, "a": {"b": 2}} ,', { a: { b: 2 } }, "1:25"],
+    ['"a" "b"', "a", "1:5"],
+    ["1 2", 1, "1:3"],
+  ];
+  for (const [text, value, place] of cases) {
+    const places: string[] = [];
+    assertEquals(
+      [parseJson(text, "f", (at) => places.push(at)), ...places],
+      place === undefined ? [value] : [value, place],
+    );
+  }
+  const odd = parseJson('{"__proto__": 1} x', "f") as object;
+  assertEquals([Object.entries(odd), Object.getPrototypeOf(odd)], [[["__proto__", 1]], Object.prototype]);
+});
+
+Deno.test("parseJson() reads long strings whatever follows", () => {
+  const long = "\\n".repeat(5_000_000);
+  assertEquals((parseJson(`"${long}" x`, "f") as string).length, 5_000_000);
 });

@@ -1,7 +1,8 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import typical from "../../fixtures/typical_config.json" with { type: "json" };
 import { RuncError } from "../../../lib/errors.ts";
-import { parseConfig, type ParseOptions, parseProcess, parseResources } from "../../../lib/specs/parse.ts";
+import type { Problem } from "../../../lib/specs/problem.ts";
+import { ignoredText, parseConfig, type ParseOptions, parseProcess, parseResources } from "../../../lib/specs/parse.ts";
 
 const parse = (value: unknown, options?: ParseOptions) => parseConfig(JSON.stringify(value), options);
 
@@ -112,33 +113,127 @@ Deno.test("parseConfig() refuses values of the wrong type, with the field", () =
   }
 });
 
-Deno.test("parseConfig() refuses unknown fields and guesses what was meant", () => {
-  const cases: readonly [value: unknown, field: string, guess: string][] = [
-    [{ process: { termnal: true } }, "/process/termnal", ', did you mean "terminal"?'],
-    [{ hostName1: "a" }, "/hostName1", ', did you mean "hostname"?'],
-    [{ linux: { maskPaths: [] } }, "/linux/maskPaths", ', did you mean "maskedPaths"?'],
-    [{ mounts: [{ dst: "/a" }] }, "/mounts/0/dst", ""],
-    [{ "a/b": 1 }, "/a~1b", ""],
-    [{ constructor: 1 }, "/constructor", ""],
-  ];
-  for (const [value, field, guess] of cases) {
-    const error = assertThrows(() => parse(value), RuncError);
-    const message = `config.json: ${field} is not a field of runtime-spec 1.3.0${guess}`;
-    assertEquals([error.field, error.message], [field, message]);
+function parseAndTell(value: unknown) {
+  const ignored: { at: string; message: string }[] = [];
+  const onIgnored: ParseOptions["onIgnored"] = (all) => ignored.push(...all);
+  return { config: parse(value, { onIgnored }), ignored };
+}
+
+Deno.test("parseConfig() ignores fields that the specification does not know, at any depth and in any version", () => {
+  const novelties: Record<string, unknown> = {
+    novelty: 1,
+    deep: { a: [{ b: null }] },
+    list: [],
+    text: "",
+    nothing: null,
+  };
+  const add = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(add);
+    if (typeof value !== "object" || value === null) return value;
+    return { ...Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, add(inner)])), ...novelties };
+  };
+  const full = {
+    ociVersion: "1.0.2",
+    process: {
+      cwd: "/",
+      user: { uid: 0, gid: 0 },
+      consoleSize: { height: 1, width: 1 },
+      capabilities: { bounding: [] },
+      rlimits: [{ type: "RLIMIT_CORE", hard: 0, soft: 0 }],
+      scheduler: { policy: "SCHED_OTHER" },
+      ioPriority: { class: "IOPRIO_CLASS_BE", priority: 1 },
+      execCPUAffinity: { initial: "0" },
+    },
+    root: { path: "rootfs" },
+    mounts: [{ destination: "/a", uidMappings: [{ containerID: 0, hostID: 0, size: 1 }] }],
+    hooks: { poststop: [{ path: "/bin/true" }] },
+    linux: {
+      namespaces: [{ type: "pid" }],
+      devices: [{ path: "/dev/x", type: "c", major: 1, minor: 3 }],
+      resources: { memory: { limit: 1 }, cpu: { shares: 2 }, pids: { limit: 3 }, devices: [{ allow: false }] },
+      seccomp: { defaultAction: "SCMP_ACT_ALLOW", syscalls: [{ names: ["a"], action: "SCMP_ACT_ALLOW", args: [] }] },
+      intelRdt: { closID: "a" },
+      personality: { domain: "LINUX" },
+      memoryPolicy: { mode: "MPOL_DEFAULT", nodes: "" },
+    },
+  };
+  for (const ociVersion of ["1.0.2", "1.3.0", "1.4.0-dev", "2.0.0", ""]) {
+    const { config, ignored } = parseAndTell(add({ ...full, ociVersion }));
+    assertEquals<unknown>(config, { ...full, ociVersion });
+    assertEquals(ignored.filter(({ at }) => at === "/process/user/deep").length, 1);
+    // Each object of it: an item of a list is one, too.
+    assertEquals(ignored.length, 5 * [...JSON.stringify(full)].filter((character) => character === "{").length);
   }
 });
 
-Deno.test("parseConfig() ignores unknown fields of a later specification, with a warning", () => {
-  for (const ociVersion of ["1.4.0", "1.4.0-dev", "2.0.0"]) {
-    const warnings: string[] = [];
-    const config = parse({ ociVersion, hostname: "a", novelty: 1 }, { onWarning: ({ at }) => warnings.push(at) });
-    assertEquals<unknown>(config, { ociVersion, hostname: "a" });
-    assertEquals(warnings, ["/novelty"]);
-    assertThrows(() => parse({ ociVersion, hostname: 1 }), RuncError, "/hostname must be a string");
+Deno.test("parseConfig() tells what it has ignored, and what may have been meant", () => {
+  const cases: readonly (readonly [value: unknown, field: string, message: string])[] = [
+    [
+      { process: { termnal: true } },
+      "/process/termnal",
+      'is not a field of runtime-spec 1.3.0, did you mean "terminal"?',
+    ],
+    [{ hostName1: "a" }, "/hostName1", 'is not a field of runtime-spec 1.3.0, did you mean "hostname"?'],
+    [
+      { linux: { maskPaths: [] } },
+      "/linux/maskPaths",
+      'is not a field of runtime-spec 1.3.0, did you mean "maskedPaths"?',
+    ],
+    [{ mounts: [{ dst: "/a" }] }, "/mounts/0/dst", "is not a field of runtime-spec 1.3.0"],
+    [{ "a/b": 1 }, "/a~1b", "is not a field of runtime-spec 1.3.0"],
+    [{ constructor: 1 }, "/constructor", "is not a field of runtime-spec 1.3.0"],
+    [JSON.parse('{"__proto__": {"a": 1}}'), "/__proto__", "is not a field of runtime-spec 1.3.0"],
+    ...["windows", "vm", "solaris", "zos", "freebsd"].map((name) =>
+      [{ [name]: { deep: [{}] } }, `/${name}`, "is for another platform"] as const
+    ),
+  ];
+  for (const [value, field, message] of cases) {
+    const { ignored } = parseAndTell(value);
+    assertEquals(ignored.map(({ at, message }) => [at, message]), [[field, `${field} ${message}`]]);
+    assertEquals(ignoredText(ignored as Problem[]), `ignored: ${field}`);
   }
-  for (const ociVersion of ["1.0.2-dev", "1.3.9", "0.9", "", "latest"]) {
-    assertThrows(() => parse({ ociVersion, novelty: 1 }), RuncError, "/novelty is not a field");
+});
+
+Deno.test("parseConfig() and its like ignore what follows the JSON value", () => {
+  for (const rest of ["}", " }] }", "\n{}", "garbage", ",", "\0"]) {
+    for (const parse of [parseConfig, parseProcess, parseResources]) {
+      const ignored: string[] = [];
+      const value = parse(`{"cwd": "/a"}${rest}`, { file: "f", onIgnored: (all) => ignored.push(ignoredText(all)) });
+      assertEquals((value as { cwd?: string }).cwd, parse === parseProcess ? "/a" : undefined);
+      assertMatch(ignored.join(), /f:[12]:\d+: what follows the JSON value/);
+    }
   }
+});
+
+Deno.test("ignoredText() is one line of bounded length", () => {
+  const { ignored } = parseAndTell(Object.fromEntries(Array.from({ length: 100_000 }, (_, index) => [`x${index}`, 0])));
+  assertMatch(ignoredText(ignored as Problem[]), /^ignored: \/x0, .*, \/x19 and 99980 more$/);
+});
+
+Deno.test("parseConfig() refuses NUL bytes in texts, and ignores those that it ignores", () => {
+  for (
+    const [value, field] of [[{ hostname: "a\0b" }, "/hostname"], [{ annotations: { "a\0": "b" } }, "/annotations"]]
+  ) {
+    const error = assertThrows(() => parse(value), RuncError, "contains a NUL byte");
+    assertEquals([error.code, error.field], ["config-invalid", field as string]);
+  }
+  assertThrows(() => parseProcess('{"cwd": "/\\u0000"}'), RuncError, "contains a NUL byte");
+  assertEquals(parse({ novelty: "\0" }), { ociVersion: "" });
+});
+
+Deno.test("parseConfig() reads values of any depth, up to that of encoding/json", () => {
+  const deep = (levels: number, inner = "") => "[".repeat(levels) + inner + "]".repeat(levels);
+  // The configuration itself is one of 10,000.
+  for (const inner of ["", "12345678901234567890"]) {
+    assertEquals(parseConfig(`{"novelty": ${deep(9_999, inner)}, "hostname": "a"}`), { ociVersion: "", hostname: "a" });
+    assertEquals(parseConfig(`{"vm": {"a": ${deep(9_998, inner)}}}`), { ociVersion: "" });
+    const tooDeep = assertThrows(() => parseConfig(`{"novelty": ${deep(10_000, inner)}}`), RuncError);
+    assertEquals(tooDeep.message, "config.json:1:10012: more than 10000 levels of nesting");
+    const refused = assertThrows(() => parseConfig(`{"hostname": ${deep(9_999, inner)}}`), RuncError);
+    assertEquals([refused.code, refused.field], ["config-invalid", "/hostname"]);
+    assertMatch(refused.message, /must be a string, not \[{60}\.\.\.$/);
+  }
+  assertEquals(assertThrows(() => parseConfig("[".repeat(100_000)), RuncError).code, "config-invalid");
 });
 
 Deno.test("parseConfig() reports every problem at once, the first one first", () => {
@@ -146,8 +241,7 @@ Deno.test("parseConfig() reports every problem at once, the first one first", ()
   assertEquals(error.field, "/hostname");
   assertEquals(
     error.message,
-    "spec: /hostname must be a string, not 1; also: /root/path must be a string, not 2; " +
-      "/novelty is not a field of runtime-spec 1.3.0",
+    "spec: /hostname must be a string, not 1; also: /root/path must be a string, not 2",
   );
 });
 
@@ -170,6 +264,7 @@ Deno.test("parseProcess() and parseResources() read their object alone", () => {
     "process.json: /cwd must be a string, not 1",
   );
   assertEquals<unknown>(parseResources('{"pids": {"limit": 7}}'), { pids: { limit: 7 } });
-  assertThrows(() => parseResources('{"pid": {"limit": 7}}'), RuncError, 'did you mean "pids"?');
-  assertEquals<unknown>(parseProcess('{"cwd": "/", "novelty": 1}', { ociVersion: "1.4.0" }).cwd, "/");
+  assertEquals<unknown>(parseResources('{"pid": {"limit": 7}}'), {});
+  assertEquals<unknown>(parseProcess('{"cwd": "/", "novelty": 1}').cwd, "/");
+  assertEquals<unknown>([parseProcess("null"), parseResources("null")], [{ cwd: "", user: { uid: 0, gid: 0 } }, {}]);
 });

@@ -1,6 +1,7 @@
 /** Images are taken apart here from what format.ts and elf(5) say about bytes, with none of the encoder's code. */
 
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
+import { RuncError } from "../../../../lib/errors.ts";
 import {
   at,
   buffer,
@@ -18,7 +19,7 @@ import {
   text,
   when,
 } from "../../../../lib/plan/build.ts";
-import { encode } from "../../../../lib/plan/native/encode.ts";
+import { encode, refuseLongTable } from "../../../../lib/plan/native/encode.ts";
 import { HEADER_SIZE, SLOT_COUNT } from "../../../../lib/plan/native/format.ts";
 import type { Op, Plan, Struct } from "../../../../lib/plan/op.ts";
 
@@ -27,7 +28,9 @@ const [a, b] = [slot("a"), slot("b")];
 const umask = (mode: number) => call("umask", [mode]);
 
 const plan = (...ops: readonly Op[]): Plan => ({ stage: [], init: [step("", "", ops)] });
-const encoded = (...ops: readonly Op[]) => program(encode(plan(...ops), { arch: "x86_64", fds }).image);
+const encodedOps = (ops: readonly Op[]) =>
+  program(encode({ stage: [], init: [step("", "", ops)] }, { arch: "x86_64", fds }).image);
+const encoded = (...ops: readonly Op[]) => encodedOps(ops);
 
 /** A program as it lies in memory: from its first byte, with the zeroed memory behind it. */
 function program(image: Uint8Array<ArrayBuffer>) {
@@ -91,7 +94,7 @@ function decode({ view, u32 }: Program): readonly Decoded[] {
       out,
       handlers: Array.from({ length: handlers }, (_, index) => {
         const handler = word(count + index);
-        return [handler >>> 20, (handler & 0xfffff) * 4] as const;
+        return [handler >>> 24, (handler & 0xffffff) * 4] as const;
       }),
       flags,
     });
@@ -120,7 +123,7 @@ for (const arch of ["x86_64", "aarch64"] as const) {
     assertEquals(HEADER_SIZE, 80 + 8 * SLOT_COUNT);
     // 3 instructions of 12, 12 and 16 bytes, then data at a multiple of 16: two pointers, a text of two bytes, padding.
     const [second, data, end] = [HEADER_SIZE + 12, HEADER_SIZE + 48, HEADER_SIZE + 72];
-    assertEquals(fields, [1, HEADER_SIZE, second, 250, HEADER_SIZE, 40, data, 24, 16, end, 1, one.base]);
+    assertEquals(fields, [2, HEADER_SIZE, second, 250, HEADER_SIZE, 40, data, 24, 16, end, 1, one.base]);
     assertEquals(one.base % 16, 0);
     // Below 0x20000000: an address fits an operand word.
     assert(one.base > 0x10000000 && one.base + one.memory.length < 0x20000000);
@@ -134,8 +137,8 @@ Deno.test("an instruction is a head, operands and handlers", () => {
     [umask(0o22), "5f00 0000 01 ff 00 00 12000000"],
     [call("umask", [-1], { out: a }), "5f00 0000 01 02 00 00 ffffffff"],
     [call("setsid", []), "7000 0000 00 ff 00 00"],
-    [call("setsid", [], { tolerate: ["EPERM"], retryAgain: true }), "7000 0000 00 ff 01 01 00001000"],
-    [call("setsid", [], { tolerate: ["*"] }), "7000 0000 00 ff 01 00 0000f0ff"],
+    [call("setsid", [], { tolerate: ["EPERM"], retryAgain: true }), "7000 0000 00 ff 01 01 00000001"],
+    [call("setsid", [], { tolerate: ["*"] }), "7000 0000 00 ff 01 00 000000ff"],
     // Descriptors are numbers by now; slots are numbered by first use, behind those of loops and of the initial stack.
     [call("close", [fixedFd("sync")]), "0300 0000 01 ff 00 00 fa000000"],
     [call("fchown", [a, 0xffffffff, b], { out: a }), "5d00 1100 03 02 00 00 02000000 ffffffff 03000000"],
@@ -209,7 +212,7 @@ Deno.test("handlers hold errno and target; target 0 is the next instruction", ()
   );
   const list = decode(one);
   const end = one.u32(20) + one.u32(24);
-  assertEquals(list[0]!.handlers, [[17, 0], [2, end], [133, list[2]!.offset], [0xfff, list[2]!.offset]]);
+  assertEquals(list[0]!.handlers, [[17, 0], [2, end], [133, list[2]!.offset], [0xff, list[2]!.offset]]);
 });
 
 Deno.test("init begins at initEntry, and a report's offset names the instruction", () => {
@@ -367,23 +370,30 @@ Deno.test("what does not fit the format is refused", () => {
 
 const showBigint = (_: string, value: unknown) => typeof value === "bigint" ? `${value}n` : value;
 
-/** Ops whose table is `size` bytes long: calls of 8 + 4 · handlers bytes. */
-function tableOf(size: number): readonly Op[] {
-  const tolerating = (count: number) => call("getpid", [], { tolerate: Array(count).fill("EPERM") });
-  const [big, rest] = [Math.floor(size / 1028), size % 1028];
-  return [...Array(big).fill(tolerating(255)), tolerating((rest - 8) / 4)];
-}
-
 Deno.test("a table that handlers cannot point into is refused", () => {
-  const limit = (4 << 20) - HEADER_SIZE;
-  encoded(...tableOf(limit - 4));
-  assertThrows(() => encoded(...tableOf(limit + 4)), RangeError);
+  const limit = 64 << 20;
+  refuseLongTable(limit - 4);
+  // 64 MiB exactly would change the errno.
+  const error = assertThrows(() => refuseLongTable(limit), RuncError, "more than 64 MiB");
+  assertEquals(error.code, "unsupported");
 });
 
-Deno.test("a handler cannot point to 4 MiB exactly, which would change its errno", () => {
-  const limit = (4 << 20) - HEADER_SIZE;
-  const last = call("getpid", [], { endStepOn: ["EPERM"] });
-  assertThrows(() => encoded(...tableOf(limit - 12), last), RangeError);
+Deno.test("a handler points as far as the table goes", () => {
+  // 7 MiB of handlers, and behind them the end of the step.
+  const call255 = call("getpid", [], { tolerate: Array(255).fill("EPERM") });
+  const one = encodedOps([call("setsid", [], { endStepOn: ["EPERM"] }), ...Array(7000).fill(call255)]);
+  const end = one.u32(20) + one.u32(24);
+  assertEquals(decode(one)[0]!.handlers, [[1, end]]);
+});
+
+Deno.test("a large plan is folded, also where a small one is not worth it", () => {
+  const image = (count: number, fold: boolean | "large") => {
+    const steps = Array.from({ length: count }, (_, index) => step(`${index}`, "", [call("umask", [index])]));
+    return encode({ stage: steps, init: [] }, { arch: "x86_64", fds: { sync: 3 }, fold }).image.length;
+  };
+  assertEquals(image(100, "large"), image(100, false));
+  assertEquals(image(20_000, "large"), image(20_000, true));
+  assert(image(20_000, "large") < image(20_000, false) / 2);
 });
 
 Deno.test("more handlers than a byte can count are refused", () => {
