@@ -18,6 +18,7 @@ const steps: readonly (readonly string[])[] = [
   ["test", "tests/unit"],
   ["task", "build"],
   ["test", "--allow-all", "tests/integration"],
+  ["test", "--allow-all", "tests/security"],
 ];
 
 function test(): void {

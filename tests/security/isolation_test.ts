@@ -2,9 +2,9 @@
 
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { openPath } from "../../lib/ffi/files.ts";
-import { type Box, boxTest, comparing, isFrozen, kernel, program, until } from "./harness.ts";
-import { contentOf } from "./foreground_harness.ts";
-import { cgroupsNamed } from "./leftovers.ts";
+import { type Box, boxTest, comparing, isFrozen, kernel, program, until } from "../integration/harness.ts";
+import { contentOf } from "../integration/foreground_harness.ts";
+import { cgroupsNamed } from "../integration/leftovers.ts";
 
 /** A container that waits for start. Returns its init's pid. */
 function create(box: Box, env: Record<string, string> = {}): number {

@@ -4,7 +4,7 @@
  */
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { contentOf } from "./foreground_harness.ts";
+import { contentOf } from "../integration/foreground_harness.ts";
 import {
   addHostPrograms,
   type Box,
@@ -17,8 +17,8 @@ import {
   Running,
   type Runtime,
   until,
-} from "./harness.ts";
-import { cgroupsNamed } from "./leftovers.ts";
+} from "../integration/harness.ts";
+import { cgroupsNamed } from "../integration/leftovers.ts";
 import { openPty } from "../fixtures/pty.ts";
 
 /** A directory of the host with a file in it, outside of the rootfs. */
