@@ -1,15 +1,27 @@
 /** What of the host a container could reach while it is set up: programs, descriptors, environment, other processes. */
 
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
-import { openPath } from "../../lib/ffi/files.ts";
-import { type Box, boxTest, comparing, isFrozen, kernel, program, until } from "../integration/harness.ts";
-import { contentOf } from "../integration/foreground_harness.ts";
+import { openFlag } from "../../lib/ffi/constants.ts";
+import type { Fd } from "../../lib/ffi/fd.ts";
+import { memfd, open, openPath } from "../../lib/ffi/files.ts";
+import { alloc } from "../../lib/ffi/kernel.ts";
+import {
+  type Box,
+  boxTest,
+  comparing,
+  isFrozen,
+  kernel,
+  program,
+  type StartOptions,
+  until,
+} from "../integration/harness.ts";
 import { cgroupsNamed } from "../integration/leftovers.ts";
+import { openNumbers, stopBehind } from "./stopped.ts";
 
 /** A container that waits for start. Returns its init's pid. */
-function create(box: Box, env: Record<string, string> = {}): number {
+function create(box: Box, options: StartOptions = {}): number {
   box.write((config) => config.process.args = ["sleep", "1000"]);
-  box.must(["create", box.id], { env });
+  box.must(["create", box.id], options);
   return box.state().pid;
 }
 
@@ -67,7 +79,9 @@ boxTest("native: no Deno runs for the container beside the command itself", (box
 });
 
 comparing("no file and no directory of the host is open in the process that waits for start", (box) => {
-  const pid = create(box);
+  // What the caller left open by mistake, too.
+  using left = openPath(kernel, box.directory);
+  const pid = create(box, { fds: { 3: left, 9: left, 200: left } });
   const allowed = [
     /^\/dev\/null$/,
     /^(\/memfd|pipe|socket|anon_inode):/,
@@ -92,7 +106,7 @@ comparing("the program has nothing of that: stdio only", (box) => {
 });
 
 comparing("the caller's environment is not in the container's processes", (box) => {
-  const pid = create(box, { SECRET: "of-the-host" });
+  const pid = create(box, { env: { SECRET: "of-the-host" } });
   const environ = (one: number) => Deno.readTextFileSync(`/proc/${one}/environ`);
   assertEquals(processes(box).filter((one) => environ(one).includes("SECRET")), []);
   box.must(["start", box.id], { env: { SECRET: "of-the-host" } });
@@ -101,13 +115,41 @@ comparing("the caller's environment is not in the container's processes", (box) 
   box.remove();
 });
 
+const F_ADD_SEALS = 1033, F_SEAL_FUTURE_WRITE = 0x10, EPERM = 1;
+const PROT_WRITE = 2, MAP_SHARED = 1;
+
+/** What each way to change an open file comes to: the length of what was written, 0, or −errno. */
+function changes(fd: Fd): Record<string, number> {
+  const size = Deno.statSync(`/proc/self/fd/${fd.number}`).size;
+  const call = (name: string, ...args: (number | bigint | Uint8Array<ArrayBuffer>)[]) =>
+    kernel.call(name, fd.number, ...args);
+  const mapped = kernel.call("syscall", SYS_mmap[kernel.arch], 0, 4096, PROT_WRITE, MAP_SHARED, fd.number, 0);
+  return {
+    write: call("pwrite", alloc(1), 1, 0),
+    map: mapped > 0 ? 0 : mapped,
+    grow: call("ftruncate", size + 1),
+    shrink: call("ftruncate", size - 1),
+    // Whoever may add a seal may add that which stops a runtime that shares the file.
+    seal: call("fcntl", F_ADD_SEALS, F_SEAL_FUTURE_WRITE),
+  };
+}
+const SYS_mmap = { x86_64: 9, aarch64: 222 } as const;
+
 boxTest("native: the file that the process that waits was started from cannot be changed", (box) => {
   const pid = create(box);
   using exe = openPath(kernel, `/proc/${pid}/exe`);
   box.must(["start", box.id]);
   until("the program", () => Deno.readTextFileSync(`/proc/${pid}/comm`) === "sleep\n");
-  // Nobody executes it now: what refuses are its seals. memfd_create(2)
-  assertThrows(() => Deno.writeTextFileSync(`/proc/self/fd/${exe.number}`, "x"), Error, "Operation not permitted");
+  // Nobody executes it now, so that it can be opened for writing: what refuses are its seals. memfd_create(2)
+  const before = Deno.readFileSync(`/proc/self/fd/${exe.number}`);
+  using writable = open(kernel, `/proc/self/fd/${exe.number}`, openFlag(kernel.arch).O_RDWR);
+  const refused = { write: -EPERM, map: -EPERM, grow: -EPERM, shrink: -EPERM, seal: -EPERM };
+  assertEquals(changes(writable), refused);
+  assertEquals(Deno.readFileSync(`/proc/self/fd/${exe.number}`), before);
+  // A file that is not sealed takes all of it.
+  using other = memfd(kernel, "not sealed");
+  kernel.must("ftruncate", "ftruncate", other.number, 4096);
+  assertEquals(changes(other), { write: 1, map: 0, grow: 0, shrink: 0, seal: -EPERM });
   box.remove();
 });
 
@@ -123,26 +165,66 @@ comparing("deno: the host's binary is on a read-only mount: who gets hold of it 
   box.remove();
 }, ["deno"]);
 
-/** The process in the container's pid namespace that has not become its program yet, once there is one. */
-function unfinished(box: Box): number | undefined {
-  // The stage, which is in the host's, has one pid. proc(5), NSpid
-  return processes(box).find((pid) =>
-    /^Name:\trunc:\[2:INIT\]\n[^]*^NSpid:\t\d+\t\d+$/m.test(contentOf(`/proc/${pid}/status`))
-  );
+/** A shell script that tries to look into one of the runtime's processes, which it has to meet. What it finds, it prints. */
+function look(pid: number): string {
+  const [, inside] = /^NSpid:\t\d+\t(\d+)$/m.exec(Deno.readTextFileSync(`/proc/${pid}/status`)) ?? [];
+  return `one=/proc/${inside}; { cat $one/stat > /dev/null && echo met; for fd in $one/fd/*; do echo tried; readlink $fd; done; ` +
+    "readlink $one/exe; readlink $one/cwd; readlink $one/root; cat $one/environ; cat $one/maps; } 2>/dev/null; true";
 }
 
-comparing("the container cannot look into an exec that has not become its program", (box) => {
-  // The same user with the same capabilities: what refuses is that the process is not dumpable. CVE-2016-9962
-  box.startSleeping();
+/** What {@link look} prints where nothing is to be seen. The descriptors' numbers are no secret: nobody needs a right to list them. */
+const nothing = (pid: number) => `met\n${"tried\n".repeat(openNumbers(pid).length)}`;
+
+/** A set of capabilities of a process. proc(5), CapPrm */
+const capabilities = (pid: number) => /^CapPrm:\t(.*)$/m.exec(Deno.readTextFileSync(`/proc/${pid}/status`))![1];
+
+comparing("CVE-2016-9962: the container cannot look into an exec that has not become its program", (box) => {
+  const init = box.startSleeping();
   {
-    // The first call after it came into the container's pid namespace takes half a minute, unless strace ends before.
-    const delay = ["/usr/bin/strace", "--follow-forks", "--output=/dev/null", "--inject=keyctl:delay_enter=30000000"];
-    using exec = box.start(["exec", box.id, "true"], { prefix: delay });
-    const pid = until("the process of the exec", () => unfinished(box));
-    const look =
-      "case $(cat $one/comm) in runc*) echo met; for fd in $one/fd/*; do readlink $fd; done; readlink $one/exe; esac";
-    assertEquals(box.must(["exec", box.id, "sh", "-c", `for one in /proc/[0-9]*; do ${look}; done; true`]), "met\n");
-    assertEquals([unfinished(box), exec.isOver], [pid, false]);
+    using stopped = stopBehind(box, "capset", ["exec", box.id, "true"]);
+    // The same user with the same capabilities: what refuses is that the process is not dumpable. ptrace(2), "access mode checking"
+    assertEquals(capabilities(stopped.pid), capabilities(init));
+    assertEquals(box.must(["exec", box.id, "sh", "-c", look(stopped.pid)]), nothing(stopped.pid));
   }
   box.remove();
+});
+
+comparing("CVE-2016-9962: nor into a container that joins its pid namespace", (box) => {
+  const init = box.startSleeping();
+  box.write((config) => {
+    config.linux.cgroupsPath = `${box.cgroup}-second`;
+    config.linux.namespaces.find(({ type }) => type === "pid")!.path = `/proc/${init}/ns/pid`;
+  });
+  {
+    using stopped = stopBehind(box, "capset", ["run", "second"]);
+    assertEquals(capabilities(stopped.pid), capabilities(init));
+    assertEquals(box.must(["exec", box.id, "sh", "-c", look(stopped.pid)]), nothing(stopped.pid));
+  }
+  box.remove();
+});
+
+comparing("what a container mounts is not mounted on the host, though the host's mounts are shared", (box) => {
+  // The mounts of the tests' own host stay out of it.
+  const shared =
+    'mount --make-rprivate / && mount --make-rshared / && "$@" && grep " evil " /proc/self/mountinfo; echo end';
+  const prefix = ["/usr/bin/unshare", "--mount", "/bin/sh", "-c", shared, "sh"];
+  const { stdout } = box.run((config) => {
+    const capabilities = ["CAP_SYS_ADMIN"];
+    config.process.capabilities = { bounding: capabilities, effective: capabilities, permitted: capabilities };
+    config.process.args = ["sh", "-c", "mount -t tmpfs evil /tmp && grep -c ' evil ' /proc/self/mountinfo"];
+  }, { prefix });
+  // Of the container's alone.
+  assertEquals(stdout, "1\nend\n");
+});
+
+comparing("nothing of the host is mounted in the container but what the config says", (box) => {
+  const places = new Set(box.sh("cut -d' ' -f5 /proc/self/mountinfo").trimEnd().split("\n"));
+  const expected = /^\/(|proc(\/.*)?|dev(\/(pts|shm|mqueue))?|sys(\/fs\/cgroup(\/.*)?|\/firmware)?)$/;
+  assertEquals([...places].filter((place) => !expected.test(place)), []);
+  assertEquals(["/", "/proc", "/dev", "/sys"].filter((place) => !places.has(place)), []);
+  // The root is the rootfs, once.
+  assertEquals(
+    box.sh("grep -c ' / / ' /proc/self/mountinfo; grep -c '/rootfs / ' /proc/self/mountinfo; true"),
+    "0\n1\n",
+  );
 });
