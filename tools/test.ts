@@ -19,6 +19,8 @@ const steps: readonly (readonly string[])[] = [
   ["task", "build"],
   ["test", "--allow-all", "tests/integration"],
   ["test", "--allow-all", "tests/security"],
+  // Do those notice when a protection is missing?
+  ["test", "--allow-all", "tests/mutations"],
 ];
 
 function test(): void {
@@ -47,7 +49,7 @@ function run(args: readonly string[]): boolean {
 }
 
 function prepareIntegration(): void {
-  if (Deno.uid() !== 0) giveUp("tests/integration start containers: run this as root, or with sudo");
+  if (Deno.uid() !== 0) giveUp("tests/integration and what follows start containers: run this as root, or with sudo");
   ensureInstalled(testRequirements());
 }
 
