@@ -49,6 +49,7 @@ import {
   forkSteps,
   hasNamespace,
   hasNetworkDevices,
+  hideAgainSteps,
   joinedNamespaces,
   joinSteps,
   lateJoinSteps,
@@ -292,6 +293,7 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
   const sources = helped.length === 0 ? undefined : partOf(parts, "mountSources");
   const filter = placeFilter(request.seccomp, process, closeSteps(request.inheritedFds));
   return [
+    ...hideAgainSteps(joinedNamespaces(config)),
     step("start a session", "", [
       call("setsid", [], { tolerate: ["EPERM"] }),
       // What is made has the mode that is asked for.
