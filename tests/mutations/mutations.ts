@@ -357,11 +357,25 @@ export const mutations: readonly Mutation[] = [
   {
     name: "the host's /proc stays open in a container that waits for start",
     file: `${core}/plan_create.ts`,
-    text: '    call("dup3", [own, fixedFd("proc"), 0]),\n',
-    replacement: "",
+    text: 'when(type, "!=", FsMagic.PROC, otherwise),\n    call("dup3", [own, fixedFd("proc"), 0]),\n',
+    replacement: 'when(type, "!=", FsMagic.PROC, otherwise),\n',
     tests: cve,
     filter: "CVE-2016-9962: whoever looks",
     says: /^- +of the host$/m,
+  },
+  {
+    name: "the process of an exec is born with a descriptor of the host's cgroup2 directory",
+    file: `${core}/namespaces.ts`,
+    text: 'call("open_tree", [AT_FDCWD, cloneInto, OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC], {',
+    replacement: 'call("openat", [AT_FDCWD, cloneInto, O.O_PATH | O.O_DIRECTORY | O.O_CLOEXEC, 0], {',
+    also: [{
+      file: `${core}/namespaces.ts`,
+      text: 'when(refused, "!=", 0, [',
+      replacement: 'when(refused, "==", 1, [',
+    }],
+    tests: "integration/host_descriptors_test.ts",
+    filter: "exec: its process never holds anything of the host",
+    says: /cgroup/,
   },
   {
     name: "the host's /proc stays open in run, and may be the working directory",
@@ -450,8 +464,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: "other users of the host may read a container's state",
     file: `${core}/state_store.ts`,
-    text: "exactInteger), { mode: 0o600 });",
-    replacement: "exactInteger), { mode: 0o644 });",
+    text: "(temporary, text, { mode: 0o600 })",
+    replacement: "(temporary, text, { mode: 0o644 })",
     tests: "security/state_test.ts",
     filter: "another user of the host",
     says: /^- +true,$/m,
