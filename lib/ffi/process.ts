@@ -5,12 +5,14 @@
  */
 
 import { addressOf, alloc, cString, type Kernel, syscallError } from "./kernel.ts";
-import { Prctl } from "./constants.ts";
+import { Prctl, rlimitNames } from "./constants.ts";
 import { Fd } from "./fd.ts";
 
 // spawn.h of glibc 2.36; both structs are opaque, these are their sizes on 64-bit.
 const FILE_ACTIONS_SIZE = 80, ATTRIBUTES_SIZE = 336, SIGSET_SIZE = 128;
 const POSIX_SPAWN_SETSIGDEF = 0x04, POSIX_SPAWN_SETSIGMASK = 0x08;
+
+const RLIMIT_NOFILE = rlimitNames.indexOf("RLIMIT_NOFILE");
 
 const P_PID = 1, WEXITED = 4, WNOHANG = 1, ECHILD = 10;
 
@@ -26,6 +28,8 @@ export interface SpawnOptions {
   readonly closeFrom?: number;
   /** Working directory of the child; absent: ours. */
   readonly cwd?: string;
+  /** Its soft limit of open files; absent: ours. */
+  readonly softFileLimit?: number;
 }
 
 /** A `char *[]` that ends with NULL: the pointers, then the strings, in one buffer. */
@@ -67,10 +71,24 @@ export function spawn(kernel: Kernel, options: SpawnOptions): number {
   const pid = alloc(4);
   const argv = stringArray(options.argv);
   const env = stringArray(options.env);
-  const errno = kernel.call("posix_spawn", pid, cString(options.path), actions, attributes, argv, env);
+  const start = () => kernel.call("posix_spawn", pid, cString(options.path), actions, attributes, argv, env);
+  const { softFileLimit } = options;
+  const errno = softFileLimit === undefined ? start() : withFileLimit(kernel, softFileLimit, start);
   kernel.call("posix_spawn_file_actions_destroy", actions);
   kernel.call("posix_spawnattr_destroy", attributes);
   return errno !== 0 ? -errno : new DataView(pid.buffer).getInt32(0, true);
+}
+
+/** Has this process the soft limit of open files that a child is to inherit while `action` makes that child: posix_spawn(3) sets none. */
+function withFileLimit<Result>(kernel: Kernel, soft: number, action: () => Result): Result {
+  const before = getRlimit(kernel, 0, RLIMIT_NOFILE);
+  if (before.soft === BigInt(soft)) return action();
+  setRlimit(kernel, 0, RLIMIT_NOFILE, { soft: BigInt(soft), hard: before.hard });
+  try {
+    return action();
+  } finally {
+    setRlimit(kernel, 0, RLIMIT_NOFILE, before);
+  }
 }
 
 /**

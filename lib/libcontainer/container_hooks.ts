@@ -18,8 +18,8 @@ const POLLIN = 1;
 
 /** How a hook starts. */
 export interface HookEntry {
-  /** Puts it in its working directory. */
-  readonly op: Op;
+  /** Puts it in its working directory, and gives it what is not init's own. */
+  readonly ops: readonly Op[];
   /** A seccomp filter is in force. */
   readonly filtered: boolean;
 }
@@ -28,7 +28,7 @@ export interface HookEntry {
 function childOps(hook: Hook, env: Data, name: string, index: number, enter: HookEntry): readonly Op[] {
   const args = hook.args?.length ? hook.args : [hook.path];
   return [
-    enter.op,
+    ...enter.ops,
     // Every hook reads the state from its start.
     call("lseek", [fixedFd(`${name}-stdin`), 0, 0]),
     call("dup3", [fixedFd(`${name}-stdin`), 0, 0]),

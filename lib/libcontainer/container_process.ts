@@ -104,14 +104,18 @@ export function warnOfCapabilities(runtime: Runtime, process: Process, facts: Ho
   }
 }
 
+/** Gives a process the caller's soft limit of open files, where Deno has raised ours and so that process's. */
+export function restoreFileLimit({ kernel, softFileLimit }: Runtime, pid: number): void {
+  if (softFileLimit === undefined) return;
+  const files = rlimitNames.indexOf("RLIMIT_NOFILE");
+  const { hard } = getRlimit(kernel, pid, files);
+  setRlimit(kernel, pid, files, { soft: BigInt(softFileLimit), hard });
+}
+
 /** process.rlimits, by the parent, who may raise what the process no longer may; and the caller's own limit of open files. */
 export function setRlimits(runtime: Runtime, pid: number, process: Process): void {
   const { kernel } = runtime;
-  const files = rlimitNames.indexOf("RLIMIT_NOFILE");
-  if (runtime.softFileLimit !== undefined && !process.rlimits?.some(({ type }) => type === "RLIMIT_NOFILE")) {
-    const { hard } = getRlimit(kernel, pid, files);
-    setRlimit(kernel, pid, files, { soft: BigInt(runtime.softFileLimit), hard });
-  }
+  if (!process.rlimits?.some(({ type }) => type === "RLIMIT_NOFILE")) restoreFileLimit(runtime, pid);
   process.rlimits?.forEach(({ type, soft, hard }, index) => {
     const result = setRlimit(kernel, pid, rlimitNames.indexOf(type), { soft: BigInt(soft), hard: BigInt(hard) });
     if (result < 0) {

@@ -29,6 +29,7 @@ import {
   NOT_STARTED,
   type ProcessOptions,
   requireFilter,
+  restoreFileLimit,
   setRlimits,
   socketFds,
   warnOfCapabilities,
@@ -419,6 +420,7 @@ class Creation {
           const hookState = this.#hookState(launch.initPid);
           runHooks(this.#runtime, "prestart", hooks?.prestart, hookState, { cwd: this.#options.spec.bundle });
           runHooks(this.#runtime, "createRuntime", hooks?.createRuntime, hookState, { cwd: this.#options.spec.bundle });
+          if (hooks?.createContainer?.length) restoreFileLimit(this.#runtime, launch.initPid);
           launch.go();
           // From here init has most to do without us.
           this.#onProcess({ directory: this.#directory, cgroup: planned.cgroup, state: state! });

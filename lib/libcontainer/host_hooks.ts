@@ -89,6 +89,7 @@ function runHook(
     argv: hook.args?.length ? hook.args : [hook.path],
     env: environmentOf(hook, runtime),
     cwd,
+    softFileLimit: runtime.softFileLimit,
     // Neither ours, nor what our caller left open.
     closeFrom: 3,
     fds: [

@@ -96,7 +96,9 @@ function createContainerHookSteps(config: Config): readonly Step[] {
   const hooks = config.hooks?.createContainer ?? [];
   if (hooks.length === 0) return [];
   const none = struct("/* 0 vars */", 8, []);
-  return containerHookSteps("createContainer", hooks, none, { op: call("fchdir", [root]), filtered: false });
+  // Init has none while it makes files. What a hook makes has the mode that its caller's files have.
+  const enter = [call("fchdir", [root]), call("umask", [callersUmask])];
+  return containerHookSteps("createContainer", hooks, none, { ops: enter, filtered: false });
 }
 
 /** Told by whoever starts the container: by the exec fifo, whose reader `start` is, or by the parent that stayed. */
@@ -302,7 +304,7 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
       "startContainer",
       config.hooks?.startContainer ?? [],
       environmentPointers(env),
-      { op: call("chdir", [process.cwd]), filtered: request.seccomp !== undefined },
+      { ops: [call("chdir", [process.cwd])], filtered: request.seccomp !== undefined },
     ),
     // Nothing is opened any more but the program.
     ...restrictSteps(config.annotations ?? {}),
