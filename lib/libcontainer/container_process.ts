@@ -38,15 +38,17 @@ export interface ProcessOptions {
 export class ContainerProcess implements Disposable {
   readonly #runtime: Runtime;
   readonly #launch: Launch;
+  readonly #onListener: (fd: number) => void;
   /** On the host. */
   readonly pid: number;
   /** Becomes readable when it ends. pidfd_open(2) */
   readonly pidfd: Fd;
 
-  /** Takes `launch` over, after `created`. */
-  constructor(runtime: Runtime, launch: Launch) {
+  /** Takes `launch` over, after `created`. `onListener`: hands a seccomp listener of init to its agent, where that comes only then. */
+  constructor(runtime: Runtime, launch: Launch, onListener: (fd: number) => void = () => {}) {
     this.#runtime = runtime;
     this.#launch = launch;
+    this.#onListener = onListener;
     this.pid = launch.initPid;
     // It is our child and not reaped, so the pid cannot be another's.
     const pidfd = pidfdOpen(runtime.kernel, this.pid);
@@ -54,9 +56,18 @@ export class ContainerProcess implements Disposable {
     this.pidfd = pidfd;
   }
 
-  /** Lets a process that was created with `startBy: "parent"` become its program. @throws {RuncError} `hook-failed` of startContainer. */
+  /**
+   * Lets a process that was created with `startBy: "parent"` become its program.
+   *
+   * @throws {RuncError} `hook-failed` of startContainer; with noNewPrivileges also for a seccomp filter that cannot be loaded.
+   */
   start(): void {
-    this.#launch.goToExec();
+    try {
+      this.#launch.goToExec(this.#onListener);
+    } catch (error) {
+      const isFilter = error instanceof RuncError && error.field?.startsWith("/linux/seccomp");
+      throw isFilter ? error.within("error during container init").within(NOT_STARTED) : error;
+    }
   }
 
   /** Sends a signal. Returns 0 or −errno. */

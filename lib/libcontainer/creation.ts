@@ -154,6 +154,7 @@ export function planContainer(
     pidfdSocket: options.pidfdSocket !== undefined,
     startBy: options.startBy,
     seccomp: options.seccomp,
+    executor: runtime.executor,
     notifyDirectory: options.notify ? new StateDirectory(runtime.root, id).notify : undefined,
   };
   const plan = inSpan(runtime.trace, "plan", () => planCreate(spec.config, facts, request, options.parts));
@@ -336,7 +337,8 @@ class Creation {
       cgroup,
       () => inContext("error during container init", () => this.#converse(launch, planned, fds)),
     );
-    return { state, process: new ContainerProcess(this.#runtime, launch) };
+    const onListener = (fd: number) => this.#handListener(launch, fd);
+    return { state, process: new ContainerProcess(this.#runtime, launch, onListener) };
   }
 
   #enterRdtGroup(pid: number): void {
@@ -432,16 +434,19 @@ class Creation {
           inSpan(trace, "save the state", () => this.#directory.save(this.#runtime.kernel, state!));
           launch.go(homeOf(process!.user.uid, launch.passwd));
           break;
-        case "seccomp": {
-          const { seccomp } = this.#options;
-          handListener(this.#runtime, launch, { seccomp, fd: said.fd, hookState: this.#hookState(launch.initPid) });
+        case "seccomp":
+          this.#handListener(launch, said.fd);
           break;
-        }
         case "created":
           this.#runtime.log("debug", "init: closing the pipe to signal completion");
           return state!;
       }
     }
+  }
+
+  #handListener(launch: Launch, fd: number): void {
+    const { seccomp } = this.#options;
+    handListener(this.#runtime, launch, { seccomp, fd, hookState: this.#hookState(launch.initPid) });
   }
 
   #mapIds(pid: number, { facts }: PlannedContainer): void {

@@ -229,8 +229,14 @@ function launchExec(
   try {
     options.enterCgroup(launch.stagePid);
     launch.go();
-    for (let said = launch.next(); said.kind !== "created"; said = launch.next()) {
+    // Under a filter it closes the socket for a last word; a filter that comes late is loaded after `created`.
+    const closes = options.seccomp !== undefined;
+    let isReady = false;
+    for (;;) {
+      const said = closes && isReady ? launch.nextUntilClosed() : launch.next();
+      if (said === undefined || (said.kind === "created" && !closes)) break;
       if (said.kind === "ready") {
+        isReady = true;
         setRlimits(runtime, launch.initPid, options.process);
         launch.go(homeOf(options.process.user.uid, launch.passwd));
         options.onProcess?.(launch.initPid);

@@ -196,10 +196,24 @@ export class Launch implements Disposable {
     });
   }
 
-  #next(): Said {
+  /**
+   * As {@link next}, of an init that closes the socket instead of a last word: undefined then. Where it has died that is known by its status.
+   *
+   * @throws {RuncError} for a failed step.
+   */
+  nextUntilClosed(): Said | undefined {
+    return inSpan(this.#runtime.trace, "wait for init", () => this.#next({ closes: true }));
+  }
+
+  #next(): Said;
+  #next(how: { closes: boolean }): Said | undefined;
+  #next({ closes } = { closes: false }): Said | undefined {
     for (;;) {
       const { bytes, fds } = this.#nextMessage();
-      if (bytes.length === 0) throw this.#died();
+      if (bytes.length === 0) {
+        if (closes) return undefined;
+        throw this.#died();
+      }
       if (bytes.length < MESSAGE_SIZE) throw new RuncError("internal", "init sent a message that is too short");
       const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
       const kind = view.getUint32(0, true);
@@ -234,15 +248,16 @@ export class Launch implements Disposable {
   }
 
   /**
-   * Lets init, which waits for nothing else, become its program: the socket closes when it does.
+   * Lets init, which waits for nothing else, become its program: the socket closes when it does. `onListener`: is called where it has loaded a
+   * filter with an agent, with the listener's number in init.
    *
-   * @throws {RuncError} for a startContainer hook that failed.
+   * @throws {RuncError} for a filter that cannot be loaded, and for a startContainer hook that failed.
    */
-  goToExec(): void {
-    inSpan(this.#runtime.trace, "wait for init: it has become its program", () => this.#goToExec());
+  goToExec(onListener: (fd: number) => void): void {
+    inSpan(this.#runtime.trace, "wait for init: it has become its program", () => this.#goToExec(onListener));
   }
 
-  #goToExec(): void {
+  #goToExec(onListener: (fd: number) => void): void {
     this.go();
     while (true) {
       const { bytes } = this.#receive();
@@ -252,7 +267,8 @@ export class Launch implements Disposable {
       }
       const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
       const value = Number(view.getBigInt64(report.value, true));
-      this.#understand(view.getUint32(0, true), whereOf(view), value, alloc(0), []);
+      const said = this.#understand(view.getUint32(0, true), whereOf(view), value, alloc(0), []);
+      if (said?.kind === "seccomp") onListener(said.fd);
     }
   }
 

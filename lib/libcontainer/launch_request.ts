@@ -87,4 +87,6 @@ export interface LaunchRequest {
   readonly notifyDirectory?: string;
   /** linux.seccomp, compiled. */
   readonly seccomp?: SeccompFilter;
+  /** Who carries the plan out; `native` where absent. */
+  readonly executor?: "native" | "deno";
 }

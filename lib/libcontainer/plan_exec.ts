@@ -21,7 +21,7 @@ import { readySteps } from "./ready.ts";
 import { landlockSteps, restrictSteps } from "./landlock.ts";
 import { appArmorSteps, execLabelSteps, keyLabelSteps } from "./security_labels.ts";
 import { ioPrioritySteps, schedulerSteps } from "./scheduling.ts";
-import { placeFilter, type SeccompFilter } from "./seccomp/filter.ts";
+import { type FilterPlaces, placeFilter, type SeccompFilter } from "./seccomp/filter.ts";
 import { keyringSteps, noNewPrivilegesSteps, oomScoreSteps, pidfdSteps } from "./small_steps.ts";
 import { checkDirectorySteps, enterDirectorySteps } from "./working_directory.ts";
 
@@ -52,6 +52,22 @@ export interface ExecRequest {
 function umaskSteps(umask: number | undefined): readonly Step[] {
   if (umask === undefined) return [];
   return [step(`set the umask to 0${umask.toString(8)}`, "/process/user/umask", [call("umask", [umask])])];
+}
+
+/**
+ * Tells the parent that the process is ready, with no call that runc has not under a filter: it never writes here, and closes its socket. So
+ * does this one, and a word comes only where no filter is in force yet.
+ */
+function createdSteps(filter: FilterPlaces): readonly Step[] {
+  const found = "tell the parent that the command was found";
+  const close = call("close", [fixedFd("sync")]);
+  if (filter.early.length > 0) return [step(found, "", [close])];
+  if (filter.late.length === 0) return [step(found, "", [tell("created"), close])];
+  return [
+    step(found, "", [tell("created")]),
+    ...filter.late,
+    step("tell the parent that the filter is loaded", "", [close]),
+  ];
 }
 
 /** The plan that runs `process` in the container. Pure. @throws {RuncError} for what only planning finds. */
@@ -99,16 +115,15 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
       ...enterDirectorySteps(process.cwd, "before setuid"),
       ...boundingSteps(process, facts),
       keepCapabilities(true),
-      ...ownStdioSteps(process, [0, 1, 2]),
+      ...ownStdioSteps(process, [0, 1, 2], facts.arch),
       ...userSteps(process, { setgroupsAllowed: facts.setgroupsAllowed }),
       ...enterDirectorySteps(process.cwd, "after setuid"),
       ...checkDirectorySteps(),
       keepCapabilities(false),
       ...capabilitySteps(process, facts),
       ...landlockSteps(request.annotations ?? {}, process, facts.arch),
-      ...lookupSteps(process.args![0]!, env.entries, facts.arch, { filtered: filter.early.length > 0 }),
-      ...filter.late,
-      step("tell the parent that the command was found", "", [tell("created"), call("close", [fixedFd("sync")])]),
+      ...lookupSteps(process, env.entries, facts.arch, { careful: filter.early.length > 0 }),
+      ...createdSteps(filter),
       ...restrictSteps(request.annotations ?? {}),
       ...filter.close,
       ...execSteps(process, env),
