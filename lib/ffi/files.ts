@@ -8,6 +8,7 @@ import { monotonicMs } from "./clock.ts";
 import { alloc, cString, type Kernel, syscallError } from "./kernel.ts";
 import { RuncError } from "../errors.ts";
 import { AccessFlag, AT_FDCWD, AtFlag, openFlag } from "./constants.ts";
+import { Errno } from "./errno.ts";
 import { Fd } from "./fd.ts";
 
 const F_GETFD = 1, F_SETFD = 2, F_SETFL = 4, F_GETFL = 3, F_ADD_SEALS = 1033;
@@ -15,6 +16,8 @@ const FD_CLOEXEC = 1;
 /** unistd.h */
 const F_OK = 0, W_OK = 2;
 const MFD_CLOEXEC = 1, MFD_ALLOW_SEALING = 2, MFD_EXEC = 0x10;
+/** include/uapi/asm-generic/fcntl.h; comes with O_DIRECTORY. */
+const O_TMPFILE = 0o20000000;
 const F_SEAL_SEAL = 1, F_SEAL_SHRINK = 2, F_SEAL_GROW = 4, F_SEAL_WRITE = 8;
 
 /**
@@ -49,13 +52,38 @@ export function pipe(kernel: Kernel, label: string): { read: Fd; write: Fd } {
   };
 }
 
-/** An empty file in memory. @see memfd_create(2) */
+/** Whether a sandbox around us refuses a call that needs no right. */
+const isRefused = (result: number): boolean => result === -Errno.EPERM || result === -Errno.ENOSYS;
+
+/** Where a file without a name is made in place of one in memory: the first is in memory, too. */
+const UNNAMED_PLACES = ["/dev/shm", "/run", "/tmp"];
+
+/** A file that has no name and gets none. Undefined where none of the usual places takes one. @see open(2), O_TMPFILE */
+function unnamedFile(kernel: Kernel, label: string): Fd | undefined {
+  const O = openFlag(kernel.arch);
+  const flags = O_TMPFILE | O.O_DIRECTORY | O.O_RDWR | O.O_EXCL | O.O_CLOEXEC;
+  for (const place of UNNAMED_PLACES) {
+    const number = kernel.retry("open", cString(place), flags, 0o644);
+    if (number >= 0) return new Fd(kernel, number, label);
+  }
+  return undefined;
+}
+
+/** An empty file in memory; where a sandbox around us refuses that, one without a name. @see memfd_create(2) */
 export function memfd(kernel: Kernel, name: string): Fd {
-  return new Fd(
-    kernel,
-    kernel.must(`memfd_create(${JSON.stringify(name)})`, "memfd_create", cString(name), MFD_CLOEXEC),
-    name,
-  );
+  const number = kernel.retry("memfd_create", cString(name), MFD_CLOEXEC);
+  if (number >= 0) return new Fd(kernel, number, name);
+  const instead = isRefused(number) ? unnamedFile(kernel, name) : undefined;
+  if (instead === undefined) throw syscallError(`memfd_create(${JSON.stringify(name)})`, -number);
+  return instead;
+}
+
+/** `content` in a file without a name, open for reading only. */
+function readOnlyFile(kernel: Kernel, label: string, content: Uint8Array<ArrayBuffer>): Fd | undefined {
+  using file = unnamedFile(kernel, label);
+  if (file === undefined) return undefined;
+  writeAll(kernel, file.number, content);
+  return open(kernel, `/proc/self/fd/${file.number}`, 0);
 }
 
 /** The text in a memfd from its start, `limit` bytes at most. */
@@ -65,7 +93,7 @@ export function readMemfd(kernel: Kernel, fd: Fd, limit: number): string {
   return new TextDecoder().decode(bytes.subarray(0, length));
 }
 
-/** A memfd that holds `content` and can no longer be changed. `executable`: it may be executed. `rewind`: the first read starts at its beginning. @see memfd_create(2) */
+/** A memfd that holds `content` and can no longer be changed; without memfd_create(2) a file that is open for reading only. `executable`: it may be executed. `rewind`: the first read starts at its beginning. @see memfd_create(2) */
 export function sealedMemfd(
   kernel: Kernel,
   options: { name: string; content: Uint8Array<ArrayBuffer>; executable: boolean; rewind?: boolean },
@@ -76,6 +104,11 @@ export function sealedMemfd(
   let number = kernel.retry("memfd_create", name, options.executable ? flags | MFD_EXEC : flags);
   // EINVAL: Linux before 6.3 does not know MFD_EXEC, and makes every memfd executable.
   if (number === -22) number = kernel.retry("memfd_create", name, flags);
+  // What is executed wants a place that is not mounted noexec: see `executable`.
+  if (isRefused(number) && !options.executable) {
+    const instead = readOnlyFile(kernel, options.name, options.content);
+    if (instead !== undefined) return instead;
+  }
   if (number < 0) throw syscallError(call, -number);
   const fd = new Fd(kernel, number, options.name);
   try {
@@ -91,7 +124,7 @@ export function sealedMemfd(
 }
 
 /**
- * `content` as a file that can be executed and no longer written: a sealed memfd, or where vm.memfd_noexec=2 forbids that, a file in
+ * `content` as a file that can be executed and no longer written: a sealed memfd, or where vm.memfd_noexec=2 or a sandbox forbids that, a file in
  * `directory` that has no name any more. @see Documentation/userspace-api/mfd_noexec.rst
  */
 export function executable(
@@ -101,7 +134,8 @@ export function executable(
   try {
     return sealedMemfd(kernel, { name, content, executable: true });
   } catch (error) {
-    if (!(error instanceof RuncError) || error.errnoName !== "EACCES") throw error;
+    const isForbidden = error instanceof RuncError && ["EACCES", "EPERM", "ENOSYS"].includes(error.errnoName ?? "");
+    if (!isForbidden) throw error;
   }
   const path = `${directory}/.init-${kernel.pid}-${monotonicMs(kernel)}`;
   const O = openFlag(kernel.arch);
@@ -160,12 +194,18 @@ export function fchown(kernel: Kernel, fd: Fd, uid: number, gid: number): void {
  * @see faccessat(2)
  */
 export function isThere(kernel: Kernel, path: string): boolean {
-  return kernel.call("faccessat", AT_FDCWD, cString(path), F_OK, AtFlag.AT_SYMLINK_NOFOLLOW) === 0;
+  const result = kernel.call("faccessat", AT_FDCWD, cString(path), F_OK, AtFlag.AT_SYMLINK_NOFOLLOW);
+  // glibc makes faccessat2(2) of it, and does without where that is ENOSYS. A sandbox around us may say EPERM. readlink(2): EINVAL is no link.
+  if (result !== -Errno.EPERM) return result === 0;
+  const link = kernel.call("readlink", cString(path), alloc(1), 1);
+  return link >= 0 || link === -Errno.EINVAL;
 }
 
 /** Whether this process may write to `path`, by its effective ids: an answer for now, not a promise. @see faccessat(2) */
 export function isWritable(kernel: Kernel, path: string): boolean {
-  return kernel.call("faccessat", AT_FDCWD, cString(path), W_OK, AccessFlag.AT_EACCESS) === 0;
+  const result = kernel.call("faccessat", AT_FDCWD, cString(path), W_OK, AccessFlag.AT_EACCESS);
+  // As in {@link isThere}. This program has no real ids other than its effective ones.
+  return result === 0 || (result === -Errno.EPERM && kernel.call("access", cString(path), W_OK) === 0);
 }
 
 /** The file system type of `path`: a number of {@link FsMagic}. @see statfs(2) */

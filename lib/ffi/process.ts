@@ -5,8 +5,9 @@
  */
 
 import { addressOf, alloc, cString, type Kernel, syscallError } from "./kernel.ts";
-import { Prctl, rlimitNames } from "./constants.ts";
+import { openFlag, Prctl, rlimitNames } from "./constants.ts";
 import { Fd } from "./fd.ts";
+import { POLLIN, type Watch } from "./poll.ts";
 
 // spawn.h of glibc 2.36; both structs are opaque, these are their sizes on 64-bit.
 const FILE_ACTIONS_SIZE = 80, ATTRIBUTES_SIZE = 336, SIGSET_SIZE = 128;
@@ -14,6 +15,7 @@ const POSIX_SPAWN_SETSIGDEF = 0x04, POSIX_SPAWN_SETSIGMASK = 0x08;
 
 const RLIMIT_NOFILE = rlimitNames.indexOf("RLIMIT_NOFILE");
 
+const EPERM = 1, ENOENT = 2, ESRCH = 3, ENOSYS = 38;
 const P_PID = 1, WEXITED = 4, WNOHANG = 1, ECHILD = 10;
 
 /** A child to start with posix_spawn. */
@@ -98,7 +100,11 @@ function withFileLimit<Result>(kernel: Kernel, soft: number, action: () => Resul
  * @see fexecve(3)
  */
 export function fexecve(kernel: Kernel, fd: Fd, argv: readonly string[], env: readonly string[]): number {
-  return kernel.call("fexecve", fd.number, stringArray(argv), stringArray(env));
+  const [args, entries] = [stringArray(argv), stringArray(env)];
+  const result = kernel.call("fexecve", fd.number, args, entries);
+  // execveat(2) is refused by a sandbox around us. glibc does the same for ENOSYS.
+  if (result !== -EPERM) return result;
+  return kernel.call("execve", cString(`/proc/self/fd/${fd.number}`), args, entries);
 }
 
 /** How a process ended: `code` after exit, `signal` after a signal. */
@@ -143,12 +149,58 @@ export function kill(kernel: Kernel, pid: number, signal: number): number {
   return kernel.call("kill", pid, signal);
 }
 
-/** A pidfd of `pid`, close-on-exec. Undefined where there is no such process. @see pidfd_open(2) @throws {RuncError} */
+/** A process's directory in /proc in place of its pidfd: pidfd_send_signal(2) takes it, poll(2) cannot wait for it. */
+class ProcessDirectory extends Fd {}
+
+/**
+ * A pidfd of `pid`, close-on-exec. Undefined where there is no such process. Where a sandbox around us refuses pidfd_open(2) it is the process's
+ * directory: {@link watchEnd} and the like wait for either.
+ *
+ * @throws {RuncError}
+ */
 export function pidfdOpen(kernel: Kernel, pid: number): Fd | undefined {
   const number = kernel.retry("syscall", 434, pid, 0);
-  if (number === -3) return undefined;
+  if (number === -ESRCH) return undefined;
+  if (number === -EPERM || number === -ENOSYS) return processDirectory(kernel, pid);
   if (number < 0) throw syscallError(`pidfd_open(${pid})`, -number);
   return new Fd(kernel, number, `pidfd of ${pid}`);
+}
+
+function processDirectory(kernel: Kernel, pid: number): ProcessDirectory | undefined {
+  const path = `/proc/${pid}`;
+  const O = openFlag(kernel.arch);
+  const number = kernel.retry("open", cString(path), O.O_DIRECTORY | O.O_CLOEXEC, 0);
+  if (number === -ENOENT || number === -ESRCH) return undefined;
+  if (number < 0) throw syscallError(`open(${JSON.stringify(path)})`, -number);
+  return new ProcessDirectory(kernel, number, path);
+}
+
+/** What to poll for the end of a process that is open as `pidfd`, for {@link endTimeout}; {@link sawEnd} says what came of it. */
+export function watchEnd(pidfd: Fd): Watch {
+  // poll(2) ignores -1.
+  return { fd: pidfd instanceof ProcessDirectory ? -1 : pidfd.number, events: POLLIN };
+}
+
+/** How often a process is looked at whose end cannot be waited for, in milliseconds. */
+const LOOK_MS = 20;
+
+/** How long to poll at most, where one would wait for `timeoutMs` (negative: without limit). */
+export function endTimeout(pidfd: Fd, timeoutMs: number): number {
+  if (!(pidfd instanceof ProcessDirectory)) return timeoutMs;
+  return timeoutMs < 0 ? LOOK_MS : Math.min(timeoutMs, LOOK_MS);
+}
+
+/** Whether the process has ended. `ready`: what poll(2) said of {@link watchEnd}. */
+export function sawEnd(kernel: Kernel, pidfd: Fd, ready: number | undefined): boolean {
+  if (!(pidfd instanceof ProcessDirectory)) return ready !== 0;
+  // proc(5): gone, or a zombie whose state is Z. The name before it may hold anything but is short.
+  const file = kernel.retry("openat", pidfd.number, cString("stat"), openFlag(kernel.arch).O_CLOEXEC, 0);
+  if (file < 0) return true;
+  const bytes = alloc(512);
+  const length = kernel.retry("read", file, bytes, bytes.length);
+  kernel.call("close", file);
+  const text = new TextDecoder().decode(bytes.subarray(0, Math.max(length, 0)));
+  return length <= 0 || /^[ZX]/.test(text.slice(text.lastIndexOf(")") + 2));
 }
 
 /** A copy of another process's descriptor, close-on-exec. @see pidfd_getfd(2) @throws {RuncError} EPERM without the right to ptrace it. */

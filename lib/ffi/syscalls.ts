@@ -58,6 +58,7 @@ export const syscalls = {
   landlock_create_ruleset: [444, 444, "ptr int int"],
   landlock_restrict_self: [446, 446, "fd int"],
   lseek: [8, 62, "fd int int"],
+  memfd_create: [319, 279, "str int"],
   mkdirat: [258, 34, "at str oct"],
   mknodat: [259, 33, "at str oct dev"],
   mount: [165, 40, "str str str flags:MountFlag str"],

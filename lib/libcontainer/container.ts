@@ -17,7 +17,7 @@ import type { Fd } from "../ffi/fd.ts";
 import { open } from "../ffi/files.ts";
 import { alloc } from "../ffi/kernel.ts";
 import { poll, POLLIN } from "../ffi/poll.ts";
-import { kill, pidfdOpen, pidfdSendSignal } from "../ffi/process.ts";
+import { kill, pidfdOpen, pidfdSendSignal, sawEnd, watchEnd } from "../ffi/process.ts";
 import type { HookName, Resources } from "../specs/config.ts";
 import type { State, Status } from "../specs/state.ts";
 import { inSpan } from "../trace/tracer.ts";
@@ -220,16 +220,17 @@ export class Container {
     const byte = alloc(1);
     for (;;) {
       const watches = [{ fd: fifo.number, events: POLLIN }];
-      if (pidfd !== undefined) watches.push({ fd: pidfd.number, events: POLLIN });
-      const [ready = 0, ended = 0] = poll(kernel, watches, 100);
-      if (ready === 0 && ended === 0 && pidfd !== undefined) {
+      if (pidfd !== undefined) watches.push(watchEnd(pidfd));
+      const [ready = 0, end = 0] = poll(kernel, watches, 100);
+      const hasEnded = pidfd === undefined || sawEnd(kernel, pidfd, end);
+      if (ready === 0 && !hasEnded) {
         // Whoever opens a fifo that init has closed already is not told of its end: fifo(7). The start that was faster removes it.
         if (!this.#directory.hasFifo()) throw new RuncError("container-state", ALREADY_RUNNING);
         continue;
       }
       const got = kernel.retry("read", fifo.number, byte, 1);
       if (got === 1) break;
-      if (ended !== 0 || pidfd === undefined || got === 0) {
+      if (hasEnded || got === 0) {
         throw new RuncError("container-state", "exec fifo is empty: container init did not signal execve readiness", {
           hint: "its process has ended, or another start was faster",
         });

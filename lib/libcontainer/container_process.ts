@@ -8,8 +8,18 @@ import { RuncError } from "../errors.ts";
 import { rlimitNames } from "../ffi/constants.ts";
 import { errnoName, errnoText } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
-import { pollAsync, POLLIN } from "../ffi/poll.ts";
-import { type ExitStatus, getRlimit, pidfdOpen, pidfdSendSignal, setRlimit, waitChild } from "../ffi/process.ts";
+import { pollAsync } from "../ffi/poll.ts";
+import {
+  endTimeout,
+  type ExitStatus,
+  getRlimit,
+  pidfdOpen,
+  pidfdSendSignal,
+  sawEnd,
+  setRlimit,
+  waitChild,
+  watchEnd,
+} from "../ffi/process.ts";
 import type { Process } from "../specs/config.ts";
 import type { State } from "../specs/state.ts";
 import { inSpan } from "../trace/tracer.ts";
@@ -78,7 +88,8 @@ export class ContainerProcess implements Disposable {
   /** Waits for its end without blocking the event loop, and reaps it. */
   async wait(): Promise<ExitStatus> {
     const { kernel } = this.#runtime;
-    while ((await pollAsync(kernel, [{ fd: this.pidfd.number, events: POLLIN }]))[0] === 0);
+    const { pidfd } = this;
+    while (!sawEnd(kernel, pidfd, (await pollAsync(kernel, [watchEnd(pidfd)], endTimeout(pidfd, -1)))[0]));
     return this.reap();
   }
 

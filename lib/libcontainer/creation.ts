@@ -45,6 +45,7 @@ import type { HostFacts, LaunchRequest } from "./launch_request.ts";
 import { makeTarget } from "./make_target.ts";
 import { destinationOf, mountPrefix } from "./mounts.ts";
 import { hasNamespace, joinedNamespaces, makesNamespace } from "./namespaces.ts";
+import { enterWithoutClone3, withoutRefused } from "./outer_sandbox.ts";
 import { partOf, type Parts } from "./parts.ts";
 import { homeOf } from "./passwd.ts";
 import { hasHelper, planCreate, withNotify } from "./plan_create.ts";
@@ -145,7 +146,7 @@ export function planContainer(
     id,
     bundle: spec.bundle,
     rootfs: spec.rootfs,
-    cgroup: cgroupEntry(cgroup.selfJoin, hasNamespace(spec.config, "user")),
+    cgroup: enterWithoutClone3(cgroupEntry(cgroup.selfJoin, hasNamespace(spec.config, "user")), facts.refused),
     stageIsMoved: runtime.systemdCgroup || spec.config.linux?.intelRdt !== undefined,
     noPivot: options.noPivot ?? false,
     noNewKeyring: options.noNewKeyring ?? false,
@@ -157,7 +158,8 @@ export function planContainer(
     executor: runtime.executor,
     notifyDirectory: options.notify ? new StateDirectory(runtime.root, id).notify : undefined,
   };
-  const plan = inSpan(runtime.trace, "plan", () => planCreate(spec.config, facts, request, options.parts));
+  const make = () => withoutRefused(planCreate(spec.config, facts, request, options.parts), facts.refused, facts.arch);
+  const plan = inSpan(runtime.trace, "plan", make);
   return { plan, facts, request, cgroup };
 }
 
@@ -307,6 +309,7 @@ class Creation {
       fds,
       inheritedFds: this.#options.inheritedFds ?? 0,
       waits: this.#options.startBy === "fifo",
+      refused: planned.facts.refused,
     });
     this.#isLaunched = true;
     // Held by nobody but those who use them: their ends are the sign that the other one is gone.

@@ -30,7 +30,9 @@ import {
 import { affinityText } from "./cpu_affinity.ts";
 import { readFacts } from "./facts.ts";
 import { Launch } from "./launch.ts";
+import type { HostFacts } from "./launch_request.ts";
 import { namespaceKinds } from "./namespaces.ts";
+import { enterWithoutClone3, withoutRefused } from "./outer_sandbox.ts";
 import { homeOf } from "./passwd.ts";
 import { type ExecRequest, planExec } from "./plan_exec.ts";
 import { EXEC_IN_STOPPED, isAlive } from "./process_status.ts";
@@ -114,9 +116,9 @@ export function execProcess(runtime: Runtime, container: ExecContainer, options:
   const request: ExecRequest = {
     id: state.id,
     namespaces,
-    cgroup: cgroupEntry(
-      isBelow ? cgroup.selfJoin : cgroup.selfJoinOfExec(initPid),
-      namespaces.includes("user"),
+    cgroup: enterWithoutClone3(
+      cgroupEntry(isBelow ? cgroup.selfJoin : cgroup.selfJoinOfExec(initPid), namespaces.includes("user")),
+      facts.refused,
     ),
     noNewKeyring: state.config.no_new_keyring ?? false,
     umask: umaskOf(state),
@@ -129,7 +131,8 @@ export function execProcess(runtime: Runtime, container: ExecContainer, options:
     memoryPolicy: memoryPolicyOf(state),
     seccomp: options.seccomp,
   };
-  const plan = inSpan(runtime.trace, "plan", () => planExec(process, facts, request));
+  const make = () => withoutRefused(planExec(process, facts, request), facts.refused, facts.arch);
+  const plan = inSpan(runtime.trace, "plan", make);
   warnOfCapabilities(runtime, process, facts);
   const fds: Record<string, Fd> = socketFds(options);
   const killsBefore = cgroup.oomKills();
@@ -144,7 +147,7 @@ export function execProcess(runtime: Runtime, container: ExecContainer, options:
       if (namespaces.includes("user")) cgroup.join(pid, isBelow ? undefined : initPid);
       joinRdtGroup(runtime, state, pid);
     };
-    const launched = { ...options, process, fds, hookState: container.hookState, enterCgroup };
+    const launched = { ...options, refused: facts.refused, process, fds, hookState: container.hookState, enterCgroup };
     return inContext(NOT_STARTED, () => launchExec(runtime, plan, launched));
   } catch (error) {
     if (!(error instanceof RuncError) || cgroup.oomKills() === killsBefore) throw error;
@@ -213,6 +216,7 @@ function launchExec(
   plan: Plan,
   options: ExecOptions & {
     fds: Readonly<Record<string, Fd>>;
+    refused: HostFacts["refused"];
     /** The container's, for a seccomp agent. */
     hookState: State;
     enterCgroup: (pid: number) => void;
@@ -225,6 +229,7 @@ function launchExec(
     fds: options.fds,
     inheritedFds: options.inheritedFds ?? 0,
     waits: false,
+    refused: options.refused,
   });
   try {
     options.enterCgroup(launch.stagePid);

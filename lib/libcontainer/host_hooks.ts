@@ -9,8 +9,8 @@ import { monotonicMs } from "../ffi/clock.ts";
 import { errnoText } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
 import { memfd, readMemfd, sealedMemfd } from "../ffi/files.ts";
-import { poll, POLLIN } from "../ffi/poll.ts";
-import { type ExitStatus, kill, pidfdOpen, spawn, waitChild } from "../ffi/process.ts";
+import { poll } from "../ffi/poll.ts";
+import { endTimeout, type ExitStatus, kill, pidfdOpen, sawEnd, spawn, waitChild, watchEnd } from "../ffi/process.ts";
 import type { Hook, HookName } from "../specs/config.ts";
 import type { State } from "../specs/state.ts";
 import { withTraceparent } from "../trace/context.ts";
@@ -69,7 +69,7 @@ function waitBounded(runtime: Runtime, pid: number, timeout: number | undefined)
         waitChild(kernel, pid);
         return undefined;
       }
-      ready = poll(kernel, [{ fd: pidfd.number, events: POLLIN }], left)[0] !== 0;
+      ready = sawEnd(kernel, pidfd, poll(kernel, [watchEnd(pidfd)], endTimeout(pidfd, left))[0]);
     }
   }
   const status = waitChild(kernel, pid);

@@ -7,7 +7,7 @@
 import { RuncError } from "../errors.ts";
 import { errnoName, errnoText } from "../ffi/errno.ts";
 import { Fd } from "../ffi/fd.ts";
-import { executable, openPath, readMemfd } from "../ffi/files.ts";
+import { executable, isInherited, openPath, readMemfd, setCloseOnExec } from "../ffi/files.ts";
 import { alloc, type Kernel, syscallError } from "../ffi/kernel.ts";
 import { type ExitStatus, kill, spawn, waitChild } from "../ffi/process.ts";
 import { type Message, packetPair, receive, receiveIfThere, send, sendFd } from "../ffi/sockets.ts";
@@ -20,6 +20,8 @@ import type { CallOp, FailOp, Plan, Step, WarnOp } from "../plan/op.ts";
 import { inSpan } from "../trace/tracer.ts";
 import { AtFlag } from "../ffi/constants.ts";
 import { OUTPUT_LIMIT, outputText, statusText } from "./host_hooks.ts";
+import type { HostFacts } from "./launch_request.ts";
+import { withoutRefused } from "./outer_sandbox.ts";
 import { HOME_LIMIT, MESSAGE_SIZE, MessageKind, PASSWD_CHUNK } from "./protocol.ts";
 import type { Runtime } from "./runtime.ts";
 import type { LaunchTrace } from "./runtime_trace.ts";
@@ -39,6 +41,8 @@ export interface LaunchOptions {
   readonly inheritedFds: number;
   /** The process is to wait, and to be small meanwhile. */
   readonly waits: boolean;
+  /** System calls that a sandbox around this runtime refuses. */
+  readonly refused?: HostFacts["refused"];
 }
 
 /** What stage and init say, in order. */
@@ -106,7 +110,9 @@ export class Launch implements Disposable {
       const { numbers, spare } = fixNumbers(sources, options);
       // The other executor reads the image that the stage runs from.
       if (self !== undefined) numbers.image = spare;
-      const plan = self === undefined ? options.plan : withReexec(options.plan, runtime, numbers);
+      const plan = self === undefined
+        ? options.plan
+        : withoutRefused(withReexec(options.plan, runtime, numbers), options.refused, kernel.arch);
       const launched = { plan, numbered: options.plan, executor: runtime.executor };
       this.#trace = inSpan(trace, "put marks into the plan", () => trace?.steps(launched));
       const how = { arch: kernel.arch, fds: numbers, fold: options.waits && trace === undefined };
@@ -121,7 +127,10 @@ export class Launch implements Disposable {
       const fds = Object.entries(sources).map(([name, fd]) => ({ to: numbers[name]!, from: fd.number }));
       if (self !== undefined) fds.push({ to: spare, from: image.number });
       this.#logSealing(self !== undefined);
-      this.stagePid = inSpan(trace, "start the stage", () => this.#spawn(image, fds, options.stdio));
+      const start = () => this.#spawn(image, fds, options.stdio);
+      // The stage closes what was left open by mistake, but for that it needs close_range(2).
+      const startAlone = () => withForeignMarked(kernel, 3 + options.inheritedFds, start);
+      this.stagePid = inSpan(trace, "start the stage", options.refused?.has("close_range") ? startAlone : start);
       this.#trace?.started("stage", this.stagePid);
     } catch (error) {
       ours.close();
@@ -475,6 +484,18 @@ function fixNumbers(
   for (const name of Object.keys(sources)) numbers[name] = next++;
   numbers["next foreign"] = next + 1;
   return { numbers, spare: next };
+}
+
+/** Marks all that is open from `first` on close-on-exec while `action` starts a child. */
+function withForeignMarked<Result>(kernel: Kernel, first: number, action: () => Result): Result {
+  const foreign = [...Deno.readDirSync("/proc/self/fd")].map(({ name }) => Number(name))
+    .filter((number) => number >= first && isInherited(kernel, number));
+  for (const number of foreign) setCloseOnExec(kernel, number, true);
+  try {
+    return action();
+  } finally {
+    for (const number of foreign) setCloseOnExec(kernel, number, false);
+  }
 }
 
 /** The stage's child becomes this program again, as `init`, and finds the image by its descriptor. */

@@ -14,6 +14,7 @@
 import { monotonicMs } from "../ffi/clock.ts";
 import { RuncError } from "../errors.ts";
 import { errnoText } from "../ffi/errno.ts";
+import { endTimeout, sawEnd, watchEnd } from "../ffi/process.ts";
 import type { Fd } from "../ffi/fd.ts";
 import { pipe } from "../ffi/files.ts";
 import { alloc, cString, type Kernel, syscallError } from "../ffi/kernel.ts";
@@ -109,13 +110,14 @@ export class NotifyProxy implements Disposable {
   #runUntilReady(options: { pidfd: Fd; mainPid: number }): boolean {
     // A manager that cannot be reached is noticed at once, not when the container gets ready.
     this.#connect();
-    const process: Watch = { fd: options.pidfd.number, events: POLLIN };
+    const { pidfd } = options;
+    const process = watchEnd(pidfd);
     for (;;) {
-      const ready = poll(this.#kernel, [process, ...this.watches], this.timeoutMs);
+      const ready = poll(this.#kernel, [process, ...this.watches], endTimeout(pidfd, this.timeoutMs));
       this.advance(options.mainPid);
       if (this.#isReady && !this.awaitsManager) return true;
       // Not before all that it had sent is read.
-      if (!this.#isReady && ready[0] !== 0 && ready[1] === 0) return false;
+      if (!this.#isReady && ready[1] === 0 && sawEnd(this.#kernel, pidfd, ready[0])) return false;
     }
   }
 
