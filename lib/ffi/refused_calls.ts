@@ -12,7 +12,7 @@ import { type SyscallName, syscallNumber } from "./syscalls.ts";
 /** What the kernel refuses with another errno before it looks at anything else: a flag or a size that there is not. */
 const BAD = 0x40000000;
 
-/** Arguments with which a call does nothing and fails, but neither with EPERM nor with ENOSYS, for a caller that may mount. */
+/** Arguments with which a call does nothing and fails, but neither with EPERM nor with ENOSYS; see {@link mountRights} for the exceptions. */
 const probes: readonly (readonly [call: SyscallName, ...args: readonly number[]])[] = [
   ["clone3", 0, 0],
   ["close_range", 1, 0, 0],
@@ -30,15 +30,21 @@ const probes: readonly (readonly [call: SyscallName, ...args: readonly number[]]
   ["statx", -1, 0, BAD, 0, 0],
 ];
 
+/** These look first whether the caller may mount, and say EPERM where it may not: all of them do so then. may_mount in fs/namespace.c */
+const mountRights: readonly SyscallName[] = ["fsmount", "fsopen", "move_mount"];
+
 /** Nothing is refused. */
 const none: ReadonlySet<SyscallName> = new Set();
 
 /** The calls that are refused. One call where no filter is in force, which is asked first. @see PR_GET_SECCOMP(2const) */
 export function refusedCalls(kernel: Kernel): ReadonlySet<SyscallName> {
   if (kernel.call("prctl", Prctl.PR_GET_SECCOMP, 0, 0, 0, 0) === 0) return none;
-  const refused = probes.filter(([name, ...args]) => {
-    const result = kernel.call("syscall", syscallNumber(name, kernel.arch), ...args);
-    return result === -Errno.ENOSYS || result === -Errno.EPERM;
-  });
+  const answers = new Map(
+    probes.map(([name, ...args]) => [name, kernel.call("syscall", syscallNumber(name, kernel.arch), ...args)] as const),
+  );
+  const lacksRight = mountRights.every((name) => answers.get(name) === -Errno.EPERM);
+  const refused = [...answers].filter(([name, answer]) =>
+    answer === -Errno.ENOSYS || (answer === -Errno.EPERM && !(lacksRight && mountRights.includes(name)))
+  );
   return refused.length === 0 ? none : new Set(refused.map(([name]) => name));
 }

@@ -110,6 +110,23 @@ boxTest("without all of them at once, too", (box) => {
   assertEquals(box.must(["run", box.id], refusing(box, names, "ENOSYS")), usual);
 });
 
+boxTest("a filter that refuses none of these calls changes no plan, nor for a caller who may not mount", (box) => {
+  box.write(much);
+  const options = refusing(box, ["setdomainname"], "EPERM");
+  const usual = box.must(["plan"]);
+  assertEquals(box.must(["plan"], options), usual);
+  assertStringIncludes(usual, "openat2(");
+  const without = box.must(["plan"], refusing(box, ["openat2", "close_range"], "ENOSYS"));
+  assertEquals([without.includes("openat2("), without.includes("close_range(")], [false, false]);
+
+  const program = refusing(box, ["setdomainname"], "EPERM").prefix![0]!;
+  const nobody = ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+  Deno.chmodSync(box.directory, 0o755);
+  const plain = box.must(["plan"], { prefix: nobody });
+  assertEquals(box.must(["plan"], { prefix: [program, ...nobody] }), plain);
+  assertStringIncludes(plain, "openat2(");
+});
+
 boxTest("what a sandbox refuses that nothing can replace is named", (box) => {
   box.write((config) => void (config.process.oomScoreAdj = 77));
   const { hint, step } = box.refused(["run", box.id], refusing(box, ["openat2", "statx"], "ENOSYS"));
