@@ -315,6 +315,7 @@ class Creation {
       inheritedFds: this.#options.inheritedFds ?? 0,
       waits: this.#options.startBy === "fifo",
       says: saidInCreate(this.#config, planned.request, fds["sources-init"] !== undefined),
+      filtered: planned.request.seccomp !== undefined,
       refused: planned.facts.refused,
     });
     this.#isLaunched = true;

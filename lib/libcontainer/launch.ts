@@ -48,6 +48,8 @@ export interface LaunchOptions {
   readonly waits: boolean;
   /** What the plan has stage and init say; anything else ends the launch. */
   readonly says: readonly Planned[];
+  /** The plan loads a seccomp filter. */
+  readonly filtered?: boolean;
   /** System calls that a sandbox around this runtime refuses. */
   readonly refused?: HostFacts["refused"];
 }
@@ -94,6 +96,7 @@ export class Launch implements Disposable {
   /** It opens sources of mounts; undefined where there is none. */
   #helper?: Child;
   readonly #conversation: Conversation;
+  readonly #isFiltered: boolean;
   /** /etc/passwd of the container, in pieces: a letter may begin in one and end in the next. */
   readonly #passwd: Uint8Array<ArrayBuffer>[] = [];
   #passwdLength = 0;
@@ -107,6 +110,7 @@ export class Launch implements Disposable {
     this.#kernel = kernel;
     this.#hookOutput = { stdout: options.fds["hook-stdout"], stderr: options.fds["hook-stderr"] };
     this.#conversation = new Conversation(options.says);
+    this.#isFiltered = options.filtered ?? false;
     const [ours, theirs] = packetPair(kernel, "sync");
     this.#sync = ours;
     using child = theirs;
@@ -326,8 +330,16 @@ export class Launch implements Disposable {
       const said = this.#understand(message);
       if (said?.kind === "seccomp") onListener(said.fd);
     }
+    if (this.#isFiltered && this.#isTrapped(isProgram)) throw this.#died();
     this.#trace?.ended();
     this.#logHooks();
+  }
+
+  /** Whether init, which has closed its socket, has ended by a trap: its filter let it neither start the program nor say why not. */
+  #isTrapped(isProgram: () => boolean): boolean {
+    if (this.#runtime.executor !== "native" || isProgram()) return false;
+    awaitEnd(this.#runtime, this.init, LOOK_AGAIN_MS);
+    return isTrap(this.init.status);
   }
 
   /**
@@ -557,8 +569,11 @@ export class Launch implements Disposable {
 /** The interpreters end so where exit_group(2) returns. */
 const TRAPS: readonly number[] = [4, 5];
 
+const isTrap = (status: ExitStatus | undefined): boolean =>
+  status !== undefined && "signal" in status && TRAPS.includes(status.signal);
+
 function deathHint(status: ExitStatus | undefined): string | undefined {
-  if (status === undefined || !("signal" in status) || !TRAPS.includes(status.signal)) return undefined;
+  if (!isTrap(status)) return undefined;
   return "linux.seccomp refuses exit_group, and maybe more of what a process needs to start and to say what it lacks";
 }
 
