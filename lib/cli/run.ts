@@ -71,7 +71,7 @@ function runCreated(
     if (foreground !== undefined) return foreground.run({ ...monitored(container, { keep }), notify }, io, { start });
     start();
     options.started();
-    notify?.awaitReady({ pidfd: process.pidfd, mainPid: process.pid });
+    notify?.awaitReady({ process, mainPid: process.pid });
     return 0;
   } catch (error) {
     process.abort();

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { pidfdOpen } from "../ffi/process.ts";
+import { OtherProcess } from "../ffi/ending.ts";
 import { Container } from "../libcontainer/container.ts";
 import type { NotifyProxy } from "../libcontainer/notify.ts";
 import type { Command } from "./context.ts";
@@ -22,8 +22,8 @@ export const run: Command<"start"> = async (context, { args: [id = ""] }) => {
       proxy = openNotify?.(id);
     });
     if (proxy !== undefined) {
-      using pidfd = pidfdOpen(runtime.kernel, container.pid);
-      if (pidfd !== undefined) proxy.runUntilReady({ pidfd, mainPid: container.pid });
+      using process = OtherProcess.find(runtime.kernel, container.pid);
+      if (process !== undefined) proxy.runUntilReady({ process, mainPid: container.pid });
     }
   } finally {
     proxy?.[Symbol.dispose]();

@@ -4,8 +4,9 @@
  * @module
  */
 
-import { AtFlag, FileType, openFlag } from "./constants.ts";
-import { alloc, cString, type Kernel } from "./kernel.ts";
+import { FileType, openFlag } from "./constants.ts";
+import { cString, type Kernel, syscallError } from "./kernel.ts";
+import { fstat } from "./stat.ts";
 import { isTerminal } from "./terminal.ts";
 
 /**
@@ -54,9 +55,7 @@ export function sharedChannel(
 }
 
 function fileType(kernel: Kernel, fd: number): number {
-  // struct statx has the same layout everywhere: stx_mode is 16 bits at 28. include/uapi/linux/stat.h
-  const buffer = alloc(256);
-  const STATX_TYPE = 1;
-  kernel.must(`statx(${fd})`, "statx", fd, cString(""), AtFlag.AT_EMPTY_PATH, STATX_TYPE, buffer);
-  return new DataView(buffer.buffer).getUint16(28, true) & FileType.S_IFMT;
+  const status = fstat(kernel, fd);
+  if (typeof status === "number") throw syscallError(`fstat(${fd})`, -status);
+  return status.mode & FileType.S_IFMT;
 }

@@ -15,6 +15,11 @@ const P_PID = 1, P_PIDFD = 3, WNOHANG = 1, WEXITED = 4, WNOWAIT = 0x01000000;
 /** `siginfo_t` of SIGCHLD on 64-bit: si_signo, si_code and si_status. include/uapi/asm-generic/siginfo.h */
 const SIGINFO_SIZE = 128, SIGNO = 0, CODE = 8, STATUS = 24, CLD_EXITED = 1;
 
+function exitStatus(info: DataView): ExitStatus {
+  const status = info.getInt32(STATUS, true);
+  return info.getInt32(CODE, true) === CLD_EXITED ? { code: status } : { signal: status };
+}
+
 /**
  * A child that somebody else has named. As long as it is not reaped its number is its own, and it is reaped here alone; where there are
  * pidfds it is signalled and waited for by one.
@@ -66,6 +71,13 @@ export class Child implements Disposable {
     return result < 0 || info.getInt32(SIGNO, true) !== 0;
   }
 
+  /** How it ended. It is not reaped by that. Undefined where it lives, or somebody else has reaped it. */
+  get status(): ExitStatus | undefined {
+    if (this.#isReaped) return this.#status;
+    const { result, info } = this.#waitid(WNOHANG | WNOWAIT);
+    return result < 0 || info.getInt32(SIGNO, true) === 0 ? undefined : exitStatus(info);
+  }
+
   /** Sends a signal. Returns 0 or −errno. */
   signal(signal: number): number {
     if (this.#isReaped) return -Errno.ESRCH;
@@ -80,10 +92,7 @@ export class Child implements Disposable {
     const { result, info } = this.#waitid(0);
     if (result < 0 && result !== -Errno.ECHILD) throw syscallError(`waitid(${this.pid})`, -result);
     this.#isReaped = true;
-    if (result === 0) {
-      const status = info.getInt32(STATUS, true);
-      this.#status = info.getInt32(CODE, true) === CLD_EXITED ? { code: status } : { signal: status };
-    }
+    if (result === 0) this.#status = exitStatus(info);
     return this.#status;
   }
 

@@ -7,7 +7,8 @@
 import { monotonicMs } from "./clock.ts";
 import { alloc, cString, type Kernel, syscallError } from "./kernel.ts";
 import { RuncError } from "../errors.ts";
-import { AccessFlag, AT_FDCWD, AtFlag, FileType, openFlag } from "./constants.ts";
+import { AccessFlag, AT_FDCWD, AtFlag, openFlag } from "./constants.ts";
+import { Errno } from "./errno.ts";
 import { Fd } from "./fd.ts";
 import { fileSizeLimit } from "./process.ts";
 
@@ -16,6 +17,8 @@ const FD_CLOEXEC = 1;
 /** unistd.h */
 const F_OK = 0, W_OK = 2;
 const MFD_CLOEXEC = 1, MFD_ALLOW_SEALING = 2, MFD_EXEC = 0x10;
+/** include/uapi/asm-generic/fcntl.h; comes with O_DIRECTORY. */
+const O_TMPFILE = 0o20000000;
 const F_SEAL_SEAL = 1, F_SEAL_SHRINK = 2, F_SEAL_GROW = 4, F_SEAL_WRITE = 8;
 
 /**
@@ -51,13 +54,41 @@ export function pipe(kernel: Kernel, label: string, { nonblocking = false } = {}
   };
 }
 
-/** An empty file in memory. @see memfd_create(2) */
+/** Whether a sandbox around us refuses a call that needs no right. */
+const isRefused = (result: number): boolean => result === -Errno.EPERM || result === -Errno.ENOSYS;
+
+/** Where a file without a name is made in place of one in memory: the first is in memory, too. */
+const UNNAMED_PLACES = ["/dev/shm", "/run", "/tmp"];
+
+/** A file without a name. It cannot be sealed. */
+class UnnamedFile extends Fd {}
+
+/** A file that has no name and gets none. Undefined where none of the usual places takes one. @see open(2), O_TMPFILE */
+function unnamedFile(kernel: Kernel, label: string): UnnamedFile | undefined {
+  const O = openFlag(kernel.arch);
+  const flags = O_TMPFILE | O.O_DIRECTORY | O.O_RDWR | O.O_EXCL | O.O_CLOEXEC;
+  for (const place of UNNAMED_PLACES) {
+    const number = kernel.retry("open", cString(place), flags, 0o644);
+    if (number >= 0) return new UnnamedFile(kernel, number, label);
+  }
+  return undefined;
+}
+
+/** An empty file in memory; where a sandbox around us refuses that, one without a name. @see memfd_create(2) */
 export function memfd(kernel: Kernel, name: string): Fd {
-  return new Fd(
-    kernel,
-    kernel.must(`memfd_create(${JSON.stringify(name)})`, "memfd_create", cString(name), MFD_CLOEXEC),
-    name,
-  );
+  const number = kernel.retry("memfd_create", cString(name), MFD_CLOEXEC);
+  if (number >= 0) return new Fd(kernel, number, name);
+  const instead = isRefused(number) ? unnamedFile(kernel, name) : undefined;
+  if (instead === undefined) throw syscallError(`memfd_create(${JSON.stringify(name)})`, -number);
+  return instead;
+}
+
+/** `content` in a file without a name, open for reading only. */
+function readOnlyFile(kernel: Kernel, label: string, content: Uint8Array<ArrayBuffer>): Fd | undefined {
+  using file = unnamedFile(kernel, label);
+  if (file === undefined) return undefined;
+  writeAll(kernel, file.number, content);
+  return open(kernel, `/proc/self/fd/${file.number}`, 0);
 }
 
 /** The text in a memfd from its start, at most `limit` bytes. */
@@ -69,21 +100,24 @@ export function readMemfd(kernel: Kernel, fd: Fd, limit: number): string {
 
 /** An empty file in memory that {@link fillAndSeal} takes. @see memfd_create(2) */
 export function sealableMemfd(kernel: Kernel, name: string): Fd {
-  const flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-  const call = `memfd_create(${JSON.stringify(name)})`;
-  return new Fd(kernel, kernel.must(call, "memfd_create", cString(name), flags), name);
+  const number = kernel.retry("memfd_create", cString(name), MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (number >= 0) return new Fd(kernel, number, name);
+  const instead = isRefused(number) ? unnamedFile(kernel, name) : undefined;
+  if (instead === undefined) throw syscallError(`memfd_create(${JSON.stringify(name)})`, -number);
+  return instead;
 }
 
 /** Writes `content` into an empty memfd and seals it against changes. @see fcntl(2), F_ADD_SEALS */
 export function fillAndSeal(kernel: Kernel, fd: Fd, content: Uint8Array<ArrayBuffer>): void {
   writeAll(kernel, fd.number, content);
+  if (fd instanceof UnnamedFile) return;
   const seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
   kernel.must("fcntl(F_ADD_SEALS)", "fcntl", fd.number, F_ADD_SEALS, seals);
 }
 
 /**
- * A memfd that holds `content` and is sealed against changes. `executable`: it may be executed. `rewind`: the offset is
- * at the start. @see memfd_create(2)
+ * A memfd that holds `content` and is sealed against changes; without memfd_create(2) a file that is open only for
+ * reading. `executable`: it may be executed. `rewind`: the offset is at the start. @see memfd_create(2)
  */
 export function sealedMemfd(
   kernel: Kernel,
@@ -95,6 +129,11 @@ export function sealedMemfd(
   let number = kernel.retry("memfd_create", name, options.executable ? flags | MFD_EXEC : flags);
   // EINVAL: Linux before 6.3 does not know MFD_EXEC and makes every memfd executable.
   if (number === -22) number = kernel.retry("memfd_create", name, flags);
+  // What is executed wants a place that is not mounted noexec: see `executable`.
+  if (isRefused(number) && !options.executable) {
+    const instead = readOnlyFile(kernel, options.name, options.content);
+    if (instead !== undefined) return instead;
+  }
   if (number < 0) throw syscallError(call, -number);
   const fd = new Fd(kernel, number, options.name);
   try {
@@ -146,8 +185,8 @@ function sharedMemory(kernel: Kernel, { name, content }: { name: string; content
 }
 
 /**
- * `content` as a file that can be executed but not written: a sealed memfd or, if vm.memfd_noexec=2 forbids that, an
- * unlinked file in `directory`. @see Documentation/userspace-api/mfd_noexec.rst
+ * `content` as a file that can be executed but not written: a sealed memfd or, if vm.memfd_noexec=2 or a sandbox forbids
+ * that, an unlinked file in `directory`. @see Documentation/userspace-api/mfd_noexec.rst
  *
  * If the caller's RLIMIT_FSIZE is below its length, writing would raise a signal. Then it is written through a shared
  * mapping.
@@ -162,7 +201,8 @@ export function executable(
   try {
     return sealedMemfd(kernel, { name, content, executable: true });
   } catch (error) {
-    if (!(error instanceof RuncError) || error.errnoName !== "EACCES") throw error;
+    const isForbidden = error instanceof RuncError && ["EACCES", "EPERM", "ENOSYS"].includes(error.errnoName ?? "");
+    if (!isForbidden) throw error;
   }
   const path = `${directory}/.init-${kernel.pid}-${monotonicMs(kernel)}`;
   const O = openFlag(kernel.arch);
@@ -224,40 +264,20 @@ export function fchown(kernel: Kernel, fd: Fd, uid: number, gid: number): void {
  * @see faccessat(2)
  */
 export function isThere(kernel: Kernel, path: string): boolean {
-  return kernel.call("faccessat", AT_FDCWD, cString(path), F_OK, AtFlag.AT_SYMLINK_NOFOLLOW) === 0;
+  const result = kernel.call("faccessat", AT_FDCWD, cString(path), F_OK, AtFlag.AT_SYMLINK_NOFOLLOW);
+  // glibc makes faccessat2(2) of it, and does without where that is ENOSYS. A sandbox around us may say EPERM. readlink(2): EINVAL is no link.
+  if (result !== -Errno.EPERM) return result === 0;
+  const link = kernel.call("readlink", cString(path), alloc(1), 1);
+  return link >= 0 || link === -Errno.EINVAL;
 }
 
 /**
  * Whether this process may write to `path` now, by its effective ids. The answer can change later. @see faccessat(2)
  */
 export function isWritable(kernel: Kernel, path: string): boolean {
-  return kernel.call("faccessat", AT_FDCWD, cString(path), W_OK, AccessFlag.AT_EACCESS) === 0;
-}
-
-/** What statx(2) says of an open file. */
-export interface FileStatus {
-  /** One of {@link FileType}. */
-  readonly type: number;
-  /** Permissions, with set-user-id, set-group-id and sticky bit. */
-  readonly mode: number;
-  readonly uid: number;
-  readonly sizeBytes: number;
-}
-
-/** @throws {RuncError} @see statx(2) */
-export function fileStatus(kernel: Kernel, fd: Fd): FileStatus {
-  const STATX_BASIC_STATS = 0x7ff;
-  // struct statx: stx_uid is at 20, stx_mode at 28, stx_size at 40. include/uapi/linux/stat.h
-  const buffer = alloc(256);
-  kernel.must(`statx(${fd.label})`, "statx", fd.number, cString(""), AtFlag.AT_EMPTY_PATH, STATX_BASIC_STATS, buffer);
-  const view = new DataView(buffer.buffer);
-  const mode = view.getUint16(28, true);
-  return {
-    type: mode & FileType.S_IFMT,
-    mode: mode & 0o7777,
-    uid: view.getUint32(20, true),
-    sizeBytes: Number(view.getBigUint64(40, true)),
-  };
+  const result = kernel.call("faccessat", AT_FDCWD, cString(path), W_OK, AccessFlag.AT_EACCESS);
+  // As in {@link isThere}. This program has no real ids other than its effective ones.
+  return result === 0 || (result === -Errno.EPERM && kernel.call("access", cString(path), W_OK) === 0);
 }
 
 /** Reads `length` bytes, or as many as there are. @throws {RuncError} */

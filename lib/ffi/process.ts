@@ -12,7 +12,8 @@ import { Fd } from "./fd.ts";
 const FILE_ACTIONS_SIZE = 80, ATTRIBUTES_SIZE = 336, SIGSET_SIZE = 128;
 const POSIX_SPAWN_SETSIGDEF = 0x04, POSIX_SPAWN_SETSIGMASK = 0x08;
 
-const P_PID = 1, WEXITED = 4, WNOHANG = 1, ECHILD = 10, EMFILE = 24;
+const EPERM = 1, ESRCH = 3, ECHILD = 10, EMFILE = 24;
+const P_PID = 1, WEXITED = 4, WNOHANG = 1;
 
 /** `NAME=value`; where that is no UTF-8, its bytes with a NUL at their end. */
 export type EnvironmentEntry = string | Uint8Array<ArrayBuffer>;
@@ -118,7 +119,11 @@ export function spawn(kernel: Kernel, options: SpawnOptions): number {
  * @see fexecve(3)
  */
 export function fexecve(kernel: Kernel, fd: Fd, argv: readonly string[], env: readonly EnvironmentEntry[]): number {
-  return kernel.call("fexecve", fd.number, stringArray(argv), stringArray(env));
+  const [args, entries] = [stringArray(argv), stringArray(env)];
+  const result = kernel.call("fexecve", fd.number, args, entries);
+  // A sandbox around us refuses execveat(2). For ENOSYS glibc does the same.
+  if (result !== -EPERM) return result;
+  return kernel.call("execve", cString(`/proc/self/fd/${fd.number}`), args, entries);
 }
 
 /** How a process ended: `code` after exit, `signal` after a signal. */
@@ -168,10 +173,13 @@ export function kill(kernel: Kernel, pid: number, signal: number): number {
   return kernel.call("kill", pid, signal);
 }
 
-/** A pidfd of `pid`, close-on-exec. Undefined if the process does not exist. @see pidfd_open(2) @throws {RuncError} */
+/**
+ * A pidfd of `pid`, close-on-exec. Undefined if the process does not exist. OtherProcess in ./ending.ts does without.
+ * @see pidfd_open(2) @throws {RuncError}
+ */
 export function pidfdOpen(kernel: Kernel, pid: number): Fd | undefined {
   const number = kernel.retry("syscall", 434, pid, 0);
-  if (number === -3) return undefined;
+  if (number === -ESRCH) return undefined;
   if (number < 0) throw syscallError(`pidfd_open(${pid})`, -number);
   return new Fd(kernel, number, `pidfd of ${pid}`);
 }
@@ -247,6 +255,7 @@ export function fileSizeLimit(kernel: Kernel): bigint {
 export function withFileLimit<Result>(kernel: Kernel, soft: number | undefined, action: () => Result): Result {
   if (soft === undefined) return action();
   const own = getRlimit(kernel, 0, RLIMIT_NOFILE);
+  if (own.soft === BigInt(soft)) return action();
   setRlimit(kernel, 0, RLIMIT_NOFILE, { soft: BigInt(soft), hard: own.hard });
   try {
     return action();

@@ -16,6 +16,8 @@ import { deniesSetgroups } from "./facts.ts";
 import { groupFacts } from "./id_maps.ts";
 import { type JoinedMaps, readJoinedMaps } from "./joined_maps.ts";
 import type { Runtime } from "./runtime.ts";
+import { refusedCalls } from "../ffi/refused_calls.ts";
+import { refusalHint } from "./outer_sandbox.ts";
 import { namespaceKinds } from "./namespaces.ts";
 import {
   configError,
@@ -57,13 +59,17 @@ export function readConfig(bundle: string, log: Runtime["log"]): Config {
   return parseConfig(text, { onIgnored: (ignored) => log("debug", `config.json: ${ignoredText(ignored)}`) });
 }
 
-function rootfsFacts(path: string): RootfsFacts {
+function rootfsFacts(kernel: Kernel, path: string): RootfsFacts {
   try {
     const resolved = Deno.realPathSync(path);
     return { path, resolved, isDirectory: Deno.statSync(path).isDirectory };
   } catch (cause) {
     const why = cause instanceof Deno.errors.NotFound ? "no such file or directory" : (cause as Error).message;
-    return { path, error: `stat ${path}: ${why}` };
+    const error = `stat ${path}: ${why}`;
+    // Deno does without where that is ENOSYS; EPERM it takes for an answer.
+    const isRefused = cause instanceof Deno.errors.PermissionDenied && refusedCalls(kernel).has("statx");
+    if (isRefused) throw new RuncError("host-lacks", error, { cause, hint: refusalHint("statx") });
+    return { path, error };
   }
 }
 
@@ -123,7 +129,7 @@ export function checkConfig(
     & { noPivot: boolean; layout: CgroupLayout; asRoot?: boolean; readMaps: (path: string) => JoinedMaps }
     & Pick<Runtime, "kernel" | "log" | "rootlessCgroups" | "systemdCgroup">,
 ): Spec {
-  const rootfs = rootfsFacts(resolve(bundle, config.root?.path ?? ""));
+  const rootfs = rootfsFacts(options.kernel, resolve(bundle, config.root?.path ?? ""));
   const theirs = joinedUser(pathOf(config, "user"), options.readMaps);
   const facts: ValidationFacts = {
     rootfs,

@@ -4,14 +4,15 @@
  * @module
  */
 
-import { AccessFlag, AT_FDCWD, CloseRange, openFlag } from "../ffi/constants.ts";
+import { AccessFlag, AT_FDCWD, CloseRange, FileType, openFlag } from "../ffi/constants.ts";
 import { Errno, type ErrnoName, errnoText } from "../ffi/errno.ts";
-import { call, fail, slot, step, stringPointers, text, when } from "../plan/build.ts";
-import type { CallOp, Data, Op, Step } from "../plan/op.ts";
-import type { Process } from "../specs/config.ts";
+import { call, fail, set, slot, step, stringPointers, text, when } from "../plan/build.ts";
+import type { CallOp, Data, Op, Slot, Step } from "../plan/op.ts";
+import type { Process, User } from "../specs/config.ts";
 import { RuncError } from "../errors.ts";
 import type { Arch } from "../ffi/syscalls.ts";
 import { homeEntry } from "./protocol.ts";
+import { loadStat, statBuffer } from "./stat.ts";
 
 /** The environment as execve gets it; `needsHome`: HOME must be looked up in the container's /etc/passwd. */
 export interface Environment {
@@ -77,13 +78,84 @@ const X_OK = 1;
 const lookup = slot("lookup");
 const program = slot("program");
 
-/** Tells a directory from a file: only a directory opens with O_DIRECTORY. */
-function openDirectory(path: string, arch: Arch): Op {
+/** What is to follow from a look at a file. */
+type Outcomes =
+  /** An error where it is no program for the process. */
+  | {
+    readonly refused: Pick<CallOp, "meaning" | "hint">;
+    readonly directory: readonly Op[];
+    /** Its mode does not let the process execute it. */
+    readonly denied: readonly Op[];
+  }
+  /** The end of the step, without a word. */
+  | "endStep";
+
+/** Takes a file for the program, if it can be executed. */
+type Look = (path: string, otherwise: Outcomes) => readonly Op[];
+
+/** Two calls: only a directory opens with O_DIRECTORY. `tooManyFiles`: for where nothing more can be opened. */
+function lookByOpening(arch: Arch, tooManyFiles: Op): Look {
   const O = openFlag(arch);
-  return call("openat", [AT_FDCWD, path, O.O_PATH | O.O_DIRECTORY | O.O_CLOEXEC, 0], { out: lookup, tolerate: ["*"] });
+  return (path, otherwise) => {
+    const refused = otherwise === "endStep" ? { endStepOn: ["*"] as const } : otherwise.refused;
+    return [
+      call("faccessat2", [AT_FDCWD, path, X_OK, AccessFlag.AT_EACCESS], refused),
+      call("openat", [AT_FDCWD, path, O.O_PATH | O.O_DIRECTORY | O.O_CLOEXEC, 0], { out: lookup, tolerate: ["*"] }),
+      ...(otherwise === "endStep" ? [when(lookup, "==", -Errno.ENOTDIR, [found(path)])] : [
+        when(lookup, "==", -Errno.EMFILE, [tooManyFiles]),
+        when(lookup, "!=", -Errno.ENOTDIR, otherwise.directory),
+        found(path),
+      ]),
+    ];
+  };
 }
 
-const found = (path: string): Op => ({ op: "add", left: text(path), right: 0, out: program });
+/**
+ * With no call that runc has not here (Go's exec.LookPath): newfstatat(2), and faccessat2(2), which a seccomp profile may be older than. Where
+ * that is refused the mode says who may execute the file.
+ */
+function lookByMode({ uid, gid, additionalGids = [] }: User, arch: Arch): Look {
+  const [mode, type, owner, group, bit] = ["mode", "type", "owner", "group", "bit"].map(slot) as [
+    Slot,
+    Slot,
+    Slot,
+    Slot,
+    Slot,
+  ];
+  const bits: readonly Op[] = uid === 0 ? [set(bit, 0o111)] : [
+    loadStat("uid", owner, arch),
+    loadStat("gid", group, arch),
+    set(bit, 0o001),
+    ...[gid, ...additionalGids].map((one) => when(group, "==", one, [set(bit, 0o010)])),
+    when(owner, "==", uid, [set(bit, 0o100)]),
+  ];
+  return (path, otherwise) => {
+    const isStep = otherwise === "endStep";
+    const next: readonly Op[] = [{ op: "endStep" }];
+    const { refused, directory, denied } = isStep ? { refused: {}, directory: next, denied: next } : otherwise;
+    const byMode: readonly Op[] = [
+      ...bits,
+      { op: "and", left: mode, right: bit, out: bit },
+      when(bit, "==", 0, denied),
+    ];
+    return [
+      call("newfstatat", [AT_FDCWD, path, statBuffer, 0], isStep ? { endStepOn: ["*"] } : refused),
+      loadStat("mode", mode, arch),
+      { op: "and", left: mode, right: FileType.S_IFMT, out: type },
+      when(type, "==", FileType.S_IFDIR, directory),
+      call("faccessat2", [AT_FDCWD, path, X_OK, AccessFlag.AT_EACCESS], {
+        ...refused,
+        onError: [
+          { errnos: ["ENOSYS", "EPERM"], ops: byMode },
+          ...(isStep ? [{ errnos: ["*"], ops: next } as const] : []),
+        ],
+      }),
+      found(path),
+    ];
+  };
+}
+
+const found = (path: string): Op => set(program, text(path));
 
 /** The names that args[0] may mean: itself with a slash in it, else below each directory of the container's PATH. */
 export function candidates(command: string, env: readonly string[]): readonly string[] {
@@ -97,20 +169,17 @@ export function candidates(command: string, env: readonly string[]): readonly st
 }
 
 /**
- * Finds the program now, so that a missing one is an error of `create`. `filtered`: a seccomp filter is in force, whose profile may be
- * older than faccessat2(2).
+ * Finds the program now, so that a missing one is an error of `create`. `careful`: a seccomp filter is in force, or may not know faccessat2(2).
+ *
+ * `env`: entries of the environment.
  */
 export function lookupSteps(
-  command: string,
+  process: Pick<Process, "args" | "user">,
   env: readonly string[],
   arch: Arch,
-  options: { filtered?: boolean } = {},
+  options: { careful?: boolean } = {},
 ): readonly Step[] {
-  // Real and effective ids are the same by now, so that both calls mean the same.
-  const access = (path: string, rest: Partial<CallOp>): Op =>
-    options.filtered
-      ? call("faccessat", [AT_FDCWD, path, X_OK], rest)
-      : call("faccessat2", [AT_FDCWD, path, X_OK, AccessFlag.AT_EACCESS], rest);
+  const command = process.args![0]!;
   const quoted = JSON.stringify(command);
   const from = "/process/args/0";
   const tooManyFiles = fail(
@@ -118,32 +187,34 @@ export function lookupSteps(
     `exec: ${quoted}: ${errnoText(Errno.EMFILE)}`,
     "RLIMIT_NOFILE of process.rlimits, or the caller's limit, leaves no descriptor to look for the program with",
   );
+  const look = options.careful ? lookByMode(process.user, arch) : lookByOpening(arch, tooManyFiles);
   if (command.includes("/")) {
     const stat = (errno: ErrnoName) => `exec: ${quoted}: stat ${command}: ${errnoText(Errno[errno])}`;
+    const denied = `exec: ${quoted}: permission denied`;
+    const hint = "the file needs its execute bit for process.user";
+    const refused = {
+      meaning: {
+        ENOENT: stat("ENOENT"),
+        ENOTDIR: stat("ENOTDIR"),
+        ELOOP: stat("ELOOP"),
+        ENAMETOOLONG: stat("ENAMETOOLONG"),
+        EACCES: denied,
+        "*": `exec: ${quoted}`,
+      },
+      hint: { EACCES: hint },
+    };
     return [step(`look for ${command}`, from, [
-      access(command, {
-        meaning: {
-          ENOENT: stat("ENOENT"),
-          ENOTDIR: stat("ENOTDIR"),
-          ELOOP: stat("ELOOP"),
-          ENAMETOOLONG: stat("ENAMETOOLONG"),
-          EACCES: `exec: ${quoted}: permission denied`,
-          "*": `exec: ${quoted}`,
-        },
-        hint: { EACCES: "the file needs its execute bit for process.user" },
+      ...look(command, {
+        refused,
+        directory: [fail(Errno.EISDIR, `exec: ${quoted}: is a directory`)],
+        denied: [fail(Errno.EACCES, denied, hint)],
       }),
-      openDirectory(command, arch),
-      when(lookup, "==", -Errno.EMFILE, [tooManyFiles]),
-      when(lookup, "!=", -Errno.ENOTDIR, [fail(Errno.EISDIR, `exec: ${quoted}: is a directory`)]),
-      found(command),
     ])];
   }
   const tries = candidates(command, env).map((path) =>
     step(`look for ${path}`, from, [
       when(program, "!=", 0, [{ op: "endStep" }]),
-      access(path, { endStepOn: ["*"] }),
-      openDirectory(path, arch),
-      when(lookup, "==", -Errno.ENOTDIR, [found(path)]),
+      ...look(path, "endStep"),
     ])
   );
   const missing = fail(
@@ -151,13 +222,15 @@ export function lookupSteps(
     `exec: ${quoted}: executable file not found in $PATH`,
     "PATH is process.env's, and it is searched inside the container",
   );
-  const start: Op = { op: "add", left: 0, right: 0, out: program };
   return [
-    step(`look for ${command} in the container's PATH`, from, [start]),
+    step(`look for ${command} in the container's PATH`, from, [set(program, 0)]),
     ...tries,
     step(`make sure that ${command} was found`, from, [
-      // What the last file that there was answered.
-      when(program, "==", 0, [when(lookup, "==", -Errno.EMFILE, [tooManyFiles]), missing]),
+      when(program, "==", 0, [
+        // What the last file that there was answered.
+        ...(options.careful ? [] : [when(lookup, "==", -Errno.EMFILE, [tooManyFiles])]),
+        missing,
+      ]),
     ]),
   ];
 }

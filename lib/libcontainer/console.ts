@@ -4,12 +4,14 @@
  * @module
  */
 
-import { AtFlag, FsMagic, Ioctl, MoveMount, MsgFlag, openFlag, OpenTree } from "../ffi/constants.ts";
+import { FsMagic, Ioctl, MoveMount, MsgFlag, openFlag, OpenTree } from "../ffi/constants.ts";
 import { at, buffer, call, fail, fixedFd, load, slot, step, store, struct, text, when } from "../plan/build.ts";
 import type { Op, Operand, Step } from "../plan/op.ts";
 import type { Process } from "../specs/config.ts";
 import type { Arch } from "../ffi/syscalls.ts";
+import { deviceNumber } from "./devices.ts";
 import { ensureFile, openInside } from "./in_root.ts";
+import { loadStat, statBuffer } from "./stat.ts";
 
 const master = slot("master");
 const peer = slot("peer");
@@ -38,28 +40,26 @@ export function sendFdOps(socket: Operand, fd: Operand, payload: string): readon
   ];
 }
 
-const statx = buffer("statx", 256);
 const statfs = buffer("statfs", 120);
 
 /** Refuses what is not the ptmx of a devpts: 5:2, inode 2 (CVE-2025-52565). Documentation/filesystems/devpts.rst */
-function verifyMaster(): readonly Op[] {
+function verifyMaster(arch: Arch): readonly Op[] {
   const refuse = fail(
     0,
     "/dev/pts/ptmx is not the multiplexor of a devpts",
     "mount devpts on /dev/pts (mounts[] of type devpts)",
   );
-  const must = (size: 2 | 4 | 8, offset: number, value: number): readonly Op[] => [
-    load(at(statx, offset), size, slot("type")),
+  const must = (field: "ino" | "rdev", value: number): readonly Op[] => [
+    loadStat(field, slot("type"), arch),
     when(slot("type"), "!=", value, [refuse]),
   ];
   return [
     call("fstatfs", [master, statfs]),
     load(statfs, 4, slot("type")),
     when(slot("type"), "!=", FsMagic.DEVPTS, [refuse]),
-    call("statx", [master, "", AtFlag.AT_EMPTY_PATH, 0x7ff, statx]),
-    ...must(8, 32, 2),
-    ...must(4, 128, 5),
-    ...must(4, 132, 2),
+    call("fstat", [master, statBuffer]),
+    ...must("ino", 2),
+    ...must("rdev", deviceNumber(5, 2)),
   ];
 }
 
@@ -99,7 +99,7 @@ export function consoleSteps(process: Process, arch: Arch, options: { devConsole
       openInside("/dev/pts/ptmx", master, O.O_RDWR | O.O_NOCTTY | O.O_NOFOLLOW, arch, {
         hint: { ENOENT: "process.terminal needs a devpts mounted on /dev/pts" },
       }),
-      ...verifyMaster(),
+      ...verifyMaster(arch),
       call("ioctl", [master, Ioctl.TIOCSPTLCK, unlock]),
       // The slave by its master, never by name.
       call("ioctl", [master, Ioctl.TIOCGPTPEER, O.O_RDWR | O.O_NOCTTY | O.O_CLOEXEC], { out: peer }),

@@ -17,7 +17,8 @@ import type { Fd } from "../ffi/fd.ts";
 import { open } from "../ffi/files.ts";
 import { alloc } from "../ffi/kernel.ts";
 import { poll, POLLIN } from "../ffi/poll.ts";
-import { kill, pidfdOpen, pidfdSendSignal } from "../ffi/process.ts";
+import { endTimeout, OtherProcess, sawEnd, watchEnd } from "../ffi/ending.ts";
+import { kill } from "../ffi/process.ts";
 import type { HookName, Resources } from "../specs/config.ts";
 import type { State, Status } from "../specs/state.ts";
 import { inSpan } from "../trace/tracer.ts";
@@ -216,20 +217,21 @@ export class Container {
   #openFifo(): void {
     const { kernel } = this.#runtime;
     using fifo = this.#fifo();
-    using pidfd = pidfdOpen(kernel, this.pid);
+    using init = OtherProcess.find(kernel, this.pid);
     const byte = alloc(1);
     for (;;) {
       const watches = [{ fd: fifo.number, events: POLLIN }];
-      if (pidfd !== undefined) watches.push({ fd: pidfd.number, events: POLLIN });
-      const [ready = 0, ended = 0] = poll(kernel, watches, 100);
-      if (ready === 0 && ended === 0 && pidfd !== undefined) {
+      if (init !== undefined) watches.push(watchEnd(init));
+      const [ready = 0, end = 0] = poll(kernel, watches, 100);
+      const hasEnded = init === undefined || sawEnd(init, end);
+      if (ready === 0 && !hasEnded) {
         // Whoever opens a fifo that init has closed already is not told of its end: fifo(7). The start that was faster removes it.
         if (!this.#directory.hasFifo()) throw new RuncError("container-state", ALREADY_RUNNING);
         continue;
       }
       const got = kernel.retry("read", fifo.number, byte, 1);
       if (got === 1) break;
-      if (ended !== 0 || pidfd === undefined || got === 0) {
+      if (hasEnded || got === 0) {
         throw new RuncError("container-state", "exec fifo is empty: container init did not signal execve readiness", {
           hint: "its process has ended, or another start was faster",
         });
@@ -260,19 +262,19 @@ export class Container {
   }
 
   /** Init by a descriptor that is its own for sure: between a look at the start time and kill(2) its pid could become another's. */
-  #openInit(): Fd | undefined {
-    const pidfd = pidfdOpen(this.#runtime.kernel, this.pid);
+  #openInit(): OtherProcess | undefined {
+    const init = OtherProcess.find(this.#runtime.kernel, this.pid);
     // Whoever has the pid now has been open since, so it is init if this is still init's start time.
-    if (pidfd === undefined || this.#alive) return pidfd;
-    pidfd.close();
+    if (init === undefined || this.#alive) return init;
+    init[Symbol.dispose]();
     return undefined;
   }
 
   /** Returns 0 or −errno: ESRCH where init is gone. */
   #signalInit(signal: number): number {
     return inSpan(this.#runtime.trace, `send signal ${signal} to init`, () => {
-      using pidfd = this.#openInit();
-      return pidfd === undefined ? -Errno.ESRCH : pidfdSendSignal(this.#runtime.kernel, pidfd, signal);
+      using init = this.#openInit();
+      return init === undefined ? -Errno.ESRCH : init.signal(signal);
     });
   }
 
@@ -323,18 +325,18 @@ export class Container {
     if (status === "paused") this.#cgroup.thaw();
   }
 
-  /** SIGKILL, then waits for the end by pidfd. @throws {RuncError} after 10 s, runc's limit. */
+  /** SIGKILL, then waits for the end. @throws {RuncError} after 10 s, runc's limit. */
   #killAndWait(): void {
-    using pidfd = this.#openInit();
+    using init = this.#openInit();
     this.kill(9, { all: true });
-    if (pidfd !== undefined) inSpan(this.#runtime.trace, "wait for init's end", () => this.#awaitEnd(pidfd));
+    if (init !== undefined) inSpan(this.#runtime.trace, "wait for init's end", () => this.#awaitEnd(init));
   }
 
-  #awaitEnd(pidfd: Fd): void {
+  #awaitEnd(init: OtherProcess): void {
     const { kernel } = this.#runtime;
     const deadline = monotonicMs(kernel) + 10_000;
     // Nearly always it has ended within the first 100 ms.
-    while (poll(kernel, [{ fd: pidfd.number, events: POLLIN }], 100)[0] === 0) {
+    while (!sawEnd(init, poll(kernel, [watchEnd(init)], endTimeout(init, 100))[0])) {
       if (monotonicMs(kernel) >= deadline) throw new RuncError("container-state", "container init still running");
       // A process of the container may have frozen another since.
       this.#cgroup.thawToKill();

@@ -6,10 +6,10 @@
 
 import { RuncError } from "../errors.ts";
 import { rlimitNames } from "../ffi/constants.ts";
-import { Errno, errnoName, errnoText } from "../ffi/errno.ts";
+import { type Ending, endTimeout, sawEnd, watchEnd } from "../ffi/ending.ts";
+import { errnoName, errnoText } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
-import { syscallError } from "../ffi/kernel.ts";
-import { pollAsync, POLLIN } from "../ffi/poll.ts";
+import { pollAsync } from "../ffi/poll.ts";
 import { type ExitStatus, getRlimit, setRlimit } from "../ffi/process.ts";
 import type { Process } from "../specs/config.ts";
 import type { State } from "../specs/state.ts";
@@ -36,29 +36,43 @@ export interface ProcessOptions {
 }
 
 /** A process that this program started in a container, and is the parent of. */
-export class ContainerProcess implements Disposable {
+export class ContainerProcess implements Ending, Disposable {
   readonly #runtime: Runtime;
   readonly #launch: Launch;
+  readonly #onListener: (fd: number) => void;
   /** On the host. */
   readonly pid: number;
 
-  /** Takes `launch` over, after `created`. */
-  constructor(runtime: Runtime, launch: Launch) {
+  /** Takes `launch` over, after `created`. `onListener`: hands a seccomp listener of init to its agent, where that comes only then. */
+  constructor(runtime: Runtime, launch: Launch, onListener: (fd: number) => void = () => {}) {
     this.#runtime = runtime;
     this.#launch = launch;
+    this.#onListener = onListener;
     this.pid = launch.initPid;
   }
 
-  /** Becomes readable when it ends. pidfd_open(2) @throws {RuncError} where a seccomp filter that we run under refuses pidfds. */
-  get pidfd(): Fd {
-    const { pidfd } = this.#launch.init;
-    if (pidfd === undefined) throw syscallError(`pidfd_open(${this.pid})`, Errno.EPERM, "a seccomp filter refuses it");
-    return pidfd;
+  /** Becomes readable when it ends. Undefined where a sandbox around us refuses pidfd_open(2). */
+  get pidfd(): Fd | undefined {
+    return this.#launch.init.pidfd;
   }
 
-  /** Lets a process that was created with `startBy: "parent"` become its program. @throws {RuncError} `hook-failed` of startContainer. */
+  /** Whether it has ended. It is not reaped by that. */
+  get hasEnded(): boolean {
+    return this.#launch.init.hasEnded;
+  }
+
+  /**
+   * Lets a process that was created with `startBy: "parent"` become its program.
+   *
+   * @throws {RuncError} `hook-failed` of startContainer; with noNewPrivileges also for a seccomp filter that cannot be loaded.
+   */
   start(): void {
-    this.#launch.goToExec();
+    try {
+      this.#launch.goToExec(this.#onListener);
+    } catch (error) {
+      const isFilter = error instanceof RuncError && error.field?.startsWith("/linux/seccomp");
+      throw isFilter ? error.within("error during container init").within(NOT_STARTED) : error;
+    }
   }
 
   /** Sends a signal. Returns 0 or −errno. */
@@ -69,9 +83,7 @@ export class ContainerProcess implements Disposable {
   /** Waits for its end without blocking the event loop, and reaps it. */
   async wait(): Promise<ExitStatus> {
     const { kernel } = this.#runtime;
-    const { pidfd } = this.#launch.init;
-    // Without one there is nothing to poll.
-    while (pidfd !== undefined && (await pollAsync(kernel, [{ fd: pidfd.number, events: POLLIN }]))[0] === 0);
+    while (!sawEnd(this, (await pollAsync(kernel, [watchEnd(this)], endTimeout(this, -1)))[0]));
     return this.reap();
   }
 
@@ -107,14 +119,18 @@ export function warnOfCapabilities(runtime: Runtime, process: Process, facts: Ho
   }
 }
 
+/** Gives a process the caller's soft limit of open files, where Deno has raised ours and so that process's. */
+export function restoreFileLimit({ kernel, softFileLimit }: Runtime, pid: number): void {
+  if (softFileLimit === undefined) return;
+  const files = rlimitNames.indexOf("RLIMIT_NOFILE");
+  const { hard } = getRlimit(kernel, pid, files);
+  setRlimit(kernel, pid, files, { soft: BigInt(softFileLimit), hard });
+}
+
 /** process.rlimits, by the parent, who may raise what the process no longer may; and the caller's own limit of open files. */
 export function setRlimits(runtime: Runtime, pid: number, process: Process): void {
   const { kernel } = runtime;
-  const files = rlimitNames.indexOf("RLIMIT_NOFILE");
-  if (runtime.softFileLimit !== undefined && !process.rlimits?.some(({ type }) => type === "RLIMIT_NOFILE")) {
-    const { hard } = getRlimit(kernel, pid, files);
-    setRlimit(kernel, pid, files, { soft: BigInt(runtime.softFileLimit), hard });
-  }
+  if (!process.rlimits?.some(({ type }) => type === "RLIMIT_NOFILE")) restoreFileLimit(runtime, pid);
   process.rlimits?.forEach(({ type, soft, hard }, index) => {
     const result = setRlimit(kernel, pid, rlimitNames.indexOf(type), { soft: BigInt(soft), hard: BigInt(hard) });
     if (result < 0) {

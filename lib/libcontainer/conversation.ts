@@ -8,6 +8,7 @@
  *     content      copied: from init, for each file that the parent has sent
  *     root         passwd, ready: from init
  *     credentials  seccomp, created: from init
+ *     filter       seccomp: from init, whose filter comes after its word `created`
  *     program      nothing
  *
  * A report may come in every state: an error, by which anybody can do no more than fail this start, and a warning of stage, helper or init.
@@ -25,11 +26,22 @@ export type Kind = Exclude<keyof typeof MessageKind, "time">;
 /** Who sent a message, as the kernel tells it. @see unix(7), SCM_CREDENTIALS */
 export type Sender = "stage" | "helper" | "init" | "stranger";
 
-/** What is said only where the plan has it. */
-export type Planned = "helper" | "mapping" | "child" | "network" | "target" | "copyUp" | "hooks" | "passwd" | "seccomp";
+/** What is said only where the plan has it. `lateSeccomp`: "seccomp", after "created". */
+export type Planned =
+  | "helper"
+  | "mapping"
+  | "child"
+  | "network"
+  | "target"
+  | "copyUp"
+  | "hooks"
+  | "passwd"
+  | "seccomp"
+  | "created"
+  | "lateSeccomp";
 
 /** Where a conversation is. */
-export type ConversationState = "namespaces" | "mounts" | "content" | "root" | "credentials" | "program";
+export type ConversationState = "namespaces" | "mounts" | "content" | "root" | "credentials" | "filter" | "program";
 
 /** A message, with nothing of it believed. */
 export interface Statement {
@@ -66,6 +78,7 @@ const table: Readonly<Record<ConversationState, Partial<Readonly<Record<Kind, Ru
   content: { copied: { by: "init", to: "mounts" } },
   root: { passwd: { by: "init", again: true }, ready: { by: "init", to: "credentials" } },
   credentials: { seccomp: fromInit, created: { by: "init", to: "program" } },
+  filter: { seccomp: { by: "init", to: "program" } },
   program: {},
 };
 
@@ -119,7 +132,7 @@ function refusal(who: string, what: string): RuncError {
 
 /** One conversation with stage and init. `planned`: what the plan has them say beside what each one says. */
 export class Conversation {
-  readonly #planned: ReadonlySet<Kind>;
+  readonly #planned: ReadonlySet<Kind | Planned>;
   #state: ConversationState = "namespaces";
   /** Kinds that come once and have come. */
   readonly #said = new Set<Kind>();
@@ -129,7 +142,7 @@ export class Conversation {
   #pieces = 0;
 
   constructor(planned: Iterable<Planned>) {
-    this.#planned = new Set<Kind>(planned);
+    this.#planned = new Set(planned);
   }
 
   /** Where it is. */
@@ -173,7 +186,8 @@ export class Conversation {
   }
 
   #isPlanned(kind: Kind): boolean {
-    return kind === "ready" || kind === "created" || kind === "copied" || this.#planned.has(kind);
+    if (this.#state === "filter") return this.#planned.has("lateSeccomp");
+    return kind === "ready" || kind === "copied" || this.#planned.has(kind);
   }
 
   /** Messages that may come again come for another mount, or with more of the file. */
@@ -195,6 +209,7 @@ export class Conversation {
   #next(kind: Kind, { to }: Rule): ConversationState {
     // A further process in a container has no mounts to make.
     if (kind === "child" && !this.#planned.has("hooks")) return "root";
+    if (kind === "created" && this.#planned.has("lateSeccomp")) return "filter";
     return to ?? this.#state;
   }
 }

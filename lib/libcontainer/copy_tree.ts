@@ -12,7 +12,7 @@ import { errnoText } from "../ffi/errno.ts";
 import { RuncError } from "../errors.ts";
 import { Fd } from "../ffi/fd.ts";
 import { alloc, type Argument, cString, type Kernel } from "../ffi/kernel.ts";
-import { deviceNumber } from "./devices.ts";
+import { fstat, type Stat } from "../ffi/stat.ts";
 import { asFileOwner } from "./file_owner.ts";
 
 /** Deeper trees are refused: each level keeps two descriptors open. */
@@ -40,7 +40,7 @@ function names(copy: Copy, directory: Fd): readonly Uint8Array<ArrayBuffer>[] {
   }
 }
 
-/** What statx(2) says of a file. */
+/** What fstat(2) says of a file. */
 interface Status {
   readonly type: number;
   readonly mode: number;
@@ -82,17 +82,10 @@ class Copy {
   }
 
   #status(file: Fd): Status {
-    const statx = alloc(256);
-    this.must("statx", file.number, empty, AtFlag.AT_EMPTY_PATH, 0x7ff, statx);
-    const view = new DataView(statx.buffer);
-    const mode = view.getUint16(28, true);
-    return {
-      type: mode & FileType.S_IFMT,
-      mode: mode & 0o7777,
-      uid: view.getUint32(20, true),
-      gid: view.getUint32(24, true),
-      device: deviceNumber(view.getUint32(128, true), view.getUint32(132, true)),
-    };
+    const status = fstat(this.#kernel, file.number);
+    if (typeof status === "number") this.#check("fstat", status);
+    const { mode, uid, gid, rdev } = status as Stat;
+    return { type: mode & FileType.S_IFMT, mode: mode & 0o7777, uid, gid, device: rdev };
   }
 
   directory(from: Fd, to: Fd): void {

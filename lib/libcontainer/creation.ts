@@ -30,6 +30,7 @@ import {
   NOT_STARTED,
   type ProcessOptions,
   requireFilter,
+  restoreFileLimit,
   setRlimits,
   socketFds,
   warnOfCapabilities,
@@ -45,6 +46,7 @@ import type { HostFacts, LaunchRequest } from "./launch_request.ts";
 import { makeTarget } from "./make_target.ts";
 import { destinationOf, mountPrefix } from "./mounts.ts";
 import { hasNamespace, joinedNamespaces, makesNamespace } from "./namespaces.ts";
+import { enterWithoutClone3, withoutRefused } from "./outer_sandbox.ts";
 import { partOf, type Parts } from "./parts.ts";
 import { homeOf } from "./passwd.ts";
 import { hasHelper, planCreate, saidInCreate, withNotify } from "./plan_create.ts";
@@ -145,7 +147,7 @@ export function planContainer(
     id,
     bundle: spec.bundle,
     rootfs: spec.rootfs,
-    cgroup: cgroupEntry(cgroup.selfJoin, hasNamespace(spec.config, "user")),
+    cgroup: enterWithoutClone3(cgroupEntry(cgroup.selfJoin, hasNamespace(spec.config, "user")), facts.refused),
     stageIsMoved: runtime.systemdCgroup || spec.config.linux?.intelRdt !== undefined,
     noPivot: options.noPivot ?? false,
     noNewKeyring: options.noNewKeyring ?? false,
@@ -154,9 +156,11 @@ export function planContainer(
     pidfdSocket: options.pidfdSocket !== undefined,
     startBy: options.startBy,
     seccomp: options.seccomp,
+    executor: runtime.executor,
     notifyDirectory: options.notify ? new StateDirectory(runtime.root, id).notify : undefined,
   };
-  const plan = inSpan(runtime.trace, "plan", () => planCreate(spec.config, facts, request, options.parts));
+  const make = () => withoutRefused(planCreate(spec.config, facts, request, options.parts), facts.refused, facts.arch);
+  const plan = inSpan(runtime.trace, "plan", make);
   return { plan, facts, request, cgroup };
 }
 
@@ -311,6 +315,8 @@ class Creation {
       inheritedFds: this.#options.inheritedFds ?? 0,
       waits: this.#options.startBy === "fifo",
       says: saidInCreate(this.#config, planned.request, fds["sources-init"] !== undefined),
+      filtered: planned.request.seccomp !== undefined,
+      refused: planned.facts.refused,
     });
     this.#isLaunched = true;
     // Held by nobody but those who use them: their ends are the sign that the other one is gone.
@@ -341,7 +347,8 @@ class Creation {
       cgroup,
       () => inContext("error during container init", () => this.#converse(launch, planned)),
     );
-    return { state, process: new ContainerProcess(this.#runtime, launch) };
+    const onListener = (fd: number) => this.#handListener(launch, fd);
+    return { state, process: new ContainerProcess(this.#runtime, launch, onListener) };
   }
 
   /** Init is gone, and all of its pid namespace with it; in another's namespace a hook of its may still run. */
@@ -431,6 +438,7 @@ class Creation {
           const hookState = this.#hookState(launch.initPid);
           runHooks(this.#runtime, "prestart", hooks?.prestart, hookState, { cwd: this.#options.spec.bundle });
           runHooks(this.#runtime, "createRuntime", hooks?.createRuntime, hookState, { cwd: this.#options.spec.bundle });
+          if (hooks?.createContainer?.length) restoreFileLimit(this.#runtime, launch.initPid);
           launch.go();
           // From here init has most to do without us.
           this.#onProcess({ directory: this.#directory, cgroup: planned.cgroup, state: state! });
@@ -442,16 +450,19 @@ class Creation {
           inSpan(trace, "save the state", () => this.#directory.save(this.#runtime.kernel, state!));
           launch.go(homeOf(process!.user.uid, launch.passwd));
           break;
-        case "seccomp": {
-          const { seccomp } = this.#options;
-          handListener(this.#runtime, launch, { seccomp, fd: said.fd, hookState: this.#hookState(launch.initPid) });
+        case "seccomp":
+          this.#handListener(launch, said.fd);
           break;
-        }
         case "created":
           this.#runtime.log("debug", "init: closing the pipe to signal completion");
           return state!;
       }
     }
+  }
+
+  #handListener(launch: Launch, fd: number): void {
+    const { seccomp } = this.#options;
+    handListener(this.#runtime, launch, { seccomp, fd, hookState: this.#hookState(launch.initPid) });
   }
 
   #mapIds(pid: number, { facts }: PlannedContainer): void {

@@ -4,11 +4,14 @@
  * @module
  */
 
-import { AtFlag, capabilityNames, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAP_AMBIENT_RAISE, Prctl } from "../ffi/constants.ts";
-import { at, buffer, call, load, slot, step, struct, when } from "../plan/build.ts";
+import { capabilityNames, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAP_AMBIENT_RAISE, Prctl } from "../ffi/constants.ts";
+import type { Arch } from "../ffi/syscalls.ts";
+import { call, slot, step, struct, when } from "../plan/build.ts";
 import type { Op, Step } from "../plan/op.ts";
 import type { Capabilities, Process } from "../specs/config.ts";
+import { deviceNumber } from "./devices.ts";
 import type { HostFacts } from "./launch_request.ts";
+import { loadStat, statBuffer } from "./stat.ts";
 
 /** _LINUX_CAPABILITY_VERSION_3, include/uapi/linux/capability.h */
 const CAPABILITY_VERSION = 0x20080522;
@@ -107,23 +110,17 @@ export function capabilitySteps(process: Process, facts: HostFacts): readonly St
   ];
 }
 
-const statx = buffer("statx", 256);
-
 /** Gives stdio to the user, except /dev/null, and except where that is not possible: then it works as it is. */
-export function ownStdioSteps(process: Process, fds: readonly number[]): readonly Step[] {
+export function ownStdioSteps(process: Process, fds: readonly number[], arch: Arch): readonly Step[] {
   const { uid } = process.user;
+  const [owner, device] = [slot("uid"), slot("device")];
   const ops = (fd: number): readonly Op[] => [
-    call("statx", [fd, "", AtFlag.AT_EMPTY_PATH, 0x7ff, statx]),
-    load(at(statx, 20), 4, slot("uid")),
-    load(at(statx, 128), 4, slot("major")),
-    load(at(statx, 132), 4, slot("minor")),
-    when(slot("uid"), "!=", uid, [
-      { op: "add", left: 1, right: 0, out: slot("chown") },
+    call("fstat", [fd, statBuffer]),
+    loadStat("uid", owner, arch),
+    loadStat("rdev", device, arch),
+    when(owner, "!=", uid, [
       // 1:3 is /dev/null: everybody's.
-      when(slot("major"), "==", 1, [
-        when(slot("minor"), "==", 3, [{ op: "add", left: 0, right: 0, out: slot("chown") }]),
-      ]),
-      when(slot("chown"), "!=", 0, [
+      when(device, "!=", deviceNumber(1, 3), [
         call("fchown", [fd, uid, -1], { tolerate: ["EINVAL", "EPERM", "EROFS"] }),
       ]),
     ]),

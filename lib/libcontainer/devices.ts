@@ -5,7 +5,8 @@
  */
 
 import { AT_FDCWD, AtFlag, FileType, MoveMount, openFlag, OpenTree } from "../ffi/constants.ts";
-import { at, buffer, call, fail, load, slot, step, when } from "../plan/build.ts";
+import type { Arch } from "../ffi/syscalls.ts";
+import { call, fail, slot, step, when } from "../plan/build.ts";
 import type { Op, Operand, Step } from "../plan/op.ts";
 import type { Config, LinuxDevice } from "../specs/config.ts";
 import { RuncError } from "../errors.ts";
@@ -14,6 +15,7 @@ import type { HostFacts } from "./launch_request.ts";
 import { isBind } from "./mounts.ts";
 import { makesNamespace } from "./namespaces.ts";
 import { FIRST_DEVICE } from "./protocol.ts";
+import { loadStat, statBuffer } from "./stat.ts";
 
 /** config-linux.md, "Default Devices". Each is 0666 and root's. */
 const defaultDevices: readonly LinuxDevice[] = [
@@ -60,16 +62,13 @@ export function deviceNumber(major: number, minor: number): number {
   return ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0;
 }
 
-const statx = buffer("statx", 256);
-
-/** Puts type, major and minor of the file open as `fd` in slots. Offsets: struct statx, include/uapi/linux/stat.h */
-function loadIdentity(fd: Operand): readonly Op[] {
+/** Puts type and device number of the file open as `fd` in slots. */
+function loadIdentity(fd: Operand, arch: Arch): readonly Op[] {
   return [
-    call("statx", [fd, "", AtFlag.AT_EMPTY_PATH, 0x7ff, statx]),
-    load(at(statx, 28), 2, slot("type")),
+    call("fstat", [fd, statBuffer]),
+    loadStat("mode", slot("type"), arch),
     { op: "and", left: slot("type"), right: FileType.S_IFMT, out: slot("type") },
-    load(at(statx, 128), 4, slot("major")),
-    load(at(statx, 132), 4, slot("minor")),
+    loadStat("rdev", slot("device"), arch),
   ];
 }
 
@@ -84,18 +83,16 @@ function unlessDevice(
   return [
     { op: "add", left: 0, right: 0, out: is },
     when(slot("type"), "==", type, [
-      when(slot("major"), "==", major, [
-        when(slot("minor"), "==", minor, [{ op: "add", left: 1, right: 0, out: is }]),
-      ]),
+      when(slot("device"), "==", deviceNumber(major, minor), [{ op: "add", left: 1, right: 0, out: is }]),
     ]),
     when(is, "==", 0, then),
   ];
 }
 
 /** Runs `otherwise` unless the file open as `node` is the device that is wanted. */
-function unlessWanted({ device }: Wanted, node: Operand, otherwise: readonly Op[]): readonly Op[] {
+function unlessWanted({ device }: Wanted, node: Operand, arch: Arch, otherwise: readonly Op[]): readonly Op[] {
   const numbers = device.type === "p" ? [0, 0] as const : [device.major, device.minor] as const;
-  return [...loadIdentity(node), ...unlessDevice(...numbers, otherwise, fileTypes[device.type])];
+  return [...loadIdentity(node, arch), ...unlessDevice(...numbers, otherwise, fileTypes[device.type])];
 }
 
 /** Owner of a new node; verified first, for the name may mean another file by now (CVE-2025-52565 was one). */
@@ -107,7 +104,7 @@ function ownOps(wanted: Wanted, parent: Operand, name: string, facts: HostFacts)
   const changed = fail(0, `new device ${path} is not what was made: another process changed it`);
   return [
     call("openat", [parent, name, O.O_PATH | O.O_NOFOLLOW | O.O_CLOEXEC, 0], { out: node }),
-    ...unlessWanted(wanted, node, [changed]),
+    ...unlessWanted(wanted, node, facts.arch, [changed]),
     call("fchownat", [node, "", uid, gid, AtFlag.AT_EMPTY_PATH]),
     call("close", [node]),
   ];
@@ -120,7 +117,7 @@ function keepOps(wanted: Wanted, parent: Operand, name: string, facts: HostFacts
   const why = `${wanted.path} is there already and is another file than linux.devices asks for: it stays as it is`;
   return [
     call("openat", [parent, name, O.O_PATH | O.O_NOFOLLOW | O.O_CLOEXEC, 0], { out: node }),
-    ...unlessWanted(wanted, node, [{ op: "warn", value: 0, why }]),
+    ...unlessWanted(wanted, node, facts.arch, [{ op: "warn", value: 0, why }]),
     call("close", [node]),
   ];
 }
@@ -228,7 +225,7 @@ export function openNullOps(facts: HostFacts, flags: number, why: string): reado
   const null_ = slot("null");
   return [
     openInside("/dev/null", null_, flags, facts.arch, { meaning: { "*": `${why}: open /dev/null` } }),
-    ...loadIdentity(null_),
+    ...loadIdentity(null_, facts.arch),
     ...unlessDevice(1, 3, [fail(0, `${why}: container's /dev/null is invalid`)]),
   ];
 }
@@ -238,7 +235,7 @@ export function reopenNullSteps(config: Config, facts: HostFacts): readonly Step
   if (!fillsDev(config)) return [];
   const { O_RDWR } = openFlag(facts.arch);
   const again = (fd: number): readonly Op[] => [
-    ...loadIdentity(fd),
+    ...loadIdentity(fd, facts.arch),
     { op: "add", left: 1, right: 0, out: slot("reopen") },
     ...unlessDevice(1, 3, [{ op: "add", left: 0, right: 0, out: slot("reopen") }]),
     when(slot("reopen"), "!=", 0, [call("dup3", [slot("null"), fd, 0])]),

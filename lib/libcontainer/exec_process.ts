@@ -31,7 +31,9 @@ import type { Planned } from "./conversation.ts";
 import { affinityText } from "./cpu_affinity.ts";
 import { deniesSetgroups, readFacts } from "./facts.ts";
 import { Launch } from "./launch.ts";
+import type { HostFacts } from "./launch_request.ts";
 import { namespaceKinds } from "./namespaces.ts";
+import { enterWithoutClone3, withoutRefused } from "./outer_sandbox.ts";
 import { homeOf } from "./passwd.ts";
 import { type ExecRequest, planExec, saidInExec } from "./plan_exec.ts";
 import { EXEC_IN_STOPPED, isAlive } from "./process_status.ts";
@@ -119,9 +121,9 @@ export function execProcess(runtime: Runtime, container: ExecContainer, options:
   const request: ExecRequest = {
     id: state.id,
     namespaces,
-    cgroup: cgroupEntry(
-      isBelow ? cgroup.selfJoin : cgroup.selfJoinOfExec(initPid),
-      namespaces.includes("user"),
+    cgroup: enterWithoutClone3(
+      cgroupEntry(isBelow ? cgroup.selfJoin : cgroup.selfJoinOfExec(initPid), namespaces.includes("user")),
+      facts.refused,
     ),
     noNewKeyring: state.config.no_new_keyring ?? false,
     umask: umaskOf(state),
@@ -134,7 +136,8 @@ export function execProcess(runtime: Runtime, container: ExecContainer, options:
     memoryPolicy: memoryPolicyOf(state),
     seccomp: options.seccomp,
   };
-  const plan = inSpan(runtime.trace, "plan", () => planExec(process, facts, request));
+  const make = () => withoutRefused(planExec(process, facts, request), facts.refused, facts.arch);
+  const plan = inSpan(runtime.trace, "plan", make);
   warnOfCapabilities(runtime, process, facts);
   const fds: Record<string, Fd> = socketFds(options);
   const killsBefore = cgroup.oomKills();
@@ -150,7 +153,8 @@ export function execProcess(runtime: Runtime, container: ExecContainer, options:
       joinRdtGroup(runtime, state, pid);
     };
     const says = saidInExec(process, request);
-    const launched = { ...options, process, fds, hookState: container.hookState, enterCgroup, says };
+    const { refused } = facts;
+    const launched = { ...options, refused, process, fds, hookState: container.hookState, enterCgroup, says };
     return inContext(NOT_STARTED, () => launchExec(runtime, plan, launched));
   } catch (error) {
     if (!(error instanceof RuncError) || cgroup.oomKills() === killsBefore) throw error;
@@ -219,6 +223,7 @@ function launchExec(
   plan: Plan,
   options: ExecOptions & {
     fds: Readonly<Record<string, Fd>>;
+    refused: HostFacts["refused"];
     /** The container's, for a seccomp agent. */
     hookState: State;
     enterCgroup: (pid: number) => void;
@@ -233,12 +238,19 @@ function launchExec(
     inheritedFds: options.inheritedFds ?? 0,
     waits: false,
     says: options.says,
+    refused: options.refused,
   });
   try {
     options.enterCgroup(launch.stagePid);
     launch.go();
-    for (let said = launch.next(); said.kind !== "created"; said = launch.next()) {
+    // Under a filter it closes the socket for a last word; a filter that comes late is loaded after `created`.
+    const closes = options.seccomp !== undefined;
+    let isReady = false;
+    for (;;) {
+      const said = closes && isReady ? launch.nextUntilClosed() : launch.next();
+      if (said === undefined || (said.kind === "created" && !closes)) break;
       if (said.kind === "ready") {
+        isReady = true;
         setRlimits(runtime, launch.initPid, options.process);
         launch.go(homeOf(options.process.user.uid, launch.passwd));
         options.onProcess?.(launch.initPid);

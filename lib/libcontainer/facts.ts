@@ -10,6 +10,7 @@ import { capabilityNames } from "../ffi/constants.ts";
 import { Errno } from "../ffi/errno.ts";
 import { isThere } from "../ffi/files.ts";
 import { alloc, Kernel } from "../ffi/kernel.ts";
+import { refusedCalls } from "../ffi/refused_calls.ts";
 import type { Config, Process } from "../specs/config.ts";
 import type { HostFacts } from "./launch_request.ts";
 import { hostRoot } from "./id_maps.ts";
@@ -112,6 +113,7 @@ export function readFacts(input: FactsInput): HostFacts {
     kcore: isThere(input.kernel, "/proc/kcore"),
     isConfined: mayHaveToStack(input.process) && isConfined(),
     inUserNamespace: inUserNamespace(),
+    refused: refusedCalls(input.kernel),
     processorSetBytes: processorSetBytes(input.kernel),
     euid: Deno.uid() ?? 0,
     mayTrace: Deno.uid() === 0 && hasPtrace(input.kernel),

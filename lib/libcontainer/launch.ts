@@ -7,7 +7,7 @@
 import { RuncError } from "../errors.ts";
 import { errnoName, errnoText } from "../ffi/errno.ts";
 import { Fd } from "../ffi/fd.ts";
-import { executable, openPath, readMemfd } from "../ffi/files.ts";
+import { executable, isInherited, openPath, readMemfd, setCloseOnExec } from "../ffi/files.ts";
 import { alloc, type Kernel, syscallError } from "../ffi/kernel.ts";
 import { Child } from "../ffi/child.ts";
 import { awaitReadable } from "../ffi/poll.ts";
@@ -24,6 +24,8 @@ import { AtFlag } from "../ffi/constants.ts";
 import { OUTPUT_LIMIT, outputText, statusText } from "./host_hooks.ts";
 import { awaitEnd } from "./await_end.ts";
 import { Conversation, type Kind, type Planned, type Sender } from "./conversation.ts";
+import type { HostFacts } from "./launch_request.ts";
+import { withoutRefused } from "./outer_sandbox.ts";
 import { processStat } from "./process_status.ts";
 import { HOME_LIMIT, MESSAGE_SIZE, MessageKind, PASSWD_CHUNK } from "./protocol.ts";
 import type { Runtime } from "./runtime.ts";
@@ -46,6 +48,10 @@ export interface LaunchOptions {
   readonly waits: boolean;
   /** What the plan has stage and init say; anything else ends the launch. */
   readonly says: readonly Planned[];
+  /** The plan loads a seccomp filter. */
+  readonly filtered?: boolean;
+  /** System calls that a sandbox around this runtime refuses. */
+  readonly refused?: HostFacts["refused"];
 }
 
 /** What stage and init say, in order. */
@@ -90,6 +96,7 @@ export class Launch implements Disposable {
   /** It opens sources of mounts; undefined where there is none. */
   #helper?: Child;
   readonly #conversation: Conversation;
+  readonly #isFiltered: boolean;
   /** /etc/passwd of the container, in pieces: a letter may begin in one and end in the next. */
   readonly #passwd: Uint8Array<ArrayBuffer>[] = [];
   #passwdLength = 0;
@@ -103,6 +110,7 @@ export class Launch implements Disposable {
     this.#kernel = kernel;
     this.#hookOutput = { stdout: options.fds["hook-stdout"], stderr: options.fds["hook-stderr"] };
     this.#conversation = new Conversation(options.says);
+    this.#isFiltered = options.filtered ?? false;
     const [ours, theirs] = packetPair(kernel, "sync");
     this.#sync = ours;
     using child = theirs;
@@ -115,7 +123,9 @@ export class Launch implements Disposable {
       const { numbers, spare } = fixNumbers(sources, options);
       // The other executor reads the image that the stage runs from.
       if (self !== undefined) numbers.image = spare;
-      const plan = self === undefined ? options.plan : withReexec(options.plan, runtime, numbers);
+      const plan = self === undefined
+        ? options.plan
+        : withoutRefused(withReexec(options.plan, runtime, numbers), options.refused, kernel.arch);
       const launched = { plan, numbered: options.plan, executor: runtime.executor };
       this.#trace = inSpan(trace, "put marks into the plan", () => trace?.steps(launched));
       const how = { arch: kernel.arch, fds: numbers, fold: foldingOf(options, trace) };
@@ -130,7 +140,10 @@ export class Launch implements Disposable {
       const fds = Object.entries(sources).map(([name, fd]) => ({ to: numbers[name]!, from: fd.number }));
       if (self !== undefined) fds.push({ to: spare, from: image.number });
       this.#logSealing(self !== undefined);
-      this.stagePid = inSpan(trace, "start the stage", () => this.#spawn(image, fds, options.stdio));
+      const start = () => this.#spawn(image, fds, options.stdio);
+      // The stage closes what was left open by mistake, but for that it needs close_range(2).
+      const startAlone = () => withForeignMarked(kernel, 3 + options.inheritedFds, start);
+      this.stagePid = inSpan(trace, "start the stage", options.refused?.has("close_range") ? startAlone : start);
       this.#trace?.started("stage", this.stagePid);
     } catch (error) {
       ours.close();
@@ -217,19 +230,34 @@ export class Launch implements Disposable {
     });
   }
 
-  #next(): Said {
+  /**
+   * As {@link next}, of an init that closes the socket instead of a last word: undefined then. Where it has died that is known by its status.
+   *
+   * @throws {RuncError} for a failed step.
+   */
+  nextUntilClosed(): Said | undefined {
+    return inSpan(this.#runtime.trace, "wait for init", () => this.#next({ closes: true }));
+  }
+
+  #next(): Said;
+  #next(how: { closes: boolean }): Said | undefined;
+  #next({ closes } = { closes: false }): Said | undefined {
+    const isOver = closes ? this.#programWatch() : undefined;
     for (;;) {
-      const message = this.#nextMessage();
-      if (message.bytes.length === 0) throw this.#died();
+      const message = this.#nextMessage(isOver);
+      if (message.bytes.length === 0) {
+        if (closes) return undefined;
+        throw this.#died();
+      }
       const said = this.#understand(message);
       if (said !== undefined) return said;
     }
   }
 
-  /** The next message; an empty one at the end, which is init's end too, whoever holds its socket. */
-  #receive(): Message {
+  /** The next message; an empty one at the end, which is init's end too, whoever holds its socket. `isOver`: tells of another end. */
+  #receive(isOver?: () => boolean): Message {
     for (;;) {
-      if (!this.#await()) return END;
+      if (!this.#await(isOver)) return END;
       const message = receive(this.#kernel, this.#sync, MESSAGE_SIZE + PASSWD_CHUNK, 2);
       if (!this.#trace?.take(message.bytes)) return message;
       closeAll(message);
@@ -265,9 +293,9 @@ export class Launch implements Disposable {
   }
 
   /** Init may speak before its stage has told who it is: then the stage's word, its last, is taken first. */
-  #nextMessage(): Message {
+  #nextMessage(isOver?: () => boolean): Message {
     for (;;) {
-      if (this.#init !== undefined) return this.#early.shift() ?? this.#receive();
+      if (this.#init !== undefined) return this.#early.shift() ?? this.#receive(isOver);
       const message = this.#receive();
       // The stage is gone and has named nobody; what was reported meanwhile may still say why.
       if (message.bytes.length === 0) return this.#early.find(isError) ?? message;
@@ -280,25 +308,38 @@ export class Launch implements Disposable {
   }
 
   /**
-   * Lets init, which waits for nothing else, become its program: the socket closes when it does.
+   * Lets init, which waits for nothing else, become its program: the socket closes when it does. `onListener`: is called where it has loaded a
+   * filter with an agent, with the listener's number in init.
    *
-   * @throws {RuncError} for a startContainer hook that failed.
+   * @throws {RuncError} for a filter that cannot be loaded, and for a startContainer hook that failed.
    */
-  goToExec(): void {
-    inSpan(this.#runtime.trace, "wait for init: it has become its program", () => this.#goToExec());
+  goToExec(onListener: (fd: number) => void): void {
+    inSpan(this.#runtime.trace, "wait for init: it has become its program", () => this.#goToExec(onListener));
   }
 
-  #goToExec(): void {
+  #goToExec(onListener: (fd: number) => void): void {
     const isProgram = this.#programWatch();
     this.go();
     while (this.#await(isProgram)) {
       const message = receive(this.#kernel, this.#sync, MESSAGE_SIZE + PASSWD_CHUNK, 2);
-      if (this.#trace?.take(message.bytes)) closeAll(message);
-      else if (message.bytes.length === 0) break;
-      else this.#understand(message);
+      if (this.#trace?.take(message.bytes)) {
+        closeAll(message);
+        continue;
+      }
+      if (message.bytes.length === 0) break;
+      const said = this.#understand(message);
+      if (said?.kind === "seccomp") onListener(said.fd);
     }
+    if (this.#isFiltered && this.#isTrapped(isProgram)) throw this.#died();
     this.#trace?.ended();
     this.#logHooks();
+  }
+
+  /** Whether init, which has closed its socket, has ended by a trap: its filter let it neither start the program nor say why not. */
+  #isTrapped(isProgram: () => boolean): boolean {
+    if (this.#runtime.executor !== "native" || isProgram()) return false;
+    awaitEnd(this.#runtime, this.init, LOOK_AGAIN_MS);
+    return isTrap(this.init.status);
   }
 
   /**
@@ -528,8 +569,11 @@ export class Launch implements Disposable {
 /** The interpreters end so where exit_group(2) returns. */
 const TRAPS: readonly number[] = [4, 5];
 
+const isTrap = (status: ExitStatus | undefined): boolean =>
+  status !== undefined && "signal" in status && TRAPS.includes(status.signal);
+
 function deathHint(status: ExitStatus | undefined): string | undefined {
-  if (status === undefined || !("signal" in status) || !TRAPS.includes(status.signal)) return undefined;
+  if (!isTrap(status)) return undefined;
   return "linux.seccomp refuses exit_group, and maybe more of what a process needs to start and to say what it lacks";
 }
 
@@ -589,6 +633,18 @@ function fixNumbers(
 function foldingOf({ waits }: LaunchOptions, trace: Runtime["trace"]): EncodeOptions["fold"] {
   if (trace !== undefined) return false;
   return waits || "large";
+}
+
+/** Marks all that is open from `first` on close-on-exec while `action` starts a child. */
+function withForeignMarked<Result>(kernel: Kernel, first: number, action: () => Result): Result {
+  const foreign = [...Deno.readDirSync("/proc/self/fd")].map(({ name }) => Number(name))
+    .filter((number) => number >= first && isInherited(kernel, number));
+  for (const number of foreign) setCloseOnExec(kernel, number, true);
+  try {
+    return action();
+  } finally {
+    for (const number of foreign) setCloseOnExec(kernel, number, false);
+  }
 }
 
 /** The stage's child becomes this program again, as `init`, and finds the image by its descriptor. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Arch } from "../ffi/syscalls.ts";
+import type { Arch, SyscallName } from "../ffi/syscalls.ts";
 import type { SeccompFilter } from "./seccomp/filter.ts";
 
 /** One hierarchy as a container's `cgroup` mount shows it. */
@@ -29,6 +29,8 @@ export interface HostFacts {
   readonly isConfined: boolean;
   /** This runtime itself runs in a user namespace. */
   readonly inUserNamespace: boolean;
+  /** System calls that a sandbox around this runtime refuses. @see ./outer_sandbox.ts */
+  readonly refused?: ReadonlySet<SyscallName>;
   /** The size of a set of processors that has room for all that the kernel can have: 128 bytes up to 1,024 of them, else 1,024. */
   readonly processorSetBytes: number;
   /** Whom this runtime runs as. */
@@ -89,4 +91,6 @@ export interface LaunchRequest {
   readonly notifyDirectory?: string;
   /** linux.seccomp, compiled. */
   readonly seccomp?: SeccompFilter;
+  /** Who carries the plan out; `native` where absent. */
+  readonly executor?: "native" | "deno";
 }

@@ -12,11 +12,13 @@ import type { Bytes, CallOp, Op, Operand, Slot, Step, Struct } from "../plan/op.
 import type { Config, IdMapping, Mount } from "../specs/config.ts";
 import { RuncError } from "../errors.ts";
 import { Errno } from "../ffi/errno.ts";
+import type { Arch } from "../ffi/syscalls.ts";
 import { cleanPath, ensureDirectory, ensureTarget, type InRootOptions, isFileOp, openInRoot, root } from "./in_root.ts";
 import type { CgroupMountFact, HostFacts, LaunchRequest } from "./launch_request.ts";
 import { type MountOptions, parseMountOptions, withContext } from "./mount_options.ts";
 import { hasNamespace } from "./namespaces.ts";
 import { partOf, type Parts } from "./parts.ts";
+import { loadStat, statBuffer } from "./stat.ts";
 
 const target = slot("target");
 const source = slot("source");
@@ -159,15 +161,20 @@ function refuseInsideProc({ mount, destination, from }: Parsed): void {
   if (destination.startsWith("/proc/") && !mountableBelowProc.has(destination)) refuse("inside /proc");
 }
 
-const STATX_INO = 0x100, STATX_MNT_ID = 0x1000, STATX_ATTR_MOUNT_ROOT = 0x2000;
+const STATX_MNT_ID = 0x1000, STATX_ATTR_MOUNT_ROOT = 0x2000;
 const statx = buffer("statx", 256);
 
 /**
  * Refuses a symlink to the root itself: what were mounted there would hide the container's files. A mount has one root, so it is that
  * where the root of the rootfs's mount has been found. Offsets: struct statx, include/uapi/linux/stat.h
  */
-function refuseRoot({ mount, destination }: Parsed): readonly Op[] {
+function refuseRoot({ mount, destination }: Parsed, facts: HostFacts): readonly Op[] {
   if (usualPlaces.test(destination)) return [];
+  const refuse = fail(
+    0,
+    `${mountPrefix(mount)}: mountpoint ${JSON.stringify(mount.destination)} is on the top of rootfs`,
+  );
+  if (facts.refused?.has("statx")) return refuseRootDirectory(refuse, facts.arch);
   const isRoot = slot("is root"), theirs = slot("mount of target"), ours = slot("mount of root");
   const look = (fd: Operand, out: Slot): readonly Op[] => [
     call("statx", [fd, "", AtFlag.AT_EMPTY_PATH, STATX_MNT_ID, statx]),
@@ -180,22 +187,35 @@ function refuseRoot({ mount, destination }: Parsed): readonly Op[] {
     { op: "and", left: isRoot, right: STATX_ATTR_MOUNT_ROOT, out: isRoot },
     when(isRoot, "!=", 0, [
       when(ours, "==", theirs, [
-        fail(0, `${mountPrefix(mount)}: mountpoint ${JSON.stringify(mount.destination)} is on the top of rootfs`),
+        refuse,
       ]),
     ]),
+  ];
+}
+
+/** The same without statx(2), by the directory: another mount of it is refused too. */
+function refuseRootDirectory(refuse: Op, arch: Arch): readonly Op[] {
+  const [ours, inode, theirs] = [slot("device of root"), slot("inode of root"), slot("of target")];
+  return [
+    call("fstat", [root, statBuffer]),
+    loadStat("dev", ours, arch),
+    loadStat("ino", inode, arch),
+    call("fstat", [target, statBuffer]),
+    loadStat("dev", theirs, arch),
+    when(ours, "==", theirs, [loadStat("ino", theirs, arch), when(inode, "==", theirs, [refuse])]),
   ];
 }
 
 /**
  * Refuses by what the descriptor shows: a symlink may have led into a procfs that an earlier mount brought (CVE-2019-19921).
  */
-function refuseTarget(parsed: Parsed): readonly Op[] {
+function refuseTarget(parsed: Parsed, facts: HostFacts): readonly Op[] {
   const { mount, destination, options } = parsed;
   if (destination === "/proc" || mountableBelowProc.has(destination)) return [];
   // The remount of what is there already is the one reason to touch it.
-  if (options.flags & MS_REMOUNT) return refuseRoot(parsed);
+  if (options.flags & MS_REMOUNT) return refuseRoot(parsed, facts);
   return [
-    ...refuseRoot(parsed),
+    ...refuseRoot(parsed, facts),
     ...loadFsType(target),
     when(slot("type"), "==", FsMagic.PROC, [
       fail(
@@ -363,7 +383,7 @@ function bindSteps(
     // What the target has to be if it must be made.
     isFileOp(source, slot("is file")),
     ...ensureTarget(destination, target, slot("is file"), placeOptions(parsed, facts)),
-    ...(destination === "/proc" ? procOnly(parsed, source) : refuseTarget(parsed)),
+    ...(destination === "/proc" ? procOnly(parsed, source, facts.arch) : refuseTarget(parsed, facts)),
     ...bindAttributes(parsed, source),
     placeMount(target, { meaning }),
     call("close", [target]),
@@ -380,7 +400,7 @@ function remountStep(parsed: Parsed, facts: HostFacts): Step {
   const meaning = mountMeaning(parsed, options.flags, "");
   return step(`change the options of the mount on ${destination}`, from, [
     openInRoot(destination, target, placeOptions(parsed, facts), { meaning }),
-    ...(destination === "/proc" ? procOnly(parsed, target) : refuseTarget(parsed)),
+    ...(destination === "/proc" ? procOnly(parsed, target, facts.arch) : refuseTarget(parsed, facts)),
     ...bindAttributes(parsed, target),
     ...propagation(parsed, target),
     call("close", [target]),
@@ -442,7 +462,7 @@ function resolveSource(path: string, bundle: string): string {
 }
 
 /** Only a procfs may be bound on /proc. `fd`: what is to lie there. */
-function procOnly({ mount }: Parsed, fd: Slot): readonly Op[] {
+function procOnly({ mount }: Parsed, fd: Slot, arch: Arch): readonly Op[] {
   const inode = slot("inode");
   return [
     ...loadFsType(fd),
@@ -452,8 +472,8 @@ function procOnly({ mount }: Parsed, fd: Slot): readonly Op[] {
         `${mountPrefix(mount)}: ${JSON.stringify(mount.destination)} cannot be mounted because it is not of type proc`,
       ),
     ]),
-    call("statx", [fd, "", AtFlag.AT_EMPTY_PATH, STATX_INO, statx]),
-    load(at(statx, 32), 8, inode),
+    call("fstat", [fd, statBuffer]),
+    loadStat("ino", inode, arch),
     // PROC_ROOT_INO, include/linux/proc_ns.h: no other file of a procfs has it.
     when(inode, "!=", 1, [
       {
@@ -526,7 +546,7 @@ function tmpfsOps(parsed: Parsed, facts: HostFacts, parts: Parts): readonly Op[]
   // Read-only comes at the end: mount points and device nodes are made in it first.
   const how = { type: "tmpfs", source: mount.source ?? "tmpfs", flags: options.flags & ~MS_RDONLY, data: options.data };
   const place = ensureDirectory(destination, target, placeOptions(parsed, facts));
-  if (hasMode(options)) return [...place, ...refuseTarget(parsed), ...mountHere(parsed, how)];
+  if (hasMode(options)) return [...place, ...refuseTarget(parsed, facts), ...mountHere(parsed, how)];
   const existed = slot("existed");
   const set = (value: number): Op => ({ op: "add", left: value, right: 0, out: existed });
   const [open] = place as [CallOp];
@@ -534,8 +554,8 @@ function tmpfsOps(parsed: Parsed, facts: HostFacts, parts: Parts): readonly Op[]
   return [
     set(1),
     { ...open, onError: [{ errnos: make!.errnos, ops: [...make!.ops, set(0)] }] },
-    ...refuseTarget(parsed),
-    when(existed, "!=", 0, mountWithMode(parsed, how), mountHere(parsed, how)),
+    ...refuseTarget(parsed, facts),
+    when(existed, "!=", 0, mountWithMode(parsed, how, facts.arch), mountHere(parsed, how)),
   ];
 }
 
@@ -552,12 +572,13 @@ function copiedTmpfsOps(parsed: Parsed, facts: HostFacts, parts: Parts): readonl
     flags,
     attributes: set,
     data: options.data,
-    inheritMode: (use: (mode: Operand) => Op) => hasMode(options) ? [] : [...modeDigitOps(digits, 0), use(digits)],
+    inheritMode: (use: (mode: Operand) => Op) =>
+      hasMode(options) ? [] : [...modeDigitOps(digits, 0, facts.arch), use(digits)],
     meaning,
   };
   return [
     ...ensureDirectory(destination, target, placeOptions(parsed, facts)),
-    ...refuseTarget(parsed),
+    ...refuseTarget(parsed, facts),
     ...partOf(parts, "copyUp").copyUpOps(tmpfs, target, source),
     placeMount(target, { meaning }),
     call("close", [source]),
@@ -571,6 +592,7 @@ const hasMode = ({ data }: MountOptions) => data.split(",").some((option) => opt
 function mountWithMode(
   parsed: Parsed,
   how: { type: string; source: string; flags: number; data: string },
+  arch: Arch,
 ): readonly Op[] {
   const text = `mode=0000${how.data === "" ? "" : `,${how.data}`}`;
   const data = bytes(
@@ -578,7 +600,7 @@ function mountWithMode(
     JSON.stringify(text.replace("0000", "<that of the directory>")),
   );
   return [
-    ...modeDigitOps(data, "mode=".length),
+    ...modeDigitOps(data, "mode=".length, arch),
     call("fchdir", [target]),
     call("mount", [how.source, ".", how.type, how.flags, data], {
       meaning: mountMeaning(parsed, how.flags, text),
@@ -589,12 +611,12 @@ function mountWithMode(
 }
 
 /** Writes the mode of the directory in `target` as four octal digits to `text`, from `offset` on. */
-function modeDigitOps(text: Bytes, offset: number): readonly Op[] {
+function modeDigitOps(text: Bytes, offset: number, arch: Arch): readonly Op[] {
   const mode = slot("mode");
   const digit = slot("digit");
   return [
-    call("statx", [target, "", AtFlag.AT_EMPTY_PATH, 0x2, statx]),
-    load(at(statx, 28), 2, mode),
+    call("fstat", [target, statBuffer]),
+    loadStat("mode", mode, arch),
     ...[9, 6, 3, 0].flatMap((shift, index): readonly Op[] => [
       { op: "shr", left: mode, right: shift, out: digit },
       { op: "and", left: digit, right: 7, out: digit },
@@ -609,7 +631,7 @@ function plainOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
   const { mount, destination, options } = parsed;
   return [
     ...ensureDirectory(destination, target, placeOptions(parsed, facts)),
-    ...refuseTarget(parsed),
+    ...refuseTarget(parsed, facts),
     ...mountHere(parsed, {
       type: mount.type ?? "",
       source: mount.source ?? "",
@@ -641,7 +663,7 @@ function cgroup1Steps(parsed: Parsed, config: Config, facts: HostFacts): readonl
   const show = own ? mountHierarchy : bindHierarchy;
   const tmpfs: Op[] = [
     ...ensureDirectory(destination, target, placeOptions(parsed, facts)),
-    ...refuseTarget(parsed),
+    ...refuseTarget(parsed, facts),
     ...mountHere(parsed, {
       type: "tmpfs",
       source: "tmpfs",
@@ -721,7 +743,7 @@ function cgroup2Ops(parsed: Parsed, config: Config, facts: HostFacts): readonly 
     : [cloneMount(AT_FDCWD, path, false), ...place];
   const start: Op[] = [
     ...ensureDirectory(destination, target, placeOptions(parsed, facts)),
-    ...refuseTarget(parsed),
+    ...refuseTarget(parsed, facts),
     enter,
   ];
   if (!hasNamespace(config, "cgroup")) return [...start, ...copy, close];

@@ -14,6 +14,7 @@
 import { monotonicMs } from "../ffi/clock.ts";
 import { RuncError } from "../errors.ts";
 import { errnoText } from "../ffi/errno.ts";
+import { type Ending, endTimeout, sawEnd, watchEnd } from "../ffi/ending.ts";
 import type { Fd } from "../ffi/fd.ts";
 import { pipe } from "../ffi/files.ts";
 import { alloc, cString, type Kernel, syscallError } from "../ffi/kernel.ts";
@@ -99,28 +100,29 @@ export class NotifyProxy implements Disposable {
   }
 
   /**
-   * Waits until the manager knows that the container is ready, or the process of `pidfd` has ended. Returns whether it
+   * Waits until the manager knows that the container is ready, or `process` has ended. Returns whether it
    * is ready. @throws {RuncError} where the manager cannot be told.
    */
-  runUntilReady(options: { pidfd: Fd; mainPid: number }): boolean {
+  runUntilReady(options: { process: Ending; mainPid: number }): boolean {
     return inSpan(this.#options.tracer, "wait until the container is ready", () => this.#runUntilReady(options));
   }
 
-  #runUntilReady(options: { pidfd: Fd; mainPid: number }): boolean {
+  #runUntilReady(options: { process: Ending; mainPid: number }): boolean {
     // A manager that cannot be reached is noticed at once, not when the container gets ready.
     this.#connect();
-    const process: Watch = { fd: options.pidfd.number, events: POLLIN };
+    const { process } = options;
     for (;;) {
-      const ready = poll(this.#kernel, [process, ...this.watches], this.timeoutMs);
+      const timeoutMs = endTimeout(process, this.timeoutMs);
+      const ready = poll(this.#kernel, [watchEnd(process), ...this.watches], timeoutMs);
       this.advance(options.mainPid);
       if (this.#isReady && !this.awaitsManager) return true;
       // Not before all that it had sent is read.
-      if (!this.#isReady && ready[0] !== 0 && ready[1] === 0) return false;
+      if (!this.#isReady && ready[1] === 0 && sawEnd(process, ready[0])) return false;
     }
   }
 
   /** {@link runUntilReady} for a container that is none the worse for a manager who does not listen: that is logged. */
-  awaitReady(options: { pidfd: Fd; mainPid: number }): void {
+  awaitReady(options: { process: Ending; mainPid: number }): void {
     try {
       this.runUntilReady(options);
     } catch (error) {

@@ -8,6 +8,7 @@
 
 import { RuncError } from "../errors.ts";
 import { Ioctl } from "../ffi/constants.ts";
+import { type Ending, endTimeout, sawEnd, watchEnd } from "../ffi/ending.ts";
 import { Errno } from "../ffi/errno.ts";
 import type { Fd } from "../ffi/fd.ts";
 import { fchown, pipe, setNonblocking } from "../ffi/files.ts";
@@ -122,7 +123,7 @@ async function outputOf(
   { stdin, signal }: OutputOptions,
   start: () => void = () => {},
 ): Promise<ProcessOutput> {
-  const exchanged = pipes.exchange(process.pidfd, stdin);
+  const exchanged = pipes.exchange(process, stdin);
   // Where something else fails first, that is the error to tell.
   exchanged.catch(() => {});
   try {
@@ -189,21 +190,21 @@ class Pipes implements Disposable {
   }
 
   /**
-   * Closes the process's ends, which it has by now; writes its input and reads its output until it has ended (`pidfd`). What it has written is
+   * Closes the process's ends, which it has by now; writes its input and reads its output until it has ended. What it has written is
    * in the pipes then, and whoever else holds them is not waited for.
    */
-  async exchange(pidfd: Fd, text: string | Uint8Array<ArrayBuffer> = ""): Promise<Written> {
+  async exchange(process: Ending, text: string | Uint8Array<ArrayBuffer> = ""): Promise<Written> {
     for (const end of [this.#stdin.read, this.#stdout.write, this.#stderr.write]) end.close();
     const input = new Input(this.#kernel, this.#stdin.write, text);
     const [stdout, stderr] = [new Output(this.#kernel, this.#stdout.read), new Output(this.#kernel, this.#stderr.read)];
     const streams = [input, stdout, stderr];
     for (let hasEnded = false; !hasEnded;) {
       const [end, ...ready] = await pollAsync(this.#kernel, [
-        { fd: pidfd.number, events: POLLIN },
+        watchEnd(process),
         ...streams.map(({ watched, events }) => ({ fd: watched, events })),
-      ]);
+      ], endTimeout(process, -1));
       streams.forEach((stream, index) => ready[index] !== 0 && stream.advance());
-      hasEnded = end !== 0;
+      hasEnded = sawEnd(process, end);
     }
     return { stdout: stdout.finish(), stderr: stderr.finish() };
   }

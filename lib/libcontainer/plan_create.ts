@@ -21,6 +21,7 @@ import type { Op, Plan, Slot, Step } from "../plan/op.ts";
 import type { Config } from "../specs/config.ts";
 import {
   closeSteps,
+  type Environment,
   environment,
   environmentPointers,
   execSteps,
@@ -29,7 +30,7 @@ import {
   needsHome,
 } from "./command.ts";
 import { consoleSteps } from "./console.ts";
-import { containerHookSteps } from "./container_hooks.ts";
+import { containerHookSteps, openForHooksSteps } from "./container_hooks.ts";
 import type { Planned } from "./conversation.ts";
 import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSteps } from "./credentials.ts";
 import { checkDirectorySteps, enterDirectorySteps } from "./working_directory.ts";
@@ -128,18 +129,38 @@ function createContainerHookSteps(config: Config): readonly Step[] {
   const hooks = config.hooks?.createContainer ?? [];
   if (hooks.length === 0) return [];
   const none = struct("/* 0 vars */", 8, []);
-  return containerHookSteps("createContainer", hooks, none, { op: call("fchdir", [root]), filtered: false });
+  // Init has none while it makes files. What a hook makes has the mode that its caller's files have.
+  const ops = [call("fchdir", [root]), call("umask", [callersUmask])];
+  return containerHookSteps("createContainer", hooks, none, { ops, inheritedFds: 0 });
 }
 
-/** Told by whoever starts the container: by the exec fifo, whose reader `start` is, or by the parent that stayed. */
-function startSteps(request: LaunchRequest, facts: HostFacts): readonly Step[] {
+/** What a startContainer hook is, and what it needs to have been opened. */
+function startContainerHooks(config: Config, env: Environment, request: LaunchRequest, facts: HostFacts) {
+  const hooks = config.hooks?.startContainer ?? [];
+  const { seccomp, executor = "native", inheritedFds } = request;
+  const filtered = seccomp === undefined ? undefined : executor;
+  // A fork is where init is: in the program's directory. Those of the other executor are elsewhere.
+  const ops = executor === "native" ? [] : [call("chdir", [config.process!.cwd])];
+  const entry = { ops, filtered, inheritedFds };
+  return {
+    open: filtered === "native" ? openForHooksSteps(hooks, facts.arch) : [],
+    run: containerHookSteps("startContainer", hooks, environmentPointers(env), entry),
+  };
+}
+
+/**
+ * Told by whoever starts the container: by the exec fifo, whose reader `start` is, or by the parent that stayed. `filter`: loads a filter that
+ * comes late. A parent that stayed says its word before: waiting for it takes read(2), which runc needs no more under such a filter.
+ */
+function startSteps(filter: readonly Step[], request: LaunchRequest, facts: HostFacts): readonly Step[] {
   if (request.startBy === "parent") {
-    // The socket stays open until execve closes it: a startContainer hook that fails is told.
-    return [step("wait for the parent's start", "", [tell("created"), ...awaitGo()])];
+    // The socket stays open until execve closes it: a filter that cannot be loaded is told, and a startContainer hook that fails.
+    return [step("wait for the parent's start", "", [tell("created"), ...awaitGo()]), ...filter];
   }
   const O = openFlag(facts.arch);
   const fifo = slot("fifo");
   return [
+    ...filter,
     step("tell the parent that the container is created", "", [
       tell("created"),
       // The fifo is open by path only; through a procfs it opens for writing, which waits for a reader: `start`.
@@ -292,6 +313,7 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
   const helped = helpedMounts(mounted, facts, request);
   const sources = helped.length === 0 ? undefined : partOf(parts, "mountSources");
   const filter = placeFilter(request.seccomp, process, closeSteps(request.inheritedFds));
+  const hooks = startContainerHooks(config, env, request, facts);
   return [
     ...hideAgainSteps(joinedNamespaces(config)),
     step("start a session", "", [
@@ -335,6 +357,7 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
     ...sysctlSteps(config, facts.arch),
     // As late as the host's /proc is at hand: nothing is executed before the program but hooks.
     ...execLabelSteps(process.selinuxLabel, facts.arch),
+    ...hooks.open,
     ...leaveHostProcSteps(config, request, facts),
     // After every mount: a later one here would bring back a writable view.
     ...readonlyPathSteps(config, facts),
@@ -350,22 +373,16 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
     ...enterDirectorySteps(process.cwd, "before setuid"),
     ...boundingSteps(process, facts),
     keepCapabilities(true),
-    ...ownStdioSteps(process, [0, 1, 2]),
+    ...ownStdioSteps(process, [0, 1, 2], facts.arch),
     ...userSteps(process, { setgroupsAllowed: facts.setgroupsAllowed }),
     ...enterDirectorySteps(process.cwd, "after setuid"),
     ...checkDirectorySteps(),
     keepCapabilities(false),
     ...capabilitySteps(process, facts),
     ...landlockSteps(config.annotations ?? {}, process, facts.arch),
-    ...lookupSteps(process.args![0]!, env.entries, facts.arch, { filtered: filter.early.length > 0 }),
-    ...filter.late,
-    ...startSteps(request, facts),
-    ...containerHookSteps(
-      "startContainer",
-      config.hooks?.startContainer ?? [],
-      environmentPointers(env),
-      { op: call("chdir", [process.cwd]), filtered: request.seccomp !== undefined },
-    ),
+    ...lookupSteps(process, env.entries, facts.arch, { careful: filter.early.length > 0 }),
+    ...startSteps(filter.late, request, facts),
+    ...hooks.run,
     // Nothing is opened any more but the program.
     ...restrictSteps(config.annotations ?? {}),
     ...filter.close,
@@ -380,16 +397,18 @@ export function hasHelper(config: Config, facts: HostFacts, request: LaunchReque
 
 /** What the plan has stage and init say. `helped`: see {@link hasHelper}. */
 export function saidInCreate(config: Config, request: LaunchRequest, helped: boolean): readonly Planned[] {
-  const { env } = config.process!;
-  const { seccomp } = request;
-  const says: Planned[] = ["child", "hooks"];
+  const { env, noNewPrivileges } = config.process!;
+  const { seccomp, startBy } = request;
+  const says: Planned[] = ["child", "hooks", "created"];
   if (withNotify(config, request).mounts?.length || config.linux?.devices?.length) says.push("target");
   if (helped) says.push("helper");
   if (makesNamespace(config, "user")) says.push("mapping");
   if (hasNetworkDevices(config)) says.push("network");
   if (config.mounts?.some(({ options }) => options?.includes("tmpcopyup"))) says.push("copyUp");
   if (needsHome(env, request.notifyDirectory !== undefined || request.listenFds > 0)) says.push("passwd");
-  if (seccomp !== undefined && hasListener(seccomp.profile)) says.push("seccomp");
+  if (seccomp !== undefined && hasListener(seccomp.profile)) {
+    says.push(noNewPrivileges && startBy === "parent" ? "lateSeccomp" : "seccomp");
+  }
   return says;
 }
 

@@ -22,7 +22,7 @@ import { readySteps } from "./ready.ts";
 import { landlockSteps, restrictSteps } from "./landlock.ts";
 import { appArmorSteps, execLabelSteps, keyLabelSteps } from "./security_labels.ts";
 import { ioPrioritySteps, schedulerSteps } from "./scheduling.ts";
-import { placeFilter, type SeccompFilter } from "./seccomp/filter.ts";
+import { type FilterPlaces, placeFilter, type SeccompFilter } from "./seccomp/filter.ts";
 import { hasListener } from "./seccomp/profile.ts";
 import { keyringSteps, noNewPrivilegesSteps, oomScoreSteps, pidfdSteps } from "./small_steps.ts";
 import { checkDirectorySteps, enterDirectorySteps } from "./working_directory.ts";
@@ -57,11 +57,29 @@ function umaskSteps(umask: number | undefined): readonly Step[] {
 }
 
 /** What the plan has stage and init say. */
-export function saidInExec({ env }: Process, { listenFds, seccomp }: ExecRequest): readonly Planned[] {
+export function saidInExec({ env, noNewPrivileges }: Process, { listenFds, seccomp }: ExecRequest): readonly Planned[] {
   const says: Planned[] = ["child"];
   if (needsHome(env, listenFds > 0)) says.push("passwd");
-  if (seccomp !== undefined && hasListener(seccomp.profile)) says.push("seccomp");
+  // Under a filter that came early the socket is closed instead.
+  if (seccomp === undefined || noNewPrivileges) says.push("created");
+  if (seccomp !== undefined && hasListener(seccomp.profile)) says.push(noNewPrivileges ? "lateSeccomp" : "seccomp");
   return says;
+}
+
+/**
+ * Tells the parent that the process is ready, with no call that runc has not under a filter: it never writes here, and closes its socket. So
+ * does this one, and a word comes only where no filter is in force yet.
+ */
+function createdSteps(filter: FilterPlaces): readonly Step[] {
+  const found = "tell the parent that the command was found";
+  const close = call("close", [fixedFd("sync")]);
+  if (filter.early.length > 0) return [step(found, "", [close])];
+  if (filter.late.length === 0) return [step(found, "", [tell("created"), close])];
+  return [
+    step(found, "", [tell("created")]),
+    ...filter.late,
+    step("tell the parent that the filter is loaded", "", [close]),
+  ];
 }
 
 /** The plan that runs `process` in the container. Pure. @throws {RuncError} for what only planning finds. */
@@ -109,16 +127,15 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
       ...enterDirectorySteps(process.cwd, "before setuid"),
       ...boundingSteps(process, facts),
       keepCapabilities(true),
-      ...ownStdioSteps(process, [0, 1, 2]),
+      ...ownStdioSteps(process, [0, 1, 2], facts.arch),
       ...userSteps(process, { setgroupsAllowed: facts.setgroupsAllowed }),
       ...enterDirectorySteps(process.cwd, "after setuid"),
       ...checkDirectorySteps(),
       keepCapabilities(false),
       ...capabilitySteps(process, facts),
       ...landlockSteps(request.annotations ?? {}, process, facts.arch),
-      ...lookupSteps(process.args![0]!, env.entries, facts.arch, { filtered: filter.early.length > 0 }),
-      ...filter.late,
-      step("tell the parent that the command was found", "", [tell("created"), call("close", [fixedFd("sync")])]),
+      ...lookupSteps(process, env.entries, facts.arch, { careful: filter.early.length > 0 }),
+      ...createdSteps(filter),
       ...restrictSteps(request.annotations ?? {}),
       ...filter.close,
       ...execSteps(process, env),

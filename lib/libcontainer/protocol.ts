@@ -21,10 +21,12 @@
  *       | <------ passwd * ----------------------------------- |   only where env has no HOME
  *       | <------ ready -------------------------------------- |   all but credentials is done
  *       | ------- go, home directory ------------------------> |
- *       | <------ seccomp, number of the listener ------------ |   only with an agent; maybe later, before created
+ *       | <------ seccomp, number of the listener ------------ |   only with an agent; with noNewPrivileges later, maybe after created
  *       | ------- go ----------------------------------------> |
  *       | <------ created ------------------------------------ |   the command was found
  *       | ------- go ----------------------------------------> |   run only; create leaves, and start writes the exec fifo
+ *
+ * In `exec` under a filter that came early there is no `created`: it closes the socket.
  *
  * At any time a report (kind error or warning, see ../plan/native/format.ts) may come instead, of a plan that is traced the time of a step
  * beside it, and the end of the stream means that the peer died. The parent reads all of it as it would a stranger's.
@@ -72,7 +74,7 @@ export const homeEntry = buffer("HOME entry", HOME_LIMIT + 5);
 const reply = slot("reply");
 
 /**
- * A seccomp filter may be in force: write(2) and read(2) every profile has, sendto(2) and recvfrom(2) not. A parent that is gone sends
+ * A seccomp filter may be in force: write(2) and read(2) are what runc calls there too, sendto(2) and recvfrom(2) are not. A parent that is gone sends
  * SIGPIPE, and that is the end, as it is to be.
  */
 const send = (message: Data): Op => call("write", [fixedFd("sync"), message, MESSAGE_SIZE]);

@@ -165,7 +165,7 @@ export function workingDirectorySteps(cwd: string, arch: Arch): readonly Step[] 
   ];
   return [step(`make sure that ${cwd} exists`, "/process/cwd", [
     // Most often it exists: one look saves two system calls a component.
-    call("faccessat2", [AT_FDCWD, cwd, 0, 0], {
+    call("faccessat", [AT_FDCWD, cwd, 0], {
       // Without search permission for us, the user may still have it: chdir tells.
       tolerate: ["EACCES"],
       onError: [{ errnos: ["ENOENT"], ops: make }],

@@ -28,6 +28,8 @@ export function oomScoreSteps(process: Process, arch: Arch): readonly Step[] {
   ];
 }
 
+const AFFINITY_KEPT = "resetting the CPU affinity failed -- the container process may inherit runc's CPU affinity";
+
 /**
  * The runtime may be confined to some processors: the container is to have all that its cpuset allows. Runs where the cgroups have just been entered.
  *
@@ -36,8 +38,16 @@ export function oomScoreSteps(process: Process, arch: Arch): readonly Step[] {
 export function affinityStep({ processorSetBytes }: Pick<HostFacts, "processorSetBytes">): Step {
   // The kernel ignores bits beyond the processors that it has. sched_setaffinity(2)
   const all = bytes(new Uint8Array(processorSetBytes).fill(0xff), "[all]");
+  const result = slot("affinity");
   return step("run on every processor that the cpuset allows", "", [
-    call("sched_setaffinity", [0, processorSetBytes, all], { tolerate: ["EINVAL", "EPERM"] }),
+    call("sched_setaffinity", [0, processorSetBytes, all], {
+      out: result,
+      // Whatever it is, as in runc: a sandbox around this runtime may refuse it.
+      onError: [{
+        errnos: ["*"],
+        ops: [{ op: "warn", value: result, why: AFFINITY_KEPT }],
+      }],
+    }),
   ]);
 }
 

@@ -53,6 +53,7 @@ class Marking {
   /** Which is 0 in the helper. */
   #helper: Slot | undefined;
   #hasClock = true;
+  #isFiltered = false;
   #isOpen = true;
   /** A step of the stage's that becomes another program, which goes on with init. */
   #replaced: Step | undefined;
@@ -114,7 +115,8 @@ class Marking {
       this.#isOpen = false;
       return [{ ...step, ops: marked }];
     }
-    if (loadsFilter(ops) || changesClock(ops)) this.#hasClock = false;
+    if (loadsFilter(ops)) this.#isFiltered = true;
+    if (changesClock(ops)) this.#hasClock = false;
     if (!isExec(ops.at(-1))) return [ops === step.ops ? step : { ...step, ops }, this.#markStep(this.#actor, step)];
     this.marks.push({ actor: this.#actor, step });
     return [step];
@@ -136,6 +138,7 @@ class Marking {
       { at: 4, size: 4, value: number },
     ]);
     const send = call("write", [fixedFd("sync"), message, TIME_SIZE]);
+    if (this.#isFiltered) return [{ ...send, tolerate: ["*"] }];
     if (!this.#hasClock) return [send];
     // A filter that our caller is under may refuse it: no time is told then.
     return [call("clock_gettime", [Clock.CLOCK_MONOTONIC, at(message, 8)], { tolerate: ["*"] }), send];

@@ -31,11 +31,13 @@ Deno.test("a child is signalled, told from one that lives, and reaped once", () 
     const pid = start("/bin/sh", "-c", script);
     using child = Child.find(kernel, pid)!;
     until("its end", () => child.hasEnded || undefined);
+    assertEquals([child.status, child.status], [status, status]);
     assertEquals([child.reap(), child.reap(), child.hasEnded, child.signal(9)], [status, status, true, -3]);
+    assertEquals(child.status, status);
     assertEquals(Child.find(kernel, pid), undefined);
   }
   const pid = start("/bin/sleep", "1000");
   using child = Child.find(kernel, pid)!;
-  assertEquals([child.hasEnded, child.signal(15)], [false, 0]);
+  assertEquals([child.hasEnded, child.status, child.signal(15)], [false, undefined, 0]);
   assertEquals(child.reap(), { signal: 15 });
 });

@@ -4,7 +4,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { RuncError } from "../../lib/errors.ts";
 import type { Fd } from "../../lib/ffi/fd.ts";
 import { poll, POLLIN } from "../../lib/ffi/poll.ts";
-import { pidfdOpen } from "../../lib/ffi/process.ts";
+import { OtherProcess } from "../../lib/ffi/ending.ts";
 import { bindDatagram, connectUnix, type Message, receive, send } from "../../lib/ffi/sockets.ts";
 import { NotifyProxy } from "../../lib/libcontainer/notify.ts";
 import { lacks } from "./interpreter_harness.ts";
@@ -117,8 +117,8 @@ Deno.test("NotifyProxy throws once where the manager is not there", () => {
   assertThrows(() => proxy.advance(42), RuncError, "no such file or directory");
   proxy.advance(42);
   assertEquals(proxy.awaitsManager, false);
-  using process = pidfdOpen(kernel, Deno.pid)!;
-  assertThrows(() => proxy.runUntilReady({ pidfd: process, mainPid: 42 }), RuncError, "no such file or directory");
+  using process = OtherProcess.find(kernel, Deno.pid)!;
+  assertThrows(() => proxy.runUntilReady({ process, mainPid: 42 }), RuncError, "no such file or directory");
 });
 
 /** A shell script that says READY on the proxy's socket, and then goes on. */

@@ -4,6 +4,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { encodeEntry, FilterCache } from "../../lib/libcontainer/seccomp/cache.ts";
 import type { Seccomp } from "../../lib/specs/config.ts";
 import { engineProfile } from "../fixtures/seccomp_profile.ts";
+import { writeDenying } from "../fixtures/tiny_program.ts";
 import { AuditArch, runBpf } from "../unit/bpf_machine.ts";
 import {
   type Box,
@@ -317,14 +318,43 @@ comparing("an agent that is asked about what init itself calls", (box) => {
   }
 });
 
-comparing("without its agent a container is not created, and nothing is left of it", (box) => {
-  const { msg, field } = box.runRefused(filtered({ ...asking, listenerPath: "/no/agent" }));
-  assertMatch(
-    msg,
-    /failed to connect with seccomp agent specified in the seccomp profile: .*no such file or directory/,
+for (const noNewPrivileges of [false, true]) {
+  comparing(
+    `without its agent a container is not created, and nothing is left of it; noNewPrivileges ${noNewPrivileges}`,
+    (box) => {
+      const { msg, field } = box.runRefused(filtered({ ...asking, listenerPath: "/no/agent" }, noNewPrivileges));
+      assertMatch(
+        msg,
+        /container init: failed to connect with seccomp agent specified in the seccomp profile: .*no such file or directory/,
+      );
+      assertEquals([field, box.containers()], ["/linux/seccomp/listenerPath", []]);
+    },
   );
-  assertEquals([field, box.containers()], ["/linux/seccomp/listenerPath", []]);
-});
+
+  boxTest(`a filter that the kernel does not take is an error; noNewPrivileges ${noNewPrivileges}`, (box) => {
+    const program = `${box.directory}/deny`;
+    writeDenying(program, ["seccomp"], "EPERM");
+    const refused = (...args: readonly string[]) => {
+      const { msg, field, call } = box.refused(args, { prefix: [program] });
+      assertStringIncludes(
+        msg,
+        "error loading seccomp filter into kernel: error loading seccomp filter: operation not permitted",
+      );
+      assertStringIncludes(msg, "unable to start container process");
+      assertEquals([field, call?.split("(")[0]], ["/linux/seccomp", "seccomp"]);
+    };
+    box.write((config) => {
+      filtered(noMkdir, noNewPrivileges)(config);
+      config.process.args = ["sleep", "1000"];
+    });
+    refused("run", box.id);
+    refused("create", box.id);
+    assertEquals(box.containers(), []);
+    box.must(["run", "--detach", box.id]);
+    refused("exec", box.id, "true");
+    box.remove();
+  });
+}
 
 // The filters that are kept.
 

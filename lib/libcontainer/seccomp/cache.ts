@@ -11,9 +11,10 @@
 import { FileType, openFlag } from "../../ffi/constants.ts";
 import { RuncError } from "../../errors.ts";
 import { Fd } from "../../ffi/fd.ts";
-import { fileStatus, open, readUpTo, writeAll } from "../../ffi/files.ts";
-import { cString, type Kernel } from "../../ffi/kernel.ts";
+import { open, readUpTo, writeAll } from "../../ffi/files.ts";
+import { cString, type Kernel, syscallError } from "../../ffi/kernel.ts";
 import { randomBytes } from "../../ffi/random.ts";
+import { fstat } from "../../ffi/stat.ts";
 
 const MAGIC = new TextEncoder().encode("RUNCBPF2");
 /** Magic, then little-endian: u64 hash of what follows, u32 length of the key, u32 length of the program. Key and program follow, each padded to 8. */
@@ -139,8 +140,9 @@ export class FilterCache {
  * @throws {RuncError} where not.
  */
 function requireOurs(kernel: Kernel, fd: Fd, type: number): number {
-  const status = fileStatus(kernel, fd);
-  if (status.type !== type) throw new RuncError("syscall-failed", `${fd.label} is of another type`);
+  const status = fstat(kernel, fd.number);
+  if (typeof status === "number") throw syscallError(`fstat(${fd.label})`, -status);
+  if ((status.mode & FileType.S_IFMT) !== type) throw new RuncError("syscall-failed", `${fd.label} is of another type`);
   if (status.uid !== Deno.uid()) throw new RuncError("syscall-failed", `${fd.label} belongs to another user`);
   if ((status.mode & 0o022) !== 0) throw new RuncError("syscall-failed", `others may write to ${fd.label}`);
   return status.sizeBytes;

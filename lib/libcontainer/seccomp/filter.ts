@@ -47,8 +47,7 @@ function programData({ program }: SeccompFilter) {
 }
 
 /**
- * Loads the filter. From here on init makes only calls that a profile for a plain program has: it tells the parent by write(2) and waits
- * with read(2).
+ * Loads the filter. From here on init makes only calls that runc makes there too: docs/design.md, "After the seccomp filter", has the list.
  */
 export function seccompSteps(filter: SeccompFilter): readonly Step[] {
   const { flags, profile } = filter;

@@ -348,8 +348,8 @@ export function refuseLongTable(end: number): void {
  */
 export function encode(plan: Plan, options: EncodeOptions): Encoded {
   const flat = lower(plan);
-  // One is the loops'.
-  const lowered = countSlots(flat.instructions) < SLOT_COUNT ? flat : shareSlots(plan, flat);
+  // Two are taken: the loops' cursor and the stack's address.
+  const lowered = countSlots(flat.instructions) <= SLOT_COUNT - 2 ? flat : shareSlots(plan, flat);
   const keys = new DataKeys(lowered.instructions);
   const folds = options.fold === "large" ? isLarge(lowered.instructions) : options.fold ?? true;
   const { instructions, initEntry }: FoldedPlan = folds ? fold(lowered, keys, SLOT_COUNT - 1) : lowered;

@@ -8,8 +8,9 @@ import { syscallNumber, syscalls } from "../../../lib/ffi/syscalls.ts";
  */
 const numbers = `
   capset 126 91 | chdir 80 49 | chroot 161 51 | clock_gettime 228 113 | clone 56 220 | clone3 435 435 | close 3 57 |
-  close_range 436 436 | connect 42 203 | dup3 292 24 | execve 59 221 | execveat 322 281 | exit_group 231 94 |
-  faccessat 269 48 | faccessat2 439 439 | fchmodat 268 53 | fchdir 81 50 | fchmod 91 52 | fchown 93 55 | fchownat 260 54 |
+  close_range 436 436 | connect 42 203 | dup3 292 24 | execve 59 221 | execveat 322 281 | epoll_create1 291 20 | epoll_ctl 233 21 |
+  epoll_pwait 281 22 | newfstatat 262 79 | memfd_create 319 279 | faccessat 269 48 | exit_group 231 94 |
+  faccessat2 439 439 | fchmodat 268 53 | fchdir 81 50 | fchmod 91 52 | fchown 93 55 | fchownat 260 54 |
   fcntl 72 25 | flock 73 32 | fsconfig 431 431 | fsmount 432 432 | fsopen 430 430 | fstat 5 80 | fstatfs 138 44 |
   getcwd 79 17 | getpid 39 172 | getppid 110 173 | ioctl 16 29 | keyctl 250 219 | kill 62 129 | lseek 8 62 |
   mkdirat 258 34 | mknodat 259 33 | mount 165 40 | mount_setattr 442 442 | move_mount 429 429 | openat 257 56 |

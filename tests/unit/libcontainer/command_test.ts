@@ -11,6 +11,8 @@ import {
 import type { Process } from "../../../lib/specs/config.ts";
 import { callLines, callsNamed, lines, pointedTo } from "../plan_reader.ts";
 
+const running = (command: string, user = { uid: 0, gid: 0 }) => ({ args: [command], user });
+
 Deno.test("environment() keeps the last of two entries with one name, at its place", () => {
   const cases: readonly [env: readonly string[], entries: readonly string[]][] = [
     [["A=1", "B=2", "HOME=/h"], ["A=1", "B=2", "HOME=/h"]],
@@ -70,7 +72,7 @@ Deno.test("candidates() are the command itself, or its name in each absolute dir
 });
 
 Deno.test("a command with a slash is looked at as it is, with runc's words for what is wrong", () => {
-  const [access] = callsNamed(lookupSteps("/x/y", [], "x86_64"), "faccessat2");
+  const [access] = callsNamed(lookupSteps(running("/x/y"), [], "x86_64"), "faccessat2");
   // X_OK, and the effective ids: AT_EACCESS.
   assertEquals(access!.args.slice(2), [1, 0x200]);
   assertEquals(access!.meaning, {
@@ -81,22 +83,44 @@ Deno.test("a command with a slash is looked at as it is, with runc's words for w
     EACCES: 'exec: "/x/y": permission denied',
     "*": 'exec: "/x/y"',
   });
-  assert(lines(lookupSteps("/x", [], "x86_64")).includes('  fail: exec: "/x": is a directory'));
+  assert(lines(lookupSteps(running("/x"), [], "x86_64")).includes('  fail: exec: "/x": is a directory'));
 });
 
 Deno.test("a command without a slash is looked for in PATH, in its order", () => {
-  const steps = lookupSteps("sh", ["PATH=/a:/b"], "x86_64");
+  const steps = lookupSteps(running("sh"), ["PATH=/a:/b"], "x86_64");
   const looked = callsNamed(steps, "faccessat2").map((op) => op.args[1]);
   assertEquals(looked, [{ data: "text", text: "/a/sh" }, { data: "text", text: "/b/sh" }]);
   assert(lines(steps).some((line) => line.includes('fail: exec: "sh": executable file not found in $PATH')));
-  assertEquals(callLines(lookupSteps("sh", [], "x86_64")), []);
+  assertEquals(callLines(lookupSteps(running("sh"), [], "x86_64")), []);
 });
 
-Deno.test("under a seccomp filter a command is looked for with the older call", () => {
+Deno.test("carefully, a command is looked at with no call but two, and where the newer one is refused the mode decides", () => {
+  const user = { uid: 5, gid: 6, additionalGids: [7] };
   for (const command of ["sh", "/bin/sh"]) {
-    const [access] = callsNamed(lookupSteps(command, ["PATH=/bin"], "x86_64", { filtered: true }), "faccessat");
-    assertEquals(access!.args.slice(1), [{ data: "text", text: "/bin/sh" }, 1]);
+    const steps = lookupSteps(running(command, user), ["PATH=/bin"], "x86_64", { careful: true });
+    assertEquals(callLines(steps), [
+      'newfstatat(AT_FDCWD, "/bin/sh", &stat, 0)',
+      'faccessat2(AT_FDCWD, "/bin/sh", 1, AT_EACCESS)',
+    ]);
+    const text = lines(steps).map((line) => line.trim());
+    const start = text.findIndex((line) => line.startsWith("on ENOSYS, EPERM"));
+    assertEquals(text.slice(start + 1, start + 12), [
+      "$owner = 4 bytes at &stat+28",
+      "$group = 4 bytes at &stat+32",
+      "$bit = 1",
+      "if $group == 6:",
+      "$bit = 8",
+      "if $group == 7:",
+      "$bit = 8",
+      "if $owner == 5:",
+      "$bit = 64",
+      "$bit = $mode & $bit",
+      "if $bit == 0:",
+    ], text.join("\n"));
   }
+  // Root may execute what anybody may.
+  const text = lines(lookupSteps(running("/sh"), [], "aarch64", { careful: true })).join("\n");
+  assert(text.includes("$bit = 73") && text.includes("$mode = 4 bytes at &stat+16") && !text.includes("$owner"), text);
 });
 
 const process: Process = { cwd: "/", user: { uid: 0, gid: 0 }, args: ["sh", "-c", ""] };

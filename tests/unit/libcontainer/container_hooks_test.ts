@@ -8,7 +8,7 @@ import { callLines, callsNamed, lines, origins, pointedTo, structArg, structHex 
 type Name = "createContainer" | "startContainer";
 const given = stringPointers(["GIVEN=1"], "");
 const steps = (hooks: readonly Hook[], name: Name = "createContainer") =>
-  containerHookSteps(name, hooks, given, { op: call("chdir", ["/w"]), filtered: false });
+  containerHookSteps(name, hooks, given, { ops: [call("chdir", ["/w"])], inheritedFds: 0 });
 const forks = (hooks: readonly Hook[]) => steps(hooks).map(({ ops }) => ops[0] as ForkOp);
 
 Deno.test("hooks are run in order, one step each", () => {

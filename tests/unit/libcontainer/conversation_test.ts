@@ -12,6 +12,9 @@ import {
 } from "../../../lib/libcontainer/conversation.ts";
 import { planCreate, saidInCreate } from "../../../lib/libcontainer/plan_create.ts";
 import { planExec, saidInExec } from "../../../lib/libcontainer/plan_exec.ts";
+import type { SeccompProfile } from "../../../lib/libcontainer/seccomp/profile.ts";
+import type { SeccompFilter } from "../../../lib/libcontainer/seccomp/filter.ts";
+import { seccompActions } from "../../../lib/libcontainer/seccomp/names.ts";
 import { MessageKind } from "../../../lib/libcontainer/protocol.ts";
 import type { Data, Plan } from "../../../lib/plan/op.ts";
 import type { Config } from "../../../lib/specs/config.ts";
@@ -28,7 +31,10 @@ const everything: readonly Planned[] = [
   "hooks",
   "passwd",
   "seccomp",
+  "created",
 ];
+/** Of a plan whose filter, with a listener, comes after "created". */
+const lateFilter: readonly Planned[] = [...everything.filter((each) => each !== "seccomp"), "lateSeccomp"];
 const kinds = (Object.keys(MessageKind) as (keyof typeof MessageKind)[]).filter((kind): kind is Kind =>
   kind !== "time"
 );
@@ -54,11 +60,15 @@ const ways: Readonly<Record<ConversationState, readonly (readonly [Kind, Sender]
   content: [["child", "stage"], ["copyUp", "init"]],
   root: [["child", "stage"], ["hooks", "init"]],
   credentials: [["child", "stage"], ["hooks", "init"], ["ready", "init"]],
+  filter: [["child", "stage"], ["hooks", "init"], ["ready", "init"], ["created", "init"]],
   program: [["child", "stage"], ["hooks", "init"], ["ready", "init"], ["created", "init"]],
 };
 const states = Object.keys(ways) as readonly ConversationState[];
 
-function conversation(state: ConversationState, planned: readonly Planned[] = everything): Conversation {
+function conversation(
+  state: ConversationState,
+  planned: readonly Planned[] = state === "filter" ? lateFilter : everything,
+): Conversation {
   const made = new Conversation(planned);
   for (const [kind, sender] of ways[state]) made.take(message(kind, sender));
   if (state === "content") made.expectCopied();
@@ -90,6 +100,7 @@ const due: Readonly<Record<ConversationState, Partial<Readonly<Record<Kind, read
     content: { copied: ["init", "mounts"] },
     root: { passwd: ["init", "root"], ready: ["init", "credentials"] },
     credentials: { seccomp: ["init", "credentials"], created: ["init", "program"] },
+    filter: { seccomp: ["init", "program"] },
     program: {},
   };
 
@@ -107,7 +118,7 @@ for (const state of states) {
   }
 }
 
-for (const kind of ["helper", "mapping", "network", "target", "copyUp", "passwd", "seccomp"] as const) {
+for (const kind of ["helper", "mapping", "network", "target", "copyUp", "passwd", "seccomp", "created"] as const) {
   Deno.test(`"${kind}" is refused where the plan has it not`, () => {
     const state = states.find((each) => due[each][kind] !== undefined)!;
     const others = everything.filter((each) => each !== kind);
@@ -141,6 +152,19 @@ Deno.test("what is said once is refused a second time", () => {
     made.take(statement);
     refuses(made, statement);
   }
+});
+
+Deno.test('a listener is told of before or after "created", as the plan has it, once, and not in both places', () => {
+  const late = conversation("credentials", lateFilter);
+  refuses(late, message("seccomp", "init"));
+  late.take(message("created", "init"));
+  assertEquals(late.state, "filter");
+  refuses(late, message("created", "init"));
+  late.take(message("seccomp", "init"));
+  assertEquals(late.state, "program");
+  refuses(late, message("seccomp", "init"));
+  const early = conversation("program");
+  refuses(early, message("seccomp", "init"));
 });
 
 Deno.test("a mount's place, or its content, is asked for once for each mount", () => {
@@ -195,6 +219,7 @@ const wrongValues: readonly (readonly [ConversationState, Kind, readonly bigint[
   ["root", "ready", [-1n]],
   ["credentials", "seccomp", [-1n, 1n << 31n]],
   ["credentials", "created", [1n]],
+  ["filter", "seccomp", [-1n, 1n << 31n]],
 ];
 Deno.test("values that a kind of message cannot have are refused", () => {
   for (const [state, kind, values] of wrongValues) {
@@ -229,7 +254,7 @@ Deno.test("kinds that nobody has are refused in every state", () => {
 });
 
 Deno.test("a further process has no mounts: after its pid comes what is done in the root", () => {
-  const made = new Conversation(["child", "passwd"]);
+  const made = new Conversation(["child", "passwd", "created"]);
   made.take(message("child", "stage"));
   assertEquals(made.state, "root");
   refuses(made, message("hooks", "init"));
@@ -255,18 +280,21 @@ function kindsIn(data: unknown, depth = 0): readonly number[] {
   return words.flatMap(({ value }) => kindsIn(value, depth + 1));
 }
 
-/** What a plan tells on the socket. */
-function said({ stage, init }: Plan): readonly Kind[] {
+/** What a plan tells on the socket, in order. */
+function words({ stage, init }: Plan): readonly Kind[] {
   const numbers = callsOf([...stage, ...init])
     .filter(({ call, args: [fd] }) =>
       call.startsWith("send") || call === "write" ? JSON.stringify(fd) === '{"fd":"sync"}' : false
     )
     .flatMap(({ call, args }) => call === "sendto" ? [MessageKind.passwd] : kindsIn(args[1]));
-  return kinds.filter((kind) => numbers.includes(MessageKind[kind]));
+  return numbers.flatMap((number) => kinds.filter((kind) => MessageKind[kind] === number));
 }
 
-const always: readonly Kind[] = ["ready", "created"];
-const sorted = (list: readonly Kind[]) => [...list].sort();
+/** The kinds that a plan tells, each once. */
+const said = (plan: Plan): readonly Kind[] => kinds.filter((kind) => words(plan).includes(kind));
+
+const always: readonly Kind[] = ["ready"];
+const sorted = (list: readonly (Kind | Planned)[]) => [...list].sort();
 const hooks = { createContainer: [{ path: "/hook" }] };
 const idMap = [{ containerID: 0, hostID: 1000, size: 1000 }];
 
@@ -290,7 +318,7 @@ for (const [name, change] of plans) {
     const planned = saidInCreate(spec, request, false);
     const found = said(planCreate(spec, facts, request));
     // Some kinds of mount have nothing to ask for.
-    const without = (list: readonly Kind[]) => [...list].filter((kind) => kind !== "target").sort();
+    const without = (list: readonly (Kind | Planned)[]) => [...list].filter((kind) => kind !== "target").sort();
     assertEquals(without([...planned, ...always]), without(found));
     assert(planned.includes("target") || !found.includes("target"));
     if (name === "one with a mount") assert(found.includes("target"));
@@ -305,3 +333,58 @@ Deno.test("the plan of a further process says what it is expected to say", () =>
     assertEquals(sorted([...saidInExec(one, how), ...always]), sorted(said(planExec(one, facts, how))));
   }
 });
+
+const filter = (profile: Omit<SeccompProfile, "architectures">): SeccompFilter => ({
+  profile: { ...profile, architectures: null },
+  program: new Uint8Array(24),
+  flags: 0,
+});
+const noListener = filter({ default_action: seccompActions.SCMP_ACT_ALLOW, syscalls: [] });
+const rule = { name: "mkdir", action: seccompActions.SCMP_ACT_NOTIFY, errnoRet: null, args: null };
+const withListener = filter({ default_action: seccompActions.SCMP_ACT_ALLOW, syscalls: [rule] });
+
+/** The plan of a process under a filter, and what it is expected to say. */
+function filtered(command: "create" | "run" | "exec", seccomp: SeccompFilter, noNewPrivileges: boolean) {
+  const spec = config((draft) => {
+    draft.process.noNewPrivileges = noNewPrivileges;
+    draft.process.env = ["HOME=/"];
+  });
+  if (command === "exec") {
+    const how = { ...request, namespaces: ["pid"] as const, seccomp };
+    return { plan: planExec(spec.process!, facts, how), planned: saidInExec(spec.process!, how) };
+  }
+  const how = { ...request, seccomp, startBy: command === "run" ? "parent" as const : "fifo" as const };
+  return { plan: planCreate(spec, facts, how), planned: saidInCreate(spec, how, false) };
+}
+
+for (const command of ["create", "run", "exec"] as const) {
+  for (const noNewPrivileges of [false, true]) {
+    for (const listens of [false, true]) {
+      const what = `noNewPrivileges ${noNewPrivileges}${listens ? ", with a listener" : ""}`;
+      Deno.test(`${command} under a filter says what is due, in its order, and nothing is due then: ${what}`, () => {
+        const { plan, planned } = filtered(command, listens ? withListener : noListener, noNewPrivileges);
+        const order = words(plan).filter((kind) => kind !== "target");
+        const isLate = noNewPrivileges && command !== "create";
+        const hasCreated = command !== "exec" || noNewPrivileges;
+        const seccomp: readonly Kind[] = listens ? ["seccomp"] : [];
+        const created: readonly Kind[] = hasCreated ? ["created"] : [];
+        assertEquals(order, [
+          "child",
+          ...(command === "exec" ? [] : ["hooks"] as const),
+          "ready",
+          ...(isLate ? [...created, ...seccomp] : [...seccomp, ...created]),
+        ]);
+        assertEquals(planned.includes("created"), hasCreated);
+        assertEquals(
+          [planned.includes("seccomp"), planned.includes("lateSeccomp")],
+          [listens && !isLate, listens && isLate],
+        );
+        const made = new Conversation(planned);
+        for (const kind of order) made.take(message(kind, kind === "child" ? "stage" : "init"));
+        for (const kind of kinds.filter((each) => each !== "error" && each !== "warning")) {
+          for (const sender of senders) refuses(made, message(kind, sender));
+        }
+      });
+    }
+  }
+}

@@ -127,7 +127,7 @@ Deno.test("a missing working directory is made with its parents, beneath a descr
   assertEquals(paths("/a/b"), ['mkdirat($parent, "a", 0755)', 'mkdirat($parent, "b", 0755)']);
   assertEquals(paths("/a/../b/"), ['mkdirat($parent, "b", 0755)']);
   assert(made("/a").every(({ tolerate }) => tolerate?.includes("EEXIST")));
-  const [look] = callsNamed(steps("/a"), "faccessat2");
+  const [look] = callsNamed(steps("/a"), "faccessat");
   assertEquals([look!.tolerate, look!.onError?.map(({ errnos }) => errnos)], [["EACCES"], [["ENOENT"]]]);
   // RESOLVE_IN_ROOT follows no link of /proc to a descriptor. openat2(2)
   const opened = callsNamed(steps("/a/b"), "openat2");

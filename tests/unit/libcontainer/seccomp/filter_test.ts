@@ -4,9 +4,11 @@ import { type ExecRequest, planExec } from "../../../../lib/libcontainer/plan_ex
 import { type SeccompFilter, seccompSteps } from "../../../../lib/libcontainer/seccomp/filter.ts";
 import { filterFlags, toProfile } from "../../../../lib/libcontainer/seccomp/profile.ts";
 import { encode } from "../../../../lib/plan/native/encode.ts";
-import type { Step } from "../../../../lib/plan/op.ts";
-import type { Process, Seccomp } from "../../../../lib/specs/config.ts";
+import type { Op, Step } from "../../../../lib/plan/op.ts";
+import type { Config, Process, Seccomp } from "../../../../lib/specs/config.ts";
+import { callsAfterFilter } from "../../../fixtures/calls_after_filter.ts";
 import {
+  allOps,
   callLines,
   callsNamed,
   descriptorsOf,
@@ -71,26 +73,27 @@ const execRequest: ExecRequest = {
 };
 
 function initOf(
-  kind: "create" | "exec",
+  kind: "create" | "run" | "exec",
   noNewPrivileges: boolean,
   seccomp: SeccompFilter | undefined,
+  more: { hooks?: Config["hooks"]; inheritedFds?: number } = {},
 ): readonly Step[] {
   const process: Process = { ...config().process!, noNewPrivileges, terminal: false };
-  return kind === "create"
-    ? planCreate({ ...config(), process }, facts, { ...request, seccomp }).init
-    : planExec(process, facts, { ...execRequest, seccomp }).init;
+  const { hooks, inheritedFds = 0 } = more;
+  if (kind === "exec") return planExec(process, facts, { ...execRequest, inheritedFds, seccomp }).init;
+  const startBy = kind === "run" ? "parent" : "fifo";
+  return planCreate({ ...config(), process, hooks }, facts, { ...request, inheritedFds, startBy, seccomp }).init;
 }
 
-for (const kind of ["create", "exec"] as const) {
+for (const kind of ["create", "run", "exec"] as const) {
   Deno.test(`${kind}: without noNewPrivileges the filter is loaded while there are privileges`, () => {
     const init = initOf(kind, false, filterOf());
     const all = labels(init);
     const at = all.indexOf("load the seccomp filter");
     assertEquals(all[at - 1], "close everything that is not the container's");
     assert(all[at - 2]!.startsWith("tell the parent that all is set up"), all[at - 2]);
-    // Before capset(2), and with the look-up that old profiles allow.
+    // Before capset(2).
     assert(at < all.findIndex((label) => label.includes("capabilit")));
-    assertEquals(callsNamed(init, "faccessat2"), []);
   });
 
   Deno.test(`${kind}: with noNewPrivileges the filter is loaded after the command was found`, () => {
@@ -98,11 +101,21 @@ for (const kind of ["create", "exec"] as const) {
     const all = labels(init);
     const at = all.indexOf("load the seccomp filter");
     assertEquals(all[at - 1], "close everything that is not the container's");
-    assert(all[at - 2]!.includes("look for") || all[at - 2]!.includes("was found"), all[at - 2]);
+    assertEquals(
+      all[at - 2],
+      {
+        create: "make sure that sh was found",
+        // Errors of the filter come after `created`, and are waited for.
+        run: "wait for the parent's start",
+        exec: "tell the parent that the command was found",
+      }[kind],
+    );
     const calls = callLines(init.slice(at + 1)).map((line) => line.slice(0, line.indexOf("(")));
-    const expected = kind === "create"
-      ? ["write", "close", "openat", "write", "close", "close", "execve"]
-      : ["write", "close", "execve"];
+    const expected = {
+      create: ["write", "close", "openat", "write", "close", "close", "execve"],
+      run: ["execve"],
+      exec: ["close", "execve"],
+    }[kind];
     assertEquals(calls.slice(0, expected.length), expected);
   });
 
@@ -114,6 +127,55 @@ for (const kind of ["create", "exec"] as const) {
     }
   });
 }
+
+/** The ops that are carried out after the filter is loaded, but those after an execve(2) that failed. */
+function afterFilter(init: readonly Step[]): readonly Op[] {
+  const at = labels(init).indexOf("load the seccomp filter");
+  assert(at > 0);
+  const [load, ...handOver] = init[at]!.ops;
+  assert(load?.op === "call" && load.call === "seccomp");
+  const withoutErrors = (op: Op): Op => op.op === "call" && op.call === "execve" ? { ...op, onError: [] } : op;
+  return allOps([...handOver, ...init.slice(at + 1).flatMap(({ ops }) => ops).map(withoutErrors)]);
+}
+
+/** Ends the process where the parent is gone: nobody is left to see how. */
+const isEnd = (name: string) => name === "exit_group";
+
+Deno.test("once the filter is in force, init makes the calls that runc makes, and no other", () => {
+  const startContainer = [{ path: "/a" }, { path: "/b", timeout: 3 }, { path: "/c" }];
+  for (const command of ["create", "run", "exec"] as const) {
+    for (const noNewPrivileges of [false, true]) {
+      for (const agent of [false, true]) {
+        for (const hooks of command === "exec" ? [false] : [false, true]) {
+          const asked = { command, noNewPrivileges, agent, hooks };
+          const filter = filterOf(agent ? notify : {});
+          const more = { inheritedFds: 2, hooks: hooks ? { startContainer } : {} };
+          const ops = afterFilter(initOf(command, noNewPrivileges, filter, more));
+          const names = ops.flatMap((op) => op.op === "call" ? [op.call] : op.op === "fork" ? ["clone"] : []);
+          const made: readonly string[] = [...new Set(names)].filter((name) => !isEnd(name)).sort();
+          assertEquals<readonly string[]>(made, callsAfterFilter(asked), JSON.stringify(asked));
+        }
+      }
+    }
+  }
+});
+
+Deno.test("each hook under a filter reads the state from its start, and has no descriptor of the program", () => {
+  const startContainer = [{ path: "/a" }, { path: "/b" }];
+  const init = initOf("run", true, filterOf(), { inheritedFds: 2, hooks: { startContainer } });
+  assertEquals(callLines(init.filter(({ label }) => label.includes("startContainer"))), [
+    'openat(<proc>, "self/fd/<startContainer-stdin>", O_CLOEXEC, 0)',
+    ...["<startContainer-stdin>", "$state_for_hook_1"].flatMap((state, index) => [
+      `dup3(${state}, 0, 0)`,
+      "dup3(<hook-stdout>, 1, 0)",
+      "dup3(<hook-stderr>, 2, 0)",
+      "close(3)",
+      "close(4)",
+      `execve("${startContainer[index]!.path}", ["${startContainer[index]!.path}"], /* 3 vars */)`,
+      "wait4($hook, &wait_status, 0, NULL)",
+    ]),
+  ]);
+});
 
 Deno.test("a filter of the greatest size fits into an image", () => {
   const seccomp = { ...filterOf(), program: new Uint8Array(8 * 4096) };

@@ -396,6 +396,17 @@ Deno.test("a large plan is folded, also where a small one is not worth it", () =
   assert(image(20_000, "large") < image(20_000, false) / 2);
 });
 
+Deno.test("a plan with any number of names that live within one step is encoded", () => {
+  for (let count = SLOT_COUNT - 4; count < SLOT_COUNT + 4; count++) {
+    const steps = Array.from(
+      { length: count },
+      (_, index) => step(`${index}`, "", [call("getpid", [], { out: slot(`name ${index}`) })]),
+    );
+    const { image } = encode({ stage: steps, init: [] }, { arch: "x86_64", fds, fold: false });
+    assert(image.length > 0, `${count} names`);
+  }
+});
+
 Deno.test("more handlers than a byte can count are refused", () => {
   assertThrows(() => encoded(call("getpid", [], { tolerate: Array(256).fill("EPERM") })), RangeError);
 });
