@@ -21,6 +21,7 @@ import { inSpan } from "../trace/tracer.ts";
 import { AtFlag } from "../ffi/constants.ts";
 import { OUTPUT_LIMIT, outputText, statusText } from "./host_hooks.ts";
 import type { HostFacts } from "./launch_request.ts";
+import { lacksMountCalls, mountDescriptors } from "./old_mounts.ts";
 import { withoutRefused } from "./outer_sandbox.ts";
 import { HOME_LIMIT, MESSAGE_SIZE, MessageKind, PASSWD_CHUNK } from "./protocol.ts";
 import type { Runtime } from "./runtime.ts";
@@ -482,6 +483,7 @@ function fixNumbers(
   const numbers: Record<string, number> = {};
   numbers["last foreign"] = next - 1;
   for (const name of Object.keys(sources)) numbers[name] = next++;
+  if (lacksMountCalls(options.refused)) { for (const name of mountDescriptors) numbers[name] = next++; }
   numbers["next foreign"] = next + 1;
   return { numbers, spare: next };
 }
