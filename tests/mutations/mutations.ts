@@ -107,8 +107,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: "anything may be bound on /proc",
     file: `${core}/mounts.ts`,
-    text: '...(destination === "/proc" ? procOnly(parsed, source) : refuseTarget(parsed)),',
-    replacement: '...(destination === "/proc" ? [] : refuseTarget(parsed)),',
+    text: '...(destination === "/proc" ? procOnly(parsed, source, facts.arch) : refuseTarget(parsed, facts)),',
+    replacement: '...(destination === "/proc" ? [] : refuseTarget(parsed, facts)),',
     tests: cve,
     filter: "CVE-2019-16884",
     says: /was not refused/,
@@ -170,8 +170,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: "a masked file is not masked",
     file: `${core}/masked_paths.ts`,
-    text: 'when(isFile, "!=", 0, placeCopyOf(slot("null")), [',
-    replacement: 'when(isFile, "!=", 0, [], [',
+    text: '        placeCopyOf(slot("null")),\n        old ?',
+    replacement: "        [],\n        old ?",
     tests: run,
     filter: "a masked file reads empty",
     says: /^- +secret/m,
@@ -248,7 +248,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: "a terminal may be of anything that is called ptmx",
     file: `${core}/console.ts`,
-    text: "      ...verifyMaster(),\n",
+    text: "      ...verifyMaster(arch),\n",
     replacement: "",
     tests: cve,
     filter: "CVE-2025-52565: a terminal is",
