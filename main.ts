@@ -6,7 +6,7 @@
 
 import { Kernel } from "./lib/ffi/kernel.ts";
 import { main } from "./lib/cli/program.ts";
-import { denoProgramKind, reexecDeno, surroundings } from "./lib/cli/surroundings.ts";
+import { denoProgramKind, reexecDeno, surroundings } from "./lib/cli/host.ts";
 
 // Deno.exit skips the disposal of V8's heap, 1.2 ms at every end; nothing is left to be written by then.
 if (import.meta.main) {

@@ -27,7 +27,7 @@
  */
 
 // The runtime, the kernel, errors.
-export { createRuntime } from "./lib/libcontainer/create_runtime.ts";
+export { createRuntime } from "./lib/libcontainer/container/create_runtime.ts";
 export { type Log, type Runtime, type SystemdDriver, systemdDriver } from "./lib/libcontainer/runtime.ts";
 export { type Argument, Kernel } from "./lib/ffi/kernel.ts";
 export { Fd } from "./lib/ffi/fd.ts";
@@ -39,8 +39,8 @@ export { type ErrnoName, errnos } from "./lib/ffi/errno.ts";
 // config.json: defaults, reading, checking.
 export { defaultSpec, rootlessSpec } from "./lib/specs/default_spec.ts";
 export { parseConfig, type ParseOptions, parseProcess } from "./lib/specs/parse.ts";
-export { loadSpec, readConfig, type Spec } from "./lib/libcontainer/bundle.ts";
-export { hasOnlyCgroup2 } from "./lib/libcontainer/facts.ts";
+export { loadSpec, readConfig, type Spec } from "./lib/libcontainer/container/bundle.ts";
+export { hasOnlyCgroup2 } from "./lib/libcontainer/config/facts.ts";
 export {
   configError,
   configWarnings,
@@ -52,19 +52,24 @@ export {
   validate,
   validateProcess,
   type ValidationFacts,
-} from "./lib/libcontainer/validate.ts";
-export { loadParts, type Parts } from "./lib/libcontainer/parts.ts";
+} from "./lib/libcontainer/config/validate.ts";
+export { loadParts, type Parts } from "./lib/libcontainer/container/parts.ts";
 
 // The plan.
-export { planContainer, type PlannedContainer } from "./lib/libcontainer/creation.ts";
+export { planContainer, type PlannedContainer } from "./lib/libcontainer/container/creation.ts";
 export { explain, type ExplainedStep, explainSteps } from "./lib/plan/explain.ts";
-export type { CgroupEntry, CgroupMountFact, HostFacts, LaunchRequest } from "./lib/libcontainer/launch_request.ts";
-export type { RdtGroup } from "./lib/cgroups/intel_rdt.ts";
-export type { RdtPlace, RdtResource, RdtStats, RdtTransfers } from "./lib/cgroups/rdt_stats.ts";
-export type { RdtSchemas } from "./lib/libcontainer/update_rdt.ts";
-export type { LimitCode, Limits } from "./lib/cgroups/limited.ts";
+export type {
+  CgroupEntry,
+  CgroupMountFact,
+  HostFacts,
+  LaunchRequest,
+} from "./lib/libcontainer/config/launch_request.ts";
+export type { RdtGroup } from "./lib/cgroups/rdt/group.ts";
+export type { RdtPlace, RdtResource, RdtStats, RdtTransfers } from "./lib/cgroups/rdt/stats.ts";
+export type { RdtSchemas } from "./lib/libcontainer/container/update_rdt.ts";
+export type { LimitCode, Limits } from "./lib/cgroups/limits/limited.ts";
 export type { CgroupManager, SelfJoin } from "./lib/cgroups/manager.ts";
-export type { SpecDeviceRule } from "./lib/cgroups/devices.ts";
+export type { SpecDeviceRule } from "./lib/cgroups/devices/rules.ts";
 export type { FreezerState } from "./lib/cgroups/freezer.ts";
 export type { SubCgroups } from "./lib/cgroups/sub_cgroup.ts";
 export type { SendSignal } from "./lib/cgroups/processes.ts";
@@ -101,15 +106,15 @@ export type {
 } from "./lib/plan/op.ts";
 
 // Containers.
-export { compileSeccomp } from "./lib/libcontainer/seccomp.ts";
+export { compileSeccomp } from "./lib/libcontainer/seccomp/seccomp.ts";
 export type { SeccompFilter } from "./lib/libcontainer/seccomp/filter.ts";
 export type { SeccompCondition, SeccompProfile, SeccompRule } from "./lib/libcontainer/seccomp/profile.ts";
-export { Container } from "./lib/libcontainer/container.ts";
-export { ContainerProcess, type ProcessOptions } from "./lib/libcontainer/container_process.ts";
-export type { CreateOptions } from "./lib/libcontainer/creation.ts";
-export type { ExecOptions } from "./lib/libcontainer/exec_process.ts";
-export type { Removal } from "./lib/libcontainer/monitor/plan.ts";
-export { rootOwner } from "./lib/libcontainer/id_maps.ts";
+export { Container } from "./lib/libcontainer/container/container.ts";
+export { ContainerProcess, type ProcessOptions } from "./lib/libcontainer/container/container_process.ts";
+export type { CreateOptions } from "./lib/libcontainer/container/creation.ts";
+export type { ExecOptions } from "./lib/libcontainer/container/exec_process.ts";
+export type { Removal } from "./lib/libcontainer/plans/monitor/plan.ts";
+export { rootOwner } from "./lib/libcontainer/launch/id_maps.ts";
 export {
   execOutput,
   type ExecOutputOptions,
@@ -117,11 +122,11 @@ export {
   type ProcessOutput,
   runOutput,
   type RunOutputOptions,
-} from "./lib/libcontainer/output.ts";
+} from "./lib/libcontainer/container/output.ts";
 export { type ExitStatus, shellStatus } from "./lib/ffi/process.ts";
 
 // Tracing.
-export { Timeline, type TimelineOptions } from "./lib/libcontainer/timeline.ts";
+export { Timeline, type TimelineOptions } from "./lib/libcontainer/trace/timeline.ts";
 export type { Actor, LaunchTrace, RuntimeTrace, TracedLaunch } from "./lib/libcontainer/runtime_trace.ts";
 export { type Span, type Trace, type TracedProcess } from "./lib/trace/recorder.ts";
 export { type Attributes, type OpenSpan, type SpanDetails, type Tracer } from "./lib/trace/tracer.ts";
@@ -129,7 +134,7 @@ export { chromeTrace } from "./lib/trace/chrome.ts";
 export { otlpTrace } from "./lib/trace/otlp.ts";
 
 // Resource usage.
-export { containerStats } from "./lib/libcontainer/stats.ts";
+export { containerStats } from "./lib/libcontainer/container/stats.ts";
 export type {
   BlockIoEntry,
   BlockIoStats,
@@ -146,8 +151,8 @@ export type {
   PressureTimes,
   RdmaEntry,
   RdmaStats,
-} from "./lib/cgroups/stats.ts";
-export { type OomWatch, watchOom } from "./lib/libcontainer/oom_watch.ts";
+} from "./lib/cgroups/stats/stats.ts";
+export { type OomWatch, watchOom } from "./lib/libcontainer/container/oom_watch.ts";
 
 // The specification's types.
 export { OCI_VERSION, type State, type Status } from "./lib/specs/state.ts";

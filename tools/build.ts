@@ -10,8 +10,8 @@ import { RuncError } from "../lib/errors.ts";
 import { Kernel } from "../lib/ffi/kernel.ts";
 import { bundle, bundled, bundleFrozen, distDir, giveUp, projectDir, runTool } from "./bundle.ts";
 import { settleAll, writeWholeText } from "./durable.ts";
-import { freezeProgram } from "./freeze/freeze.ts";
-import { makeRehearsalBundles } from "./freeze/rehearsal.ts";
+import { freezeProgram } from "./snapshot/snapshot.ts";
+import { makeRehearsalBundles } from "./snapshot/rehearsal.ts";
 
 /** What every start of the program is given; bench/startup.ts measures with the same. */
 export const denoFlags: readonly string[] = [

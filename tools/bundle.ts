@@ -14,7 +14,7 @@ export const projectDir: string = resolve(import.meta.dirname ?? ".", "..");
 /** Where everything that is built goes. */
 export const distDir: string = join(projectDir, "dist");
 
-/** What stands in the source in the place of the commit, see lib/cli/version.ts. */
+/** What stands in the source in the place of the commit, see lib/cli/commands/version.ts. */
 const COMMIT_MARK = "@RUNC_COMMIT@";
 
 /** What `run` loads. Start-up grows with it: 1 ms for 90 KB, 2 ms for 160 KB, 20 ms for 650 KB. A file more costs 0.07 ms. */
@@ -71,12 +71,12 @@ export function bundle({ lazy, directory = distDir }: { lazy: boolean; directory
 }
 
 /**
- * Writes the program that is frozen, lib/cli/frozen.ts and all that it imports at any time, as one file into `directory`; returns its path.
+ * Writes the program that is frozen, tools/snapshot/entry.ts and all that it imports at any time, as one file into `directory`; returns its path.
  */
 export function bundleFrozen(directory: string): string {
-  runBundler(["--outdir", directory, join(projectDir, "lib/cli/frozen.ts")]);
+  runBundler(["--outdir", directory, join(projectDir, "tools/snapshot/entry.ts")]);
   embedCommit(directory);
-  const path = join(directory, "frozen.js");
+  const path = join(directory, "entry.js");
   const script = Deno.readTextFileSync(path);
   check(script);
   const remembered = /Deno\.(?:pid|ppid|osRelease|exit|stdin|stdout|stderr)\b|performance\.now|setTimeout|crypto\./
@@ -153,7 +153,7 @@ function sizeOf(paths: Iterable<string>): number {
 
 function embedCommit(directory: string): void {
   const path = bundled(directory).find((path) => Deno.readTextFileSync(path).includes(COMMIT_MARK));
-  if (path === undefined) giveUp(`${COMMIT_MARK} is not in the bundle: did lib/cli/version.ts change?`);
+  if (path === undefined) giveUp(`${COMMIT_MARK} is not in the bundle: did lib/cli/commands/version.ts change?`);
   const commit = currentCommit();
   if (commit !== undefined) Deno.writeTextFileSync(path, Deno.readTextFileSync(path).replace(COMMIT_MARK, commit));
 }

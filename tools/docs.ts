@@ -6,7 +6,7 @@
 
 import { ensureDirSync } from "@std/fs";
 import { dirname, join } from "@std/path";
-import { VERSION } from "../lib/cli/version.ts";
+import { VERSION } from "../lib/cli/commands/version.ts";
 import { distDir, runTool } from "./bundle.ts";
 import { bashCompletion } from "./docs/bash.ts";
 import { fishCompletion } from "./docs/fish.ts";

@@ -15,7 +15,7 @@
 import { parseArgs } from "@std/cli";
 import { ensureDirSync, existsSync } from "@std/fs";
 import { dirname, join, resolve } from "@std/path";
-import { VERSION } from "../lib/cli/version.ts";
+import { VERSION } from "../lib/cli/commands/version.ts";
 import { type BuildOptions, buildProgram, findDeno } from "./build.ts";
 import { giveUp, projectDir, runTool } from "./bundle.ts";
 import { settleAll } from "./durable.ts";

@@ -13,13 +13,13 @@
 import { resolve } from "@std/path";
 import { RuncError } from "../errors.ts";
 import type { Kernel } from "../ffi/kernel.ts";
-import type { SpecDeviceRule } from "./devices.ts";
+import type { SpecDeviceRule } from "./devices/rules.ts";
 import { leaveOutForbidden } from "./driver.ts";
 import type { FreezerState } from "./freezer.ts";
-import { CgroupV1 } from "./fs_v1.ts";
-import { CgroupV2 } from "./fs_v2.ts";
+import { CgroupV1 } from "./v1/fs.ts";
+import { CgroupV2 } from "./v2/fs.ts";
 import type { CgroupLayout } from "./layout.ts";
-import type { Limits } from "./limited.ts";
+import type { Limits } from "./limits/limited.ts";
 import { cgroupPaths, type CgroupRequest } from "./path.ts";
 import type { SendSignal } from "./processes.ts";
 

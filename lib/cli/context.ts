@@ -11,7 +11,7 @@ import { chooseFilterCache, chooseRoot, forgivesCgroups, readCaller } from "./id
 import { Interruption } from "./interruption.ts";
 import { fileTarget, Logger, stderrTarget } from "./log.ts";
 import type { Invocation } from "./parse.ts";
-import type { Surroundings } from "./surroundings.ts";
+import type { Surroundings } from "./host.ts";
 import { systemError, withSystemErrors } from "./system_error.ts";
 import { type CommandName, type GlobalOptions, specOf } from "./table.ts";
 

@@ -5,8 +5,8 @@
  */
 
 import { resolve } from "@std/path";
-import { HostTerminal, receiveMaster } from "../libcontainer/host_terminal.ts";
-import { type ForegroundStdio, Monitor, type MonitorOptions } from "../libcontainer/monitor/hand_over.ts";
+import { HostTerminal, receiveMaster } from "../libcontainer/launch/host_terminal.ts";
+import { type ForegroundStdio, Monitor, type MonitorOptions } from "../libcontainer/launch/hand_over.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import { type fexecve, processEnvironment } from "../ffi/process.ts";
 import { withTraceparent } from "../trace/context.ts";

@@ -11,7 +11,7 @@
 import type { RuncError } from "../errors.ts";
 import type { StandardStream } from "../ffi/stdio.ts";
 import type { Log } from "../libcontainer/runtime.ts";
-import { goJson, goQuote, rfc3339 } from "./go_text.ts";
+import { goJson, goQuote, rfc3339 } from "./output/go_text.ts";
 import { systemError } from "./system_error.ts";
 
 /** How grave a record is. */

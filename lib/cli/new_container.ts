@@ -5,14 +5,14 @@
  */
 
 import { resolve } from "@std/path";
-import { loadSpec, readConfig } from "../libcontainer/bundle.ts";
-import { Container } from "../libcontainer/container.ts";
-import type { ContainerProcess } from "../libcontainer/container_process.ts";
-import { rootOwner } from "../libcontainer/id_maps.ts";
+import { loadSpec, readConfig } from "../libcontainer/container/bundle.ts";
+import { Container } from "../libcontainer/container/container.ts";
+import type { ContainerProcess } from "../libcontainer/container/container_process.ts";
+import { rootOwner } from "../libcontainer/launch/id_maps.ts";
 import { setSubreaper } from "../ffi/process.ts";
-import { loadParts } from "../libcontainer/parts.ts";
+import { loadParts } from "../libcontainer/container/parts.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
-import { compileSeccomp } from "../libcontainer/seccomp.ts";
+import { compileSeccomp } from "../libcontainer/seccomp/seccomp.ts";
 import { enterBundle } from "./bundle_directory.ts";
 import { inSpan } from "../trace/tracer.ts";
 import type { Context } from "./context.ts";

@@ -4,9 +4,9 @@
  * @module
  */
 
-import type { NotifyProxy } from "../libcontainer/notify.ts";
+import type { NotifyProxy } from "../libcontainer/launch/notify.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
-import { StateDirectory } from "../libcontainer/state_store.ts";
+import { StateDirectory } from "../libcontainer/state/store.ts";
 import type { Context } from "./context.ts";
 
 /** Opens the proxy of a container that was created with NOTIFY_SOCKET set. */
@@ -16,7 +16,7 @@ export type OpenNotify = (id: string) => NotifyProxy;
 export async function loadNotify(context: Context, runtime: Runtime): Promise<OpenNotify | undefined> {
   const hostSocket = context.environment("NOTIFY_SOCKET");
   if (!hostSocket) return undefined;
-  const { NotifyProxy } = await import("../libcontainer/notify.ts");
+  const { NotifyProxy } = await import("../libcontainer/launch/notify.ts");
   return (id) => {
     const { notify } = new StateDirectory(runtime.root, id);
     const { kernel, log, trace: tracer } = runtime;

@@ -14,10 +14,10 @@ import { commandHelp, programHelp } from "./help.ts";
 import { formatPlain, Logger, stderrTarget } from "./log.ts";
 import { type Complaint, type Invocation, parse } from "./parse.ts";
 import { isReaderGone, READER_GONE } from "./reader.ts";
-import type { Surroundings } from "./surroundings.ts";
+import type { Surroundings } from "./host.ts";
 import { toRuncError } from "./system_error.ts";
 import { type CommandName, specOf } from "./table.ts";
-import { versionText } from "./version.ts";
+import { versionText } from "./commands/version.ts";
 
 /** Carries out a command line (the words after the program's name) and returns the exit status. */
 export async function main(words: readonly string[], surroundings: Surroundings): Promise<number> {

@@ -4,12 +4,12 @@
  * @module
  */
 
-import { Container } from "../libcontainer/container.ts";
+import { Container } from "../libcontainer/container/container.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
-import { containerStats } from "../libcontainer/stats.ts";
+import { containerStats } from "../libcontainer/container/stats.ts";
 import type { Status } from "../specs/state.ts";
 import type { Context } from "./context.ts";
-import type { ContainerStats } from "./prometheus.ts";
+import type { ContainerStats } from "./output/prometheus.ts";
 
 /** A container with its state and what it uses. */
 export interface RunningContainer extends ContainerStats {

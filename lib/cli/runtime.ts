@@ -5,7 +5,7 @@
  */
 
 import { processEnvironment } from "../ffi/process.ts";
-import { Container } from "../libcontainer/container.ts";
+import { Container } from "../libcontainer/container/container.ts";
 import { type Runtime, type SystemdDriver, systemdDriver } from "../libcontainer/runtime.ts";
 import type { Context } from "./context.ts";
 

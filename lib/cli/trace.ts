@@ -6,7 +6,7 @@
 
 import { basename, dirname, join, resolve } from "@std/path";
 import { inContext, type RuncError } from "../errors.ts";
-import { Timeline } from "../libcontainer/timeline.ts";
+import { Timeline } from "../libcontainer/trace/timeline.ts";
 import { chromeTrace, continueChrome } from "../trace/chrome.ts";
 import { continueOtlp, otlpTrace } from "../trace/otlp.ts";
 import type { Trace } from "../trace/recorder.ts";
@@ -15,7 +15,7 @@ import { writeAll } from "./log.ts";
 import type { Invocation } from "./parse.ts";
 import { systemError, toRuncError, withSystemErrors } from "./system_error.ts";
 import { specOf } from "./table.ts";
-import { VERSION } from "./version.ts";
+import { VERSION } from "./commands/version.ts";
 
 /** Files whose names end so are OTLP/JSON. */
 const OTLP_SUFFIX = ".otlp.json";

@@ -13,13 +13,13 @@ export type Log = (level: "debug" | "info" | "warning" | "error", message: strin
 
 /** What manages cgroups through systemd. */
 export type SystemdDriver = Pick<
-  typeof import("../cgroups/systemd_manager.ts"),
+  typeof import("../cgroups/systemd/manager.ts"),
   "createSystemdManager" | "loadSystemdManager"
 >;
 
 /** Loads the driver, which most containers do not need: for {@link Runtime.systemd}. */
 export function systemdDriver(): Promise<SystemdDriver> {
-  return import("../cgroups/systemd_manager.ts");
+  return import("../cgroups/systemd/manager.ts");
 }
 
 /** The surroundings of a container. */

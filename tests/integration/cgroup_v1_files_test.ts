@@ -4,9 +4,9 @@
  */
 
 import { assertEquals, assertThrows } from "@std/assert";
-import * as code from "../../lib/cgroups/limits.ts";
+import * as code from "../../lib/cgroups/limits/limits.ts";
 import { type CgroupManager, loadCgroupManager } from "../../lib/cgroups/manager.ts";
-import { readStats } from "../../lib/cgroups/stats.ts";
+import { readStats } from "../../lib/cgroups/stats/stats.ts";
 import { RuncError } from "../../lib/errors.ts";
 import { Kernel } from "../../lib/ffi/kernel.ts";
 import type { Resources } from "../../lib/specs/config.ts";

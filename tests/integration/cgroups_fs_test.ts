@@ -6,11 +6,11 @@
 
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import { dirname } from "@std/path";
-import { attachedPrograms, bpfCall } from "../../lib/cgroups/bpf.ts";
+import { attachedPrograms, bpfCall } from "../../lib/cgroups/devices/bpf.ts";
 import { type CgroupLayout, parseProcCgroup, readCgroupLayout } from "../../lib/cgroups/layout.ts";
 import { type CgroupManager, createCgroupManager, loadCgroupManager } from "../../lib/cgroups/manager.ts";
-import type { Systemd } from "../../lib/cgroups/systemd_connection.ts";
-import { SystemdV2 } from "../../lib/cgroups/systemd_v2.ts";
+import type { Systemd } from "../../lib/cgroups/systemd/connection.ts";
+import { SystemdV2 } from "../../lib/cgroups/systemd/v2.ts";
 import { RuncError } from "../../lib/errors.ts";
 import { openFlag } from "../../lib/ffi/constants.ts";
 import { open } from "../../lib/ffi/files.ts";

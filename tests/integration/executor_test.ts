@@ -3,7 +3,7 @@
 import { assertEquals } from "@std/assert";
 import { pipe } from "../../lib/ffi/files.ts";
 import { alloc, Kernel } from "../../lib/ffi/kernel.ts";
-import { Executor } from "../../lib/libcontainer/executor.ts";
+import { Executor } from "../../lib/libcontainer/launch/executor.ts";
 import { buffer, call, fixedFd, slot, step, store } from "../../lib/plan/build.ts";
 import { encode } from "../../lib/plan/native/encode.ts";
 import type { Op, Operand } from "../../lib/plan/op.ts";

@@ -10,7 +10,7 @@ import { SignalPipe } from "../../lib/ffi/signals.ts";
 import { alloc } from "../../lib/ffi/kernel.ts";
 import { kill, pidfdOpen, spawn } from "../../lib/ffi/process.ts";
 import { poll, POLLIN } from "../../lib/ffi/poll.ts";
-import { processStat } from "../../lib/libcontainer/process_status.ts";
+import { processStat } from "../../lib/libcontainer/state/process_status.ts";
 import { openPty } from "../fixtures/pty.ts";
 import { contentOf, Driver, kernel, readAll, readSome, readUntil, until, writeText } from "./foreground_harness.ts";
 

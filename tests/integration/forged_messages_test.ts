@@ -4,7 +4,7 @@
  */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { processStat } from "../../lib/libcontainer/process_status.ts";
+import { processStat } from "../../lib/libcontainer/state/process_status.ts";
 import { contentOf } from "./foreground_harness.ts";
 import { addHostPrograms, type Box, boxTest, type Change, comparing, Running, until } from "./harness.ts";
 

@@ -1,9 +1,9 @@
 /** linux.intelRdt, on a directory that looks like a resctrl: few machines have a real one. */
 
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
-import { RdtGroup, setSchemata } from "../../lib/cgroups/intel_rdt.ts";
-import { readRdtStats } from "../../lib/cgroups/rdt_stats.ts";
-import { addToRdtGroup, removeRdtGroup, resctrlFeatures } from "../../lib/cgroups/resctrl.ts";
+import { RdtGroup, setSchemata } from "../../lib/cgroups/rdt/group.ts";
+import { readRdtStats } from "../../lib/cgroups/rdt/stats.ts";
+import { addToRdtGroup, removeRdtGroup, resctrlFeatures } from "../../lib/cgroups/rdt/resctrl.ts";
 import { RuncError } from "../../lib/errors.ts";
 import type { IntelRdt } from "../../lib/specs/config.ts";
 import { boxTest, kernel } from "./harness.ts";

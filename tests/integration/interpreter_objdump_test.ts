@@ -4,7 +4,7 @@ import { assertEquals } from "@std/assert";
 import type { Arch } from "../../lib/ffi/syscalls.ts";
 import type { Assembly } from "../../lib/plan/native/assembler.ts";
 import { assembleInterpreter, listing } from "../../tools/listing.ts";
-import { thawCode } from "../../tools/freeze/thaw_x86_64.ts";
+import { thawCode } from "../../tools/snapshot/resume_x86_64.ts";
 import { lacks } from "./interpreter_harness.ts";
 
 const disassemblers: Record<Arch, { command: string; args: readonly string[] }> = {

@@ -9,7 +9,7 @@ import { alloc } from "../../lib/ffi/kernel.ts";
 import { poll, POLLIN } from "../../lib/ffi/poll.ts";
 import { kill } from "../../lib/ffi/process.ts";
 import { SignalPipe } from "../../lib/ffi/signals.ts";
-import { processStat } from "../../lib/libcontainer/process_status.ts";
+import { processStat } from "../../lib/libcontainer/state/process_status.ts";
 import type { HookName } from "../../lib/specs/config.ts";
 import { contentOf } from "./foreground_harness.ts";
 import {

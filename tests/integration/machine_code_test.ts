@@ -10,7 +10,7 @@ import {
   trapListing,
 } from "../../lib/ffi/machine_code.ts";
 import type { Arch } from "../../lib/ffi/syscalls.ts";
-import { cpuidListing } from "../../tools/freeze/processor.ts";
+import { cpuidListing } from "../../tools/snapshot/processor.ts";
 import { lacks } from "./interpreter_harness.ts";
 
 const disassemblers: Record<Arch, { command: string; args: readonly string[] }> = {

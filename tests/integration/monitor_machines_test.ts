@@ -7,7 +7,7 @@ import { pipe, setNonblocking } from "../../lib/ffi/files.ts";
 import { alloc } from "../../lib/ffi/kernel.ts";
 import { kill, shellStatus, spawn, waitChild } from "../../lib/ffi/process.ts";
 import type { Arch } from "../../lib/ffi/syscalls.ts";
-import { planMonitor } from "../../lib/libcontainer/monitor/plan.ts";
+import { planMonitor } from "../../lib/libcontainer/plans/monitor/plan.ts";
 import { encode } from "../../lib/plan/native/encode.ts";
 import { contentOf, kernel, readAll, readUntil, until, writeText } from "./foreground_harness.ts";
 import { emulatorFor, lacks } from "./interpreter_harness.ts";

@@ -6,7 +6,7 @@ import type { Fd } from "../../lib/ffi/fd.ts";
 import { poll, POLLIN } from "../../lib/ffi/poll.ts";
 import { OtherProcess } from "../../lib/ffi/ending.ts";
 import { bindDatagram, connectUnix, type Message, receive, send } from "../../lib/ffi/sockets.ts";
-import { NotifyProxy } from "../../lib/libcontainer/notify.ts";
+import { NotifyProxy } from "../../lib/libcontainer/launch/notify.ts";
 import { lacks } from "./interpreter_harness.ts";
 import { contentOf, Driver, kernel, readAll } from "./foreground_harness.ts";
 

@@ -31,7 +31,7 @@ export const mutations: readonly Mutation[] = [
   // --- paths in the rootfs -------------------------------------------------------------------------------------------------
   {
     name: "places of mounts are found by name, as the host would",
-    file: `${core}/in_root.ts`,
+    file: `${core}/steps/in_root.ts`,
     text: "const resolve = Resolve.RESOLVE_IN_ROOT |",
     replacement: "path = `.${path}`;\n  const resolve =",
     tests: cve,
@@ -40,7 +40,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "procfs and sysfs are mounted through symlinks",
-    file: `${core}/in_root.ts`,
+    file: `${core}/steps/in_root.ts`,
     text: "(options.noSymlinks ? Resolve.RESOLVE_NO_SYMLINKS : 0)",
     replacement: "0",
     tests: cve,
@@ -49,7 +49,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "procfs and sysfs are mounted on a symlink",
-    file: `${core}/in_root.ts`,
+    file: `${core}/steps/in_root.ts`,
     text:
       "(options.noSymlinks || options.noFollow ? O.O_NOFOLLOW : 0);\n  const resolve = Resolve.RESOLVE_IN_ROOT | (options.noSymlinks ? Resolve.RESOLVE_NO_SYMLINKS : 0)",
     replacement: "(options.noFollow ? O.O_NOFOLLOW : 0);\n  const resolve: number = Resolve.RESOLVE_IN_ROOT",
@@ -59,7 +59,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "what a dangling symlink leads to is made by its name",
-    file: `${core}/make_target.ts`,
+    file: `${core}/launch/make_target.ts`,
     text: "const flags = O.O_PATH | O.O_NOFOLLOW | O.O_CLOEXEC;",
     replacement: "const flags = O.O_PATH | O.O_CLOEXEC;",
     tests: cve,
@@ -68,7 +68,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "links of procfs to descriptors are followed while the host's /proc is open",
-    file: `${core}/in_root.ts`,
+    file: `${core}/steps/in_root.ts`,
     text: "resolve: Resolve.RESOLVE_NO_MAGICLINKS }",
     replacement: "resolve: 0 }",
     tests: cve,
@@ -77,7 +77,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "a place for a file may be a symlink",
-    file: `${core}/in_root.ts`,
+    file: `${core}/steps/in_root.ts`,
     text: "resolve: Resolve.RESOLVE_BENEATH | Resolve.RESOLVE_NO_SYMLINKS }",
     replacement: "resolve: 0 }",
     tests: cve,
@@ -86,7 +86,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "tmpcopyup follows symlinks",
-    file: `${core}/copy_tree.ts`,
+    file: `${core}/launch/copy_tree.ts`,
     text: "flags | O.O_NOFOLLOW | O.O_CLOEXEC",
     replacement: "flags | O.O_CLOEXEC",
     tests: mounts,
@@ -95,7 +95,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "the working directory is made by its name",
-    file: `${core}/rootfs.ts`,
+    file: `${core}/steps/rootfs.ts`,
     text: '...makeParents(components, { arch }, { "*": `mkdir ${cwd}` }),\n    call("close", [parent]),',
     replacement:
       '...components.map((_, index) => call("mkdirat", [AT_FDCWD, `/${components.slice(0, index + 1).join("/")}`, 0o755], { tolerate: ["EEXIST"] })),',
@@ -106,7 +106,7 @@ export const mutations: readonly Mutation[] = [
   // --- /proc and /sys -------------------------------------------------------------------------------------------------------
   {
     name: "anything may be bound on /proc",
-    file: `${core}/mounts.ts`,
+    file: `${core}/steps/mounts/mounts.ts`,
     text: '...(destination === "/proc" ? procOnly(parsed, source, facts.arch) : refuseTarget(parsed, facts)),',
     replacement: '...(destination === "/proc" ? [] : refuseTarget(parsed, facts)),',
     tests: cve,
@@ -115,7 +115,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "a symlink leads a mount into /proc",
-    file: `${core}/mounts.ts`,
+    file: `${core}/steps/mounts/mounts.ts`,
     text: 'when(slot("type"), "==", FsMagic.PROC, [\n      fail(',
     replacement: 'when(slot("type"), "==", 1, [\n      fail(',
     tests: cve,
@@ -124,7 +124,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "names below /proc may be mounted on",
-    file: `${core}/mounts.ts`,
+    file: `${core}/steps/mounts/mounts.ts`,
     text: "    refuseInsideProc(parsed);\n",
     replacement: "",
     tests: cve,
@@ -133,7 +133,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "values are written to what the container calls /proc",
-    file: `${core}/host_writes.ts`,
+    file: `${core}/steps/host_writes.ts`,
     text: 'call("openat2", [fixedFd("proc"), name, how, 24]',
     replacement: 'call("openat", [-100, `/proc/${name}`, O.O_WRONLY | O.O_CLOEXEC]',
     tests: cve,
@@ -142,7 +142,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "values are written through mounts on the host's procfs",
-    file: `${core}/host_writes.ts`,
+    file: `${core}/steps/host_writes.ts`,
     text: "Resolve.RESOLVE_NO_XDEV |",
     replacement: "",
     tests: cve,
@@ -151,7 +151,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "a sysctl's name may climb",
-    file: `${core}/sysctl.ts`,
+    file: `${core}/steps/sysctl.ts`,
     text: "    refuseClimbing(key);\n",
     replacement: "",
     tests: cve,
@@ -160,7 +160,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "sysctls of the host may be set",
-    file: `${core}/validate.ts`,
+    file: `${core}/config/validate.ts`,
     text: '  ["linux.sysctl", sysctlsAreNamespaced],\n',
     replacement: "",
     tests: cve,
@@ -169,7 +169,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "a masked file is not masked",
-    file: `${core}/masked_paths.ts`,
+    file: `${core}/steps/masked_paths.ts`,
     text: '        placeCopyOf(slot("null")),\n        old ?',
     replacement: "        [],\n        old ?",
     tests: run,
@@ -178,7 +178,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "a masked directory is not masked",
-    file: `${core}/masked_paths.ts`,
+    file: `${core}/steps/masked_paths.ts`,
     text: 'when(used, "!=", 0, placeCopyOf(mask), [place(mask), {',
     replacement: 'when(used, "!=", 0, placeCopyOf(mask), [{',
     tests: run,
@@ -187,21 +187,21 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "what masks directories can be written to",
-    file: `${core}/masked_paths.ts`,
+    file: `${core}/steps/masked_paths.ts`,
     text: "[context, FsMount.FSMOUNT_CLOEXEC, MountAttr.MOUNT_ATTR_RDONLY]",
     replacement: "[context, FsMount.FSMOUNT_CLOEXEC, 0]",
     tests: run,
     filter: "a masked directory shows nothing",
     says: /No space left on device/,
     also: [{
-      file: `${core}/masked_paths.ts`,
+      file: `${core}/steps/masked_paths.ts`,
       text: '    call("fsconfig", [context, FsConfig.FSCONFIG_SET_FLAG, "ro", 0, 0]),\n',
       replacement: "",
     }],
   },
   {
     name: "anything masks that the image calls /dev/null",
-    file: `${core}/devices.ts`,
+    file: `${core}/steps/devices.ts`,
     text: "...unlessDevice(1, 3, [fail(0, `${why}: container's /dev/null is invalid`)]),",
     replacement: "",
     tests: cve,
@@ -210,7 +210,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "a read-only path is only bound on itself",
-    file: `${core}/masked_paths.ts`,
+    file: `${core}/steps/masked_paths.ts`,
     text: "{ at: 0, size: 8, value: MountAttr.MOUNT_ATTR_RDONLY },",
     replacement: "",
     tests: run,
@@ -219,7 +219,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "a read-only root can be written to",
-    file: `${core}/rootfs.ts`,
+    file: `${core}/steps/rootfs.ts`,
     text: "{ at: 0, size: 8, value: MountAttr.MOUNT_ATTR_RDONLY },",
     replacement: "",
     tests: run,
@@ -229,7 +229,7 @@ export const mutations: readonly Mutation[] = [
   // --- the host's file system -----------------------------------------------------------------------------------------------
   {
     name: "the old root stays mounted",
-    file: `${core}/rootfs.ts`,
+    file: `${core}/steps/rootfs.ts`,
     text: '    call("umount2", [".", UmountFlag.MNT_DETACH]),\n    call("close", [old]),',
     replacement: '    call("close", [old]),',
     tests: isolation,
@@ -238,7 +238,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "the container's mounts reach the host",
-    file: `${core}/rootfs.ts`,
+    file: `${core}/steps/rootfs.ts`,
     text: '    call("mount", [0, "/", 0, flags, 0]),\n    ...chain,',
     replacement: "",
     tests: isolation,
@@ -247,7 +247,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "a terminal may be of anything that is called ptmx",
-    file: `${core}/console.ts`,
+    file: `${core}/steps/console.ts`,
     text: "      ...verifyMaster(arch),\n",
     replacement: "",
     tests: cve,
@@ -274,7 +274,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "a container's id may be a path",
-    file: `${core}/state_store.ts`,
+    file: `${core}/state/store.ts`,
     text: "if (isAllowed(id)) return;",
     replacement: "return;",
     tests: cve,
@@ -320,7 +320,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "the host's binary is on a mount that can be written to",
-    file: `${core}/self.ts`,
+    file: `${core}/launch/self.ts`,
     text: "attributes[0] = MountAttr.MOUNT_ATTR_RDONLY | MountAttr.MOUNT_ATTR_NOSUID;",
     replacement: "attributes[0] = MountAttr.MOUNT_ATTR_NOSUID;",
     tests: isolation,
@@ -329,7 +329,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "processes of the container see those of the runtime",
-    file: `${core}/namespaces.ts`,
+    file: `${core}/steps/namespaces.ts`,
     text: '[call("prctl", [Prctl.PR_SET_DUMPABLE, 0, 0, 0, 0])]',
     replacement: "[]",
     tests: isolation,
@@ -338,7 +338,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "runc init is seen by the processes whose pid namespace it joins",
-    file: `${core}/plan_create.ts`,
+    file: `${core}/plans/create.ts`,
     text: "    ...hideAgainSteps(joinedNamespaces(config)),\n",
     replacement: "",
     tests: isolation,
@@ -347,7 +347,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "the host's /proc stays open in exec",
-    file: `${core}/plan_exec.ts`,
+    file: `${core}/plans/exec.ts`,
     text: '        call("close", [fixedFd("proc")]),\n',
     replacement: "",
     tests: cve,
@@ -356,7 +356,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "the host's /proc stays open in a container that waits for start",
-    file: `${core}/plan_create.ts`,
+    file: `${core}/plans/create.ts`,
     text: 'when(type, "!=", FsMagic.PROC, otherwise),\n    call("dup3", [own, fixedFd("proc"), 0]),\n',
     replacement: 'when(type, "!=", FsMagic.PROC, otherwise),\n',
     tests: cve,
@@ -365,11 +365,11 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "the process of an exec is born with a descriptor of the host's cgroup2 directory",
-    file: `${core}/namespaces.ts`,
+    file: `${core}/steps/namespaces.ts`,
     text: 'call("open_tree", [AT_FDCWD, cloneInto, OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC], {',
     replacement: 'call("openat", [AT_FDCWD, cloneInto, O.O_PATH | O.O_DIRECTORY | O.O_CLOEXEC, 0], {',
     also: [{
-      file: `${core}/namespaces.ts`,
+      file: `${core}/steps/namespaces.ts`,
       text: 'when(refused, "!=", 0, [',
       replacement: 'when(refused, "==", 1, [',
     }],
@@ -379,11 +379,11 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "the host's /proc stays open in run, and may be the working directory",
-    file: `${core}/plan_create.ts`,
+    file: `${core}/plans/create.ts`,
     text: 'if (!isNeeded) return [step(label, "", [call("close", [fixedFd("proc")])])];',
     replacement: "if (!isNeeded) return [];",
     also: [{
-      file: `${core}/working_directory.ts`,
+      file: `${core}/steps/working_directory.ts`,
       text: 'when(first, "!=", "/".charCodeAt(0), [fail(0, why)]),',
       replacement: "",
     }],
@@ -393,11 +393,11 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "the host's /proc stays open in exec, and may be the working directory",
-    file: `${core}/plan_exec.ts`,
+    file: `${core}/plans/exec.ts`,
     text: '        call("close", [fixedFd("proc")]),\n',
     replacement: "",
     also: [{
-      file: `${core}/working_directory.ts`,
+      file: `${core}/steps/working_directory.ts`,
       text: 'when(first, "!=", "/".charCodeAt(0), [fail(0, why)]),',
       replacement: "",
     }],
@@ -407,7 +407,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "any directory may be the working directory",
-    file: `${core}/working_directory.ts`,
+    file: `${core}/steps/working_directory.ts`,
     text: 'when(first, "!=", "/".charCodeAt(0), [fail(0, why)]),',
     replacement: "",
     tests: cve,
@@ -416,7 +416,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "the program gets the runtime's descriptors",
-    file: `${core}/command.ts`,
+    file: `${core}/steps/command.ts`,
     text: '    call("close_range", [3 + inheritedFds, -1, CloseRange.CLOSE_RANGE_CLOEXEC]),\n',
     replacement: "",
     tests: "security/descriptors_test.ts",
@@ -425,7 +425,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "the container's processes get what the caller left open",
-    file: `${core}/namespaces.ts`,
+    file: `${core}/steps/namespaces.ts`,
     text:
       '    call("close_range", [3 + inheritedFds, fixedFd("last foreign"), 0]),\n    call("close_range", [fixedFd("next foreign"), -1, 0]),\n',
     replacement: "",
@@ -435,7 +435,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "the environment of the caller is init's",
-    file: `${core}/launch.ts`,
+    file: `${core}/launch/launch.ts`,
     text: "env: [",
     replacement: "env: [...Object.entries(Deno.env.toObject()).map(([name, value]) => `${name}=${value}`),",
     tests: isolation,
@@ -444,7 +444,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "the container has the caller's keys",
-    file: `${core}/small_steps.ts`,
+    file: `${core}/steps/small_steps.ts`,
     text: '[Keyctl.KEYCTL_JOIN_SESSION_KEYRING, { data: "text", text: `_ses.${options.id}` }, 0, 0, 0]',
     // KEYCTL_GET_KEYRING_ID of the session keyring.
     replacement: "[0, -3, 1, 0, 0]",
@@ -454,7 +454,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "init sends as much as the image has in /etc/passwd",
-    file: `${core}/launch.ts`,
+    file: `${core}/launch/launch.ts`,
     text: "if (this.#passwdLength > PASSWD_LIMIT)",
     replacement: "if (this.#passwdLength < 0)",
     tests: cve,
@@ -463,7 +463,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "other users of the host may read a container's state",
-    file: `${core}/state_store.ts`,
+    file: `${core}/state/store.ts`,
     text: "(temporary, text, { mode: 0o600 })",
     replacement: "(temporary, text, { mode: 0o644 })",
     tests: "security/state_test.ts",
@@ -472,7 +472,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "other users of the host may make files in a container's directory",
-    file: `${core}/state_store.ts`,
+    file: `${core}/state/store.ts`,
     text: 'kernel.must(`chmod(${this.path}, 0711)`, "chmod", cString(this.path), 0o711);',
     replacement: 'kernel.must(`chmod(${this.path}, 0711)`, "chmod", cString(this.path), 0o777);',
     tests: "security/state_test.ts",
@@ -481,7 +481,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "other users of the host may look into the state directory",
-    file: `${core}/state_store.ts`,
+    file: `${core}/state/store.ts`,
     text: "Deno.mkdirSync(path, { recursive: true, mode: 0o700 });",
     replacement: "Deno.mkdirSync(path, { recursive: true, mode: 0o755 });",
     tests: "security/state_test.ts",
@@ -491,7 +491,7 @@ export const mutations: readonly Mutation[] = [
   // --- what the process may do ---------------------------------------------------------------------------------------------
   {
     name: "the program may gain privileges",
-    file: `${core}/small_steps.ts`,
+    file: `${core}/steps/small_steps.ts`,
     text: 'call("prctl", [Prctl.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0]),',
     replacement: "",
     tests: privileges,
@@ -500,7 +500,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "the bounding set is whole",
-    file: `${core}/credentials.ts`,
+    file: `${core}/steps/credentials.ts`,
     text: 'call("prctl", [Prctl.PR_CAPBSET_DROP, number, 0, 0, 0]),',
     replacement: "",
     tests: privileges,
@@ -509,7 +509,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "capabilities are inheritable",
-    file: `${core}/credentials.ts`,
+    file: `${core}/steps/credentials.ts`,
     text: "[effective, permitted, inheritable].flatMap",
     replacement: "[effective, permitted, permitted].flatMap",
     tests: cve,
@@ -518,7 +518,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "the caller's groups are the container's",
-    file: `${core}/credentials.ts`,
+    file: `${core}/steps/credentials.ts`,
     text: "  if (options.setgroupsAllowed) {",
     replacement: "  if (options.setgroupsAllowed && additionalGids.length > 0) {",
     tests: privileges,
@@ -527,7 +527,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "device rules are not set",
-    file: "lib/cgroups/devices_v1.ts",
+    file: "lib/cgroups/devices/v1.ts",
     text: "export function setDevicesV1(directory: string, filter: DeviceFilter): void {\n",
     replacement:
       'export function setDevicesV1(directory: string, filter: DeviceFilter): void {\n  if (directory !== "") return;\n',
@@ -537,7 +537,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "the cgroup namespace is the host's",
-    file: `${core}/namespaces.ts`,
+    file: `${core}/steps/namespaces.ts`,
     text: '[call("unshare", [CloneFlag.CLONE_NEWCGROUP])]',
     replacement: "[]",
     tests: mounts,
@@ -564,7 +564,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "Landlock does not restrict",
-    file: `${core}/landlock.ts`,
+    file: `${core}/steps/landlock.ts`,
     text: 'call("landlock_restrict_self", [ruleset, 0],',
     replacement: 'call("getpid", [],',
     tests: "security/landlock_test.ts",

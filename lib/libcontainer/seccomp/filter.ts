@@ -9,7 +9,7 @@ import { Prctl, SECCOMP_MODE_FILTER, SeccompOperation } from "../../ffi/constant
 import { bytes, call, slot, step, struct } from "../../plan/build.ts";
 import type { CallOp, Op, Step } from "../../plan/op.ts";
 import type { Config, Process } from "../../specs/config.ts";
-import { awaitGo, tellValue } from "../protocol.ts";
+import { awaitGo, tellValue } from "../steps/protocol.ts";
 import { hasListener, type SeccompProfile } from "./profile.ts";
 
 /** A filter ready to be loaded. */

@@ -3,7 +3,7 @@
 import { assert, assertEquals } from "@std/assert";
 import text from "../../fixtures/default_plan.txt" with { type: "text" };
 import { defaultPlanText } from "../../fixtures/default_plan.ts";
-import { planCreate } from "../../../lib/libcontainer/plan_create.ts";
+import { planCreate } from "../../../lib/libcontainer/plans/create.ts";
 import { encode } from "../../../lib/plan/native/encode.ts";
 import { descriptorsOf } from "../plan_reader.ts";
 import { config, facts, request } from "./fixed.ts";

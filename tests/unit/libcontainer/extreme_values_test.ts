@@ -4,18 +4,18 @@
  */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { containerDeviceFilter } from "../../../lib/cgroups/devices.ts";
-import { deviceProgram, encodeProgram } from "../../../lib/cgroups/devices_v2.ts";
-import { limitsV1, limitsV2 } from "../../../lib/cgroups/limits.ts";
+import { containerDeviceFilter } from "../../../lib/cgroups/devices/rules.ts";
+import { deviceProgram, encodeProgram } from "../../../lib/cgroups/devices/v2.ts";
+import { limitsV1, limitsV2 } from "../../../lib/cgroups/limits/limits.ts";
 import { RuncError } from "../../../lib/errors.ts";
-import * as copyUp from "../../../lib/libcontainer/copy_up.ts";
-import { mapText } from "../../../lib/libcontainer/id_maps.ts";
-import * as mountSources from "../../../lib/libcontainer/mount_sources.ts";
-import { planCreate } from "../../../lib/libcontainer/plan_create.ts";
-import { planExec } from "../../../lib/libcontainer/plan_exec.ts";
+import * as copyUp from "../../../lib/libcontainer/steps/mounts/copy_up.ts";
+import { mapText } from "../../../lib/libcontainer/launch/id_maps.ts";
+import * as mountSources from "../../../lib/libcontainer/steps/mounts/mount_sources.ts";
+import { planCreate } from "../../../lib/libcontainer/plans/create.ts";
+import { planExec } from "../../../lib/libcontainer/plans/exec.ts";
 import { filterFlags, toProfile } from "../../../lib/libcontainer/seccomp/profile.ts";
-import { toRuncState } from "../../../lib/libcontainer/to_runc_state.ts";
-import { configError, validate, type ValidationFacts } from "../../../lib/libcontainer/validate.ts";
+import { toRuncState } from "../../../lib/libcontainer/state/to_runc_state.ts";
+import { configError, validate, type ValidationFacts } from "../../../lib/libcontainer/config/validate.ts";
 import { encode } from "../../../lib/plan/native/encode.ts";
 import type { Plan } from "../../../lib/plan/op.ts";
 import type { Config } from "../../../lib/specs/config.ts";

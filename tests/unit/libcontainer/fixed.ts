@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { CgroupMountFact, HostFacts, LaunchRequest } from "../../../lib/libcontainer/launch_request.ts";
+import type { CgroupMountFact, HostFacts, LaunchRequest } from "../../../lib/libcontainer/config/launch_request.ts";
 import type { Config } from "../../../lib/specs/config.ts";
 import { defaultSpec } from "../../../lib/specs/default_spec.ts";
 

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { standIn } from "../../../tools/freeze/vdso.ts";
+import { standIn } from "../../../tools/snapshot/vdso.ts";
 
 const CODE_AT = 0x40, NAMES_AT = 0x80, SYMBOLS_AT = 0x100, SECTIONS_AT = 0x200;
 

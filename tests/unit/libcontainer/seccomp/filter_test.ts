@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { planCreate } from "../../../../lib/libcontainer/plan_create.ts";
-import { type ExecRequest, planExec } from "../../../../lib/libcontainer/plan_exec.ts";
+import { planCreate } from "../../../../lib/libcontainer/plans/create.ts";
+import { type ExecRequest, planExec } from "../../../../lib/libcontainer/plans/exec.ts";
 import { type SeccompFilter, seccompSteps } from "../../../../lib/libcontainer/seccomp/filter.ts";
 import { filterFlags, toProfile } from "../../../../lib/libcontainer/seccomp/profile.ts";
 import { encode } from "../../../../lib/plan/native/encode.ts";

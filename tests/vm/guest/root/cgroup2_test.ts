@@ -1,7 +1,7 @@
 /** Containers on unified cgroup v2, by the cgroup files alone. Runs in the virtual machine, as root. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { attachedPrograms, bpfCall } from "../../../../lib/cgroups/bpf.ts";
+import { attachedPrograms, bpfCall } from "../../../../lib/cgroups/devices/bpf.ts";
 import { openFlag } from "../../../../lib/ffi/constants.ts";
 import { open } from "../../../../lib/ffi/files.ts";
 import {

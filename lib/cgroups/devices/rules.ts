@@ -1,0 +1,245 @@
+/**
+ * Which devices a container may use: the rules of `linux.resources.devices` and runc's own, folded into one filter. Pure.
+ *
+ * A filter is what the v1 controller keeps: a default and exceptions to it. The same filter becomes writes to devices.allow and devices.deny
+ * (devices_v1.ts) or a BPF program (devices_v2.ts), so both mean the same.
+ *
+ * @see Documentation/admin-guide/cgroup-v1/devices.rst
+ * @module
+ */
+
+import { RuncError } from "../../errors.ts";
+
+/** A rule as config.json has it. */
+export interface SpecDeviceRule {
+  /** Allows, or forbids. */
+  readonly allow: boolean;
+  /** `a` (where absent), `b` or `c`. */
+  readonly type?: string;
+  /** Absent or -1: any. */
+  readonly major?: number;
+  /** Absent: any. */
+  readonly minor?: number;
+  /** At least one of the letters `rwm`; others count for nothing. */
+  readonly access?: string;
+}
+
+/** The bits of an access: BPF_DEVCG_ACC_* of include/uapi/linux/bpf.h. */
+export const DeviceAccess = { m: 1, r: 2, w: 4 } as const;
+export const ALL_ACCESS = 7;
+/** Any major or minor number. */
+export const ANY = -1;
+
+/** The devices that a rule is about. */
+export interface DeviceRange {
+  readonly type: "b" | "c";
+  /** {@link ANY} for every one. */
+  readonly major: number;
+  readonly minor: number;
+}
+
+/** A range with a set of {@link DeviceAccess} bits, never 0. */
+export interface DeviceException extends DeviceRange {
+  readonly access: number;
+}
+
+/** A rule that changes a filter. A `type` of `a` is about every device and access. */
+export type DeviceRule =
+  | { readonly allow: boolean; readonly type: "a" }
+  | { readonly allow: boolean } & DeviceException;
+
+/** Everything is allowed but the exceptions, or nothing but the exceptions. One exception a range, in order. */
+export interface DeviceFilter {
+  readonly allowsByDefault: boolean;
+  readonly exceptions: readonly DeviceException[];
+}
+
+const DENY_ALL: DeviceFilter = { allowsByDefault: false, exceptions: [] };
+
+/**
+ * What every container may do on top of its config, whatever that says: make any device node (which does not let it use the device), and
+ * use the nodes that every container has.
+ *
+ * Source: runc 1.5.1, libcontainer/specconv, AllowedDevices.
+ */
+const alwaysAllowed: readonly SpecDeviceRule[] = [
+  { allow: true, type: "c", access: "m" },
+  { allow: true, type: "b", access: "m" },
+  { allow: true, type: "c", major: 1, minor: 3, access: "rwm" }, // /dev/null
+  { allow: true, type: "c", major: 1, minor: 8, access: "rwm" }, // /dev/random
+  { allow: true, type: "c", major: 1, minor: 7, access: "rwm" }, // /dev/full
+  { allow: true, type: "c", major: 5, minor: 0, access: "rwm" }, // /dev/tty
+  { allow: true, type: "c", major: 1, minor: 5, access: "rwm" }, // /dev/zero
+  { allow: true, type: "c", major: 1, minor: 9, access: "rwm" }, // /dev/urandom
+  { allow: true, type: "c", major: 136, access: "rwm" }, // /dev/pts/*
+  { allow: true, type: "c", major: 5, minor: 2, access: "rwm" }, // /dev/ptmx
+  { allow: true, type: "c", major: 10, minor: 200, access: "rwm" }, // /dev/net/tun
+];
+
+/**
+ * The filter of a container with these `linux.resources.devices`.
+ *
+ * @throws {RuncError} `config-invalid` with the rule's field: without access, of an unknown type or access, a number that is no u32, or
+ * taking back a part of a wildcard.
+ */
+export function containerDeviceFilter(rules: readonly SpecDeviceRule[]): DeviceFilter {
+  return [...rules, ...alwaysAllowed].reduce((filter, rule, index) => {
+    const field = index < rules.length ? `/linux/resources/devices/${index}` : "/linux/resources/devices";
+    return applyRule(filter, parseRule(rule, index, field), field);
+  }, DENY_ALL);
+}
+
+/** Whether the filter lets everything through. */
+export function allowsAll(filter: DeviceFilter): boolean {
+  return filter.allowsByDefault && filter.exceptions.length === 0;
+}
+
+/** The text of the controller's files: `c 1:3 rwm`. */
+export function formatRule(rule: DeviceRule): string {
+  if (rule.type === "a") return "a *:* rwm";
+  const access = (["r", "w", "m"] as const).filter((letter) => rule.access & DeviceAccess[letter]).join("");
+  return `${rule.type} ${formatNumber(rule.major)}:${formatNumber(rule.minor)} ${access}`;
+}
+
+/**
+ * The filter that a `devices.list` shows. The list has no deny rules: one that begins with `a` counts as allowing all.
+ *
+ * @throws {RuncError} `cgroup-failed` for a line that the controller does not write.
+ */
+export function parseDevicesList(text: string): DeviceFilter {
+  return text.split("\n").filter((line) => line !== "").reduce<DeviceFilter>((filter, line) => {
+    const [, type, major = "", minor = "", access = ""] = /^([abc]) (\*|\d+):(\*|\d+) ([rwm]+)$/.exec(line) ?? [];
+    if (type === "a") return { allowsByDefault: true, exceptions: [] };
+    if (type !== "b" && type !== "c") {
+      throw new RuncError("cgroup-failed", `malformed devices.list rule ${JSON.stringify(line)}`);
+    }
+    return addException(filter, {
+      type,
+      major: parseNumber(major),
+      minor: parseNumber(minor),
+      access: accessBits(access) ?? 0,
+    });
+  }, DENY_ALL);
+}
+
+/**
+ * The fewest rules that turn `from` into `to`, in an order that never denies more than needed on the way.
+ *
+ * One that allows by default is started over, since its deny rules cannot be read back.
+ */
+export function transition(from: DeviceFilter, to: DeviceFilter): readonly DeviceRule[] {
+  const startOver = from.allowsByDefault || to.allowsByDefault;
+  const old = startOver ? [] : from.exceptions;
+  return [
+    ...(startOver ? [{ type: "a", allow: to.allowsByDefault } as const] : []),
+    ...minus(old, to.exceptions).map((dropped) => ({ ...dropped, allow: to.allowsByDefault })),
+    ...minus(to.exceptions, old).map((gained) => ({ ...gained, allow: !to.allowsByDefault })),
+  ];
+}
+
+/** Whether both let the same devices through. */
+export function sameFilter(a: DeviceFilter, b: DeviceFilter): boolean {
+  return a.allowsByDefault === b.allowsByDefault && minus(a.exceptions, b.exceptions).length === 0 &&
+    minus(b.exceptions, a.exceptions).length === 0;
+}
+
+function parseRule(rule: SpecDeviceRule, index: number, field: string): DeviceRule {
+  const { allow, type = "a", major = ANY, minor = ANY } = rule;
+  if ((rule.access ?? "") === "") {
+    throw invalid(`device access at ${index} field cannot be empty`, `${field}/access`);
+  }
+  const access = accessBits(rule.access ?? "");
+  if (access === undefined) throw invalid(`invalid device access ${JSON.stringify(rule.access)}`, `${field}/access`);
+  if (type === "a") return { allow, type };
+  if (type !== "b" && type !== "c") {
+    throw invalid(`invalid cgroup device type ${JSON.stringify(type)}`, `${field}/type`);
+  }
+  for (const [name, number] of Object.entries({ major, minor })) {
+    if (!isDeviceNumber(number)) throw invalid(`invalid device ${name} number ${number}`, `${field}/${name}`);
+  }
+  return { allow, type, major, minor, access };
+}
+
+function applyRule(filter: DeviceFilter, rule: DeviceRule, field: string): DeviceFilter {
+  if (rule.type === "a") return { allowsByDefault: rule.allow, exceptions: [] };
+  const { allow, ...range } = rule;
+  return allow === filter.allowsByDefault ? dropException(filter, range, field) : addException(filter, range);
+}
+
+function addException(filter: DeviceFilter, added: DeviceException): DeviceFilter {
+  const known = filter.exceptions.find((exception) => sameRange(exception, added));
+  return withException(filter, { ...added, access: added.access | (known?.access ?? 0) });
+}
+
+/**
+ * The v1 controller ignores a request to take back a part of a wildcard without a word, and there are too many numbers to split the wildcard:
+ * an error beats a hole that is not there.
+ */
+function dropException(filter: DeviceFilter, dropped: DeviceException, field: string): DeviceFilter {
+  for (const exception of filter.exceptions) {
+    if (sameRange(exception, dropped) || (exception.access & dropped.access) === 0) continue;
+    if (isWildcardOver(exception, dropped)) {
+      const [hole, wildcard] = [dropped, exception].map((part) => formatRule({ allow: true, ...part }));
+      throw invalid(
+        `requested rule [${hole}] not supported by devices cgroupv1 (cannot punch hole in existing wildcard rule [${wildcard}])`,
+        field,
+      );
+    }
+  }
+  const known = filter.exceptions.find((exception) => sameRange(exception, dropped));
+  return withException(filter, { ...dropped, access: (known?.access ?? 0) & ~dropped.access });
+}
+
+/** Replaces the exception for that range, or removes it where no access is left. */
+function withException(filter: DeviceFilter, exception: DeviceException): DeviceFilter {
+  const others = filter.exceptions.filter((other) => !sameRange(other, exception));
+  return { ...filter, exceptions: exception.access === 0 ? others : [...others, exception].toSorted(byNumber) };
+}
+
+/** What `a` has and `b` does not, range by range. */
+function minus(a: readonly DeviceException[], b: readonly DeviceException[]): readonly DeviceException[] {
+  return a.map((exception) => ({
+    ...exception,
+    access: exception.access & ~(b.find((other) => sameRange(other, exception))?.access ?? 0),
+  })).filter(({ access }) => access !== 0);
+}
+
+function isWildcardOver(wildcard: DeviceRange, range: DeviceRange): boolean {
+  return wildcard.type === range.type && (wildcard.major === ANY || wildcard.minor === ANY) &&
+    (wildcard.major === ANY || wildcard.major === range.major) &&
+    (wildcard.minor === ANY || wildcard.minor === range.minor);
+}
+
+function sameRange(a: DeviceRange, b: DeviceRange): boolean {
+  return a.type === b.type && a.major === b.major && a.minor === b.minor;
+}
+
+function byNumber(a: DeviceRange, b: DeviceRange): number {
+  // Not localeCompare: its first call loads collation data, 10 ms.
+  return a.major - b.major || a.minor - b.minor || Number(a.type > b.type) - Number(a.type < b.type);
+}
+
+/** Letters other than `rwm` count for nothing, as in runc; undefined where there is none of those. */
+function accessBits(letters: string): number | undefined {
+  let bits = 0;
+  for (const letter of letters) {
+    if (letter === "r" || letter === "w" || letter === "m") bits |= DeviceAccess[letter];
+  }
+  return bits === 0 ? undefined : bits;
+}
+
+function isDeviceNumber(number: number): boolean {
+  return number === ANY || (Number.isInteger(number) && number >= 0 && number <= 0xffff_ffff);
+}
+
+function formatNumber(number: number): string {
+  return number === ANY ? "*" : String(number);
+}
+
+function parseNumber(text: string): number {
+  return text === "*" ? ANY : Number(text);
+}
+
+function invalid(message: string, field: string): RuncError {
+  return new RuncError("config-invalid", message, { field });
+}

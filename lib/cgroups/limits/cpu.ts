@@ -1,0 +1,64 @@
+/**
+ * `linux.resources.cpu` as files of the cpu and cpuset controllers.
+ *
+ * @see Documentation/scheduler/sched-bwc.rst, Documentation/admin-guide/cgroup-v2.rst, cpuset(7)
+ * @module
+ */
+
+import type { CpuResources, Integer64 } from "../../specs/config.ts";
+import { cpuWeight } from "./cpu_weight.ts";
+import { isGiven, type LimitWrite } from "./limit.ts";
+
+/** The kernel's, where a quota has no period. Documentation/admin-guide/cgroup-v2.rst, cpu.max */
+const DEFAULT_PERIOD_US = 100_000;
+
+/** The writes for v1's cpu controller. A period or burst may only fit the new quota, which comes after it. */
+export function cpuLimitsV1(cpu: CpuResources): readonly LimitWrite[] {
+  const { shares, quota, burst, period, idle } = cpu;
+  const withQuota = isGiven(quota) ? { againAfter: true } : {};
+  return [
+    ...(isGiven(shares) ? [{ ...write("cpu.shares", shares), readBack: true }] : []),
+    ...(isGiven(period) ? [{ ...write("cpu.cfs_period_us", period), ...withQuota }] : []),
+    // Older kernels have no bursts.
+    ...(burst === undefined
+      ? []
+      : [{ ...write("cpu.cfs_burst_us", burst), tolerate: ["ENOENT"] as const, ...withQuota }]),
+    ...(isGiven(quota) ? [write("cpu.cfs_quota_us", quota)] : []),
+    ...(idle === undefined ? [] : [write("cpu.idle", idle)]),
+    ...realtimeLimits(cpu),
+  ];
+}
+
+/** The part of {@link cpuLimitsV1} that a process with real-time priority needs before it can enter the cgroup. */
+export function realtimeLimits({ realtimeRuntime, realtimePeriod }: CpuResources): readonly LimitWrite[] {
+  const withRuntime = isGiven(realtimeRuntime) ? { againAfter: true } : {};
+  return [
+    ...(isGiven(realtimePeriod) ? [{ ...write("cpu.rt_period_us", realtimePeriod), ...withRuntime }] : []),
+    ...(isGiven(realtimeRuntime) ? [write("cpu.rt_runtime_us", realtimeRuntime)] : []),
+  ];
+}
+
+/** The writes for v2's cpu controller, which has no real-time files; runc passes over those. */
+export function cpuLimitsV2({ shares, quota, burst, period, idle }: CpuResources): readonly LimitWrite[] {
+  const max = isGiven(quota) && quota > 0 ? quota : "max";
+  return [
+    ...(idle === undefined ? [] : [write("cpu.idle", idle)]),
+    ...(isGiven(shares) ? [write("cpu.weight", cpuWeight(shares))] : []),
+    ...(burst === undefined
+      ? []
+      : [{ ...write("cpu.max.burst", burst), ...(isGiven(quota) ? { againAfter: true } : {}) }]),
+    ...(isGiven(quota) || isGiven(period)
+      ? [write("cpu.max", `${max} ${isGiven(period) ? period : DEFAULT_PERIOD_US}`)]
+      : []),
+  ];
+}
+
+/** The writes for cpuset, the same on both. */
+export function cpusetLimits({ cpus = "", mems = "" }: CpuResources): readonly LimitWrite[] {
+  const files = [["cpuset.cpus", cpus], ["cpuset.mems", mems]] as const;
+  return files.filter(([, value]) => value !== "").map(([file, value]) => ({ controller: "cpuset", file, value }));
+}
+
+function write(file: string, value: Integer64 | string): LimitWrite {
+  return { controller: "cpu", file, value: String(value) };
+}

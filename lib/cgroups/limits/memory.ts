@@ -1,0 +1,98 @@
+/**
+ * `linux.resources.memory` as files of the memory controller.
+ *
+ * @see Documentation/admin-guide/cgroup-v1/memory.rst, Documentation/admin-guide/cgroup-v2.rst
+ * @module
+ */
+
+import { RuncError } from "../../errors.ts";
+import type { Integer64, MemoryResources } from "../../specs/config.ts";
+import { isGiven, type LimitWrite } from "./limit.ts";
+
+/** What decides about the order on v1. */
+export interface MemoryFactsV1 {
+  /** Bytes in memory.limit_in_bytes. */
+  readonly currentLimit: bigint;
+  /** Whether there is memory.memsw.limit_in_bytes. */
+  readonly swapAccounting: boolean;
+}
+
+/**
+ * The writes for v1. The kernel keeps memory ≤ memory and swap at every moment, so a growing pair starts with the second.
+ *
+ * @throws {RuncError} `config-invalid` for a swappiness above 100.
+ */
+export function memoryLimitsV1(memory: MemoryResources, facts: MemoryFactsV1): readonly LimitWrite[] {
+  const { limit, reservation, swap, swappiness, disableOOMKiller } = memory;
+  return [
+    ...limitAndSwapV1(BigInt(limit ?? 0), BigInt(swap ?? 0), facts),
+    ...(isGiven(reservation) ? [write("memory.soft_limit_in_bytes", reservation)] : []),
+    ...(disableOOMKiller ? [write("memory.oom_control", 1)] : []),
+    ...swappinessV1(swappiness),
+  ];
+}
+
+function limitAndSwapV1(limit: bigint, givenSwap: bigint, facts: MemoryFactsV1): readonly LimitWrite[] {
+  // No limit for memory is meant for both.
+  const swap = limit === -1n && givenSwap === 0n && facts.swapAccounting ? -1n : givenSwap;
+  const writes = [
+    ...(limit === 0n ? [] : [write("memory.limit_in_bytes", limit)]),
+    ...(swap === 0n ? [] : [write("memory.memsw.limit_in_bytes", swap)]),
+  ];
+  return swap === -1n || facts.currentLimit < swap ? writes.toReversed() : writes;
+}
+
+function swappinessV1(swappiness: Integer64 | undefined): readonly LimitWrite[] {
+  if (swappiness === undefined || BigInt(swappiness) === -1n) return [];
+  if (swappiness < 0 || swappiness > 100) {
+    throw new RuncError("config-invalid", `invalid memory swappiness value: ${swappiness} (valid range is 0-100)`, {
+      field: "/linux/resources/memory/swappiness",
+    });
+  }
+  return [write("memory.swappiness", swappiness)];
+}
+
+/**
+ * The writes for v2, where swap is counted alone: the config's sum less the memory. `swappiness` and `disableOOMKiller` have no file
+ * there, and runc passes over them.
+ *
+ * @throws {RuncError} `config-invalid` for a sum below the memory limit, or one without it.
+ */
+export function memoryLimitsV2({ limit = 0, reservation, swap = 0 }: MemoryResources): readonly LimitWrite[] {
+  const swapMax = swapMaxV2(BigInt(limit), BigInt(swap));
+  return [
+    // A kernel without swap has no file: no swap is then what it gives, and all that "max" can be.
+    ...(swapMax === undefined ? [] : [
+      {
+        controller: "memory",
+        file: "memory.swap.max",
+        value: swapMax,
+        ...(swapMax === "max" || swapMax === "0" ? { tolerate: ["ENOENT"] as const } : {}),
+      } as const,
+    ]),
+    ...(isGiven(limit) ? [write("memory.max", maxOr(limit))] : []),
+    ...(isGiven(reservation) ? [write("memory.low", maxOr(reservation))] : []),
+  ];
+}
+
+function swapMaxV2(limit: bigint, swap: bigint): string | undefined {
+  if (swap === -1n || (limit === -1n && swap === 0n)) return "max";
+  if (swap === 0n) return undefined;
+  const problem = limit === 0n
+    ? "unable to set swap limit without memory limit"
+    : limit < 0n
+    ? `invalid memory value: ${limit}`
+    : swap < limit
+    ? "memory+swap limit should be >= memory limit"
+    : undefined;
+  if (problem !== undefined) throw new RuncError("config-invalid", problem, { field: "/linux/resources/memory/swap" });
+  return String(swap - limit);
+}
+
+function maxOr(value: Integer64): string {
+  return BigInt(value) === -1n ? "max" : String(value);
+}
+
+function write(file: string, value: Integer64 | string): LimitWrite {
+  return { controller: "memory", file, value: String(value) };
+}

@@ -1,0 +1,16 @@
+/**
+ * `linux.resources.pids` as the file of the pids controller.
+ *
+ * @see Documentation/admin-guide/cgroup-v1/pids.rst
+ * @module
+ */
+
+import type { PidsResources } from "../../specs/config.ts";
+import type { LimitWrite } from "./limit.ts";
+
+/** The writes, the same on both versions. 0 is 1, as systemd cannot say 0 and the first process counts already. */
+export function pidsLimits({ limit }: PidsResources): readonly LimitWrite[] {
+  if (limit === undefined) return [];
+  const value = limit < 0 ? "max" : limit > 0 ? String(limit) : "1";
+  return [{ controller: "pids", file: "pids.max", value }];
+}

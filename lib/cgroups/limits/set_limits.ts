@@ -1,0 +1,83 @@
+/**
+ * Writes limits to a cgroup's files.
+ *
+ * Runs in: parent.
+ *
+ * @module
+ */
+
+import { RuncError } from "../../errors.ts";
+import { isErrno, readCgroupFile, writeCgroupFile } from "../file.ts";
+import type { LimitWrite } from "./limit.ts";
+import type { CgroupFile } from "./remember_files.ts";
+
+/**
+ * Carries out `writes` in order. `directoryOf`: of a controller, `undefined` where the container has no such cgroup.
+ *
+ * @throws {RuncError} `cgroup-failed` for the first that the kernel refuses or that has no cgroup.
+ */
+export function setLimits(
+  writes: readonly LimitWrite[],
+  directoryOf: (controller: string) => string | undefined,
+): void {
+  const again: LimitWrite[] = [];
+  for (const limit of writes) {
+    const directory = directoryOf(limit.controller);
+    if (directory === undefined) {
+      throw new RuncError(
+        "cgroup-failed",
+        `cannot set ${limit.controller} limit: container could not join or create cgroup`,
+      );
+    }
+    try {
+      setLimit(directory, limit);
+    } catch (error) {
+      if (!limit.againAfter || !isErrno(error, "EINVAL")) throw error;
+      again.push({ ...limit, againAfter: false });
+    }
+  }
+  if (again.length > 0) setLimits(again, directoryOf);
+}
+
+/** The files that {@link setLimits} may write to, in its order. */
+export function limitFiles(
+  writes: readonly LimitWrite[],
+  directoryOf: (controller: string) => string | undefined,
+): readonly CgroupFile[] {
+  return writes.flatMap(({ controller, file, otherwise }) => {
+    const directory = directoryOf(controller);
+    if (directory === undefined) return [];
+    const names = otherwise === undefined ? [file] : [file, otherwise.file];
+    return names.map((name) => ({ directory, name }));
+  });
+}
+
+function setLimit(directory: string, limit: LimitWrite): void {
+  const { file, value, tolerate = [], otherwise, readBack } = limit;
+  try {
+    writeCgroupFile(directory, file, value);
+  } catch (error) {
+    if (isErrno(error, ...tolerate)) return;
+    if (otherwise !== undefined && isErrno(error, "ENOENT")) {
+      return writeCgroupFile(directory, otherwise.file, otherwise.value);
+    }
+    // The kernel could not free as much: the numbers say how far off it was.
+    if (file === "memory.limit_in_bytes" && isErrno(error, "EBUSY")) throw tooLow(directory, value, error);
+    throw error;
+  }
+  if (readBack) refuseClamped(directory, file, BigInt(value));
+}
+
+function tooLow(directory: string, value: string, cause: unknown): RuncError {
+  const usage = readCgroupFile(directory, "memory.usage_in_bytes").trim();
+  const peak = readCgroupFile(directory, "memory.max_usage_in_bytes").trim();
+  const message = `unable to set memory limit to ${value} (current usage: ${usage}, peak usage: ${peak})`;
+  return new RuncError("cgroup-failed", message, { cause });
+}
+
+function refuseClamped(directory: string, file: string, wanted: bigint): void {
+  const set = BigInt(readCgroupFile(directory, file).trim());
+  if (set === wanted) return;
+  const bound = wanted > set ? "maximum" : "minimum";
+  throw new RuncError("cgroup-failed", `the ${bound} allowed ${file.replace(".", "-")} is ${set}`);
+}

@@ -1,0 +1,269 @@
+/**
+ * cgroup v1, and the cgroup2 mount of a hybrid host beside it: one directory a hierarchy.
+ *
+ * @module
+ */
+
+import { dirname } from "@std/path";
+import { RuncError } from "../../errors.ts";
+import type { MemoryResources } from "../../specs/config.ts";
+import { inheritCpuset } from "./cpuset.ts";
+import { containerDeviceFilter, type SpecDeviceRule } from "../devices/rules.ts";
+import { setDevicesV1 } from "../devices/v1.ts";
+import { isPermission, isThere, refuseFrozen, refuseProcesses, undoMade } from "../driver.ts";
+import { makeCgroup, readCgroupFile, readIfThere, removeCgroup, writeProcess } from "../file.ts";
+import { type FreezerState, freezerV1 } from "../freezer.ts";
+import type { LimitWrite } from "../limits/limit.ts";
+import type { Limits } from "../limits/limited.ts";
+import type { CgroupManager, DriverOptions, SelfJoin } from "../manager.ts";
+import type { MemoryFactsV1 } from "../limits/memory.ts";
+import { oomKills } from "../stats/oom.ts";
+import { v1Controllers } from "../path.ts";
+import { killByFile, killEach, processesIn, type SendSignal } from "../processes.ts";
+
+/** One directory and the controllers that it is for: `cpu` and `cpuacct` are often joined. */
+interface Group {
+  readonly directory: string;
+  readonly controllers: readonly string[];
+}
+
+/** Hierarchies that limit nothing: runc goes on without them. "" is cgroup2. */
+const dispensable: readonly string[] = ["name=systemd", "misc", ""];
+
+/** The v1 and hybrid driver. See {@link CgroupManager} for the methods. */
+export class CgroupV1 implements CgroupManager {
+  readonly #paths: Record<string, string>;
+  readonly #options: DriverOptions;
+  /** Directories that `create` made. */
+  readonly #made: string[] = [];
+  #refused: boolean;
+
+  /** `paths`: by controller; the object becomes the driver's own. */
+  constructor(paths: Record<string, string>, options: DriverOptions) {
+    this.#paths = paths;
+    this.#options = options;
+    this.#refused = options.refused;
+  }
+
+  get paths(): Readonly<Record<string, string>> {
+    return this.#paths;
+  }
+
+  get refused(): boolean {
+    return this.#refused;
+  }
+
+  get selfJoin(): SelfJoin {
+    const v1 = this.#groups().filter(({ controllers }) => !controllers.includes(""));
+    return {
+      taskFiles: v1.map((group) => ({
+        path: `${group.directory}/tasks`,
+        tolerate: isDispensable(group) ? "all" : this.#toleratesPermission ? "permission" : undefined,
+      })),
+      cloneInto: this.#paths[""],
+    };
+  }
+
+  selfJoinOfExec(): SelfJoin {
+    return this.selfJoin;
+  }
+
+  create(limits?: Limits, _firstPid?: number): void {
+    this.makeGroups(limits, { isOurs: false });
+  }
+
+  /** Makes the directories that are missing. `isOurs`: those that are there may have our processes. */
+  protected makeGroups(limits: Limits | undefined, { isOurs }: { readonly isOurs: boolean }): void {
+    try {
+      for (const group of this.#groups()) {
+        this.#tolerant(group, () => createGroup(group, this.#made, { limits, isOurs }));
+        if (limits !== undefined && group.controllers.includes("memory")) this.#limitMemory(limits);
+      }
+    } catch (error) {
+      undoMade(this.#made);
+      throw error;
+    }
+  }
+
+  join(pid: number): void {
+    for (const group of this.#groups()) this.#tolerant(group, () => writeProcess(group.directory, pid));
+  }
+
+  setDevices(rules: readonly SpecDeviceRule[]): void {
+    const filter = containerDeviceFilter(rules);
+    const directory = this.#paths["devices"];
+    // In a user namespace the kernel takes no rules; a missing directory was refused, and `refused` says so.
+    if (this.#options.inUserNamespace || directory === undefined) return;
+    try {
+      setDevicesV1(directory, filter);
+    } catch (error) {
+      if (!this.#options.rootless) throw error;
+    }
+  }
+
+  /**
+   * As long as nothing is charged every limit can be set. Later the kernel refuses one below the quarter of a megabyte that each processor takes in
+   * advance (MEMCG_CHARGE_BATCH, mm/memcontrol.c), and what it has given back it counts only a moment later.
+   */
+  #limitMemory({ resources: { memory = {} }, code }: Limits): void {
+    // Without killing, what is being set up would only fail for want of memory, and nobody would know.
+    const early = { memory: { ...memory, disableOOMKiller: undefined } };
+    code.setLimits(this.#writes({ resources: early, code }), (controller) => this.#paths[controller]);
+  }
+
+  set({ resources, code }: Limits): void {
+    if (Object.keys(resources.unified ?? {}).length > 0) {
+      throw new RuncError("config-invalid", "invalid configuration: cannot use unified on cgroup v1");
+    }
+    code.setLimits(this.#writes({ resources, code }), (controller) => this.#paths[controller]);
+  }
+
+  remember(limits: Limits, _stored: Limits): () => void {
+    const { limitFiles, rememberFiles } = limits.code;
+    return rememberFiles(limitFiles(this.#writes(limits), (controller) => this.#paths[controller]));
+  }
+
+  #writes({ resources, code }: Limits): readonly LimitWrite[] {
+    return code.limitsV1(resources, this.#memoryFacts(resources.memory ?? {}));
+  }
+
+  oomKills(): number {
+    const directory = this.#paths["memory"];
+    return directory === undefined ? 0 : oomKills(directory, "memory.oom_control");
+  }
+
+  processes(): number[] {
+    return this.#main === undefined ? [] : processesIn(this.#main);
+  }
+
+  exists(): boolean {
+    return this.#main !== undefined && isThere(this.#main);
+  }
+
+  kill(send: SendSignal): boolean {
+    const directory = this.#main;
+    if (directory === undefined || !isThere(directory)) return false;
+    const unified = this.#paths[""];
+    if (unified !== undefined && killByFile(unified)) {
+      // The v1 freezer holds even a killed process.
+      this.thawToKill();
+    } else {
+      killEach(directory, this, send);
+    }
+    return true;
+  }
+
+  freezerState(): FreezerState {
+    const directory = this.#paths["freezer"];
+    return directory === undefined ? "running" : freezerV1.state(directory);
+  }
+
+  freeze(): void {
+    const directory = this.#paths["freezer"];
+    if (directory === undefined) {
+      throw new RuncError("cgroup-failed", "cannot toggle freezer: cgroups not configured for container");
+    }
+    freezerV1.freeze(directory);
+  }
+
+  thaw(): void {
+    const directory = this.#paths["freezer"];
+    if (directory !== undefined) freezerV1.thaw(directory);
+  }
+
+  thawToKill(): void {
+    const directory = this.#paths["freezer"];
+    if (directory !== undefined) freezerV1.thawToKill(directory);
+  }
+
+  destroy(): void {
+    const left: string[] = [];
+    let cause: unknown;
+    for (const { directory } of this.#groups()) {
+      try {
+        removeCgroup(directory);
+      } catch (error) {
+        cause = error;
+        left.push(directory);
+      }
+    }
+    if (left.length > 0) throw new RuncError("cgroup-failed", `Failed to remove paths: ${left.join(" ")}`, { cause });
+  }
+
+  /** The hierarchy that stands for all of them where one must answer: devices, as in runc; another where a rootless container has no devices. */
+  get #main(): string | undefined {
+    return this.#paths["devices"] ?? Object.values(this.#paths)[0];
+  }
+
+  #memoryFacts({ limit = 0, swap = 0 }: MemoryResources): MemoryFactsV1 {
+    const directory = this.#paths["memory"];
+    // Nothing is read for a container without limits. Without a directory the first write says so.
+    if (directory === undefined || (limit === 0 && swap === 0)) return { currentLimit: 0n, swapAccounting: false };
+    return {
+      currentLimit: BigInt(readCgroupFile(directory, "memory.limit_in_bytes").trim()),
+      swapAccounting: readIfThere(directory, "memory.memsw.limit_in_bytes") !== undefined,
+    };
+  }
+
+  get #toleratesPermission(): boolean {
+    return this.#options.rootless && !this.#options.explicitPath;
+  }
+
+  /** The directories in joining order, each once. */
+  #groups(): readonly Group[] {
+    const byDirectory = new Map<string, string[]>();
+    for (const controller of v1Controllers) {
+      const directory = this.#paths[controller];
+      if (directory === undefined) continue;
+      const controllers = byDirectory.get(directory);
+      if (controllers === undefined) byDirectory.set(directory, [controller]);
+      else controllers.push(controller);
+    }
+    return Array.from(byDirectory, ([directory, controllers]) => ({ directory, controllers }));
+  }
+
+  /** Runs `action`; where its failure is to be tolerated, the container goes on without that hierarchy. */
+  #tolerant(group: Group, action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      const refused = this.#toleratesPermission && isPermission(error);
+      if (!refused && !isDispensable(group)) throw error;
+      if (refused) this.#refused = true;
+      for (const controller of group.controllers) delete this.#paths[controller];
+      // What no path names is never destroyed.
+      undoMade(this.#made.filter((directory) => directory === group.directory));
+    }
+  }
+}
+
+function isDispensable({ controllers }: Group): boolean {
+  return controllers.every((controller) => dispensable.includes(controller));
+}
+
+/**
+ * Only devices and freezer are checked, as in runc: reading every hierarchy costs more than it finds. What a process needs to be let
+ * in is set here: CPUs and memory nodes, and time for one with real-time priority.
+ */
+function createGroup(
+  { directory, controllers }: Group,
+  made: string[],
+  { limits, isOurs }: { readonly limits: Limits | undefined; readonly isOurs: boolean },
+): void {
+  const fresh = makeCgroup(directory, made);
+  if (!fresh && !isOurs && controllers.includes("devices")) refuseProcesses(directory);
+  if (!fresh && !isOurs && controllers.includes("freezer")) refuseFrozen(freezerV1, directory);
+  if (controllers.includes("cpuset")) giveCpus(directory, fresh, limits);
+  if (controllers.includes("cpu")) {
+    limits?.code.setLimits(limits.code.realtimeLimits(limits.resources.cpu ?? {}), () => directory);
+  }
+}
+
+/** Its own CPUs and memory nodes; those of the cgroup above where it has none. */
+function giveCpus(directory: string, fresh: boolean, limits: Limits | undefined): void {
+  const own = limits?.code.cpusetLimits(limits.resources.cpu ?? {}) ?? [];
+  // The ones above first: a cgroup takes no CPU that they do not have.
+  if (own.length > 0) inheritCpuset(dirname(directory), false);
+  limits?.code.setLimits(own, () => directory);
+  inheritCpuset(directory, fresh && own.length === 0);
+}

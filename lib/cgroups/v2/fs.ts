@@ -1,0 +1,321 @@
+/**
+ * cgroup v2: one directory for everything.
+ *
+ * @module
+ */
+
+import { dirname, resolve } from "@std/path";
+import { RuncError } from "../../errors.ts";
+import { openFlag } from "../../ffi/constants.ts";
+import { open } from "../../ffi/files.ts";
+import type { MemoryResources } from "../../specs/config.ts";
+import { attachDeviceProgram, bpfCall } from "../devices/bpf.ts";
+import { allowsAll, containerDeviceFilter, type DeviceFilter, type SpecDeviceRule } from "../devices/rules.ts";
+import { deviceProgram } from "../devices/v2.ts";
+import { isPermission, isThere, refuseFrozen, refuseProcesses, undoMade } from "../driver.ts";
+import { isErrno, makeCgroup, readIfThere, removeCgroup, writeCgroupFile, writeProcess } from "../file.ts";
+import { type FreezerState, freezerV2 } from "../freezer.ts";
+import { parseProcCgroup } from "../layout.ts";
+import type { LimitWrite } from "../limits/limit.ts";
+import type { Limits } from "../limits/limited.ts";
+import type { CgroupManager, DriverOptions, SelfJoin } from "../manager.ts";
+import { oomKills } from "../stats/oom.ts";
+import { killByFile, killEach, processesIn, type SendSignal } from "../processes.ts";
+
+/** The cgroup2 driver. See {@link CgroupManager} for the methods. */
+export class CgroupV2 implements CgroupManager {
+  #directory: string | undefined;
+  readonly #options: DriverOptions;
+  #refused: boolean;
+
+  /** `paths`: the directory under "". */
+  constructor(paths: Readonly<Record<string, string>>, options: DriverOptions) {
+    this.#directory = paths[""];
+    this.#options = options;
+    this.#refused = options.refused;
+  }
+
+  get paths(): Readonly<Record<string, string>> {
+    const directory = this.#usable;
+    return directory === undefined ? {} : { "": directory };
+  }
+
+  /** It is elsewhere than was thought. */
+  protected moveTo(directory: string): void {
+    this.#directory = directory;
+  }
+
+  get refused(): boolean {
+    return this.#refused;
+  }
+
+  get selfJoin(): SelfJoin {
+    return { taskFiles: [], cloneInto: this.#usable };
+  }
+
+  selfJoinOfExec(initPid: number): SelfJoin {
+    const directory = this.#usable;
+    if (directory === undefined || takesProcesses(directory)) return this.selfJoin;
+    return { taskFiles: [], cloneInto: cgroupOf(this.#options.unifiedMount, initPid) ?? directory };
+  }
+
+  create(limits?: Limits, _firstPid?: number): void {
+    const wanted = limits?.code.limitsV2(limits.resources).map(({ controller }) => controller) ?? [];
+    const directory = this.#usable;
+    if (directory === undefined) return this.#goWithout(wanted);
+    const { unifiedMount, rootless, explicitPath } = this.#options;
+    const made: string[] = [];
+    try {
+      createUnified(unifiedMount, directory, { made, wanted });
+    } catch (error) {
+      undoMade(made);
+      if (!rootless || explicitPath || !isPermission(error)) throw error;
+      this.#goWithout(wanted, error as RuncError);
+    }
+  }
+
+  join(pid: number, initPid?: number): void {
+    const directory = this.#usable;
+    if (directory === undefined) return;
+    try {
+      this.#joinOrFollow(directory, pid, initPid);
+    } catch (error) {
+      // A container that runs goes on running; one that is made must be where its config says.
+      if (!this.#options.rootless || !this.#options.loaded) throw error;
+      this.#refused = true;
+    }
+  }
+
+  setDevices(rules: readonly SpecDeviceRule[]): void {
+    const filter = containerDeviceFilter(rules);
+    const directory = this.#usable;
+    if (directory === undefined) return;
+    try {
+      this.#attachFilter(directory, filter);
+    } catch (error) {
+      // bpf(2) is not for users; there the owner of the device nodes decides. A filter that allows all may be missing.
+      const { rootless, inUserNamespace } = this.#options;
+      if (!rootless && !inUserNamespace && !allowsAll(filter)) throw error;
+    }
+  }
+
+  set({ resources, code }: Limits): void {
+    const { memory = {}, unified = {} } = resources;
+    const directory = this.#usable;
+    if (memory.checkBeforeUpdate && directory !== undefined) refuseBelowUsage(directory, memory);
+    code.setLimits(code.limitsV2(resources), () => directory);
+    if (directory !== undefined) code.setUnified(directory, unified);
+  }
+
+  remember({ resources, code }: Limits, _stored: Limits): () => void {
+    const directory = this.#usable;
+    if (directory === undefined) return () => {};
+    const unified = Object.keys(resources.unified ?? {}).filter((name) => !name.includes("/"));
+    return code.rememberFiles([
+      ...code.limitFiles(code.limitsV2(resources), () => directory),
+      ...unified.map((name) => ({ directory, name })),
+    ]);
+  }
+
+  oomKills(): number {
+    return this.#usable === undefined ? 0 : oomKills(this.#usable, "memory.events");
+  }
+
+  processes(): number[] {
+    return this.#usable === undefined ? [] : processesIn(this.#usable);
+  }
+
+  exists(): boolean {
+    return this.#usable !== undefined && isThere(this.#usable);
+  }
+
+  kill(send: SendSignal): boolean {
+    const directory = this.#usable;
+    if (directory === undefined || !isThere(directory)) return false;
+    // It reaches frozen processes too; but a cgroup that stays frozen, with nobody in it, would still count as a paused container.
+    if (killByFile(directory)) this.thaw();
+    else killEach(directory, this, send);
+    return true;
+  }
+
+  freezerState(): FreezerState {
+    return this.#usable === undefined ? "running" : freezerV2.state(this.#usable);
+  }
+
+  freeze(): void {
+    if (this.#usable === undefined) {
+      throw new RuncError("cgroup-failed", "cannot toggle freezer: cgroups not configured for container");
+    }
+    freezerV2.freeze(this.#usable);
+  }
+
+  thaw(): void {
+    if (this.#usable !== undefined) freezerV2.thaw(this.#usable);
+  }
+
+  thawToKill(): void {
+    if (this.#usable !== undefined) freezerV2.thawToKill(this.#usable);
+  }
+
+  destroy(): void {
+    if (this.#usable !== undefined) removeCgroup(this.#usable);
+  }
+
+  get #usable(): string | undefined {
+    return this.#refused ? undefined : this.#directory;
+  }
+
+  /** A container without limits can do without a cgroup. @throws {RuncError} for one that `wanted` some. */
+  #goWithout(wanted: readonly LimitWrite["controller"][], cause?: RuncError): void {
+    const there = available(this.#options.unifiedMount);
+    if (limitable.some((controller) => wanted.includes(controller) && there.includes(controller))) {
+      const message = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
+      throw cause?.within(message) ?? new RuncError("cgroup-failed", message, {
+        hint: "have a cgroup delegated to the user who calls, or leave out the limits of linux.resources",
+      });
+    }
+    this.#refused = true;
+  }
+
+  #joinOrFollow(directory: string, pid: number, initPid: number | undefined): void {
+    try {
+      writeProcess(directory, pid);
+    } catch (error) {
+      // EBUSY: the container's processes made cgroups of their own below it. ENOENT: they left it, and something removed it.
+      if (initPid === undefined || !isErrno(error, "EBUSY", "ENOENT")) throw error;
+      const followed = cgroupOf(this.#options.unifiedMount, initPid);
+      if (followed === undefined) throw error;
+      writeProcess(followed, pid);
+    }
+  }
+
+  #attachFilter(directory: string, filter: DeviceFilter): void {
+    const { kernel } = this.#options;
+    using opened = open(kernel, directory, openFlag(kernel.arch).O_DIRECTORY);
+    attachDeviceProgram({
+      bpf: bpfCall(kernel),
+      close: (fd) => kernel.call("close", fd),
+      directoryFd: opened.number,
+      program: deviceProgram(filter),
+    });
+  }
+}
+
+/** A limit below what is in use would kill; a cgroup without the memory controller uses nothing. */
+export function refuseBelowUsage(directory: string, { limit = 0, swap = 0 }: MemoryResources): void {
+  const text = readIfThere(directory, "memory.current");
+  if (text === undefined) return;
+  const usage = BigInt(text.trim());
+  for (const [name, value] of [["memory+swap limit", swap], ["memory limit", limit]] as const) {
+    if (value > 0 && BigInt(value) <= usage) {
+      throw new RuncError("cgroup-failed", `rejecting ${name} ${value} <= usage ${usage}`);
+    }
+  }
+}
+
+/** What a container without permission for cgroups may not be limited in: whatever runc looks at there. */
+const limitable: readonly LimitWrite["controller"][] = ["pids", "memory", "io", "cpu", "cpuset", "hugetlb"];
+/** What a threaded cgroup does not have, and cpu, which runc counts among them. */
+const domainControllers: readonly LimitWrite["controller"][] = ["memory", "io", "cpu", "hugetlb"];
+
+/** `made`: gets every directory that is made. `wanted`: the controllers that are to set limits. */
+function createUnified(
+  mountPoint: string,
+  directory: string,
+  { made, wanted }: { made: string[]; wanted: readonly LimitWrite["controller"][] },
+): void {
+  if (!makeCgroup(directory, made)) {
+    refuseProcesses(directory);
+    refuseFrozen(freezerV2, directory);
+  }
+  passControllersDown(mountPoint, dirname(directory));
+  if (typeOf(directory) === "domain") return;
+  if (domainControllers.some((controller) => wanted.includes(controller))) refuseThreaded(mountPoint, directory);
+  becomeThreaded(directory);
+}
+
+/** @throws {RuncError} naming the topmost cgroup on the way that is not a domain. */
+function refuseThreaded(mountPoint: string, directory: string): void {
+  for (const level of levels(mountPoint, directory)) {
+    const type = typeOf(level);
+    if (type === "domain") continue;
+    const state = type === "domain invalid" ? "an invalid state" : `${type} mode`;
+    throw new RuncError(
+      "cgroup-failed",
+      `cannot enter cgroupv2 ${JSON.stringify(level)} with domain controllers -- it is in ${state}`,
+      { hint: "a threaded cgroup has no memory and io controller: choose a linux.cgroupsPath outside of it" },
+    );
+  }
+}
+
+/** `domain`, `domain threaded`, `domain invalid` or `threaded`; the root has no file and is a domain. */
+function typeOf(directory: string): string {
+  return readIfThere(directory, "cgroup.type")?.trim() ?? "domain";
+}
+
+/** The controllers that the cgroups right below `directory` can have. */
+function available(directory: string): readonly string[] {
+  return words(readIfThere(directory, "cgroup.controllers") ?? "");
+}
+
+/**
+ * Enables every controller that the host has for the children of `directory`, and on every level above, so that the container's cgroup has
+ * them. Nearly always they are enabled already, and two reads show it.
+ */
+export function passControllersDown(mountPoint: string, directory: string): void {
+  const wanted = available(mountPoint);
+  const enabled = words(readIfThere(directory, "cgroup.subtree_control") ?? "");
+  if (wanted.every((controller) => enabled.includes(controller))) return;
+  const changes = wanted.map((controller) => `+${controller}`);
+  for (const level of levels(mountPoint, directory)) {
+    if (!tryToEnable(level, changes.join(" "))) changes.forEach((change) => tryToEnable(level, change));
+  }
+}
+
+/**
+ * Whether the kernel took `change`. Processes in the way, or a controller that is not delegated, are no error here: only a limit that needs
+ * the controller would be, and setting that limit fails by itself.
+ */
+function tryToEnable(directory: string, change: string): boolean {
+  try {
+    writeCgroupFile(directory, "cgroup.subtree_control", change);
+    return true;
+  } catch (error) {
+    if (error instanceof RuncError) return false;
+    throw error;
+  }
+}
+
+/** `top`, and the directories between it and `directory` with that one: from above. */
+function levels(top: string, directory: string): readonly string[] {
+  if (directory === top || !directory.startsWith(`${top}/`)) return [top];
+  return [...levels(top, dirname(directory)), directory];
+}
+
+/** In a threaded subtree a new cgroup is invalid, and takes no process, until it is threaded too. */
+function becomeThreaded(directory: string): void {
+  if (typeOf(directory) !== "domain invalid") return;
+  becomeThreaded(dirname(directory));
+  writeCgroupFile(directory, "cgroup.type", "threaded");
+}
+
+/**
+ * Whether a process may be put into `directory`: not where it is gone, and not where it passes controllers on. The kernel lets some
+ * of the latter in (those that can be the root of a threaded subtree); init is in such a one then, or in a better one.
+ *
+ * @see Documentation/admin-guide/cgroup-v2.rst, No Internal Process Constraint
+ */
+function takesProcesses(directory: string): boolean {
+  return readIfThere(directory, "cgroup.subtree_control")?.trim() === "";
+}
+
+/** The directory of a process's cgroup2 cgroup. */
+function cgroupOf(mountPoint: string, pid: number): string | undefined {
+  const text = readIfThere(`/proc/${pid}`, "cgroup") ?? "";
+  const own = parseProcCgroup(text).find(({ controllers }) => controllers.length === 0);
+  return own === undefined ? undefined : mountPoint + resolve("/", own.path);
+}
+
+function words(text: string): readonly string[] {
+  return text.split(/\s+/).filter((word) => word !== "");
+}

@@ -1,0 +1,23 @@
+/**
+ * `runc create`.
+ *
+ * @module
+ */
+
+import type { Command } from "../context.ts";
+import { Interruptible } from "../interruption.ts";
+import { newContainer } from "../new_container.ts";
+import { makeCreatingRuntime } from "../runtime.ts";
+
+/** Sets a container up; its process waits for `start`. */
+export const run: Command<"create"> = async (context, { args: [id = ""], options }) => {
+  const runtime = await makeCreatingRuntime(context);
+  using interruptible = new DisposableStack();
+  await newContainer(context, runtime, id, options, {
+    detach: true,
+    startBy: "fifo",
+    subreaper: true,
+    prepare: () => void interruptible.use(new Interruptible(context.kernel, context.interruption)),
+  });
+  return 0;
+};

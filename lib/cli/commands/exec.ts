@@ -1,0 +1,180 @@
+/**
+ * `runc exec`.
+ *
+ * @module
+ */
+
+import { resolve } from "@std/path";
+import { RuncError } from "../../errors.ts";
+import { readConfig } from "../../libcontainer/container/bundle.ts";
+import type { Container } from "../../libcontainer/container/container.ts";
+import type { ContainerProcess } from "../../libcontainer/container/container_process.ts";
+import type { Process } from "../../specs/config.ts";
+import { ignoredText, parseProcess } from "../../specs/parse.ts";
+import type { Runtime } from "../../libcontainer/runtime.ts";
+import type { SeccompFilter } from "../../libcontainer/seccomp/filter.ts";
+import { inSpan } from "../../trace/tracer.ts";
+import type { Command } from "../context.ts";
+import type { MakeForeground, MonitoredProcess } from "../foreground.ts";
+import { Interruptible } from "../interruption.ts";
+import {
+  checkTerminal,
+  inheritedDescriptors,
+  pidfdSocket,
+  type ProcessIo,
+  processIo,
+  writePidFile,
+} from "../process_io.ts";
+import { loadToChange } from "../runtime.ts";
+import { parseSubCgroups } from "../sub_cgroup.ts";
+import { withSystemErrors } from "../system_error.ts";
+
+/** The options that change the config's process. */
+interface Overrides {
+  readonly cwd?: string;
+  readonly env: readonly string[];
+  readonly tty: boolean;
+  readonly user?: string;
+  readonly "additional-gids": readonly number[];
+  readonly cap: readonly string[];
+  readonly "no-new-privs": boolean;
+  readonly apparmor?: string;
+  readonly "process-label"?: string;
+}
+
+/** The kernel's ids have 32 bits. */
+const MAX_ID = 0xffffffff;
+
+/** Strictly decimal, as Go's Atoi: the kernel's ids, never names. */
+function parseNumericId(kind: "uid" | "gid", text: string): number {
+  if (/^[+-]?\d+$/.test(text) && Number(text) >= 0 && Number(text) <= MAX_ID) return Number(text);
+  throw new RuncError("usage", `bad ${kind}: strconv.Atoi: parsing ${JSON.stringify(text)}: invalid syntax`, {
+    hint: "--user takes numbers: uid or uid:gid",
+  });
+}
+
+function overrideUser(user: Process["user"], options: Overrides): Process["user"] {
+  const groups = options["additional-gids"];
+  const negative = groups.find((gid) => gid < 0);
+  if (negative !== undefined) throw new RuncError("usage", `additional-gids must be a positive number ${negative}`);
+  const large = groups.find((gid) => gid > MAX_ID);
+  if (large !== undefined) throw new RuncError("usage", `additional-gids: ${large} is larger than ${MAX_ID}`);
+  const additionalGids = [...(user.additionalGids ?? []), ...groups];
+  if (!options.user) return { ...user, additionalGids };
+  const colon = options.user.indexOf(":");
+  const gid = colon < 0 ? user.gid : parseNumericId("gid", options.user.slice(colon + 1));
+  const uid = parseNumericId("uid", colon < 0 ? options.user : options.user.slice(0, colon));
+  return { ...user, uid, gid, additionalGids };
+}
+
+/**
+ * --cap: never inheritable, and ambient only where the config already has inheritable ones (CVE-2022-29162). A process without capabilities in
+ * its config has all of the caller's, to which nothing can be added.
+ */
+function addCapabilities(capabilities: Process["capabilities"], names: readonly string[]): Process["capabilities"] {
+  if (names.length === 0 || capabilities === undefined) return capabilities;
+  const add = (set: readonly string[] | undefined) => [...(set ?? []), ...names];
+  return {
+    ...capabilities,
+    bounding: add(capabilities.bounding),
+    effective: add(capabilities.effective),
+    permitted: add(capabilities.permitted),
+    ...(capabilities.inheritable === undefined ? {} : { ambient: add(capabilities.ambient) }),
+  };
+}
+
+/** The process of the container's config with what the command line changes. */
+function processFromConfig(
+  bundle: string,
+  args: readonly string[],
+  options: Overrides,
+  given: ReadonlySet<string>,
+  runtime: Runtime,
+): Process {
+  withSystemErrors(`chdir ${bundle}`, () => Deno.chdir(bundle));
+  const { process } = readConfig(bundle, runtime.log);
+  if (args.length === 0) throw new RuncError("usage", "exec args cannot be empty");
+  if (process === undefined) {
+    throw new RuncError("config-invalid", "process property must not be empty", { field: "/process" });
+  }
+  return {
+    ...process,
+    args,
+    terminal: options.tty,
+    cwd: options.cwd || process.cwd,
+    env: options.env.length === 0 ? process.env : [...(process.env ?? []), ...options.env],
+    user: overrideUser(process.user, options),
+    apparmorProfile: options.apparmor || process.apparmorProfile,
+    selinuxLabel: options["process-label"] || process.selinuxLabel,
+    capabilities: addCapabilities(process.capabilities, options.cap),
+    noNewPrivileges: given.has("no-new-privs") ? options["no-new-privs"] : process.noNewPrivileges,
+  };
+}
+
+/** Runs another process in a container. */
+export const run: Command<"exec"> = async (context, { args: [id = "", ...args], options, given }) => {
+  const makeForeground = options.detach ? undefined : (await import("../foreground.ts")).foregroundOf(context);
+  const pidFile = options["pid-file"] ? resolve(options["pid-file"]) : undefined;
+  const processFile = options.process ? resolve(options.process) : undefined;
+  const { runtime, container } = await loadToChange(context, id);
+  container.refuseExec({ ignorePaused: options["ignore-paused"] });
+  const read = () =>
+    processFile === undefined
+      ? processFromConfig(container.bundle, args, options, given, runtime)
+      : parseProcess(withSystemErrors(`open ${options.process}`, () => Deno.readTextFileSync(processFile)), {
+        file: options.process,
+        onIgnored: (ignored) => runtime.log("debug", `${options.process}: ${ignoredText(ignored)}`),
+      });
+  const process = inSpan(runtime.trace, "read the process", read);
+  const seccomp = await container.compileSeccomp();
+  using interruptible = new DisposableStack();
+  if (options.detach) interruptible.use(new Interruptible(context.kernel, context.interruption));
+  return await execute(runtime, { makeForeground, container }, process, { ...options, pidFile, seccomp });
+};
+
+async function execute(
+  runtime: Runtime,
+  { makeForeground, container }: { makeForeground: MakeForeground | undefined; container: Container },
+  process: Process,
+  options: {
+    readonly detach: boolean;
+    readonly pidFile?: string;
+    readonly "console-socket"?: string;
+    readonly "pidfd-socket"?: string;
+    readonly "preserve-fds": number;
+    readonly "ignore-paused": boolean;
+    readonly cgroup: readonly string[];
+    readonly seccomp?: SeccompFilter;
+  },
+): Promise<number> {
+  const { kernel, trace } = runtime;
+  const { detach, pidFile } = options;
+  const terminal = process.terminal ?? false;
+  checkTerminal({ terminal, detach, consoleSocket: options["console-socket"] });
+  const { inheritedFds } = inheritedDescriptors(kernel, options["preserve-fds"], () => undefined);
+  using foreground = makeForeground?.(runtime, { terminal });
+  const streams = { terminal, detach, consoleSocket: options["console-socket"], owner: container.rootOwner };
+  using io: ProcessIo = inSpan(trace, "open the standard streams", () => processIo(runtime, streams));
+  using pidfd = pidfdSocket(runtime, options["pidfd-socket"]);
+  const monitored = (pid: number): MonitoredProcess => ({ pid, id: container.id, removal: { kind: "none" } });
+  using started: ContainerProcess = await container.exec({
+    // The program runs as soon as it is created: its terminal has the right size from the start.
+    process: { ...process, consoleSize: process.consoleSize ?? foreground?.consoleSize },
+    ignorePaused: options["ignore-paused"],
+    seccomp: options.seccomp,
+    subCgroups: parseSubCgroups(options.cgroup),
+    stdio: io.stdio,
+    consoleSocket: io.consoleSocket,
+    pidfdSocket: pidfd,
+    inheritedFds,
+    onProcess: (pid) => foreground?.prepare(monitored(pid), io),
+  });
+  io.closeTheirs();
+  try {
+    if (pidFile !== undefined) inSpan(trace, "write the pid file", () => writePidFile(pidFile, started.pid));
+    return foreground === undefined ? 0 : foreground.run(monitored(started.pid), io);
+  } catch (error) {
+    started.abort();
+    throw error;
+  }
+}

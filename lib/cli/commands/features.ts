@@ -1,0 +1,89 @@
+/**
+ * `runc features`: prints what this runtime can do.
+ *
+ * @see https://github.com/opencontainers/runtime-spec/blob/v1.3.0/features.md
+ * @module
+ */
+
+import { capabilityNames } from "../../ffi/constants.ts";
+import type { Kernel } from "../../ffi/kernel.ts";
+import { Libseccomp } from "../../ffi/libseccomp.ts";
+import { supportsSeccompFlags } from "../../ffi/seccomp.ts";
+import { seccompActions, seccompArchs, seccompFlags, seccompOperators } from "../../libcontainer/seccomp/names.ts";
+import { memoryPolicyFlags, memoryPolicyModes } from "../../libcontainer/steps/memory_policy.ts";
+import { mountOptionNames } from "../../libcontainer/steps/mounts/mount_options.ts";
+import { OCI_VERSION } from "../../specs/state.ts";
+import type { Command } from "../context.ts";
+import { goJson } from "../output/go_text.ts";
+import type { ProgramKind } from "../host.ts";
+import { builtFrom, VERSION } from "./version.ts";
+
+/** Prints the features, and nothing on standard error: some callers read both as one text. */
+export const run: Command<"features"> = (context) => {
+  context.stdout.write(goJson(features(seccompOf(context.kernel), context.programKind()), 4) + "\n");
+  return 0;
+};
+
+/** What depends on the host. */
+export interface SeccompFeatures {
+  /** The flags that the kernel knows. */
+  readonly supportedFlags: readonly string[];
+  /** libseccomp's; undefined where it is not installed. */
+  readonly version?: string;
+}
+
+function seccompOf(kernel: Kernel): SeccompFeatures {
+  const newest = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV";
+  const supportedFlags = Object.keys(seccompFlags).filter((name) =>
+    name !== newest || supportsSeccompFlags(kernel, [newest])
+  );
+  try {
+    return { supportedFlags, version: new Libseccomp(kernel).version };
+  } catch {
+    // The container that needs it gets the error.
+    return { supportedFlags };
+  }
+}
+
+/** `program`: what runs. `enabled` means that the runtime does it where the host can. */
+export function features(
+  { supportedFlags, version }: SeccompFeatures,
+  program: ProgramKind,
+): Readonly<Record<string, unknown>> {
+  return {
+    ociVersionMin: "1.0.0",
+    ociVersionMax: OCI_VERSION,
+    hooks: ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
+    mountOptions: [...mountOptionNames].sort(),
+    linux: {
+      namespaces: ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
+      capabilities: capabilityNames,
+      cgroup: { v1: true, v2: true, systemd: true, systemdUser: true, rdma: true },
+      seccomp: {
+        enabled: true,
+        actions: Object.keys(seccompActions).sort(),
+        operators: Object.keys(seccompOperators).sort(),
+        archs: Object.keys(seccompArchs).sort(),
+        knownFlags: Object.keys(seccompFlags),
+        supportedFlags,
+      },
+      apparmor: { enabled: true },
+      selinux: { enabled: true },
+      intelRdt: { enabled: true, schemata: true, monitoring: true },
+      memoryPolicy: {
+        modes: Object.keys(memoryPolicyModes).sort(),
+        flags: Object.keys(memoryPolicyFlags).sort(),
+      },
+      mountExtensions: { idmap: { enabled: true } },
+      netDevices: { enabled: true },
+    },
+    annotations: {
+      ...(version === undefined ? {} : { "io.github.seccomp.libseccomp.version": version }),
+      "org.opencontainers.runc.checkpoint.enabled": "false",
+      "org.opencontainers.runc-ts.program": program,
+      "org.opencontainers.runc.commit": builtFrom() ?? "",
+      "org.opencontainers.runc.version": VERSION,
+    },
+    potentiallyUnsafeConfigAnnotations: ["bundle", "org.systemd.property."],
+  };
+}

@@ -1,0 +1,54 @@
+/**
+ * `runc list`.
+ *
+ * @module
+ */
+
+import { Container } from "../../libcontainer/container/container.ts";
+import type { Runtime } from "../../libcontainer/runtime.ts";
+import type { Command, Context } from "../context.ts";
+import { type ContainerState, formatIds, formatList, ownerName } from "../output/state.ts";
+import { makeRuntime } from "../runtime.ts";
+import { systemError } from "../system_error.ts";
+
+function idsBelow(context: Context, runtime: Runtime): readonly string[] {
+  try {
+    return Container.ids(runtime);
+  } catch (error) {
+    // A default directory comes into being with the first container; one that was named should be there.
+    if (error instanceof Deno.errors.NotFound && !context.rootGiven) return [];
+    throw systemError(`open ${context.root}`, error);
+  }
+}
+
+function stateOf(runtime: Runtime, id: string, passwd: string): ContainerState {
+  const owner = Deno.statSync(`${runtime.root}/${id}`).uid ?? 0;
+  return { ...Container.load(runtime, id).state(), owner: ownerName(owner, passwd) };
+}
+
+function readPasswd(): string {
+  try {
+    return Deno.readTextFileSync("/etc/passwd");
+  } catch {
+    // Then owners are printed as numbers.
+    return "";
+  }
+}
+
+/** Prints all containers of the state directory; one that cannot be read is told of and left out. */
+export const run: Command<"list"> = (context, { options }) => {
+  const runtime = makeRuntime(context);
+  const passwd = readPasswd();
+  const states = idsBelow(context, runtime).flatMap((id) => {
+    try {
+      return [stateOf(runtime, id, passwd)];
+    } catch (error) {
+      // Deleted since the directory was read.
+      if (error instanceof Deno.errors.NotFound) return [];
+      context.stderr.tryWrite(`load container ${id}: ${(error as Error).message}\n`);
+      return [];
+    }
+  });
+  context.stdout.write(options.quiet ? formatIds(states) : formatList(states, options.format));
+  return 0;
+};

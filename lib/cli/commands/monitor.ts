@@ -1,0 +1,50 @@
+/**
+ * `runc monitor`: what the monitor of a foreground `run` or `exec` executes the runtime for.
+ *
+ * @module
+ */
+
+import { RuncError } from "../../errors.ts";
+import { signalNames } from "../../ffi/constants.ts";
+import { errnoText } from "../../ffi/errno.ts";
+import { isMissing, StateDirectory } from "../../libcontainer/state/store.ts";
+import type { Command, Context } from "../context.ts";
+import type { Level } from "../log.ts";
+import { loadToChange } from "../runtime.ts";
+
+/**
+ * `end <id> <pid>` removes a container whose process has been reaped, `dir <id> <pid>` the directory of one whose state the monitor has removed.
+ * `say <level> <message> <number>...` logs.
+ */
+export const run: Command<"monitor"> = async (context, { args: [task, ...args] }) => {
+  if (task === "end" && args.length === 2) await end(context, args[0]!, Number(args[1]));
+  else if (task === "dir" && args.length === 2) new StateDirectory(context.root, args[0]!).remove();
+  else if (task === "say" && args.length >= 2) say(context, args[0] as Level, args[1]!, args.slice(2).map(numberOf));
+  else throw new RuncError("usage", "monitor is started by the monitors of run and exec, and by nobody else");
+  return 0;
+};
+
+/** `pid`: of the process. A container of the same id that somebody else has made meanwhile is theirs. */
+async function end(context: Context, id: string, pid: number): Promise<void> {
+  try {
+    const { container } = await loadToChange(context, id);
+    if (container.pid === pid) container.destroy();
+  } catch (error) {
+    // Somebody was faster.
+    if (!isMissing(error)) throw error;
+  }
+}
+
+function say({ log }: Context, level: Level, message: string, numbers: readonly number[]): void {
+  let index = 0;
+  const text = message.replaceAll(/\{(signal|errno)\}/g, (_, kind) => {
+    const number = numbers[index++]!;
+    return kind === "errno" ? errnoText(number) : `${number} (${signalNames[number] ?? ""})`;
+  });
+  log[level](text);
+}
+
+/** Two letters from `a` to `p`, four bits each: lib/libcontainer/plans/monitor/again.ts. */
+function numberOf(letters: string): number {
+  return (letters.charCodeAt(0) - 97) * 16 + letters.charCodeAt(1) - 97;
+}

@@ -1,0 +1,72 @@
+/**
+ * `runc ps`.
+ *
+ * @module
+ */
+
+import { RuncError } from "../../errors.ts";
+import { Container } from "../../libcontainer/container/container.ts";
+import { withCgroupWarning } from "../cgroup_warning.ts";
+import type { Command } from "../context.ts";
+import { goJson } from "../output/go_text.ts";
+import { makeRuntime } from "../runtime.ts";
+import { systemError } from "../system_error.ts";
+
+/** Prints a container's processes: as the host's ps shows them, or their host pids as JSON. */
+export const run: Command<"ps"> = (context, { args: [id = "", ...args], options: { format } }) => {
+  const container = Container.load(makeRuntime(context), id);
+  const pids = withCgroupWarning(context, "ps", () => container.processes());
+  if (format === "json") {
+    // A nil slice in Go, so callers know no processes as null.
+    context.stdout.write(goJson(pids.length === 0 ? null : pids) + "\n");
+  } else if (format === "table") {
+    context.stdout.write(filterTable(hostTable(args.length === 0 ? ["-ef"] : args), new Set(pids)));
+  } else {
+    throw new RuncError("usage", "invalid format option");
+  }
+  return 0;
+};
+
+/**
+ * The header of ps's output and the rows of `pids`.
+ *
+ * @throws {RuncError} `usage` where the columns that were asked for do not include PID, or it cannot be read.
+ */
+export function filterTable(table: string, pids: ReadonlySet<number>): string {
+  const [header = "", ...rows] = table.split("\n");
+  const column = cells(header).indexOf("PID");
+  if (column < 0) throw new RuncError("usage", "couldn't find PID field in ps output");
+  const kept = rows.filter((row) => row !== "" && pids.has(parsePid(cells(row)[column])));
+  return [header, ...kept].map((line) => `${line}\n`).join("");
+}
+
+function cells(line: string): readonly string[] {
+  return line.split(/\s+/).filter((cell) => cell !== "");
+}
+
+function parsePid(cell: string | undefined): number {
+  if (cell === undefined || !/^\d+$/.test(cell)) {
+    throw new RuncError("usage", `unable to parse pid: ${JSON.stringify(cell ?? "")}`, {
+      hint: "give ps no column with blanks in it before PID",
+    });
+  }
+  return Number(cell);
+}
+
+/** What the host's ps prints. @throws {RuncError} `host-lacks` without one, `usage` where it refuses its arguments. */
+function hostTable(args: readonly string[]): string {
+  const { success, code, signal, stdout, stderr } = runPs(args);
+  const decoder = new TextDecoder();
+  if (success) return decoder.decode(stdout);
+  const status = signal === null ? `exit status ${code}` : `signal: ${signal}`;
+  throw new RuncError("usage", `${status}: ${decoder.decode(stdout)}${decoder.decode(stderr)}`.trimEnd());
+}
+
+function runPs(args: readonly string[]): Deno.CommandOutput {
+  try {
+    return new Deno.Command("ps", { args: [...args], stdin: "null" }).outputSync();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw systemError("exec ps", error);
+    throw new RuncError("host-lacks", 'exec: "ps": executable file not found in $PATH', { cause: error });
+  }
+}

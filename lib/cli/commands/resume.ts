@@ -1,0 +1,17 @@
+/**
+ * `runc resume`.
+ *
+ * @module
+ */
+
+import { Container } from "../../libcontainer/container/container.ts";
+import { withCgroupWarning } from "../cgroup_warning.ts";
+import type { Command } from "../context.ts";
+import { makeRuntime } from "../runtime.ts";
+
+/** Lets the processes of a paused container go on. */
+export const run: Command<"resume"> = (context, { args: [id = ""] }) => {
+  const container = Container.load(makeRuntime(context), id);
+  withCgroupWarning(context, "resume", () => container.resume());
+  return 0;
+};

@@ -1,0 +1,81 @@
+/**
+ * `runc run`.
+ *
+ * @module
+ */
+
+import type { Container } from "../../libcontainer/container/container.ts";
+import type { Command } from "../context.ts";
+import type { Foreground, MonitoredProcess } from "../foreground.ts";
+import { Interruptible } from "../interruption.ts";
+import { type NewContainer, newContainer } from "../new_container.ts";
+import { loadNotify, type OpenNotify } from "../notify.ts";
+import { makeCreatingRuntime } from "../runtime.ts";
+
+/** Creates a container, starts it, and in the foreground waits for its end and removes it. */
+export const run: Command<"run"> = async (context, { args: [id = ""], options }) => {
+  const { detach, keep } = options;
+  const makeForeground = detach ? undefined : (await import("../foreground.ts")).foregroundOf(context);
+  const runtime = await makeCreatingRuntime(context);
+  const openNotify = await loadNotify(context, runtime);
+  const foreground = { current: undefined as Foreground | undefined };
+  using interruptible = new DisposableStack();
+  try {
+    const created = await newContainer(context, runtime, id, options, {
+      detach,
+      startBy: "parent",
+      subreaper: !options["no-subreaper"],
+      prepare: (terminal) => {
+        if (detach) interruptible.use(new Interruptible(context.kernel, context.interruption));
+        else foreground.current = makeForeground?.(runtime, { terminal });
+      },
+      // The service manager's socket is bound later.
+      onProcess: (container, io) => {
+        if (openNotify === undefined) foreground.current?.prepare(monitored(container, { keep }), io);
+      },
+    });
+    return runCreated(created, {
+      foreground: foreground.current,
+      openNotify,
+      keep,
+      started: () => interruptible.dispose(),
+    });
+  } finally {
+    foreground.current?.[Symbol.dispose]();
+  }
+};
+
+function monitored({ pid, id, removal }: Container, { keep }: { keep: boolean }): MonitoredProcess {
+  return { pid, id, removal: keep ? { kind: "none" } : removal };
+}
+
+function runCreated(
+  { container, process, io }: NewContainer,
+  options: {
+    foreground: Foreground | undefined;
+    openNotify: OpenNotify | undefined;
+    keep: boolean;
+    /** The container runs: what ends the command does not end that any more. */
+    started: () => void;
+  },
+): number {
+  using _process = process;
+  using _io = io;
+  const { foreground, keep } = options;
+  try {
+    using notify = options.openNotify?.(container.id);
+    const start = () => {
+      process.start();
+      container.poststart();
+    };
+    if (foreground !== undefined) return foreground.run({ ...monitored(container, { keep }), notify }, io, { start });
+    start();
+    options.started();
+    notify?.awaitReady({ process, mainPid: process.pid });
+    return 0;
+  } catch (error) {
+    process.abort();
+    if (!keep) container.destroy();
+    throw error;
+  }
+}

@@ -1,0 +1,117 @@
+/**
+ * `runc update`.
+ *
+ * @module
+ */
+
+import { RuncError } from "../../errors.ts";
+import type { Resources } from "../../specs/config.ts";
+import { ignoredText, parseResources } from "../../specs/parse.ts";
+import type { Command, Context } from "../context.ts";
+import type { Invocation } from "../parse.ts";
+import { loadToChange } from "../runtime.ts";
+import { withSystemErrors } from "../system_error.ts";
+
+type Options = Invocation<"update">["options"];
+
+/** Changes the limits of a container, by options or by a JSON file. */
+export const run: Command<"update"> = async (context, { args: [id = ""], options, given }) => {
+  const { container } = await loadToChange(context, id);
+  const { resources: file = "" } = options;
+  const resources = file === "" ? resourcesOf(options, given) : parseResources(readInput(context, file), {
+    file,
+    onIgnored: (ignored) => context.log.debug(`${file}: ${ignoredText(ignored)}`),
+  });
+  const { kernel, kernelTCP } = resources.memory ?? {};
+  if (kernel !== undefined || kernelTCP !== undefined) {
+    context.log.warning("Kernel memory settings are ignored and will be removed");
+  }
+  await container.update(resources, {
+    l3CacheSchema: options["l3-cache-schema"],
+    memBwSchema: options["mem-bw-schema"],
+  });
+  return 0;
+};
+
+function readInput({ stdin }: Context, file: string): string {
+  // Not by /dev/stdin, which cannot be opened where it is a socket.
+  return file === "-" ? stdin.readText() : withSystemErrors(`open ${file}`, () => Deno.readTextFileSync(file));
+}
+
+/**
+ * The options as `linux.resources`. An empty text is an option that was not given.
+ *
+ * @throws {RuncError} `usage` for a value that is no number or size.
+ */
+export function resourcesOf(options: Options, given: ReadonlySet<string>): Resources {
+  const read = <Value>(name: keyof Options, parse: (text: string) => Value): Value | undefined => {
+    const text = options[name];
+    if (typeof text !== "string" || text === "") return undefined;
+    try {
+      return parse(text);
+    } catch (error) {
+      throw error instanceof RuncError ? error.within(`invalid value for ${name}`) : error;
+    }
+  };
+  return {
+    memory: {
+      limit: read("memory", parseSize),
+      reservation: read("memory-reservation", parseSize),
+      swap: read("memory-swap", parseSize),
+      kernel: read("kernel-memory", parseSize),
+      kernelTCP: read("kernel-memory-tcp", parseSize),
+    },
+    cpu: {
+      shares: read("cpu-share", parseUint),
+      quota: read("cpu-quota", parseInt64),
+      burst: read("cpu-burst", parseUint),
+      period: read("cpu-period", parseUint),
+      realtimeRuntime: read("cpu-rt-runtime", parseInt64),
+      realtimePeriod: read("cpu-rt-period", parseUint),
+      cpus: options["cpuset-cpus"],
+      mems: options["cpuset-mems"],
+      idle: read("cpu-idle", parseInt64),
+    },
+    blockIO: { weight: options["blkio-weight"] || undefined },
+    pids: { limit: given.has("pids-limit") ? options["pids-limit"] : undefined },
+  };
+}
+
+/** As Go's strconv.ParseUint. */
+function parseUint(text: string): bigint {
+  return parseDecimal("ParseUint", text, { pattern: /^\d+$/, maximum: 2n ** 64n - 1n });
+}
+
+/** As Go's strconv.ParseInt. */
+function parseInt64(text: string): bigint {
+  return parseDecimal("ParseInt", text, { pattern: /^[+-]?\d+$/, maximum: 2n ** 63n - 1n });
+}
+
+function parseDecimal(
+  name: string,
+  text: string,
+  { pattern, maximum }: { readonly pattern: RegExp; readonly maximum: bigint },
+): bigint {
+  const refuse = (why: string) => new RuncError("usage", `strconv.${name}: parsing ${JSON.stringify(text)}: ${why}`);
+  if (!pattern.test(text)) throw refuse("invalid syntax");
+  const value = BigInt(text.replace(/^\+/, ""));
+  if (value > maximum || value < -maximum - 1n) throw refuse("value out of range");
+  return value;
+}
+
+/**
+ * Bytes of a size as people write it, in units of 1024: `512`, `1.5g`, `10 MiB`. -1 is no limit.
+ *
+ * @see https://pkg.go.dev/github.com/docker/go-units#RAMInBytes
+ */
+export function parseSize(text: string): bigint {
+  if (text === "-1") return -1n;
+  const [, digits, unit = ""] = /^(\d+\.?\d*|\.\d+) ?(?:([kmgtp])i?b?|b)?$/i.exec(text) ?? [];
+  if (digits === undefined) throw new RuncError("usage", `invalid size: '${text}'`);
+  const shift = 10n * BigInt(" kmgtp".indexOf(unit.toLowerCase() || " "));
+  // A fraction of so many digits would be no number at all.
+  const fraction = () => BigInt(Math.trunc(Math.min(Number(digits) * Number(1n << shift), 2 ** 64)));
+  const size = /^\d+$/.test(digits) ? BigInt(digits) << shift : fraction();
+  if (size >= 2n ** 63n) throw new RuncError("usage", `invalid size: '${text}': value out of range`);
+  return size;
+}

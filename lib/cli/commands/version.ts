@@ -1,0 +1,33 @@
+/**
+ * What `runc --version` prints.
+ *
+ * @module
+ */
+
+import type { ProgramKind } from "../host.ts";
+import { OCI_VERSION } from "../../specs/state.ts";
+import denoJson from "../../../deno.json" with { type: "json" };
+
+/** This runtime's version. */
+export const VERSION: string = denoJson.version;
+
+/** The build puts the commit in the place of this word; a program that runs from source has none. */
+const EMBEDDED_COMMIT = "@RUNC_COMMIT@";
+
+/** The git commit that this program was built from, `-dirty` behind it where files differed; undefined if unknown. */
+export function builtFrom(): string | undefined {
+  return EMBEDDED_COMMIT.startsWith("@") ? undefined : EMBEDDED_COMMIT;
+}
+
+/** The lines of `--version`; callers read the first three. `program`: what runs. */
+export function versionText(program: ProgramKind): string {
+  const commit = builtFrom();
+  const lines = [
+    `runc version ${VERSION}`,
+    commit && `commit: ${commit}`,
+    `spec: ${OCI_VERSION}`,
+    `deno: ${Deno.version.deno}`,
+    `program: ${program}`,
+  ];
+  return lines.filter((line) => line !== undefined).join("\n") + "\n";
+}

@@ -1,0 +1,55 @@
+/**
+ * Text as Go's standard library writes it, where callers compare or parse it. Pure.
+ *
+ * @module
+ */
+
+import { exactInteger } from "../../specs/json.ts";
+
+/**
+ * `value` as encoding/json writes it: what JSON.stringify gives, with `<`, `>`, `&` and two line separators escaped, and a bigint as a number.
+ * `indent` as in JSON.stringify; the keys keep their order.
+ *
+ * @see https://pkg.go.dev/encoding/json#HTMLEscape
+ */
+export function goJson(value: unknown, indent?: number | string): string {
+  const escape = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  return JSON.stringify(value, exactInteger, indent).replace(/[<>&\u2028\u2029]/g, escape);
+}
+
+const shortEscapes: Readonly<Record<string, string>> = {
+  "\x07": "\\a",
+  "\b": "\\b",
+  "\f": "\\f",
+  "\n": "\\n",
+  "\r": "\\r",
+  "\t": "\\t",
+  "\v": "\\v",
+  '"': '\\"',
+  "\\": "\\\\",
+};
+
+/**
+ * `text` as fmt's `%q` writes it: in double quotes, on one line, printable characters as they are.
+ *
+ * @see https://pkg.go.dev/strconv#Quote
+ */
+export function goQuote(text: string): string {
+  return `"${text.replace(/["\\]|[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/gu, escapeCharacter)}"`;
+}
+
+function escapeCharacter(character: string): string {
+  const code = character.codePointAt(0) ?? 0;
+  const hex = (digits: number) => code.toString(16).padStart(digits, "0");
+  if (code < 0x80) return shortEscapes[character] ?? `\\x${hex(2)}`;
+  return code > 0xffff ? `\\U${hex(8)}` : `\\u${hex(4)}`;
+}
+
+/** `date` as time.RFC3339 writes it, in local time, which is so much ahead of UTC: `2026-01-02T03:04:05+01:00`, with `Z` for UTC. */
+export function rfc3339(date: Date, offsetMinutes: number): string {
+  const local = new Date(date.getTime() + offsetMinutes * 60_000).toISOString().slice(0, 19);
+  if (offsetMinutes === 0) return `${local}Z`;
+  const two = (value: number) => String(value).padStart(2, "0");
+  const size = Math.abs(offsetMinutes);
+  return `${local}${offsetMinutes < 0 ? "-" : "+"}${two(Math.floor(size / 60))}:${two(size % 60)}`;
+}

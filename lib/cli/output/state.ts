@@ -1,0 +1,80 @@
+/**
+ * The output of `state` and `list`, to the letter of what callers parse. Pure.
+ *
+ * @module
+ */
+
+import { RuncError } from "../../errors.ts";
+import type { Status } from "../../specs/state.ts";
+import { goJson } from "./go_text.ts";
+
+/** A container as `state` and `list` show it. */
+export interface ContainerState {
+  readonly ociVersion: string;
+  readonly id: string;
+  /** On the host; 0 once it is stopped. */
+  readonly pid: number;
+  readonly status: Status;
+  readonly bundle: string;
+  readonly rootfs: string;
+  /** RFC 3339 with nanoseconds, in UTC. */
+  readonly created: string;
+  readonly annotations?: Readonly<Record<string, string>>;
+  /** Name of the user that the state directory belongs to, or `#uid`; empty for `state`. */
+  readonly owner: string;
+}
+
+/** Output of `state`: indented by two spaces, without a newline at the end. */
+export function formatState(state: ContainerState): string {
+  return goJson(inOrder(state), 2);
+}
+
+/**
+ * Output of `list --format FORMAT`.
+ *
+ * @throws {RuncError} `usage` for a format that there is not.
+ */
+export function formatList(states: readonly ContainerState[], format: string): string {
+  if (format === "table") return formatTable(states);
+  // A nil slice in Go, so callers know an empty list as null.
+  if (format === "json") return goJson(states.length === 0 ? null : states.map(inOrder)) + "\n";
+  throw new RuncError("usage", "invalid format option");
+}
+
+/** Output of `list --quiet`: one id a line. */
+export function formatIds(states: readonly ContainerState[]): string {
+  return states.map(({ id }) => `${id}\n`).join("");
+}
+
+/** The keys in the order that runc prints them, the annotations sorted, and left out where there are none. */
+function inOrder(state: ContainerState): ContainerState {
+  const { ociVersion, id, pid, status, bundle, rootfs, created, owner } = state;
+  const annotations = Object.entries(state.annotations ?? {}).sort(([left], [right]) => left < right ? -1 : 1);
+  const common = { ociVersion, id, pid, status, bundle, rootfs, created };
+  return annotations.length === 0
+    ? { ...common, owner }
+    : { ...common, annotations: Object.fromEntries(annotations), owner };
+}
+
+/** Columns are as wide as their widest cell and three spaces, twelve at least; the last one is not padded. */
+function formatTable(states: readonly ContainerState[]): string {
+  const rows = [
+    ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"],
+    ...states.map(({ id, pid, status, bundle, created, owner }) => [id, String(pid), status, bundle, created, owner]),
+  ];
+  const widths = rows[0]!.map((_, column) => Math.max(12, ...rows.map((row) => width(row[column]!) + 3)));
+  const pad = (cell: string, column: number) =>
+    column === widths.length - 1 ? cell : cell + " ".repeat(widths[column]! - width(cell));
+  return rows.map((row) => row.map(pad).join("") + "\n").join("");
+}
+
+/** Characters, as text/tabwriter counts them. */
+function width(text: string): number {
+  return [...text].length;
+}
+
+/** The name of user `uid` in the content of /etc/passwd, `#uid` where it has none. */
+export function ownerName(uid: number, passwd: string): string {
+  const entry = passwd.split("\n").map((line) => line.split(":")).find((fields) => fields[2] === String(uid));
+  return entry?.[0] || `#${uid}`;
+}

@@ -1,0 +1,139 @@
+/**
+ * Reads the host's facts that a plan depends on, each once. Runs in: parent.
+ *
+ * @module
+ */
+
+import type { CgroupLayout } from "../../cgroups/layout.ts";
+import { readCgroupLayout, unescapeField, v1Mounts } from "../../cgroups/layout.ts";
+import { capabilityNames } from "../../ffi/constants.ts";
+import { Errno } from "../../ffi/errno.ts";
+import { isThere } from "../../ffi/files.ts";
+import { alloc, Kernel } from "../../ffi/kernel.ts";
+import { refusedCalls } from "../../ffi/refused_calls.ts";
+import type { Config, Process } from "../../specs/config.ts";
+import type { HostFacts } from "./launch_request.ts";
+import { hostRoot } from "../launch/id_maps.ts";
+import { mayHaveToStack } from "../steps/security_labels.ts";
+
+/** What the reader needs to know already. */
+export interface FactsInput {
+  readonly kernel: Kernel;
+  readonly layout: CgroupLayout;
+  /** The container's cgroups by controller. */
+  readonly cgroupPaths: Readonly<Record<string, string>>;
+  readonly rootlessCgroups: boolean;
+  readonly noPivot: boolean;
+  readonly rootfs: string;
+  /** A process of the container whose namespaces are joined. */
+  readonly joinedPid?: number;
+  /** The user namespace that is joined denies setgroups(2). */
+  readonly deniesSetgroups?: boolean;
+  /** The config, as far as it says who the container's root is on the host. */
+  readonly config: Pick<Config, "linux">;
+  /** The process to start. */
+  readonly process: Process;
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+/** user_namespaces(7): the first namespace maps everything onto itself. */
+export function inUserNamespace(): boolean {
+  const [first = ""] = (readText("/proc/self/uid_map") ?? "").split("\n");
+  const [inside, outside, size] = first.trim().split(/\s+/).map(Number);
+  return !(inside === 0 && outside === 0 && size === 4294967295);
+}
+
+/** Mount points of whole procfs and sysfs mounts outside of `rootfs`. Format: proc(5), /proc/pid/mountinfo */
+function fullProcMounts(rootfs: string): readonly string[] {
+  const lines = (readText("/proc/self/mountinfo") ?? "").split("\n");
+  return lines.flatMap((line) => {
+    const [before = "", after = ""] = line.split(" - ");
+    const [, , , root, mountPoint = ""] = before.split(" ");
+    const type = after.split(" ")[0];
+    const path = unescapeField(mountPoint);
+    const inside = path === rootfs || path.startsWith(`${rootfs}/`);
+    return root === "/" && (type === "proc" || type === "sysfs") && !inside ? [path] : [];
+  });
+}
+
+/** Whether setgroups(2) is given up in the user namespace of `pid` for good, and in all that are made in it. user_namespaces(7) */
+export function deniesSetgroups(pid: number | "self"): boolean {
+  return readText(`/proc/${pid}/setgroups`)?.trim() === "deny";
+}
+
+/**
+ * Whether a process sets its additional groups in the user namespace of `pid`. A user who asks for none keeps those that there are, as with
+ * runc; one who asks for some was told before where that cannot be.
+ */
+function setsGroups(pid: number | "self", { user }: Process): boolean {
+  return (Deno.uid() === 0 || (user.additionalGids ?? []).length > 0) && !deniesSetgroups(pid);
+}
+
+/** Whether AppArmor confines us. Without it the file is not there, or not its own. */
+function isConfined(): boolean {
+  const label = readText("/proc/thread-self/attr/apparmor/current")?.trim() ?? "unconfined";
+  return label !== "unconfined";
+}
+
+/** Linux has at most 8,192 processors. CONFIG_NR_CPUS, arch/x86/Kconfig */
+const USUAL_SET = 128, LARGEST_SET = 1024;
+
+/** The kernel refuses to fill a set that is smaller than its own. sched_getaffinity(2), EINVAL */
+function processorSetBytes(kernel: Kernel): number {
+  const result = kernel.call("sched_getaffinity", 0, USUAL_SET, alloc(USUAL_SET));
+  return result === -Errno.EINVAL ? LARGEST_SET : USUAL_SET;
+}
+
+/** _LINUX_CAPABILITY_VERSION_3, include/uapi/linux/capability.h */
+const CAPABILITY_VERSION = 0x20080522;
+
+/** Whether CAP_SYS_PTRACE is in our effective set. @see capget(2) */
+function hasPtrace(kernel: Kernel): boolean {
+  const header = alloc(8);
+  new DataView(header.buffer).setUint32(0, CAPABILITY_VERSION, true);
+  const sets = alloc(24);
+  if (kernel.call("capget", header, sets) < 0) return false;
+  return ((new DataView(sets.buffer).getUint32(0, true) >> capabilityNames.indexOf("CAP_SYS_PTRACE")) & 1) === 1;
+}
+
+/** Reads what is needed and nothing else. */
+export function readFacts(input: FactsInput): HostFacts {
+  const { layout, cgroupPaths, config } = input;
+  const lastCapability = Number(readText("/proc/sys/kernel/cap_last_cap") ?? capabilityNames.length - 1);
+  return {
+    arch: input.kernel.arch,
+    lastCapability,
+    kcore: isThere(input.kernel, "/proc/kcore"),
+    isConfined: mayHaveToStack(input.process) && isConfined(),
+    inUserNamespace: inUserNamespace(),
+    refused: refusedCalls(input.kernel),
+    processorSetBytes: processorSetBytes(input.kernel),
+    euid: Deno.uid() ?? 0,
+    mayTrace: Deno.uid() === 0 && hasPtrace(input.kernel),
+    rootlessCgroups: input.rootlessCgroups,
+    setgroupsAllowed: !input.deniesSetgroups && setsGroups(input.joinedPid ?? "self", input.process),
+    cgroupMode: layout.mode,
+    cgroupMounts: v1Mounts(layout, cgroupPaths).map(({ name, source, data }) => ({ name, source, controllers: data })),
+    cgroup2Path: cgroupPaths[""],
+    fullProcMounts: input.noPivot ? fullProcMounts(input.rootfs) : [],
+    rootUid: hostRoot(config.linux?.uidMappings),
+    rootGid: hostRoot(config.linux?.gidMappings),
+  };
+}
+
+/** Whether this host has only cgroup2: what {@link defaultSpec} asks. */
+export function hasOnlyCgroup2(): boolean {
+  const kernel = new Kernel();
+  try {
+    return readCgroupLayout(kernel).mode === "v2";
+  } finally {
+    kernel.close();
+  }
+}

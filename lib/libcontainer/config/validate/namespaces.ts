@@ -1,0 +1,173 @@
+/**
+ * Rules for `linux.namespaces` and for what makes sense in a namespace of a certain kind only.
+ *
+ * @see https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config-linux.md#namespaces
+ * @module
+ */
+
+import type { Config, IdMapping } from "../../../specs/config.ts";
+import { pointerToken, type Problem } from "../../../specs/problem.ts";
+import { hasNamespace, namespaceKinds } from "../../steps/namespaces.ts";
+import { namespaceOf, quote, type ValidationFacts } from "./facts.ts";
+
+const namespaceTypes: readonly string[] = Object.keys(namespaceKinds);
+
+/** Every entry is of a known kind, and there is one of each. */
+export function* namespacesKnownOnce(config: Config): Iterable<Problem> {
+  const seen = new Set<string>();
+  for (const [index, { type, path = "" }] of (config.linux?.namespaces ?? []).entries()) {
+    const at = `/linux/namespaces/${index}`;
+    const shown = `{${quote(type)} ${quote(path)}}`;
+    if (!namespaceTypes.includes(type)) {
+      const wanted = namespaceTypes.join(", ");
+      yield { at: `${at}/type`, found: type, wanted, message: `namespace ${shown} does not exist` };
+    } else if (seen.has(type)) {
+      const message = `malformed spec file: duplicated ns ${shown}`;
+      yield { at, found: type, wanted: "one namespace of each type", message };
+    }
+    seen.add(type);
+  }
+}
+
+/** A user namespace by path comes with its mappings: the config may repeat them, but not change them. */
+export function* joinedUserMappings(config: Config, { joinedUser }: ValidationFacts): Iterable<Problem> {
+  const path = namespaceOf(config, "user")?.path ?? "";
+  if (path === "" || joinedUser === undefined) return;
+  if ("error" in joinedUser) {
+    const message = `failed to cache mappings for userns: ${joinedUser.error}`;
+    yield { at: "/linux/namespaces", found: path, wanted: "a user namespace", message };
+    return;
+  }
+  const { uidMappings = [], gidMappings = [] } = config.linux ?? {};
+  if (uidMappings.length === 0 && gidMappings.length === 0) return;
+  if (sameMappings(uidMappings, joinedUser.uidMappings) && sameMappings(gidMappings, joinedUser.gidMappings)) return;
+  const message = "user namespaces enabled, but both namespace path and non-matching mapping specified " +
+    "-- you may only provide one";
+  yield { at: "/linux/uidMappings", found: uidMappings, wanted: `no mappings, or those of ${path}`, message };
+}
+
+/** Not an error, for containerd and CRI-O write such configs: a user namespace by path, and its mappings too. */
+export function* repeatedMappings(config: Config): Iterable<Problem> {
+  const path = namespaceOf(config, "user")?.path ?? "";
+  if (path === "") return;
+  for (const field of ["uidMappings", "gidMappings"] as const) {
+    const found = config.linux?.[field] ?? [];
+    if (found.length === 0) continue;
+    const message = `linux.${field} repeats what the user namespace ${path} has: one of the two is enough`;
+    yield { at: `/linux/${field}`, found, wanted: "no mappings", message };
+  }
+}
+
+function sameMappings(some: readonly IdMapping[], others: readonly IdMapping[]): boolean {
+  return some.length === others.length && some.every(({ containerID, hostID, size }, index) => {
+    const other = others[index]!;
+    return containerID === other.containerID && hostID === other.hostID && size === other.size;
+  });
+}
+
+/** The container's root owns its files, so it must be somebody on the host. */
+export function* rootIsMapped(config: Config, facts: ValidationFacts): Iterable<Problem> {
+  if (!hasNamespace(config, "user")) return;
+  for (const kind of ["uid", "gid"] as const) {
+    const error = mappingError(config, facts, kind, 0);
+    if (error !== undefined) yield { at: `/linux/${kind}Mappings`, wanted: "a mapping for id 0", message: error };
+  }
+}
+
+/** Why an id of the container is nobody on the host; undefined if it is somebody, or if there is no user namespace. */
+export function mappingError(
+  config: Config,
+  facts: ValidationFacts,
+  kind: "uid" | "gid",
+  id: number,
+): string | undefined {
+  if (!hasNamespace(config, "user")) return undefined;
+  const mappings = mappingsOf(config, facts, kind);
+  if (mappings === undefined) return undefined;
+  if (mappings.length === 0) return `user namespaces enabled, but no ${kind} mappings found`;
+  const mapped = mappings.some(({ containerID, size }) => id >= containerID && id < containerID + size);
+  return mapped ? undefined : `user namespaces enabled, but no mapping found for ${kind} ${id}`;
+}
+
+/** The mappings that hold in the container; undefined where they could not be read, which has been reported already. */
+function mappingsOf(
+  config: Config,
+  { joinedUser }: ValidationFacts,
+  kind: "uid" | "gid",
+): readonly IdMapping[] | undefined {
+  if ((namespaceOf(config, "user")?.path ?? "") === "") return config.linux?.[`${kind}Mappings`] ?? [];
+  return joinedUser === undefined || "error" in joinedUser ? undefined : joinedUser[`${kind}Mappings`];
+}
+
+/** hostname and domainname belong to the UTS namespace: without one they would be the host's. */
+export function* namesNeedUts(config: Config): Iterable<Problem> {
+  if (hasNamespace(config, "uts")) return;
+  for (const field of ["hostname", "domainname"] as const) {
+    const found = config[field] ?? "";
+    if (found === "") continue;
+    const message = `unable to set ${field} without a private UTS namespace`;
+    yield { at: `/${field}`, found, wanted: 'an entry of type "uts" in linux.namespaces', message };
+  }
+}
+
+/** Masking is mounting: without a mount namespace it would happen to the host. */
+export function* restrictionsNeedMount(config: Config): Iterable<Problem> {
+  if (hasNamespace(config, "mount")) return;
+  for (const field of ["maskedPaths", "readonlyPaths"] as const) {
+    const found = config.linux?.[field] ?? [];
+    if (found.length === 0) continue;
+    const message = "unable to restrict sys entries without a private MNT namespace";
+    yield { at: `/linux/${field}`, found, wanted: 'an entry of type "mount" in linux.namespaces', message };
+  }
+}
+
+/** The kernel has every kind of namespace that is asked for. */
+export function* kernelHasNamespaces(config: Config, { kernelNamespaces }: ValidationFacts): Iterable<Problem> {
+  for (const [index, { type }] of (config.linux?.namespaces ?? []).entries()) {
+    if (kernelNamespaces.includes(type) || !namespaceTypes.includes(type)) continue;
+    const message = `${type} namespaces aren't enabled in the kernel`;
+    yield { at: `/linux/namespaces/${index}/type`, found: type, wanted: kernelNamespaces.join(", "), message };
+  }
+}
+
+/** Mappings are those of the container's user namespace. */
+export function* mappingsNeedUser(config: Config): Iterable<Problem> {
+  if (hasNamespace(config, "user")) return;
+  for (const field of ["uidMappings", "gidMappings"] as const) {
+    const found = config.linux?.[field] ?? [];
+    if (found.length === 0) continue;
+    const message = "user namespace mappings specified, but user namespace isn't enabled in the config";
+    yield { at: `/linux/${field}`, found, wanted: 'an entry of type "user" in linux.namespaces', message };
+  }
+}
+
+/** time_namespaces(7): offsets are set once, before the first process enters a new namespace. */
+export function* offsetsNeedTime(config: Config): Iterable<Problem> {
+  const offsets = config.linux?.timeOffsets ?? {};
+  const clocks = Object.entries(offsets);
+  if (clocks.length === 0) return;
+  const at = "/linux/timeOffsets";
+  const namespace = namespaceOf(config, "time");
+  if (namespace === undefined) {
+    const message = "time namespace offsets specified, but time namespace isn't enabled in the config";
+    yield { at, found: offsets, wanted: 'an entry of type "time" in linux.namespaces', message };
+  } else if ((namespace.path ?? "") !== "") {
+    const message = "time namespace enabled, but both namespace path and time offsets specified " +
+      "-- you may only provide one";
+    yield { at, found: offsets, wanted: "no offsets", message };
+  }
+  for (const [clock, { nanosecs = 0 }] of clocks) {
+    const here = at + pointerToken(clock);
+    if (clock !== "monotonic" && clock !== "boottime") {
+      yield {
+        at: here,
+        found: clock,
+        wanted: "monotonic, boottime",
+        message: `invalid time offset clock ${quote(clock)}`,
+      };
+    } else if (nanosecs >= 1e9) {
+      const message = `invalid time offset nanosecs: ${nanosecs}`;
+      yield { at: `${here}/nanosecs`, found: nanosecs, wanted: "less than a second", message };
+    }
+  }
+}

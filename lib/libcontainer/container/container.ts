@@ -1,0 +1,520 @@
+/**
+ * A container: created, started, looked at, signalled, entered and removed. Runs in: parent.
+ *
+ * Calls are synchronous, as the kernel's are, but those whose code is loaded when it is needed, and waiting for the end of a process.
+ *
+ * @module
+ */
+
+import type { CgroupManager } from "../../cgroups/manager.ts";
+import type { RdtPlace } from "../../cgroups/rdt/stats.ts";
+import { removeRdtGroup, resctrlRoot } from "../../cgroups/rdt/resctrl.ts";
+import { RuncError } from "../../errors.ts";
+import { monotonicMs } from "../../ffi/clock.ts";
+import { openFlag } from "../../ffi/constants.ts";
+import { Errno, errnoText } from "../../ffi/errno.ts";
+import type { Fd } from "../../ffi/fd.ts";
+import { open } from "../../ffi/files.ts";
+import { alloc } from "../../ffi/kernel.ts";
+import { poll, POLLIN } from "../../ffi/poll.ts";
+import { endTimeout, OtherProcess, sawEnd, watchEnd } from "../../ffi/ending.ts";
+import { kill } from "../../ffi/process.ts";
+import type { HookName, Resources } from "../../specs/config.ts";
+import type { State, Status } from "../../specs/state.ts";
+import { inSpan } from "../../trace/tracer.ts";
+import { loadCgroup } from "./container_cgroups.ts";
+import type { ContainerProcess } from "./container_process.ts";
+import type { CreateOptions, InTheMaking } from "./creation.ts";
+import type { ExecOptions } from "./exec_process.ts";
+import { runHooks } from "../launch/host_hooks.ts";
+import { hostRoot } from "../launch/id_maps.ts";
+import type { Removal } from "../plans/monitor/plan.ts";
+import { EXEC_IN_STOPPED, isAlive } from "../state/process_status.ts";
+import {
+  annotationsOf,
+  bundleOf,
+  hooksOf,
+  mappingsOfState,
+  ownsPids,
+  rdtGroupOf,
+  rootfsOf,
+  rootlessCgroupsOf,
+  type RuncState,
+  seccompOf,
+  systemdOf,
+  versionOf,
+} from "../state/runc_state.ts";
+import type { Runtime } from "../runtime.ts";
+import type { SeccompFilter } from "../seccomp/filter.ts";
+import { containerIds, isMissing, missingContainer, StateDirectory } from "../state/store.ts";
+import type { RdtSchemas } from "./update_rdt.ts";
+
+/** A container that exists, created by this runtime or by runc. */
+export class Container {
+  readonly #runtime: Runtime;
+  readonly #directory: StateDirectory;
+  readonly #cgroup: CgroupManager;
+  #state: RuncState;
+
+  private constructor(runtime: Runtime, directory: StateDirectory, state: RuncState, cgroup: CgroupManager) {
+    this.#runtime = runtime;
+    this.#directory = directory;
+    this.#state = state;
+    this.#cgroup = cgroup;
+  }
+
+  /** Opens an existing container. @throws {RuncError} `id-invalid`, `container-missing`. */
+  static load(runtime: Runtime, id: string): Container {
+    const directory = new StateDirectory(runtime.root, id);
+    const state = inSpan(runtime.trace, "read the state", () => directory.load());
+    return new Container(runtime, directory, state, loadCgroup(runtime, state));
+  }
+
+  /** Ids of all containers below the runtime's root, sorted. */
+  static ids(runtime: Runtime): readonly string[] {
+    return containerIds(runtime.root);
+  }
+
+  /**
+   * Creates a container: everything is set up and its process waits to be started.
+   *
+   * @throws {RuncError} and leaves nothing behind: no cgroup, mount, process or state directory.
+   */
+  static async create(
+    runtime: Runtime,
+    options: CreateOptions,
+  ): Promise<{ container: Container; process: ContainerProcess }> {
+    const { createContainer } = await import("./creation.ts");
+    const containerOf = ({ directory, state, cgroup }: InTheMaking) => new Container(runtime, directory, state, cgroup);
+    const created = createContainer(runtime, options, (container) => options.onProcess?.(containerOf(container)));
+    return { container: containerOf(created), process: created.process };
+  }
+
+  /** Its name below the runtime's root. */
+  get id(): string {
+    return this.#state.id;
+  }
+
+  /** Host pid of the container's init. */
+  get pid(): number {
+    return this.#state.init_process_pid;
+  }
+
+  /** Absolute. */
+  get bundle(): string {
+    return bundleOf(this.#state);
+  }
+
+  /** Whether systemd made its cgroup: what removes it or enters it wants a runtime with {@link Runtime.systemd}. */
+  get usesSystemd(): boolean {
+    return systemdOf(this.#state);
+  }
+
+  /** Whether its pid namespace is another's: its processes may outlive the first. */
+  get #sharesPids(): boolean {
+    return !ownsPids(this.#state);
+  }
+
+  get #alive(): boolean {
+    return isAlive(this.pid, this.#state.init_process_start);
+  }
+
+  /** Computed from the kernel's view, never stored. */
+  status(): Status {
+    if (this.#cgroup.exists() && this.#cgroup.freezerState() === "frozen") return "paused";
+    if (!this.#alive) return "stopped";
+    return this.#directory.hasFifo() ? "created" : "running";
+  }
+
+  /** What `runc state` prints. */
+  state(): {
+    readonly ociVersion: string;
+    readonly id: string;
+    readonly pid: number;
+    readonly status: Status;
+    readonly bundle: string;
+    readonly rootfs: string;
+    readonly created: string;
+    readonly annotations: Readonly<Record<string, string>>;
+    readonly owner: string;
+  } {
+    const status = this.status();
+    return {
+      ociVersion: versionOf(this.#state),
+      id: this.id,
+      pid: status === "stopped" ? 0 : this.pid,
+      status,
+      bundle: this.bundle,
+      rootfs: rootfsOf(this.#state),
+      created: this.#state.created,
+      annotations: annotationsOf(this.#state),
+      owner: "",
+    };
+  }
+
+  #hookState(status: Status): State {
+    const annotations = annotationsOf(this.#state);
+    return {
+      ociVersion: versionOf(this.#state),
+      id: this.id,
+      status,
+      ...(status === "stopped" ? {} : { pid: this.pid }),
+      bundle: this.bundle,
+      ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
+    };
+  }
+
+  /** Runs this container's hooks of a name on the host. `failed`: told of each failure instead of the first ending it. */
+  runHooks(name: HookName, status: Status, failed?: (error: RuncError) => void): void {
+    const cwd = name === "poststop" ? undefined : this.bundle;
+    runHooks(this.#runtime, name, hooksOf(this.#state)[name], this.#hookState(status), { cwd, goOn: failed });
+  }
+
+  /**
+   * Starts a container in state `created`, and runs its poststart hooks.
+   *
+   * `beforeStart` runs once it is known that it can be started. @throws {RuncError} `container-state` in any other state.
+   */
+  start(beforeStart: () => void = () => {}): void {
+    const status = this.status();
+    if (status !== "created") {
+      const why = status === "stopped"
+        ? "cannot start a container that has stopped"
+        : status === "running"
+        ? ALREADY_RUNNING
+        : `cannot start a container in the ${status} state`;
+      throw new RuncError("container-state", why);
+    }
+    beforeStart();
+    inSpan(this.#runtime.trace, "read the exec fifo, which init waits to open", () => this.#openFifo());
+    this.poststart();
+  }
+
+  /** poststart hooks; where one fails the container is killed. @throws {RuncError} `hook-failed`. */
+  poststart(): void {
+    try {
+      this.runHooks("poststart", "running");
+    } catch (error) {
+      this.#signalInit(9);
+      throw error;
+    }
+  }
+
+  /** @throws {RuncError} where another command has started or removed the container since it was looked at. */
+  #fifo(): Fd {
+    const { kernel } = this.#runtime;
+    try {
+      return open(kernel, this.#directory.fifo, openFlag(kernel.arch).O_NONBLOCK);
+    } catch (error) {
+      if (!(error instanceof RuncError) || error.errno !== Errno.ENOENT) throw error;
+      throw this.#directory.exists()
+        ? new RuncError("container-state", ALREADY_RUNNING, { cause: error })
+        : missingContainer(error);
+    }
+  }
+
+  /** Reads the byte that init writes when the fifo opens: of two starts only one gets it. */
+  #openFifo(): void {
+    const { kernel } = this.#runtime;
+    using fifo = this.#fifo();
+    using init = OtherProcess.find(kernel, this.pid);
+    const byte = alloc(1);
+    for (;;) {
+      const watches = [{ fd: fifo.number, events: POLLIN }];
+      if (init !== undefined) watches.push(watchEnd(init));
+      const [ready = 0, end = 0] = poll(kernel, watches, 100);
+      const hasEnded = init === undefined || sawEnd(init, end);
+      if (ready === 0 && !hasEnded) {
+        // Whoever opens a fifo that init has closed already is not told of its end: fifo(7). The start that was faster removes it.
+        if (!this.#directory.hasFifo()) throw new RuncError("container-state", ALREADY_RUNNING);
+        continue;
+      }
+      const got = kernel.retry("read", fifo.number, byte, 1);
+      if (got === 1) break;
+      if (hasEnded || got === 0) {
+        throw new RuncError("container-state", "exec fifo is empty: container init did not signal execve readiness", {
+          hint: "its process has ended, or another start was faster",
+        });
+      }
+    }
+    removeIfThere(this.#directory.fifo);
+  }
+
+  /**
+   * Sends a signal: to init, or for SIGKILL with a shared pid namespace to all processes of the cgroup.
+   *
+   * @throws {RuncError} `container-state` (`container not running`).
+   */
+  kill(signal: number, options: { all?: boolean } = {}): void {
+    const notRunning = () => {
+      if (!options.all) throw new RuncError("container-state", "container not running");
+    };
+    if (signal === 9 && this.#sharesPids) {
+      if (this.#killCgroup()) return;
+      if (!this.#alive) return notRunning();
+    }
+    if (!this.#alive) return notRunning();
+    const result = this.#signalInit(signal);
+    if (result === -Errno.ESRCH) return notRunning();
+    if (result < 0) throw new RuncError("syscall-failed", `unable to signal init: ${errnoText(-result)}`);
+    // Process 1 ends last, when all others have: one that is frozen does not on v1.
+    if (signal === 9) this.#cgroup.thawToKill();
+  }
+
+  /** Init by a descriptor that is its own for sure: between a look at the start time and kill(2) its pid could become another's. */
+  #openInit(): OtherProcess | undefined {
+    const init = OtherProcess.find(this.#runtime.kernel, this.pid);
+    // Whoever has the pid now has been open since, so it is init if this is still init's start time.
+    if (init === undefined || this.#alive) return init;
+    init[Symbol.dispose]();
+    return undefined;
+  }
+
+  /** Returns 0 or −errno: ESRCH where init is gone. */
+  #signalInit(signal: number): number {
+    return inSpan(this.#runtime.trace, `send signal ${signal} to init`, () => {
+      using init = this.#openInit();
+      return init === undefined ? -Errno.ESRCH : init.signal(signal);
+    });
+  }
+
+  /** Whether it could. Without root the cgroup may be nobody's: init alone is killed then. */
+  #killCgroup(): boolean {
+    try {
+      return this.#cgroup.kill((pid, number) => void kill(this.#runtime.kernel, pid, number));
+    } catch (error) {
+      if (!rootlessCgroupsOf(this.#state)) {
+        throw error instanceof RuncError ? error.within("unable to kill all processes") : error;
+      }
+      this.#runtime.log(
+        "warning",
+        "only the container's first process is killed: its cgroup cannot be used; delegate cgroup v2 to the user who calls",
+      );
+      return false;
+    }
+  }
+
+  /**
+   * Removes a container that is stopped, or, after SIGKILL, one that was only created. `force`: kills it in any state.
+   *
+   * @throws {RuncError} `container-state` where it runs, `container-missing` where somebody else has removed it, unless by `force`.
+   */
+  delete(options: { force?: boolean } = {}): void {
+    try {
+      this.#locked(() => {
+        this.#end(options.force ?? false);
+        this.#remove();
+      });
+    } catch (error) {
+      if (options.force && isMissing(error)) return;
+      throw error;
+    }
+    this.#poststop();
+  }
+
+  /** What has to end before a container is removed has ended then. */
+  #end(force: boolean): void {
+    const status = this.status();
+    if (force || status === "created") this.#killAndWait();
+    else if (status !== "stopped") {
+      throw new RuncError("container-state", `cannot delete container ${this.id} that is not stopped: ${status}`, {
+        hint: "runc kill stops it, runc delete --force does both",
+      });
+    }
+    // Whose init was gone already: nothing has thawed what else is in there, and on v1 it cannot end before.
+    if (status === "paused") this.#cgroup.thaw();
+  }
+
+  /** SIGKILL, then waits for the end. @throws {RuncError} after 10 s, runc's limit. */
+  #killAndWait(): void {
+    using init = this.#openInit();
+    this.kill(9, { all: true });
+    if (init !== undefined) inSpan(this.#runtime.trace, "wait for init's end", () => this.#awaitEnd(init));
+  }
+
+  #awaitEnd(init: OtherProcess): void {
+    const { kernel } = this.#runtime;
+    const deadline = monotonicMs(kernel) + 10_000;
+    // Nearly always it has ended within the first 100 ms.
+    while (!sawEnd(init, poll(kernel, [watchEnd(init)], endTimeout(init, 100))[0])) {
+      if (monotonicMs(kernel) >= deadline) throw new RuncError("container-state", "container init still running");
+      // A process of the container may have frozen another since.
+      this.#cgroup.thawToKill();
+    }
+  }
+
+  /** What {@link destroy} has to do, for a monitor. */
+  get removal(): Removal {
+    const hasMore = this.usesSystemd || this.#sharesPids || rdtGroupOf(this.#state) !== undefined ||
+      hooksOf(this.#state).poststop !== undefined;
+    if (hasMore) return { kind: "runtime" };
+    const cgroups = [...new Set(Object.values(this.#cgroup.paths))];
+    return { kind: "directories", cgroups, state: this.#directory.path };
+  }
+
+  /**
+   * Removes cgroup and state of a container whose init is gone, then runs its poststop hooks; a failed one is logged. Does nothing where
+   * somebody else has removed it.
+   */
+  destroy(): void {
+    try {
+      this.#locked(() => this.#remove());
+    } catch (error) {
+      if (isMissing(error)) return;
+      throw error;
+    }
+    this.#poststop();
+  }
+
+  /** Runs `action` while no other command changes this container. @throws {RuncError} `container-missing` where one has removed it. */
+  #locked(action: () => void): void {
+    using _lock = this.#directory.lock(this.#runtime.kernel);
+    const state = this.#directory.load();
+    // There may be another one of its name by now, which has another process.
+    if (state.init_process_pid !== this.pid || state.init_process_start !== this.#state.init_process_start) {
+      throw missingContainer();
+    }
+    // Another update may have changed it.
+    this.#state = state;
+    action();
+  }
+
+  #remove(): void {
+    if (this.#sharesPids && this.#cgroup.exists()) this.#killCgroup();
+    try {
+      this.#cgroup.destroy();
+    } catch (error) {
+      throw error instanceof RuncError ? error.within("unable to remove container's cgroup") : error;
+    }
+    this.#removeRdtGroup();
+    inSpan(this.#runtime.trace, "remove the state", () => this.#directory.remove());
+  }
+
+  /** These hooks may call us for what was this container: not under its lock. */
+  #poststop(): void {
+    this.runHooks("poststop", "stopped", (error) => this.#runtime.log("warning", error.message));
+  }
+
+  #removeRdtGroup(): void {
+    const group = rdtGroupOf(this.#state);
+    try {
+      if (group !== undefined) removeRdtGroup(group);
+    } catch (error) {
+      throw error instanceof RuncError ? error.within("unable to remove container's IntelRDT group") : error;
+    }
+  }
+
+  /**
+   * Stops all its processes, and returns when they have stopped.
+   *
+   * @throws {RuncError} `container-state` (`container not running`) unless it is created or running.
+   */
+  pause(): void {
+    this.#locked(() => {
+      const status = this.status();
+      if (status !== "running" && status !== "created") {
+        throw new RuncError("container-state", "container not running", {
+          hint: status === "paused" ? "it is paused already" : undefined,
+        });
+      }
+      this.#cgroup.freeze();
+    });
+  }
+
+  /** Lets the processes of a paused container go on. @throws {RuncError} `container-state` (`container not paused`). */
+  resume(): void {
+    this.#locked(() => {
+      if (this.status() !== "paused") throw new RuncError("container-state", "container not paused");
+      this.#cgroup.thaw();
+    });
+  }
+
+  /**
+   * Changes its limits: what `resources` leaves out stays as it is, and device rules are never touched. Where the kernel refuses one, the old
+   * ones are set again. `rdt`: new schemas for a container that has `linux.intelRdt`.
+   *
+   * @throws {RuncError} `container-state` (`container not running`); `cgroup-failed` for a limit that the kernel refuses; `host-lacks` or
+   * `unsupported` for `rdt` where the host or the container has none.
+   */
+  async update(resources: Resources, rdt: RdtSchemas = {}): Promise<void> {
+    const { updateContainer } = await import("./update_container.ts");
+    this.#locked(() => {
+      if (this.status() === "stopped") throw new RuncError("container-state", "container not running");
+      const container = { state: this.#state, cgroup: this.#cgroup };
+      this.#state = updateContainer(this.#runtime, container, { resources, rdt });
+      inSpan(this.#runtime.trace, "save the state", () => this.#directory.save(this.#runtime.kernel, this.#state));
+    });
+  }
+
+  /** Its group of the resctrl file system; undefined without `linux.intelRdt`, or on a host without resctrl. */
+  get rdtGroup(): RdtPlace | undefined {
+    const group = rdtGroupOf(this.#state);
+    const root = group === undefined ? undefined : resctrlRoot(this.#runtime.kernel);
+    return group === undefined || root === undefined ? undefined : { ...group, root };
+  }
+
+  /** Its cgroup directories: by controller on v1, under `""` on v2. */
+  get cgroupPaths(): Readonly<Record<string, string>> {
+    return this.#cgroup.paths;
+  }
+
+  /** Whether failures to use its cgroups are to be expected. */
+  get rootlessCgroups(): boolean {
+    return rootlessCgroupsOf(this.#state);
+  }
+
+  /** Host pids of all processes in its cgroup and those below; none where it has stopped. */
+  processes(): readonly number[] {
+    try {
+      return this.#cgroup.processes();
+    } catch (error) {
+      throw error instanceof RuncError ? error.within("unable to get all container pids") : error;
+    }
+  }
+
+  /** Does nothing where a process can be started in it. @throws {RuncError} `container-state` where not. */
+  refuseExec(options: { ignorePaused?: boolean } = {}): void {
+    const status = this.status();
+    if (status === "stopped") throw new RuncError("container-state", EXEC_IN_STOPPED);
+    if (status === "paused" && !options.ignorePaused) {
+      throw new RuncError("container-state", "cannot exec in a paused container (use --ignore-paused to override)");
+    }
+  }
+
+  /** Ids of the container's root on the host. */
+  get rootOwner(): { uid: number; gid: number } {
+    const { uidMappings, gidMappings } = mappingsOfState(this.#state);
+    return { uid: hostRoot(uidMappings), gid: hostRoot(gidMappings) };
+  }
+
+  /** The filter that its profile asks for, which {@link exec} needs; undefined where it has none. @see compileSeccomp */
+  async compileSeccomp(): Promise<SeccompFilter | undefined> {
+    const profile = seccompOf(this.#state);
+    if (profile === undefined) return undefined;
+    const { compileStored } = await import("../seccomp/seccomp.ts");
+    return compileStored(this.#runtime, profile);
+  }
+
+  /**
+   * Starts a further process in the container.
+   *
+   * @throws {RuncError} and the process is gone again.
+   */
+  async exec(options: ExecOptions): Promise<ContainerProcess> {
+    this.refuseExec(options);
+    const { execProcess } = await import("./exec_process.ts");
+    const container = { state: this.#state, cgroup: this.#cgroup, hookState: this.#hookState("running") };
+    return execProcess(this.#runtime, container, options);
+  }
+}
+
+const ALREADY_RUNNING = "cannot start an already running container";
+
+/** Removes a file that another command may have removed meanwhile. */
+function removeIfThere(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}

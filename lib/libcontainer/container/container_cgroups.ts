@@ -1,0 +1,43 @@
+/**
+ * The cgroups of a container, new or old, by the driver that it asks for. Runs in: parent.
+ *
+ * @module
+ */
+
+import { type CgroupManager, loadCgroupManager, type SelfJoin } from "../../cgroups/manager.ts";
+import { inUserNamespace } from "../config/facts.ts";
+import type { CgroupEntry } from "../config/launch_request.ts";
+import { cgroupPathsOf, rootlessCgroupsOf, type RuncState, systemdOf, systemdPathOf } from "../state/runc_state.ts";
+import type { Runtime } from "../runtime.ts";
+
+/**
+ * How stage and init get into the cgroups. Once the stage is in a user namespace it may not be born into one (clone3 answers EACCES): the parent then
+ * moves it, before it goes on.
+ */
+export function cgroupEntry(selfJoin: SelfJoin, userNamespace: boolean): CgroupEntry {
+  return userNamespace ? { taskFiles: [] } : selfJoin;
+}
+
+export function cgroupOptions(runtime: Runtime, rootless: boolean) {
+  return { kernel: runtime.kernel, rootless, inUserNamespace: inUserNamespace() };
+}
+
+export function systemdOptions(runtime: Runtime, rootless: boolean) {
+  const warn = (message: string) => runtime.log("warning", message);
+  return { ...cgroupOptions(runtime, rootless), environment: runtime.environment, warn, tracer: runtime.trace };
+}
+
+/** The same cgroups, told of where somebody wants to know. */
+export function withTrace({ trace }: Runtime, cgroup: CgroupManager): CgroupManager {
+  return trace?.cgroups(cgroup) ?? cgroup;
+}
+
+/** The cgroups of a container that exists. */
+export function loadCgroup(runtime: Runtime, state: RuncState): CgroupManager {
+  const paths = cgroupPathsOf(state);
+  const rootless = rootlessCgroupsOf(state);
+  const fs = loadCgroupManager(paths, cgroupOptions(runtime, rootless));
+  if (runtime.systemd === undefined || !systemdOf(state)) return withTrace(runtime, fs);
+  const options = systemdOptions(runtime, rootless);
+  return withTrace(runtime, runtime.systemd.loadSystemdManager(paths, systemdPathOf(state), options));
+}

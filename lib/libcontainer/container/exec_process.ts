@@ -1,0 +1,273 @@
+/**
+ * How a further process is started in a container. Runs in: parent.
+ *
+ * @module
+ */
+
+import { readCgroupLayout } from "../../cgroups/layout.ts";
+import { type CgroupManager, loadCgroupManager } from "../../cgroups/manager.ts";
+import { addToRdtGroup } from "../../cgroups/rdt/resctrl.ts";
+import { requireCgroups, subCgroupPaths, type SubCgroups } from "../../cgroups/sub_cgroup.ts";
+import { inContext, RuncError } from "../../errors.ts";
+import type { Fd } from "../../ffi/fd.ts";
+import { isThere, open } from "../../ffi/files.ts";
+import type { Plan } from "../../plan/op.ts";
+import type { NamespaceType, Process } from "../../specs/config.ts";
+import type { State } from "../../specs/state.ts";
+import { inSpan } from "../../trace/tracer.ts";
+import { hasSelinux } from "./bundle.ts";
+import { cgroupEntry, cgroupOptions, systemdOptions, withTrace } from "./container_cgroups.ts";
+import {
+  ContainerProcess,
+  handListener,
+  NOT_STARTED,
+  type ProcessOptions,
+  requireFilter,
+  setRlimits,
+  socketFds,
+  warnOfCapabilities,
+} from "./container_process.ts";
+import type { Planned } from "../launch/conversation.ts";
+import { affinityText } from "../steps/cpu_affinity.ts";
+import { deniesSetgroups, readFacts } from "../config/facts.ts";
+import { Launch } from "../launch/launch.ts";
+import type { HostFacts } from "../config/launch_request.ts";
+import { namespaceKinds } from "../steps/namespaces.ts";
+import { enterWithoutClone3, withoutRefused } from "../plans/outer_sandbox.ts";
+import { homeOf } from "../launch/passwd.ts";
+import { type ExecRequest, planExec, saidInExec } from "../plans/exec.ts";
+import { EXEC_IN_STOPPED, isAlive } from "../state/process_status.ts";
+import {
+  annotationsOf,
+  mappingsOfState,
+  namespacesOf,
+  rdtGroupOf,
+  rootfsOf,
+  rootlessCgroupsOf,
+  type RuncState,
+  seccompOf,
+  systemdOf,
+  systemdPathOf,
+} from "../state/runc_state.ts";
+import {
+  capabilitiesOf,
+  hasCpusetOf,
+  memoryPolicyOf,
+  personalityOf,
+  schedulingOf,
+  securityOf,
+  umaskOf,
+} from "../state/exec_state.ts";
+import type { Runtime } from "../runtime.ts";
+import type { SeccompFilter } from "../seccomp/filter.ts";
+import { configError, validateProcess } from "../config/validate.ts";
+
+/** What `exec` starts. */
+export interface ExecOptions extends ProcessOptions {
+  /** The process; capability sets and noNewPrivileges that it does not have are the container's. */
+  readonly process: Process;
+  /** Into a paused container too: the process then waits until it is resumed. */
+  readonly ignorePaused?: boolean;
+  /** Cgroups below the container's to start in, which must exist. */
+  readonly subCgroups?: SubCgroups;
+  /** From {@link Container.compileSeccomp}; needed where the container has a profile. */
+  readonly seccomp?: SeccompFilter;
+  /** Is called with the process's pid while it becomes its program, and this one would only wait. What it throws ends it. */
+  readonly onProcess?: (pid: number) => void;
+}
+
+/** The container that a process is started in. */
+export interface ExecContainer {
+  readonly state: RuncState;
+  readonly cgroup: CgroupManager;
+  /** For a seccomp agent. */
+  readonly hookState: State;
+}
+
+/** Starts a further process in a container. @see Container.exec */
+export function execProcess(runtime: Runtime, container: ExecContainer, options: ExecOptions): ContainerProcess {
+  const { state } = container;
+  const initPid = state.init_process_pid;
+  requireFilter(seccompOf(state) !== undefined, options.seccomp);
+  const process = completeProcess(options.process, state);
+  const problems = validateProcess(process, {
+    selinux: process.selinuxLabel ? hasSelinux(runtime.kernel) : false,
+    rootlessEuid: Deno.uid() !== 0,
+    get groups() {
+      return { mappings: mappingsOfState(state).gidMappings, isDenied: deniesSetgroups(initPid) };
+    },
+  });
+  if (problems.length > 0) throw configError(problems);
+  const { kernel } = runtime;
+  const namespaces = joinable(state);
+  // A cgroup that was asked for by name is that one or none.
+  const isBelow = Object.keys(options.subCgroups ?? {}).length > 0;
+  const cgroup = isBelow ? subCgroup(runtime, container, options.subCgroups!) : container.cgroup;
+  const input = {
+    kernel,
+    layout: readCgroupLayout(kernel),
+    cgroupPaths: container.cgroup.paths,
+    rootlessCgroups: rootlessCgroupsOf(state),
+    noPivot: false,
+    rootfs: rootfsOf(state),
+    joinedPid: initPid,
+    config: {},
+    process,
+  };
+  const facts = inSpan(runtime.trace, "read the host's facts", () => readFacts(input));
+  const { initial = "" } = process.execCPUAffinity ?? {};
+  // In the words of runc's stage, which its tests look for.
+  if (initial !== "") runtime.log("debug", `nsexec of ${state.id}: affinity: ${affinityText(initial)}`);
+  const request: ExecRequest = {
+    id: state.id,
+    namespaces,
+    cgroup: enterWithoutClone3(
+      cgroupEntry(isBelow ? cgroup.selfJoin : cgroup.selfJoinOfExec(initPid), namespaces.includes("user")),
+      facts.refused,
+    ),
+    noNewKeyring: state.config.no_new_keyring ?? false,
+    umask: umaskOf(state),
+    annotations: annotationsOf(state),
+    inheritedFds: options.inheritedFds ?? 0,
+    listenFds: options.listenFds ?? 0,
+    pidfdSocket: options.pidfdSocket !== undefined,
+    hasCpuset: hasCpusetOf(state),
+    personality: personalityOf(state),
+    memoryPolicy: memoryPolicyOf(state),
+    seccomp: options.seccomp,
+  };
+  const make = () => withoutRefused(planExec(process, facts, request), facts.refused, facts.arch);
+  const plan = inSpan(runtime.trace, "plan", make);
+  warnOfCapabilities(runtime, process, facts);
+  const fds: Record<string, Fd> = socketFds(options);
+  const killsBefore = cgroup.oomKills();
+  try {
+    for (const type of namespaces) {
+      fds[`ns-${type}`] = open(kernel, `/proc/${initPid}/ns/${namespaceKinds[type].file}`, 0);
+    }
+    // Its pid may be another's by now, and these that one's namespaces.
+    if (!isAlive(initPid, state.init_process_start)) throw new RuncError("container-state", EXEC_IN_STOPPED);
+    const enterCgroup = (pid: number) => {
+      if (isBelow) requireCgroups(cgroup.paths, pid);
+      if (namespaces.includes("user")) cgroup.join(pid, isBelow ? undefined : initPid);
+      joinRdtGroup(runtime, state, pid);
+    };
+    const says = saidInExec(process, request);
+    const { refused } = facts;
+    const launched = { ...options, refused, process, fds, hookState: container.hookState, enterCgroup, says };
+    return inContext(NOT_STARTED, () => launchExec(runtime, plan, launched));
+  } catch (error) {
+    if (!(error instanceof RuncError) || cgroup.oomKills() === killsBefore) throw error;
+    // Somebody in there was killed; it may have been ours.
+    throw new RuncError(error.code, `${error.message} (possibly OOM-killed)`, { ...error, cause: error });
+  } finally {
+    for (const [name, fd] of Object.entries(fds)) if (name.startsWith("ns-")) fd.close();
+  }
+}
+
+/** A group that is gone limits nothing any more. */
+function joinRdtGroup(runtime: Runtime, state: RuncState, pid: number): void {
+  const group = rdtGroupOf(state);
+  if (group === undefined || !isThere(runtime.kernel, group.path)) return;
+  try {
+    addToRdtGroup(group.path, pid);
+  } catch (error) {
+    throw error instanceof RuncError ? error.within(`error adding pid ${pid} to Intel RDT: intelrdt`) : error;
+  }
+}
+
+function subCgroup(runtime: Runtime, container: ExecContainer, sub: SubCgroups): CgroupManager {
+  const { state } = container;
+  const rootless = rootlessCgroupsOf(state);
+  const paths = subCgroupPaths(container.cgroup.paths, sub);
+  const { "": top } = container.cgroup.paths;
+  const { "": directory } = paths;
+  // Where a user may not move processes, that user's systemd may.
+  if (rootless && runtime.systemd !== undefined && systemdOf(state) && top !== undefined && directory !== undefined) {
+    const options = { ...systemdOptions(runtime, rootless), below: directory.slice(top.length) || "/" };
+    return withTrace(runtime, runtime.systemd.loadSystemdManager(paths, systemdPathOf(state), options));
+  }
+  return withTrace(runtime, loadCgroupManager(paths, cgroupOptions(runtime, rootless)));
+}
+
+/** What the process does not say of itself is the container's. */
+function completeProcess(process: Process, state: RuncState): Process {
+  const { scheduler, ioPriority, execCPUAffinity } = schedulingOf(state);
+  const { apparmorProfile, selinuxLabel } = securityOf(state);
+  return {
+    ...process,
+    apparmorProfile: process.apparmorProfile || apparmorProfile,
+    selinuxLabel: process.selinuxLabel || selinuxLabel,
+    scheduler: process.scheduler ?? scheduler,
+    ioPriority: process.ioPriority ?? ioPriority,
+    execCPUAffinity: process.execCPUAffinity ?? execCPUAffinity,
+    capabilities: process.capabilities ?? capabilitiesOf(state),
+    noNewPrivileges: process.noNewPrivileges ?? state.config.no_new_privileges,
+    oomScoreAdj: state.config.oom_score_adj ?? undefined,
+  };
+}
+
+/** The namespaces that the config lists and that are not our own: setns(2) refuses to join the own user namespace. */
+function joinable(state: RuncState): readonly NamespaceType[] {
+  return namespacesOf(state).map(({ type }) => type).filter((type) => {
+    const { file } = namespaceKinds[type];
+    const theirs = Deno.statSync(`/proc/${state.init_process_pid}/ns/${file}`);
+    const ours = Deno.statSync(`/proc/self/ns/${file}`);
+    return theirs.ino !== ours.ino || theirs.dev !== ours.dev;
+  });
+}
+
+/** Speaks with the stage and init of an exec until the process is its program. */
+function launchExec(
+  runtime: Runtime,
+  plan: Plan,
+  options: ExecOptions & {
+    fds: Readonly<Record<string, Fd>>;
+    refused: HostFacts["refused"];
+    /** The container's, for a seccomp agent. */
+    hookState: State;
+    enterCgroup: (pid: number) => void;
+    says: readonly Planned[];
+  },
+): ContainerProcess {
+  // Always natively: in the container's mount namespace there is no Deno, nor the libraries that it needs.
+  const launch = new Launch({ ...runtime, executor: "native" }, {
+    plan,
+    stdio: options.stdio,
+    fds: options.fds,
+    inheritedFds: options.inheritedFds ?? 0,
+    waits: false,
+    says: options.says,
+    refused: options.refused,
+  });
+  try {
+    options.enterCgroup(launch.stagePid);
+    launch.go();
+    // Under a filter it closes the socket for a last word; a filter that comes late is loaded after `created`.
+    const closes = options.seccomp !== undefined;
+    let isReady = false;
+    for (;;) {
+      const said = closes && isReady ? launch.nextUntilClosed() : launch.next();
+      if (said === undefined || (said.kind === "created" && !closes)) break;
+      if (said.kind === "ready") {
+        isReady = true;
+        setRlimits(runtime, launch.initPid, options.process);
+        launch.go(homeOf(options.process.user.uid, launch.passwd));
+        options.onProcess?.(launch.initPid);
+      } else if (said.kind === "seccomp") {
+        handListener(runtime, launch, { ...options, fd: said.fd });
+      }
+    }
+    runtime.log("debug", "setns_init: about to exec");
+    return new ContainerProcess(runtime, launch);
+  } catch (error) {
+    launch.abort();
+    launch[Symbol.dispose]();
+    throw isBornNowhere(error) ? error.within(`error adding pid ${launch.stagePid} to cgroups`) : error;
+  }
+}
+
+/** A cgroup that passes controllers on takes no process. clone3(2), EBUSY with CLONE_INTO_CGROUP, or of the write that stands for it */
+function isBornNowhere(error: unknown): error is RuncError {
+  return error instanceof RuncError && error.errnoName === "EBUSY" && /^(clone3|write)\(/.test(error.call ?? "");
+}

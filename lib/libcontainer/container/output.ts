@@ -1,0 +1,302 @@
+/**
+ * A process in a container with its output collected: what `Deno.Command`'s `output()` is for a program of the host. Runs in: parent.
+ *
+ * The event loop goes on meanwhile: a thread of its own waits for the process and its streams at once.
+ *
+ * @module
+ */
+
+import { RuncError } from "../../errors.ts";
+import { Ioctl } from "../../ffi/constants.ts";
+import { type Ending, endTimeout, sawEnd, watchEnd } from "../../ffi/ending.ts";
+import { Errno } from "../../ffi/errno.ts";
+import type { Fd } from "../../ffi/fd.ts";
+import { fchown, pipe, setNonblocking } from "../../ffi/files.ts";
+import { alloc, type Kernel, syscallError } from "../../ffi/kernel.ts";
+import { pollAsync, POLLIN, POLLOUT } from "../../ffi/poll.ts";
+import { type ExitStatus, shellStatus } from "../../ffi/process.ts";
+import type { Process } from "../../specs/config.ts";
+import type { Spec } from "./bundle.ts";
+import { Container } from "./container.ts";
+import type { ContainerProcess } from "./container_process.ts";
+import { rootOwner } from "../launch/id_maps.ts";
+import { loadParts } from "./parts.ts";
+import type { Runtime } from "../runtime.ts";
+import { compileSeccomp } from "../seccomp/seccomp.ts";
+
+/** What both {@link runOutput} and {@link execOutput} take. */
+export interface OutputOptions {
+  /** What the process reads; nothing where absent. */
+  readonly stdin?: string | Uint8Array<ArrayBuffer>;
+  /** Kills the process (SIGKILL) when it is aborted; what it wrote until then is the output. */
+  readonly signal?: AbortSignal;
+}
+
+/** How to run a container. */
+export interface RunOutputOptions extends OutputOptions {
+  /** Letters, digits and `_+-.`; no container of the runtime may have it. */
+  readonly id: string;
+  /** Its process must not ask for a terminal. */
+  readonly spec: Spec;
+  /** Enter the rootfs without pivot_root, for one that lies in a ramdisk. */
+  readonly noPivot?: boolean;
+  /** Keep the caller's session keyring. */
+  readonly noNewKeyring?: boolean;
+}
+
+/** What to run in a container. */
+export interface ExecOutputOptions extends OutputOptions {
+  /** It must not ask for a terminal. */
+  readonly process: Process;
+}
+
+/** How a process ended, and all that it wrote. */
+export interface ProcessOutput {
+  /** As a shell has it: the exit code, or 128 + the number of the signal. */
+  readonly code: number;
+  /** Number of the signal that it died of. */
+  readonly signal?: number;
+  /** What came from descriptor 1. */
+  readonly stdout: Uint8Array<ArrayBuffer>;
+  /** What came from descriptor 2. */
+  readonly stderr: Uint8Array<ArrayBuffer>;
+}
+
+type Written = Pick<ProcessOutput, "stdout" | "stderr">;
+
+/**
+ * Creates a container, runs it to its end, and removes it.
+ *
+ * @throws {RuncError} as {@link Container.create} and {@link Container.poststart}; nothing is left of the container.
+ */
+export async function runOutput(runtime: Runtime, options: RunOutputOptions): Promise<ProcessOutput> {
+  const { id, spec, noPivot, noNewKeyring, signal } = options;
+  refuseTerminal(spec.config.process);
+  const seccomp = await compileSeccomp(runtime, spec.config);
+  signal?.throwIfAborted();
+  using pipes = new Pipes(runtime.kernel, rootOwner(spec.config));
+  const { container, process } = await Container.create(runtime, {
+    id,
+    spec,
+    noPivot,
+    noNewKeyring,
+    seccomp,
+    startBy: "parent",
+    stdio: pipes.theirs,
+    parts: await loadParts(spec.config),
+  });
+  using _process = process;
+  try {
+    return await outputOf(process, pipes, options, () => {
+      process.start();
+      container.poststart();
+    });
+  } finally {
+    // Whatever else is in the container goes too.
+    container.destroy();
+  }
+}
+
+/**
+ * Runs a further process in a container to its end. A process that it leaves behind and that still holds stdout or stderr is
+ * not waited for.
+ *
+ * @throws {RuncError} as {@link Container.exec}.
+ */
+export async function execOutput(
+  runtime: Runtime,
+  container: Container,
+  options: ExecOutputOptions,
+): Promise<ProcessOutput> {
+  refuseTerminal(options.process);
+  const seccomp = await container.compileSeccomp();
+  options.signal?.throwIfAborted();
+  using pipes = new Pipes(runtime.kernel, container.rootOwner);
+  using process = await container.exec({ process: options.process, seccomp, stdio: pipes.theirs });
+  return await outputOf(process, pipes, options);
+}
+
+/** Passes a process its input, lets it run by `start`, and waits for its end; after an error it is dead too. */
+async function outputOf(
+  process: ContainerProcess,
+  pipes: Pipes,
+  { stdin, signal }: OutputOptions,
+  start: () => void = () => {},
+): Promise<ProcessOutput> {
+  const exchanged = pipes.exchange(process, stdin);
+  // Where something else fails first, that is the error to tell.
+  exchanged.catch(() => {});
+  try {
+    start();
+    const status = await ended(process, signal);
+    return { ...describe(status), ...await exchanged };
+  } catch (error) {
+    process.abort();
+    // Its descriptors are about to be closed.
+    await exchanged.catch(() => {});
+    throw error;
+  }
+}
+
+function refuseTerminal(process: Process | undefined): void {
+  if (!process?.terminal) return;
+  throw new RuncError("usage", "cannot collect the output of a process that has a terminal", {
+    field: "/process/terminal",
+    hint: "set process.terminal to false",
+  });
+}
+
+async function ended(process: ContainerProcess, signal: AbortSignal | undefined): Promise<ExitStatus> {
+  const SIGKILL = 9;
+  const kill = () => void process.signal(SIGKILL);
+  signal?.addEventListener("abort", kill);
+  try {
+    // It may have come while the container was created.
+    if (signal?.aborted) kill();
+    return await process.wait();
+  } finally {
+    signal?.removeEventListener("abort", kill);
+  }
+}
+
+function describe(status: ExitStatus): Pick<ProcessOutput, "code" | "signal"> {
+  return { code: shellStatus(status), ..."signal" in status ? { signal: status.signal } : {} };
+}
+
+/** A process's three standard streams. */
+class Pipes implements Disposable {
+  readonly #kernel: Kernel;
+  readonly #stdin: { readonly read: Fd; readonly write: Fd };
+  readonly #stdout: { readonly read: Fd; readonly write: Fd };
+  readonly #stderr: { readonly read: Fd; readonly write: Fd };
+
+  /** `owner`: ids of the container's root on the host, who may open /proc/self/fd/1 again. */
+  constructor(kernel: Kernel, owner: { uid: number; gid: number }) {
+    this.#kernel = kernel;
+    this.#stdin = pipe(kernel, "stdin");
+    this.#stdout = pipe(kernel, "stdout");
+    this.#stderr = pipe(kernel, "stderr");
+    for (const { number } of [this.#stdin.write, this.#stdout.read, this.#stderr.read]) {
+      setNonblocking(kernel, number, true);
+    }
+    for (const end of [this.#stdin.read, this.#stdout.write, this.#stderr.write]) {
+      fchown(kernel, end, owner.uid, owner.gid);
+    }
+  }
+
+  /** The process's ends. */
+  get theirs(): readonly [number, number, number] {
+    return [this.#stdin.read.number, this.#stdout.write.number, this.#stderr.write.number];
+  }
+
+  /**
+   * Closes the process's ends, which it has by now; writes its input and reads its output until it has ended. What it has written is
+   * in the pipes then, and whoever else holds them is not waited for.
+   */
+  async exchange(process: Ending, text: string | Uint8Array<ArrayBuffer> = ""): Promise<Written> {
+    for (const end of [this.#stdin.read, this.#stdout.write, this.#stderr.write]) end.close();
+    const input = new Input(this.#kernel, this.#stdin.write, text);
+    const [stdout, stderr] = [new Output(this.#kernel, this.#stdout.read), new Output(this.#kernel, this.#stderr.read)];
+    const streams = [input, stdout, stderr];
+    for (let hasEnded = false; !hasEnded;) {
+      const [end, ...ready] = await pollAsync(this.#kernel, [
+        watchEnd(process),
+        ...streams.map(({ watched, events }) => ({ fd: watched, events })),
+      ], endTimeout(process, -1));
+      streams.forEach((stream, index) => ready[index] !== 0 && stream.advance());
+      hasEnded = sawEnd(process, end);
+    }
+    return { stdout: stdout.finish(), stderr: stderr.finish() };
+  }
+
+  [Symbol.dispose](): void {
+    for (const { read, write } of [this.#stdin, this.#stdout, this.#stderr]) {
+      read.close();
+      write.close();
+    }
+  }
+}
+
+/** As much as a pipe holds. pipe(7) */
+const CHUNK_SIZE = 64 * 1024;
+/** poll(2) does not look at it. */
+const NOBODY = -1;
+
+/** What a process is to read. */
+class Input {
+  readonly #kernel: Kernel;
+  readonly #end: Fd;
+  #rest: Uint8Array<ArrayBuffer>;
+  readonly events = POLLOUT;
+  watched: number;
+
+  constructor(kernel: Kernel, end: Fd, text: string | Uint8Array<ArrayBuffer>) {
+    this.#kernel = kernel;
+    this.#end = end;
+    this.#rest = typeof text === "string" ? new TextEncoder().encode(text) : text;
+    this.watched = end.number;
+    this.#closeAtEnd();
+  }
+
+  /** Writes what the pipe takes. */
+  advance(): void {
+    const piece = this.#rest.subarray(0, CHUNK_SIZE);
+    const length = this.#kernel.retry("write", this.watched, piece, piece.length);
+    if (length === -Errno.EAGAIN) return;
+    // The process has closed its stdin without reading all of it, or has ended.
+    if (length === -Errno.EPIPE) this.#rest = this.#rest.subarray(this.#rest.length);
+    else if (length < 0) throw syscallError(`write(${this.#end.label})`, -length);
+    else this.#rest = this.#rest.subarray(length);
+    this.#closeAtEnd();
+  }
+
+  #closeAtEnd(): void {
+    if (this.#rest.length > 0) return;
+    this.#end.close();
+    this.watched = NOBODY;
+  }
+}
+
+/** What a process writes. */
+class Output {
+  readonly #kernel: Kernel;
+  readonly #end: Fd;
+  readonly #pieces: Uint8Array<ArrayBuffer>[] = [];
+  readonly events = POLLIN;
+  watched: number;
+
+  constructor(kernel: Kernel, end: Fd) {
+    this.#kernel = kernel;
+    this.#end = end;
+    this.watched = end.number;
+  }
+
+  /** Reads what is there, `limit` bytes at most. Returns how many there were. */
+  advance(limit: number = CHUNK_SIZE): number {
+    const bytes = alloc(Math.min(limit, CHUNK_SIZE));
+    const length = this.#kernel.retry("read", this.watched, bytes, bytes.length);
+    if (length === -Errno.EAGAIN) return 0;
+    if (length < 0) throw syscallError(`read(${this.#end.label})`, -length);
+    // Waiting for more would be over at once, without end.
+    if (length === 0) this.watched = NOBODY;
+    else this.#pieces.push(bytes.slice(0, length));
+    return length;
+  }
+
+  /** Everything, with what is in the pipe now, and nothing that comes later. */
+  finish(): Uint8Array<ArrayBuffer> {
+    if (this.watched !== NOBODY) {
+      const count = alloc(4);
+      this.#kernel.must(`ioctl(${this.#end.label}, FIONREAD)`, "ioctl", this.watched, Ioctl.FIONREAD, count);
+      let left = new DataView(count.buffer).getInt32(0, true);
+      for (let length = 1; left > 0 && length > 0; left -= length) length = this.advance(left);
+    }
+    const all = new Uint8Array(this.#pieces.reduce((sum, { length }) => sum + length, 0));
+    let at = 0;
+    for (const piece of this.#pieces) {
+      all.set(piece, at);
+      at += piece.length;
+    }
+    return all;
+  }
+}

@@ -1,0 +1,21 @@
+/**
+ * What a container uses. Runs in: parent.
+ *
+ * @module
+ */
+
+import { readRdtStats } from "../../cgroups/rdt/stats.ts";
+import { type CgroupStats, readStats } from "../../cgroups/stats/stats.ts";
+import { inContext } from "../../errors.ts";
+import type { Container } from "./container.ts";
+
+/** The statistics of a container's cgroups, as of now. @throws {RuncError} `cgroup-failed`. */
+export function containerStats(container: Container): CgroupStats {
+  const { cgroupPaths, rootlessCgroups, rdtGroup } = container;
+  const stats = inContext(
+    "unable to get container cgroup stats",
+    () => readStats(cgroupPaths, { tolerant: rootlessCgroups }),
+  );
+  if (rdtGroup === undefined) return stats;
+  return { ...stats, intelRdt: inContext("unable to get container Intel RDT stats", () => readRdtStats(rdtGroup)) };
+}

@@ -1,0 +1,94 @@
+/**
+ * Changing what a container may use. Runs in: parent.
+ *
+ * @module
+ */
+
+import { setSchemata } from "../../cgroups/rdt/group.ts";
+import * as code from "../../cgroups/limits/limits.ts";
+import type { CgroupManager } from "../../cgroups/manager.ts";
+import { resctrlFeatures, resctrlRoot } from "../../cgroups/rdt/resctrl.ts";
+import type { Resources } from "../../specs/config.ts";
+import { intelRdtOf, rdtGroupOf, type RuncState } from "../state/runc_state.ts";
+import type { Runtime } from "../runtime.ts";
+import { toRuncIntelRdt, withLimits } from "../state/to_runc_state.ts";
+import { limitsOf, updatedLimits } from "./update.ts";
+import { type RdtSchemas, updatedRdt } from "./update_rdt.ts";
+
+/** A change that can be taken back. */
+interface Step {
+  /** In runc's words. */
+  readonly what: "cgroup" | "intelrdt";
+  readonly set: () => void;
+  readonly setBack: () => void;
+}
+
+/**
+ * Sets `resources` and `rdt` in the place of what `state` has, and returns the state that it then has. Nothing is changed where one of
+ * them is refused.
+ *
+ * @throws {RuncError} `cgroup-failed`, `config-invalid`, and as {@link updatedRdt}.
+ */
+export function updateContainer(
+  runtime: Runtime,
+  { state, cgroup }: { readonly state: RuncState; readonly cgroup: CgroupManager },
+  { resources, rdt }: { readonly resources: Resources; readonly rdt: RdtSchemas },
+): RuncState {
+  const root = resctrlRoot(runtime.kernel);
+  const features = root === undefined ? { cat: false, mba: false } : resctrlFeatures(runtime.kernel, root);
+  const storedRdt = intelRdtOf(state);
+  const intelRdt = updatedRdt(storedRdt, rdt, features);
+  const before = state.config.cgroups ?? {};
+  const stored = limitsOf(before);
+  const changed = updatedLimits(stored, resources);
+  const limits = { resources: changed, code };
+  const steps: Step[] = [{
+    what: "cgroup",
+    set: () => cgroup.set(limits),
+    // What was never set has its value too, which is more than runc puts back.
+    setBack: cgroup.remember(limits, { resources: stored, code }),
+  }];
+  const path = rdtGroupOf(state)?.path;
+  if (root !== undefined && path !== undefined && storedRdt !== undefined && intelRdt !== undefined) {
+    steps.push({
+      what: "intelrdt",
+      set: () => setSchemata({ root, path }, intelRdt),
+      setBack: () => setSchemata({ root, path }, storedRdt),
+    });
+  }
+  setAll(runtime, steps);
+  return {
+    ...state,
+    config: {
+      ...state.config,
+      cgroups: withLimits(before, changed),
+      ...(intelRdt === undefined ? {} : { intel_rdt: toRuncIntelRdt(intelRdt) }),
+    },
+  };
+}
+
+function setAll(runtime: Runtime, steps: readonly Step[]): void {
+  for (const [index, step] of steps.entries()) {
+    try {
+      step.set();
+    } catch (error) {
+      // The one that failed too: a part of it may have been set.
+      for (const done of steps.slice(0, index + 1)) setBack(runtime, done);
+      throw error;
+    }
+  }
+}
+
+function setBack(runtime: Runtime, { what, setBack }: Step): void {
+  try {
+    setBack();
+  } catch (error) {
+    // The refusal that led here is the one to tell; this one says what is left behind.
+    runtime.log(
+      "warning",
+      `Setting back ${what} configs failed due to error: ${
+        (error as Error).message
+      }, your state.json and actual configs might be inconsistent.`,
+    );
+  }
+}

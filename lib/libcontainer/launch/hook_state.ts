@@ -1,0 +1,42 @@
+/**
+ * The state that hooks inside the container read on stdin. Runs in: parent.
+ *
+ * @module
+ */
+
+import type { Fd } from "../../ffi/fd.ts";
+import { fillAndSeal, open, sealableMemfd } from "../../ffi/files.ts";
+import { alloc, type Kernel } from "../../ffi/kernel.ts";
+import type { State } from "../../specs/state.ts";
+
+/** The stdin of hooks that are yet to run: the stage is given it before the state is known. */
+export class HookStateFile implements Disposable {
+  readonly #kernel: Kernel;
+  readonly #file: Fd;
+  /** Read-only, and whoever opens it anew cannot write either: it is sealed before there is a hook. */
+  readonly stdin: Fd;
+
+  constructor(kernel: Kernel) {
+    this.#kernel = kernel;
+    this.#file = sealableMemfd(kernel, "state");
+    try {
+      this.stdin = open(kernel, `/proc/self/fd/${this.#file.number}`, 0);
+    } catch (error) {
+      this.#file.close();
+      throw error;
+    }
+  }
+
+  /** What the hooks read, for good. */
+  write(state: State): void {
+    const text = new TextEncoder().encode(JSON.stringify(state));
+    const bytes = alloc(text.length);
+    bytes.set(text);
+    fillAndSeal(this.#kernel, this.#file, bytes);
+  }
+
+  /** Closes what it is written by; `stdin` is whose who took it. */
+  [Symbol.dispose](): void {
+    this.#file.close();
+  }
+}

@@ -1,0 +1,160 @@
+/**
+ * prestart, createRuntime, poststart and poststop hooks: run by the parent, in its own namespaces. Runs in: parent.
+ *
+ * @module
+ */
+
+import { RuncError } from "../../errors.ts";
+import { Child } from "../../ffi/child.ts";
+import { errnoText } from "../../ffi/errno.ts";
+import type { Fd } from "../../ffi/fd.ts";
+import { memfd, readMemfd, sealedMemfd } from "../../ffi/files.ts";
+import { type EnvironmentEntry, type ExitStatus, spawn } from "../../ffi/process.ts";
+import type { Hook, HookName } from "../../specs/config.ts";
+import type { State } from "../../specs/state.ts";
+import { withTraceparent } from "../../trace/context.ts";
+import { inSpan, type OpenSpan } from "../../trace/tracer.ts";
+import { awaitEnd } from "./await_end.ts";
+import type { Runtime } from "../runtime.ts";
+
+/** How much of a hook's output an error quotes, in bytes: enough for a stack trace, not for a flood. */
+export const OUTPUT_LIMIT = 64 * 1024;
+
+/** `exit status 3`, `signal: killed`: the words of Go's exec package, which callers know. */
+export function statusText(status: ExitStatus): string {
+  if ("code" in status) return `exit status ${status.code}`;
+  return `signal: ${signalTexts[status.signal] ?? status.signal}`;
+}
+
+const signalTexts: Readonly<Record<number, string>> = {
+  1: "hangup",
+  2: "interrupt",
+  3: "quit",
+  4: "illegal instruction",
+  5: "trace/breakpoint trap",
+  6: "aborted",
+  9: "killed",
+  11: "segmentation fault",
+  13: "broken pipe",
+  15: "terminated",
+  31: "bad system call",
+};
+
+/** `2.0s` for 2, as runc prints a hook's timeout. */
+export function secondsText(seconds: number): string {
+  return Number.isInteger(seconds) ? `${seconds}.0s` : `${seconds}s`;
+}
+
+/** The descriptors of a hook's stdio: state on stdin, output caught in memory. */
+interface Stdio {
+  readonly input: Fd;
+  readonly output: Fd;
+  readonly errors: Fd;
+}
+
+function environmentOf(hook: Hook, { environment, rawEnvironment = [], trace }: Runtime): readonly EnvironmentEntry[] {
+  const given = hook.env ??
+    [...Object.entries(environment).map(([name, value]) => `${name}=${value}`), ...rawEnvironment];
+  return trace === undefined ? given : withTraceparent(given, trace.traceparent);
+}
+
+/**
+ * Waits for the hook, or kills it when its time is over, or a signal comes. Undefined: its time was over.
+ *
+ * @throws {RuncError} where nobody can say how it ended; what the runtime's interrupts throw.
+ */
+function waitBounded(runtime: Runtime, pid: number, timeout: number | undefined): ExitStatus | undefined {
+  using child = Child.find(runtime.kernel, pid);
+  let isOver = false;
+  try {
+    isOver = child === undefined || awaitEnd(runtime, child, timeout === undefined ? undefined : timeout * 1000);
+  } finally {
+    if (!isOver) {
+      child?.signal(9);
+      child?.reap();
+    }
+  }
+  if (!isOver) return undefined;
+  const status = child?.reap();
+  // It may have refused: our caller ignores SIGCHLD.
+  if (status === undefined) throw new RuncError("hook-failed", `cannot find out how hook ${pid} ended`);
+  return status;
+}
+
+function runHook(
+  runtime: Runtime,
+  hook: Hook,
+  { name, cwd, stdio, span }: { name: string; cwd?: string; stdio: Stdio; span?: OpenSpan },
+): void {
+  const { kernel } = runtime;
+  const pid = spawn(kernel, {
+    path: hook.path,
+    argv: hook.args?.length ? hook.args : [hook.path],
+    env: environmentOf(hook, runtime),
+    cwd,
+    // Neither ours, nor what our caller left open.
+    closeFrom: 3,
+    softFileLimit: runtime.softFileLimit,
+    fds: [
+      { to: 0, from: stdio.input.number },
+      { to: 1, from: stdio.output.number },
+      { to: 2, from: stdio.errors.number },
+    ],
+  });
+  if (pid < 0) throw new RuncError("hook-failed", `error running ${name}: fork/exec ${hook.path}: ${errnoText(-pid)}`);
+  const status = waitBounded(runtime, pid, hook.timeout);
+  if (status === undefined) {
+    throw new RuncError(
+      "hook-failed",
+      `error running ${name}: hook ran past specified timeout of ${secondsText(hook.timeout!)}`,
+    );
+  }
+  span?.set("code" in status ? { "process.exit.code": status.code } : { "process.exit.signal": status.signal });
+  const said = outputText(readMemfd(kernel, stdio.output, OUTPUT_LIMIT), readMemfd(kernel, stdio.errors, OUTPUT_LIMIT));
+  if (!("code" in status) || status.code !== 0) {
+    throw new RuncError("hook-failed", `error running ${name}: ${statusText(status)}, ${said}`);
+  }
+  runtime.log("debug", `${name}: ${said}`);
+}
+
+/** What a hook printed, as errors and the log tell it. */
+export function outputText(stdout: string, stderr: string): string {
+  return `stdout: ${stdout}, stderr: ${stderr}`;
+}
+
+/**
+ * Runs the hooks of one name in order. `state`: what they read on stdin. `cwd`: the bundle, or where the caller is.
+ *
+ * @throws {RuncError} `hook-failed` with what the hook printed, at the first that fails; with `goOn` the failure goes there instead.
+ */
+export function runHooks(
+  runtime: Runtime,
+  name: HookName,
+  hooks: readonly Hook[] | undefined,
+  state: State,
+  options: { cwd?: string; goOn?: (error: RuncError) => void } = {},
+): void {
+  if (hooks === undefined || hooks.length === 0) return;
+  const { kernel } = runtime;
+  const text = new TextEncoder().encode(JSON.stringify(state));
+  hooks.forEach((hook, index) => {
+    using input = sealedMemfd(kernel, { name: "state", content: text, executable: false, rewind: true });
+    using output = memfd(kernel, "hook stdout");
+    using errors = memfd(kernel, "hook stderr");
+    try {
+      const how = { name: `${name} hook #${index}`, cwd: options.cwd, stdio: { input, output, errors } };
+      inSpan(runtime.trace, `run ${name} hook ${hook.path}`, (span) => runHook(runtime, hook, { ...how, span }), {
+        kind: "client",
+        attributes: { "runc.config": `/hooks/${name}/${index}` },
+      });
+    } catch (error) {
+      const isInterrupted = error instanceof RuncError && error.code === "interrupted";
+      const failure = isInterrupted ? error : new RuncError("hook-failed", (error as Error).message, {
+        field: `/hooks/${name}/${index}`,
+        cause: error,
+      });
+      if (options.goOn === undefined) throw failure;
+      options.goOn(failure);
+    }
+  });
+}

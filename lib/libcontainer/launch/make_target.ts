@@ -1,0 +1,119 @@
+/**
+ * Places of mounts behind dangling symlinks: what the links lead to is made, always inside the root. Runs in: parent, asked by init.
+ *
+ * runc follows such links for the sake of old images. Every component is opened or made below a descriptor, without following; where a
+ * link leads is worked out here, and `..` goes back to the descriptor before.
+ *
+ * @module
+ */
+
+import { RuncError } from "../../errors.ts";
+import { openFlag } from "../../ffi/constants.ts";
+import { errnoText } from "../../ffi/errno.ts";
+import { Fd } from "../../ffi/fd.ts";
+import { alloc, cString, type Kernel } from "../../ffi/kernel.ts";
+import { asFileOwner } from "./file_owner.ts";
+
+const ENOENT = 2, EEXIST = 17;
+/** MAXSYMLINKS, include/linux/namei.h */
+const LINK_LIMIT = 40;
+/** A name that others remove as often as we make it. */
+const TRY_LIMIT = 128;
+const PATH_MAX = 4096;
+
+/** What is made. */
+export interface Target {
+  /** Clean and absolute in the container. */
+  readonly path: string;
+  /** An empty file; otherwise a directory. */
+  readonly isFile: boolean;
+  /** Host ids of the container's root. */
+  readonly uid: number;
+  readonly gid: number;
+}
+
+class Walk {
+  readonly #kernel: Kernel;
+  readonly #target: Target;
+  /** The directories from the root to where we are. */
+  readonly #open: Fd[];
+  readonly #ahead: string[];
+  #links = 0;
+  #tries = 0;
+
+  constructor(kernel: Kernel, root: Fd, target: Target) {
+    this.#kernel = kernel;
+    this.#target = target;
+    this.#open = [root];
+    this.#ahead = target.path.split("/");
+  }
+
+  run(): void {
+    // What is made has the mode that is asked for.
+    const umask = this.#kernel.call("umask", 0);
+    try {
+      for (let name = this.#ahead.shift(); name !== undefined; name = this.#ahead.shift()) this.#enter(name);
+    } finally {
+      this.#kernel.call("umask", umask);
+      while (this.#open.length > 1) this.#leave();
+    }
+  }
+
+  #leave(): void {
+    // The root is init's descriptor, which the caller closes; above it there is nothing.
+    if (this.#open.length > 1) this.#open.pop()!.close();
+  }
+
+  #enter(name: string): void {
+    if (name === "" || name === ".") return;
+    if (name === "..") return this.#leave();
+    const O = openFlag(this.#kernel.arch);
+    const flags = O.O_PATH | O.O_NOFOLLOW | O.O_CLOEXEC;
+    const here = this.#open.at(-1)!.number;
+    const number = this.#kernel.retry("openat", here, cString(name), flags, 0);
+    if (number === -ENOENT) return this.#make(here, name);
+    if (number < 0) throw this.#failure("openat", name, number);
+    const file = new Fd(this.#kernel, number, name);
+    const link = this.#linkOf(file);
+    if (link === undefined) return void this.#open.push(file);
+    file.close();
+    if (++this.#links > LINK_LIMIT) throw this.#failure("openat", name, -40);
+    if (link.startsWith("/")) { while (this.#open.length > 1) this.#leave(); }
+    this.#ahead.unshift(...link.split("/"));
+  }
+
+  /** The text of a symlink; undefined for anything else. readlinkat(2), "empty string" */
+  #linkOf(file: Fd): string | undefined {
+    const text = alloc(PATH_MAX);
+    const length = this.#kernel.retry("readlinkat", file.number, cString(""), text, PATH_MAX);
+    return length < 0 ? undefined : new TextDecoder().decode(text.subarray(0, length));
+  }
+
+  /** Makes what is missing, and enters it next. */
+  #make(here: number, name: string): void {
+    const O = openFlag(this.#kernel.arch);
+    const { isFile } = this.#target;
+    const asFile = isFile && this.#ahead.every((rest) => rest === "" || rest === ".");
+    const flags = O.O_WRONLY | O.O_CREAT | O.O_EXCL | O.O_NOFOLLOW | O.O_CLOEXEC;
+    const made = asFile
+      ? this.#kernel.retry("openat", here, cString(name), flags, 0o644)
+      : this.#kernel.retry("mkdirat", here, cString(name), 0o755);
+    if (made < 0 && made !== -EEXIST) throw this.#failure(asFile ? "openat" : "mkdirat", name, made);
+    if (asFile && made >= 0) this.#kernel.call("close", made);
+    if (++this.#tries > TRY_LIMIT) throw this.#failure("openat", name, -ENOENT);
+    this.#ahead.unshift(name);
+  }
+
+  #failure(call: string, name: string, result: number): RuncError {
+    const { path } = this.#target;
+    return new RuncError(
+      "step-failed",
+      `make mountpoint ${JSON.stringify(path)}: ${call} ${JSON.stringify(name)}: ${errnoText(-result)}`,
+    );
+  }
+}
+
+/** Makes `target` inside `root`, with all that is missing on the way. @throws {RuncError} `step-failed` */
+export function makeTarget(kernel: Kernel, root: Fd, target: Target): void {
+  asFileOwner(kernel, target, () => new Walk(kernel, root, target).run());
+}

@@ -1,0 +1,151 @@
+/**
+ * The plan of a further process in a running container.
+ *
+ * @module
+ */
+
+import { Prctl } from "../../ffi/constants.ts";
+import { call, fixedFd, step, text } from "../../plan/build.ts";
+import type { Plan, Step } from "../../plan/op.ts";
+import type { NamespaceType, Process } from "../../specs/config.ts";
+import { closeSteps, environment, execSteps, listenEntries, lookupSteps, needsHome } from "../steps/command.ts";
+import { consoleSteps } from "../steps/console.ts";
+import type { Planned } from "../launch/conversation.ts";
+import { finalAffinitySteps, initialAffinitySteps, resetAffinitySteps } from "../steps/cpu_affinity.ts";
+import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSteps } from "../steps/credentials.ts";
+import type { CgroupEntry, HostFacts } from "../config/launch_request.ts";
+import {
+  closeForeignStep,
+  earlyJoined,
+  enterCgroupSteps,
+  forkSteps,
+  joinSteps,
+  lateJoinSteps,
+} from "../steps/namespaces.ts";
+import { type MemoryPolicyNumbers, memoryPolicySteps } from "../steps/memory_policy.ts";
+import { personalitySteps } from "../steps/personality.ts";
+import { tell } from "../steps/protocol.ts";
+import { readySteps } from "../steps/ready.ts";
+import { landlockSteps, restrictSteps } from "../steps/landlock.ts";
+import { appArmorSteps, execLabelSteps, keyLabelSteps } from "../steps/security_labels.ts";
+import { ioPrioritySteps, schedulerSteps } from "../steps/scheduling.ts";
+import { type FilterPlaces, placeFilter, type SeccompFilter } from "../seccomp/filter.ts";
+import { hasListener } from "../seccomp/profile.ts";
+import { keyringSteps, noNewPrivilegesSteps, oomScoreSteps, pidfdSteps } from "../steps/small_steps.ts";
+import { checkDirectorySteps, enterDirectorySteps } from "../steps/working_directory.ts";
+
+/** What `exec` depends on beside the process. */
+export interface ExecRequest {
+  readonly id: string;
+  /** The container's namespaces; each is joined through init's, the fixed descriptor `ns-<type>`. */
+  readonly namespaces: readonly NamespaceType[];
+  readonly cgroup: CgroupEntry;
+  readonly noNewKeyring: boolean;
+  /** Absent: the caller's. */
+  readonly umask?: number;
+  readonly inheritedFds: number;
+  readonly listenFds: number;
+  readonly pidfdSocket: boolean;
+  /** The container is confined to some processors. */
+  readonly hasCpuset?: boolean;
+  /** The container's linux.personality, in the kernel's numbers. */
+  readonly personality?: number;
+  /** The container's: Landlock is asked for by them. */
+  readonly annotations?: Readonly<Record<string, string>>;
+  /** The container's linux.memoryPolicy. */
+  readonly memoryPolicy?: MemoryPolicyNumbers;
+  /** The container's linux.seccomp, compiled. */
+  readonly seccomp?: SeccompFilter;
+}
+
+function umaskSteps(umask: number | undefined): readonly Step[] {
+  if (umask === undefined) return [];
+  return [step(`set the umask to 0${umask.toString(8)}`, "/process/user/umask", [call("umask", [umask])])];
+}
+
+/** What the plan has stage and init say. */
+export function saidInExec({ env, noNewPrivileges }: Process, { listenFds, seccomp }: ExecRequest): readonly Planned[] {
+  const says: Planned[] = ["child"];
+  if (needsHome(env, listenFds > 0)) says.push("passwd");
+  // Under a filter that came early the socket is closed instead.
+  if (seccomp === undefined || noNewPrivileges) says.push("created");
+  if (seccomp !== undefined && hasListener(seccomp.profile)) says.push(noNewPrivileges ? "lateSeccomp" : "seccomp");
+  return says;
+}
+
+/**
+ * Tells the parent that the process is ready, with no call that runc has not under a filter: it never writes here, and closes its socket. So
+ * does this one, and a word comes only where no filter is in force yet.
+ */
+function createdSteps(filter: FilterPlaces): readonly Step[] {
+  const found = "tell the parent that the command was found";
+  const close = call("close", [fixedFd("sync")]);
+  if (filter.early.length > 0) return [step(found, "", [close])];
+  if (filter.late.length === 0) return [step(found, "", [tell("created"), close])];
+  return [
+    step(found, "", [tell("created")]),
+    ...filter.late,
+    step("tell the parent that the filter is loaded", "", [close]),
+  ];
+}
+
+/** The plan that runs `process` in the container. Pure. @throws {RuncError} for what only planning finds. */
+export function planExec(process: Process, facts: HostFacts, request: ExecRequest): Plan {
+  const env = environment(process.env, listenEntries(request.listenFds));
+  const joined = request.namespaces.map((type) => ({ type, from: "", path: "of the container's init" }));
+  const userNamespace = request.namespaces.includes("user");
+  const filter = placeFilter(request.seccomp, process, closeSteps(request.inheritedFds));
+  return {
+    stage: [
+      // What the process may run on holds before all that it does.
+      ...initialAffinitySteps(process.execCPUAffinity),
+      closeForeignStep(request.inheritedFds),
+      ...oomScoreSteps(process, facts.arch),
+      ...enterCgroupSteps(request.cgroup, facts.arch),
+      ...resetAffinitySteps(process.execCPUAffinity, facts),
+      // While the host's /proc is at hand; a fork takes all of them along.
+      ...(request.noNewKeyring ? [] : keyLabelSteps(process.selinuxLabel, facts.arch)),
+      ...execLabelSteps(process.selinuxLabel, facts.arch),
+      ...appArmorSteps(process, facts),
+      ...joinSteps(earlyJoined(joined, request.cgroup)),
+      step("take the process name runc:[2:INIT]", "", [
+        call("prctl", [Prctl.PR_SET_NAME, text("runc:[2:INIT]"), 0, 0, 0]),
+        // Nothing of the host is to be open where the container's files are looked up (CVE-2024-21626).
+        call("close", [fixedFd("proc")]),
+      ]),
+      ...forkSteps(request.cgroup),
+    ],
+    init: [
+      ...lateJoinSteps(joined, request.cgroup),
+      // Entering a cgroup may have changed what the stage had.
+      ...finalAffinitySteps(process.execCPUAffinity),
+      step("start a session", "", [call("setsid", [], { tolerate: ["EPERM"] })]),
+      ...(request.noNewKeyring ? [] : keyringSteps({ id: request.id, init: false, userNamespace })),
+      ...consoleSteps(process, facts.arch, { devConsole: false }),
+      ...(request.pidfdSocket ? pidfdSteps("setns") : []),
+      ...noNewPrivilegesSteps(process),
+      ...umaskSteps(request.umask),
+      ...schedulerSteps(process.scheduler, { hasCpuset: request.hasCpuset ?? false }),
+      ...ioPrioritySteps(process.ioPriority),
+      ...personalitySteps(request.personality),
+      ...memoryPolicySteps(request.memoryPolicy),
+      ...readySteps({ needsHome: env.needsHome, arch: facts.arch }),
+      ...filter.early,
+      ...enterDirectorySteps(process.cwd, "before setuid"),
+      ...boundingSteps(process, facts),
+      keepCapabilities(true),
+      ...ownStdioSteps(process, [0, 1, 2], facts.arch),
+      ...userSteps(process, { setgroupsAllowed: facts.setgroupsAllowed }),
+      ...enterDirectorySteps(process.cwd, "after setuid"),
+      ...checkDirectorySteps(),
+      keepCapabilities(false),
+      ...capabilitySteps(process, facts),
+      ...landlockSteps(request.annotations ?? {}, process, facts.arch),
+      ...lookupSteps(process, env.entries, facts.arch, { careful: filter.early.length > 0 }),
+      ...createdSteps(filter),
+      ...restrictSteps(request.annotations ?? {}),
+      ...filter.close,
+      ...execSteps(process, env),
+    ],
+  };
+}

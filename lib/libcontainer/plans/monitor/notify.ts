@@ -1,0 +1,206 @@
+/**
+ * The sd_notify proxy as ops of the monitor: what ../../launch/notify.ts does for a container that is started in the background. Pure.
+ *
+ *     container ──READY=1──▶ <state directory>/notify/notify.sock
+ *     monitor   ──READY=1, MAINPID=<pid>, BARRIER=1 with a pipe's write end──▶ the manager's $NOTIFY_SOCKET
+ *     manager   ──closes the pipe: everything before is done──▶ monitor
+ *
+ * @see sd_notify(3), sd_notify_barrier(3)
+ * @module
+ */
+
+import { MsgFlag, openFlag } from "../../../ffi/constants.ts";
+import type { Arch } from "../../../ffi/syscalls.ts";
+import {
+  at,
+  buffer,
+  bytes,
+  call,
+  fixedFd,
+  load,
+  set,
+  slot,
+  store,
+  text,
+  when,
+  whenFailed,
+} from "../../../plan/build.ts";
+import type { CallOp, Op } from "../../../plan/op.ts";
+import { sendFdOps } from "../../steps/console.ts";
+import { BARRIER_TIMEOUT_MS, DATAGRAM_LIMIT } from "../../launch/notify.ts";
+import { type Again, errnoOf, say } from "./again.ts";
+import { PollEvent, type Row } from "./poll_table.ts";
+
+/** Who is told what. */
+export interface NotifyRequest {
+  /** The manager's `struct sockaddr_un`. */
+  readonly address: Uint8Array;
+  /** The same as text, for messages. */
+  readonly name: string;
+  /** What the manager is to supervise from READY on: the monitor's own pid. */
+  readonly mainPid: number;
+}
+
+const AF_UNIX = 1, SOCK_DGRAM = 2, SOCK_CLOEXEC = 0o2000000;
+const NEWLINE = 0x0a;
+/** `READ` and `Y=` as little-endian numbers. */
+const READ = 0x44414552, Y_EQUALS = 0x3d59;
+
+const result = slot("result");
+const from = slot("line"), end = slot("line end"), last = slot("datagram end");
+const length = slot("length");
+const isTold = slot("manager is told");
+const byte = slot("byte");
+const manager = slot("manager");
+const problem = slot("problem");
+const barrier = slot("barrier");
+const writeEnd = slot("barrier write end");
+
+/** What the manager still has to confirm: the address of how long it may take, or 0. The monitor's own end waits for it. */
+export const awaited = slot("awaited");
+
+/** Room for a newline behind a datagram, and for a look at six bytes at its end. */
+const datagram = buffer("datagram", DATAGRAM_LIMIT + 8);
+/** `struct timespec`, which ppoll(2) counts down. */
+const barrierTime = buffer("time for the barrier", 16);
+const pair = buffer("barrier pipe", 8);
+
+/** Looks for a line that begins with `READY=`, which may be any: sd_notify(3). Runs `found` where there is one, from `line` to `line end`. */
+function findReady(found: readonly Op[]): readonly Op[] {
+  const second = slot("second half");
+  const isOver = slot("search is over");
+  const over = set(isOver, 1);
+  return [
+    set(from, datagram),
+    { op: "add", left: from, right: length, out: last },
+    // So that the last line ends as all do.
+    store(last, 1, NEWLINE),
+    set(isOver, 0),
+    {
+      op: "repeat",
+      body: [
+        set(end, from),
+        {
+          op: "repeat",
+          body: [load(end, 1, byte), { op: "add", left: end, right: 1, out: end }],
+          until: { left: byte, right: NEWLINE },
+        },
+        load(from, 4, result),
+        { op: "add", left: from, right: 4, out: second },
+        load(second, 2, second),
+        when(result, "==", READ, [when(second, "==", Y_EQUALS, [over, ...found])]),
+        set(from, end),
+        { op: "add", left: last, right: 1, out: second },
+        when(from, "==", second, [over]),
+      ],
+      until: { left: isOver, right: 1 },
+    },
+  ];
+}
+
+/** Calls in order, then `then`. Where one fails nothing that follows it is done, and `problem` becomes −errno. */
+function inOrder(calls: readonly CallOp[], then: readonly Op[]): readonly Op[] {
+  const [first, ...rest] = calls;
+  if (first === undefined) return then;
+  const out = first.out ?? result;
+  return [{ ...first, out, tolerate: ["*"] }, ...whenFailed(out, [set(problem, out)], inOrder(rest, then))];
+}
+
+/** The ops for one service manager. */
+export class NotifySteps {
+  readonly #request: NotifyRequest;
+  readonly #again: Again;
+  readonly #arch: Arch;
+  readonly #rows: { readonly container: Row; readonly barrier: Row };
+
+  /** `rows`: of the descriptor `notify`, and one that the barrier gets. */
+  constructor(
+    request: NotifyRequest,
+    options: { again: Again; arch: Arch; rows: { container: Row; barrier: Row } },
+  ) {
+    this.#request = request;
+    this.#again = options.again;
+    this.#arch = options.arch;
+    this.#rows = options.rows;
+  }
+
+  /** Deals with what has come. The first READY is passed on; the rest is read, lest it blocks the container, and dropped. */
+  react(): readonly Op[] {
+    const { container, barrier: row } = this.#rows;
+    const confirmed = [
+      call("read", [barrier, pair, 1], { out: result, tolerate: ["*"] }),
+      when(result, "==", 1, say(this.#again, "warning", "unexpected read from synchronization pipe")),
+      ...this.#lowerBarrier(),
+    ];
+    return [
+      ...row.whenReady(confirmed),
+      ...container.whenReady([
+        // Descriptors that come along are the container's own barrier: nobody takes them, which closes them.
+        call("recvfrom", [fixedFd("notify"), datagram, DATAGRAM_LIMIT, MsgFlag.MSG_DONTWAIT, 0, 0], {
+          out: length,
+          tolerate: ["*"],
+        }),
+        when(isTold, "==", 0, whenFailed(length, [], findReady([set(isTold, 1), ...this.#tell()]))),
+      ]),
+    ];
+  }
+
+  /** For a manager that does not know barriers, and so never answers. */
+  timedOut(): readonly Op[] {
+    return [
+      ...say(this.#again, "warning", "Timeout after waiting 30s for barrier. Ignored."),
+      ...this.#lowerBarrier(),
+    ];
+  }
+
+  #lowerBarrier(): readonly Op[] {
+    return [call("close", [barrier], { tolerate: ["*"] }), ...this.#rows.barrier.ignore(), set(awaited, 0)];
+  }
+
+  #tell(): readonly Op[] {
+    const { address, mainPid } = this.#request;
+    const mainPidLine = `MAINPID=${mainPid}\n`;
+    const O = openFlag(this.#arch);
+    const size = slot("line length");
+    const tell = [
+      call("socket", [AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0], { out: manager }),
+      call("connect", [manager, bytes(address, JSON.stringify(this.#request.name)), address.length]),
+      call("sendto", [manager, from, size, MsgFlag.MSG_NOSIGNAL, 0, 0]),
+      call("sendto", [manager, text(mainPidLine), mainPidLine.length, MsgFlag.MSG_NOSIGNAL, 0, 0]),
+      call("pipe2", [pair, O.O_CLOEXEC]),
+    ];
+    return [
+      { op: "sub", left: end, right: from, out: size },
+      ...inOrder(tell, this.#raiseBarrier()),
+      ...whenFailed(problem, this.#complain()),
+      call("close", [manager], { tolerate: ["*"] }),
+    ];
+  }
+
+  #raiseBarrier(): readonly Op[] {
+    const [store, send] = sendFdOps(manager, writeEnd, "BARRIER=1") as [Op, CallOp];
+    return [
+      load(pair, 4, barrier),
+      load(at(pair, 4), 4, writeEnd),
+      store,
+      ...inOrder([send], [
+        ...this.#rows.barrier.watch(barrier, PollEvent.POLLIN),
+        set(awaited, barrierTime),
+        ...limitTime(),
+      ]),
+      ...whenFailed(problem, [call("close", [barrier], { tolerate: ["*"] })]),
+      call("close", [writeEnd], { tolerate: ["*"] }),
+    ];
+  }
+
+  /** The container is not the worse for a manager that does not listen. */
+  #complain(): readonly Op[] {
+    const { ops, errno } = errnoOf(problem);
+    const message = `cannot tell the service manager at ${JSON.stringify(this.#request.name)}: {errno}`;
+    return [...ops, ...say(this.#again, "warning", message, errno)];
+  }
+}
+
+function limitTime(): readonly Op[] {
+  return [store(barrierTime, 8, BARRIER_TIMEOUT_MS / 1000), store(at(barrierTime, 8), 8, 0)];
+}

@@ -1,0 +1,138 @@
+/**
+ * Bytes on their way from one descriptor to another, a bounded number at a time, as ops of the monitor. Pure.
+ *
+ * A stream neither loses bytes nor waits: a sink that takes none stops the reading, and nothing else.
+ *
+ * @module
+ */
+
+import type { Manner } from "../../../ffi/channel.ts";
+import { MsgFlag, SpliceFlag } from "../../../ffi/constants.ts";
+import { Errno } from "../../../ffi/errno.ts";
+import { buffer, call, set, slot, when, whenFailed } from "../../../plan/build.ts";
+import type { FixedFd, Op, Slot } from "../../../plan/op.ts";
+import { PollEvent, type Row } from "./poll_table.ts";
+
+/** One end of a stream. */
+export interface End {
+  readonly fd: FixedFd;
+  readonly manner: Manner;
+}
+
+/** One direction of a process's stdio. */
+export interface Stream {
+  readonly name: string;
+  readonly source: End;
+  readonly sink: End;
+  /** Done when no byte will pass any more: the source is at its end, or the sink refuses bytes. */
+  readonly finish: readonly Op[];
+  /** Whatever is read is counted down there. */
+  readonly left?: Slot;
+}
+
+/**
+ * How many bytes are on their way at once: for a sink that may block what a pipe that polls as writable takes without (PIPE_BUF, pipe(7)). The
+ * memory of each stream counts: the monitor lives as long as its container.
+ */
+const chunkSize = ({ sink }: Stream) => sink.manner === "blocking" ? 4096 : 8192;
+/** Between pipes no byte is copied: as much as a pipe holds by default. */
+const SPLICE_SIZE = 64 * 1024;
+
+const result = slot("result");
+const last = slot("last");
+const how = { out: result, tolerate: ["*"] } as const;
+
+/** Bytes that wait for the sink. */
+const pendingOf = ({ name }: Stream) => slot(`${name} pending`);
+/** 1 where bytes of a pipe wait for another one. */
+const atSinkOf = ({ name }: Stream) => slot(`${name} waits for sink`);
+
+const memoryOf = (stream: Stream) => buffer(`${stream.name} bytes`, chunkSize(stream));
+
+function readOp(stream: Stream): Op {
+  const { fd, manner } = stream.source;
+  const [memory, size] = [memoryOf(stream), chunkSize(stream)];
+  return manner === "socket"
+    ? call("recvfrom", [fd, memory, size, MsgFlag.MSG_DONTWAIT, 0, 0], how)
+    : call("read", [fd, memory, size], how);
+}
+
+function writeOp(stream: Stream): Op {
+  const { sink: { fd, manner } } = stream;
+  const bytes = [slot(`${stream.name} from`), pendingOf(stream)];
+  return manner === "socket"
+    ? call("sendto", [fd, ...bytes, MsgFlag.MSG_DONTWAIT | MsgFlag.MSG_NOSIGNAL, 0, 0], how)
+    : call("write", [fd, ...bytes], how);
+}
+
+/** What was read, `result`, is not left any more. */
+const countDown = ({ left }: Stream): readonly Op[] =>
+  left === undefined ? [] : [{ op: "sub", left, right: result, out: left }];
+
+/** Reads once. 0 is the end; an error is too, as it is to whoever reads a file. */
+function fill(stream: Stream, row: Row): readonly Op[] {
+  const { name, sink } = stream;
+  const filled = [set(pendingOf(stream), result), set(slot(`${name} from`), memoryOf(stream))];
+  return [
+    readOp(stream),
+    when(result, "!=", -Errno.EAGAIN, [
+      { op: "add", left: result, right: -1, out: last },
+      ...whenFailed(last, stream.finish, [
+        ...filled,
+        ...countDown(stream),
+        ...(sink.manner === "blocking" ? row.watch(sink.fd, PollEvent.POLLOUT) : []),
+      ]),
+    ]),
+  ];
+}
+
+/** Writes once. An error, EPIPE most often, says that nobody reads any more. */
+function flush(stream: Stream, row: Row): readonly Op[] {
+  const { name, source, sink } = stream;
+  const [pending, from] = [pendingOf(stream), slot(`${name} from`)];
+  const wait = row.watch(sink.fd, PollEvent.POLLOUT);
+  return [
+    writeOp(stream),
+    when(result, "==", -Errno.EAGAIN, wait, [
+      ...whenFailed(result, [set(pending, 0), ...stream.finish], [
+        { op: "sub", left: pending, right: result, out: pending },
+        { op: "add", left: from, right: result, out: from },
+        when(pending, "==", 0, row.watch(source.fd, PollEvent.POLLIN), wait),
+      ]),
+    ]),
+  ];
+}
+
+/** Moves bytes from pipe to pipe. EAGAIN is the source's word or the sink's: whichever was not waited for is the next to be. */
+function splice(stream: Stream, row: Row): readonly Op[] {
+  const { source, sink, finish } = stream;
+  const atSink = atSinkOf(stream);
+  const waitForSource = [set(atSink, 0), ...row.watch(source.fd, PollEvent.POLLIN)];
+  const flags = SpliceFlag.SPLICE_F_MOVE | SpliceFlag.SPLICE_F_NONBLOCK;
+  return [
+    call("splice", [source.fd, 0, sink.fd, 0, SPLICE_SIZE, flags], how),
+    when(result, "==", -Errno.EAGAIN, [
+      when(atSink, "==", 0, [set(atSink, 1), ...row.watch(sink.fd, PollEvent.POLLOUT)], waitForSource),
+    ], [
+      { op: "add", left: result, right: -1, out: last },
+      ...whenFailed(last, finish, [...countDown(stream), ...waitForSource]),
+    ]),
+  ];
+}
+
+/** Whether bytes go from pipe to pipe. */
+const isSpliced = ({ source, sink }: Stream) => source.manner === "pipe" && sink.manner === "pipe";
+
+/** Reads or writes what is possible now, where the row's descriptor is ready. What is waited for is the source, or the sink of bytes that are pending. */
+export function advance(stream: Stream, row: Row): readonly Op[] {
+  if (isSpliced(stream)) return row.whenReady(splice(stream, row));
+  const pending = pendingOf(stream);
+  const ops = stream.sink.manner === "blocking"
+    ? [when(pending, "==", 0, fill(stream, row), flush(stream, row))]
+    : [when(pending, "==", 0, fill(stream, row)), when(pending, "!=", 0, flush(stream, row))];
+  return row.whenReady(ops);
+}
+
+/** Runs `ops` where nothing waits for the sink. */
+export const whenFlushed = (stream: Stream, ops: readonly Op[]): Op =>
+  when(isSpliced(stream) ? atSinkOf(stream) : pendingOf(stream), "==", 0, ops);

@@ -1,0 +1,414 @@
+/**
+ * The state of a new container as runc would write it. Reading is in ./runc_state.ts.
+ *
+ * @module
+ */
+
+import { resolve } from "@std/path";
+import { cpuWeight } from "../../cgroups/limits/cpu_weight.ts";
+import { isGiven } from "../../cgroups/limits/limit.ts";
+import { cleanPath, parseSystemdPath } from "../../cgroups/path.ts";
+import { MountFlag } from "../../ffi/constants.ts";
+import type {
+  Capabilities,
+  Config,
+  CpuAffinity,
+  Hook,
+  Hooks,
+  IdMapping,
+  IntelRdt,
+  LinuxDevice,
+  Mount,
+  Namespace,
+  NamespaceType,
+  NetDevice,
+  Resources,
+  WeightDevice,
+} from "../../specs/config.ts";
+import { OCI_VERSION } from "../../specs/state.ts";
+import { maskWords } from "../steps/cpu_affinity.ts";
+import { type MemoryPolicyNumbers, memoryPolicyNumbers } from "../steps/memory_policy.ts";
+import { parseMountOptions } from "../steps/mounts/mount_options.ts";
+import { isBind, type MountIds, mountIds } from "../steps/mounts/mounts.ts";
+import { hasNamespace, makesNamespace, namespaceKinds } from "../steps/namespaces.ts";
+import { personalityDomains } from "../steps/personality.ts";
+import type { SeccompProfile } from "../seccomp/profile.ts";
+import { parseCpuList } from "../config/validate/cpu_list.ts";
+import {
+  hookNames,
+  namespaceNames,
+  type RuncAffinity,
+  type RuncCapabilities,
+  type RuncCgroup,
+  type RuncConfig,
+  type RuncDevice,
+  type RuncDeviceRule,
+  type RuncHook,
+  type RuncIdMapping,
+  type RuncIntelRdt,
+  type RuncMemoryPolicy,
+  type RuncMount,
+  type RuncMountIds,
+  type RuncNamespace,
+  type RuncState,
+  type RuncWeightDevice,
+} from "./runc_state.ts";
+
+/** What a container's state is made of. */
+export interface StateInput {
+  readonly config: Config;
+  readonly id: string;
+  /** Absolute. */
+  readonly bundle: string;
+  /** Absolute. */
+  readonly rootfs: string;
+  readonly pid: number;
+  /** Field 22 of /proc/PID/stat. */
+  readonly startTime: number;
+  /** RFC 3339, UTC. */
+  readonly created: string;
+  readonly cgroupPaths: Readonly<Record<string, string>>;
+  /** The kinds of namespaces that the kernel has. */
+  readonly kernelNamespaces: readonly NamespaceType[];
+  /** Where the first process's standard streams lead. */
+  readonly externalDescriptors?: readonly string[];
+  readonly rootlessEuid?: boolean;
+  readonly rootlessCgroups?: boolean;
+  readonly systemdCgroup?: boolean;
+  readonly noPivot?: boolean;
+  readonly noNewKeyring?: boolean;
+  /** The resctrl group's directory, and that of its monitoring group. */
+  readonly intelRdt?: { readonly path: string; readonly monitoringPath?: string };
+  /** linux.seccomp as {@link RuncConfig} has it. */
+  readonly seccomp?: SeccompProfile;
+}
+
+/** The nodes that every container has, and the device rules that no config can switch off: specconv, AllowedDevices. */
+const allowedDevices: readonly { readonly path?: string; readonly rule: RuncDeviceRule }[] = [
+  { rule: deviceRule("c", -1, -1, "m") },
+  { rule: deviceRule("b", -1, -1, "m") },
+  { path: "/dev/null", rule: deviceRule("c", 1, 3) },
+  { path: "/dev/random", rule: deviceRule("c", 1, 8) },
+  { path: "/dev/full", rule: deviceRule("c", 1, 7) },
+  { path: "/dev/tty", rule: deviceRule("c", 5, 0) },
+  { path: "/dev/zero", rule: deviceRule("c", 1, 5) },
+  { path: "/dev/urandom", rule: deviceRule("c", 1, 9) },
+  { rule: deviceRule("c", 136, -1) },
+  { rule: deviceRule("c", 5, 2) },
+  { rule: deviceRule("c", 10, 200) },
+];
+
+function deviceRule(type: string, major: number, minor: number, permissions = "rwm", allow = true): RuncDeviceRule {
+  return { type: type.charCodeAt(0), major, minor, permissions, allow };
+}
+
+/** The state as runc would write it: fields in its order, left out where it would leave them out. */
+export function toRuncState(input: StateInput): RuncState {
+  const { rootlessEuid = false, rootlessCgroups = false, externalDescriptors = [] } = input;
+  return omitEmpty({
+    id: input.id,
+    init_process_pid: input.pid,
+    init_process_start: input.startTime,
+    created: input.created,
+    config: toRuncConfig(input),
+    rootless: rootlessEuid && rootlessCgroups,
+    cgroup_paths: input.cgroupPaths,
+    namespace_paths: namespacePaths(input),
+    external_descriptors: externalDescriptors,
+    intel_rdt_path: input.intelRdt?.path,
+    intel_rdt_mon_path: input.intelRdt?.monitoringPath,
+  }, ["namespace_paths"]);
+}
+
+function toRuncConfig(input: StateInput): RuncConfig {
+  const { config, rootlessEuid = false, rootlessCgroups = false } = input;
+  const { process, root, linux = {} } = config;
+  return omitEmpty({
+    no_pivot_root: input.noPivot ?? false,
+    rootfs: input.rootfs,
+    umask: process?.user.umask,
+    readonlyfs: root?.readonly ?? false,
+    rootPropagation: propagationFlag(linux.rootfsPropagation),
+    mounts: (config.mounts ?? []).map((mount) => toRuncMount(mount, input)),
+    devices: toRuncDevices(input),
+    netDevices: linux.netDevices && toRuncNetDevices(linux.netDevices),
+    mount_label: linux.mountLabel,
+    hostname: config.hostname,
+    domainname: config.domainname,
+    namespaces: (linux.namespaces ?? []).map(toRuncNamespace),
+    capabilities: process?.capabilities && toRuncCapabilities(process.capabilities),
+    networks: makesNamespace(config, "network") ? [{ type: "loopback" }] : [],
+    cgroups: toRuncCgroup(input),
+    apparmor_profile: process?.apparmorProfile,
+    process_label: process?.selinuxLabel,
+    oom_score_adj: process?.oomScoreAdj,
+    uid_mappings: mappingsOf(input, "uidMappings").map(toRuncMapping),
+    gid_mappings: mappingsOf(input, "gidMappings").map(toRuncMapping),
+    mask_paths: linux.maskedPaths,
+    readonly_paths: linux.readonlyPaths,
+    sysctl: linux.sysctl,
+    seccomp: input.seccomp,
+    no_new_privileges: process?.noNewPrivileges,
+    Hooks: toRuncHooks(config.hooks ?? {}),
+    version: OCI_VERSION,
+    labels: [
+      ...Object.entries(config.annotations ?? {}).map(([key, value]) => `${key}=${value}`),
+      `bundle=${input.bundle}`,
+    ],
+    no_new_keyring: input.noNewKeyring ?? false,
+    intel_rdt: linux.intelRdt && toRuncIntelRdt(linux.intelRdt),
+    memory_policy: linux.memoryPolicy && toRuncMemoryPolicy(memoryPolicyNumbers(linux.memoryPolicy)),
+    rootless_euid: rootlessEuid,
+    rootless_cgroups: rootlessCgroups,
+    time_offsets: linux.timeOffsets,
+    scheduler: process?.scheduler,
+    personality: linux.personality && { domain: personalityDomains[linux.personality.domain]! },
+    io_priority: process?.ioPriority,
+    exec_cpu_affinity: process?.execCPUAffinity && toRuncAffinity(process.execCPUAffinity),
+  }, ["intel_rdt", "memory_policy", "rootfs", "mounts", "devices", "namespaces", "umask", "oom_score_adj", "labels"]);
+}
+
+/** `object` without the fields that Go's omitempty leaves out: false, 0, "", empty lists and maps. `keep`: fields without it. */
+function omitEmpty<Type extends object>(object: Type, keep: readonly (keyof Type)[] = []): Type {
+  const kept = Object.entries(object).filter(([key, value]) =>
+    value !== undefined && (keep.includes(key as keyof Type) || !isEmpty(value))
+  );
+  return Object.fromEntries(kept) as Type;
+}
+
+function isEmpty(value: unknown): boolean {
+  return typeof value === "object" && value !== null ? Object.keys(value).length === 0 : !value;
+}
+
+/** Every kind that the kernel has, also those that the container shares with the host. */
+function namespacePaths({ pid, kernelNamespaces }: StateInput): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    kernelNamespaces.map((type) => [namespaceNames[type], `/proc/${pid}/ns/${namespaceKinds[type].file}`]),
+  );
+}
+
+function propagationFlag(propagation: string | undefined): number | undefined {
+  return propagation === undefined ? undefined : parseMountOptions([propagation]).propagation[0];
+}
+
+/** specconv, createLibcontainerMount: a bind mount's type and relative source are resolved here. */
+function toRuncMount(mount: Mount, input: StateInput): RuncMount {
+  const { source = "", destination, type = "", options = [] } = mount;
+  const { flags, clearedFlags, propagation, data, recursiveSet, recursiveClear, extensions } = parseMountOptions(
+    options,
+  );
+  const bind = isBind(mount);
+  return omitEmpty({
+    source: bind && !source.startsWith("/") ? resolve(input.bundle, source) : source,
+    destination,
+    device: bind ? "bind" : type,
+    flags,
+    cleared_flags: clearedFlags,
+    propagation_flags: propagation,
+    data,
+    rec_attr: recursiveSet === 0 && recursiveClear === 0
+      ? undefined
+      : { Attr_set: recursiveSet, Attr_clr: recursiveClear, Propagation: 0, Userns_fd: 0 },
+    extensions: extensions.includes("tmpcopyup") ? 1 : 0,
+    id_mapping: toRuncMountIds(mountIds(mount), input),
+  }, ["source", "destination", "device", "id_mapping"]);
+}
+
+/** `idmap` and `ridmap` without mappings mean those of the container's user namespace. */
+function toRuncMountIds(ids: MountIds | undefined, input: StateInput): RuncMountIds | undefined {
+  if (ids === undefined) return undefined;
+  const { recursive, mappings } = ids;
+  const path = input.config.linux?.namespaces?.find(({ type }) => type === "user")?.path ?? "";
+  if (mappings === undefined && path !== "") return omitEmpty({ recursive, userns_path: path });
+  const { uid, gid } = mappings ?? { uid: mappingsOf(input, "uidMappings"), gid: mappingsOf(input, "gidMappings") };
+  return omitEmpty({ recursive, uid_mappings: uid.map(toRuncMapping), gid_mappings: gid.map(toRuncMapping) });
+}
+
+function toRuncDevices(input: StateInput): readonly RuncDevice[] {
+  const owner = rootOwner(input);
+  const defaults = ownAllowedDevices(input.config).flatMap(({ path, rule }) =>
+    path === undefined ? [] : [omitEmpty({ ...rule, path, file_mode: 0o666, ...owner }, ["major", "minor", "allow"])]
+  );
+  return [...defaults, ...(input.config.linux?.devices ?? []).map((device) => toRuncDevice(device, owner))];
+}
+
+function toRuncDevice(device: LinuxDevice, owner: { readonly uid?: number; readonly gid?: number }): RuncDevice {
+  const { path, type, major, minor, fileMode = 0o666, uid, gid } = device;
+  return omitEmpty({
+    ...deviceRule(type === "u" ? "c" : type, major, minor, "", false),
+    path,
+    file_mode: fileMode & 0o7777,
+    uid,
+    gid,
+    ...owner,
+  }, ["major", "minor", "permissions", "allow", "file_mode"]);
+}
+
+/** A default device that the config has a device of its own for gets neither node nor rule. */
+function ownAllowedDevices(config: Config): typeof allowedDevices {
+  const paths = (config.linux?.devices ?? []).map(({ path }) => path);
+  return allowedDevices.filter(({ path }) => path === undefined || !paths.includes(path));
+}
+
+/** In a user namespace every node belongs to its root. */
+function rootOwner(input: StateInput): { readonly uid?: number; readonly gid?: number } {
+  if (!hasNamespace(input.config, "user")) return {};
+  return { uid: hostId(mappingsOf(input, "uidMappings"), 0), gid: hostId(mappingsOf(input, "gidMappings"), 0) };
+}
+
+function mappingsOf(
+  { config }: Pick<StateInput, "config">,
+  field: "uidMappings" | "gidMappings",
+): readonly IdMapping[] {
+  return hasNamespace(config, "user") ? config.linux?.[field] ?? [] : [];
+}
+
+function hostId(mappings: readonly IdMapping[], id: number): number | undefined {
+  const range = mappings.find(({ containerID, size }) => id >= containerID && id < containerID + size);
+  return range && range.hostID + (id - range.containerID);
+}
+
+function toRuncNamespace({ type, path = "" }: Namespace): RuncNamespace {
+  return omitEmpty({ type: namespaceNames[type], path });
+}
+
+function toRuncCapabilities(sets: Capabilities): RuncCapabilities | undefined {
+  return omitEmpty({
+    Bounding: sets.bounding,
+    Effective: sets.effective,
+    Inheritable: sets.inheritable,
+    Permitted: sets.permitted,
+    Ambient: sets.ambient,
+  });
+}
+
+function toRuncMemoryPolicy({ mode, flags, nodes }: MemoryPolicyNumbers): RuncMemoryPolicy {
+  return omitEmpty({ mode, flags, nodes: nodes && maskWords(nodes) });
+}
+
+function toRuncNetDevices(devices: Readonly<Record<string, NetDevice>>): RuncConfig["netDevices"] {
+  return Object.fromEntries(Object.entries(devices).map(([name, device]) => [name, omitEmpty({ name: device.name })]));
+}
+
+/** linux.intelRdt as state.json has it. */
+export function toRuncIntelRdt(rdt: IntelRdt): RuncIntelRdt {
+  const { closID, schemata, l3CacheSchema, memBwSchema, enableMonitoring } = rdt;
+  return omitEmpty({ closID, schemata, l3_cache_schema: l3CacheSchema, memBwSchema, enableMonitoring });
+}
+
+function toRuncAffinity({ initial = "", final = "" }: CpuAffinity): RuncAffinity | undefined {
+  if (initial === "" && final === "") return undefined;
+  const words = (list: string) => list === "" ? null : maskWords(parseCpuList(list));
+  return { Initial: words(initial), Final: words(final) };
+}
+
+function toRuncMapping({ containerID, hostID, size }: IdMapping): RuncIdMapping {
+  return { container_id: containerID, host_id: hostID, size };
+}
+
+function toRuncHooks(hooks: Hooks): RuncConfig["Hooks"] {
+  return Object.fromEntries(hookNames.map((name) => [name, hooks[name]?.map(toRuncHook) ?? null]));
+}
+
+function toRuncHook({ path, args, env, timeout }: Hook): RuncHook {
+  return {
+    path,
+    args: args ?? null,
+    env: env ?? null,
+    dir: "",
+    timeout: timeout === undefined ? null : timeout * 1e9,
+  };
+}
+
+/** specconv, CreateCgroupConfig. The limits stand among these fields. */
+function toRuncCgroup(input: StateInput): RuncCgroup {
+  const { config, rootlessCgroups = false, systemdCgroup = false } = input;
+  return omitEmpty({
+    ...(systemdCgroup ? systemdCgroupFields(input) : pathFields(input)),
+    devices: [
+      ...(config.linux?.resources?.devices ?? []).map(({ type = "", major = -1, minor = -1, access = "", allow }) =>
+        deviceRule(type === "" ? "a" : type, major, minor, access, allow)
+      ),
+      ...ownAllowedDevices(config).map(({ rule }) => rule),
+    ],
+    ...toRuncLimits(config.linux?.resources ?? {}),
+    Systemd: systemdCgroup,
+    Rootless: rootlessCgroups,
+    owner_uid: cgroupOwner(input),
+  }, ["owner_uid", ...limitPointers]);
+}
+
+/** Pointers in Go (burst, idle, pids, swappiness) are written even when 0, as a limit of 0 is one. */
+const limitPointers = ["cpu_burst", "cpu_idle", "pids_limit", "memory_swappiness"] as const;
+
+function toRuncLimits(resources: Resources): RuncCgroup {
+  const { memory = {}, cpu = {}, pids = {}, blockIO = {}, network = {}, rdma = {} } = resources;
+  return {
+    memory: memory.limit,
+    memory_reservation: memory.reservation,
+    memory_swap: memory.swap,
+    cpu_shares: cpu.shares,
+    cpu_quota: cpu.quota,
+    cpu_burst: cpu.burst,
+    cpu_period: cpu.period,
+    cpu_rt_quota: cpu.realtimeRuntime,
+    cpu_rt_period: cpu.realtimePeriod,
+    cpuset_cpus: cpu.cpus,
+    cpuset_mems: cpu.mems,
+    cpu_idle: cpu.idle,
+    pids_limit: pids.limit,
+    blkio_weight: blockIO.weight,
+    blkio_leaf_weight: blockIO.leafWeight,
+    blkio_weight_device: blockIO.weightDevice?.map(toRuncWeight),
+    blkio_throttle_read_bps_device: blockIO.throttleReadBpsDevice,
+    blkio_throttle_write_bps_device: blockIO.throttleWriteBpsDevice,
+    blkio_throttle_read_iops_device: blockIO.throttleReadIOPSDevice,
+    blkio_throttle_write_iops_device: blockIO.throttleWriteIOPSDevice,
+    hugetlb_limit: resources.hugepageLimits?.map(({ pageSize, limit }) => ({ page_size: pageSize, limit })),
+    oom_kill_disable: memory.disableOOMKiller,
+    memory_swappiness: memory.swappiness,
+    net_prio_ifpriomap: network.priorities?.map(({ name, priority }) => ({ interface: name, priority })),
+    net_cls_classid_u: network.classID,
+    rdma: Object.fromEntries(
+      Object.entries(rdma).map(([device, { hcaHandles, hcaObjects }]) =>
+        [device, { hca_handles: hcaHandles, hca_objects: hcaObjects }] as const
+      ),
+    ),
+    cpu_weight: isGiven(cpu.shares) ? cpuWeight(cpu.shares) : undefined,
+    unified: resources.unified,
+    memory_check_before_update: memory.checkBeforeUpdate,
+  };
+}
+
+function toRuncWeight({ major, minor, weight = 0, leafWeight = 0 }: WeightDevice): RuncWeightDevice {
+  return { major, minor, weight, leafWeight };
+}
+
+/** `cgroup` with other limits, written as {@link toRuncState} writes it. */
+export function withLimits(cgroup: RuncCgroup, resources: Resources): RuncCgroup {
+  const { Systemd, Rootless, owner_uid, ...before } = cgroup;
+  const changed = { ...before, ...toRuncLimits(resources), Systemd, Rootless, owner_uid };
+  return omitEmpty(changed, ["owner_uid", ...limitPointers]);
+}
+
+function pathFields({ config, id }: StateInput): RuncCgroup {
+  const path = cleanPath(config.linux?.cgroupsPath ?? "");
+  return path === "" ? { name: id } : { path };
+}
+
+function systemdCgroupFields({ config, id }: StateInput): RuncCgroup {
+  const { slice, prefix, name } = parseSystemdPath({ id, cgroupsPath: config.linux?.cgroupsPath });
+  return { name, parent: slice, scope_prefix: prefix };
+}
+
+/** A container that can write to its own cgroup directory owns it, as the user of its process: the host id. */
+export function cgroupOwner(input: Pick<StateInput, "config">): number | undefined {
+  const { config } = input;
+  const writable = (config.mounts ?? []).some(({ source, destination, options = [] }) =>
+    source === "cgroup" && resolve("/", destination) === "/sys/fs/cgroup" &&
+    (parseMountOptions(options).flags & MountFlag.MS_RDONLY) === 0
+  );
+  if (!writable || !makesNamespace(config, "cgroup")) return undefined;
+  const uid = config.process?.user.uid ?? 0;
+  return hasNamespace(config, "user") ? hostId(mappingsOf(input, "uidMappings"), uid) : uid;
+}

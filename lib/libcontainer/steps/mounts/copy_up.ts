@@ -1,0 +1,140 @@
+/**
+ * The option `tmpcopyup`: a tmpfs that begins with the content of the directory that it covers. Runs in: init, before pivot_root.
+ *
+ * The tmpfs is made without a place. The parent, who can do recursion, makes in one what is in the other; then it is moved into place. Files
+ * are filled by init, which is in the container's cgroup: a tmpfs is memory, and an image must not have it at the host's expense.
+ *
+ * @module
+ */
+
+import { FsConfig, FsMount, FsOpen, MountFlag, MsgFlag } from "../../../ffi/constants.ts";
+import { at, buffer, call, fixedFd, load, slot, store, struct, when } from "../../../plan/build.ts";
+import type { CallOp, Op, Operand, Slot } from "../../../plan/op.ts";
+import { splitData } from "./mount_options.ts";
+import { MESSAGE_SIZE, MessageKind, tellValue } from "../protocol.ts";
+
+/** A tmpfs to be made. */
+export interface CopiedTmpfs {
+  /** Number of the mount in the config: tells the parent which one it is. */
+  readonly index: number;
+  readonly source: string;
+  /** MS_* flags without MS_RDONLY. */
+  readonly flags: number;
+  /** MOUNT_ATTR_* of the same meaning. */
+  readonly attributes: number;
+  /** Mount data: `size=64k,mode=755`. */
+  readonly data: string;
+  /** Sets `mode` to that of the covered directory; none where the data have one. */
+  readonly inheritMode: (set: (mode: Operand) => Op) => readonly Op[];
+  readonly meaning: CallOp["meaning"];
+}
+
+/** MS_* flags that belong to the file system rather than to the mount, and their names for fsconfig(2). */
+const fileSystemFlags: readonly (readonly [flag: number, name: string])[] = [
+  [MountFlag.MS_SYNCHRONOUS, "sync"],
+  [MountFlag.MS_DIRSYNC, "dirsync"],
+  [MountFlag.MS_MANDLOCK, "mand"],
+  [MountFlag.MS_LAZYTIME, "lazytime"],
+];
+
+/** Makes the tmpfs and leaves it, with its content, in the slot `source`; `target` is open on the directory that it is to cover. */
+export function copyUpOps(tmpfs: CopiedTmpfs, target: Operand, source: Slot): readonly Op[] {
+  const { meaning } = tmpfs;
+  const context = slot("file system");
+  const set = (name: string, value: Operand | string): Op =>
+    call("fsconfig", [context, FsConfig.FSCONFIG_SET_STRING, name, value, 0], { meaning });
+  const setFlag = (name: string): Op =>
+    call("fsconfig", [context, FsConfig.FSCONFIG_SET_FLAG, name, 0, 0], { meaning });
+  const options = splitData(tmpfs.data).map((option) => {
+    const [name = "", ...value] = option.split("=");
+    // The quotes are for what separates options, which nothing does here.
+    return value.length === 0 ? setFlag(name) : set(name, value.join("=").replace(/^"(.*)"$/, "$1"));
+  });
+  return [
+    call("fsopen", ["tmpfs", FsOpen.FSOPEN_CLOEXEC], { out: context, meaning }),
+    set("source", tmpfs.source),
+    ...tmpfs.inheritMode((mode) => set("mode", mode)),
+    ...options,
+    ...fileSystemFlags.filter(([flag]) => tmpfs.flags & flag).map(([, name]) => setFlag(name)),
+    call("fsconfig", [context, FsConfig.FSCONFIG_CMD_CREATE, 0, 0, 0], { meaning }),
+    call("fsmount", [context, FsMount.FSMOUNT_CLOEXEC, tmpfs.attributes], { out: source, meaning }),
+    call("close", [context]),
+    ...sendPair(tmpfs.index, target, source),
+    ...fillOps(),
+  ];
+}
+
+/** At most what sendfile(2) does in one call. */
+const CHUNK = 0x7ffff000;
+
+/** Copies between the two descriptors that the parent sends, and answers with 0 or −errno; a first byte of 0 comes without any, and ends it. */
+function fillOps(): readonly Op[] {
+  const wish = buffer("wish", 8);
+  const control = buffer("pair of descriptors", 24);
+  const vector = struct("{1 byte}", 16, [{ at: 0, size: 8, value: wish }, { at: 8, size: 8, value: 8 }]);
+  const header = struct("{iov: 1 byte, control: SCM_RIGHTS}", 56, [
+    { at: 16, size: 8, value: vector },
+    { at: 24, size: 8, value: 1 },
+    { at: 32, size: 8, value: control },
+    { at: 40, size: 8, value: 24 },
+  ]);
+  const [got, more, from, to, length] = [slot("reply"), slot("more"), slot("from"), slot("to"), slot("length")];
+  const copied = slot("copied");
+  const set = (out: Slot, value: Operand): Op => ({ op: "add", left: value, right: 0, out });
+  const copy: readonly Op[] = [
+    load(at(control, 16), 4, from),
+    load(at(control, 20), 4, to),
+    set(copied, 0),
+    {
+      op: "repeat",
+      body: [
+        call("sendfile", [to, from, 0, CHUNK], {
+          out: length,
+          onError: [{ errnos: ["*"], ops: [set(copied, length), set(length, 0)] }],
+        }),
+      ],
+      until: { left: length, right: 0 },
+    },
+    call("close", [from]),
+    call("close", [to]),
+    ...tellValue("copied", copied),
+  ];
+  return [{
+    op: "repeat",
+    body: [
+      store(at(header, 40), 8, 24),
+      call("recvmsg", [fixedFd("sync"), header, MsgFlag.MSG_CMSG_CLOEXEC], { out: got }),
+      // The parent is gone.
+      when(got, "==", 0, [call("exit_group", [1])]),
+      load(wish, 1, more),
+      when(more, "!=", 0, copy),
+    ],
+    until: { left: more, right: 0 },
+  }];
+}
+
+/** Asks the parent to copy what is in `from` into `to`. @see unix(7), SCM_RIGHTS */
+function sendPair(index: number, from: Operand, to: Operand): readonly Op[] {
+  // cmsghdr: length 24, SOL_SOCKET, SCM_RIGHTS, two descriptors.
+  const control = struct("{SCM_RIGHTS}", 24, [
+    { at: 0, size: 8, value: 24 },
+    { at: 8, size: 4, value: 1 },
+    { at: 12, size: 4, value: 1 },
+  ]);
+  const message = struct(`{copyUp, mount ${index}}`, MESSAGE_SIZE, [
+    { at: 0, size: 4, value: MessageKind.copyUp },
+    { at: 8, size: 4, value: index },
+  ]);
+  const vector = struct("{copyUp}", 16, [{ at: 0, size: 8, value: message }, { at: 8, size: 8, value: MESSAGE_SIZE }]);
+  const header = struct("{iov: copyUp, control: SCM_RIGHTS}", 56, [
+    { at: 16, size: 8, value: vector },
+    { at: 24, size: 8, value: 1 },
+    { at: 32, size: 8, value: control },
+    { at: 40, size: 8, value: 24 },
+  ]);
+  return [
+    store(at(control, 16), 4, from),
+    store(at(control, 20), 4, to),
+    call("sendmsg", [fixedFd("sync"), header, MsgFlag.MSG_NOSIGNAL]),
+  ];
+}

@@ -1,0 +1,103 @@
+/**
+ * The messages between parent, stage and init, on one SOCK_SEQPACKET pair.
+ *
+ *     parent                     stage                       init
+ *       | ------- go ------------> |   the cgroups are there; for init where it enters them
+ *       | <------ helper pid ----- |   (where ./mounts/mount_sources.ts needs one)
+ *       | <------ mapping -------- |   (new user namespace)
+ *       | ------- go ------------> |
+ *       | <------ child pid ------ |  forks ----------------> |
+ *       |                          x  exits
+ *       | <------ network ------------------------------------ |   only where linux.netDevices has any
+ *       | ------- go ----------------------------------------> |
+ *       | <------ target, root ------------------------------- |   a mount's or device's place is behind a dangling symlink
+ *       | ------- go ----------------------------------------> |
+ *       | <------ copyUp, directory, tmpfs ------------------- |   for each tmpfs with `tmpcopyup`
+ *       | ------- two descriptors ---------------------------> |   for each file in there
+ *       | <------ copied, errno ------------------------------ |
+ *       | ------- go ----------------------------------------> |
+ *       | <------ hooks ------------------------------------- |   mounts are done, still in the old root; limits, device rules
+ *       | ------- go ----------------------------------------> |   waited for later where there are no hooks
+ *       | <------ passwd * ----------------------------------- |   only where env has no HOME
+ *       | <------ ready -------------------------------------- |   all but credentials is done
+ *       | ------- go, home directory ------------------------> |
+ *       | <------ seccomp, number of the listener ------------ |   only with an agent; with noNewPrivileges later, maybe after created
+ *       | ------- go ----------------------------------------> |
+ *       | <------ created ------------------------------------ |   the command was found
+ *       | ------- go ----------------------------------------> |   run only; create leaves, and start writes the exec fifo
+ *
+ * In `exec` under a filter that came early there is no `created`: it closes the socket.
+ *
+ * At any time a report (kind error or warning, see ../../plan/native/format.ts) may come instead, of a plan that is traced the time of a step
+ * beside it, and the end of the stream means that the peer died. The parent reads all of it as it would a stranger's.
+ *
+ * @module
+ */
+
+import { at, buffer, call, fixedFd, slot, store, struct, when } from "../../plan/build.ts";
+import type { Data, Op } from "../../plan/op.ts";
+
+/** First u32 of each message; 1 and 2 are the interpreter's own reports. */
+export const MessageKind = {
+  error: 1,
+  warning: 2,
+  mapping: 3,
+  child: 4,
+  hooks: 5,
+  passwd: 6,
+  ready: 7,
+  created: 8,
+  network: 9,
+  seccomp: 10,
+  helper: 16,
+  target: 17,
+  copyUp: 18,
+  copied: 19,
+  time: 20,
+} as const;
+
+/** What `target` speaks of: a number of `mounts`, or from here on of `linux.devices`. */
+export const FIRST_DEVICE = 0x1000000;
+
+/** A message is u32 kind, u32 zero, i64 value; `passwd` is followed by up to {@link PASSWD_CHUNK} bytes. */
+export const MESSAGE_SIZE = 16;
+/** `time` is u32 kind, u32 number of the mark, struct timespec; see traced_plan.ts. */
+export const TIME_SIZE = 24;
+/** Small: a buffer of that size is made for each message. */
+export const PASSWD_CHUNK = 4096;
+/** The longest `HOME=` value that the parent sends, with its NUL: PATH_MAX. */
+export const HOME_LIMIT = 4096;
+
+/** `NAME=value` of HOME, filled in when the parent answers `ready`. */
+export const homeEntry = buffer("HOME entry", HOME_LIMIT + 5);
+
+const reply = slot("reply");
+
+/**
+ * A seccomp filter may be in force: write(2) and read(2) are what runc calls there too, sendto(2) and recvfrom(2) are not. A parent that is gone sends
+ * SIGPIPE, and that is the end, as it is to be.
+ */
+const send = (message: Data): Op => call("write", [fixedFd("sync"), message, MESSAGE_SIZE]);
+
+/** Sends a message without a value. */
+export function tell(kind: keyof typeof MessageKind): Op {
+  const message = struct(`{${kind}}`, MESSAGE_SIZE, [{ at: 0, size: 4, value: MessageKind[kind] }]);
+  return send(message);
+}
+
+/** Sends `kind` with the value of a slot. */
+export function tellValue(kind: keyof typeof MessageKind, value: { slot: string }): readonly Op[] {
+  const message = struct(`{${kind}, ${value.slot}}`, MESSAGE_SIZE, [{ at: 0, size: 4, value: MessageKind[kind] }]);
+  return [
+    store(at(message, 8), 8, value),
+    send(message),
+  ];
+}
+
+/** Waits for the parent's word; ends the process where the parent is gone. */
+export function awaitGo(into = at(buffer("reply", 8), 0), limit = 8): readonly Op[] {
+  return [
+    call("read", [fixedFd("sync"), into, limit], { out: reply }),
+    when(reply, "==", 0, [call("exit_group", [1])]),
+  ];
+}

@@ -1,0 +1,183 @@
+/**
+ * The container's root: taken from the host, and entered. Runs in: init.
+ *
+ * @module
+ */
+
+import {
+  AT_FDCWD,
+  AtFlag,
+  MountAttr,
+  MountFlag,
+  MoveMount,
+  openFlag,
+  OpenTree,
+  UmountFlag,
+} from "../../ffi/constants.ts";
+import { call, slot, step, struct } from "../../plan/build.ts";
+import type { Op, Step } from "../../plan/op.ts";
+import type { Config } from "../../specs/config.ts";
+import type { Arch } from "../../ffi/syscalls.ts";
+import { cleanPath, makeParents, parent, root } from "./in_root.ts";
+import type { HostFacts, LaunchRequest } from "../config/launch_request.ts";
+import { hasNamespace } from "./namespaces.ts";
+
+const { MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE } = MountFlag;
+
+/** linux.rootfsPropagation to mount(2)'s flags. */
+const propagationFlags: Readonly<Record<string, number>> = {
+  private: MS_PRIVATE,
+  rprivate: MS_PRIVATE | MS_REC,
+  slave: MS_SLAVE,
+  rslave: MS_SLAVE | MS_REC,
+  shared: MS_SHARED,
+  rshared: MS_SHARED | MS_REC,
+  unbindable: MS_UNBINDABLE,
+  runbindable: MS_UNBINDABLE | MS_REC,
+};
+
+/** `/a/b/c` gives `/a/b/c`, `/a/b`, `/a`, `/`. */
+function ancestors(path: string): readonly string[] {
+  const all: string[] = [];
+  for (let at = path; at !== "/" && at !== ""; at = at.slice(0, at.lastIndexOf("/"))) all.push(at);
+  return [...all, "/"];
+}
+
+/** Cuts the rootfs off from the host: what is mounted here must not show there. */
+function isolateStep(config: Config, rootfs: string): Step {
+  const wanted = config.linux?.rootfsPropagation;
+  const flags = wanted ? propagationFlags[wanted]! : MS_SLAVE | MS_REC;
+  // The mount that the rootfs lies on: the first of its ancestors that is a mount point, found by trying. EINVAL is "not one".
+  // Reading mountinfo instead would be a race.
+  const [first, ...rest] = ancestors(rootfs);
+  const makePrivate = (path: string, then: readonly Op[]): Op =>
+    call(
+      "mount",
+      [0, path, 0, MS_PRIVATE, 0],
+      then.length === 0 ? {} : { onError: [{ errnos: ["EINVAL"], ops: then }] },
+    );
+  const chain = [first!, ...rest].reduceRight<readonly Op[]>((then, path) => [makePrivate(path, then)], []);
+  return step("stop mounts from reaching the host", wanted ? "/linux/rootfsPropagation" : "", [
+    call("mount", [0, "/", 0, flags, 0]),
+    ...chain,
+  ]);
+}
+
+/** `struct mount_attr`: its propagation is at 16. @see mount_setattr(2) */
+const privateMount = struct("{propagation: MS_PRIVATE}", 32, [{ at: 16, size: 8, value: MS_PRIVATE }]);
+
+/** Makes the rootfs a mount of its own, with all that lies below, and keeps it open as the root of all further paths. */
+function takeRootStep(rootfs: string, first: readonly Op[] = []): Step {
+  const flags = OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC | OpenTree.AT_RECURSIVE;
+  return step(`take ${rootfs} as the root file system`, "/root/path", [
+    call("open_tree", [AT_FDCWD, rootfs, flags], { out: root }),
+    ...first,
+    call("move_mount", [root, "", AT_FDCWD, rootfs, MoveMount.MOVE_MOUNT_F_EMPTY_PATH]),
+  ]);
+}
+
+/** Everything before the first mount of the config. */
+export function prepareRootSteps(config: Config, { rootfs }: LaunchRequest): readonly Step[] {
+  if (hasNamespace(config, "mount")) return [isolateStep(config, rootfs), takeRootStep(rootfs)];
+  // The host's own mounts stay as they are. The rootfs is one more, private, which whoever asked for this can unmount with all below it.
+  return [takeRootStep(rootfs, [
+    call("mount_setattr", [root, "", AtFlag.AT_EMPTY_PATH | AtFlag.AT_RECURSIVE, privateMount, 32]),
+  ])];
+}
+
+/** pivot_root(2) onto the open root, the old one stacked below and then taken away. Needs no directory inside the rootfs. */
+function pivotStep(arch: Arch): Step {
+  const O = openFlag(arch);
+  const old = slot("old root");
+  return step("make the rootfs the root", "/root/path", [
+    call("openat", [AT_FDCWD, "/", O.O_DIRECTORY | O.O_PATH | O.O_CLOEXEC, 0], { out: old }),
+    call("fchdir", [root]),
+    call("pivot_root", [".", "."]),
+    call("fchdir", [old]),
+    // The unmount must not reach the host. Slave rather than private: a private copy would keep a mount busy that the host
+    // takes away meanwhile.
+    call("mount", [0, ".", 0, MS_SLAVE | MS_REC, 0]),
+    call("umount2", [".", UmountFlag.MNT_DETACH]),
+    call("close", [old]),
+    call("close", [root]),
+    call("chdir", ["/"]),
+  ]);
+}
+
+const enterByChroot: readonly Op[] = [call("chroot", ["."]), call("close", [root]), call("chdir", ["/"])];
+
+/**
+ * Without pivot_root the host's mounts stay in the namespace, and a whole procfs among them would let the kernel allow a new one without
+ * the masks: each is unmounted, or covered where that is not allowed.
+ */
+function moveRootSteps(facts: HostFacts, rootfs: string): readonly Step[] {
+  const cover = facts.fullProcMounts.map((path) =>
+    step(`take ${path} out of reach`, "", [
+      // Gone meanwhile, with what was above it or alone.
+      call("mount", [0, path, 0, MS_SLAVE | MS_REC, 0], { endStepOn: ["ENOENT", "EINVAL"] }),
+      call("umount2", [path, UmountFlag.MNT_DETACH], {
+        onError: [{ errnos: ["EINVAL", "EPERM"], ops: [call("mount", ["tmpfs", path, "tmpfs", 0, 0])] }],
+      }),
+    ])
+  );
+  return [
+    ...cover,
+    step("move the rootfs over the root", "/root/path", [
+      call("fchdir", [root]),
+      call("mount", [rootfs, "/", 0, MountFlag.MS_MOVE, 0]),
+      ...enterByChroot,
+    ]),
+  ];
+}
+
+/** Makes the rootfs the process's root. */
+export function enterRootSteps(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
+  const steps: Step[] = [];
+  if (!hasNamespace(config, "mount")) {
+    // Without pivot_root too: it would be the host's /proc that is taken away, and the host's root that is covered.
+    steps.push(step("make the rootfs the root", "/root/path", [call("fchdir", [root]), ...enterByChroot]));
+  } else if (request.noPivot) steps.push(...moveRootSteps(facts, request.rootfs));
+  else steps.push(pivotStep(facts.arch));
+  const wanted = config.linux?.rootfsPropagation;
+  const flags = wanted ? propagationFlags[wanted]! : 0;
+  if (flags & (MS_SHARED | MS_UNBINDABLE | MS_SLAVE)) {
+    // Only now: before, the same flag on the old root would have changed the host's mount.
+    steps.push(step(`make the root ${wanted}`, "/linux/rootfsPropagation", [call("mount", [0, "/", 0, flags, 0])]));
+  }
+  return steps;
+}
+
+/** `root.readonly`: once nothing is made in it any more. */
+export function readonlyRootSteps(config: Config): readonly Step[] {
+  if (!config.root?.readonly) return [];
+  const attributes = struct("{attr_set: MOUNT_ATTR_RDONLY}", 32, [
+    { at: 0, size: 8, value: MountAttr.MOUNT_ATTR_RDONLY },
+  ]);
+  return [step("make the root read-only", "/root/readonly", [
+    call("mount_setattr", [AT_FDCWD, "/", 0, attributes, 32]),
+  ])];
+}
+
+/**
+ * The working directory, made where it is missing (0755). It is the root's already, but the host's /proc is still open: a link of the image
+ * may lead to its descriptor, and from there to the host (CVE-2024-21626's kind). Beneath a descriptor of the root no such link is followed.
+ */
+export function workingDirectorySteps(cwd: string, arch: Arch): readonly Step[] {
+  const components = cleanPath(cwd).split("/").filter((part) => part !== "");
+  if (components.length === 0) return [];
+  const O = openFlag(arch);
+  const make: readonly Op[] = [
+    call("openat", [AT_FDCWD, "/", O.O_PATH | O.O_DIRECTORY | O.O_CLOEXEC, 0], { out: root }),
+    ...makeParents(components, { arch }, { "*": `mkdir ${cwd}` }),
+    call("close", [parent]),
+    call("close", [root]),
+  ];
+  return [step(`make sure that ${cwd} exists`, "/process/cwd", [
+    // Most often it exists: one look saves two system calls a component.
+    call("faccessat", [AT_FDCWD, cwd, 0], {
+      // Without search permission for us, the user may still have it: chdir tells.
+      tolerate: ["EACCES"],
+      onError: [{ errnos: ["ENOENT"], ops: make }],
+    }),
+  ])];
+}

@@ -1,0 +1,124 @@
+/**
+ * A container's cgroups, each call of which is a span. Runs in: parent.
+ *
+ * @module
+ */
+
+import type { SpecDeviceRule } from "../../cgroups/devices/rules.ts";
+import type { FreezerState } from "../../cgroups/freezer.ts";
+import type { LimitWrite } from "../../cgroups/limits/limit.ts";
+import type { LimitCode, Limits } from "../../cgroups/limits/limited.ts";
+import type { CgroupManager, SelfJoin } from "../../cgroups/manager.ts";
+import type { SendSignal } from "../../cgroups/processes.ts";
+import type { Tracer } from "../../trace/tracer.ts";
+
+/** See {@link CgroupManager} for the methods. What only looks, and takes no time, is no span. */
+export class TracedCgroups implements CgroupManager {
+  readonly #cgroups: CgroupManager;
+  readonly #tracer: Tracer;
+
+  constructor(cgroups: CgroupManager, tracer: Tracer) {
+    this.#cgroups = cgroups;
+    this.#tracer = tracer;
+  }
+
+  get paths(): Readonly<Record<string, string>> {
+    return this.#cgroups.paths;
+  }
+
+  get refused(): boolean {
+    return this.#cgroups.refused;
+  }
+
+  get selfJoin(): SelfJoin {
+    return this.#cgroups.selfJoin;
+  }
+
+  selfJoinOfExec(initPid: number): SelfJoin {
+    return this.#cgroups.selfJoinOfExec(initPid);
+  }
+
+  create(limits?: Limits, firstPid?: number): void {
+    this.#span("make the cgroups", () => this.#cgroups.create(limits && this.#traced(limits), firstPid));
+  }
+
+  join(pid: number, initPid?: number): void {
+    this.#span(`put process ${pid} into the cgroups`, () => this.#cgroups.join(pid, initPid));
+  }
+
+  setDevices(rules: readonly SpecDeviceRule[]): void {
+    this.#span("set the device rules", () => this.#cgroups.setDevices(rules));
+  }
+
+  set(limits: Limits): void {
+    this.#span("set the limits", () => this.#cgroups.set(this.#traced(limits)));
+  }
+
+  remember(limits: Limits, stored: Limits): () => void {
+    const restore = this.#span("read the limits", () => this.#cgroups.remember(limits, stored));
+    return () => this.#span("set the limits back", () => restore());
+  }
+
+  oomKills(): number {
+    return this.#cgroups.oomKills();
+  }
+
+  processes(): number[] {
+    return this.#cgroups.processes();
+  }
+
+  exists(): boolean {
+    return this.#cgroups.exists();
+  }
+
+  kill(send: SendSignal): boolean {
+    return this.#span("kill all processes of the cgroup", () => this.#cgroups.kill(send));
+  }
+
+  freezerState(): FreezerState {
+    return this.#cgroups.freezerState();
+  }
+
+  freeze(): void {
+    this.#span("freeze the cgroup", () => this.#cgroups.freeze());
+  }
+
+  thaw(): void {
+    this.#span("thaw the cgroup", () => this.#cgroups.thaw());
+  }
+
+  thawToKill(): void {
+    this.#cgroups.thawToKill();
+  }
+
+  destroy(): void {
+    this.#span("remove the cgroups", () => this.#cgroups.destroy());
+  }
+
+  #span<Result>(name: string, action: () => Result): Result {
+    return this.#tracer.span(name, action);
+  }
+
+  /** The same limits, whose writes are told: a span for those that follow each other and are of one controller. */
+  #traced({ resources, code }: Limits): Limits {
+    const setLimits: LimitCode["setLimits"] = (writes, directoryOf) => {
+      for (const group of byController(writes)) {
+        const attributes = { "runc.cgroup.files": group.map(({ file, value }) => `${file}=${value}`).join(" ") };
+        const set = () => code.setLimits(group, directoryOf);
+        this.#tracer.span(`set the limits of ${group[0]!.controller}`, set, { attributes });
+      }
+    };
+    return { resources, code: { ...code, setLimits } };
+  }
+}
+
+/** A write that is to be tried again after others is tried after those of its own controller. */
+function byController(writes: readonly LimitWrite[]): readonly (readonly LimitWrite[])[] {
+  const groups: LimitWrite[][] = [];
+  for (const write of writes) {
+    const last = groups.at(-1);
+    if (last?.[0]?.controller === write.controller) last.push(write);
+    else groups.push([write]);
+  }
+  return groups;
+}

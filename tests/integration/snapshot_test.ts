@@ -1,0 +1,239 @@
+/** A started program in a file: what it goes on with is of the process that executes it, and of nobody else. */
+
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { basename } from "@std/path";
+import { launcher } from "../../tools/build.ts";
+import { writeWhole } from "../../tools/durable.ts";
+import { freezeProgram } from "../../tools/snapshot/snapshot.ts";
+import { boxTest, execute, isFrozen, kernel, program, until } from "./harness.ts";
+
+const script = new URL("../fixtures/snapshot_program.ts", import.meta.url).pathname;
+const flags = "run --allow-all --quiet --no-config --no-lock --no-check --no-code-cache --v8-flags=--single-threaded";
+/** Somebody's secret in the environment of whoever builds. */
+const SECRET = `secret-${crypto.randomUUID()}`;
+
+/** The frozen test program, and what it executes where it cannot go on. */
+interface Frozen {
+  readonly directory: string;
+  readonly path: string;
+}
+
+function withFrozen(name: string, body: (frozen: Frozen) => void): void {
+  Deno.test({
+    name,
+    ignore: Deno.build.arch !== "x86_64",
+    fn: () => {
+      const directory = Deno.makeTempDirSync({ prefix: "runc-test-" });
+      try {
+        Deno.env.set("RUNC_TEST_SECRET", SECRET);
+        const path = `${directory}/frozen`, launcher = `${directory}/launcher`;
+        Deno.writeTextFileSync(launcher, '#!/bin/sh\necho "anew: $0 $*"\n', { mode: 0o755 });
+        freezeProgram(kernel, {
+          deno: Deno.execPath(),
+          args: [...flags.split(" "), script],
+          sample: ["sample"],
+          output: path,
+          launcher,
+        });
+        body({ directory, path });
+      } finally {
+        Deno.env.delete("RUNC_TEST_SECRET");
+        Deno.removeSync(directory, { recursive: true });
+      }
+    },
+  });
+}
+
+/** Changes a file's bytes, where they are found first. */
+function replace(path: string, from: string, to: string): void {
+  const bytes = Deno.readFileSync(path);
+  const text = new TextDecoder("latin1").decode(bytes.subarray(0, 65536));
+  const at = text.indexOf(from);
+  assert(at > 0, `${path} has no ${from}`);
+  bytes.set(new TextEncoder().encode(to), at);
+  Deno.writeFileSync(path, bytes);
+}
+
+withFrozen("a frozen program goes on in a process of its own, again and again", ({ directory, path }) => {
+  const seen = new Set<number>();
+  for (const words of [[], ["one", "two words", "ü"]]) {
+    const before = Date.now();
+    const shell = 'ulimit -Sn 321; umask 0137; exec "$@"';
+    const { code, stdout, stderr } = execute(["/bin/sh", "-c", shell, "sh", path, ...words], {
+      cwd: directory,
+      env: { NAME: "value" },
+    });
+    assertEquals([code, stderr], [7, ""]);
+    const { ids, now, environment, ...found } = JSON.parse(stdout);
+    assertEquals(found, {
+      words: [path, ...words],
+      directory,
+      // The last one is that of the directory that is being read.
+      descriptors: [0, 1, 2, 3],
+      umask: "0137",
+      threads: "1",
+      name: basename(path),
+      program: path,
+      files: "321",
+    });
+    assertEquals(environment.NAME, "value");
+    assertEquals(new Set(ids).size, 1, `one process, one thread: ${ids}`);
+    seen.add(ids[0]);
+    assert(now >= before && now <= Date.now());
+  }
+  assertEquals(seen.size, 2);
+});
+
+withFrozen("nothing of the environment that it was made in is in the file", ({ path }) => {
+  assertEquals(execute(["/bin/grep", "--count", "--text", SECRET, path]).stdout, "0\n");
+});
+
+withFrozen("a frozen program goes on whatever the kernel's layout of addresses is", ({ path }) => {
+  for (const personality of [["--addr-no-randomize"], ["--addr-compat-layout"], []]) {
+    const { code, stderr } = execute(["/usr/bin/setarch", "x86_64", ...personality, path]);
+    assertEquals([code, stderr], [7, ""], personality.join());
+  }
+  for (let time = 0; time < 100; time++) assertEquals(execute([path]).code, 7);
+});
+
+/** Changes a file's bytes. */
+function edit(path: string, change: (bytes: Uint8Array<ArrayBuffer>) => void): void {
+  const bytes = Deno.readFileSync(path);
+  change(bytes);
+  Deno.writeFileSync(path, bytes);
+}
+
+/** What keeps a program from going on, and what it says. */
+const obstacles: readonly [name: string, prefix: readonly string[], change: (path: string) => void, why: RegExp][] = [
+  [
+    "its file cannot be opened",
+    [],
+    (path) => replace(path, "/proc/self/exe", "/proc/none/exe"),
+    /\/proc\/self\/exe cannot be opened/,
+  ],
+  [
+    "the processor lacks something",
+    [],
+    // The first `and ecx, imm32` with what was found, to be compared with what is wanted: nothing was.
+    (path) =>
+      edit(path, (bytes) => {
+        const at = bytes.findIndex((byte, index) => byte === 0x81 && bytes[index + 1] === 0xe1);
+        bytes.fill(0, at + 2, at + 6);
+      }),
+    /this processor lacks instructions/,
+  ],
+  [
+    "it cannot have its memory",
+    // 256 MiB.
+    ["/bin/sh", "-c", 'ulimit -v 262144; exec "$@"', "sh"],
+    () => {},
+    /cannot have its memory where the program had it.*ulimit -v/,
+  ],
+];
+
+for (const [name, prefix, change, why] of obstacles) {
+  withFrozen(`where ${name}, the launcher is executed, and one line on stderr says so`, ({ directory, path }) => {
+    change(path);
+    const { code, stdout, stderr } = execute([...prefix, path, "a", "b"]);
+    assertEquals([code, stdout], [0, `anew: ${directory}/launcher a b\n`]);
+    assertMatch(stderr, /^runc: warning: .*, so Deno is started instead, which takes longer: .*\n$/);
+    assertMatch(stderr, why);
+    // Some callers read both streams of this command as one text.
+    const features = execute([...prefix, path, "features"]);
+    assertEquals(features, { code: 0, stdout: `anew: ${directory}/launcher features\n`, stderr: "" });
+    assertEquals(execute([...prefix, path]).stdout, `anew: ${directory}/launcher \n`);
+    assertEquals(execute([...prefix, "/bin/sh", "-c", 'exec "$0" 2>&-', path]).code, 0);
+  });
+
+  withFrozen(`where ${name} and there is no launcher, one line says what is missing`, ({ directory, path }) => {
+    change(path);
+    Deno.removeSync(`${directory}/launcher`);
+    for (const words of [[], ["a", "b"], ["features"]]) {
+      const { code, stdout, stderr } = execute([...prefix, path, ...words]);
+      assertEquals([code, stdout], [1, ""]);
+      assertMatch(stderr, /^runc: [^\n]*, or put that file there\n$/);
+      assertMatch(stderr, why);
+      assert(stderr.includes(`cannot be executed: ${directory}/launcher:`), stderr);
+    }
+  });
+}
+
+withFrozen("what is executed instead inherits no descriptor", ({ directory, path }) => {
+  const [, prefix] = obstacles[2]!;
+  const script =
+    "#!/bin/sh\nfor fd in 3 4 5; do [ ! -e /proc/$$/fd/$fd ] || readlink /proc/$$/fd/$fd; done; echo end\n";
+  Deno.writeTextFileSync(`${directory}/launcher`, script, { mode: 0o755 });
+  assertEquals(execute([...prefix, path]).stdout, "end\n");
+});
+
+withFrozen("a file that is cut says so and does not succeed", ({ path }) => {
+  const whole = Deno.statSync(path).size;
+  for (const size of [whole - 1, whole - 4096, whole >> 1, 40 * 4096]) {
+    Deno.truncateSync(path, size);
+    const { code, stdout, stderr } = execute([path]);
+    assertEquals([code, stdout], [1, ""], `${size} of ${whole} bytes`);
+    assertEquals(stderr, "runc: the program's file is not whole: copy, build or install it again\n");
+  }
+  // Of less than its code only the kernel can say something.
+  for (const size of [4096, 1000, 100]) {
+    Deno.truncateSync(path, size);
+    assert(execute(["/bin/bash", "-c", '"$0"', path]).code !== 0, `${size} bytes`);
+  }
+});
+
+withFrozen(
+  "it is not made by halves: a program that is there stays where it fails, and nothing else is left",
+  ({ directory, path }) => {
+    const before = Deno.statSync(path);
+    assertThrows(
+      () =>
+        writeWhole(path, 0o755, (write) => {
+          write(Uint8Array.of(1, 2, 3));
+          throw new Error("the disk is full");
+        }),
+      Error,
+      "the disk is full",
+    );
+    const after = Deno.statSync(path);
+    assertEquals([after.ino, after.size, after.mtime], [before.ino, before.size, before.mtime]);
+    assertEquals([...Deno.readDirSync(directory)].map(({ name }) => name).sort(), ["frozen", "launcher"]);
+  },
+);
+
+boxTest("the runtime is such a program: a command is one process with one thread, and no Deno is started", (box) => {
+  if (!isFrozen(program)) return assertMatch(Deno.readTextFileSync(program), /^#!\/bin\/sh\n/);
+  box.startSleeping();
+  using events = box.start(["events", "--interval", "1h", box.id]);
+  const process = `/proc/${events.pid}`;
+  until("it waits for events", () => /poll/.test(Deno.readTextFileSync(`${process}/wchan`)));
+  assertEquals(Deno.readLinkSync(`${process}/exe`), program);
+  assertMatch(Deno.readTextFileSync(`${process}/status`), /^Threads:\s*1$/m);
+  assertEquals(Deno.readTextFileSync(`${process}/comm`), "runc\n");
+  assertEquals(Deno.readTextFileSync(`${process}/maps`).includes("/deno"), false);
+  box.remove();
+  assertEquals(events.wait().code, 0);
+});
+
+Deno.test("version and features say which kind of program runs", () => {
+  const kind = isFrozen(program) ? "snapshot" : "launcher";
+  const kindOf = (path: string) => {
+    const version = execute([path, "--version"]);
+    assertMatch(version.stdout, /^runc version .+\n(commit: .+\n)?spec: .+\n/);
+    const [, said] = /^program: (\w+)$/m.exec(version.stdout) ?? [];
+    const { annotations } = JSON.parse(execute([path, "features"]).stdout);
+    return [said, annotations["org.opencontainers.runc-ts.program"]];
+  };
+  assertEquals(kindOf(program), [kind, kind]);
+  if (kind === "snapshot") assertEquals(kindOf(`${program}.sh`), ["launcher", "launcher"]);
+});
+
+boxTest("a launcher without its script, or with an empty one, says so", (box) => {
+  const path = `${box.directory}/runc`, script = `${box.directory}/runc.js`;
+  Deno.writeTextFileSync(path, launcher(Deno.execPath(), box.directory), { mode: 0o755 });
+  for (const make of [() => {}, () => Deno.writeTextFileSync(script, "")]) {
+    make();
+    const { code, stderr } = execute([path, "--version"]);
+    assertEquals(code, 1);
+    assertMatch(stderr, /^runc: \S+\/runc\.js is missing or empty; run 'deno task build' .*\n$/);
+  }
+});
