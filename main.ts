@@ -11,5 +11,5 @@ import { denoProgramKind, reexecDeno, surroundings } from "./lib/cli/host.ts";
 // Deno.exit skips the disposal of V8's heap, 1.2 ms at every end; nothing is left to be written by then.
 if (import.meta.main) {
   const world = surroundings(new Kernel(), { reexec: reexecDeno, programKind: denoProgramKind });
-  Deno.exit(await main(Deno.args, world));
+  Deno.exit(main(Deno.args, world));
 }

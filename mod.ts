@@ -28,7 +28,7 @@
 
 // The runtime, the kernel, errors.
 export { createRuntime } from "./lib/libcontainer/container/create_runtime.ts";
-export { type Log, type Runtime, type SystemdDriver, systemdDriver } from "./lib/libcontainer/runtime.ts";
+export type { Log, Runtime } from "./lib/libcontainer/runtime.ts";
 export { type Argument, Kernel } from "./lib/ffi/kernel.ts";
 export { Fd } from "./lib/ffi/fd.ts";
 export type { Interrupts } from "./lib/ffi/poll.ts";
@@ -53,7 +53,6 @@ export {
   validateProcess,
   type ValidationFacts,
 } from "./lib/libcontainer/config/validate.ts";
-export { loadParts, type Parts } from "./lib/libcontainer/container/parts.ts";
 
 // The plan.
 export { planContainer, type PlannedContainer } from "./lib/libcontainer/container/creation.ts";
@@ -67,7 +66,6 @@ export type {
 export type { RdtGroup } from "./lib/cgroups/rdt/group.ts";
 export type { RdtPlace, RdtResource, RdtStats, RdtTransfers } from "./lib/cgroups/rdt/stats.ts";
 export type { RdtSchemas } from "./lib/libcontainer/container/update_rdt.ts";
-export type { LimitCode, Limits } from "./lib/cgroups/limits/limited.ts";
 export type { CgroupManager, SelfJoin } from "./lib/cgroups/manager.ts";
 export type { SpecDeviceRule } from "./lib/cgroups/devices/rules.ts";
 export type { FreezerState } from "./lib/cgroups/freezer.ts";

@@ -8,7 +8,7 @@ import { existsSync } from "@std/fs";
 import { join } from "@std/path";
 import { RuncError } from "../lib/errors.ts";
 import { Kernel } from "../lib/ffi/kernel.ts";
-import { bundle, bundled, bundleFrozen, distDir, giveUp, projectDir, runTool } from "./bundle.ts";
+import { bundle, bundleSnapshot, distDir, giveUp, projectDir, runTool } from "./bundle.ts";
 import { settleAll, writeWholeText } from "./durable.ts";
 import { freezeProgram } from "./snapshot/snapshot.ts";
 import { makeRehearsalBundles } from "./snapshot/rehearsal.ts";
@@ -117,7 +117,7 @@ export async function fillCache(deno: string, directory: string = distDir): Prom
   if (existsSync(cache)) Deno.removeSync(cache, { recursive: true });
   Deno.mkdirSync(cache);
   const importer = join(cache, "fill.js");
-  Deno.writeTextFileSync(importer, bundled(directory).map((path) => `import ${JSON.stringify(path)};\n`).join(""));
+  Deno.writeTextFileSync(importer, `import ${JSON.stringify(join(directory, "runc.js"))};\n`);
   const { success, stderr } = runTool(deno, ["run", ...denoFlags, ...warmFlags, importer], { DENO_DIR: cache });
   if (!success) giveUp(`the code cache could not be filled: ${stderr.trim()}`);
   for (const { name } of Deno.readDirSync(cache)) if (name.endsWith("_cache_v2")) await settle(join(cache, name));
@@ -155,7 +155,7 @@ async function freezeInto(directory: string, deno: string): Promise<string | und
   }
   const work = Deno.makeTempDirSync({ prefix: "runc-freeze-" });
   try {
-    const script = bundleFrozen(work);
+    const script = bundleSnapshot(work);
     await makeRehearsalBundles(work);
     const output = join(directory, "runc");
     freezeProgram(new Kernel(), {
@@ -190,7 +190,7 @@ export async function buildProgram(
   deno: string,
   { freeze = true }: BuildOptions = {},
 ): Promise<string> {
-  bundle({ lazy: true, directory });
+  bundle(directory);
   await fillCache(deno, directory);
   const path = join(directory, "runc");
   settleAll(directory);

@@ -31,7 +31,7 @@ function compileInto(output: string): Outcome {
   const directory = Deno.makeTempDirSync({ prefix: "runc-compile-" });
   try {
     const flags = ["--quiet", "--allow-all", "--no-config", "--no-lock", "--no-check", "--output", output];
-    return runTool(Deno.execPath(), ["compile", ...flags, bundle({ lazy: false, directory })]);
+    return runTool(Deno.execPath(), ["compile", ...flags, bundle(directory)]);
   } finally {
     Deno.removeSync(directory, { recursive: true });
   }

@@ -13,13 +13,14 @@
 import { resolve } from "@std/path";
 import { RuncError } from "../errors.ts";
 import type { Kernel } from "../ffi/kernel.ts";
+import type { Resources } from "../specs/config.ts";
+import type { Tracer } from "../trace/tracer.ts";
 import type { SpecDeviceRule } from "./devices/rules.ts";
 import { leaveOutForbidden } from "./driver.ts";
 import type { FreezerState } from "./freezer.ts";
 import { CgroupV1 } from "./v1/fs.ts";
 import { CgroupV2 } from "./v2/fs.ts";
 import type { CgroupLayout } from "./layout.ts";
-import type { Limits } from "./limits/limited.ts";
 import { cgroupPaths, type CgroupRequest } from "./path.ts";
 import type { SendSignal } from "./processes.ts";
 
@@ -61,7 +62,7 @@ export interface CgroupManager {
    * @throws {RuncError} `cgroup-failed` where the cgroup exists and has processes or is frozen, or is of a kind that cannot limit
    * what `limits` limits.
    */
-  create(limits?: Limits, firstPid?: number): void;
+  create(limits?: Resources, firstPid?: number): void;
   /**
    * How a further process joins by itself: as {@link selfJoin}, but on v2, where the container's cgroup takes no process, the one that
    * `initPid` is in.
@@ -76,12 +77,12 @@ export interface CgroupManager {
    *
    * @throws {RuncError} `cgroup-failed` for a limit whose cgroup the container could not get; `config-invalid` for values that cannot be.
    */
-  set(limits: Limits): void;
+  set(limits: Resources): void;
   /**
    * Looks at what {@link set} is going to change; the function that is returned puts it back. `stored`: what was set before, for whoever
    * keeps limits beside the files.
    */
-  remember(limits: Limits, stored: Limits): () => void;
+  remember(limits: Resources, stored: Resources): () => void;
   /** How many of its processes were killed for lack of memory. */
   oomKills(): number;
   /** All processes of the cgroup and those below it. */
@@ -110,6 +111,8 @@ export interface CgroupOptions {
   readonly rootless: boolean;
   /** Whether this process is in a user namespace other than the first: device rules cannot be set there. */
   readonly inUserNamespace: boolean;
+  /** Gets a span for the limits of each controller. */
+  readonly tracer?: Tracer;
 }
 
 /** What the drivers take. */

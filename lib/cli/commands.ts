@@ -1,35 +1,53 @@
 /**
- * Which function carries a command out. Each command's module is loaded when it is asked for: start-up grows with what is loaded.
+ * Which function carries a command out.
  *
  * @module
  */
 
+import { run as checkpointCommand } from "./commands/checkpoint.ts";
+import { run as createCommand } from "./commands/create.ts";
+import { run as deleteCommand } from "./commands/delete.ts";
+import { run as eventsCommand } from "./commands/events.ts";
+import { run as execCommand } from "./commands/exec.ts";
+import { run as featuresCommand } from "./commands/features.ts";
+import { run as initCommand } from "./commands/init.ts";
+import { run as killCommand } from "./commands/kill.ts";
+import { run as listCommand } from "./commands/list.ts";
+import { run as monitorCommand } from "./commands/monitor.ts";
+import { run as pauseCommand } from "./commands/pause.ts";
+import { run as planCommand } from "./commands/plan.ts";
+import { run as psCommand } from "./commands/ps.ts";
+import { run as resumeCommand } from "./commands/resume.ts";
+import { run as runCommand } from "./commands/run.ts";
+import { run as specCommand } from "./commands/spec.ts";
+import { run as startCommand } from "./commands/start.ts";
+import { run as stateCommand } from "./commands/state.ts";
+import { run as topCommand } from "./commands/top.ts";
+import { run as updateCommand } from "./commands/update.ts";
 import type { Command } from "./context.ts";
 import type { CommandName } from "./table.ts";
 
-/** Loads the bodies of the commands, in the order of the table; `help` is answered before there is a context. */
-export const bodies: {
-  readonly [Name in Exclude<CommandName, "help">]: () => Promise<{ readonly run: Command<Name> }>;
-} = {
-  checkpoint: () => import("./commands/checkpoint.ts"),
-  create: () => import("./commands/create.ts"),
-  delete: () => import("./commands/delete.ts"),
-  events: () => import("./commands/events.ts"),
-  exec: () => import("./commands/exec.ts"),
-  features: () => import("./commands/features.ts"),
-  init: () => import("./commands/init.ts"),
-  kill: () => import("./commands/kill.ts"),
-  list: () => import("./commands/list.ts"),
-  monitor: () => import("./commands/monitor.ts"),
-  pause: () => import("./commands/pause.ts"),
-  plan: () => import("./commands/plan.ts"),
-  ps: () => import("./commands/ps.ts"),
-  restore: () => import("./commands/checkpoint.ts"),
-  resume: () => import("./commands/resume.ts"),
-  run: () => import("./commands/run.ts"),
-  spec: () => import("./commands/spec.ts"),
-  start: () => import("./commands/start.ts"),
-  state: () => import("./commands/state.ts"),
-  top: () => import("./commands/top.ts"),
-  update: () => import("./commands/update.ts"),
+/** The bodies of the commands, in the order of the table; `help` is answered before there is a context. */
+export const bodies: { readonly [Name in Exclude<CommandName, "help">]: Command<Name> } = {
+  checkpoint: checkpointCommand,
+  create: createCommand,
+  delete: deleteCommand,
+  events: eventsCommand,
+  exec: execCommand,
+  features: featuresCommand,
+  init: initCommand,
+  kill: killCommand,
+  list: listCommand,
+  monitor: monitorCommand,
+  pause: pauseCommand,
+  plan: planCommand,
+  ps: psCommand,
+  restore: checkpointCommand,
+  resume: resumeCommand,
+  run: runCommand,
+  spec: specCommand,
+  start: startCommand,
+  state: stateCommand,
+  top: topCommand,
+  update: updateCommand,
 };

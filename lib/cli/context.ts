@@ -41,7 +41,7 @@ export interface Context extends Surroundings {
 export type Command<Name extends CommandName> = (
   context: Context,
   invocation: Invocation<Name>,
-) => number | Promise<number>;
+) => number;
 
 /**
  * Makes the context of an invocation.

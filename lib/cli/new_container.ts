@@ -10,7 +10,6 @@ import { Container } from "../libcontainer/container/container.ts";
 import type { ContainerProcess } from "../libcontainer/container/container_process.ts";
 import { rootOwner } from "../libcontainer/launch/id_maps.ts";
 import { setSubreaper } from "../ffi/process.ts";
-import { loadParts } from "../libcontainer/container/parts.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import { compileSeccomp } from "../libcontainer/seccomp/seccomp.ts";
 import { enterBundle } from "./bundle_directory.ts";
@@ -52,7 +51,7 @@ function giveUp({ container, process }: { container: Container; process: Contain
 }
 
 /** Creates the container of a command line; its process waits to be started. `prepare` runs before there is one. @throws {RuncError} and nothing is left. */
-export async function newContainer(
+export function newContainer(
   context: Context,
   runtime: Runtime,
   id: string,
@@ -64,7 +63,7 @@ export async function newContainer(
     prepare?: (terminal: boolean) => void;
     onProcess?: (container: Container, io: ProcessIo) => void;
   },
-): Promise<NewContainer> {
+): NewContainer {
   const pidFile = options["pid-file"] ? resolve(options["pid-file"]) : undefined;
   const bundle = enterBundle(options.bundle);
   const { kernel, trace } = runtime;
@@ -73,8 +72,7 @@ export async function newContainer(
   const spec = inSpan(trace, "check config.json", () => loadSpec(runtime, config, bundle, { noPivot }));
   const terminal = config.process?.terminal ?? false;
   checkTerminal({ terminal, detach: how.detach, consoleSocket: options["console-socket"] });
-  const parts = await inSpan(trace, "load what the config needs", () => loadParts(config));
-  const seccomp = await compileSeccomp(runtime, config);
+  const seccomp = compileSeccomp(runtime, config);
   const inherited = inheritedDescriptors(kernel, options["preserve-fds"], context.environment);
   if (how.subreaper) setSubreaper(kernel);
   how.prepare?.(terminal);
@@ -87,7 +85,7 @@ export async function newContainer(
   const io = inSpan(trace, "open the standard streams", () => processIo(runtime, streams));
   try {
     using pidfd = pidfdSocket(runtime, options["pidfd-socket"]);
-    const created = await Container.create(runtime, {
+    const created = Container.create(runtime, {
       id,
       spec,
       noPivot,
@@ -98,7 +96,6 @@ export async function newContainer(
       stdio: io.stdio,
       consoleSocket: io.consoleSocket,
       pidfdSocket: pidfd,
-      parts,
       onProcess: (container) => how.onProcess?.(container, io),
       ...inherited,
     });

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { NotifyProxy } from "../libcontainer/launch/notify.ts";
+import { NotifyProxy } from "../libcontainer/launch/notify.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import { StateDirectory } from "../libcontainer/state/store.ts";
 import type { Context } from "./context.ts";
@@ -12,11 +12,10 @@ import type { Context } from "./context.ts";
 /** Opens the proxy of a container that was created with NOTIFY_SOCKET set. */
 export type OpenNotify = (id: string) => NotifyProxy;
 
-/** Loads what opens the proxy; undefined where NOTIFY_SOCKET is not set now. */
-export async function loadNotify(context: Context, runtime: Runtime): Promise<OpenNotify | undefined> {
+/** What opens the proxy; undefined where NOTIFY_SOCKET is not set now. */
+export function openNotifyFor(context: Context, runtime: Runtime): OpenNotify | undefined {
   const hostSocket = context.environment("NOTIFY_SOCKET");
   if (!hostSocket) return undefined;
-  const { NotifyProxy } = await import("../libcontainer/launch/notify.ts");
   return (id) => {
     const { notify } = new StateDirectory(runtime.root, id);
     const { kernel, log, trace: tracer } = runtime;

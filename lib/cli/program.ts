@@ -17,10 +17,11 @@ import { isReaderGone, READER_GONE } from "./reader.ts";
 import type { Surroundings } from "./host.ts";
 import { toRuncError } from "./system_error.ts";
 import { type CommandName, specOf } from "./table.ts";
+import { traced } from "./trace.ts";
 import { versionText } from "./commands/version.ts";
 
 /** Carries out a command line (the words after the program's name) and returns the exit status. */
-export async function main(words: readonly string[], surroundings: Surroundings): Promise<number> {
+export function main(words: readonly string[], surroundings: Surroundings): number {
   const { stdout, stderr } = surroundings;
   try {
     const parsed = parse(words, surroundings.environment);
@@ -34,7 +35,7 @@ export async function main(words: readonly string[], surroundings: Surroundings)
       case "complaint":
         return complain(parsed, surroundings);
       case "command":
-        return await execute(parsed, { ...surroundings, words });
+        return execute(parsed, { ...surroundings, words });
     }
   } catch (error) {
     return report(error, new Logger(stderrTarget(stderr), { format: "text", debug: false }), stderr);
@@ -54,10 +55,10 @@ function complain({ heading, message, status, topic, global }: Complaint, surrou
   return status;
 }
 
-async function execute(
+function execute(
   invocation: Invocation,
   surroundings: Surroundings & { readonly words: readonly string[] },
-): Promise<number> {
+): number {
   const { stderr } = surroundings;
   const log = createLogger(invocation.global, surroundings);
   let context: Context;
@@ -68,24 +69,18 @@ async function execute(
   }
   const { errorPrefix, errorStatus } = specOf(invocation.command);
   try {
-    return await carryOut(context, invocation);
+    return carryOut(context, invocation);
   } catch (error) {
     const known = toRuncError(error);
     return report(errorPrefix === undefined ? known : known.within(errorPrefix), log, stderr, errorStatus);
   }
 }
 
-async function carryOut(context: Context, invocation: Invocation): Promise<number> {
-  const body = async (context: Context) => (await load(invocation.command))(context, invocation);
-  if (!context.global.trace) return body(context);
-  const { traced } = await import("./trace.ts");
-  return traced(context, invocation, body);
-}
-
-async function load(name: CommandName): Promise<Command<CommandName>> {
+function carryOut(context: Context, invocation: Invocation): number {
   // Each takes the invocation of its own name, which is what it is given here.
-  const loaders = bodies as Readonly<Record<CommandName, () => Promise<{ readonly run: Command<CommandName> }>>>;
-  return (await loaders[name]()).run;
+  const run = (bodies as Readonly<Record<CommandName, Command<CommandName>>>)[invocation.command];
+  const body = (context: Context) => run(context, invocation);
+  return context.global.trace ? traced(context, invocation, body) : body(context);
 }
 
 /** Logs the error once; also says it on standard error where the log goes elsewhere. Returns the exit status. */

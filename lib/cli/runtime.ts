@@ -5,8 +5,7 @@
  */
 
 import { processEnvironment } from "../ffi/process.ts";
-import { Container } from "../libcontainer/container/container.ts";
-import { type Runtime, type SystemdDriver, systemdDriver } from "../libcontainer/runtime.ts";
+import type { Runtime } from "../libcontainer/runtime.ts";
 import type { Context } from "./context.ts";
 
 /** The limit that the launcher saw before Deno raised it. `unlimited` leaves it raised. */
@@ -25,22 +24,8 @@ function hookEnvironment(): Record<string, string> {
   return environment;
 }
 
-/** As {@link makeRuntime}, for commands that make a container. */
-export async function makeCreatingRuntime(context: Context): Promise<Runtime> {
-  return makeRuntime(context, context.global["systemd-cgroup"] ? await systemdDriver() : undefined);
-}
-
-/** Opens a container for a command that changes its cgroups, and the runtime that it is opened with. */
-export async function loadToChange(context: Context, id: string): Promise<{ runtime: Runtime; container: Container }> {
-  const runtime = makeRuntime(context);
-  const container = Container.load(runtime, id);
-  if (!container.usesSystemd) return { runtime, container };
-  const withSystemd = makeRuntime(context, await systemdDriver());
-  return { runtime: withSystemd, container: Container.load(withSystemd, id) };
-}
-
-/** Everything that the library may touch. `systemd`: the driver, where it is needed. */
-export function makeRuntime(context: Context, systemd?: SystemdDriver): Runtime {
+/** Everything that the library may touch. */
+export function makeRuntime(context: Context): Runtime {
   const { global, log } = context;
   let environment: Record<string, string> | undefined;
   let again: Runtime["reexec"] | undefined;
@@ -53,7 +38,6 @@ export function makeRuntime(context: Context, systemd?: SystemdDriver): Runtime 
       return again ??= context.reexec();
     },
     systemdCgroup: global["systemd-cgroup"],
-    systemd,
     get filterCache() {
       return context.filterCache();
     },

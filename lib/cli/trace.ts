@@ -28,11 +28,11 @@ const FAILED = "cannot write the trace";
  *
  * @throws {RuncError} `syscall-failed` before anything is done, where the file cannot be written; what `body` throws.
  */
-export async function traced(
+export function traced(
   context: Context,
   { command, args }: Invocation,
-  body: (context: Context) => Promise<number>,
-): Promise<number> {
+  body: (context: Context) => number,
+): number {
   let file: TraceFile;
   try {
     file = inContext(FAILED, () => traceFile(pathOf(context.global.trace!), context.kernel.pid));
@@ -40,7 +40,7 @@ export async function traced(
     if (command !== "monitor") throw error;
     // What is to be removed is removed all the same.
     context.log.warning(toRuncError(error).message);
-    return await body(context);
+    return body(context);
   }
   const timeline = new Timeline(context.kernel, {
     name: `runc ${command}`,
@@ -62,7 +62,7 @@ export async function traced(
     return context.replace(...program);
   };
   try {
-    const status = await body({
+    const status = body({
       ...context,
       trace: timeline,
       traceFile: file.isReplaced ? file.path : undefined,

@@ -11,17 +11,6 @@ import type { RuntimeTrace } from "./runtime_trace.ts";
 /** Carries a record to whoever listens; the library itself prints nothing. */
 export type Log = (level: "debug" | "info" | "warning" | "error", message: string) => void;
 
-/** What manages cgroups through systemd. */
-export type SystemdDriver = Pick<
-  typeof import("../cgroups/systemd/manager.ts"),
-  "createSystemdManager" | "loadSystemdManager"
->;
-
-/** Loads the driver, which most containers do not need: for {@link Runtime.systemd}. */
-export function systemdDriver(): Promise<SystemdDriver> {
-  return import("../cgroups/systemd/manager.ts");
-}
-
 /** The surroundings of a container. */
 export interface Runtime {
   /** libc. */
@@ -32,10 +21,8 @@ export interface Runtime {
   readonly executor: "native" | "deno";
   /** How this program is started again for `executor: "deno"`: absolute path of the binary, and its arguments up to `init`. */
   readonly reexec: { readonly path: string; readonly args: readonly string[] };
-  /** The cgroups of new containers are managed by systemd (`--systemd-cgroup`); needs {@link systemd}. */
+  /** The cgroups of new containers are managed by systemd (`--systemd-cgroup`). */
   readonly systemdCgroup: boolean;
-  /** From {@link systemdDriver}. Without it nothing is done through systemd, and its units end with their last process. */
-  readonly systemd?: SystemdDriver;
   /**
    * Directory that compiled seccomp filters are kept in, for the next container with the same profile: absolute, and believed only where it
    * is ours alone to write. Without one each is compiled anew.

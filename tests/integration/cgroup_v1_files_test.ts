@@ -4,7 +4,6 @@
  */
 
 import { assertEquals, assertThrows } from "@std/assert";
-import * as code from "../../lib/cgroups/limits/limits.ts";
 import { type CgroupManager, loadCgroupManager } from "../../lib/cgroups/manager.ts";
 import { readStats } from "../../lib/cgroups/stats/stats.ts";
 import { RuncError } from "../../lib/errors.ts";
@@ -82,7 +81,7 @@ Deno.test("v1 files: limits", () => {
     ["rdma", "rdma.max", "mlx5_0 hca_handle=3 hca_object=10000"],
   ];
   withTree(({ manager, read }) => {
-    manager.set({ resources, code });
+    manager.set(resources);
     for (const [controller, file, value] of expected) assertEquals(read(controller, file), value, file);
   });
 });
@@ -97,7 +96,7 @@ Deno.test("v1 files: what is refused, and why", () => {
   ];
   for (const [resources, message] of cases) {
     withTree(({ manager }) => {
-      const { message: found } = assertThrows(() => manager.set({ resources, code }), RuncError);
+      const { message: found } = assertThrows(() => manager.set(resources), RuncError);
       assertEquals(found.includes(message), true, `${found}\ndoes not say\n${message}`);
     });
   }
@@ -110,8 +109,8 @@ Deno.test("v1 files: what was remembered is put back", () => {
       hugepageLimits: [{ pageSize: "2MB", limit: 0 }],
       network: { classID: 9 },
     };
-    const back = manager.remember({ resources, code }, { resources: {}, code });
-    manager.set({ resources, code });
+    const back = manager.remember(resources, {});
+    manager.set(resources);
     back();
     assertEquals(
       [

@@ -5,7 +5,6 @@
 
 import { assertEquals, assertThrows } from "@std/assert";
 import { readCgroupLayout } from "../../lib/cgroups/layout.ts";
-import * as code from "../../lib/cgroups/limits/limits.ts";
 import { type CgroupManager, createCgroupManager, loadCgroupManager } from "../../lib/cgroups/manager.ts";
 import { readStats } from "../../lib/cgroups/stats/stats.ts";
 import { RuncError } from "../../lib/errors.ts";
@@ -83,7 +82,7 @@ Deno.test("v2 files: limits", () => {
     unified: { "memory.high": "1000000\n", "cpu.weight": "16" },
   };
   withTree([], ({ manager, read }) => {
-    manager.set({ resources, code });
+    manager.set(resources);
     const expected = {
       "memory.max": "67108864",
       "memory.swap.max": "33554432",
@@ -119,12 +118,12 @@ Deno.test("v2 files: what is refused, and why", () => {
   ];
   for (const [resources, message, without = []] of cases) {
     withTree(without, ({ manager }) => {
-      const { message: found } = assertThrows(() => manager.set({ resources, code }), RuncError);
+      const { message: found } = assertThrows(() => manager.set(resources), RuncError);
       assertEquals(found.includes(String(message)), true, `${found}\ndoes not say\n${message}`);
     });
   }
   // No swap is what a kernel without swap gives.
-  withTree(["memory.swap.max"], ({ manager }) => manager.set({ resources: { memory: { limit: 10, swap: 10 } }, code }));
+  withTree(["memory.swap.max"], ({ manager }) => manager.set({ memory: { limit: 10, swap: 10 } }));
 });
 
 Deno.test("v2 files: statistics", () => {
@@ -179,13 +178,13 @@ Deno.test({
           },
         );
       const { message } = assertThrows(
-        () => make().create({ resources: { memory: { limit: 1 << 20 } }, code }),
+        () => make().create({ memory: { limit: 1 << 20 } }),
         RuncError,
       );
       const why = `cannot enter cgroupv2 "${top}" with domain controllers -- it is in domain threaded mode`;
       assertEquals(message, why);
       const manager = make();
-      manager.create({ resources: { pids: { limit: 5 } }, code });
+      manager.create({ pids: { limit: 5 } });
       assertEquals(Deno.readTextFileSync(`${top}/threads/box/cgroup.type`), "threaded\n");
       manager.destroy();
     } finally {

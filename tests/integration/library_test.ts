@@ -15,7 +15,6 @@ import {
   explain,
   hasOnlyCgroup2,
   Kernel,
-  loadParts,
   loadSpec,
   otlpTrace,
   planContainer,
@@ -243,7 +242,7 @@ libraryTest("runOutput() throws what went wrong, and nothing is left", async (li
 libraryTest("a container's life: create, start, exec, state, kill, delete", async (library) => {
   const runtime = library.runtime();
   const spec = library.spec(["sleep", "100"]);
-  const { container, process } = await Container.create(runtime, { id: "a", spec, startBy: "fifo", stdio: [0, 1, 2] });
+  const { container, process } = Container.create(runtime, { id: "a", spec, startBy: "fifo", stdio: [0, 1, 2] });
   using _process = process;
   try {
     assertEquals(container.status(), "created");
@@ -266,7 +265,7 @@ libraryTest("a container's life: create, start, exec, state, kill, delete", asyn
   assertEquals(library.left, []);
 });
 
-libraryTest("start() tells where somebody was faster: with a start, or a delete", async (library) => {
+libraryTest("start() tells where somebody was faster: with a start, or a delete", (library) => {
   const runtime = library.runtime();
   const spec = library.spec(["sleep", "100"]);
   const faster: readonly [by: (other: Container) => void, message: string][] = [
@@ -274,7 +273,7 @@ libraryTest("start() tells where somebody was faster: with a start, or a delete"
     [(other) => other.delete({ force: true }), "container does not exist"],
   ];
   for (const [by, message] of faster) {
-    const { container, process } = await Container.create(runtime, {
+    const { container, process } = Container.create(runtime, {
       id: "a",
       spec,
       startBy: "fifo",
@@ -292,22 +291,19 @@ libraryTest("start() tells where somebody was faster: with a start, or a delete"
 });
 
 libraryTest(
-  "no container runs without the limits of its config: they need the parts that loadParts() returns",
-  async (library) => {
+  "a container has the limits of its config, and those that it is given later",
+  (library) => {
     const runtime = library.runtime();
     const spec = library.spec(["sleep", "100"], (config) => ({
       ...config,
       linux: { ...config.linux, resources: { ...config.linux?.resources, pids: { limit: 7 } } },
     }));
     const options = { id: "a", spec, startBy: "fifo", stdio: [0, 1, 2] } as const;
-    const error = await assertRejects(() => Container.create(runtime, options), RuncError);
-    assertEquals([error.code, error.message], ["usage", "the config needs limits, which has not been loaded"]);
-    const parts = await loadParts(spec.config);
-    const { container, process } = await Container.create(runtime, { ...options, parts });
+    const { container, process } = Container.create(runtime, options);
     using _process = process;
     try {
       assertEquals(containerStats(container).pids, { current: 1n, limit: 7n });
-      await container.update({ pids: { limit: 9 } });
+      container.update({ pids: { limit: 9 } });
       assertEquals(containerStats(container).pids.limit, 9n);
     } finally {
       container.delete({ force: true });
@@ -331,15 +327,15 @@ libraryTest(
       },
     }));
     const options = { id: "a", spec, startBy: "fifo", stdio: [0, 1, 2] } as const;
-    const error = await assertRejects(() => Container.create(runtime, options), RuncError);
+    const error = assertThrows(() => Container.create(runtime, options), RuncError);
     assertEquals([error.code, error.field], ["usage", "/linux/seccomp"]);
-    const seccomp = await compileSeccomp(runtime, spec.config);
-    const { container, process } = await Container.create(runtime, { ...options, seccomp });
+    const seccomp = compileSeccomp(runtime, spec.config);
+    const { container, process } = Container.create(runtime, { ...options, seccomp });
     using _process = process;
     try {
       container.start();
       const id: Process = { ...spec.config.process!, args: ["id", "-ru"] };
-      await assertRejects(() => container.exec({ process: id, stdio: [0, 1, 2] }), RuncError, "compileSeccomp");
+      assertThrows(() => container.exec({ process: id, stdio: [0, 1, 2] }), RuncError, "compileSeccomp");
       // What getuid(2) answers as an errno reads as an id: −7.
       assertEquals(textOf((await execOutput(runtime, container, { process: id })).stdout), "4294967289\n");
     } finally {

@@ -49,7 +49,7 @@ function rehearsals(directory: string): readonly (readonly string[])[] {
  * Goes through what the program is for, so that V8 has compiled it, and knows its types, when it is frozen. Where this process may not make
  * containers, it gets as far as it gets.
  */
-async function rehearse(kernel: Kernel, directory: string): Promise<void> {
+function rehearse(kernel: Kernel, directory: string): void {
   using nowhere = open(kernel, "/dev/null", 2);
   const stream = new StandardStream(kernel, nowhere.number);
   const world: Surroundings = {
@@ -61,28 +61,28 @@ async function rehearse(kernel: Kernel, directory: string): Promise<void> {
     stdout: stream,
     stderr: stream,
   };
-  await rehearseStart(world);
-  for (const words of rehearsals(directory)) await main(words, world);
+  rehearseStart(world);
+  for (const words of rehearsals(directory)) main(words, world);
 }
 
 /** Carries out a command line and ends with its status. */
 function run(world: Surroundings, words: readonly string[], exit: (status: number) => void): void {
   openStandardStreams(world.kernel);
-  // Promises alone move it on: nothing waits for an event, for there is no event loop.
-  main(words, world).then(exit, (error) => {
-    world.stderr.tryWrite(`${error?.stack ?? error}\n`);
-    exit(1);
-  });
+  let status = 1;
+  try {
+    status = main(words, world);
+  } catch (error) {
+    world.stderr.tryWrite(`${(error as Error)?.stack ?? error}\n`);
+  }
+  exit(status);
 }
 
 /** What comes right after the freeze is rehearsed, too. */
-function rehearseStart(world: Surroundings): Promise<number> {
+function rehearseStart(world: Surroundings): void {
   const words = ["runc", "--version"].map((word) => cString(word));
   const stack = new BigUint64Array(words.length + 1);
   stack.set([BigInt(words.length), ...words.map(addressOf)]);
-  const { promise, resolve } = Promise.withResolvers<number>();
-  run(world, wordsOn(addressOf(new Uint8Array(stack.buffer))).slice(1), resolve);
-  return promise;
+  run(world, wordsOn(addressOf(new Uint8Array(stack.buffer))).slice(1), () => {});
 }
 
 /** Some 30 are open at once where a container has everything, and as many may be inherited. */
@@ -90,7 +90,7 @@ const FILES = 256;
 
 const kernel = new Kernel();
 const [directory = "", times = "1"] = Deno.args;
-for (let time = 0; time < Number(times); time++) await rehearse(kernel, directory);
+for (let time = 0; time < Number(times); time++) rehearse(kernel, directory);
 const words = freeze(kernel, (point) => {
   // Garbage would be kept for ever. Deno is started with --expose-gc.
   (globalThis as { gc?: () => void }).gc?.();

@@ -1,7 +1,5 @@
 /**
- * `linux.resources` as writes in runc's order, all controllers together, and what carries them out.
- *
- * The drivers get this module from their caller, see limited.ts: most containers have no limits, and start sooner without it.
+ * `linux.resources` as writes in runc's order, all controllers together.
  *
  * @module
  */
@@ -16,10 +14,12 @@ import { networkLimits } from "./network.ts";
 import { pidsLimits } from "./pids.ts";
 import { rdmaLimits } from "./rdma.ts";
 
-export { cpusetLimits, realtimeLimits } from "./cpu.ts";
-export { rememberFiles } from "./remember_files.ts";
-export { limitFiles, setLimits } from "./set_limits.ts";
-export { setUnified } from "./unified.ts";
+/** Whether `resources` has anything beside device rules. */
+export function hasLimits(resources: Resources = {}): boolean {
+  return Object.entries(resources).some(([name, value]) =>
+    name !== "devices" && value !== undefined && Object.keys(value).length > 0
+  );
+}
 
 /** The writes for v1. @throws {RuncError} `config-invalid` for values that cannot be. */
 export function limitsV1(resources: Resources, facts: MemoryFactsV1): readonly LimitWrite[] {

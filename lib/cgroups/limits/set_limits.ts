@@ -7,19 +7,39 @@
  */
 
 import { RuncError } from "../../errors.ts";
+import { inSpan, type Tracer } from "../../trace/tracer.ts";
 import { isErrno, readCgroupFile, writeCgroupFile } from "../file.ts";
 import type { LimitWrite } from "./limit.ts";
 import type { CgroupFile } from "./remember_files.ts";
 
+/** The directory of a controller's cgroup, `undefined` where the container has no such cgroup. */
+export type DirectoryOf = (controller: string) => string | undefined;
+
 /**
- * Carries out `writes` in order. `directoryOf`: of a controller, `undefined` where the container has no such cgroup.
+ * Carries out `writes` in order. `tracer`: gets a span for each run of writes of one controller.
  *
  * @throws {RuncError} `cgroup-failed` for the first that the kernel refuses or that has no cgroup.
  */
-export function setLimits(
-  writes: readonly LimitWrite[],
-  directoryOf: (controller: string) => string | undefined,
-): void {
+export function setLimits(writes: readonly LimitWrite[], directoryOf: DirectoryOf, tracer?: Tracer): void {
+  if (tracer === undefined) return setAll(writes, directoryOf);
+  for (const group of byController(writes)) {
+    const attributes = { "runc.cgroup.files": group.map(({ file, value }) => `${file}=${value}`).join(" ") };
+    inSpan(tracer, `set the limits of ${group[0]!.controller}`, () => setAll(group, directoryOf), { attributes });
+  }
+}
+
+/** Runs of writes of one controller. A write that is to be tried again after others is tried after those of its own run. */
+export function byController(writes: readonly LimitWrite[]): readonly (readonly LimitWrite[])[] {
+  const groups: LimitWrite[][] = [];
+  for (const write of writes) {
+    const last = groups.at(-1);
+    if (last?.[0]?.controller === write.controller) last.push(write);
+    else groups.push([write]);
+  }
+  return groups;
+}
+
+function setAll(writes: readonly LimitWrite[], directoryOf: DirectoryOf): void {
   const again: LimitWrite[] = [];
   for (const limit of writes) {
     const directory = directoryOf(limit.controller);
@@ -36,13 +56,13 @@ export function setLimits(
       again.push({ ...limit, againAfter: false });
     }
   }
-  if (again.length > 0) setLimits(again, directoryOf);
+  if (again.length > 0) setAll(again, directoryOf);
 }
 
 /** The files that {@link setLimits} may write to, in its order. */
 export function limitFiles(
   writes: readonly LimitWrite[],
-  directoryOf: (controller: string) => string | undefined,
+  directoryOf: DirectoryOf,
 ): readonly CgroupFile[] {
   return writes.flatMap(({ controller, file, otherwise }) => {
     const directory = directoryOf(controller);

@@ -1,11 +1,10 @@
 /**
- * The drivers for `--systemd-cgroup`. Loaded when a container needs them.
+ * The drivers for `--systemd-cgroup`.
  *
  * @module
  */
 
 import { RuncError } from "../../errors.ts";
-import type { Tracer } from "../../trace/tracer.ts";
 import type { CgroupLayout } from "../layout.ts";
 import { type CgroupManager, type CgroupOptions, UNIFIED_MOUNT, unifiedMountOf } from "../manager.ts";
 import { cgroupPaths, type CgroupRequest, parseSystemdPath, type SystemdPath } from "../path.ts";
@@ -21,8 +20,6 @@ export interface SystemdOptions extends CgroupOptions {
   /** The caller's environment, which has the address of a user's bus. */
   readonly environment: Readonly<Record<string, string>>;
   readonly warn: (message: string) => void;
-  /** Is told of every call of the bus. */
-  readonly tracer?: Tracer;
 }
 
 /** What config.json says of the container's unit beside `linux.cgroupsPath`. */

@@ -5,12 +5,12 @@
  */
 
 import { RuncError } from "../../errors.ts";
+import type { Resources } from "../../specs/config.ts";
 import type { SpecDeviceRule } from "../devices/rules.ts";
 import { isThere, refuseFrozen, refuseProcesses } from "../driver.ts";
 import { writeProcess } from "../file.ts";
 import { freezerV1 } from "../freezer.ts";
 import { CgroupV1 } from "../v1/fs.ts";
-import type { Limits } from "../limits/limited.ts";
 import { processesIn } from "../processes.ts";
 import { setUnitDevices, setUnitLimits, startUnit, type SystemdDriverOptions } from "./driver.ts";
 
@@ -24,7 +24,7 @@ export class SystemdV1 extends CgroupV1 {
     this.#options = options;
   }
 
-  override create(limits?: Limits, pid?: number): void {
+  override create(limits?: Resources, pid?: number): void {
     const { systemd, unit } = this.#options;
     const { devices, freezer } = this.paths;
     if (devices !== undefined) refuseProcesses(devices);
@@ -58,17 +58,17 @@ export class SystemdV1 extends CgroupV1 {
     super.setDevices(rules);
   }
 
-  override set(limits: Limits): void {
-    const rest = this.#whileFrozen(() => setUnitLimits(this.#options, limits.resources, 1));
+  override set(limits: Resources): void {
+    const rest = this.#whileFrozen(() => setUnitLimits(this.#options, limits, 1));
     this.#bringBack();
-    super.set({ ...limits, resources: rest });
+    super.set(rest);
   }
 
-  override remember(limits: Limits, stored: Limits): () => void {
+  override remember(limits: Resources, stored: Resources): () => void {
     const files = super.remember(limits, stored);
     return () => {
       // systemd writes what it keeps to the files, so they come after it.
-      setUnitLimits(this.#options, stored.resources, 1);
+      setUnitLimits(this.#options, stored, 1);
       files();
     };
   }

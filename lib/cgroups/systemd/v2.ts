@@ -9,11 +9,11 @@
 
 import { dirname } from "@std/path";
 import { RuncError } from "../../errors.ts";
+import type { Resources } from "../../specs/config.ts";
 import type { SpecDeviceRule } from "../devices/rules.ts";
 import { isPermission, isThere, refuseFrozen, refuseProcesses } from "../driver.ts";
 import { freezerV2 } from "../freezer.ts";
 import { CgroupV2, passControllersDown, refuseBelowUsage } from "../v2/fs.ts";
-import type { Limits } from "../limits/limited.ts";
 import type { SelfJoin } from "../manager.ts";
 import { setUnitDevices, setUnitLimits, startUnit, type SystemdDriverOptions } from "./driver.ts";
 
@@ -36,7 +36,7 @@ export class SystemdV2 extends CgroupV2 {
     return this.#options.loaded ? super.selfJoin : { taskFiles: [] };
   }
 
-  override create(_limits?: Limits, pid?: number): void {
+  override create(_limits?: Resources, pid?: number): void {
     const { systemd, unit, unifiedMount, ownerUid } = this.#options;
     refuseProcesses(this.#directory);
     refuseFrozen(freezerV2, this.#directory);
@@ -80,17 +80,17 @@ export class SystemdV2 extends CgroupV2 {
     super.setDevices(rules);
   }
 
-  override set(limits: Limits): void {
-    const { memory = {} } = limits.resources;
+  override set(limits: Resources): void {
+    const { memory = {} } = limits;
     if (memory.checkBeforeUpdate) refuseBelowUsage(this.#directory, memory);
-    super.set({ ...limits, resources: setUnitLimits(this.#options, limits.resources, 2) });
+    super.set(setUnitLimits(this.#options, limits, 2));
   }
 
-  override remember(limits: Limits, stored: Limits): () => void {
+  override remember(limits: Resources, stored: Resources): () => void {
     const files = super.remember(limits, stored);
     return () => {
       // systemd writes what it keeps to the files, so they come after it.
-      setUnitLimits(this.#options, stored.resources, 2);
+      setUnitLimits(this.#options, stored, 2);
       files();
     };
   }

@@ -6,7 +6,7 @@
 
 import { dirname } from "@std/path";
 import { RuncError } from "../../errors.ts";
-import type { MemoryResources } from "../../specs/config.ts";
+import type { MemoryResources, Resources } from "../../specs/config.ts";
 import { inheritCpuset } from "./cpuset.ts";
 import { containerDeviceFilter, type SpecDeviceRule } from "../devices/rules.ts";
 import { setDevicesV1 } from "../devices/v1.ts";
@@ -14,7 +14,10 @@ import { isPermission, isThere, refuseFrozen, refuseProcesses, undoMade } from "
 import { makeCgroup, readCgroupFile, readIfThere, removeCgroup, writeProcess } from "../file.ts";
 import { type FreezerState, freezerV1 } from "../freezer.ts";
 import type { LimitWrite } from "../limits/limit.ts";
-import type { Limits } from "../limits/limited.ts";
+import { cpusetLimits, realtimeLimits } from "../limits/cpu.ts";
+import { limitsV1 } from "../limits/limits.ts";
+import { rememberFiles } from "../limits/remember_files.ts";
+import { limitFiles, setLimits } from "../limits/set_limits.ts";
 import type { CgroupManager, DriverOptions, SelfJoin } from "../manager.ts";
 import type { MemoryFactsV1 } from "../limits/memory.ts";
 import { oomKills } from "../stats/oom.ts";
@@ -68,12 +71,12 @@ export class CgroupV1 implements CgroupManager {
     return this.selfJoin;
   }
 
-  create(limits?: Limits, _firstPid?: number): void {
+  create(limits?: Resources, _firstPid?: number): void {
     this.makeGroups(limits, { isOurs: false });
   }
 
   /** Makes the directories that are missing. `isOurs`: those that are there may have our processes. */
-  protected makeGroups(limits: Limits | undefined, { isOurs }: { readonly isOurs: boolean }): void {
+  protected makeGroups(limits: Resources | undefined, { isOurs }: { readonly isOurs: boolean }): void {
     try {
       for (const group of this.#groups()) {
         this.#tolerant(group, () => createGroup(group, this.#made, { limits, isOurs }));
@@ -105,26 +108,29 @@ export class CgroupV1 implements CgroupManager {
    * As long as nothing is charged every limit can be set. Later the kernel refuses one below the quarter of a megabyte that each processor takes in
    * advance (MEMCG_CHARGE_BATCH, mm/memcontrol.c), and what it has given back it counts only a moment later.
    */
-  #limitMemory({ resources: { memory = {} }, code }: Limits): void {
+  #limitMemory({ memory = {} }: Resources): void {
     // Without killing, what is being set up would only fail for want of memory, and nobody would know.
     const early = { memory: { ...memory, disableOOMKiller: undefined } };
-    code.setLimits(this.#writes({ resources: early, code }), (controller) => this.#paths[controller]);
+    this.#set(early);
   }
 
-  set({ resources, code }: Limits): void {
+  set(resources: Resources): void {
     if (Object.keys(resources.unified ?? {}).length > 0) {
       throw new RuncError("config-invalid", "invalid configuration: cannot use unified on cgroup v1");
     }
-    code.setLimits(this.#writes({ resources, code }), (controller) => this.#paths[controller]);
+    this.#set(resources);
   }
 
-  remember(limits: Limits, _stored: Limits): () => void {
-    const { limitFiles, rememberFiles } = limits.code;
-    return rememberFiles(limitFiles(this.#writes(limits), (controller) => this.#paths[controller]));
+  remember(resources: Resources, _stored: Resources): () => void {
+    return rememberFiles(limitFiles(this.#writes(resources), (controller) => this.#paths[controller]));
   }
 
-  #writes({ resources, code }: Limits): readonly LimitWrite[] {
-    return code.limitsV1(resources, this.#memoryFacts(resources.memory ?? {}));
+  #set(resources: Resources): void {
+    setLimits(this.#writes(resources), (controller) => this.#paths[controller], this.#options.tracer);
+  }
+
+  #writes(resources: Resources): readonly LimitWrite[] {
+    return limitsV1(resources, this.#memoryFacts(resources.memory ?? {}));
   }
 
   oomKills(): number {
@@ -248,22 +254,22 @@ function isDispensable({ controllers }: Group): boolean {
 function createGroup(
   { directory, controllers }: Group,
   made: string[],
-  { limits, isOurs }: { readonly limits: Limits | undefined; readonly isOurs: boolean },
+  { limits, isOurs }: { readonly limits: Resources | undefined; readonly isOurs: boolean },
 ): void {
   const fresh = makeCgroup(directory, made);
   if (!fresh && !isOurs && controllers.includes("devices")) refuseProcesses(directory);
   if (!fresh && !isOurs && controllers.includes("freezer")) refuseFrozen(freezerV1, directory);
   if (controllers.includes("cpuset")) giveCpus(directory, fresh, limits);
   if (controllers.includes("cpu")) {
-    limits?.code.setLimits(limits.code.realtimeLimits(limits.resources.cpu ?? {}), () => directory);
+    setLimits(realtimeLimits(limits?.cpu ?? {}), () => directory);
   }
 }
 
 /** Its own CPUs and memory nodes; those of the cgroup above where it has none. */
-function giveCpus(directory: string, fresh: boolean, limits: Limits | undefined): void {
-  const own = limits?.code.cpusetLimits(limits.resources.cpu ?? {}) ?? [];
+function giveCpus(directory: string, fresh: boolean, limits: Resources | undefined): void {
+  const own = cpusetLimits(limits?.cpu ?? {});
   // The ones above first: a cgroup takes no CPU that they do not have.
   if (own.length > 0) inheritCpuset(dirname(directory), false);
-  limits?.code.setLimits(own, () => directory);
+  setLimits(own, () => directory);
   inheritCpuset(directory, fresh && own.length === 0);
 }

@@ -8,7 +8,7 @@ import { dirname, resolve } from "@std/path";
 import { RuncError } from "../../errors.ts";
 import { openFlag } from "../../ffi/constants.ts";
 import { open } from "../../ffi/files.ts";
-import type { MemoryResources } from "../../specs/config.ts";
+import type { MemoryResources, Resources } from "../../specs/config.ts";
 import { attachDeviceProgram, bpfCall } from "../devices/bpf.ts";
 import { allowsAll, containerDeviceFilter, type DeviceFilter, type SpecDeviceRule } from "../devices/rules.ts";
 import { deviceProgram } from "../devices/v2.ts";
@@ -17,7 +17,10 @@ import { isErrno, makeCgroup, readIfThere, removeCgroup, writeCgroupFile, writeP
 import { type FreezerState, freezerV2 } from "../freezer.ts";
 import { parseProcCgroup } from "../layout.ts";
 import type { LimitWrite } from "../limits/limit.ts";
-import type { Limits } from "../limits/limited.ts";
+import { limitsV2 } from "../limits/limits.ts";
+import { rememberFiles } from "../limits/remember_files.ts";
+import { limitFiles, setLimits } from "../limits/set_limits.ts";
+import { setUnified } from "../limits/unified.ts";
 import type { CgroupManager, DriverOptions, SelfJoin } from "../manager.ts";
 import { oomKills } from "../stats/oom.ts";
 import { killByFile, killEach, processesIn, type SendSignal } from "../processes.ts";
@@ -59,8 +62,8 @@ export class CgroupV2 implements CgroupManager {
     return { taskFiles: [], cloneInto: cgroupOf(this.#options.unifiedMount, initPid) ?? directory };
   }
 
-  create(limits?: Limits, _firstPid?: number): void {
-    const wanted = limits?.code.limitsV2(limits.resources).map(({ controller }) => controller) ?? [];
+  create(limits?: Resources, _firstPid?: number): void {
+    const wanted = limits === undefined ? [] : limitsV2(limits).map(({ controller }) => controller);
     const directory = this.#usable;
     if (directory === undefined) return this.#goWithout(wanted);
     const { unifiedMount, rootless, explicitPath } = this.#options;
@@ -99,20 +102,20 @@ export class CgroupV2 implements CgroupManager {
     }
   }
 
-  set({ resources, code }: Limits): void {
+  set(resources: Resources): void {
     const { memory = {}, unified = {} } = resources;
     const directory = this.#usable;
     if (memory.checkBeforeUpdate && directory !== undefined) refuseBelowUsage(directory, memory);
-    code.setLimits(code.limitsV2(resources), () => directory);
-    if (directory !== undefined) code.setUnified(directory, unified);
+    setLimits(limitsV2(resources), () => directory, this.#options.tracer);
+    if (directory !== undefined) setUnified(directory, unified);
   }
 
-  remember({ resources, code }: Limits, _stored: Limits): () => void {
+  remember(resources: Resources, _stored: Resources): () => void {
     const directory = this.#usable;
     if (directory === undefined) return () => {};
     const unified = Object.keys(resources.unified ?? {}).filter((name) => !name.includes("/"));
-    return code.rememberFiles([
-      ...code.limitFiles(code.limitsV2(resources), () => directory),
+    return rememberFiles([
+      ...limitFiles(limitsV2(resources), () => directory),
       ...unified.map((name) => ({ directory, name })),
     ]);
   }

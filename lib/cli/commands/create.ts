@@ -7,13 +7,13 @@
 import type { Command } from "../context.ts";
 import { Interruptible } from "../interruption.ts";
 import { newContainer } from "../new_container.ts";
-import { makeCreatingRuntime } from "../runtime.ts";
+import { makeRuntime } from "../runtime.ts";
 
 /** Sets a container up; its process waits for `start`. */
-export const run: Command<"create"> = async (context, { args: [id = ""], options }) => {
-  const runtime = await makeCreatingRuntime(context);
+export const run: Command<"create"> = (context, { args: [id = ""], options }) => {
+  const runtime = makeRuntime(context);
   using interruptible = new DisposableStack();
-  await newContainer(context, runtime, id, options, {
+  newContainer(context, runtime, id, options, {
     detach: true,
     startBy: "fifo",
     subreaper: true,

@@ -5,26 +5,25 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import type { Container } from "../../libcontainer/container/container.ts";
+import { Container } from "../../libcontainer/container/container.ts";
+import { removeRemains } from "../../libcontainer/container/remains.ts";
 import { isMissing, StateDirectory } from "../../libcontainer/state/store.ts";
 import type { Command } from "../context.ts";
-import { loadToChange, makeRuntime } from "../runtime.ts";
+import { makeRuntime } from "../runtime.ts";
 
 /** Removes a container; what a killed `create` left without a state, too. By force also one whose state cannot be read. */
-export const run: Command<"delete"> = async (context, invocation) => {
+export const run: Command<"delete"> = (context, invocation) => {
   const { args: [id = ""], options: { force } } = invocation;
   let container: Container;
   try {
-    ({ container } = await loadToChange(context, id));
+    container = Container.load(makeRuntime(context), id);
   } catch (error) {
     if (!isMissing(error) && !isBroken(error)) throw error;
     if (!force) {
       if (isMissing(error)) new StateDirectory(context.root, id).remove();
       throw error;
     }
-    const { removeRemains } = await import("../../libcontainer/container/remains.ts");
-    if (await removeRemains(makeRuntime(context), id)) return 0;
-    return await run(context, invocation);
+    return removeRemains(makeRuntime(context), id) ? 0 : run(context, invocation);
   }
   container.delete({ force });
   return 0;

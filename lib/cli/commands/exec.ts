@@ -7,7 +7,7 @@
 import { resolve } from "@std/path";
 import { RuncError } from "../../errors.ts";
 import { readConfig } from "../../libcontainer/container/bundle.ts";
-import type { Container } from "../../libcontainer/container/container.ts";
+import { Container } from "../../libcontainer/container/container.ts";
 import type { ContainerProcess } from "../../libcontainer/container/container_process.ts";
 import type { Process } from "../../specs/config.ts";
 import { ignoredText, parseProcess } from "../../specs/parse.ts";
@@ -15,7 +15,7 @@ import type { Runtime } from "../../libcontainer/runtime.ts";
 import type { SeccompFilter } from "../../libcontainer/seccomp/filter.ts";
 import { inSpan } from "../../trace/tracer.ts";
 import type { Command } from "../context.ts";
-import type { MakeForeground, MonitoredProcess } from "../foreground.ts";
+import { foregroundOf, type MakeForeground, type MonitoredProcess } from "../foreground.ts";
 import { Interruptible } from "../interruption.ts";
 import {
   checkTerminal,
@@ -25,7 +25,7 @@ import {
   processIo,
   writePidFile,
 } from "../process_io.ts";
-import { loadToChange } from "../runtime.ts";
+import { makeRuntime } from "../runtime.ts";
 import { parseSubCgroups } from "../sub_cgroup.ts";
 import { withSystemErrors } from "../system_error.ts";
 
@@ -112,11 +112,12 @@ function processFromConfig(
 }
 
 /** Runs another process in a container. */
-export const run: Command<"exec"> = async (context, { args: [id = "", ...args], options, given }) => {
-  const makeForeground = options.detach ? undefined : (await import("../foreground.ts")).foregroundOf(context);
+export const run: Command<"exec"> = (context, { args: [id = "", ...args], options, given }) => {
+  const makeForeground = options.detach ? undefined : foregroundOf(context);
   const pidFile = options["pid-file"] ? resolve(options["pid-file"]) : undefined;
   const processFile = options.process ? resolve(options.process) : undefined;
-  const { runtime, container } = await loadToChange(context, id);
+  const runtime = makeRuntime(context);
+  const container = Container.load(runtime, id);
   container.refuseExec({ ignorePaused: options["ignore-paused"] });
   const read = () =>
     processFile === undefined
@@ -126,13 +127,13 @@ export const run: Command<"exec"> = async (context, { args: [id = "", ...args], 
         onIgnored: (ignored) => runtime.log("debug", `${options.process}: ${ignoredText(ignored)}`),
       });
   const process = inSpan(runtime.trace, "read the process", read);
-  const seccomp = await container.compileSeccomp();
+  const seccomp = container.compileSeccomp();
   using interruptible = new DisposableStack();
   if (options.detach) interruptible.use(new Interruptible(context.kernel, context.interruption));
-  return await execute(runtime, { makeForeground, container }, process, { ...options, pidFile, seccomp });
+  return execute(runtime, { makeForeground, container }, process, { ...options, pidFile, seccomp });
 };
 
-async function execute(
+function execute(
   runtime: Runtime,
   { makeForeground, container }: { makeForeground: MakeForeground | undefined; container: Container },
   process: Process,
@@ -146,7 +147,7 @@ async function execute(
     readonly cgroup: readonly string[];
     readonly seccomp?: SeccompFilter;
   },
-): Promise<number> {
+): number {
   const { kernel, trace } = runtime;
   const { detach, pidFile } = options;
   const terminal = process.terminal ?? false;
@@ -157,7 +158,7 @@ async function execute(
   using io: ProcessIo = inSpan(trace, "open the standard streams", () => processIo(runtime, streams));
   using pidfd = pidfdSocket(runtime, options["pidfd-socket"]);
   const monitored = (pid: number): MonitoredProcess => ({ pid, id: container.id, removal: { kind: "none" } });
-  using started: ContainerProcess = await container.exec({
+  using started: ContainerProcess = container.exec({
     // The program runs as soon as it is created: its terminal has the right size from the start.
     process: { ...process, consoleSize: process.consoleSize ?? foreground?.consoleSize },
     ignorePaused: options["ignore-paused"],

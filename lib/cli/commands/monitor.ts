@@ -7,17 +7,18 @@
 import { RuncError } from "../../errors.ts";
 import { signalNames } from "../../ffi/constants.ts";
 import { errnoText } from "../../ffi/errno.ts";
+import { Container } from "../../libcontainer/container/container.ts";
 import { isMissing, StateDirectory } from "../../libcontainer/state/store.ts";
 import type { Command, Context } from "../context.ts";
 import type { Level } from "../log.ts";
-import { loadToChange } from "../runtime.ts";
+import { makeRuntime } from "../runtime.ts";
 
 /**
  * `end <id> <pid>` removes a container whose process has been reaped, `dir <id> <pid>` the directory of one whose state the monitor has removed.
  * `say <level> <message> <number>...` logs.
  */
-export const run: Command<"monitor"> = async (context, { args: [task, ...args] }) => {
-  if (task === "end" && args.length === 2) await end(context, args[0]!, Number(args[1]));
+export const run: Command<"monitor"> = (context, { args: [task, ...args] }) => {
+  if (task === "end" && args.length === 2) end(context, args[0]!, Number(args[1]));
   else if (task === "dir" && args.length === 2) new StateDirectory(context.root, args[0]!).remove();
   else if (task === "say" && args.length >= 2) say(context, args[0] as Level, args[1]!, args.slice(2).map(numberOf));
   else throw new RuncError("usage", "monitor is started by the monitors of run and exec, and by nobody else");
@@ -25,9 +26,9 @@ export const run: Command<"monitor"> = async (context, { args: [task, ...args] }
 };
 
 /** `pid`: of the process. A container of the same id that somebody else has made meanwhile is theirs. */
-async function end(context: Context, id: string, pid: number): Promise<void> {
+function end(context: Context, id: string, pid: number): void {
   try {
-    const { container } = await loadToChange(context, id);
+    const container = Container.load(makeRuntime(context), id);
     if (container.pid === pid) container.destroy();
   } catch (error) {
     // Somebody was faster.

@@ -7,23 +7,21 @@
 import { loadSpec, readConfig } from "../../libcontainer/container/bundle.ts";
 import { compileSeccomp } from "../../libcontainer/seccomp/seccomp.ts";
 import { planContainer } from "../../libcontainer/container/creation.ts";
-import { loadParts } from "../../libcontainer/container/parts.ts";
 import { explain, explainSteps } from "../../plan/explain.ts";
 import { enterBundle } from "../bundle_directory.ts";
 import type { Command } from "../context.ts";
-import { makeCreatingRuntime } from "../runtime.ts";
+import { makeRuntime } from "../runtime.ts";
 
 /** Prints what `run` would do, without doing any of it. */
-export const run: Command<"plan"> = async (context, { args: [id = "container"], options }) => {
-  const runtime = await makeCreatingRuntime(context);
+export const run: Command<"plan"> = (context, { args: [id = "container"], options }) => {
+  const runtime = makeRuntime(context);
   const bundle = enterBundle(options.bundle);
   const config = readConfig(bundle, runtime.log);
   // What root would do, whoever asks.
   const how = { noPivot: options["no-pivot"], asRoot: true };
   const spec = loadSpec(runtime, config, bundle, how);
-  const seccomp = await compileSeccomp(runtime, config, { store: false });
-  const parts = await loadParts(config);
-  const { plan } = planContainer(runtime, { id, spec, startBy: "fifo", seccomp, parts, ...how });
+  const seccomp = compileSeccomp(runtime, config, { store: false });
+  const { plan } = planContainer(runtime, { id, spec, startBy: "fifo", seccomp, ...how });
   context.stdout.write(options.format === "json" ? JSON.stringify(explainSteps(plan), null, 2) + "\n" : explain(plan));
   return 0;
 };

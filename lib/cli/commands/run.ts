@@ -6,22 +6,22 @@
 
 import type { Container } from "../../libcontainer/container/container.ts";
 import type { Command } from "../context.ts";
-import type { Foreground, MonitoredProcess } from "../foreground.ts";
+import { type Foreground, foregroundOf, type MonitoredProcess } from "../foreground.ts";
 import { Interruptible } from "../interruption.ts";
 import { type NewContainer, newContainer } from "../new_container.ts";
-import { loadNotify, type OpenNotify } from "../notify.ts";
-import { makeCreatingRuntime } from "../runtime.ts";
+import { type OpenNotify, openNotifyFor } from "../notify.ts";
+import { makeRuntime } from "../runtime.ts";
 
 /** Creates a container, starts it, and in the foreground waits for its end and removes it. */
-export const run: Command<"run"> = async (context, { args: [id = ""], options }) => {
+export const run: Command<"run"> = (context, { args: [id = ""], options }) => {
   const { detach, keep } = options;
-  const makeForeground = detach ? undefined : (await import("../foreground.ts")).foregroundOf(context);
-  const runtime = await makeCreatingRuntime(context);
-  const openNotify = await loadNotify(context, runtime);
+  const makeForeground = detach ? undefined : foregroundOf(context);
+  const runtime = makeRuntime(context);
+  const openNotify = openNotifyFor(context, runtime);
   const foreground = { current: undefined as Foreground | undefined };
   using interruptible = new DisposableStack();
   try {
-    const created = await newContainer(context, runtime, id, options, {
+    const created = newContainer(context, runtime, id, options, {
       detach,
       startBy: "parent",
       subreaper: !options["no-subreaper"],

@@ -8,14 +8,14 @@ import { OtherProcess } from "../../ffi/ending.ts";
 import { Container } from "../../libcontainer/container/container.ts";
 import type { NotifyProxy } from "../../libcontainer/launch/notify.ts";
 import type { Command } from "../context.ts";
-import { loadNotify } from "../notify.ts";
+import { openNotifyFor } from "../notify.ts";
 import { makeRuntime } from "../runtime.ts";
 
 /** Starts a created container; with NOTIFY_SOCKET set it returns once the container has said that it is ready. */
-export const run: Command<"start"> = async (context, { args: [id = ""] }) => {
+export const run: Command<"start"> = (context, { args: [id = ""] }) => {
   const runtime = makeRuntime(context);
   const container = Container.load(runtime, id);
-  const openNotify = await loadNotify(context, runtime);
+  const openNotify = openNotifyFor(context, runtime);
   let proxy: NotifyProxy | undefined;
   try {
     container.start(() => {

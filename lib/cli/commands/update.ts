@@ -5,18 +5,19 @@
  */
 
 import { RuncError } from "../../errors.ts";
+import { Container } from "../../libcontainer/container/container.ts";
 import type { Resources } from "../../specs/config.ts";
 import { ignoredText, parseResources } from "../../specs/parse.ts";
 import type { Command, Context } from "../context.ts";
 import type { Invocation } from "../parse.ts";
-import { loadToChange } from "../runtime.ts";
+import { makeRuntime } from "../runtime.ts";
 import { withSystemErrors } from "../system_error.ts";
 
 type Options = Invocation<"update">["options"];
 
 /** Changes the limits of a container, by options or by a JSON file. */
-export const run: Command<"update"> = async (context, { args: [id = ""], options, given }) => {
-  const { container } = await loadToChange(context, id);
+export const run: Command<"update"> = (context, { args: [id = ""], options, given }) => {
+  const container = Container.load(makeRuntime(context), id);
   const { resources: file = "" } = options;
   const resources = file === "" ? resourcesOf(options, given) : parseResources(readInput(context, file), {
     file,
@@ -26,7 +27,7 @@ export const run: Command<"update"> = async (context, { args: [id = ""], options
   if (kernel !== undefined || kernelTCP !== undefined) {
     context.log.warning("Kernel memory settings are ignored and will be removed");
   }
-  await container.update(resources, {
+  container.update(resources, {
     l3CacheSchema: options["l3-cache-schema"],
     memBwSchema: options["mem-bw-schema"],
   });

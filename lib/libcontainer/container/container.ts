@@ -1,7 +1,7 @@
 /**
  * A container: created, started, looked at, signalled, entered and removed. Runs in: parent.
  *
- * Calls are synchronous, as the kernel's are, but those whose code is loaded when it is needed, and waiting for the end of a process.
+ * Calls are synchronous, as the kernel's are; only waiting for the end of a process is not.
  *
  * @module
  */
@@ -24,8 +24,8 @@ import type { State, Status } from "../../specs/state.ts";
 import { inSpan } from "../../trace/tracer.ts";
 import { loadCgroup } from "./container_cgroups.ts";
 import type { ContainerProcess } from "./container_process.ts";
-import type { CreateOptions, InTheMaking } from "./creation.ts";
-import type { ExecOptions } from "./exec_process.ts";
+import { createContainer, type CreateOptions, type InTheMaking } from "./creation.ts";
+import { type ExecOptions, execProcess } from "./exec_process.ts";
 import { runHooks } from "../launch/host_hooks.ts";
 import { hostRoot } from "../launch/id_maps.ts";
 import type { Removal } from "../plans/monitor/plan.ts";
@@ -46,7 +46,9 @@ import {
 } from "../state/runc_state.ts";
 import type { Runtime } from "../runtime.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
+import { compileStored } from "../seccomp/seccomp.ts";
 import { containerIds, isMissing, missingContainer, StateDirectory } from "../state/store.ts";
+import { updateContainer } from "./update_container.ts";
 import type { RdtSchemas } from "./update_rdt.ts";
 
 /** A container that exists, created by this runtime or by runc. */
@@ -80,11 +82,10 @@ export class Container {
    *
    * @throws {RuncError} and leaves nothing behind: no cgroup, mount, process or state directory.
    */
-  static async create(
+  static create(
     runtime: Runtime,
     options: CreateOptions,
-  ): Promise<{ container: Container; process: ContainerProcess }> {
-    const { createContainer } = await import("./creation.ts");
+  ): { container: Container; process: ContainerProcess } {
     const containerOf = ({ directory, state, cgroup }: InTheMaking) => new Container(runtime, directory, state, cgroup);
     const created = createContainer(runtime, options, (container) => options.onProcess?.(containerOf(container)));
     return { container: containerOf(created), process: created.process };
@@ -436,8 +437,7 @@ export class Container {
    * @throws {RuncError} `container-state` (`container not running`); `cgroup-failed` for a limit that the kernel refuses; `host-lacks` or
    * `unsupported` for `rdt` where the host or the container has none.
    */
-  async update(resources: Resources, rdt: RdtSchemas = {}): Promise<void> {
-    const { updateContainer } = await import("./update_container.ts");
+  update(resources: Resources, rdt: RdtSchemas = {}): void {
     this.#locked(() => {
       if (this.status() === "stopped") throw new RuncError("container-state", "container not running");
       const container = { state: this.#state, cgroup: this.#cgroup };
@@ -488,10 +488,9 @@ export class Container {
   }
 
   /** The filter that its profile asks for, which {@link exec} needs; undefined where it has none. @see compileSeccomp */
-  async compileSeccomp(): Promise<SeccompFilter | undefined> {
+  compileSeccomp(): SeccompFilter | undefined {
     const profile = seccompOf(this.#state);
     if (profile === undefined) return undefined;
-    const { compileStored } = await import("../seccomp/seccomp.ts");
     return compileStored(this.#runtime, profile);
   }
 
@@ -500,9 +499,8 @@ export class Container {
    *
    * @throws {RuncError} and the process is gone again.
    */
-  async exec(options: ExecOptions): Promise<ContainerProcess> {
+  exec(options: ExecOptions): ContainerProcess {
     this.refuseExec(options);
-    const { execProcess } = await import("./exec_process.ts");
     const container = { state: this.#state, cgroup: this.#cgroup, hookState: this.#hookState("running") };
     return execProcess(this.#runtime, container, options);
   }

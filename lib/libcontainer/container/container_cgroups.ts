@@ -5,6 +5,7 @@
  */
 
 import { type CgroupManager, loadCgroupManager, type SelfJoin } from "../../cgroups/manager.ts";
+import { loadSystemdManager } from "../../cgroups/systemd/manager.ts";
 import { inUserNamespace } from "../config/facts.ts";
 import type { CgroupEntry } from "../config/launch_request.ts";
 import { cgroupPathsOf, rootlessCgroupsOf, type RuncState, systemdOf, systemdPathOf } from "../state/runc_state.ts";
@@ -19,12 +20,12 @@ export function cgroupEntry(selfJoin: SelfJoin, userNamespace: boolean): CgroupE
 }
 
 export function cgroupOptions(runtime: Runtime, rootless: boolean) {
-  return { kernel: runtime.kernel, rootless, inUserNamespace: inUserNamespace() };
+  return { kernel: runtime.kernel, rootless, inUserNamespace: inUserNamespace(), tracer: runtime.trace };
 }
 
 export function systemdOptions(runtime: Runtime, rootless: boolean) {
   const warn = (message: string) => runtime.log("warning", message);
-  return { ...cgroupOptions(runtime, rootless), environment: runtime.environment, warn, tracer: runtime.trace };
+  return { ...cgroupOptions(runtime, rootless), environment: runtime.environment, warn };
 }
 
 /** The same cgroups, told of where somebody wants to know. */
@@ -37,7 +38,7 @@ export function loadCgroup(runtime: Runtime, state: RuncState): CgroupManager {
   const paths = cgroupPathsOf(state);
   const rootless = rootlessCgroupsOf(state);
   const fs = loadCgroupManager(paths, cgroupOptions(runtime, rootless));
-  if (runtime.systemd === undefined || !systemdOf(state)) return withTrace(runtime, fs);
+  if (!systemdOf(state)) return withTrace(runtime, fs);
   const options = systemdOptions(runtime, rootless);
-  return withTrace(runtime, runtime.systemd.loadSystemdManager(paths, systemdPathOf(state), options));
+  return withTrace(runtime, loadSystemdManager(paths, systemdPathOf(state), options));
 }

@@ -5,9 +5,10 @@
  */
 
 import { requireSystemd } from "../../cgroups/path.ts";
-import type { RdtGroup } from "../../cgroups/rdt/group.ts";
-import { hasLimits, type Limits } from "../../cgroups/limits/limited.ts";
+import { RdtGroup } from "../../cgroups/rdt/group.ts";
+import { hasLimits } from "../../cgroups/limits/limits.ts";
 import { type CgroupManager, createCgroupManager } from "../../cgroups/manager.ts";
+import { createSystemdManager } from "../../cgroups/systemd/manager.ts";
 import { resctrlRoot } from "../../cgroups/rdt/resctrl.ts";
 import { inContext, RuncError } from "../../errors.ts";
 import { formatUtc, realTime } from "../../ffi/clock.ts";
@@ -35,19 +36,19 @@ import {
   socketFds,
   warnOfCapabilities,
 } from "./container_process.ts";
-import type { Trees } from "../launch/copy_tree.ts";
+import { copyTree, type Trees } from "../launch/copy_tree.ts";
 import { directoryOf } from "../steps/devices.ts";
 import { readFacts } from "../config/facts.ts";
 import { HookStateFile } from "../launch/hook_state.ts";
 import { runHooks } from "../launch/host_hooks.ts";
 import { writeIdMaps } from "../launch/id_maps.ts";
+import { moveNetworkDevices } from "../launch/network_devices.ts";
 import { Launch } from "../launch/launch.ts";
 import type { HostFacts, LaunchRequest } from "../config/launch_request.ts";
 import { makeTarget } from "../launch/make_target.ts";
 import { destinationOf, mountPrefix } from "../steps/mounts/mounts.ts";
 import { hasNamespace, joinedNamespaces, makesNamespace } from "../steps/namespaces.ts";
 import { enterWithoutClone3, withoutRefused } from "../plans/outer_sandbox.ts";
-import { partOf, type Parts } from "./parts.ts";
 import { homeOf } from "../launch/passwd.ts";
 import { hasHelper, planCreate, saidInCreate, withNotify } from "../plans/create.ts";
 import { processStat } from "../state/process_status.ts";
@@ -72,8 +73,6 @@ export interface CreateOptions extends ProcessOptions {
   readonly startBy: "fifo" | "parent";
   /** Makes `<state directory>/notify` for an sd_notify proxy and binds it into the container. */
   readonly notify?: boolean;
-  /** What the config needs beyond the usual, from {@link loadParts}. */
-  readonly parts?: Parts;
   /** From {@link compileSeccomp}; needed where the config has a profile. */
   readonly seccomp?: SeccompFilter;
   /**
@@ -106,14 +105,9 @@ function exists(path: string): boolean {
 
 function systemdCgroup(runtime: Runtime, id: string, { config, layout }: Spec): CgroupManager {
   requireSystemd(exists("/run/systemd/system"));
-  if (runtime.systemd === undefined) {
-    throw new RuncError("usage", "systemdCgroup needs the driver", {
-      hint: "createRuntime({ systemdCgroup: true, systemd: await systemdDriver() })",
-    });
-  }
   const { annotations = {}, linux } = config;
   const request = { id, cgroupsPath: linux?.cgroupsPath, annotations, ownerUid: cgroupOwner({ config }) };
-  return runtime.systemd.createSystemdManager(layout, request, systemdOptions(runtime, runtime.rootlessCgroups));
+  return createSystemdManager(layout, request, systemdOptions(runtime, runtime.rootlessCgroups));
 }
 
 /** Plans a container: reads the host's facts, makes nothing. `asRoot`: what root's plan would be. @throws {RuncError} */
@@ -159,7 +153,7 @@ export function planContainer(
     executor: runtime.executor,
     notifyDirectory: options.notify ? new StateDirectory(runtime.root, id).notify : undefined,
   };
-  const make = () => withoutRefused(planCreate(spec.config, facts, request, options.parts), facts.refused, facts.arch);
+  const make = () => withoutRefused(planCreate(spec.config, facts, request), facts.refused, facts.arch);
   const plan = inSpan(runtime.trace, "plan", make);
   return { plan, facts, request, cgroup };
 }
@@ -202,7 +196,7 @@ class Creation {
   readonly #options: CreateOptions;
   readonly #config: Config;
   readonly #directory: StateDirectory;
-  readonly #limits?: Limits;
+  readonly #limits?: Resources;
   readonly #onProcess: (container: InTheMaking) => void;
   readonly #hookStates: { createContainer?: HookStateFile; startContainer?: HookStateFile } = {};
   #isLaunched = false;
@@ -217,8 +211,7 @@ class Creation {
     this.#config = options.spec.config;
     this.#directory = new StateDirectory(runtime.root, options.id);
     const { resources = {} } = this.#config.linux ?? {};
-    // Before anything is made: no container runs without the limits that its config asks for.
-    if (hasLimits(resources)) this.#limits = { resources, code: partOf(options.parts, "limits") };
+    if (hasLimits(resources)) this.#limits = resources;
   }
 
   run(): Created {
@@ -361,7 +354,7 @@ class Creation {
     const { intelRdt } = this.#config.linux ?? {};
     const root = intelRdt === undefined ? undefined : resctrlRoot(this.#runtime.kernel);
     if (root === undefined) return;
-    const group = new (partOf(this.#options.parts, "RdtGroup"))(root, this.#options.id, intelRdt!);
+    const group = new RdtGroup(root, this.#options.id, intelRdt!);
     this.#rdtGroup = group;
     this.#undo.splice(-1, 0, () => group.undo());
     try {
@@ -429,7 +422,7 @@ class Creation {
         }
         case "network":
           inSpan(trace, "move network devices", () => {
-            partOf(this.#options.parts, "moveNetworkDevices")(this.#runtime, linux!.netDevices!, launch.initPid);
+            moveNetworkDevices(this.#runtime, linux!.netDevices!, launch.initPid);
           });
           launch.go();
           break;
@@ -502,11 +495,7 @@ class Creation {
   #copyUp(launch: Launch, trees: Trees, number: number, planned: PlannedContainer): void {
     const mount = this.#mount(number, planned);
     try {
-      partOf(this.#options.parts, "copyTree").copyTree(
-        this.#runtime.kernel,
-        trees,
-        (from, to) => launch.fill(from, to),
-      );
+      copyTree(this.#runtime.kernel, trees, (from, to) => launch.fill(from, to));
     } catch (error) {
       throw error instanceof RuncError ? error.within(`${mountPrefix(mount)}: tmpcopyup: failed to copy`) : error;
     }
@@ -575,7 +564,7 @@ function timestamp(kernel: Kernel): string {
   return formatUtc(realTime(kernel));
 }
 
-function applyLimits(cgroup: CgroupManager, limits: Limits | undefined): void {
+function applyLimits(cgroup: CgroupManager, limits: Resources | undefined): void {
   try {
     if (limits !== undefined) cgroup.set(limits);
   } catch (error) {

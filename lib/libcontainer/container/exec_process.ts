@@ -6,6 +6,7 @@
 
 import { readCgroupLayout } from "../../cgroups/layout.ts";
 import { type CgroupManager, loadCgroupManager } from "../../cgroups/manager.ts";
+import { loadSystemdManager } from "../../cgroups/systemd/manager.ts";
 import { addToRdtGroup } from "../../cgroups/rdt/resctrl.ts";
 import { requireCgroups, subCgroupPaths, type SubCgroups } from "../../cgroups/sub_cgroup.ts";
 import { inContext, RuncError } from "../../errors.ts";
@@ -183,9 +184,9 @@ function subCgroup(runtime: Runtime, container: ExecContainer, sub: SubCgroups):
   const { "": top } = container.cgroup.paths;
   const { "": directory } = paths;
   // Where a user may not move processes, that user's systemd may.
-  if (rootless && runtime.systemd !== undefined && systemdOf(state) && top !== undefined && directory !== undefined) {
+  if (rootless && systemdOf(state) && top !== undefined && directory !== undefined) {
     const options = { ...systemdOptions(runtime, rootless), below: directory.slice(top.length) || "/" };
-    return withTrace(runtime, runtime.systemd.loadSystemdManager(paths, systemdPathOf(state), options));
+    return withTrace(runtime, loadSystemdManager(paths, systemdPathOf(state), options));
   }
   return withTrace(runtime, loadCgroupManager(paths, cgroupOptions(runtime, rootless)));
 }

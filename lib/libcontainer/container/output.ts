@@ -20,7 +20,6 @@ import type { Spec } from "./bundle.ts";
 import { Container } from "./container.ts";
 import type { ContainerProcess } from "./container_process.ts";
 import { rootOwner } from "../launch/id_maps.ts";
-import { loadParts } from "./parts.ts";
 import type { Runtime } from "../runtime.ts";
 import { compileSeccomp } from "../seccomp/seccomp.ts";
 
@@ -72,10 +71,10 @@ type Written = Pick<ProcessOutput, "stdout" | "stderr">;
 export async function runOutput(runtime: Runtime, options: RunOutputOptions): Promise<ProcessOutput> {
   const { id, spec, noPivot, noNewKeyring, signal } = options;
   refuseTerminal(spec.config.process);
-  const seccomp = await compileSeccomp(runtime, spec.config);
+  const seccomp = compileSeccomp(runtime, spec.config);
   signal?.throwIfAborted();
   using pipes = new Pipes(runtime.kernel, rootOwner(spec.config));
-  const { container, process } = await Container.create(runtime, {
+  const { container, process } = Container.create(runtime, {
     id,
     spec,
     noPivot,
@@ -83,7 +82,6 @@ export async function runOutput(runtime: Runtime, options: RunOutputOptions): Pr
     seccomp,
     startBy: "parent",
     stdio: pipes.theirs,
-    parts: await loadParts(spec.config),
   });
   using _process = process;
   try {
@@ -109,10 +107,10 @@ export async function execOutput(
   options: ExecOutputOptions,
 ): Promise<ProcessOutput> {
   refuseTerminal(options.process);
-  const seccomp = await container.compileSeccomp();
+  const seccomp = container.compileSeccomp();
   options.signal?.throwIfAborted();
   using pipes = new Pipes(runtime.kernel, container.rootOwner);
-  using process = await container.exec({ process: options.process, seccomp, stdio: pipes.theirs });
+  using process = container.exec({ process: options.process, seccomp, stdio: pipes.theirs });
   return await outputOf(process, pipes, options);
 }
 

@@ -17,7 +17,8 @@ import { RuncError } from "../../errors.ts";
 import { monotonicMs } from "../../ffi/clock.ts";
 import { kill } from "../../ffi/process.ts";
 import { cgroupOptions, systemdOptions } from "./container_cgroups.ts";
-import { type Runtime, systemdDriver } from "../runtime.ts";
+import { createSystemdManager } from "../../cgroups/systemd/manager.ts";
+import type { Runtime } from "../runtime.ts";
 import { isMissing, StateDirectory } from "../state/store.ts";
 
 /** Where systemd runs there is this directory. sd_booted(3) */
@@ -31,13 +32,13 @@ const UNIT = /\.(?:slice|scope|service|socket|mount|swap)$/;
  *
  * @throws {RuncError} `cgroup-failed` where a cgroup of its cannot be removed.
  */
-export async function removeRemains(runtime: Runtime, id: string): Promise<boolean> {
+export function removeRemains(runtime: Runtime, id: string): boolean {
   const directory = new StateDirectory(runtime.root, id);
   using lock = directory.lock(runtime.kernel);
   if (lock === undefined) return true;
   const why = reasonIn(directory);
   if (why === undefined) return false;
-  const cgroups = await findCgroups(runtime, id);
+  const cgroups = findCgroups(runtime, id);
   const removed = cgroups.flatMap((cgroup) => removeCgroups(runtime, id, cgroup));
   // A create that was killed before it had a cgroup: nothing was guessed.
   if (cgroups.length > 0 || !isMissing(why)) {
@@ -64,7 +65,7 @@ function reasonIn(directory: StateDirectory): RuncError | undefined {
 }
 
 /** Cgroups that are there, and that a container of this id without `linux.cgroupsPath` has. */
-async function findCgroups(runtime: Runtime, id: string): Promise<readonly CgroupManager[]> {
+function findCgroups(runtime: Runtime, id: string): readonly CgroupManager[] {
   const layout = readCgroupLayout(runtime.kernel);
   const booted = isThere(SYSTEMD);
   const found: CgroupManager[] = [];
@@ -73,7 +74,6 @@ async function findCgroups(runtime: Runtime, id: string): Promise<readonly Cgrou
   }
   // Rootless, v1 has none.
   if (booted && !(runtime.rootlessCgroups && layout.mode !== "v2")) {
-    const { createSystemdManager } = await systemdDriver();
     const options = systemdOptions(runtime, runtime.rootlessCgroups);
     found.push(createSystemdManager(layout, { id, annotations: {} }, options));
   }

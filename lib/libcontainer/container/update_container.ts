@@ -5,7 +5,6 @@
  */
 
 import { setSchemata } from "../../cgroups/rdt/group.ts";
-import * as code from "../../cgroups/limits/limits.ts";
 import type { CgroupManager } from "../../cgroups/manager.ts";
 import { resctrlFeatures, resctrlRoot } from "../../cgroups/rdt/resctrl.ts";
 import type { Resources } from "../../specs/config.ts";
@@ -41,12 +40,11 @@ export function updateContainer(
   const before = state.config.cgroups ?? {};
   const stored = limitsOf(before);
   const changed = updatedLimits(stored, resources);
-  const limits = { resources: changed, code };
   const steps: Step[] = [{
     what: "cgroup",
-    set: () => cgroup.set(limits),
+    set: () => cgroup.set(changed),
     // What was never set has its value too, which is more than runc puts back.
-    setBack: cgroup.remember(limits, { resources: stored, code }),
+    setBack: cgroup.remember(changed, stored),
   }];
   const path = rdtGroupOf(state)?.path;
   if (root !== undefined && path !== undefined && storedRdt !== undefined && intelRdt !== undefined) {

@@ -59,7 +59,7 @@ import {
 } from "../steps/namespaces.ts";
 import { memoryPolicyNumbers, memoryPolicySteps } from "../steps/memory_policy.ts";
 import { lacksMountCalls } from "./old_mounts.ts";
-import { partOf, type Parts } from "../container/parts.ts";
+import { helperSteps, leaveHelperSteps, meetHelperSteps } from "../steps/mounts/mount_sources.ts";
 import { personalityDomains, personalitySteps } from "../steps/personality.ts";
 import { awaitGo, tell } from "../steps/protocol.ts";
 import { readySteps } from "../steps/ready.ts";
@@ -254,7 +254,7 @@ function leaveHostProcSteps(config: Config, request: LaunchRequest, facts: HostF
   ])];
 }
 
-function stage(config: Config, facts: HostFacts, request: LaunchRequest, parts: Parts): readonly Step[] {
+function stage(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
   const { cgroup } = request;
   const helped = helpedMounts(withNotify(config, request), facts, request);
   if (helped.length === 0 && entersLate(config, request)) return lateStage(config, facts, request);
@@ -264,7 +264,7 @@ function stage(config: Config, facts: HostFacts, request: LaunchRequest, parts: 
     ...enterCgroupSteps(cgroup, facts.arch),
     affinityStep(facts),
     // While it still has the host's rights.
-    ...(helped.length === 0 ? [] : partOf(parts, "mountSources").helperSteps(helped, facts.arch)),
+    ...(helped.length === 0 ? [] : helperSteps(helped, facts.arch)),
     ...joinSteps(earlyJoined(joinedNamespaces(config), cgroup)),
     ...createSteps(config, facts.arch, { cgroup, cgroupLater: false }),
     setProcessName("runc:[2:INIT]"),
@@ -309,7 +309,7 @@ function lateStage(config: Config, facts: HostFacts, request: LaunchRequest): re
   ];
 }
 
-function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: Parts): readonly Step[] {
+function init(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
   const process = config.process!;
   const { personality, memoryPolicy } = config.linux ?? {};
   const notify = request.notifyDirectory === undefined ? [] : [`NOTIFY_SOCKET=${NOTIFY_PLACE}/notify.sock`];
@@ -318,7 +318,6 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
   const ownMounts = hasNamespace(config, "mount");
   const mounted = labelMounts(withNotify(config, request));
   const helped = helpedMounts(mounted, facts, request);
-  const sources = helped.length === 0 ? undefined : partOf(parts, "mountSources");
   const filter = placeFilter(request.seccomp, process, closeSteps(request.inheritedFds));
   const hooks = startContainerHooks(config, env, request, facts);
   const mountsByProc = lacksMountCalls(facts.refused);
@@ -339,9 +338,9 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
     ...loopbackSteps(config),
     ...networkDeviceSteps(config),
     ...prepareRootSteps(config, request),
-    ...(sources?.meetHelperSteps(helped, facts.arch) ?? []),
-    ...mountSteps(mounted, facts, request, parts),
-    ...(sources?.leaveHelperSteps() ?? []),
+    ...(helped.length === 0 ? [] : meetHelperSteps(helped, facts.arch)),
+    ...mountSteps(mounted, facts, request),
+    ...(helped.length === 0 ? [] : leaveHelperSteps()),
     ...queueLabelSteps(config, facts.arch),
     ...deviceSteps(config, facts),
     // The old root is still there for the hooks, and the mounts already are.
@@ -457,8 +456,8 @@ export function withNotify(config: Config, request: LaunchRequest): Config {
 /**
  * The plan that starts the container of `config`. Pure: equal arguments give equal plans.
  *
- * `config` has been validated, `parts` are those of `loadParts(config)`. @throws {RuncError} for what only planning finds, with the field.
+ * `config` has been validated. @throws {RuncError} for what only planning finds, with the field.
  */
-export function planCreate(config: Config, facts: HostFacts, request: LaunchRequest, parts: Parts = {}): Plan {
-  return { stage: stage(config, facts, request, parts), init: init(config, facts, request, parts) };
+export function planCreate(config: Config, facts: HostFacts, request: LaunchRequest): Plan {
+  return { stage: stage(config, facts, request), init: init(config, facts, request) };
 }

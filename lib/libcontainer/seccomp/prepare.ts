@@ -1,5 +1,5 @@
 /**
- * A profile's filter: from the cache, or compiled and put there. Loaded only for a container that has one. Runs in: parent.
+ * A profile's filter: from the cache, or compiled and put there. Runs in: parent.
  *
  * @module
  */

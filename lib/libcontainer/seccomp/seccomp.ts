@@ -1,5 +1,5 @@
 /**
- * linux.seccomp: the filter that a container's processes run under. What compiles it is loaded only where there is a profile.
+ * linux.seccomp: the filter that a container's processes run under. What compiles it is prepare.ts.
  *
  * @module
  */
@@ -8,6 +8,7 @@ import type { Config } from "../../specs/config.ts";
 import { inSpan } from "../../trace/tracer.ts";
 import type { Runtime } from "../runtime.ts";
 import { hasSeccomp, type SeccompFilter } from "./filter.ts";
+import { prepareFilter } from "./prepare.ts";
 import { type SeccompProfile, toProfile } from "./profile.ts";
 
 /**
@@ -21,8 +22,8 @@ export function compileSeccomp(
   runtime: Runtime,
   config: Config,
   options: { readonly store?: boolean } = {},
-): Promise<SeccompFilter | undefined> {
-  if (!hasSeccomp(config)) return Promise.resolve(undefined);
+): SeccompFilter | undefined {
+  if (!hasSeccomp(config)) return undefined;
   return compileStored(runtime, toProfile(config.linux!.seccomp!), options);
 }
 
@@ -31,9 +32,7 @@ export function compileStored(
   runtime: Runtime,
   profile: SeccompProfile,
   options: { readonly store?: boolean } = {},
-): Promise<SeccompFilter> {
-  return inSpan(runtime.trace, "prepare the seccomp filter", async () => {
-    const { prepareFilter } = await import("./prepare.ts");
-    return prepareFilter(runtime, profile, { store: options.store ?? true });
-  });
+): SeccompFilter {
+  const prepare = () => prepareFilter(runtime, profile, { store: options.store ?? true });
+  return inSpan(runtime.trace, "prepare the seccomp filter", prepare);
 }

@@ -6,10 +6,9 @@
 
 import type { SpecDeviceRule } from "../../cgroups/devices/rules.ts";
 import type { FreezerState } from "../../cgroups/freezer.ts";
-import type { LimitWrite } from "../../cgroups/limits/limit.ts";
-import type { LimitCode, Limits } from "../../cgroups/limits/limited.ts";
 import type { CgroupManager, SelfJoin } from "../../cgroups/manager.ts";
 import type { SendSignal } from "../../cgroups/processes.ts";
+import type { Resources } from "../../specs/config.ts";
 import type { Tracer } from "../../trace/tracer.ts";
 
 /** See {@link CgroupManager} for the methods. What only looks, and takes no time, is no span. */
@@ -38,8 +37,8 @@ export class TracedCgroups implements CgroupManager {
     return this.#cgroups.selfJoinOfExec(initPid);
   }
 
-  create(limits?: Limits, firstPid?: number): void {
-    this.#span("make the cgroups", () => this.#cgroups.create(limits && this.#traced(limits), firstPid));
+  create(limits?: Resources, firstPid?: number): void {
+    this.#span("make the cgroups", () => this.#cgroups.create(limits, firstPid));
   }
 
   join(pid: number, initPid?: number): void {
@@ -50,11 +49,11 @@ export class TracedCgroups implements CgroupManager {
     this.#span("set the device rules", () => this.#cgroups.setDevices(rules));
   }
 
-  set(limits: Limits): void {
-    this.#span("set the limits", () => this.#cgroups.set(this.#traced(limits)));
+  set(limits: Resources): void {
+    this.#span("set the limits", () => this.#cgroups.set(limits));
   }
 
-  remember(limits: Limits, stored: Limits): () => void {
+  remember(limits: Resources, stored: Resources): () => void {
     const restore = this.#span("read the limits", () => this.#cgroups.remember(limits, stored));
     return () => this.#span("set the limits back", () => restore());
   }
@@ -98,27 +97,4 @@ export class TracedCgroups implements CgroupManager {
   #span<Result>(name: string, action: () => Result): Result {
     return this.#tracer.span(name, action);
   }
-
-  /** The same limits, whose writes are told: a span for those that follow each other and are of one controller. */
-  #traced({ resources, code }: Limits): Limits {
-    const setLimits: LimitCode["setLimits"] = (writes, directoryOf) => {
-      for (const group of byController(writes)) {
-        const attributes = { "runc.cgroup.files": group.map(({ file, value }) => `${file}=${value}`).join(" ") };
-        const set = () => code.setLimits(group, directoryOf);
-        this.#tracer.span(`set the limits of ${group[0]!.controller}`, set, { attributes });
-      }
-    };
-    return { resources, code: { ...code, setLimits } };
-  }
-}
-
-/** A write that is to be tried again after others is tried after those of its own controller. */
-function byController(writes: readonly LimitWrite[]): readonly (readonly LimitWrite[])[] {
-  const groups: LimitWrite[][] = [];
-  for (const write of writes) {
-    const last = groups.at(-1);
-    if (last?.[0]?.controller === write.controller) last.push(write);
-    else groups.push([write]);
-  }
-  return groups;
 }

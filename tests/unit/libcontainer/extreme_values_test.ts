@@ -8,9 +8,7 @@ import { containerDeviceFilter } from "../../../lib/cgroups/devices/rules.ts";
 import { deviceProgram, encodeProgram } from "../../../lib/cgroups/devices/v2.ts";
 import { limitsV1, limitsV2 } from "../../../lib/cgroups/limits/limits.ts";
 import { RuncError } from "../../../lib/errors.ts";
-import * as copyUp from "../../../lib/libcontainer/steps/mounts/copy_up.ts";
 import { mapText } from "../../../lib/libcontainer/launch/id_maps.ts";
-import * as mountSources from "../../../lib/libcontainer/steps/mounts/mount_sources.ts";
 import { planCreate } from "../../../lib/libcontainer/plans/create.ts";
 import { planExec } from "../../../lib/libcontainer/plans/exec.ts";
 import { filterFlags, toProfile } from "../../../lib/libcontainer/seccomp/profile.ts";
@@ -253,8 +251,7 @@ function workOut(text: string): void {
   const problems = validate(config, host);
   if (problems.length > 0) throw configError(problems);
   const seccomp = programs(config);
-  const parts = { copyUp, mountSources };
-  execute(planCreate(config, facts2, { ...request, seccomp }, parts));
+  execute(planCreate(config, facts2, { ...request, seccomp }));
   execute(planExec(config.process!, facts2, {
     id: "box",
     namespaces: ["user", "pid"],

@@ -7,9 +7,6 @@ import type { HostFacts, LaunchRequest } from "../../../lib/libcontainer/config/
 import { withoutRefused } from "../../../lib/libcontainer/plans/outer_sandbox.ts";
 import { planCreate } from "../../../lib/libcontainer/plans/create.ts";
 import { planExec } from "../../../lib/libcontainer/plans/exec.ts";
-import * as copyUp from "../../../lib/libcontainer/steps/mounts/copy_up.ts";
-import * as mountSources from "../../../lib/libcontainer/steps/mounts/mount_sources.ts";
-import type { Parts } from "../../../lib/libcontainer/container/parts.ts";
 import type { SeccompFilter } from "../../../lib/libcontainer/seccomp/filter.ts";
 import { lower } from "../../../lib/plan/lower.ts";
 import { encode } from "../../../lib/plan/native/encode.ts";
@@ -193,7 +190,6 @@ const seccomp: SeccompFilter = {
   program: new Uint8Array(8),
   flags: 8,
 };
-const parts: Parts = { copyUp, mountSources };
 
 const whole = (spec: Config, host: HostFacts, changes: Partial<LaunchRequest> = {}) => (arch: Arch): Plan =>
   planCreate(spec, { ...host, arch }, { ...request, ...changes });
@@ -209,7 +205,7 @@ const plans: Readonly<Record<string, (arch: Arch) => Plan>> = {
   "everything without pivot_root": whole(rich, { ...facts, fullProcMounts: ["/proc", "/sys"] }, { noPivot: true }),
   "new and joined namespaces": whole(userNamespace, facts2),
   "more names than slots": (arch) =>
-    planCreate(overfull, { ...facts, arch }, { ...request, pidfdSocket: true, seccomp, notifyDirectory: "/n" }, parts),
+    planCreate(overfull, { ...facts, arch }, { ...request, pidfdSocket: true, seccomp, notifyDirectory: "/n" }),
   "everything, traced": (arch) => tracePlan(whole(rich, facts)(arch), ({ label }) => label).plan,
   "exec": (arch) =>
     planExec(rich.process!, { ...facts, arch }, {

@@ -34,8 +34,9 @@ import {
 import type { CgroupMountFact, HostFacts, LaunchRequest } from "../../config/launch_request.ts";
 import { type MountOptions, parseMountOptions, withContext } from "./mount_options.ts";
 import { hasNamespace } from "../namespaces.ts";
-import { partOf, type Parts } from "../../container/parts.ts";
 import { loadStat, statBuffer } from "../stat.ts";
+import { copyUpOps } from "./copy_up.ts";
+import { askHelperOps } from "./mount_sources.ts";
 
 const target = slot("target");
 const source = slot("source");
@@ -374,7 +375,6 @@ function bindSteps(
   config: Config,
   facts: HostFacts,
   request: LaunchRequest,
-  parts: Parts,
 ): readonly Step[] {
   const { mount, destination, options, from } = parsed;
   const recursive = (options.flags & MS_REC) !== 0;
@@ -393,7 +393,7 @@ function bindSteps(
     throw new RuncError("config-invalid", message, { field: `${from}/options` });
   }
   if (isRemount(mount)) return [remountStep(parsed, facts)];
-  const take = needsHelp(mount, config, facts.euid) ? partOf(parts, "mountSources").askHelperOps(source) : [
+  const take = needsHelp(mount, config, facts.euid) ? askHelperOps(source) : [
     cloneMount(AT_FDCWD, path, recursive, { meaning }, lookupOf(options)),
   ];
   const mountOps: Op[] = [
@@ -557,9 +557,9 @@ function kernelFsOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
 }
 
 /** A tmpfs takes the mode of the directory that it covers, unless a mode is given or the directory is new. */
-function tmpfsOps(parsed: Parsed, facts: HostFacts, parts: Parts): readonly Op[] {
+function tmpfsOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
   const { mount, destination, options } = parsed;
-  if (options.extensions.includes("tmpcopyup")) return copiedTmpfsOps(parsed, facts, parts);
+  if (options.extensions.includes("tmpcopyup")) return copiedTmpfsOps(parsed, facts);
   // Read-only comes at the end: mount points and device nodes are made in it first.
   const how = { type: "tmpfs", source: mount.source ?? "tmpfs", flags: options.flags & ~MS_RDONLY, data: options.data };
   const place = ensureDirectory(destination, target, placeOptions(parsed, facts));
@@ -577,7 +577,7 @@ function tmpfsOps(parsed: Parsed, facts: HostFacts, parts: Parts): readonly Op[]
 }
 
 /** A tmpfs that begins with the content of the directory that it covers. */
-function copiedTmpfsOps(parsed: Parsed, facts: HostFacts, parts: Parts): readonly Op[] {
+function copiedTmpfsOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
   const { mount, index, destination, options } = parsed;
   const flags = options.flags & ~MS_RDONLY;
   const meaning = mountMeaning(parsed, flags, options.data);
@@ -596,7 +596,7 @@ function copiedTmpfsOps(parsed: Parsed, facts: HostFacts, parts: Parts): readonl
   return [
     ...ensureDirectory(destination, target, placeOptions(parsed, facts)),
     ...refuseTarget(parsed, facts),
-    ...partOf(parts, "copyUp").copyUpOps(tmpfs, target, source),
+    ...copyUpOps(tmpfs, target, source),
     placeMount(target, { meaning }),
     call("close", [source]),
     call("close", [target]),
@@ -771,13 +771,13 @@ function cgroup2Ops(parsed: Parsed, config: Config, facts: HostFacts): readonly 
   ];
 }
 
-function fileSystemOps(parsed: Parsed, config: Config, facts: HostFacts, parts: Parts): readonly Op[] {
+function fileSystemOps(parsed: Parsed, config: Config, facts: HostFacts): readonly Op[] {
   switch (parsed.mount.type) {
     case "proc":
     case "sysfs":
       return kernelFsOps(parsed, facts);
     case "tmpfs":
-      return tmpfsOps(parsed, facts, parts);
+      return tmpfsOps(parsed, facts);
     case "cgroup":
       return cgroup2Ops(parsed, config, facts);
     default:
@@ -807,14 +807,13 @@ export function mountSteps(
   config: Config,
   facts: HostFacts,
   request: LaunchRequest,
-  parts: Parts = {},
 ): readonly Step[] {
   return (config.mounts ?? []).flatMap((mount, index) => {
     const parsed = parse(mount, index, request.rootfs);
     refuseInsideProc(parsed);
-    if (isBind(mount)) return bindSteps(parsed, config, facts, request, parts);
+    if (isBind(mount)) return bindSteps(parsed, config, facts, request);
     if (mount.type === "cgroup" && facts.cgroupMode !== "v2") return cgroup1Steps(parsed, config, facts);
-    const ops = [...fileSystemOps(parsed, config, facts, parts), ...propagationThere(parsed, facts)];
+    const ops = [...fileSystemOps(parsed, config, facts), ...propagationThere(parsed, facts)];
     return [step(`mount ${mount.type ?? "nothing"} on ${parsed.destination}`, parsed.from, ops)];
   });
 }

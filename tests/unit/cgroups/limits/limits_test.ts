@@ -3,7 +3,7 @@ import { blockIoLimitsV1, blockIoLimitsV2, ioWeight } from "../../../../lib/cgro
 import { cpuLimitsV1, cpuLimitsV2, cpusetLimits } from "../../../../lib/cgroups/limits/cpu.ts";
 import { cpuWeight } from "../../../../lib/cgroups/limits/cpu_weight.ts";
 import type { LimitWrite } from "../../../../lib/cgroups/limits/limit.ts";
-import { limitsV1, limitsV2 } from "../../../../lib/cgroups/limits/limits.ts";
+import { hasLimits, limitsV1, limitsV2 } from "../../../../lib/cgroups/limits/limits.ts";
 import { memoryLimitsV1, memoryLimitsV2 } from "../../../../lib/cgroups/limits/memory.ts";
 import { pidsLimits } from "../../../../lib/cgroups/limits/pids.ts";
 import { RuncError } from "../../../../lib/errors.ts";
@@ -212,4 +212,22 @@ Deno.test("limitsV1() and limitsV2() put the controllers in runc's order", () =>
   ]);
   assertEquals(controllers(limitsV2(everything)), ["pids", "memory", "io", "cpu", "cpuset", "hugetlb", "rdma"]);
   assertEquals([...limitsV1({}, facts), ...limitsV2({})], []);
+});
+
+Deno.test("hasLimits() is true for anything but device rules", () => {
+  const cases: readonly [resources: Resources | undefined, expected: boolean][] = [
+    [undefined, false],
+    [{}, false],
+    [{ devices: [{ allow: false, access: "rwm" }] }, false],
+    [{ memory: {}, cpu: undefined, hugepageLimits: [], unified: {}, rdma: {} }, false],
+    [{ memory: { limit: 1 } }, true],
+    [{ cpu: { cpus: "0" } }, true],
+    [{ pids: { limit: 0 } }, true],
+    [{ blockIO: { weight: 10 } }, true],
+    [{ hugepageLimits: [{ pageSize: "2MB", limit: 0 }] }, true],
+    [{ network: { classID: 1 } }, true],
+    [{ rdma: { mlx5_0: {} } }, true],
+    [{ unified: { "memory.high": "1" } }, true],
+  ];
+  for (const [resources, expected] of cases) assertEquals(hasLimits(resources), expected, JSON.stringify(resources));
 });

@@ -1,22 +1,11 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import type { LimitWrite } from "../../../../lib/cgroups/limits/limit.ts";
-import * as code from "../../../../lib/cgroups/limits/limits.ts";
-import type { Limits } from "../../../../lib/cgroups/limits/limited.ts";
 import type { CgroupManager } from "../../../../lib/cgroups/manager.ts";
 import { TracedCgroups } from "../../../../lib/libcontainer/trace/traced_cgroups.ts";
 import { Clock, recorder } from "../../trace/fixed.ts";
 
-const writes: readonly LimitWrite[] = [
-  { controller: "memory", file: "memory.limit", value: "1" },
-  { controller: "memory", file: "memory.swap", value: "2" },
-  { controller: "cpu", file: "cpu.shares", value: "3" },
-  { controller: "memory", file: "memory.more", value: "4" },
-];
-
 /** Cgroups that only tell what was called. */
 function fake(called: unknown[]): CgroupManager {
   const tell = (name: string) => (...args: unknown[]) => void called.push([name, ...args]);
-  const set = ({ code }: Limits) => code.setLimits(writes, () => "/directory");
   return {
     paths: { "": "/group" },
     refused: true,
@@ -25,7 +14,7 @@ function fake(called: unknown[]): CgroupManager {
     create: tell("create"),
     join: tell("join"),
     setDevices: tell("setDevices"),
-    set,
+    set: tell("set"),
     remember: () => tell("restore"),
     oomKills: () => 3,
     processes: () => [1, 2],
@@ -56,7 +45,8 @@ Deno.test("every call is passed on with what it is given, and told of", () => {
   cgroups.create(undefined, 7);
   cgroups.join(7, 1);
   cgroups.setDevices([]);
-  cgroups.remember({ resources: {}, code }, { resources: {}, code })();
+  cgroups.set({ pids: { limit: 1 } });
+  cgroups.remember({}, {})();
   assertEquals(cgroups.kill(() => {}), true);
   cgroups.freeze();
   cgroups.thaw();
@@ -66,6 +56,7 @@ Deno.test("every call is passed on with what it is given, and told of", () => {
     ["create", undefined, 7],
     ["join", 7, 1],
     ["setDevices", []],
+    ["set", { pids: { limit: 1 } }],
     ["restore"],
     ["freeze"],
     ["thaw"],
@@ -76,34 +67,12 @@ Deno.test("every call is passed on with what it is given, and told of", () => {
     "make the cgroups",
     "put process 7 into the cgroups",
     "set the device rules",
+    "set the limits",
     "read the limits",
     "set the limits back",
     "kill all processes of the cgroup",
     "freeze the cgroup",
     "thaw the cgroup",
     "remove the cgroups: busy",
-  ]);
-});
-
-Deno.test("limits are written in their order, with a span for those of one controller that follow each other", () => {
-  const written: string[] = [];
-  const trace = recorder(new Clock());
-  const limits: Limits = {
-    resources: {},
-    code: { ...code, setLimits: (group) => void written.push(...group.map(({ file }) => file)) },
-  };
-  new TracedCgroups(fake([]), trace).set(limits);
-  assertEquals(written, writes.map(({ file }) => file));
-  const [, set, ...groups] = trace.finish().spans;
-  assertEquals([set!.name, ...groups.map(({ parentId }) => parentId === set!.id)], [
-    "set the limits",
-    true,
-    true,
-    true,
-  ]);
-  assertEquals(groups.map(({ name, attributes }) => [name, attributes["runc.cgroup.files"]]), [
-    ["set the limits of memory", "memory.limit=1 memory.swap=2"],
-    ["set the limits of cpu", "cpu.shares=3"],
-    ["set the limits of memory", "memory.more=4"],
   ]);
 });

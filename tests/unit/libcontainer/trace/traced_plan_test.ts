@@ -1,7 +1,6 @@
 /** Where marks stand in a plan, and that they change nothing else. */
 
 import { assert, assertEquals } from "@std/assert";
-import * as mountSources from "../../../../lib/libcontainer/steps/mounts/mount_sources.ts";
 import type { LaunchRequest } from "../../../../lib/libcontainer/config/launch_request.ts";
 import { planCreate } from "../../../../lib/libcontainer/plans/create.ts";
 import { planExec } from "../../../../lib/libcontainer/plans/exec.ts";
@@ -30,7 +29,7 @@ interface Changes {
   readonly facts?: typeof facts;
 }
 const create = (change: (draft: Draft<Config>) => void = () => {}, changes: Changes = {}): Plan =>
-  planCreate(config(change), changes.facts ?? facts, { ...request, ...changes.request }, { mountSources });
+  planCreate(config(change), changes.facts ?? facts, { ...request, ...changes.request });
 const run = (change?: (draft: Draft<Config>) => void, more: Partial<LaunchRequest> = {}) =>
   create(change, { request: { startBy: "parent", ...more } });
 const exec = () =>

@@ -1,8 +1,6 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
-import { RuncError } from "../../../../../lib/errors.ts";
-import * as mountSources from "../../../../../lib/libcontainer/steps/mounts/mount_sources.ts";
+import { assert, assertEquals } from "@std/assert";
+import { helperSteps, meetHelperSteps } from "../../../../../lib/libcontainer/steps/mounts/mount_sources.ts";
 import { helpedMounts, needsHelp } from "../../../../../lib/libcontainer/steps/mounts/mounts.ts";
-import { loadParts } from "../../../../../lib/libcontainer/container/parts.ts";
 import { hasHelper, planCreate } from "../../../../../lib/libcontainer/plans/create.ts";
 import type { Mount } from "../../../../../lib/specs/config.ts";
 import { allOps, callLines, callsNamed, labels, origins } from "../../../plan_reader.ts";
@@ -55,7 +53,7 @@ Deno.test("the helper does one step a mount, in the config's order, and one for 
     bind({ source: "/c", uidMappings: ids, gidMappings: ids }),
     bind({ source: "/d" }),
   ];
-  const steps = mountSources.helperSteps(helped(mounts, true), "x86_64");
+  const steps = helperSteps(helped(mounts, true), "x86_64");
   assertEquals(origins(steps), [
     ["start a helper that opens sources of mounts on the host", "/mounts"],
     ["join the container's mount namespace", ""],
@@ -85,18 +83,16 @@ Deno.test("the helper does one step a mount, in the config's order, and one for 
 
 Deno.test("init shows its user namespace only where a mount takes its ids from there", () => {
   const shown = (mount: Mount) =>
-    callLines(mountSources.meetHelperSteps(helped([mount], true), "x86_64")).filter((line) =>
-      line.startsWith("openat(")
-    )
+    callLines(meetHelperSteps(helped([mount], true), "x86_64")).filter((line) => line.startsWith("openat("))
       .map((line) => line.split('"')[1]);
   assertEquals(shown(bind()), ["self/ns/mnt"]);
   assertEquals(shown(bind({ uidMappings: ids, gidMappings: ids })), ["self/ns/mnt"]);
   assertEquals(shown(bind({ options: ["bind", "idmap"] })), ["self/ns/mnt", "self/ns/user"]);
 });
 
-Deno.test("the helper is forked before a user namespace is joined or made, and let go after the last mount", async () => {
+Deno.test("the helper is forked before a user namespace is joined or made, and let go after the last mount", () => {
   const spec = asked([bind(), { destination: "/t", type: "tmpfs" }], true);
-  const plan = planCreate(spec, facts, request, await loadParts(spec));
+  const plan = planCreate(spec, facts, request);
   const stage = labels(plan.stage);
   assert(stage.indexOf("let the helper go") < stage.indexOf("create user namespace and map its ids"));
   const init = labels(plan.init);
@@ -111,17 +107,9 @@ Deno.test("the helper is forked before a user namespace is joined or made, and l
   assertEquals(hasHelper(spec, facts, request), true);
 });
 
-Deno.test("who needs no helper has none, and does not load it", async () => {
+Deno.test("who needs no helper has none", () => {
   const plain = asked([bind(), { destination: "/t", type: "tmpfs" }]);
-  const { mountSources } = await loadParts(plain);
-  assertEquals([hasHelper(plain, facts, request), mountSources], [false, undefined]);
+  assertEquals(hasHelper(plain, facts, request), false);
   const { stage } = planCreate(plain, facts, request);
   assertEquals(stage.flatMap(({ ops }) => allOps(ops)).filter((op) => op.op === "fork").length, 1);
-});
-
-Deno.test("parts that are missing are named", () => {
-  const error = assertThrows(() => planCreate(asked([bind()], true), facts, request), RuncError, "mountSources");
-  assertEquals(error.code, "usage");
-  const copying = asked([{ destination: "/t", type: "tmpfs", options: ["tmpcopyup"] }]);
-  assertThrows(() => planCreate(copying, facts, request), RuncError, "copyUp");
 });

@@ -8,8 +8,6 @@ import {
   mountIds,
   mountSteps,
 } from "../../../../../lib/libcontainer/steps/mounts/mounts.ts";
-import * as copyUp from "../../../../../lib/libcontainer/steps/mounts/copy_up.ts";
-import type { Parts } from "../../../../../lib/libcontainer/container/parts.ts";
 import type { Step } from "../../../../../lib/plan/op.ts";
 import type { Mount } from "../../../../../lib/specs/config.ts";
 import { allOps, callLines, callsNamed, callsOf, labels, origins, structArg, structHex } from "../../../plan_reader.ts";
@@ -20,14 +18,12 @@ interface Around {
   readonly cgroupNamespace?: boolean;
 }
 
-const parts: Parts = { copyUp };
-
 function steps(mounts: readonly Mount[], around: Around = {}): readonly Step[] {
   const spec = config((draft) => {
     draft.mounts = mounts as never;
     if (around.cgroupNamespace) draft.linux.namespaces.push({ type: "cgroup", path: "" });
   });
-  return mountSteps(spec, around.facts ?? facts, request, parts);
+  return mountSteps(spec, around.facts ?? facts, request);
 }
 
 /** The calls that put something somewhere, in order. */
