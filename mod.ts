@@ -112,7 +112,7 @@ export { ContainerProcess, type ProcessOptions } from "./lib/libcontainer/contai
 export type { CreateOptions } from "./lib/libcontainer/container/creation.ts";
 export type { ExecOptions } from "./lib/libcontainer/container/exec_process.ts";
 export type { Removal } from "./lib/libcontainer/plans/monitor/plan.ts";
-export { rootOwner } from "./lib/libcontainer/launch/id_maps.ts";
+export { rootOwner } from "./lib/libcontainer/config/id_mappings.ts";
 export {
   execOutput,
   type ExecOutputOptions,
@@ -149,7 +149,7 @@ export type {
   PressureTimes,
   RdmaEntry,
   RdmaStats,
-} from "./lib/cgroups/stats/stats.ts";
+} from "./lib/cgroups/stats/types.ts";
 export { type OomWatch, watchOom } from "./lib/libcontainer/container/oom_watch.ts";
 
 // The specification's types.

@@ -10,18 +10,12 @@
  * @module
  */
 
-import { resolve } from "@std/path";
-import { RuncError } from "../errors.ts";
 import type { Kernel } from "../ffi/kernel.ts";
 import type { Resources } from "../specs/config.ts";
 import type { Tracer } from "../trace/tracer.ts";
 import type { SpecDeviceRule } from "./devices/rules.ts";
-import { leaveOutForbidden } from "./driver.ts";
 import type { FreezerState } from "./freezer.ts";
-import { CgroupV1 } from "./v1/fs.ts";
-import { CgroupV2 } from "./v2/fs.ts";
 import type { CgroupLayout } from "./layout.ts";
-import { cgroupPaths, type CgroupRequest } from "./path.ts";
 import type { SendSignal } from "./processes.ts";
 
 /**
@@ -133,43 +127,4 @@ export const UNIFIED_MOUNT = "/sys/fs/cgroup";
 /** Where cgroup2 is mounted on a host of this layout. */
 export function unifiedMountOf(layout: CgroupLayout): string {
   return layout.hierarchies.find(({ controllers }) => controllers.length === 0)?.mountPoint ?? UNIFIED_MOUNT;
-}
-
-/**
- * The cgroups that a new container is to have. Makes nothing yet. `layout`: of this host.
- *
- * @throws {RuncError} as {@link cgroupPaths}.
- */
-export function createCgroupManager(
-  layout: CgroupLayout,
-  request: CgroupRequest,
-  options: CgroupOptions,
-): CgroupManager {
-  const explicitPath = (request.cgroupsPath ?? "") !== "";
-  const unifiedMount = unifiedMountOf(layout);
-  const Driver = layout.mode === "v2" ? CgroupV2 : CgroupV1;
-  const paths = cgroupPaths(layout, request);
-  const refused = options.rootless && !explicitPath && leaveOutForbidden(options.kernel, paths);
-  return new Driver(paths, { ...options, explicitPath, unifiedMount, loaded: false, refused });
-}
-
-/**
- * The cgroups of an existing container. `paths`: `cgroup_paths` of its state.json, also one that runc wrote.
- *
- * @throws {RuncError} `cgroup-failed` for a path that is not absolute and clean.
- */
-export function loadCgroupManager(paths: Readonly<Record<string, string>>, options: CgroupOptions): CgroupManager {
-  for (const path of Object.values(paths)) {
-    if (path !== resolve("/", path) || path === "/") {
-      throw new RuncError("cgroup-failed", `invalid path: ${JSON.stringify(path)}`);
-    }
-  }
-  const Driver = Object.keys(paths).every((controller) => controller === "") ? CgroupV2 : CgroupV1;
-  return new Driver({ ...paths }, {
-    ...options,
-    explicitPath: false,
-    unifiedMount: UNIFIED_MOUNT,
-    loaded: true,
-    refused: false,
-  });
 }

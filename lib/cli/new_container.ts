@@ -8,7 +8,7 @@ import { resolve } from "@std/path";
 import { loadSpec, readConfig } from "../libcontainer/container/bundle.ts";
 import { Container } from "../libcontainer/container/container.ts";
 import type { ContainerProcess } from "../libcontainer/container/container_process.ts";
-import { rootOwner } from "../libcontainer/launch/id_maps.ts";
+import { rootOwner } from "../libcontainer/config/id_mappings.ts";
 import { setSubreaper } from "../ffi/process.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import { compileSeccomp } from "../libcontainer/seccomp/seccomp.ts";

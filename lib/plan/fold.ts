@@ -9,8 +9,7 @@
 import type { DataKeys } from "./data_key.ts";
 import { HEAD_SIZE } from "./native/format.ts";
 import { at, slot, struct } from "./build.ts";
-import type { Handler, Instruction, Label, Lowered } from "./lower.ts";
-import { isLabel } from "./lower.ts";
+import { type Handler, type Instruction, isLabel, type Label, type Lowered } from "./lower.ts";
 import { countSlots } from "./share_slots.ts";
 import type { Operand, Slot, Step, Struct, Word } from "./op.ts";
 

@@ -4,7 +4,8 @@
  */
 
 import { assertEquals, assertThrows } from "@std/assert";
-import { type CgroupManager, loadCgroupManager } from "../../lib/cgroups/manager.ts";
+import type { CgroupManager } from "../../lib/cgroups/manager.ts";
+import { loadCgroupManager } from "../../lib/cgroups/open.ts";
 import { readStats } from "../../lib/cgroups/stats/stats.ts";
 import { RuncError } from "../../lib/errors.ts";
 import { Kernel } from "../../lib/ffi/kernel.ts";

@@ -5,7 +5,8 @@
 
 import { assertEquals, assertThrows } from "@std/assert";
 import { readCgroupLayout } from "../../lib/cgroups/layout.ts";
-import { type CgroupManager, createCgroupManager, loadCgroupManager } from "../../lib/cgroups/manager.ts";
+import type { CgroupManager } from "../../lib/cgroups/manager.ts";
+import { createCgroupManager, loadCgroupManager } from "../../lib/cgroups/open.ts";
 import { readStats } from "../../lib/cgroups/stats/stats.ts";
 import { RuncError } from "../../lib/errors.ts";
 import { Kernel } from "../../lib/ffi/kernel.ts";

@@ -8,7 +8,8 @@ import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/asser
 import { dirname } from "@std/path";
 import { attachedPrograms, bpfCall } from "../../lib/cgroups/devices/bpf.ts";
 import { type CgroupLayout, parseProcCgroup, readCgroupLayout } from "../../lib/cgroups/layout.ts";
-import { type CgroupManager, createCgroupManager, loadCgroupManager } from "../../lib/cgroups/manager.ts";
+import type { CgroupManager } from "../../lib/cgroups/manager.ts";
+import { createCgroupManager, loadCgroupManager } from "../../lib/cgroups/open.ts";
 import type { Systemd } from "../../lib/cgroups/systemd/connection.ts";
 import { SystemdV2 } from "../../lib/cgroups/systemd/v2.ts";
 import { RuncError } from "../../lib/errors.ts";

@@ -546,7 +546,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "no filter is loaded where the program may gain no privileges",
-    file: `${core}/seccomp/filter.ts`,
+    file: `${core}/steps/seccomp.ts`,
     text: "{ early: [], late: load, close: [] }",
     replacement: "{ early: [], late: close, close: [] }",
     tests: "security/seccomp_test.ts",
@@ -555,7 +555,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "no filter is loaded where the program may gain privileges",
-    file: `${core}/seccomp/filter.ts`,
+    file: `${core}/steps/seccomp.ts`,
     text: "{ early: load, late: [], close: [] }",
     replacement: "{ early: close, late: [], close: [] }",
     tests: "security/seccomp_test.ts",

@@ -7,7 +7,7 @@
 import { RuncError } from "../../errors.ts";
 import { isErrno } from "../file.ts";
 import { linesOf, parseCount, readAs } from "./files.ts";
-import type { BlockIoStats, CpuStats, MemoryUsage, Pressure, PressureTimes, RdmaEntry, RdmaStats } from "./stats.ts";
+import type { BlockIoStats, CpuStats, MemoryUsage, Pressure, PressureTimes, RdmaEntry, RdmaStats } from "./types.ts";
 
 export const noCpu: CpuStats = {
   total: 0n,

@@ -18,7 +18,7 @@ import type {
   MemoryStats,
   MemoryUsage,
   PidsStats,
-} from "./stats.ts";
+} from "./types.ts";
 import { must, noBlockIo, noCpu, noMemory, pageSizes, readPressure, readRdma } from "./parts.ts";
 
 /** USER_HZ, 100 on every architecture that Deno runs on. */

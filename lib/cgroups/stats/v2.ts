@@ -18,7 +18,7 @@ import type {
   MemoryUsage,
   MiscStats,
   PidsStats,
-} from "./stats.ts";
+} from "./types.ts";
 import { noBlockIo, noCpu, noMemory, pageSizes, readPressure, readRdma } from "./parts.ts";
 
 /**

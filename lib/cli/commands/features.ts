@@ -10,7 +10,7 @@ import type { Kernel } from "../../ffi/kernel.ts";
 import { Libseccomp } from "../../ffi/libseccomp.ts";
 import { supportsSeccompFlags } from "../../ffi/seccomp.ts";
 import { seccompActions, seccompArchs, seccompFlags, seccompOperators } from "../../libcontainer/seccomp/names.ts";
-import { memoryPolicyFlags, memoryPolicyModes } from "../../libcontainer/steps/memory_policy.ts";
+import { memoryPolicyFlags, memoryPolicyModes } from "../../libcontainer/config/memory_policy.ts";
 import { mountOptionNames } from "../../libcontainer/steps/mounts/mount_options.ts";
 import { OCI_VERSION } from "../../specs/state.ts";
 import type { Command } from "../context.ts";

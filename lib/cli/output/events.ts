@@ -14,7 +14,7 @@ import type {
   MemoryStats,
   MemoryUsage,
   Pressure,
-} from "../../cgroups/stats/stats.ts";
+} from "../../cgroups/stats/types.ts";
 import { goJson } from "./go_text.ts";
 
 /** A line for `oom`. */

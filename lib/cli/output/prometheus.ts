@@ -9,7 +9,7 @@
  */
 
 import { isLimit } from "../../cgroups/stats/files.ts";
-import type { BlockIoEntry, CgroupStats, Pressure } from "../../cgroups/stats/stats.ts";
+import type { BlockIoEntry, CgroupStats, Pressure } from "../../cgroups/stats/types.ts";
 
 /** A container and what it uses. */
 export interface ContainerStats {

@@ -5,7 +5,7 @@
  */
 
 import { isLimit } from "../../cgroups/stats/files.ts";
-import type { BlockIoEntry, CgroupStats, Pressure } from "../../cgroups/stats/stats.ts";
+import type { BlockIoEntry, CgroupStats, Pressure } from "../../cgroups/stats/types.ts";
 import type { Status } from "../../specs/state.ts";
 
 /** A container at one moment. `atMs`: of a clock that only goes forward. */

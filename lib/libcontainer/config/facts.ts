@@ -4,17 +4,15 @@
  * @module
  */
 
-import type { CgroupLayout } from "../../cgroups/layout.ts";
-import { readCgroupLayout, unescapeField, v1Mounts } from "../../cgroups/layout.ts";
+import { type CgroupLayout, readCgroupLayout, unescapeField, v1Mounts } from "../../cgroups/layout.ts";
 import { capabilityNames } from "../../ffi/constants.ts";
 import { Errno } from "../../ffi/errno.ts";
 import { isThere } from "../../ffi/files.ts";
 import { alloc, Kernel } from "../../ffi/kernel.ts";
 import { refusedCalls } from "../../ffi/refused_calls.ts";
 import type { Config, Process } from "../../specs/config.ts";
-import type { HostFacts } from "./launch_request.ts";
-import { hostRoot } from "../launch/id_maps.ts";
-import { mayHaveToStack } from "../steps/security_labels.ts";
+import { type HostFacts, mayHaveToStack } from "./launch_request.ts";
+import { hostRoot } from "./id_mappings.ts";
 
 /** What the reader needs to know already. */
 export interface FactsInput {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Process } from "../../specs/config.ts";
 import type { Arch, SyscallName } from "../../ffi/syscalls.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
 
@@ -93,4 +94,11 @@ export interface LaunchRequest {
   readonly seccomp?: SeccompFilter;
   /** Who carries the plan out; `native` where absent. */
   readonly executor?: "native" | "deno";
+}
+
+/** Whether the profile cannot take the place of one that this runtime itself may be under: then it has to be added to that. */
+export function mayHaveToStack(
+  { apparmorProfile, noNewPrivileges }: Pick<Process, "apparmorProfile" | "noNewPrivileges">,
+): boolean {
+  return !!apparmorProfile && noNewPrivileges === true;
 }

@@ -10,7 +10,7 @@
 
 import type { Config, HookName, Process } from "../../specs/config.ts";
 import type { Problem } from "../../specs/problem.ts";
-import { hasNamespace } from "../steps/namespaces.ts";
+import { hasNamespace } from "./namespaces.ts";
 import { namespaceOf, quote, type Rule, type ValidationFacts } from "./validate/facts.ts";
 import {
   intelRdt,

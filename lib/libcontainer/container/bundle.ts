@@ -18,7 +18,7 @@ import { type JoinedMaps, readJoinedMaps } from "../launch/joined_maps.ts";
 import type { Runtime } from "../runtime.ts";
 import { refusedCalls } from "../../ffi/refused_calls.ts";
 import { refusalHint } from "../plans/outer_sandbox.ts";
-import { namespaceKinds } from "../steps/namespaces.ts";
+import { namespaceKinds } from "../config/namespaces.ts";
 import {
   configError,
   configWarnings,

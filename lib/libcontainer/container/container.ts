@@ -27,7 +27,7 @@ import type { ContainerProcess } from "./container_process.ts";
 import { createContainer, type CreateOptions, type InTheMaking } from "./creation.ts";
 import { type ExecOptions, execProcess } from "./exec_process.ts";
 import { runHooks } from "../launch/host_hooks.ts";
-import { hostRoot } from "../launch/id_maps.ts";
+import { hostRoot } from "../config/id_mappings.ts";
 import type { Removal } from "../plans/monitor/plan.ts";
 import { EXEC_IN_STOPPED, isAlive } from "../state/process_status.ts";
 import {

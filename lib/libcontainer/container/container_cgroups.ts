@@ -4,7 +4,8 @@
  * @module
  */
 
-import { type CgroupManager, loadCgroupManager, type SelfJoin } from "../../cgroups/manager.ts";
+import type { CgroupManager, SelfJoin } from "../../cgroups/manager.ts";
+import { loadCgroupManager } from "../../cgroups/open.ts";
 import { loadSystemdManager } from "../../cgroups/systemd/manager.ts";
 import { inUserNamespace } from "../config/facts.ts";
 import type { CgroupEntry } from "../config/launch_request.ts";

@@ -7,7 +7,8 @@
 import { requireSystemd } from "../../cgroups/path.ts";
 import { RdtGroup } from "../../cgroups/rdt/group.ts";
 import { hasLimits } from "../../cgroups/limits/limits.ts";
-import { type CgroupManager, createCgroupManager } from "../../cgroups/manager.ts";
+import type { CgroupManager } from "../../cgroups/manager.ts";
+import { createCgroupManager } from "../../cgroups/open.ts";
 import { createSystemdManager } from "../../cgroups/systemd/manager.ts";
 import { resctrlRoot } from "../../cgroups/rdt/resctrl.ts";
 import { inContext, RuncError } from "../../errors.ts";
@@ -47,7 +48,7 @@ import { Launch } from "../launch/launch.ts";
 import type { HostFacts, LaunchRequest } from "../config/launch_request.ts";
 import { makeTarget } from "../launch/make_target.ts";
 import { destinationOf, mountPrefix } from "../steps/mounts/mounts.ts";
-import { hasNamespace, joinedNamespaces, makesNamespace } from "../steps/namespaces.ts";
+import { hasNamespace, joinedNamespaces, makesNamespace } from "../config/namespaces.ts";
 import { enterWithoutClone3, withoutRefused } from "../plans/outer_sandbox.ts";
 import { homeOf } from "../launch/passwd.ts";
 import { hasHelper, planCreate, saidInCreate, withNotify } from "../plans/create.ts";

@@ -5,7 +5,8 @@
  */
 
 import { readCgroupLayout } from "../../cgroups/layout.ts";
-import { type CgroupManager, loadCgroupManager } from "../../cgroups/manager.ts";
+import type { CgroupManager } from "../../cgroups/manager.ts";
+import { loadCgroupManager } from "../../cgroups/open.ts";
 import { loadSystemdManager } from "../../cgroups/systemd/manager.ts";
 import { addToRdtGroup } from "../../cgroups/rdt/resctrl.ts";
 import { requireCgroups, subCgroupPaths, type SubCgroups } from "../../cgroups/sub_cgroup.ts";
@@ -28,12 +29,12 @@ import {
   socketFds,
   warnOfCapabilities,
 } from "./container_process.ts";
-import type { Planned } from "../launch/conversation.ts";
+import type { Planned } from "../steps/protocol.ts";
 import { affinityText } from "../steps/cpu_affinity.ts";
 import { deniesSetgroups, readFacts } from "../config/facts.ts";
 import { Launch } from "../launch/launch.ts";
 import type { HostFacts } from "../config/launch_request.ts";
-import { namespaceKinds } from "../steps/namespaces.ts";
+import { namespaceKinds } from "../config/namespaces.ts";
 import { enterWithoutClone3, withoutRefused } from "../plans/outer_sandbox.ts";
 import { homeOf } from "../launch/passwd.ts";
 import { type ExecRequest, planExec, saidInExec } from "../plans/exec.ts";

@@ -19,7 +19,7 @@ import type { Process } from "../../specs/config.ts";
 import type { Spec } from "./bundle.ts";
 import { Container } from "./container.ts";
 import type { ContainerProcess } from "./container_process.ts";
-import { rootOwner } from "../launch/id_maps.ts";
+import { rootOwner } from "../config/id_mappings.ts";
 import type { Runtime } from "../runtime.ts";
 import { compileSeccomp } from "../seccomp/seccomp.ts";
 

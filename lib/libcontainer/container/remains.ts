@@ -10,7 +10,8 @@
 import { processesIn } from "../../cgroups/processes.ts";
 import { cgroupPaths } from "../../cgroups/path.ts";
 import { type CgroupLayout, readCgroupLayout } from "../../cgroups/layout.ts";
-import { type CgroupManager, createCgroupManager } from "../../cgroups/manager.ts";
+import type { CgroupManager } from "../../cgroups/manager.ts";
+import { createCgroupManager } from "../../cgroups/open.ts";
 import { sleepMs } from "../../cgroups/file.ts";
 import { isThere } from "../../cgroups/driver.ts";
 import { RuncError } from "../../errors.ts";

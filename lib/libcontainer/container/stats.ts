@@ -5,7 +5,8 @@
  */
 
 import { readRdtStats } from "../../cgroups/rdt/stats.ts";
-import { type CgroupStats, readStats } from "../../cgroups/stats/stats.ts";
+import { readStats } from "../../cgroups/stats/stats.ts";
+import type { CgroupStats } from "../../cgroups/stats/types.ts";
 import { inContext } from "../../errors.ts";
 import type { Container } from "./container.ts";
 

@@ -18,27 +18,13 @@
 
 import { RuncError } from "../../errors.ts";
 import { report } from "../../plan/native/format.ts";
-import { MESSAGE_SIZE, MessageKind, PASSWD_CHUNK } from "../steps/protocol.ts";
+import { MESSAGE_SIZE, MessageKind, PASSWD_CHUNK, type Planned } from "../steps/protocol.ts";
 
 /** Names of kinds that are said with {@link MessageKind}. */
 export type Kind = Exclude<keyof typeof MessageKind, "time">;
 
 /** Who sent a message, as the kernel tells it. @see unix(7), SCM_CREDENTIALS */
 export type Sender = "stage" | "helper" | "init" | "stranger";
-
-/** What is said only where the plan has it. `lateSeccomp`: "seccomp", after "created". */
-export type Planned =
-  | "helper"
-  | "mapping"
-  | "child"
-  | "network"
-  | "target"
-  | "copyUp"
-  | "hooks"
-  | "passwd"
-  | "seccomp"
-  | "created"
-  | "lateSeccomp";
 
 /** Where a conversation is. */
 export type ConversationState = "namespaces" | "mounts" | "content" | "root" | "credentials" | "filter" | "program";

@@ -5,7 +5,8 @@
  * @module
  */
 
-import type { Config, IdMapping } from "../../specs/config.ts";
+import type { IdMapping } from "../../specs/config.ts";
+import { mapText } from "../config/id_mappings.ts";
 import { RuncError } from "../../errors.ts";
 import type { GroupFacts } from "../config/validate/facts.ts";
 
@@ -22,11 +23,6 @@ const kinds = {
 } as const;
 
 type Kind = typeof kinds[keyof typeof kinds];
-
-/** `container host size` a line. user_namespaces(7), "User and group ID mappings" */
-export function mapText(mappings: readonly IdMapping[]): string {
-  return mappings.map(({ containerID, hostID, size }) => `${containerID} ${hostID} ${size}\n`).join("");
-}
 
 /** As much of a map as an error of readable length has room for. */
 function shown(text: string): string {
@@ -120,15 +116,4 @@ export function writeIdMaps(
   }
   write(pid, kinds.gid, maps.gid, writer);
   write(pid, kinds.uid, maps.uid, writer);
-}
-
-/** The host id of the container's root; without a mapping of it, root. */
-export function hostRoot(mappings: readonly IdMapping[] | undefined): number {
-  const found = mappings?.find(({ containerID, size }) => containerID === 0 && size > 0);
-  return found?.hostID ?? 0;
-}
-
-/** For callers that must know who the container's root is on the host. */
-export function rootOwner(config: Config): { uid: number; gid: number } {
-  return { uid: hostRoot(config.linux?.uidMappings), gid: hostRoot(config.linux?.gidMappings) };
 }

@@ -21,13 +21,8 @@ import { alloc, cString, type Kernel, syscallError } from "../../ffi/kernel.ts";
 import { poll, POLLIN, type Watch } from "../../ffi/poll.ts";
 import { bindDatagram, connectUnix, receive, send, sendFd } from "../../ffi/sockets.ts";
 import { inSpan, type Tracer } from "../../trace/tracer.ts";
+import { BARRIER_TIMEOUT_MS, DATAGRAM_LIMIT } from "../plans/monitor/notify.ts";
 import type { Log } from "../runtime.ts";
-
-/** How long the manager may take, in ms: notify_socket.go @ runc v1.5.1. One that knows no barrier never answers. */
-export const BARRIER_TIMEOUT_MS = 30_000;
-
-/** A longer datagram is cut, as runc does: it is a few short assignments. */
-export const DATAGRAM_LIMIT = 4096;
 
 /** Messages taken at once: a container that sends without end must not keep us from the rest. */
 const BATCH = 64;

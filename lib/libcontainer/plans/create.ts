@@ -31,7 +31,7 @@ import {
 } from "../steps/command.ts";
 import { consoleSteps } from "../steps/console.ts";
 import { containerHookSteps, openForHooksSteps } from "../steps/container_hooks.ts";
-import type { Planned } from "../launch/conversation.ts";
+import { awaitGo, type Planned, tell } from "../steps/protocol.ts";
 import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSteps } from "../steps/credentials.ts";
 import { checkDirectorySteps, enterDirectorySteps } from "../steps/working_directory.ts";
 import { deviceSteps, reopenNullSteps } from "../steps/devices.ts";
@@ -48,20 +48,17 @@ import {
   enterCgroupLater,
   enterCgroupSteps,
   forkSteps,
-  hasNamespace,
-  hasNetworkDevices,
   hideAgainSteps,
-  joinedNamespaces,
   joinSteps,
   lateJoinSteps,
-  makesNamespace,
   ownCgroupNamespaceSteps,
 } from "../steps/namespaces.ts";
-import { memoryPolicyNumbers, memoryPolicySteps } from "../steps/memory_policy.ts";
-import { lacksMountCalls } from "./old_mounts.ts";
+import { hasNamespace, hasNetworkDevices, joinedNamespaces, makesNamespace } from "../config/namespaces.ts";
+import { memoryPolicySteps } from "../steps/memory_policy.ts";
+import { memoryPolicyNumbers } from "../config/memory_policy.ts";
+import { lacksMountCalls } from "../steps/mounts/old_mounts.ts";
 import { helperSteps, leaveHelperSteps, meetHelperSteps } from "../steps/mounts/mount_sources.ts";
 import { personalityDomains, personalitySteps } from "../steps/personality.ts";
-import { awaitGo, tell } from "../steps/protocol.ts";
 import { readySteps } from "../steps/ready.ts";
 import { enterRootSteps, prepareRootSteps, readonlyRootSteps, workingDirectorySteps } from "../steps/rootfs.ts";
 import { ioPrioritySteps, schedulerSteps } from "../steps/scheduling.ts";
@@ -72,7 +69,7 @@ import {
   labelMounts,
   queueLabelSteps,
 } from "../steps/security_labels.ts";
-import { placeFilter } from "../seccomp/filter.ts";
+import { placeFilter } from "../steps/seccomp.ts";
 import { hasListener } from "../seccomp/profile.ts";
 import {
   affinityStep,

@@ -10,7 +10,7 @@ import type { Plan, Step } from "../../plan/op.ts";
 import type { NamespaceType, Process } from "../../specs/config.ts";
 import { closeSteps, environment, execSteps, listenEntries, lookupSteps, needsHome } from "../steps/command.ts";
 import { consoleSteps } from "../steps/console.ts";
-import type { Planned } from "../launch/conversation.ts";
+import { type Planned, tell } from "../steps/protocol.ts";
 import { finalAffinitySteps, initialAffinitySteps, resetAffinitySteps } from "../steps/cpu_affinity.ts";
 import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSteps } from "../steps/credentials.ts";
 import type { CgroupEntry, HostFacts } from "../config/launch_request.ts";
@@ -22,14 +22,15 @@ import {
   joinSteps,
   lateJoinSteps,
 } from "../steps/namespaces.ts";
-import { type MemoryPolicyNumbers, memoryPolicySteps } from "../steps/memory_policy.ts";
+import { memoryPolicySteps } from "../steps/memory_policy.ts";
+import type { MemoryPolicyNumbers } from "../config/memory_policy.ts";
 import { personalitySteps } from "../steps/personality.ts";
-import { tell } from "../steps/protocol.ts";
 import { readySteps } from "../steps/ready.ts";
 import { landlockSteps, restrictSteps } from "../steps/landlock.ts";
 import { appArmorSteps, execLabelSteps, keyLabelSteps } from "../steps/security_labels.ts";
 import { ioPrioritySteps, schedulerSteps } from "../steps/scheduling.ts";
-import { type FilterPlaces, placeFilter, type SeccompFilter } from "../seccomp/filter.ts";
+import type { SeccompFilter } from "../seccomp/filter.ts";
+import { type FilterPlaces, placeFilter } from "../steps/seccomp.ts";
 import { hasListener } from "../seccomp/profile.ts";
 import { keyringSteps, noNewPrivilegesSteps, oomScoreSteps, pidfdSteps } from "../steps/small_steps.ts";
 import { checkDirectorySteps, enterDirectorySteps } from "../steps/working_directory.ts";

@@ -13,7 +13,7 @@ import type { Arch, SyscallName } from "../../ffi/syscalls.ts";
 import { buffer, call, fail, fixedFd, load, set, slot, when, whenFailed } from "../../plan/build.ts";
 import type { CallOp, Op, Operand, Plan, Slot, Step, Struct } from "../../plan/op.ts";
 import type { CgroupEntry } from "../config/launch_request.ts";
-import { lacksMountCalls, OldMounts } from "./old_mounts.ts";
+import { lacksMountCalls, OldMounts } from "../steps/mounts/old_mounts.ts";
 import { loadStat, statBuffer } from "../steps/stat.ts";
 
 type Refused = ReadonlySet<SyscallName>;

@@ -6,7 +6,7 @@
 
 import type { Capabilities, CpuAffinity, Integer64, IoPriority, Scheduler } from "../../specs/config.ts";
 import { maskMembers } from "../steps/cpu_affinity.ts";
-import type { MemoryPolicyNumbers } from "../steps/memory_policy.ts";
+import type { MemoryPolicyNumbers } from "../config/memory_policy.ts";
 import type { RuncState } from "./runc_state.ts";
 
 /** The capability sets; undefined where the config had none. */

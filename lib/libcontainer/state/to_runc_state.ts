@@ -27,10 +27,10 @@ import type {
 } from "../../specs/config.ts";
 import { OCI_VERSION } from "../../specs/state.ts";
 import { maskWords } from "../steps/cpu_affinity.ts";
-import { type MemoryPolicyNumbers, memoryPolicyNumbers } from "../steps/memory_policy.ts";
+import { type MemoryPolicyNumbers, memoryPolicyNumbers } from "../config/memory_policy.ts";
 import { parseMountOptions } from "../steps/mounts/mount_options.ts";
 import { isBind, type MountIds, mountIds } from "../steps/mounts/mounts.ts";
-import { hasNamespace, makesNamespace, namespaceKinds } from "../steps/namespaces.ts";
+import { hasNamespace, makesNamespace, namespaceKinds } from "../config/namespaces.ts";
 import { personalityDomains } from "../steps/personality.ts";
 import type { SeccompProfile } from "../seccomp/profile.ts";
 import { parseCpuList } from "../config/validate/cpu_list.ts";

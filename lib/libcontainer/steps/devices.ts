@@ -13,7 +13,7 @@ import { RuncError } from "../../errors.ts";
 import { cleanPath, ensureDirectory, ensureFile, openInside } from "./in_root.ts";
 import type { HostFacts } from "../config/launch_request.ts";
 import { isBind } from "./mounts/mounts.ts";
-import { makesNamespace } from "./namespaces.ts";
+import { makesNamespace } from "../config/namespaces.ts";
 import { FIRST_DEVICE } from "./protocol.ts";
 import { loadStat, statBuffer } from "./stat.ts";
 

@@ -23,7 +23,7 @@ import { fillsDev, openNullOps } from "./devices.ts";
 import { cleanPath, isFileOp } from "./in_root.ts";
 import type { HostFacts } from "../config/launch_request.ts";
 import { withContext } from "./mounts/mount_options.ts";
-import { lacksMountCalls, mountOn } from "../plans/old_mounts.ts";
+import { lacksMountCalls, mountOn } from "./mounts/old_mounts.ts";
 
 const target = slot("target");
 const copy = slot("copy");

@@ -101,3 +101,17 @@ export function awaitGo(into = at(buffer("reply", 8), 0), limit = 8): readonly O
     when(reply, "==", 0, [call("exit_group", [1])]),
   ];
 }
+
+/** What is said only where the plan has it. `lateSeccomp`: "seccomp", after "created". */
+export type Planned =
+  | "helper"
+  | "mapping"
+  | "child"
+  | "network"
+  | "target"
+  | "copyUp"
+  | "hooks"
+  | "passwd"
+  | "seccomp"
+  | "created"
+  | "lateSeccomp";

@@ -20,7 +20,7 @@ import type { Config } from "../../specs/config.ts";
 import type { Arch } from "../../ffi/syscalls.ts";
 import { cleanPath, makeParents, parent, root } from "./in_root.ts";
 import type { HostFacts, LaunchRequest } from "../config/launch_request.ts";
-import { hasNamespace } from "./namespaces.ts";
+import { hasNamespace } from "../config/namespaces.ts";
 
 const { MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE } = MountFlag;
 

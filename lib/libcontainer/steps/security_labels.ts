@@ -13,17 +13,12 @@ import type { Step } from "../../plan/op.ts";
 import type { Config, Mount, Process } from "../../specs/config.ts";
 import { writeProc } from "./host_writes.ts";
 import { cleanPath, openInRoot } from "./in_root.ts";
-import type { HostFacts } from "../config/launch_request.ts";
+import { type HostFacts, mayHaveToStack } from "../config/launch_request.ts";
 import { withContext } from "./mounts/mount_options.ts";
 import { isBind } from "./mounts/mounts.ts";
 
 /** What {@link appArmorSteps} is about. */
 type ProfiledProcess = Pick<Process, "apparmorProfile" | "noNewPrivileges">;
-
-/** Whether the profile cannot take the place of one that this runtime itself may be under: then it has to be added to that. */
-export function mayHaveToStack({ apparmorProfile, noNewPrivileges }: ProfiledProcess): boolean {
-  return !!apparmorProfile && noNewPrivileges === true;
-}
 
 /**
  * process.apparmorProfile, taken on at the next execve. Runs in: stage or init, as the process itself: AppArmor lets nobody else.

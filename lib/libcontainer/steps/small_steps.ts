@@ -12,7 +12,7 @@ import type { Arch } from "../../ffi/syscalls.ts";
 import { sendFdOps } from "./console.ts";
 import { writeProc } from "./host_writes.ts";
 import type { HostFacts } from "../config/launch_request.ts";
-import { makesNamespace } from "./namespaces.ts";
+import { makesNamespace } from "../config/namespaces.ts";
 
 /** process.oomScoreAdj. Runs in: stage, before anything makes the process's files in /proc another user's. proc(5) */
 export function oomScoreSteps(process: Process, arch: Arch): readonly Step[] {

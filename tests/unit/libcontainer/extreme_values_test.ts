@@ -8,7 +8,7 @@ import { containerDeviceFilter } from "../../../lib/cgroups/devices/rules.ts";
 import { deviceProgram, encodeProgram } from "../../../lib/cgroups/devices/v2.ts";
 import { limitsV1, limitsV2 } from "../../../lib/cgroups/limits/limits.ts";
 import { RuncError } from "../../../lib/errors.ts";
-import { mapText } from "../../../lib/libcontainer/launch/id_maps.ts";
+import { mapText } from "../../../lib/libcontainer/config/id_mappings.ts";
 import { planCreate } from "../../../lib/libcontainer/plans/create.ts";
 import { planExec } from "../../../lib/libcontainer/plans/exec.ts";
 import { filterFlags, toProfile } from "../../../lib/libcontainer/seccomp/profile.ts";

@@ -7,8 +7,8 @@
 
 import type { Config } from "../../../specs/config.ts";
 import { pointerToken, type Problem } from "../../../specs/problem.ts";
-import { hasNamespace } from "../../steps/namespaces.ts";
-import { memoryPolicyFlags } from "../../steps/memory_policy.ts";
+import { hasNamespace } from "../namespaces.ts";
+import { memoryPolicyFlags } from "../memory_policy.ts";
 import { cpuListError, parseCpuList } from "./cpu_list.ts";
 import { quote, type ValidationFacts } from "./facts.ts";
 

@@ -7,7 +7,7 @@
 
 import type { Config, IdMapping } from "../../../specs/config.ts";
 import { pointerToken, type Problem } from "../../../specs/problem.ts";
-import { hasNamespace, namespaceKinds } from "../../steps/namespaces.ts";
+import { hasNamespace, namespaceKinds } from "../namespaces.ts";
 import { namespaceOf, quote, type ValidationFacts } from "./facts.ts";
 
 const namespaceTypes: readonly string[] = Object.keys(namespaceKinds);

@@ -7,7 +7,7 @@
 
 import type { Config, NamespaceType } from "../../../specs/config.ts";
 import { pointerToken, type Problem } from "../../../specs/problem.ts";
-import { hasNamespace } from "../../steps/namespaces.ts";
+import { hasNamespace } from "../namespaces.ts";
 import { quote, type ValidationFacts } from "./facts.ts";
 
 /** The parameters of one kind of namespace: exact names, or prefixes that end in a dot. */

@@ -27,9 +27,14 @@ import {
 } from "../../../plan/build.ts";
 import type { CallOp, Op } from "../../../plan/op.ts";
 import { sendFdOps } from "../../steps/console.ts";
-import { BARRIER_TIMEOUT_MS, DATAGRAM_LIMIT } from "../../launch/notify.ts";
 import { type Again, errnoOf, say } from "./again.ts";
 import { PollEvent, type Row } from "./poll_table.ts";
+
+/** How long the manager may take, in ms: notify_socket.go @ runc v1.5.1. One that knows no barrier never answers. */
+export const BARRIER_TIMEOUT_MS = 30_000;
+
+/** A longer datagram is cut, as runc does: it is a few short assignments. */
+export const DATAGRAM_LIMIT = 4096;
 
 /** Who is told what. */
 export interface NotifyRequest {

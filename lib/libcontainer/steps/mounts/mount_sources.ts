@@ -21,7 +21,7 @@ import type { Arch } from "../../../ffi/syscalls.ts";
 import { at, buffer, call, fail, fixedFd, load, slot, step, store, struct, text, when } from "../../../plan/build.ts";
 import type { Data, Op, Operand, Slot, Step, Struct } from "../../../plan/op.ts";
 import { sendFdOps } from "../console.ts";
-import { mapText } from "../../launch/id_maps.ts";
+import { mapText } from "../../config/id_mappings.ts";
 import type { HelpedMount, MountIds } from "./mounts.ts";
 import { tellValue } from "../protocol.ts";
 

@@ -33,7 +33,7 @@ import {
 } from "../in_root.ts";
 import type { CgroupMountFact, HostFacts, LaunchRequest } from "../../config/launch_request.ts";
 import { type MountOptions, parseMountOptions, withContext } from "./mount_options.ts";
-import { hasNamespace } from "../namespaces.ts";
+import { hasNamespace } from "../../config/namespaces.ts";
 import { loadStat, statBuffer } from "../stat.ts";
 import { copyUpOps } from "./copy_up.ts";
 import { askHelperOps } from "./mount_sources.ts";

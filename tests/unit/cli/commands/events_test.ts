@@ -3,7 +3,7 @@ import { oomLine, statsLine } from "../../../../lib/cli/output/events.ts";
 import { exposition } from "../../../../lib/cli/output/prometheus.ts";
 import { parse } from "../../../../lib/cli/parse.ts";
 import { fit, size, topTable } from "../../../../lib/cli/output/top.ts";
-import type { CgroupStats } from "../../../../lib/cgroups/stats/stats.ts";
+import type { CgroupStats } from "../../../../lib/cgroups/stats/types.ts";
 import { noBlockIo, noCpu, noMemory } from "../../../../lib/cgroups/stats/parts.ts";
 import { readExposition } from "../../../fixtures/prometheus_reader.ts";
 

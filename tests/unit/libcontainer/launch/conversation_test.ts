@@ -6,16 +6,15 @@ import {
   Conversation,
   type ConversationState,
   type Kind,
-  type Planned,
   type Sender,
   type Statement,
 } from "../../../../lib/libcontainer/launch/conversation.ts";
+import { MessageKind, type Planned } from "../../../../lib/libcontainer/steps/protocol.ts";
 import { planCreate, saidInCreate } from "../../../../lib/libcontainer/plans/create.ts";
 import { planExec, saidInExec } from "../../../../lib/libcontainer/plans/exec.ts";
 import type { SeccompProfile } from "../../../../lib/libcontainer/seccomp/profile.ts";
 import type { SeccompFilter } from "../../../../lib/libcontainer/seccomp/filter.ts";
 import { seccompActions } from "../../../../lib/libcontainer/seccomp/names.ts";
-import { MessageKind } from "../../../../lib/libcontainer/steps/protocol.ts";
 import type { Data, Plan } from "../../../../lib/plan/op.ts";
 import type { Config } from "../../../../lib/specs/config.ts";
 import { callsOf } from "../../plan_reader.ts";

@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { hostRoot, mapArguments, mapsOwnGroupOnly } from "../../../../lib/libcontainer/launch/id_maps.ts";
+import { mapArguments, mapsOwnGroupOnly } from "../../../../lib/libcontainer/launch/id_maps.ts";
+import { hostRoot } from "../../../../lib/libcontainer/config/id_mappings.ts";
 import type { IdMapping } from "../../../../lib/specs/config.ts";
 
 Deno.test("hostRoot() is the id on the host of the container's root", () => {

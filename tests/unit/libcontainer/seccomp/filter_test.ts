@@ -1,7 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { planCreate } from "../../../../lib/libcontainer/plans/create.ts";
 import { type ExecRequest, planExec } from "../../../../lib/libcontainer/plans/exec.ts";
-import { type SeccompFilter, seccompSteps } from "../../../../lib/libcontainer/seccomp/filter.ts";
+import type { SeccompFilter } from "../../../../lib/libcontainer/seccomp/filter.ts";
+import { seccompSteps } from "../../../../lib/libcontainer/steps/seccomp.ts";
 import { filterFlags, toProfile } from "../../../../lib/libcontainer/seccomp/profile.ts";
 import { encode } from "../../../../lib/plan/native/encode.ts";
 import type { Op, Step } from "../../../../lib/plan/op.ts";

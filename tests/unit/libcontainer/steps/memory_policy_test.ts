@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { memoryPolicyNumbers, memoryPolicySteps } from "../../../../lib/libcontainer/steps/memory_policy.ts";
+import { memoryPolicySteps } from "../../../../lib/libcontainer/steps/memory_policy.ts";
+import { memoryPolicyNumbers } from "../../../../lib/libcontainer/config/memory_policy.ts";
 import { personalityDomains, personalitySteps } from "../../../../lib/libcontainer/steps/personality.ts";
 import type { MemoryPolicy } from "../../../../lib/specs/config.ts";
 import { callLines, callsNamed } from "../../plan_reader.ts";

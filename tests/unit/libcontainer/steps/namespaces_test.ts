@@ -4,13 +4,15 @@ import {
   createSteps,
   enterCgroupSteps,
   forkSteps,
-  hasNamespace,
-  joinedNamespaces,
   joinSteps,
-  makesNamespace,
-  namespaceKinds,
   ownCgroupNamespaceSteps,
 } from "../../../../lib/libcontainer/steps/namespaces.ts";
+import {
+  hasNamespace,
+  joinedNamespaces,
+  makesNamespace,
+  namespaceKinds,
+} from "../../../../lib/libcontainer/config/namespaces.ts";
 import type { Namespace, NamespaceType, TimeOffsets } from "../../../../lib/specs/config.ts";
 import { callLines, callsNamed, labels, lines, origins, stepOf } from "../../plan_reader.ts";
 import { cgroup2Entry, config } from "../fixed.ts";

@@ -8,12 +8,12 @@
  * @module
  */
 
-import { AT_FDCWD, AtFlag, MountAttr, MountFlag, openFlag, OpenTree } from "../../ffi/constants.ts";
-import { Errno } from "../../ffi/errno.ts";
-import type { Arch, SyscallName } from "../../ffi/syscalls.ts";
-import { at, buffer, call, fail, fixedFd, load, set, slot, when } from "../../plan/build.ts";
-import type { CallOp, FdPath, Op, Operand, Slot, Struct, Text } from "../../plan/op.ts";
-import { loadStat, statBuffer } from "../steps/stat.ts";
+import { AT_FDCWD, AtFlag, MountAttr, MountFlag, openFlag, OpenTree } from "../../../ffi/constants.ts";
+import { Errno } from "../../../ffi/errno.ts";
+import type { Arch, SyscallName } from "../../../ffi/syscalls.ts";
+import { at, buffer, call, fail, fixedFd, load, set, slot, when } from "../../../plan/build.ts";
+import type { CallOp, FdPath, Op, Operand, Slot, Struct, Text } from "../../../plan/op.ts";
+import { loadStat, statBuffer } from "../stat.ts";
 
 /** The calls that mount(2) takes the place of. */
 export const newMountCalls: readonly SyscallName[] = [
