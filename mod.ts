@@ -121,7 +121,7 @@ export {
   runOutput,
   type RunOutputOptions,
 } from "./lib/libcontainer/container/output.ts";
-export { type ExitStatus, shellStatus } from "./lib/ffi/process.ts";
+export { type ExitStatus, shellStatus } from "./lib/ffi/process/process.ts";
 
 // Tracing.
 export { Timeline, type TimelineOptions } from "./lib/libcontainer/trace/timeline.ts";

@@ -7,7 +7,7 @@
 import { join } from "@std/path";
 import { type BundleOptions, makeBundle, withMounts, withSeccomp } from "./bundles.ts";
 import { finish, kernel, peakRssKib, start, type Timed, timed } from "./timed.ts";
-import { kill, waitChild } from "../lib/ffi/process.ts";
+import { kill, waitChild } from "../lib/ffi/process/process.ts";
 import { withUserNamespace } from "../tools/snapshot/rehearsal.ts";
 
 /** A runtime's name and program. */

@@ -8,7 +8,7 @@ import { open } from "../lib/ffi/files.ts";
 import { monotonicMs } from "../lib/ffi/clock.ts";
 import { Prctl } from "../lib/ffi/constants.ts";
 import { alloc, Kernel } from "../lib/ffi/kernel.ts";
-import { spawn } from "../lib/ffi/process.ts";
+import { spawn } from "../lib/ffi/process/process.ts";
 
 /** The result of a run. */
 export interface Timed {

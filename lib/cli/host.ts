@@ -5,7 +5,7 @@
  */
 
 import type { Kernel } from "../ffi/kernel.ts";
-import { fexecve } from "../ffi/process.ts";
+import { fexecve } from "../ffi/process/process.ts";
 import { StandardStream } from "../ffi/stdio.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import type { Environment } from "./parse.ts";

@@ -6,7 +6,7 @@
 
 import type { Kernel } from "../ffi/kernel.ts";
 import type { Interrupts } from "../ffi/poll.ts";
-import { SignalPipe } from "../ffi/signals.ts";
+import { SignalPipe } from "../ffi/process/signals.ts";
 
 /** Is there from a command's beginning, and interrupts nothing before signals are caught. */
 export class Interruption implements Interrupts {

@@ -9,7 +9,7 @@ import { loadSpec, readConfig } from "../libcontainer/container/bundle.ts";
 import { Container } from "../libcontainer/container/container.ts";
 import type { ContainerProcess } from "../libcontainer/container/container_process.ts";
 import { rootOwner } from "../libcontainer/config/id_mappings.ts";
-import { setSubreaper } from "../ffi/process.ts";
+import { setSubreaper } from "../ffi/process/process.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import { compileSeccomp } from "../libcontainer/seccomp/seccomp.ts";
 import { enterBundle } from "./bundle_directory.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { processEnvironment } from "../ffi/process.ts";
+import { processEnvironment } from "../ffi/process/process.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import type { Context } from "./context.ts";
 

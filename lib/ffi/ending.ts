@@ -9,7 +9,7 @@ import { Errno } from "./errno.ts";
 import { Fd } from "./fd.ts";
 import { alloc, cString, type Kernel, syscallError } from "./kernel.ts";
 import { poll, POLLIN, type Watch } from "./poll.ts";
-import { pidfdSendSignal } from "./process.ts";
+import { pidfdSendSignal } from "./process/process.ts";
 import { syscallNumber } from "./syscalls.ts";
 
 /** A process whose end can be waited for. */

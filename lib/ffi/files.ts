@@ -10,7 +10,7 @@ import { RuncError } from "../errors.ts";
 import { AccessFlag, AT_FDCWD, AtFlag, openFlag } from "./constants.ts";
 import { Errno } from "./errno.ts";
 import { Fd } from "./fd.ts";
-import { fileSizeLimit } from "./process.ts";
+import { fileSizeLimit } from "./process/process.ts";
 
 const F_GETFD = 1, F_SETFD = 2, F_SETFL = 4, F_GETFL = 3, F_ADD_SEALS = 1033;
 const FD_CLOEXEC = 1;

@@ -1,8 +1,8 @@
 /** Whom the runtime takes for its child, and so may signal: those that the kernel says are. */
 
 import { assert, assertEquals } from "@std/assert";
-import { Child } from "../../lib/ffi/child.ts";
-import { spawn } from "../../lib/ffi/process.ts";
+import { Child } from "../../lib/ffi/process/child.ts";
+import { spawn } from "../../lib/ffi/process/process.ts";
 import { kernel, Running, until } from "./harness.ts";
 
 const start = (...argv: string[]): number => {

@@ -5,7 +5,7 @@ import type { Fd } from "../../lib/ffi/fd.ts";
 import { pipe, writeAll } from "../../lib/ffi/files.ts";
 import { alloc, Kernel } from "../../lib/ffi/kernel.ts";
 import { poll, POLLIN } from "../../lib/ffi/poll.ts";
-import { hasEnded, kill, shellStatus, spawn, waitChild } from "../../lib/ffi/process.ts";
+import { hasEnded, kill, shellStatus, spawn, waitChild } from "../../lib/ffi/process/process.ts";
 import type { DriverOptions } from "../fixtures/foreground_driver.ts";
 
 /** A bound for what takes milliseconds: nothing is measured by it. */

@@ -7,7 +7,7 @@ import { assertEquals } from "@std/assert";
 import { resolve } from "@std/path";
 import type { Fd } from "../../lib/ffi/fd.ts";
 import { memfd, open, readMemfd, sealedMemfd } from "../../lib/ffi/files.ts";
-import { type ExitStatus, kill, reapAny, shellStatus, spawn, waitChild } from "../../lib/ffi/process.ts";
+import { type ExitStatus, kill, reapAny, shellStatus, spawn, waitChild } from "../../lib/ffi/process/process.ts";
 import type { Config, Linux, Mount, Process } from "../../lib/specs/config.ts";
 import typicalConfig from "../fixtures/typical_config.json" with { type: "json" };
 import { contentOf, kernel, until } from "./foreground_harness.ts";

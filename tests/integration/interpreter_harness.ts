@@ -4,7 +4,7 @@ import { Errno, type ErrnoName } from "../../lib/ffi/errno.ts";
 import type { Fd } from "../../lib/ffi/fd.ts";
 import { pipe } from "../../lib/ffi/files.ts";
 import { alloc, hostArch, Kernel } from "../../lib/ffi/kernel.ts";
-import { shellStatus, spawn, waitChild } from "../../lib/ffi/process.ts";
+import { shellStatus, spawn, waitChild } from "../../lib/ffi/process/process.ts";
 import { packetPair, receive, streamPair } from "../../lib/ffi/sockets.ts";
 import type { Arch } from "../../lib/ffi/syscalls.ts";
 import { buildImage, programBase } from "../../lib/plan/native/elf.ts";

@@ -3,7 +3,7 @@
 import { basename, join } from "@std/path";
 import { Prctl } from "../../lib/ffi/constants.ts";
 import { poll } from "../../lib/ffi/poll.ts";
-import { kill, reapAny } from "../../lib/ffi/process.ts";
+import { kill, reapAny } from "../../lib/ffi/process/process.ts";
 import { contentOf, kernel } from "./foreground_harness.ts";
 
 /** The mounts of this process's namespace: what of mountinfo stays the same, and where each is. proc(5) */

@@ -5,7 +5,7 @@ import { openFlag } from "../../lib/ffi/constants.ts";
 import { Fd } from "../../lib/ffi/fd.ts";
 import { pipe, setNonblocking } from "../../lib/ffi/files.ts";
 import { alloc } from "../../lib/ffi/kernel.ts";
-import { kill, shellStatus, spawn, waitChild } from "../../lib/ffi/process.ts";
+import { kill, shellStatus, spawn, waitChild } from "../../lib/ffi/process/process.ts";
 import type { Arch } from "../../lib/ffi/syscalls.ts";
 import { planMonitor } from "../../lib/libcontainer/plans/monitor/plan.ts";
 import { encode } from "../../lib/plan/native/encode.ts";

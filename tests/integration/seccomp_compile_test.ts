@@ -2,7 +2,7 @@
 
 import { assertEquals, assertThrows } from "@std/assert";
 import { RuncError } from "../../lib/errors.ts";
-import { Libseccomp } from "../../lib/ffi/libseccomp.ts";
+import { Libseccomp } from "../../lib/ffi/libraries/libseccomp.ts";
 import { compileProfile } from "../../lib/libcontainer/seccomp/compile.ts";
 import type { seccompActions } from "../../lib/libcontainer/seccomp/names.ts";
 import { toProfile } from "../../lib/libcontainer/seccomp/profile.ts";

@@ -5,7 +5,7 @@
  * @see ptrace(2)
  */
 
-import { spawn } from "../../lib/ffi/process.ts";
+import { spawn } from "../../lib/ffi/process/process.ts";
 import { open } from "../../lib/ffi/files.ts";
 import { alloc } from "../../lib/ffi/kernel.ts";
 import { kernel } from "./foreground_harness.ts";

@@ -1,6 +1,6 @@
 /** Processes of the runtime that are stopped on their way, for others to look at. */
 
-import { kill } from "../../lib/ffi/process.ts";
+import { kill } from "../../lib/ffi/process/process.ts";
 import { type Box, kernel, type Running, until } from "../integration/harness.ts";
 import { contentOf } from "../integration/foreground_harness.ts";
 

@@ -9,7 +9,7 @@ import { Errno } from "../../lib/ffi/errno.ts";
 import { freeze, wordsOn } from "../../lib/ffi/snapshot.ts";
 import { open } from "../../lib/ffi/files.ts";
 import { addressOf, cString, Kernel } from "../../lib/ffi/kernel.ts";
-import { raiseFileLimit } from "../../lib/ffi/process.ts";
+import { raiseFileLimit } from "../../lib/ffi/process/process.ts";
 import { openStandardStreams, StandardStream } from "../../lib/ffi/stdio.ts";
 import { main } from "../../lib/cli/program.ts";
 import { type Surroundings, surroundings } from "../../lib/cli/host.ts";

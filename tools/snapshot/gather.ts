@@ -10,7 +10,7 @@
  */
 
 import { alloc, type Kernel } from "../../lib/ffi/kernel.ts";
-import { kill } from "../../lib/ffi/process.ts";
+import { kill } from "../../lib/ffi/process/process.ts";
 import {
   isEntry,
   isSyscallStop,

@@ -16,7 +16,7 @@ import type { Fd } from "../../lib/ffi/fd.ts";
 import { pipe } from "../../lib/ffi/files.ts";
 import type { FreezePoint } from "../../lib/ffi/snapshot.ts";
 import { alloc, type Kernel } from "../../lib/ffi/kernel.ts";
-import { kill, spawn, waitChild } from "../../lib/ffi/process.ts";
+import { kill, spawn, waitChild } from "../../lib/ffi/process/process.ts";
 import { BASE, CODE_AT, executableHead } from "./elf.ts";
 import { writeFully, writeWhole } from "../durable.ts";
 import { gatherUntilStop } from "./gather.ts";

@@ -6,7 +6,7 @@
 
 import { RuncError } from "../../lib/errors.ts";
 import type { Kernel } from "../../lib/ffi/kernel.ts";
-import { kill, spawn, waitChild } from "../../lib/ffi/process.ts";
+import { kill, spawn, waitChild } from "../../lib/ffi/process/process.ts";
 import { PAGE, type Piece, ProcessMemory, Prot } from "./memory.ts";
 import {
   isEntry,

@@ -6,7 +6,7 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import { basicTypes, type BusValue, type BusVariant, encodeNumber, isBasic } from "../../ffi/dbus_value.ts";
+import { basicTypes, type BusValue, type BusVariant, encodeNumber, isBasic } from "../../ffi/libraries/dbus_value.ts";
 
 /** A property of a unit. */
 export type UnitProperty = readonly [name: string, value: BusVariant];

@@ -6,10 +6,10 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import type { BusValue } from "../../ffi/dbus_value.ts";
+import type { BusValue } from "../../ffi/libraries/dbus_value.ts";
 import { monotonicMs } from "../../ffi/clock.ts";
 import type { Kernel } from "../../ffi/kernel.ts";
-import { type Arguments, Bus, BusError } from "../../ffi/libsystemd.ts";
+import { type Arguments, Bus, BusError } from "../../ffi/libraries/libsystemd.ts";
 import { inSpan, type Tracer } from "../../trace/tracer.ts";
 import { sleepMs } from "../file.ts";
 import type { UnitProperty } from "./annotations.ts";

@@ -6,7 +6,7 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import type { BusValue } from "../../ffi/dbus_value.ts";
+import type { BusValue } from "../../ffi/libraries/dbus_value.ts";
 import type { CpuResources, Integer64, MemoryResources, Resources } from "../../specs/config.ts";
 import { cpuWeight } from "../limits/cpu_weight.ts";
 import { allowsAll, ANY, type DeviceException, type DeviceFilter, formatRule } from "../devices/rules.ts";

@@ -7,8 +7,8 @@
 
 import { capabilityNames } from "../../ffi/constants.ts";
 import type { Kernel } from "../../ffi/kernel.ts";
-import { Libseccomp } from "../../ffi/libseccomp.ts";
-import { supportsSeccompFlags } from "../../ffi/seccomp.ts";
+import { Libseccomp } from "../../ffi/libraries/libseccomp.ts";
+import { supportsSeccompFlags } from "../../ffi/process/seccomp.ts";
 import { seccompActions, seccompArchs, seccompFlags, seccompOperators } from "../../libcontainer/seccomp/names.ts";
 import { memoryPolicyFlags, memoryPolicyModes } from "../../libcontainer/config/memory_policy.ts";
 import { mountOptionNames } from "../../libcontainer/steps/mounts/mount_options.ts";

@@ -9,7 +9,7 @@ import { capabilityNames } from "../../ffi/constants.ts";
 import { Errno } from "../../ffi/errno.ts";
 import { isThere } from "../../ffi/files.ts";
 import { alloc, Kernel } from "../../ffi/kernel.ts";
-import { refusedCalls } from "../../ffi/refused_calls.ts";
+import { refusedCalls } from "../../ffi/process/refused_calls.ts";
 import type { Config, Process } from "../../specs/config.ts";
 import { type HostFacts, mayHaveToStack } from "./launch_request.ts";
 import { hostRoot } from "./id_mappings.ts";

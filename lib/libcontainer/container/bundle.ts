@@ -16,7 +16,7 @@ import { deniesSetgroups } from "../config/facts.ts";
 import { groupFacts } from "../launch/id_maps.ts";
 import { type JoinedMaps, readJoinedMaps } from "../launch/joined_maps.ts";
 import type { Runtime } from "../runtime.ts";
-import { refusedCalls } from "../../ffi/refused_calls.ts";
+import { refusedCalls } from "../../ffi/process/refused_calls.ts";
 import { refusalHint } from "../plans/outer_sandbox.ts";
 import { namespaceKinds } from "../config/namespaces.ts";
 import {

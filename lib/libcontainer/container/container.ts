@@ -18,7 +18,7 @@ import { open } from "../../ffi/files.ts";
 import { alloc } from "../../ffi/kernel.ts";
 import { poll, POLLIN } from "../../ffi/poll.ts";
 import { endTimeout, OtherProcess, sawEnd, watchEnd } from "../../ffi/ending.ts";
-import { kill } from "../../ffi/process.ts";
+import { kill } from "../../ffi/process/process.ts";
 import type { HookName, Resources } from "../../specs/config.ts";
 import type { State, Status } from "../../specs/state.ts";
 import { inSpan } from "../../trace/tracer.ts";

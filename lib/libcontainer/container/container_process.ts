@@ -10,7 +10,7 @@ import { type Ending, endTimeout, sawEnd, watchEnd } from "../../ffi/ending.ts";
 import { errnoName, errnoText } from "../../ffi/errno.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { pollAsync } from "../../ffi/poll.ts";
-import { type ExitStatus, getRlimit, setRlimit } from "../../ffi/process.ts";
+import { type ExitStatus, getRlimit, setRlimit } from "../../ffi/process/process.ts";
 import type { Process } from "../../specs/config.ts";
 import type { State } from "../../specs/state.ts";
 import { inSpan } from "../../trace/tracer.ts";

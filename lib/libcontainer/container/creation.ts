@@ -17,7 +17,7 @@ import { errnoText } from "../../ffi/errno.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { memfd, open, openPath } from "../../ffi/files.ts";
 import type { Kernel } from "../../ffi/kernel.ts";
-import { kill } from "../../ffi/process.ts";
+import { kill } from "../../ffi/process/process.ts";
 import { packetPair } from "../../ffi/sockets.ts";
 import type { Plan } from "../../plan/op.ts";
 import type { Config, Mount, Resources } from "../../specs/config.ts";

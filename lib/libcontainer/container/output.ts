@@ -14,7 +14,7 @@ import type { Fd } from "../../ffi/fd.ts";
 import { fchown, pipe, setNonblocking } from "../../ffi/files.ts";
 import { alloc, type Kernel, syscallError } from "../../ffi/kernel.ts";
 import { pollAsync, POLLIN, POLLOUT } from "../../ffi/poll.ts";
-import { type ExitStatus, shellStatus } from "../../ffi/process.ts";
+import { type ExitStatus, shellStatus } from "../../ffi/process/process.ts";
 import type { Process } from "../../specs/config.ts";
 import type { Spec } from "./bundle.ts";
 import { Container } from "./container.ts";

@@ -16,7 +16,7 @@ import { sleepMs } from "../../cgroups/file.ts";
 import { isThere } from "../../cgroups/driver.ts";
 import { RuncError } from "../../errors.ts";
 import { monotonicMs } from "../../ffi/clock.ts";
-import { kill } from "../../ffi/process.ts";
+import { kill } from "../../ffi/process/process.ts";
 import { cgroupOptions, systemdOptions } from "./container_cgroups.ts";
 import { createSystemdManager } from "../../cgroups/systemd/manager.ts";
 import type { Runtime } from "../runtime.ts";

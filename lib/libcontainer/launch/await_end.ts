@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Child } from "../../ffi/child.ts";
+import type { Child } from "../../ffi/process/child.ts";
 import { monotonicMs } from "../../ffi/clock.ts";
 import { endTimeout } from "../../ffi/ending.ts";
 import { awaitReadable } from "../../ffi/poll.ts";

@@ -10,10 +10,10 @@ import { RuncError } from "../../errors.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { MsgFlag, openFlag } from "../../ffi/constants.ts";
 import { isInherited, open, sealedMemfd } from "../../ffi/files.ts";
-import { isSameFile } from "../../ffi/kcmp.ts";
+import { isSameFile } from "../../ffi/process/kcmp.ts";
 import { addressOf, alloc, type Kernel } from "../../ffi/kernel.ts";
 import { assemble, trapListing } from "../../ffi/machine_code.ts";
-import { spawn } from "../../ffi/process.ts";
+import { spawn } from "../../ffi/process/process.ts";
 import { syscallNumber } from "../../ffi/syscalls.ts";
 import {
   ANY_ERRNO,

@@ -5,11 +5,11 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import { Child } from "../../ffi/child.ts";
+import { Child } from "../../ffi/process/child.ts";
 import { errnoText } from "../../ffi/errno.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { memfd, readMemfd, sealedMemfd } from "../../ffi/files.ts";
-import { type EnvironmentEntry, type ExitStatus, spawn } from "../../ffi/process.ts";
+import { type EnvironmentEntry, type ExitStatus, spawn } from "../../ffi/process/process.ts";
 import type { Hook, HookName } from "../../specs/config.ts";
 import type { State } from "../../specs/state.ts";
 import { withTraceparent } from "../../trace/context.ts";

@@ -9,7 +9,7 @@ import { RuncError } from "../../errors.ts";
 import { errnoText } from "../../ffi/errno.ts";
 import { alloc, type Kernel } from "../../ffi/kernel.ts";
 import type { Interrupts } from "../../ffi/poll.ts";
-import { pidfdGetFd, pidfdOpen } from "../../ffi/process.ts";
+import { pidfdGetFd, pidfdOpen } from "../../ffi/process/process.ts";
 import { connectUnix, sendFd } from "../../ffi/sockets.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { OCI_VERSION, type State } from "../../specs/state.ts";

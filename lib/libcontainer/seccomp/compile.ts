@@ -6,7 +6,12 @@
 
 import { RuncError } from "../../errors.ts";
 import { errnoText } from "../../ffi/errno.ts";
-import { type Comparison, type Libseccomp, type SeccompContext, UNKNOWN_SYSCALL } from "../../ffi/libseccomp.ts";
+import {
+  type Comparison,
+  type Libseccomp,
+  type SeccompContext,
+  UNKNOWN_SYSCALL,
+} from "../../ffi/libraries/libseccomp.ts";
 import type { Log } from "../runtime.ts";
 import { encodeBpf, enosysStub } from "./enosys_stub.ts";
 import { seccompActions as Action, seccompOperators as Operator } from "./names.ts";

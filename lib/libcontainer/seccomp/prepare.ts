@@ -5,8 +5,8 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import { supportsSeccompFlags } from "../../ffi/seccomp.ts";
-import { installedLibseccomp, Libseccomp } from "../../ffi/libseccomp.ts";
+import { supportsSeccompFlags } from "../../ffi/process/seccomp.ts";
+import { installedLibseccomp, Libseccomp } from "../../ffi/libraries/libseccomp.ts";
 import { inSpan } from "../../trace/tracer.ts";
 import type { Runtime } from "../runtime.ts";
 import { FilterCache, type Key } from "./cache.ts";

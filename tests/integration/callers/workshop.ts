@@ -15,7 +15,7 @@ import {
   until,
 } from "../harness.ts";
 import { cgroupsNamed, mounts, Watchman } from "../leftovers.ts";
-import { kill } from "../../../lib/ffi/process.ts";
+import { kill } from "../../../lib/ffi/process/process.ts";
 import { launcher } from "../../../tools/build.ts";
 
 /** The runtime under test, as callers are told of it. */

@@ -12,7 +12,7 @@
 
 import type { Manner } from "../../../ffi/channel.ts";
 import { AT_FDCWD, AtFlag, Flock, Ioctl, Prctl } from "../../../ffi/constants.ts";
-import { Signal } from "../../../ffi/signals.ts";
+import { Signal } from "../../../ffi/process/signals.ts";
 import type { Arch } from "../../../ffi/syscalls.ts";
 import {
   buffer,

@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { annotationProperties, parseVariant } from "../../../../lib/cgroups/systemd/annotations.ts";
 import { RuncError } from "../../../../lib/errors.ts";
-import type { BusValue } from "../../../../lib/ffi/dbus_value.ts";
+import type { BusValue } from "../../../../lib/ffi/libraries/dbus_value.ts";
 
 Deno.test("parseVariant() reads values with and without their types", () => {
   const cases: readonly [text: string, signature: string, value: BusValue][] = [

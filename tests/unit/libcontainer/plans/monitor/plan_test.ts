@@ -2,7 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { Errno } from "../../../../../lib/ffi/errno.ts";
-import { Signal } from "../../../../../lib/ffi/signals.ts";
+import { Signal } from "../../../../../lib/ffi/process/signals.ts";
 import {
   type MonitorRequest,
   type MonitorStdio,

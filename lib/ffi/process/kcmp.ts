@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Kernel } from "./kernel.ts";
+import type { Kernel } from "../kernel.ts";
 
 /**
  * Source: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h, Linux 6.1. glibc has no

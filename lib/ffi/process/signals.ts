@@ -7,13 +7,13 @@
  * @module
  */
 
-import { RuncError } from "../errors.ts";
-import { alloc, type Kernel } from "./kernel.ts";
-import { openFlag, signalNames } from "./constants.ts";
-import { Fd } from "./fd.ts";
-import { pipe } from "./files.ts";
-import { assemble, signalHandlerListing } from "./machine_code.ts";
-import type { Interrupts } from "./poll.ts";
+import { RuncError } from "../../errors.ts";
+import { alloc, type Kernel } from "../kernel.ts";
+import { openFlag, signalNames } from "../constants.ts";
+import { Fd } from "../fd.ts";
+import { pipe } from "../files.ts";
+import { assemble, signalHandlerListing } from "../machine_code.ts";
+import type { Interrupts } from "../poll.ts";
 
 /** The signals that the foreground loop handles itself instead of only forwarding them. signal(7) */
 export const Signal = { SIGINT: 2, SIGCHLD: 17, SIGWINCH: 28 } as const;

@@ -8,11 +8,11 @@
  * @module
  */
 
-import { RuncError } from "../errors.ts";
+import { RuncError } from "../../errors.ts";
 import { basicTypes, type BusValue, type BusVariant, completeTypes, encodeNumber, isBasic } from "./dbus_value.ts";
-import { Errno, errnoName, errnoText } from "./errno.ts";
-import { monotonicMs } from "./clock.ts";
-import { addressOf, alloc, cString, type Kernel } from "./kernel.ts";
+import { Errno, errnoName, errnoText } from "../errno.ts";
+import { monotonicMs } from "../clock.ts";
+import { addressOf, alloc, cString, type Kernel } from "../kernel.ts";
 
 const RTLD_NOW = 2;
 

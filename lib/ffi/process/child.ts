@@ -4,11 +4,11 @@
  * @module
  */
 
-import { Errno } from "./errno.ts";
-import { Fd } from "./fd.ts";
-import { alloc, type Kernel, syscallError } from "./kernel.ts";
+import { Errno } from "../errno.ts";
+import { Fd } from "../fd.ts";
+import { alloc, type Kernel, syscallError } from "../kernel.ts";
 import { type ExitStatus, kill, pidfdSendSignal } from "./process.ts";
-import { syscallNumber } from "./syscalls.ts";
+import { syscallNumber } from "../syscalls.ts";
 
 /** idtype_t and options of waitid(2). include/uapi/linux/wait.h */
 const P_PID = 1, P_PIDFD = 3, WNOHANG = 1, WEXITED = 4, WNOWAIT = 0x01000000;

@@ -4,9 +4,9 @@
  * @module
  */
 
-import { SeccompFilterFlag, SeccompOperation } from "./constants.ts";
-import type { Kernel } from "./kernel.ts";
-import { syscallNumber } from "./syscalls.ts";
+import { SeccompFilterFlag, SeccompOperation } from "../constants.ts";
+import type { Kernel } from "../kernel.ts";
+import { syscallNumber } from "../syscalls.ts";
 
 const EFAULT = 14;
 

@@ -8,9 +8,9 @@
  * @module
  */
 
-import { RuncError } from "../errors.ts";
-import { alloc, bind, cString, type Kernel, syscallError } from "./kernel.ts";
-import { isThere, memfd } from "./files.ts";
+import { RuncError } from "../../errors.ts";
+import { alloc, bind, cString, type Kernel, syscallError } from "../kernel.ts";
+import { isThere, memfd } from "../files.ts";
 
 const NAME = "libseccomp.so.2";
 const RTLD_NOW = 2;

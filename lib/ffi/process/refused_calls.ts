@@ -4,10 +4,10 @@
  * @module
  */
 
-import { Prctl } from "./constants.ts";
-import { Errno } from "./errno.ts";
-import type { Kernel } from "./kernel.ts";
-import { type SyscallName, syscallNumber } from "./syscalls.ts";
+import { Prctl } from "../constants.ts";
+import { Errno } from "../errno.ts";
+import type { Kernel } from "../kernel.ts";
+import { type SyscallName, syscallNumber } from "../syscalls.ts";
 
 /** What the kernel refuses with another errno before it looks at anything else: a flag or a size that there is not. */
 const BAD = 0x40000000;

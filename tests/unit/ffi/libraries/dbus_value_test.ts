@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { type BasicType, completeTypes, encodeNumber } from "../../../lib/ffi/dbus_value.ts";
+import { type BasicType, completeTypes, encodeNumber } from "../../../../lib/ffi/libraries/dbus_value.ts";
 
 Deno.test("completeTypes() takes a signature apart", () => {
   const cases: readonly [signature: string, types: string[]][] = [

@@ -4,9 +4,9 @@
  * @module
  */
 
-import { addressOf, alloc, cString, type Kernel, syscallError } from "./kernel.ts";
-import { Prctl } from "./constants.ts";
-import { Fd } from "./fd.ts";
+import { addressOf, alloc, cString, type Kernel, syscallError } from "../kernel.ts";
+import { Prctl } from "../constants.ts";
+import { Fd } from "../fd.ts";
 
 // spawn.h of glibc 2.36. Both structs are opaque; these are their sizes on 64-bit.
 const FILE_ACTIONS_SIZE = 80, ATTRIBUTES_SIZE = 336, SIGSET_SIZE = 128;
@@ -174,7 +174,7 @@ export function kill(kernel: Kernel, pid: number, signal: number): number {
 }
 
 /**
- * A pidfd of `pid`, close-on-exec. Undefined if the process does not exist. OtherProcess in ./ending.ts does without.
+ * A pidfd of `pid`, close-on-exec. Undefined if the process does not exist. OtherProcess in ../ending.ts does without.
  * @see pidfd_open(2) @throws {RuncError}
  */
 export function pidfdOpen(kernel: Kernel, pid: number): Fd | undefined {
