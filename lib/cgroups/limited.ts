@@ -1,23 +1,23 @@
 /**
- * Whether a container is limited at all, and what a driver needs where it is.
+ * Whether a container has limits, and what a driver needs for one that has.
  *
  * @module
  */
 
 import type { Resources } from "../specs/config.ts";
 
-/** limits.ts, with all that it needs. Loaded for containers that have limits, and for `update`. */
+/** The module limits.ts and its imports. Loaded for containers with limits, and for `update`. */
 export type LimitCode = typeof import("./limits.ts");
 
 /** Limits, together with the code that sets them. */
 export interface Limits {
-  /** Device rules in it are passed over: they are `setDevices`' own. */
+  /** The limits. Their device rules are ignored: `setDevices` sets those. */
   readonly resources: Resources;
-  /** What sets them. */
+  /** The code that sets them. */
   readonly code: LimitCode;
 }
 
-/** Whether `resources` has anything beside device rules. */
+/** Whether `resources` has anything besides device rules. */
 export function hasLimits(resources: Resources = {}): boolean {
   return Object.entries(resources).some(([name, value]) =>
     name !== "devices" && value !== undefined && Object.keys(value).length > 0

@@ -1,7 +1,8 @@
 /**
- * `linux.resources` as writes in runc's order, all controllers together, and what carries them out.
+ * Converts `linux.resources` to writes in runc's order, for all controllers, and performs them.
  *
- * The drivers get this module from their caller, see limited.ts: most containers have no limits, and start sooner without it.
+ * The drivers get this module from their caller (limited.ts): most containers have no limits, and start faster without
+ * it.
  *
  * @module
  */
@@ -21,7 +22,7 @@ export { rememberFiles } from "./remember_files.ts";
 export { limitFiles, setLimits } from "./set_limits.ts";
 export { setUnified } from "./unified.ts";
 
-/** The writes for v1. @throws {RuncError} `config-invalid` for values that cannot be. */
+/** The writes for v1. @throws {RuncError} `config-invalid` for impossible values. */
 export function limitsV1(resources: Resources, facts: MemoryFactsV1): readonly LimitWrite[] {
   const { cpu = {}, memory = {}, pids = {}, blockIO = {}, hugepageLimits = [], network = {}, rdma = {} } = resources;
   return [
@@ -36,7 +37,10 @@ export function limitsV1(resources: Resources, facts: MemoryFactsV1): readonly L
   ];
 }
 
-/** The writes for v2, but for `unified`, which comes after them. @throws {RuncError} `config-invalid` for values that cannot be. */
+/**
+ * The writes for v2 without `unified`, which is written after them. @throws {RuncError} `config-invalid` for impossible
+ * values.
+ */
 export function limitsV2(resources: Resources): readonly LimitWrite[] {
   const { cpu = {}, memory = {}, pids = {}, blockIO = {}, hugepageLimits = [], rdma = {} } = resources;
   return [

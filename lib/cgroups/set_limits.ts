@@ -12,9 +12,10 @@ import type { LimitWrite } from "./limit.ts";
 import type { CgroupFile } from "./remember_files.ts";
 
 /**
- * Carries out `writes` in order. `directoryOf`: of a controller, `undefined` where the container has no such cgroup.
+ * Performs `writes` in order. `directoryOf`: the directory of a controller, `undefined` if the container has no such
+ * cgroup.
  *
- * @throws {RuncError} `cgroup-failed` for the first that the kernel refuses or that has no cgroup.
+ * @throws {RuncError} `cgroup-failed` for the first write that the kernel refuses or that has no cgroup.
  */
 export function setLimits(
   writes: readonly LimitWrite[],
@@ -39,7 +40,7 @@ export function setLimits(
   if (again.length > 0) setLimits(again, directoryOf);
 }
 
-/** The files that {@link setLimits} may write to, in its order. */
+/** The files that {@link setLimits} may write, in the same order. */
 export function limitFiles(
   writes: readonly LimitWrite[],
   directoryOf: (controller: string) => string | undefined,
@@ -61,7 +62,7 @@ function setLimit(directory: string, limit: LimitWrite): void {
     if (otherwise !== undefined && isErrno(error, "ENOENT")) {
       return writeCgroupFile(directory, otherwise.file, otherwise.value);
     }
-    // The kernel could not free as much: the numbers say how far off it was.
+    // The kernel could not free enough memory. The message has the numbers, to show how much is missing.
     if (file === "memory.limit_in_bytes" && isErrno(error, "EBUSY")) throw tooLow(directory, value, error);
     throw error;
   }
