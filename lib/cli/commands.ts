@@ -1,5 +1,6 @@
 /**
- * Which function carries a command out. Each command's module is loaded when it is asked for: start-up grows with what is loaded.
+ * The function of each command. A command's module is loaded on demand: start-up time grows with the amount of code
+ * loaded.
  *
  * @module
  */
@@ -7,7 +8,7 @@
 import type { Command } from "./context.ts";
 import type { CommandName } from "./table.ts";
 
-/** Loads the bodies of the commands, in the order of the table; `help` is answered before there is a context. */
+/** Loads the commands' functions, in the order of the table. `help` needs no context and is not among them. */
 export const bodies: {
   readonly [Name in Exclude<CommandName, "help">]: () => Promise<{ readonly run: Command<Name> }>;
 } = {

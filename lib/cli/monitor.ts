@@ -1,5 +1,5 @@
 /**
- * `runc monitor`: what the monitor of a foreground `run` or `exec` executes the runtime for.
+ * `runc monitor`: the monitor of a foreground `run` or `exec` executes the runtime with this command.
  *
  * @module
  */
@@ -13,24 +13,25 @@ import type { Level } from "./log.ts";
 import { loadToChange } from "./runtime.ts";
 
 /**
- * `end <id> <pid>` removes a container whose process has been reaped, `dir <id> <pid>` the directory of one whose state the monitor has removed.
- * `say <level> <message> <number>...` logs.
+ * - `end <id> <pid>` removes a container whose process has been reaped.
+ * - `dir <id> <pid>` removes the directory of a container whose state the monitor has removed.
+ * - `say <level> <message> <number>...` logs.
  */
 export const run: Command<"monitor"> = async (context, { args: [task, ...args] }) => {
   if (task === "end" && args.length === 2) await end(context, args[0]!, Number(args[1]));
   else if (task === "dir" && args.length === 2) new StateDirectory(context.root, args[0]!).remove();
   else if (task === "say" && args.length >= 2) say(context, args[0] as Level, args[1]!, args.slice(2).map(numberOf));
-  else throw new RuncError("usage", "monitor is started by the monitors of run and exec, and by nobody else");
+  else throw new RuncError("usage", "monitor is internal: only the monitors of run and exec start it");
   return 0;
 };
 
-/** `pid`: of the process. A container of the same id that somebody else has made meanwhile is theirs. */
+/** `pid`: the process. A container with the same id that was created meanwhile is left alone. */
 async function end(context: Context, id: string, pid: number): Promise<void> {
   try {
     const { container } = await loadToChange(context, id);
     if (container.pid === pid) container.destroy();
   } catch (error) {
-    // Somebody was faster.
+    // The container has already been removed.
     if (!isMissing(error)) throw error;
   }
 }
@@ -44,7 +45,7 @@ function say({ log }: Context, level: Level, message: string, numbers: readonly 
   log[level](text);
 }
 
-/** Two letters from `a` to `p`, four bits each: lib/libcontainer/monitor/again.ts. */
+/** Decodes letters from `a` to `p`, four bits each, as lib/libcontainer/monitor/again.ts encodes them. */
 function numberOf(letters: string): number {
   return (letters.charCodeAt(0) - 97) * 16 + letters.charCodeAt(1) - 97;
 }

@@ -9,10 +9,10 @@ import type { Runtime } from "../libcontainer/runtime.ts";
 import { StateDirectory } from "../libcontainer/state_store.ts";
 import type { Context } from "./context.ts";
 
-/** Opens the proxy of a container that was created with NOTIFY_SOCKET set. */
+/** Opens the proxy of a container that is created with NOTIFY_SOCKET set. */
 export type OpenNotify = (id: string) => NotifyProxy;
 
-/** Loads what opens the proxy; undefined where NOTIFY_SOCKET is not set now. */
+/** Loads the proxy's code. Undefined if NOTIFY_SOCKET is not set now. */
 export async function loadNotify(context: Context, runtime: Runtime): Promise<OpenNotify | undefined> {
   const hostSocket = context.environment("NOTIFY_SOCKET");
   if (!hostSocket) return undefined;

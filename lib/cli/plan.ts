@@ -13,12 +13,12 @@ import { enterBundle } from "./bundle_directory.ts";
 import type { Command } from "./context.ts";
 import { makeCreatingRuntime } from "./runtime.ts";
 
-/** Prints what `run` would do, without doing any of it. */
+/** Prints what `run` would do, without doing it. */
 export const run: Command<"plan"> = async (context, { args: [id = "container"], options }) => {
   const runtime = await makeCreatingRuntime(context);
   const bundle = enterBundle(options.bundle);
   const config = readConfig(bundle, runtime.log);
-  // What root would do, whoever asks.
+  // The plan is root's, whoever calls.
   const how = { noPivot: options["no-pivot"], asRoot: true };
   const spec = loadSpec(runtime, config, bundle, how);
   const seccomp = await compileSeccomp(runtime, config, { store: false });

@@ -1,5 +1,5 @@
 /**
- * The library's surroundings from the command line's.
+ * Creates the library's runtime from the command's context.
  *
  * @module
  */
@@ -9,15 +9,18 @@ import { Container } from "../libcontainer/container.ts";
 import { type Runtime, type SystemdDriver, systemdDriver } from "../libcontainer/runtime.ts";
 import type { Context } from "./context.ts";
 
-/** The limit that the launcher saw before Deno raised it. `unlimited` leaves it raised. */
+/** The limit before Deno raised it, as the launcher passes it. `unlimited`: nothing to restore. */
 function softFileLimit(text: string | undefined): number | undefined {
   return text !== undefined && /^\d+$/.test(text) ? Number(text) : undefined;
 }
 
-/** The launcher's own variables: the caller's limit of open files, and the caller's DENO_DIR where it set another. */
+/**
+ * Variables that the launcher sets: the caller's limit of open files, and the caller's DENO_DIR if the launcher changed
+ * it.
+ */
 const SOFT_LIMIT = "RUNC_NOFILE_SOFT", CALLERS_DENO_DIR = "RUNC_DENO_DIR";
 
-/** What hooks inherit: the environment of the launcher's caller. */
+/** The environment that hooks inherit: that of the launcher's caller. */
 function hookEnvironment(): Record<string, string> {
   const { [SOFT_LIMIT]: _, [CALLERS_DENO_DIR]: denoDir, ...environment } = Deno.env.toObject();
   if (denoDir === "") delete environment.DENO_DIR;
@@ -25,12 +28,12 @@ function hookEnvironment(): Record<string, string> {
   return environment;
 }
 
-/** As {@link makeRuntime}, for commands that make a container. */
+/** Like {@link makeRuntime}, for commands that create a container. */
 export async function makeCreatingRuntime(context: Context): Promise<Runtime> {
   return makeRuntime(context, context.global["systemd-cgroup"] ? await systemdDriver() : undefined);
 }
 
-/** Opens a container for a command that changes its cgroups, and the runtime that it is opened with. */
+/** Opens a container for a command that changes its cgroups. Returns the runtime too. */
 export async function loadToChange(context: Context, id: string): Promise<{ runtime: Runtime; container: Container }> {
   const runtime = makeRuntime(context);
   const container = Container.load(runtime, id);
@@ -39,7 +42,7 @@ export async function loadToChange(context: Context, id: string): Promise<{ runt
   return { runtime: withSystemd, container: Container.load(withSystemd, id) };
 }
 
-/** Everything that the library may touch. `systemd`: the driver, where it is needed. */
+/** Everything that the library may access. `systemd`: the driver, if it is needed. */
 export function makeRuntime(context: Context, systemd?: SystemdDriver): Runtime {
   const { global, log } = context;
   let environment: Record<string, string> | undefined;

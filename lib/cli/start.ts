@@ -11,7 +11,9 @@ import type { Command } from "./context.ts";
 import { loadNotify } from "./notify.ts";
 import { makeRuntime } from "./runtime.ts";
 
-/** Starts a created container; with NOTIFY_SOCKET set it returns once the container has said that it is ready. */
+/**
+ * Starts a created container. With NOTIFY_SOCKET set, returns only after the container has reported that it is ready.
+ */
 export const run: Command<"start"> = async (context, { args: [id = ""] }) => {
   const runtime = makeRuntime(context);
   const container = Container.load(runtime, id);
