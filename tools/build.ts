@@ -1,5 +1,5 @@
 /**
- * `deno task build`: makes dist/runc.js and dist/runc, the launcher that callers use.
+ * `deno task build`: builds dist/runc.js, and dist/runc, the program that callers execute.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import { settleAll, writeWholeText } from "./durable.ts";
 import { freezeProgram } from "./freeze/freeze.ts";
 import { makeRehearsalBundles } from "./freeze/rehearsal.ts";
 
-/** What every start of the program is given; bench/startup.ts measures with the same. */
+/** The flags of every start of the program. bench/startup.ts measures with the same ones. */
 export const denoFlags: readonly string[] = [
   "--allow-all",
   "--quiet",
@@ -28,36 +28,38 @@ export const denoFlags: readonly string[] = [
 const v8Flags: readonly string[] = [
   "--single-threaded",
   "--no-rehash-snapshot",
-  // The program has ended before optimising anything pays off.
+  // The program ends before optimised code would pay off.
   "--max-opt=0",
-  // Megabytes: room for all that a command allocates, instead of three collections of 1 ms each.
+  // In megabytes: enough for everything that a command allocates, instead of three garbage collections of 1 ms each.
   "--min-semi-space-size=8",
 ];
 
-/** Without a code cache: V8 compiles each function when it is first called. */
+/** Flags without a code cache: V8 compiles each function on its first call. */
 export const coldFlags: readonly string[] = ["--no-code-cache", `--v8-flags=${v8Flags.join(",")}`];
 
 /**
- * With the code cache that the build fills. The flags are part of its key, so that it is filled and used with the same ones.
- * `--no-lazy` compiles all functions, so that all are in the cache: Deno saves it before any function has been called.
+ * Flags with the code cache that the build fills. They are part of the cache's key, so the cache must be filled and
+ * used with the same flags. `--no-lazy` compiles all functions, so that all are in the cache: Deno saves it before any
+ * function is called.
  *
- * Measured for `run true`, CPU time: 63 ms without the cache, 58 with one of what V8 compiles of its own accord, 44 so.
+ * Measured for `run true`, in CPU time: 63 ms without the cache, 58 ms with a cache of what V8 compiles by default, 44
+ * ms with this one.
  */
 export const warmFlags: readonly string[] = [`--v8-flags=${[...v8Flags, "--no-lazy"].join(",")}`];
 
-/** The Deno that the launcher runs: the one that npm brought, else the one that runs this. */
+/** The Deno that the launcher runs: the one from npm, otherwise the one that runs this script. */
 export function findDeno(): string {
   const arch = Deno.build.arch === "aarch64" ? "arm64" : "x64";
   const fromNpm = join(projectDir, `node_modules/@deno/linux-${arch}-glibc/deno`);
   return existsSync(fromNpm) ? fromNpm : Deno.realPathSync(Deno.execPath());
 }
 
-/** `text` as one word of a shell script. */
+/** Quotes `text` as one word of a shell script. */
 function shellQuote(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** The script that runs the runc.js in `directory`, where it lies itself. */
+/** The launcher script. It runs the runc.js in `directory`, where the script is also stored. */
 export function launcher(deno: string, directory: string = distDir): string {
   const built = shellQuote(directory);
   return `#!/bin/sh
@@ -74,23 +76,23 @@ if [ -L "$self" ]; then
   fi
 fi
 if ! [ -x "$deno" ]; then
-  echo "runc: Deno is no longer at $deno; run 'deno task build' again" >&2
+  echo "runc: Deno not found at $deno: run 'deno task build' again" >&2
   exit 1
 fi
 script="\${self%/*}/runc.js"
 # Deno runs an empty script, and succeeds.
 if ! [ -s "$script" ]; then
-  echo "runc: $script is missing or empty; run 'deno task build' or 'deno task install' again" >&2
+  echo "runc: $script is missing or empty: run 'deno task build' or 'deno task install' again" >&2
   exit 1
 fi
 # V8 reserves addresses, more than it will ever use, and dies where it may not.
 addresses=$(ulimit -v) data=$(ulimit -d)
 if [ "$addresses" != unlimited ] && [ "$addresses" -lt 20000000 ]; then
-  echo "runc: the caller's limit of addresses (RLIMIT_AS, ulimit -v) of $addresses KiB is too small: cannot allocate memory" >&2
+  echo "runc: the limit of the address space (RLIMIT_AS, ulimit -v), $addresses KiB, is too small: cannot allocate memory" >&2
   exit 1
 fi
 if [ "$data" != unlimited ] && [ "$data" -lt 1000000 ]; then
-  echo "runc: the caller's limit of data (RLIMIT_DATA, ulimit -d) of $data KiB is too small: cannot allocate memory" >&2
+  echo "runc: the limit of data memory (RLIMIT_DATA, ulimit -d), $data KiB, is too small: cannot allocate memory" >&2
   exit 1
 fi
 # Deno raises the limit of open files for itself; containers are to have the caller's.
@@ -105,13 +107,16 @@ exec "$deno" run ${denoFlags.join(" ")} ${coldFlags.join(" ")} "$script" "$@"
 `;
 }
 
-/** What is used of Node's `DatabaseSync`. */
+/** The parts of Node's `DatabaseSync` that are used. */
 interface Database {
   exec(sql: string): void;
   close(): void;
 }
 
-/** Fills the code cache of the runc.js in `directory`. Deno saves it at the natural end of a program only, and runc.js ends by Deno.exit; imported, it does nothing. */
+/**
+ * Fills the code cache of the runc.js in `directory`. Deno saves the cache only when a program ends without Deno.exit,
+ * which runc.js uses. So another script imports runc.js, which then does nothing.
+ */
 export async function fillCache(deno: string, directory: string = distDir): Promise<void> {
   const cache = join(directory, "cache");
   if (existsSync(cache)) Deno.removeSync(cache, { recursive: true });
@@ -119,16 +124,17 @@ export async function fillCache(deno: string, directory: string = distDir): Prom
   const importer = join(cache, "fill.js");
   Deno.writeTextFileSync(importer, bundled(directory).map((path) => `import ${JSON.stringify(path)};\n`).join(""));
   const { success, stderr } = runTool(deno, ["run", ...denoFlags, ...warmFlags, importer], { DENO_DIR: cache });
-  if (!success) giveUp(`the code cache could not be filled: ${stderr.trim()}`);
+  if (!success) giveUp(`cannot fill the code cache: ${stderr.trim()}`);
   for (const { name } of Deno.readDirSync(cache)) if (name.endsWith("_cache_v2")) await settle(join(cache, name));
 }
 
 /**
- * Moves what is still in the database's log to its place. Deno leaves the log as it is, and SQLite would read and check all of it at each
- * start, for nobody else has the database open: 1.5 ms. https://sqlite.org/wal.html#recovery
+ * Moves the content of the database's write-ahead log into the database. Deno leaves the log in place, and SQLite would
+ * read and check all of it at each start, because no other process has the database open: 1.5 ms.
+ * https://sqlite.org/wal.html#recovery
  */
 async function settle(path: string): Promise<void> {
-  // By a name that the type checker does not follow: it would want the types of Node's modules from npm.
+  // The type checker does not follow a variable. For a literal name it would need Node's types from npm.
   const sqlite: string = "node:sqlite";
   const { DatabaseSync } = await import(sqlite) as { DatabaseSync: new (path: string) => Database };
   const database = new DatabaseSync(path);
@@ -136,22 +142,27 @@ async function settle(path: string): Promise<void> {
   database.close();
 }
 
-/** What a program is frozen with: V8 keeps all that it has compiled, and lets its garbage be collected before. */
+/**
+ * The V8 flags for taking a snapshot: V8 keeps all compiled code, and the program can run the garbage collector before
+ * the snapshot.
+ */
 const frozenFlags: readonly string[] = [
   "--no-code-cache",
   `--v8-flags=${[...v8Flags, "--no-lazy", "--no-flush-bytecode", "--expose-gc"].join(",")}`,
 ];
 
 /**
- * How often the program rehearses before it is frozen: from the second time on V8 remembers what it has seen. More make it remember more than is
- * worth the memory.
+ * How many times the program rehearses before the snapshot: from the second time on, V8 keeps type feedback. More
+ * rehearsals make it keep more than is worth the memory.
  */
 const REHEARSALS = 2;
 
-/** Freezes the program into `directory`; see freeze/freeze.ts. Returns why not, where that is not possible. */
+/**
+ * Takes a snapshot of the program into `directory`; see freeze/freeze.ts. If that is impossible, returns the reason.
+ */
 async function freezeInto(directory: string, deno: string): Promise<string | undefined> {
   if (Deno.build.arch !== "x86_64") {
-    return `a started program can be kept on x86_64 only, and this is ${Deno.build.arch}`;
+    return `snapshots need x86_64, this machine is ${Deno.build.arch}`;
   }
   const work = Deno.makeTempDirSync({ prefix: "runc-freeze-" });
   try {
@@ -165,11 +176,11 @@ async function freezeInto(directory: string, deno: string): Promise<string | und
       output,
       launcher: join(directory, "runc.sh"),
     });
-    // It must be the one that goes on, and not what it starts where it cannot.
+    // The snapshot itself must resume, and not start the launcher as a fallback.
     const { success, stdout, stderr } = runTool(output, ["--version"]);
     return success && stdout.includes("\nprogram: snapshot\n")
       ? undefined
-      : `what was frozen does not go on: ${stderr.trim()}`;
+      : `the snapshot cannot be resumed: ${stderr.trim()}`;
   } catch (error) {
     if (!(error instanceof RuncError)) throw error;
     return error.message;
@@ -178,13 +189,16 @@ async function freezeInto(directory: string, deno: string): Promise<string | und
   }
 }
 
-/** Whether a started program is kept, as an executable file. */
+/** Whether to take a snapshot of the started program. */
 export interface BuildOptions {
-  /** Yes, unless this says no: then `runc` is the launcher, and every command starts Deno. */
+  /** Default: yes. If false, `runc` is the launcher, and every command starts Deno. */
   readonly freeze?: boolean;
 }
 
-/** Makes the program in `directory`, to be run there with `deno`; returns the path to call. Says so where it could not be frozen. */
+/**
+ * Builds the program in `directory`, to be run there with `deno`. Returns the path to execute. Prints a warning if
+ * there is no snapshot.
+ */
 export async function buildProgram(
   directory: string,
   deno: string,
@@ -197,15 +211,15 @@ export async function buildProgram(
   writeWholeText(join(directory, "runc.sh"), 0o755, launcher(deno, directory));
   const whyNot = freeze ? await freezeInto(directory, deno) : "";
   if (whyNot !== undefined) {
-    if (whyNot !== "") console.error(`warning: commands start Deno each time: ${whyNot}`);
+    if (whyNot !== "") console.error(`warning: no snapshot, every command starts Deno: ${whyNot}`);
     Deno.renameSync(join(directory, "runc.sh"), path);
   }
   const { success, stderr } = runTool(path, ["--version"]);
-  if (!success) giveUp(`${path} was built and does not run: ${stderr.trim()}`);
+  if (!success) giveUp(`${path} was built but does not run: ${stderr.trim()}`);
   return path;
 }
 
 if (import.meta.main) {
   const path = await buildProgram(distDir, findDeno(), { freeze: !Deno.args.includes("--no-freeze") });
-  console.log(`${path}: is built`);
+  console.log(`built ${path}`);
 }

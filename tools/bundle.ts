@@ -1,6 +1,7 @@
 /**
- * Makes JavaScript of main.ts and all it imports: what the launcher and the compiled program run. One file has what every start needs;
- * what single commands and rare parts of a config need is loaded from others when it is asked for.
+ * Bundles main.ts and everything that it imports into JavaScript, for the launcher and the compiled program. One file
+ * has what every start needs. Code for single commands and rare parts of a config is in other files, which are loaded
+ * on demand.
  *
  * @module
  */
@@ -11,29 +12,35 @@ import { merge } from "./merge.ts";
 
 /** The project's directory. */
 export const projectDir: string = resolve(import.meta.dirname ?? ".", "..");
-/** Where everything that is built goes. */
+/** The output directory of all builds. */
 export const distDir: string = join(projectDir, "dist");
 
-/** What stands in the source in the place of the commit, see lib/cli/version.ts. */
+/** The placeholder of the commit in the source; see lib/cli/version.ts. */
 const COMMIT_MARK = "@RUNC_COMMIT@";
 
-/** What `run` loads. Start-up grows with it: 1 ms for 90 KB, 2 ms for 160 KB, 20 ms for 650 KB. A file more costs 0.07 ms. */
+/**
+ * The maximum size of the code that `run` loads. Start-up time grows with it: 1 ms for 90 KB, 2 ms for 160 KB, 20 ms
+ * for 650 KB. Each additional file costs 0.07 ms.
+ */
 const SIZE_LIMIT_BYTES = 270_000;
 
-/** Ends the tool with one line that says why. */
+/** Ends the tool with one line that gives the reason. */
 export function giveUp(why: string): never {
   console.error(`error: ${why}`);
   Deno.exit(1);
 }
 
-/** What came of a program: everything it printed, and whether it succeeded. */
+/** The result of a program: its whole output, and whether it succeeded. */
 export interface Outcome {
   readonly success: boolean;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** Runs a program in the project's directory, in our environment and what `environment` adds. One that cannot be started has not succeeded. */
+/**
+ * Runs a program in the project's directory, with our environment plus `environment`. A program that cannot be started
+ * counts as failed.
+ */
 export function runTool(program: string, args: readonly string[], environment: Record<string, string> = {}): Outcome {
   try {
     const env = { NO_COLOR: "1", ...environment };
@@ -48,30 +55,31 @@ export function runTool(program: string, args: readonly string[], environment: R
 }
 
 /**
- * Writes runc.js and the files that it imports beside it into `directory`; returns its path. Scripts that were there are gone.
+ * Writes runc.js and the files that it imports into `directory`, after removing old scripts. Returns its path.
  *
- * `lazy`: what is loaded on demand is not even looked at before. Deno otherwise reads every file that a constant names, wherever its
- * `import()` stands: 0.1 ms a file. `deno compile` has to see them, to take them along.
+ * `lazy`: hides files that are loaded on demand from Deno until then. Otherwise Deno reads every file that an
+ * `import()` with a constant names: 0.1 ms per file. `deno compile` must see them to include them.
  */
 export function bundle({ lazy, directory = distDir }: { lazy: boolean; directory?: string }): string {
   ensureDirSync(directory);
   for (const path of bundled(directory)) Deno.removeSync(path);
   runBundler(["--code-splitting", "--outdir", directory, join(projectDir, "main.ts")]);
   const entry = join(directory, "runc.js");
-  // No other file imports it.
+  // No other file imports main.js.
   Deno.renameSync(join(directory, "main.js"), entry);
   embedCommit(directory);
   mergeFiles(entry);
   for (const path of bundled(directory)) check(Deno.readTextFileSync(path));
   const size = sizeOf(loadedBy(entry, ["run", "creation"]));
   console.log(`${entry}: run loads ${size} bytes`);
-  if (size > SIZE_LIMIT_BYTES) console.error(`warning: more than ${SIZE_LIMIT_BYTES} bytes: starts get slow`);
+  if (size > SIZE_LIMIT_BYTES) console.error(`warning: more than ${SIZE_LIMIT_BYTES} bytes slows down every start`);
   if (lazy) { for (const path of bundled(directory)) hideImports(path); }
   return entry;
 }
 
 /**
- * Writes the program that is frozen, lib/cli/frozen.ts and all that it imports at any time, as one file into `directory`; returns its path.
+ * Bundles the program for the snapshot, lib/cli/frozen.ts with all of its imports, into one file in `directory`.
+ * Returns its path.
  */
 export function bundleFrozen(directory: string): string {
   runBundler(["--outdir", directory, join(projectDir, "lib/cli/frozen.ts")]);
@@ -84,7 +92,7 @@ export function bundleFrozen(directory: string): string {
       script,
     );
   if (remembered !== null) {
-    giveUp(`the frozen program has ${remembered[0]}, which is of the process that it was frozen in`);
+    giveUp(`the program uses ${remembered[0]}, which in a resumed snapshot belongs to the build's process`);
   }
   return path;
 }
@@ -94,7 +102,10 @@ function runBundler(args: readonly string[]): void {
   if (!success) giveUp(`deno bundle failed (it needs esbuild, which it fetches from npm once): ${reason(stderr)}`);
 }
 
-/** One file of what all of these commands need, one of what `run` and `exec` share, one of what is `run`'s and `create`'s. */
+/**
+ * Merges files: one with the code that all of these commands need, one that `run` and `exec` share, and one that `run`
+ * and `create` share.
+ */
 function mergeFiles(entry: string): void {
   const name = (path: string) => basename(path);
   const needed = (...modules: readonly string[]) => {
@@ -121,14 +132,14 @@ function hideImports(path: string): void {
   Deno.writeTextFileSync(path, script.replaceAll(/\bimport\(("[^"]*")\)/g, "import(String($1))"));
 }
 
-/** The JavaScript files of the last build, or of a copy of it. */
+/** The JavaScript files of the last build or of a copy of it. */
 export function bundled(directory: string = distDir): readonly string[] {
   return [...Deno.readDirSync(directory)].filter(({ name }) => name.endsWith(".js")).map(({ name }) =>
     join(directory, name)
   );
 }
 
-/** The files that the entry loads when `modules` are asked for, one by the other: those that each imports by name are with it. */
+/** The files that are loaded for the entry and for `modules`, in that order, including the static imports of each. */
 function loadedBy(entry: string, modules: readonly string[]): ReadonlySet<string> {
   const loaded = new Set<string>();
   const load = (path: string) => {
@@ -141,7 +152,7 @@ function loadedBy(entry: string, modules: readonly string[]): ReadonlySet<string
   load(entry);
   for (const module of modules) {
     const own = bundled(dirname(entry)).find((path) => new RegExp(`/${module}-[^/]*$`).test(path));
-    if (own === undefined) giveUp(`${module} is not loaded by itself: did an import() of it change?`);
+    if (own === undefined) giveUp(`${module} is not a separate file: did its import() change?`);
     load(own);
   }
   return loaded;
@@ -158,7 +169,7 @@ function embedCommit(directory: string): void {
   if (commit !== undefined) Deno.writeTextFileSync(path, Deno.readTextFileSync(path).replace(COMMIT_MARK, commit));
 }
 
-/** As `v1.0.0-3-gabcdef-dirty` means it: the hash, and whether files differ from it. Undefined without git. */
+/** The commit as in `v1.0.0-3-gabcdef-dirty`: the hash, and whether files differ from it. Undefined without git. */
 function currentCommit(): string | undefined {
   const head = runTool("git", ["rev-parse", "HEAD"]);
   if (!head.success) return undefined;
@@ -166,18 +177,23 @@ function currentCommit(): string | undefined {
   return head.stdout.trim() + (changes === "" ? "" : "-dirty");
 }
 
-/** What would make every start slow. */
+/** Refuses code that would make every start slow. */
 function check(script: string): void {
   const nodeImport = /(?:from|import)\s*\(?\s*["']node:[^"']*["']/.exec(script);
-  if (nodeImport !== null) giveUp(`the bundle has ${nodeImport[0]}: a node: import costs 15 to 50 ms at every start`);
+  if (nodeImport !== null) {
+    giveUp(`the bundle contains ${nodeImport[0]}: a node: import adds 15 to 50 ms to every start`);
+  }
   const notAscii = /.{0,20}[^\0-\x7f]/.exec(script);
-  // deno_core hands a script of ASCII to V8 as it is; any other one is decoded, copied, and takes two bytes a character.
-  if (notAscii !== null) giveUp(`the bundle has a letter that is not ASCII: ${notAscii[0]}: escape it, it costs 1 ms`);
+  // deno_core passes an ASCII script to V8 as it is. Any other script is decoded and copied, and takes two bytes per
+  // character.
+  if (notAscii !== null) {
+    giveUp(`the bundle contains the non-ASCII character ${notAscii[0]}, which adds 1 ms to every start: escape it`);
+  }
 }
 
-/** The line of an error output that says most: the first that calls itself an error, else the last. */
+/** The most informative line of an error output: the first that starts with "error:" or "E:", otherwise the last. */
 export function reason(stderr: string): string {
   const lines = stderr.split("\n").map((line) => line.trim()).filter((line) => line !== "");
-  const error = lines.find((line) => /^(error|E):/.test(line)) ?? lines.at(-1) ?? "it said nothing";
+  const error = lines.find((line) => /^(error|E):/.test(line)) ?? lines.at(-1) ?? "no error output";
   return error.replace(/^(error|E): */, "");
 }

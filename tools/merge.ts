@@ -1,8 +1,8 @@
 /**
- * Puts the files that are loaded together into one. esbuild makes a file for each set of modules that different commands share, forty of
- * them for `run`, and each costs Deno 0.07 ms: to be found, to be looked up in the code cache, to be linked.
+ * Merges files that are loaded together into one. esbuild creates a file for each set of modules that different
+ * commands share, forty for `run`. Deno needs 0.07 ms for each: to find it, look it up in the code cache and link it.
  *
- * Each becomes a function's result in the merged file, and whoever imports it imports that.
+ * Each file becomes the result of a function in the merged file. Files that import it then import that result.
  *
  *     chunk-A.js:  import{a as x}from"./chunk-B.js"; … export{y as a};
  *     run.js:      import{a as z}from"./chunk-A.js"; …
@@ -10,12 +10,13 @@
  *     merged.js:   export const $B=(()=>{…})(); export const $A=(()=>{const{a:x}=$B; … return{a:y}})();
  *     run.js:      import{$A}from"./merged.js";const{a:z}=$A; …
  *
- * This holds for what esbuild writes: imports first, one export last, no cycles, and no exported variable that changes later.
+ * This works for esbuild's output: imports first, one export last, no cycles, and no exported variable that changes
+ * later.
  *
  * @module
  */
 
-/** One file, taken apart. */
+/** A parsed file. */
 interface Chunk {
   readonly imports: readonly { readonly file: string; readonly names: string }[];
   readonly body: string;
@@ -23,7 +24,7 @@ interface Chunk {
   readonly exports: readonly string[];
 }
 
-/** Takes a file apart. @throws {Error} for one that esbuild would not have written. */
+/** Parses a file. @throws {Error} if it is not in esbuild's form. */
 function parse(script: string): Chunk {
   const imports: { file: string; names: string }[] = [];
   const one = /import(?:\{([^}]*)\}from)?"\.\/([^"]+)";/y;
@@ -35,11 +36,11 @@ function parse(script: string): Chunk {
   const end = /export\{([^{}]*)\};\s*$/.exec(script);
   const body = script.slice(start, end?.index);
   const stray = /(?:^|[;}])(?:import[{"*]|export[ {*]).{0,40}/.exec(body);
-  if (stray !== null) throw new Error(`not a form that can be merged: ${stray[0]}`);
+  if (stray !== null) throw new Error(`unexpected import or export: ${stray[0]}`);
   return { imports, body, exports: end === null ? [] : end[1]!.split(",") };
 }
 
-/** `a as b, c` as the inside of a pattern or of an object: `a:b,c`. */
+/** Converts `a as b, c` to the inside of a pattern or object: `a:b,c`. */
 function pairs(names: readonly string[], turned: boolean): string {
   return names.filter((name) => name !== "").map((name) => {
     const [from = "", to = from] = name.split(" as ");
@@ -47,22 +48,23 @@ function pairs(names: readonly string[], turned: boolean): string {
   }).join(",");
 }
 
-/** The name of a file's object: file names have letters, digits and `-`. */
+/** The variable name of a file. File names consist of letters, digits and `-`. */
 function nameOf(file: string): string {
   return `$${file.replace(/\.js$/, "").replaceAll("-", "_")}`;
 }
 
-/** The text of each file, by name. */
+/** The content of each file, by name. */
 export type Files = ReadonlyMap<string, string>;
 
-/** A merged file: its name, and what it is made of. */
+/** A merged file: its name and members. */
 export type Group = readonly [name: string, members: readonly string[]];
 
 /**
- * Merges files. `files`: all of them. A group may import what is in those before it. What is in no group stays a file, and imports from
- * the merged ones; so does what `kept` says, as a file that passes the merged one's exports on: the name of a file that is loaded on demand.
+ * Merges files. `files`: all files. A group may import from earlier groups. Files in no group stay, and import from the
+ * merged ones. A file for which `kept` returns true also stays, and re-exports its part of the merged file: this keeps
+ * the names of files that are loaded on demand.
  *
- * @throws {Error} for a form that is not esbuild's, and for cycles.
+ * @throws {Error} for a form that esbuild does not write, and for cycles.
  */
 export function merge(files: Files, groups: readonly Group[], kept: (file: string) => boolean): Files {
   const home = new Map(groups.flatMap(([name, members]) => members.map((member) => [member, name] as const)));
@@ -86,19 +88,19 @@ export function merge(files: Files, groups: readonly Group[], kept: (file: strin
   return result;
 }
 
-/** A file in no group. */
+/** Rewrites a file that is in no group. */
 function rewritten(chunk: Chunk, home: ReadonlyMap<string, string>): string {
   const exports = chunk.exports.length === 0 ? "" : `export{${chunk.exports.join(",")}};`;
   return `${importsOf(chunk.imports.map(({ file }) => file), home)}${destructured(chunk)}${chunk.body}\n${exports}`;
 }
 
-/** `const{…}=…` for each import: the objects are there by then. */
+/** `const{…}=…` for each import. The objects exist by then. */
 function destructured({ imports }: Chunk): string {
   return imports.filter(({ names }) => names !== "")
     .map(({ file, names }) => `const{${pairs(names.split(","), false)}}=${nameOf(file)};`).join("");
 }
 
-/** Imports the objects of files, each once, from where they are now. */
+/** Imports the objects of files, each once, from their new places. */
 function importsOf(files: readonly string[], home: ReadonlyMap<string, string>): string {
   const byHome = new Map<string, string[]>();
   let lines = "";
@@ -111,13 +113,13 @@ function importsOf(files: readonly string[], home: ReadonlyMap<string, string>):
   return lines;
 }
 
-/** What is left of a merged file that is loaded on demand. */
+/** The re-exports that replace a merged file that is loaded on demand. */
 function stub(file: string, merged: string, exports: readonly string[]): string {
   const names = exports.map((name) => name.split(" as ").at(-1)!);
   return `import{${nameOf(file)} as m}from"./${merged}";export const{${names.join(",")}}=m;`;
 }
 
-/** What is imported before what imports it. */
+/** Sorts files so that each comes after its imports. */
 function inOrder(members: readonly string[], chunks: ReadonlyMap<string, Chunk>): readonly string[] {
   const order: string[] = [];
   const visit = (file: string, above: readonly string[]) => {
