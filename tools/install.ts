@@ -67,7 +67,7 @@ function removeIfEmpty(path: string): void {
   if (existsSync(path) && [...Deno.readDirSync(path)].length === 0) Deno.removeSync(path);
 }
 
-/** Whether the link points to one of our programs. A replacement by somebody else is theirs. */
+/** Whether the link points to one of our programs. If somebody has replaced it, it belongs to them. */
 function linksToUs(path: string): boolean {
   return isThere(path) && Deno.lstatSync(path).isSymlink && Deno.readLinkSync(path).startsWith("../lib/runc/");
 }

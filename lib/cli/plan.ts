@@ -18,7 +18,7 @@ export const run: Command<"plan"> = async (context, { args: [id = "container"], 
   const runtime = await makeCreatingRuntime(context);
   const bundle = enterBundle(options.bundle);
   const config = readConfig(bundle, runtime.log);
-  // The plan is root's, whoever calls.
+  // The plan is what root would do, for any caller.
   const how = { noPivot: options["no-pivot"], asRoot: true };
   const spec = loadSpec(runtime, config, bundle, how);
   const seccomp = await compileSeccomp(runtime, config, { store: false });

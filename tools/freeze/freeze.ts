@@ -7,7 +7,7 @@
  * needs neither Deno nor libc, and can be moved anywhere: it contains all of the memory.
  *
  *     0         ELF header, code, paths, table of calls        mapped by the kernel at BASE
- *     4096 × n  pages of memory                                mapped by the code, each where it was
+ *     4096 × n  pages of memory                                mapped by the code at their old addresses
  *
  * @module
  */
