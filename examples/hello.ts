@@ -1,5 +1,5 @@
 /**
- * Runs a command in a container and prints what it wrote. As root, with a root file system that has a shell:
+ * Runs a command in a container and prints its output. Needs root, and a root file system with a shell:
  *
  *     deno run -A examples/hello.ts <rootfs>
  */
@@ -12,11 +12,11 @@ if (rootfs === undefined) {
   Deno.exit(2);
 }
 
-// State is kept here while the container lives. The command line's is /run/runc.
+// The state directory for this container. The command line uses /run/runc.
 const root = Deno.makeTempDirSync({ prefix: "runc-hello-" });
 const runtime = createRuntime({ root, log: (level, message) => level === "debug" || console.error(message) });
 
-// What `runc spec` writes, with a command of our own, and no terminal: we want its output.
+// The config that `runc spec` writes, with our own command and no terminal, so that we can read the output.
 const config = defaultSpec({ cgroup2: hasOnlyCgroup2() });
 const args = ["sh", "-c", 'echo "Hello from $(hostname), where I am process $$"'];
 const spec = loadSpec(runtime, {
@@ -26,11 +26,11 @@ const spec = loadSpec(runtime, {
 }, Deno.cwd());
 
 try {
-  // Creates the container, starts it, waits for its end and removes it. The event loop goes on meanwhile.
+  // Creates the container, starts it, waits until it ends and deletes it. The event loop keeps running meanwhile.
   const { code, stdout, stderr } = await runOutput(runtime, { id: "hello", spec });
   const decoder = new TextDecoder();
   console.log(decoder.decode(stdout).trimEnd());
-  console.error(decoder.decode(stderr) + `It ended with status ${code}`);
+  console.error(decoder.decode(stderr) + `The command exited with status ${code}`);
 } finally {
   Deno.removeSync(root, { recursive: true });
 }

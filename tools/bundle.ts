@@ -9,7 +9,7 @@ import { basename, join, resolve } from "@std/path";
 
 /** The project's directory. */
 export const projectDir: string = resolve(import.meta.dirname ?? ".", "..");
-/** Where everything that is built goes. */
+/** The output directory of all builds. */
 export const distDir: string = join(projectDir, "dist");
 
 /** What stands in the source in the place of the commit, see lib/cli/commands/version.ts. */
@@ -21,14 +21,17 @@ export function giveUp(why: string): never {
   Deno.exit(1);
 }
 
-/** What came of a program: everything it printed, and whether it succeeded. */
+/** The result of a program: its whole output, and whether it succeeded. */
 export interface Outcome {
   readonly success: boolean;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** Runs a program in the project's directory, in our environment and what `environment` adds. One that cannot be started has not succeeded. */
+/**
+ * Runs a program in the project's directory, with our environment plus `environment`. A program that cannot be started
+ * counts as failed.
+ */
 export function runTool(program: string, args: readonly string[], environment: Record<string, string> = {}): Outcome {
   try {
     const env = { NO_COLOR: "1", ...environment };
@@ -85,7 +88,7 @@ function embedCommit(path: string): void {
   if (commit !== undefined) Deno.writeTextFileSync(path, script.replace(COMMIT_MARK, commit));
 }
 
-/** As `v1.0.0-3-gabcdef-dirty` means it: the hash, and whether files differ from it. Undefined without git. */
+/** The commit as in `v1.0.0-3-gabcdef-dirty`: the hash, and whether files differ from it. Undefined without git. */
 function currentCommit(): string | undefined {
   const head = runTool("git", ["rev-parse", "HEAD"]);
   if (!head.success) return undefined;
@@ -93,18 +96,23 @@ function currentCommit(): string | undefined {
   return head.stdout.trim() + (changes === "" ? "" : "-dirty");
 }
 
-/** What would make every start slow. */
+/** Refuses code that would make every start slow. */
 function check(script: string): void {
   const nodeImport = /(?:from|import)\s*\(?\s*["']node:[^"']*["']/.exec(script);
-  if (nodeImport !== null) giveUp(`the bundle has ${nodeImport[0]}: a node: import costs 15 to 50 ms at every start`);
+  if (nodeImport !== null) {
+    giveUp(`the bundle contains ${nodeImport[0]}: a node: import adds 15 to 50 ms to every start`);
+  }
   const notAscii = /.{0,20}[^\0-\x7f]/.exec(script);
-  // deno_core hands a script of ASCII to V8 as it is; any other one is decoded, copied, and takes two bytes a character.
-  if (notAscii !== null) giveUp(`the bundle has a letter that is not ASCII: ${notAscii[0]}: escape it, it costs 1 ms`);
+  // deno_core passes an ASCII script to V8 as it is. Any other script is decoded and copied, and takes two bytes per
+  // character.
+  if (notAscii !== null) {
+    giveUp(`the bundle contains the non-ASCII character ${notAscii[0]}, which adds 1 ms to every start: escape it`);
+  }
 }
 
-/** The line of an error output that says most: the first that calls itself an error, else the last. */
+/** The most informative line of an error output: the first that starts with "error:" or "E:", otherwise the last. */
 export function reason(stderr: string): string {
   const lines = stderr.split("\n").map((line) => line.trim()).filter((line) => line !== "");
-  const error = lines.find((line) => /^(error|E):/.test(line)) ?? lines.at(-1) ?? "it said nothing";
+  const error = lines.find((line) => /^(error|E):/.test(line)) ?? lines.at(-1) ?? "no error output";
   return error.replace(/^(error|E): */, "");
 }

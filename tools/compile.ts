@@ -1,5 +1,5 @@
 /**
- * `deno task compile`: makes dist/runc-compiled, one binary with Deno in it.
+ * `deno task compile`: builds dist/runc-compiled, one binary that contains Deno.
  *
  * @module
  */
@@ -8,24 +8,24 @@ import { ensureDirSync, existsSync } from "@std/fs";
 import { join } from "@std/path";
 import { bundle, distDir, giveUp, type Outcome, reason, runTool } from "./bundle.ts";
 
-/** The part of Deno that such a binary starts with, as Deno's releases call it. */
+/** The runtime in such a binary, under its name in Deno's releases. */
 const runtime = `denort of Deno ${Deno.version.deno} for ${Deno.build.arch}-unknown-linux-gnu`;
 
 function compile(): void {
-  // Deno takes the runtime from the file named here, and fetches it where there is none.
+  // Deno uses the runtime from the file named in DENORT_BIN, and downloads it if the variable is not set.
   const named = Deno.env.get("DENORT_BIN");
-  if (named !== undefined && !existsSync(named)) giveUp(`DENORT_BIN names ${named}, which is not there`);
+  if (named !== undefined && !existsSync(named)) giveUp(`DENORT_BIN: ${named} does not exist`);
   const output = join(distDir, "runc-compiled");
   const { success, stderr } = compileInto(output);
   if (!success) giveUp(explain(stderr));
   if (!runTool(output, ["--version"]).stdout.startsWith("runc version")) {
     Deno.removeSync(output);
-    giveUp(`what deno compile made does not run: is ${named ?? "what it fetched"} the ${runtime}?`);
+    giveUp(`the compiled program does not run: is ${named ?? "the downloaded runtime"} the ${runtime}?`);
   }
-  console.log("dist/runc-compiled: needs no Deno beside it");
+  console.log("built dist/runc-compiled, which contains Deno");
 }
 
-/** The scripts are made aside: those in dist/ are dist/runc's. */
+/** Bundles the scripts into a temporary directory: those in dist/ belong to dist/runc. */
 function compileInto(output: string): Outcome {
   ensureDirSync(distDir);
   const directory = Deno.makeTempDirSync({ prefix: "runc-compile-" });
@@ -41,7 +41,7 @@ function explain(stderr: string): string {
   const missing = /https:\/\/dl\.deno\.land\/\S*denort\S*\.zip/.exec(stderr)?.[0];
   return missing === undefined
     ? `deno compile failed: ${reason(stderr)}`
-    : `deno compile lacks ${runtime}: ${missing} could not be fetched; unpack it by hand and name the file in DENORT_BIN`;
+    : `deno compile needs ${runtime}: cannot download ${missing}; unpack it yourself and set DENORT_BIN to the file`;
 }
 
 if (import.meta.main) compile();

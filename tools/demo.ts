@@ -1,5 +1,5 @@
 /**
- * `deno task demo`: builds the runtime, makes a bundle of a static busybox and runs it.
+ * `deno task demo`: builds the runtime, creates a bundle with a static busybox and runs it.
  *
  * @module
  */
@@ -14,7 +14,7 @@ const script =
   `echo "Hello from $(hostname), process $$ of this container. Its processes:"; ps; echo "Its files:"; ls /`;
 
 async function demo(): Promise<number> {
-  if (Deno.uid() !== 0) giveUp("the demo starts a container as root: run it as root, or with sudo");
+  if (Deno.uid() !== 0) giveUp("the demo needs root to start a container: run it as root or with sudo");
   const runc = await buildProgram(distDir, findDeno());
   const busybox = findBusybox();
   const directory = Deno.makeTempDirSync({ prefix: "runc-demo-" });
@@ -28,14 +28,14 @@ async function demo(): Promise<number> {
   }
 }
 
-/** Busybox is every program that it is called by. */
+/** Links the applets to busybox, which acts as the program that it is called as. */
 function makeRootfs(rootfs: string, busybox: string): void {
   for (const name of ["bin", "proc", "sys", "dev"]) ensureDirSync(join(rootfs, name));
   Deno.copyFileSync(busybox, join(rootfs, "bin/busybox"));
   for (const name of ["sh", "hostname", "ps", "ls"]) Deno.symlinkSync("busybox", join(rootfs, "bin", name));
 }
 
-/** The default config.json asks for a terminal, which not everybody who runs this has. */
+/** Turns the terminal off: the default config.json has one, but the demo may run without a terminal. */
 function edit(path: string): void {
   const config = JSON.parse(Deno.readTextFileSync(path));
   config.process.terminal = false;
@@ -43,7 +43,7 @@ function edit(path: string): void {
   Deno.writeTextFileSync(path, JSON.stringify(config, undefined, 2));
 }
 
-/** Runs a command in the open; returns its exit status. */
+/** Prints a command and runs it. Returns its exit status. */
 function show(program: string, args: readonly string[]): number {
   console.log(`$ ${[program, ...args].join(" ")}`);
   return new Deno.Command(program, { args: [...args], stdout: "inherit", stderr: "inherit" }).outputSync().code;

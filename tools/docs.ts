@@ -1,5 +1,6 @@
 /**
- * `deno task docs`: completions for bash, zsh and fish and manual pages, in dist/share, where `deno task install` takes them from.
+ * `deno task docs`: writes completions for bash, zsh and fish and manual pages to dist/share, from where `deno task
+ * install` installs them.
  *
  * @module
  */
@@ -14,7 +15,7 @@ import { commandPage, programPage } from "./docs/man.ts";
 import { shownCommands } from "./docs/words.ts";
 import { zshCompletion } from "./docs/zsh.ts";
 
-/** The files by their paths below share/. `date`: of the manual pages. */
+/** The files by path below share/. `date`: the date in the manual pages. */
 export function documents(date: string): ReadonlyMap<string, string> {
   const facts = { version: VERSION, date };
   return new Map([
@@ -26,13 +27,13 @@ export function documents(date: string): ReadonlyMap<string, string> {
   ]);
 }
 
-/** The day of the last commit: equal sources make equal pages. Without git, today. */
+/** The date of the last commit, so that the same sources give the same pages. Without git, today. */
 export function sourceDate(): string {
   const { success, stdout } = runTool("git", ["log", "-1", "--format=%cs"]);
   return success ? stdout.trim() : new Date().toISOString().slice(0, 10);
 }
 
-/** Writes all documents; returns their directory. */
+/** Writes all documents. Returns their directory. */
 export function writeDocuments(): string {
   const share = join(distDir, "share");
   for (const [path, text] of documents(sourceDate())) {

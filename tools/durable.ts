@@ -1,11 +1,14 @@
 /**
- * Files that are there as a whole or not at all, also after a crash of the host: an empty program would be run as a script without a command, and
- * succeed.
+ * Writes files atomically and durably: after a crash of the host, a file is complete or absent. A shell would run an
+ * empty program as an empty script, which succeeds.
  *
  * @module
  */
 
-/** Writes a file of that mode beside its place, and puts it there once the disk has it. What was there stays where that fails. */
+/**
+ * Writes a new file with this mode next to `path`, syncs it to disk and renames it to `path`. If that fails, the old
+ * file stays.
+ */
 export function writeWhole(path: string, mode: number, write: (write: (bytes: Uint8Array) => void) => void): void {
   const unfinished = `${path}.new`;
   try {
@@ -20,17 +23,17 @@ export function writeWhole(path: string, mode: number, write: (write: (bytes: Ui
   Deno.renameSync(unfinished, path);
 }
 
-/** Writes all of it, however little the kernel takes at a time. */
+/** Repeats the write until everything is written. */
 export function writeFully(file: Deno.FsFile, bytes: Uint8Array): void {
   for (let rest = bytes; rest.length > 0;) rest = rest.subarray(file.writeSync(rest));
 }
 
-/** As {@link writeWhole}, of a text. */
+/** Like {@link writeWhole}, for text. */
 export function writeWholeText(path: string, mode: number, text: string): void {
   writeWhole(path, mode, (write) => write(new TextEncoder().encode(text)));
 }
 
-/** Waits until the disk has every file of a directory and the directories in it, and their names. */
+/** Syncs all files and directories below a directory, including their names, to disk. */
 export function settleAll(directory: string): void {
   for (const { name, isDirectory, isFile } of Deno.readDirSync(directory)) {
     const path = `${directory}/${name}`;

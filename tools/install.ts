@@ -1,13 +1,14 @@
 /**
- * `deno task install [--prefix DIR] [--destdir DIR] [--no-freeze]` and `deno task uninstall [--prefix DIR]`: the runtime with all that it needs,
- * so that it works when this directory is gone.
+ * `deno task install [--prefix DIR] [--destdir DIR] [--no-freeze]` and `deno task uninstall [--prefix DIR]`: installs
+ * the runtime with everything that it needs, so that this directory can be deleted afterwards.
  *
  *     PREFIX/bin/runc            a link to the program
  *     PREFIX/lib/runc/VERSION-N  program, launcher, bundle, Deno, code cache
  *     PREFIX/lib/runc/manifest   the list of everything installed
  *     PREFIX/share/              completions and manual pages
  *
- * A new program is built beside the old one, and then the link is replaced: at no moment is there none. The old one goes with the next.
+ * A new program is built next to the old one, then the link is replaced, so a program is always installed. The old
+ * program is removed by the next installation.
  *
  * @module
  */
@@ -26,10 +27,10 @@ const programsBelow = (prefix: string) => join(prefix, "lib/runc");
 const linkBelow = (prefix: string) => join(prefix, "bin/runc");
 const manifestBelow = (prefix: string) => new Manifest(join(programsBelow(prefix), "manifest"));
 
-/** The name of a directory that an installation has made. */
+/** The name of a directory that an installation creates. */
 const programName = /^\d+\.\d+\.\d+[^/]*-\d+$/;
 
-/** The directories of programs. What others have put beside them is theirs. */
+/** The directories of installed programs. Anything else next to them belongs to others and stays. */
 function programDirectories(prefix: string): readonly string[] {
   const programs = programsBelow(prefix);
   return [...Deno.readDirSync(programs)].filter(({ name }) => programName.test(name)).map(({ name }) =>
@@ -37,15 +38,15 @@ function programDirectories(prefix: string): readonly string[] {
   );
 }
 
-/** Removes what an earlier installation put there, and the directories that it made. */
+/** Removes the files of an earlier installation, and the directories that it created. */
 function uninstall(prefix: string): void {
   const manifest = manifestBelow(prefix);
-  if (!manifest.exists) giveUp(`nothing was installed below ${prefix}: ${manifest.path} is missing`);
+  if (!manifest.exists) giveUp(`nothing is installed below ${prefix}: ${manifest.path} is missing`);
   const link = linkBelow(prefix);
   for (const path of manifest.files) {
     if (path !== link) remove(path);
     else if (linksToUs(path)) remove(path);
-    else console.error(`warning: ${path} is another program by now, and stays`);
+    else console.error(`warning: ${path} now belongs to another program and is kept`);
   }
   const directories = manifest.directories;
   for (const path of [...programDirectories(prefix), manifest.path]) remove(path);
@@ -56,22 +57,22 @@ function remove(path: string): void {
   try {
     Deno.removeSync(path, { recursive: true });
   } catch (error) {
-    // Somebody was faster: it is to be gone, and is.
+    // It has already been removed, which is the goal.
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }
 
-/** A directory that others have put something into stays. */
+/** Removes a directory unless others have put files into it. */
 function removeIfEmpty(path: string): void {
   if (existsSync(path) && [...Deno.readDirSync(path)].length === 0) Deno.removeSync(path);
 }
 
-/** Whether the link leads to a program of ours: what somebody else has put in its place is theirs. */
+/** Whether the link points to one of our programs. If somebody has replaced it, it belongs to them. */
 function linksToUs(path: string): boolean {
   return isThere(path) && Deno.lstatSync(path).isSymlink && Deno.readLinkSync(path).startsWith("../lib/runc/");
 }
 
-/** A dangling symlink counts. */
+/** Whether the path exists. A dangling symlink counts. */
 function isThere(path: string): boolean {
   try {
     Deno.lstatSync(path);
@@ -82,7 +83,7 @@ function isThere(path: string): boolean {
   }
 }
 
-/** Where a new program goes: beside the one that is in use. */
+/** The directory for a new program, next to the current one. */
 function newDirectory(prefix: string): string {
   for (let number = 1;; number++) {
     const path = join(programsBelow(prefix), `${VERSION}-${number}`);
@@ -90,7 +91,7 @@ function newDirectory(prefix: string): string {
   }
 }
 
-/** The program and Deno in one directory; each knows the other by its final path. What is in dist/ stays. */
+/** Installs the program and Deno in one directory. Each knows the other by its final path. dist/ is not changed. */
 async function installProgram(directory: string, options: BuildOptions): Promise<void> {
   ensureDirSync(directory);
   const deno = join(directory, "deno");
@@ -98,18 +99,18 @@ async function installProgram(directory: string, options: BuildOptions): Promise
   Deno.chmodSync(deno, 0o755);
   const program = await buildProgram(directory, deno, options);
   const { success, stderr } = runTool(program, ["--version"]);
-  if (!success) giveUp(`${program} was built and does not run: ${stderr.trim()}`);
-  // Before a link leads there.
+  if (!success) giveUp(`${program} was built but does not run: ${stderr.trim()}`);
+  // The files must be on disk before a link points to them.
   settleAll(directory);
 }
 
-/** The directory of the program that the link leads to; undefined without one. */
+/** The directory of the program that the link points to; undefined without a link. */
 function currentDirectory(prefix: string): string | undefined {
   const path = linkBelow(prefix);
   return linksToUs(path) ? dirname(resolve(dirname(path), Deno.readLinkSync(path))) : undefined;
 }
 
-/** Makes the link, or lets it lead elsewhere: whoever calls it meanwhile gets the old program or the new one. */
+/** Creates or replaces the link atomically: callers get the old program or the new one. */
 function link(prefix: string, directory: string): void {
   const path = linkBelow(prefix), temporary = `${path}.new`;
   remove(temporary);
@@ -123,15 +124,17 @@ async function install(prefix: string, options: BuildOptions): Promise<void> {
   const program = linkBelow(prefix);
   const wanted = [program, ...files.keys()];
   const before = manifest.files;
-  // Another program stays, and what belongs to it: a package manager's, or one that is in use.
+  // Files of another program stay: they may belong to a package manager or be in use.
   const isOurs = (path: string) => path === program ? linksToUs(path) : before.includes(path);
   const others = wanted.filter((path) => isThere(path) && !isOurs(path));
   if (others.length > 0) {
-    giveUp(`${others.join(", ")}: there already, and not from here; remove it, or choose another --prefix`);
+    giveUp(
+      `${others.join(", ")}: already exists and belongs to another program: remove it, or choose another --prefix`,
+    );
   }
-  // Written first: what is cut off can be uninstalled.
+  // Written first, so that an interrupted installation can be uninstalled.
   manifest.write([...new Set([...before, ...wanted])]);
-  // What was in use until now stays until the next time: somebody is just starting it, or has parts of it still to load.
+  // The previous program stays until the next installation: it may just be starting, or still have files to load.
   const kept = currentDirectory(prefix);
   const directory = newDirectory(prefix);
   await installProgram(directory, options);
@@ -144,13 +147,15 @@ async function install(prefix: string, options: BuildOptions): Promise<void> {
 }
 
 /**
- * Installs into DESTDIR what is to run below PREFIX, as packages are made: programs know themselves by their path, so that this is done in a mount
- * namespace in which PREFIX is DESTDIR's. Returns the exit status.
+ * Installs files into DESTDIR that will run below PREFIX, as packages are made. Programs contain their own path, so
+ * this runs in a mount namespace in which DESTDIR's PREFIX is mounted at PREFIX. Returns the exit status.
  */
 function installAside(prefix: string, destdir: string, words: readonly string[]): number {
   const needed = [Deno.execPath(), projectDir].find((path) => path.startsWith(`${prefix}/`));
-  if (needed !== undefined) giveUp(`--destdir: ${needed} is below ${prefix}, which DESTDIR's takes the place of`);
-  if (!existsSync(prefix, { isDirectory: true })) giveUp(`--destdir: ${prefix} has to be there, empty or not`);
+  if (needed !== undefined) {
+    giveUp(`--destdir: ${needed} is below ${prefix}, which DESTDIR hides during the installation`);
+  }
+  if (!existsSync(prefix, { isDirectory: true })) giveUp(`--destdir: ${prefix} must exist; it may be empty`);
   ensureDirSync(join(destdir, prefix));
   const script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"';
   const again = [Deno.execPath(), "run", "--allow-all", import.meta.filename!, "install", `--prefix=${prefix}`];
@@ -176,7 +181,7 @@ async function main(what: string | undefined, words: readonly string[]): Promise
     giveUp("usage: deno task install [--prefix DIR] [--destdir DIR] [--no-freeze], deno task uninstall [--prefix DIR]");
   }
   const prefix = resolve(given);
-  // Everybody may run it, however careful root is with other files.
+  // All users must be able to run the program, even if root's umask is stricter.
   Deno.umask(0o022);
   if (what === "uninstall") uninstall(prefix);
   else if (typeof options.destdir === "string") {

@@ -1,5 +1,5 @@
 /**
- * Writes what is derived from the interpreters' listings: docs/listing_*.txt, and the code that images are built with.
+ * Writes the files derived from the interpreters' listings: docs/listing_*.txt, and the code that is built into images.
  *
  *     deno run --allow-write=docs,lib/plan/native tools/listing.ts
  *
@@ -12,7 +12,9 @@ import { baseAfterCode } from "../lib/plan/native/elf.ts";
 import { interpreterAarch64 } from "../lib/plan/native/interpreter_aarch64.ts";
 import { interpreterX86_64 } from "../lib/plan/native/interpreter_x86_64.ts";
 
-/** The interpreter for `arch`, for the address that programs then have. Its length does not depend on that address. */
+/**
+ * The interpreter for `arch`, assembled for the address that programs get. Its length does not depend on that address.
+ */
 export function assembleInterpreter(arch: Arch): Assembly {
   const interpreter = arch === "x86_64" ? interpreterX86_64 : interpreterAarch64;
   return interpreter(baseAfterCode(interpreter(0).code.length));

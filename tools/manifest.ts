@@ -1,5 +1,6 @@
 /**
- * The list of what an installation has put where, for whoever removes it: one absolute path a line, directories that it made with `/` behind.
+ * The list of installed files, for uninstalling: one absolute path per line. Directories that the installation created
+ * end with `/`.
  *
  * @module
  */
@@ -7,7 +8,7 @@
 import { existsSync } from "@std/fs";
 import { dirname } from "@std/path";
 
-/** The list at `path`, which is read when it is asked for. */
+/** The list at `path`. It is read on each access. */
 export class Manifest {
   readonly path: string;
 
@@ -24,17 +25,17 @@ export class Manifest {
     return this.exists ? Deno.readTextFileSync(this.path).split("\n").filter((line) => line !== "") : [];
   }
 
-  /** Everything but directories. */
+  /** The files. */
   get files(): readonly string[] {
     return this.#lines.filter((line) => !line.endsWith("/"));
   }
 
-  /** Those that were not there before, parents first. */
+  /** The directories that the installation created, parents first. */
   get directories(): readonly string[] {
     return this.#lines.filter((line) => line.endsWith("/"));
   }
 
-  /** Makes the directories of `files`, and writes the list. */
+  /** Creates the directories of `files` and writes the list. */
   write(files: readonly string[]): void {
     const made = new Set(this.directories);
     for (const path of [this.path, ...files]) for (const directory of missing(dirname(path))) made.add(`${directory}/`);
@@ -43,7 +44,7 @@ export class Manifest {
   }
 }
 
-/** The directories on the way to `path` that are not there, parents first. */
+/** The missing ancestors of `path`, parents first. */
 function missing(path: string): readonly string[] {
   return existsSync(path) ? [] : [...missing(dirname(path)), path];
 }

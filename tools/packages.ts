@@ -1,5 +1,5 @@
 /**
- * Programs that come from Debian's packages.
+ * Programs from Debian packages.
  *
  * @module
  */
@@ -8,13 +8,13 @@ import { join } from "@std/path";
 import { existsSync } from "@std/fs";
 import { distDir, giveUp, projectDir, reason, runTool } from "./bundle.ts";
 
-/** A program and the Debian package that has it. */
+/** A program and its Debian package. */
 export interface Requirement {
   readonly package: string;
   readonly program: string;
 }
 
-/** What the tests need: the lines of test_packages.txt, which .ci/run reads too. */
+/** The programs that the tests need: the lines of test_packages.txt, which .ci/run also reads. */
 export function testRequirements(): readonly Requirement[] {
   const lines = Deno.readTextFileSync(join(projectDir, "tools/test_packages.txt")).trim().split("\n");
   return lines.map((line) => {
@@ -23,7 +23,7 @@ export function testRequirements(): readonly Requirement[] {
   });
 }
 
-/** Installs what is missing; ends the tool with one line where that is not possible. */
+/** Installs the missing packages. If that fails, ends the tool with one line. */
 export function ensureInstalled(requirements: readonly Requirement[]): void {
   const missing = requirements.filter(({ program }) => findProgram(program) === undefined);
   if (missing.length === 0) return;
@@ -32,27 +32,30 @@ export function ensureInstalled(requirements: readonly Requirement[]): void {
   const install = () => runTool("apt-get", ["install", "--yes", "--no-install-recommends", ...packages]);
   let outcome = install();
   if (!outcome.success) {
-    // A fresh machine has no package lists yet.
+    // A fresh machine has no package lists.
     runTool("apt-get", ["update"]);
     outcome = install();
   }
-  if (!outcome.success) giveUp(`missing Debian packages: ${packages.join(" ")} (${reason(outcome.stderr)})`);
+  if (!outcome.success) giveUp(`cannot install the Debian packages ${packages.join(" ")}: ${reason(outcome.stderr)}`);
 }
 
-/** Where a program is: on PATH, or where administrators' programs are, which may not be on a user's PATH. */
+/** Finds a program on PATH or in the administrators' directories, which may not be on a user's PATH. */
 export function findProgram(name: string): string | undefined {
   const directories = [...(Deno.env.get("PATH") ?? "").split(":"), "/usr/sbin", "/sbin"];
   return directories.map((directory) => join(directory, name)).find((path) => existsSync(path, { isFile: true }));
 }
 
-/** A static busybox: the machine's own, else one unpacked from Debian's package into dist/, without installing it. */
+/**
+ * Finds a static busybox: the host's own, otherwise one unpacked from Debian's package into dist/ without installing
+ * it.
+ */
 export function findBusybox(): string {
   const unpacked = join(distDir, "busybox-static/bin/busybox");
   const candidates = [findProgram("busybox"), unpacked].filter((path) => path !== undefined);
   return candidates.find((path) => existsSync(path) && isStatic(path)) ?? unpackBusybox();
 }
 
-/** A program that needs a loader names it close to its start (PT_INTERP). elf(5) */
+/** Whether a program is static: a dynamic one names its loader (PT_INTERP) near its start. elf(5) */
 function isStatic(path: string): boolean {
   using file = Deno.openSync(path);
   const head = new Uint8Array(4096);
@@ -62,7 +65,7 @@ function isStatic(path: string): boolean {
 
 function unpackBusybox(): string {
   const directory = Deno.makeTempDirSync({ prefix: "runc-busybox-" });
-  // apt's own user, as whom it downloads, has no way into a directory that is ours alone.
+  // apt downloads as its own user, which cannot enter a directory that only we can access.
   Deno.chmodSync(directory, 0o755);
   try {
     const download = () => runTool("env", ["-C", directory, "apt-get", "download", "busybox-static"]);
@@ -76,7 +79,7 @@ function unpackBusybox(): string {
     if (!success) throw new Error(reason(stderr));
   } catch (error) {
     if (!(error instanceof Error)) throw error;
-    giveUp(`a static busybox is missing: install Debian's busybox-static (${error.message})`);
+    giveUp(`no static busybox: install Debian's package busybox-static (${error.message})`);
   } finally {
     Deno.removeSync(directory, { recursive: true });
   }

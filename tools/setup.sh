@@ -1,9 +1,9 @@
 #!/bin/sh
-# Brings Deno in by npm and runs one of the tasks in deno.json with it:
+# Installs Deno with npm and uses it to run a task in deno.json:
 #
 #     sh tools/setup.sh TASK [ARG...]
 #
-# `npm run demo`, `npm test` and the like come here; who has Deno says `deno task TASK` and needs none of this.
+# `npm run demo`, `npm test` and so on call this. With your own Deno, run `deno task TASK` directly.
 set -eu
 
 die() {
@@ -11,12 +11,12 @@ die() {
   exit 1
 }
 
-# The machine's name in Deno's npm packages.
+# The architecture's name in Deno's npm packages.
 deno_arch() {
   case $(uname -m) in
     x86_64) echo x64 ;;
     aarch64) echo arm64 ;;
-    *) die "there is no Deno for $(uname -m): x86_64 and aarch64 only" ;;
+    *) die "no Deno for $(uname -m): only x86_64 and aarch64 are supported" ;;
   esac
 }
 
@@ -30,9 +30,9 @@ ensure_deno() {
   if [ -x "$deno" ] && [ "$(json_value version "${deno%/*}/package.json")" = "$(json_value "@deno\/linux-$arch-glibc" package.json)" ]; then
     return
   fi
-  command -v npm >/dev/null || die "npm is missing: install it (Debian: apt-get install npm), or Deno itself"
+  command -v npm >/dev/null || die "npm not found: install npm (Debian: apt-get install npm) or Deno"
   npm ci --ignore-scripts --no-audit --no-fund || die "npm ci failed: is the npm registry reachable?"
-  [ -x "$deno" ] || die "npm ci did not bring $deno: is this a glibc system?"
+  [ -x "$deno" ] || die "npm ci did not install $deno: is this a glibc system?"
 }
 
 [ $# -ge 1 ] || die "usage: sh tools/setup.sh TASK [ARG...]"

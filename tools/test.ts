@@ -1,6 +1,6 @@
 /**
- * `deno task test [--fast]`: everything that has to hold, from the form of the source to containers that run. `--fast` leaves out the
- * build and what needs root. One failure does not hide the next.
+ * `deno task test [--fast]`: runs all checks and tests, from formatting to running containers. `--fast` skips the build
+ * and the tests that need root. A failure does not stop the parts after it.
  *
  * @module
  */
@@ -33,11 +33,11 @@ function run(args: readonly string[]): boolean {
   }).outputSync().success;
 }
 
-/** Ends the tool before anything runs where tests/integration cannot be run. */
+/** Ends the tool before any part runs if tests/integration cannot run. */
 function prepareIntegration(): void {
   if (Deno.uid() !== 0) {
     giveUp(
-      "tests/integration and what follows start containers: run this as root, or with sudo; --fast runs the parts that need no root",
+      "the tests start containers, which needs root: run this as root or with sudo, or pass --fast to skip those tests",
     );
   }
   ensureInstalled(testRequirements());

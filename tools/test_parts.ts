@@ -1,5 +1,5 @@
 /**
- * The parts of `deno task test`, and how they are run one after the other. Pure: running, time and output are the caller's.
+ * The parts of `deno task test`, and the loop that runs them. Pure: the caller supplies running, time and output.
  *
  * @module
  */
@@ -8,27 +8,29 @@
 export interface Part {
   /** Arguments for Deno. */
   readonly args: readonly string[];
-  /** The parts after it need it: where it fails they are not run. */
+  /** Later parts need this one: if it fails, they are not run. */
   readonly isNeeded?: boolean;
 }
 
-/** Those that need no root and no built program. `deno check` without a file checks every file of the project. */
+/**
+ * The parts that need neither root nor a built program. `deno check` without a file checks every file of the project.
+ */
 export const fastParts: readonly Part[] = [
   { args: ["fmt", "--check"] },
   { args: ["lint"] },
   { args: ["check"] },
   { args: ["doc", "--lint", "mod.ts"] },
-  // Without a permission: Deno itself proves that what is tested there is pure.
+  // No permissions: this proves that the tested code is pure.
   { args: ["test", "tests/unit"] },
 ];
 
 export const allParts: readonly Part[] = [
   ...fastParts,
-  // What comes after would test an older program.
+  // Without the build, the later parts would test an older program.
   { args: ["task", "build"], isNeeded: true },
   { args: ["test", "--allow-all", "tests/integration"] },
   { args: ["test", "--allow-all", "tests/security"] },
-  // Do those notice when a protection is missing?
+  // Checks that the tests above fail when a protection is removed.
   { args: ["test", "--allow-all", "tests/mutations"] },
 ];
 
@@ -43,8 +45,8 @@ export interface Host {
 type Result = "ok" | "failed" | "not run";
 
 /**
- * Runs parts in order; one that fails does not hinder the next, unless that needs it. Prints which parts there are, after each how long it
- * took, and a table at the end. Returns the command lines that failed.
+ * Runs parts in order. If a part fails, the next ones still run, unless they need it. Prints the list of parts, the
+ * time of each and a final table. Returns the command lines that failed.
  */
 export function runParts(parts: readonly Part[], host: Host): readonly string[] {
   host.print("parts:");

@@ -1,5 +1,5 @@
 /**
- * What the v1 and the v2 driver have in common.
+ * Functions that the v1 and v2 drivers share.
  *
  * @module
  */
@@ -12,38 +12,39 @@ import { isErrno, removeIfUnused } from "./file.ts";
 import type { Freezer } from "./freezer.ts";
 import { processesIn } from "./processes.ts";
 
-/** @throws {RuncError} where a cgroup that was there before has processes: it is somebody else's. */
+/** @throws {RuncError} if a cgroup that existed before has processes: it belongs to somebody else. */
 export function refuseProcesses(directory: string): void {
   const count = processesIn(directory).length;
   if (count > 0) {
     throw new RuncError("cgroup-failed", `container's cgroup is not empty: ${count} process(es) found`, {
-      hint: `give the container another linux.cgroupsPath, or end what runs in ${directory}`,
+      hint: `set another linux.cgroupsPath, or stop the processes in ${directory}`,
     });
   }
 }
 
-/** @throws {RuncError} where a cgroup that was there before is frozen: the container would never start. */
+/** @throws {RuncError} if a cgroup that existed before is frozen: the container would never start. */
 export function refuseFrozen(freezer: Freezer, directory: string): void {
   if (freezer.state(directory) === "frozen") {
     throw new RuncError("cgroup-failed", "container's cgroup unexpectedly frozen");
   }
 }
 
-/** Whether the kernel or the file system denied it, as it does to users whom nobody delegated the cgroup to. */
+/** Whether `error` is a denied permission. Users get it for cgroups that are not delegated to them. */
 export function isPermission(error: unknown): boolean {
   return isErrno(error, "EPERM", "EACCES", "EROFS");
 }
 
 /**
- * Removes the cgroups that `create` made, deepest first, after it failed. One below which another container is being made meanwhile stays.
+ * Removes the cgroups that a failed `create` made, deepest first. A cgroup stays if another container is being created
+ * below it at the same time.
  */
 export function undoMade(made: readonly string[]): void {
   made.toReversed().forEach(removeIfUnused);
 }
 
 /**
- * Leaves out of `paths` the cgroups that this process may not make, as `create` would find out: what is planned before it must
- * know. Whether there were any.
+ * Removes from `paths` the cgroups that this process may not create. The plan is made before `create` and needs to know
+ * them. Returns whether there were any.
  */
 export function leaveOutForbidden(kernel: Kernel, paths: Record<string, string>): boolean {
   const forbidden = Object.entries(paths).filter(([, path]) =>
@@ -53,18 +54,18 @@ export function leaveOutForbidden(kernel: Kernel, paths: Record<string, string>)
   return forbidden.length > 0;
 }
 
-/** The directory above `path` that is there. */
+/** The nearest ancestor of `path` that exists. */
 function nearest(path: string): string {
   const parent = dirname(path);
   return parent === "/" || isThere(parent) ? parent : nearest(parent);
 }
 
-/** Whether there is a directory. */
+/** Whether the directory exists. */
 export function isThere(directory: string): boolean {
   try {
     return Deno.statSync(directory).isDirectory;
   } catch {
-    // Whatever hides it, nothing can be done with it.
+    // The directory is inaccessible for some reason, so it cannot be used.
     return false;
   }
 }

@@ -1,7 +1,7 @@
 /**
- * Files and directories of a cgroup file system: each call one operation, each failure a RuncError with its errno.
+ * Operations on files and directories of a cgroup file system. A failure is a RuncError with its errno.
  *
- * Runs in: parent. Why plain paths are safe here is said in path.ts.
+ * Runs in: parent. path.ts explains why plain paths are safe here.
  *
  * @module
  */
@@ -16,7 +16,7 @@ export function readCgroupFile(directory: string, name: string): string {
   return attempt("read", path, () => Deno.readTextFileSync(path));
 }
 
-/** The content of `directory`'s file `name`, or `undefined` where there is none (any more). */
+/** The content of `directory`'s file `name`, or `undefined` if the file does not exist (any more). */
 export function readIfThere(directory: string, name: string): string | undefined {
   try {
     return readCgroupFile(directory, name);
@@ -29,11 +29,11 @@ export function readIfThere(directory: string, name: string): string | undefined
 /** Writes `text` in one write(2) to `directory`'s file `name`. */
 export function writeCgroupFile(directory: string, name: string, text: string): void {
   const path = `${directory}/${name}`;
-  // Never O_CREAT: a missing file would then be EACCES, and says less.
+  // O_CREAT would turn a missing file into EACCES, which explains less.
   attempt(`write ${JSON.stringify(text)} to`, path, () => Deno.writeTextFileSync(path, text, { create: false }));
 }
 
-/** Writes each of `lines` in a write(2) of its own, as the files that take one entry a time want it. */
+/** Writes each of `lines` in its own write(2), for files that accept one entry per write. */
 export function writeCgroupLines(directory: string, name: string, lines: readonly string[]): void {
   const path = `${directory}/${name}`;
   const encoder = new TextEncoder();
@@ -46,7 +46,8 @@ export function writeCgroupLines(directory: string, name: string, lines: readonl
 /**
  * Moves `pid` and its threads into the cgroup.
  *
- * A task that fork has not finished yet is EINVAL: tried 5 times, 30 ms apart, as runc does.
+ * The kernel answers EINVAL for a task whose fork has not finished. The write is tried 5 times, 30 ms apart, as runc
+ * does.
  */
 export function writeProcess(directory: string, pid: number): void {
   for (let triesLeft = 4;; triesLeft--) {
@@ -60,9 +61,10 @@ export function writeProcess(directory: string, pid: number): void {
 }
 
 /**
- * Makes `directory`, and the missing ones above it. Whether it is new; `made` gets every directory that is, topmost first.
+ * Creates `directory` and its missing ancestors. Returns whether it is new. Appends every new directory to `made`,
+ * topmost first.
  *
- * The directory itself is tried first: its parent is nearly always there, and one call then does it.
+ * It tries the directory itself first: the parent nearly always exists, so one call is enough.
  */
 export function makeCgroup(directory: string, made: string[]): boolean {
   let errno = mkdirErrno(directory);
@@ -77,11 +79,12 @@ export function makeCgroup(directory: string, made: string[]): boolean {
 }
 
 /**
- * Removes `directory` and the cgroups below it. One that is gone already is fine.
+ * Removes `directory` and the cgroups below it. A missing directory is not an error.
  *
- * Processes that were killed a moment ago still count: EBUSY is retried 10 times, after 1 ms, 2 ms, ... (a second in all), as runc does.
+ * Processes that were killed a moment ago still count. EBUSY is retried 10 times, after 1 ms, 2 ms, ... (a second in
+ * all), as runc does.
  *
- * @throws {RuncError} `cgroup-failed`, EBUSY as long as it holds processes.
+ * @throws {RuncError} `cgroup-failed`; EBUSY while the cgroup has processes.
  */
 export function removeCgroup(directory: string): void {
   let errno = rmdirErrno(directory);
@@ -95,19 +98,21 @@ export function removeCgroup(directory: string): void {
   if (errno !== 0) throw cgroupError("rmdir", directory, errno);
 }
 
-/** Removes `directory`, as the kernel lets it go: what it has in there is no obstacle. One that is gone is fine. @throws {RuncError} */
+/**
+ * Removes `directory`; the kernel removes its files with it. A missing directory is not an error. @throws {RuncError}
+ */
 export function removeDirectory(directory: string): void {
   const errno = rmdirErrno(directory);
   if (errno !== 0) throw cgroupError("rmdir", directory, errno);
 }
 
-/** Removes `directory` if it is empty and nobody is in it, at one try. What is below it stays. */
+/** Removes `directory` if it has no processes and no cgroups below it. Tries once. */
 export function removeIfUnused(directory: string): void {
-  // Any failure means that somebody uses it: then it is theirs.
+  // Any failure means that somebody uses the cgroup, so it stays.
   rmdirErrno(directory);
 }
 
-/** The cgroups right below `directory`; none where it is gone. */
+/** The child cgroups of `directory`. Empty if it does not exist. */
 export function childrenOf(directory: string): readonly string[] {
   try {
     return attempt("read", directory, () => Array.from(Deno.readDirSync(directory)))
@@ -118,7 +123,7 @@ export function childrenOf(directory: string): readonly string[] {
   }
 }
 
-/** `directory`, and all cgroups below it: from above. */
+/** `directory` and all cgroups below it, parents first. */
 export function withDescendants(directory: string): readonly string[] {
   return [directory, ...childrenOf(directory).flatMap(withDescendants)];
 }
@@ -128,10 +133,10 @@ export function isErrno(error: unknown, ...names: readonly ErrnoName[]): boolean
   return error instanceof RuncError && names.some((name) => Errno[name] === error.errno);
 }
 
-/** A cgroup removed while its file is open reads ENODEV. */
+/** Reading an open file of a removed cgroup gives ENODEV. */
 export const gone = ["ENOENT", "ENODEV"] as const satisfies readonly ErrnoName[];
 
-/** Blocks the thread: what waits here is milliseconds long, and nothing else may happen meanwhile. */
+/** Blocks the thread: the waits are a few milliseconds, and nothing else may run meanwhile. */
 export function sleepMs(milliseconds: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }
@@ -140,7 +145,7 @@ function mkdirErrno(directory: string): number {
   return errnoFrom(() => Deno.mkdirSync(directory, { mode: 0o755 }));
 }
 
-/** ENOENT is success. */
+/** Returns the errno, 0 on success. ENOENT counts as success. */
 function rmdirErrno(directory: string): number {
   const errno = errnoFrom(() => Deno.removeSync(directory));
   return errno === Errno.ENOENT ? 0 : errno;
@@ -155,7 +160,7 @@ function errnoFrom(action: () => void): number {
   }
 }
 
-/** Deno has the errno's number only in the message: `… (os error 16): …`. */
+/** Deno gives the errno's number only in the message: `… (os error 16): …`. */
 function osErrno(error: unknown): number {
   const number = error instanceof Error ? /\(os error (\d+)\)/.exec(error.message)?.[1] : undefined;
   if (number === undefined) throw error;
@@ -175,7 +180,7 @@ function cgroupError(verb: string, path: string, errno: number): RuncError {
     errno,
     errnoName: errnoName(errno),
     hint: errno === Errno.EACCES || errno === Errno.EPERM
-      ? "who is not root needs a cgroup that was delegated to them, or no linux.cgroupsPath"
+      ? "without root, use a delegated cgroup or leave out linux.cgroupsPath"
       : undefined,
   });
 }

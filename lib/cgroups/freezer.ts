@@ -1,5 +1,5 @@
 /**
- * Stopping and continuing all processes of a cgroup: the v1 controller and the file that every cgroup2 cgroup has.
+ * Freezes and thaws all processes of a cgroup, with the v1 controller or cgroup2's file cgroup.freeze.
  *
  * @module
  */
@@ -10,26 +10,29 @@ import { gone, isErrno, readIfThere, sleepMs, withDescendants, writeCgroupFile }
 /** Whether the container is paused. */
 export type FreezerState = "running" | "frozen";
 
-/** A freezer as the managers use it. `directory`: the container's cgroup. */
+/** The freezer of one cgroup version. `directory`: the container's cgroup. */
 export interface Freezer {
-  /** @throws {RuncError} where the kernel answers something unknown, or is not done within 10 s. */
+  /** @throws {RuncError} if the kernel reports an unknown state, or is still freezing after 10 s. */
   readonly state: (directory: string) => FreezerState;
-  /** Returns when every process has stopped. */
+  /** Freezes the cgroup. Returns when every process is frozen. */
   readonly freeze: (directory: string) => void;
-  /** A cgroup that is gone is fine. */
+  /** Thaws the cgroup. A missing cgroup is not an error. */
   readonly thaw: (directory: string) => void;
-  /** As `thaw`, with whatever could keep a killed process of the cgroup, or of one below it, from ending. */
+  /**
+   * Like `thaw`, and also removes everything else that could keep a killed process in this cgroup, or in one below it,
+   * from exiting.
+   */
   readonly thawToKill: (directory: string) => void;
 }
 
 /** @see Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst */
 export const freezerV1: Freezer = {
   state(directory) {
-    // FREEZING ends by itself, unless processes keep coming. 10 000 times 1 ms: as long as v2's limit.
+    // FREEZING ends by itself unless new processes keep coming. 10 000 times 1 ms is the same limit as on v2.
     for (let tries = 0; tries < 10_000; tries++) {
       const state = readIfThere(directory, "freezer.state")?.trim() ?? "THAWED";
       if (state === "THAWED") return "running";
-      // An ancestor's freeze is not the container's: `resume` could not end it.
+      // The container is not paused if only an ancestor is frozen: `resume` could not thaw that.
       if (state === "FROZEN") return readIfThere(directory, "freezer.self_freezing") === "0\n" ? "running" : "frozen";
       if (state !== "FREEZING") throw unknownState("freezer.state", state);
       sleepMs(1);
@@ -40,7 +43,7 @@ export const freezerV1: Freezer = {
     try {
       freezeV1(directory);
     } catch (error) {
-      // Half frozen is worse than either.
+      // A half-frozen cgroup is worse than a frozen or running one.
       freezerV1.thaw(directory);
       throw error;
     }
@@ -48,7 +51,8 @@ export const freezerV1: Freezer = {
   thaw(directory) {
     writeIfThere(directory, "freezer.state", "THAWED");
   },
-  // A frozen process does not die of SIGKILL, and a cgroup below is frozen for itself: the container may have done that.
+  // On v1 a frozen process does not die of SIGKILL. A cgroup below has its own freezer state, which the container may
+  // have set.
   thawToKill(directory) {
     for (const each of withDescendants(directory)) {
       const state = readIfThere(each, "freezer.state");
@@ -71,15 +75,16 @@ export const freezerV2: Freezer = {
   thaw(directory) {
     writeIfThere(directory, "cgroup.freeze", "0");
   },
-  // SIGKILL ends a frozen process. What is paused itself is to be running, as after kill on v1.
+  // On v2 SIGKILL ends a frozen process. A paused container must still be thawed, to be in the same state as after kill
+  // on v1.
   thawToKill(directory) {
     if (readIfThere(directory, "cgroup.freeze") === "1\n") freezerV2.thaw(directory);
   },
 };
 
 /**
- * v1 cannot freeze reliably while processes appear, so it is asked again and again, with a pause in which they run now and then. The
- * numbers are those that runc found by trial (cgroups/fs/freezer.go).
+ * v1 cannot freeze reliably while new processes appear. So the freeze is repeated, and every now and then the cgroup is
+ * thawed for a moment. runc found these numbers by trial (cgroups/fs/freezer.go).
  */
 function freezeV1(directory: string): void {
   for (let attempt = 0; attempt < 1000; attempt++) {
@@ -95,7 +100,7 @@ function freezeV1(directory: string): void {
   throw new RuncError("cgroup-failed", "unable to freeze");
 }
 
-/** 1000 times 10 ms, as runc waits. */
+/** Waits 1000 times 10 ms, as runc does. */
 function waitUntilFrozen(directory: string): void {
   for (let tries = 0; tries < 1000; tries++) {
     const events = readIfThere(directory, "cgroup.events");

@@ -1,7 +1,7 @@
 /**
- * Which cgroup hierarchies this host has, where they are mounted, and where in them this process is.
+ * The cgroup hierarchies of this host, their mount points, and this process's own cgroups.
  *
- * Parsing is pure; {@link readCgroupLayout} reads the two files that everything follows from, each at most once.
+ * Parsing is pure. {@link readCgroupLayout} reads the two source files, each at most once.
  *
  * @module
  */
@@ -12,8 +12,9 @@ import { fsMagic, mountId } from "../ffi/files.ts";
 import type { Kernel } from "../ffi/kernel.ts";
 
 /**
- * `v1`: one hierarchy a controller, or several joined. `hybrid`: the same, and a cgroup2 mount beside them at
- * /sys/fs/cgroup/unified. `v2`: one cgroup2 mount.
+ * - `v1`: one hierarchy per controller or group of controllers.
+ * - `hybrid`: the same, plus a cgroup2 mount at /sys/fs/cgroup/unified.
+ * - `v2`: one cgroup2 mount.
  */
 export type CgroupMode = "v1" | "hybrid" | "v2";
 
@@ -23,27 +24,27 @@ export interface Hierarchy {
   readonly controllers: readonly string[];
   /** Absolute path of the mount. */
   readonly mountPoint: string;
-  /** Which cgroup of the hierarchy the mount shows at its top, as mountinfo has it: `/` unless this is a container. */
+  /** The cgroup that is visible at the mount's top, as in mountinfo: `/` unless this is a container. */
   readonly root: string;
-  /** This process's own cgroup, as /proc/self/cgroup has it. */
+  /** This process's own cgroup, as in /proc/self/cgroup. */
   readonly ownPath: string;
 }
 
 /** The host's cgroups, in the order of mountinfo. */
 export interface CgroupLayout {
-  /** Which versions there are. */
+  /** The cgroup versions in use. */
   readonly mode: CgroupMode;
-  /** Those that are mounted. */
+  /** The mounted hierarchies. */
   readonly hierarchies: readonly Hierarchy[];
 }
 
-/** A v1 hierarchy as a container's mount of type `cgroup` shows it. */
+/** A v1 hierarchy in a container's mount of type `cgroup`. */
 export interface V1Mount {
   /** Directory below the mount's destination: `cpu,cpuacct`. */
   readonly name: string;
   /** Mount data for a new mount of the hierarchy (in a cgroup namespace): `cpu,cpuacct`, `name=systemd`. */
   readonly data: string;
-  /** The container's cgroup on the host: what to bind where there is no cgroup namespace. */
+  /** The container's cgroup on the host, for a bind mount if there is no cgroup namespace. */
   readonly source: string;
   /** Symlinks to `name` beside it: `cpu`, `cpuacct`. */
   readonly links: readonly string[];
@@ -52,7 +53,7 @@ export interface V1Mount {
 /** A line of mountinfo. */
 export interface CgroupMount {
   readonly id: number;
-  /** The mount that it is mounted on. */
+  /** The id of the parent mount. */
   readonly parent: number;
   readonly type: string;
   readonly root: string;
@@ -61,20 +62,20 @@ export interface CgroupMount {
 }
 
 const CGROUP_ROOT = "/sys/fs/cgroup";
-/** Where systemd mounts cgroup2 beside v1, and the only place where runc looks for it. */
+/** systemd mounts cgroup2 here next to v1. runc looks for it only here. */
 const HYBRID_MOUNT = "/sys/fs/cgroup/unified";
 
-/** Reads what {@link parseCgroupLayout} needs. */
+/** Reads the sources of {@link parseCgroupLayout}. */
 export function readCgroupLayout(kernel: Kernel): CgroupLayout {
   const mountinfo = Deno.readTextFileSync("/proc/self/mountinfo");
   return parseCgroupLayout(mountinfo, Deno.readTextFileSync("/proc/self/cgroup"), (mount) => isReached(kernel, mount));
 }
 
-/** Whether the path of a mount leads to it, and not to another one above it. */
+/** Whether the mount's path resolves to this mount and not to one mounted over it. */
 function isReached(kernel: Kernel, { id, type, mountPoint }: CgroupMount): boolean {
   const there = mountId(kernel, mountPoint);
   if (there !== undefined) return there === id;
-  // A path that leads nowhere, or a sandbox around us that refuses statx(2): the type is the next best.
+  // The path does not exist, or a sandbox refuses statx(2): compare the type instead.
   try {
     return fsMagic(kernel, mountPoint) === (type === "cgroup2" ? FsMagic.CGROUP2 : FsMagic.CGROUP);
   } catch {
@@ -85,10 +86,10 @@ function isReached(kernel: Kernel, { id, type, mountPoint }: CgroupMount): boole
 /**
  * The layout from the texts of /proc/self/mountinfo and /proc/self/cgroup.
  *
- * A mount counts only where its path leads to it: mountinfo lists what is hidden by another mount, too. `isReached` is asked for those that
- * are wanted and may be hidden: of most hosts, for none.
+ * mountinfo also lists mounts that are hidden by another mount. A mount counts only if its path resolves to it.
+ * `isReached` is called only for wanted mounts that may be hidden; on most hosts that is none.
  *
- * A host without cgroups gives mode `v1` without hierarchies.
+ * Without cgroups the result is mode `v1` with no hierarchies.
  *
  * @see proc_pid_mountinfo(5), cgroups(7)
  */
@@ -103,7 +104,7 @@ export function parseCgroupLayout(
   const ownPaths = parseProcCgroup(cgroup);
   const unified = (mount: CgroupMount): Hierarchy =>
     hierarchy(mount, [], ownPaths.find(({ controllers }) => controllers.length === 0)?.path ?? "/");
-  // The topmost mount at /sys/fs/cgroup decides, as runc's statfs of it does.
+  // The topmost mount at /sys/fs/cgroup decides, as in runc, which calls statfs on it.
   const top = mounts.findLast(({ mountPoint }) => mountPoint === CGROUP_ROOT);
   if (top?.type === "cgroup2" && counts(top)) return { mode: "v2", hierarchies: [unified(top)] };
   const v1 = v1Hierarchies(mounts, ownPaths, counts);
@@ -121,7 +122,7 @@ export interface OwnCgroup {
   readonly path: string;
 }
 
-/** The lines of /proc/PID/cgroup: `4:cpu,cpuacct:/user.slice`. A path may hold colons. */
+/** Parses /proc/PID/cgroup. A line: `4:cpu,cpuacct:/user.slice`. A path may contain colons. */
 export function parseProcCgroup(text: string): readonly OwnCgroup[] {
   return text.split("\n").filter((line) => line !== "").map((line) => {
     const [, controllers = "", ...path] = line.split(":");
@@ -130,10 +131,11 @@ export function parseProcCgroup(text: string): readonly OwnCgroup[] {
 }
 
 /**
- * The directory of `cgroup` (as /proc/PID/cgroup names it) below the hierarchy's mount point.
+ * The directory of `cgroup` (a path from /proc/PID/cgroup) below the hierarchy's mount point.
  *
- * In a container without a cgroup namespace the mount shows only the part below `root`, while /proc names the whole path. One that is not
- * below `root` cannot be reached through this mount: the mount point itself stands for it, never something outside.
+ * In a container without a cgroup namespace, the mount shows only the part below `root`, but /proc has the whole path.
+ * A cgroup outside `root` cannot be reached through this mount. The mount point itself is returned for it, never a path
+ * outside.
  */
 export function directoryOf({ mountPoint, root }: Hierarchy, cgroup: string): string {
   const top = resolve("/", root);
@@ -143,10 +145,11 @@ export function directoryOf({ mountPoint, root }: Hierarchy, cgroup: string): st
 }
 
 /**
- * What a container's mount of type `cgroup` is made of on a v1 host: every v1 hierarchy, not the cgroup2 mount of a hybrid host (runc
- * leaves it out too).
+ * The hierarchies in a container's mount of type `cgroup` on a v1 host: all v1 hierarchies, without the cgroup2 mount
+ * of a hybrid host, which runc leaves out too.
  *
- * `paths`: the container's cgroups by controller. A hierarchy that it has none in shows this process's own cgroup.
+ * `paths`: the container's cgroups by controller. If the container has no cgroup in a hierarchy, this process's own
+ * cgroup is shown.
  */
 export function v1Mounts(layout: CgroupLayout, paths: Readonly<Record<string, string>>): readonly V1Mount[] {
   return layout.hierarchies.filter(({ controllers }) => controllers.length > 0).map((hierarchy) => {
@@ -165,17 +168,18 @@ function hierarchy(mount: CgroupMount, controllers: readonly string[], ownPath: 
   return { controllers, mountPoint: mount.mountPoint, root: mount.root, ownPath };
 }
 
-/** Mounts of cgroups, and whatever else is at or below /sys. A host may have thousands of others, so they are not taken apart. */
+/** Cgroup mounts, and all other mounts at or below /sys. Other lines are not parsed: a host may have thousands. */
 function parseMounts(mountinfo: string): readonly CgroupMount[] {
   return mountinfo.split("\n").filter((line) => line.includes(" - cgroup") || line.includes(" /sys")).map(parseMount);
 }
 
-/** What can be mounted on the way to {@link CGROUP_ROOT}. Nothing mounted over `/` hides what a process sees: its root stays below. */
+/** Mount points that can hide {@link CGROUP_ROOT}. A mount over `/` does not: the process's root stays below it. */
 const ON_THE_WAY: readonly string[] = ["/sys", "/sys/fs", CGROUP_ROOT];
 
 /**
- * Tells by mountinfo alone, which costs no call, that a mount right below /sys/fs/cgroup, or there, cannot be hidden: what is mounted on the
- * way to it is one on the other, it on top of them, and nothing else is at its path.
+ * Returns a test that decides from mountinfo alone, without system calls, whether a mount at or directly below
+ * /sys/fs/cgroup cannot be hidden: the mounts on the way to it are stacked on each other with this one on top, and
+ * nothing else is mounted at its path.
  */
 function certainty(mounts: readonly CgroupMount[]): (mount: CgroupMount) => boolean {
   const way = mounts.filter(({ mountPoint }) => ON_THE_WAY.includes(mountPoint));
@@ -191,7 +195,7 @@ function certainty(mounts: readonly CgroupMount[]): (mount: CgroupMount) => bool
 
 function parseMount(line: string): CgroupMount {
   const fields = line.split(" ");
-  // A variable number of optional fields ends with "-".
+  // "-" ends a variable number of optional fields.
   const end = fields.indexOf("-", 6);
   return {
     id: Number(fields[0]),
@@ -203,13 +207,13 @@ function parseMount(line: string): CgroupMount {
   };
 }
 
-/** A field of mountinfo, which writes space, tab, newline and backslash as three octal digits. */
+/** Decodes a field of mountinfo, which escapes space, tab, newline and backslash as three octal digits. */
 export function unescapeField(field: string): string {
   if (!field.includes("\\")) return field;
   return field.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)));
 }
 
-/** A hierarchy mounted twice counts once: where it is below /sys/fs/cgroup if it is. */
+/** If a hierarchy is mounted twice, only one mount counts, preferably one below /sys/fs/cgroup. */
 function v1Hierarchies(
   mounts: readonly CgroupMount[],
   ownPaths: readonly OwnCgroup[],

@@ -1,11 +1,11 @@
 /**
- * Where a container's cgroups are: `linux.cgroupsPath` and the container's id turned into one directory a controller.
+ * Converts `linux.cgroupsPath` and the container's id to one cgroup directory per controller.
  *
- * Everything is decided on strings. `..` cannot leave a hierarchy, because a path is cleaned as one below `/` before the mount point is
- * put in front of it; and nothing in a cgroup file system is a symlink (it offers mkdir and rmdir only), so such a path
- * means the same to the kernel. That is why the cgroup files are opened by plain paths: runc opens them with openat2 and
- * RESOLVE_BENEATH because it goes through /sys/fs/cgroup, whose links (`cpu` to `cpu,cpuacct`) are in a tmpfs, and we go
- * through the mount points themselves.
+ * All decisions are made on strings. `..` cannot leave a hierarchy: a path is first cleaned as a path below `/`, then
+ * the mount point is put in front. A cgroup file system cannot contain symlinks (it supports only mkdir and rmdir), so
+ * the kernel resolves such a path the same way. That is why plain paths are safe for cgroup files. runc uses openat2
+ * with RESOLVE_BENEATH because it goes through /sys/fs/cgroup, whose links (`cpu` to `cpu,cpuacct`) are in a tmpfs.
+ * This project uses the mount points themselves.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import { dirname, resolve } from "@std/path";
 import { RuncError } from "../errors.ts";
 import { type CgroupLayout, directoryOf, type Hierarchy } from "./layout.ts";
 
-/** The controllers that runc manages on v1, in the order in which a container joins them. "" is the cgroup2 mount of a hybrid host. */
+/** The controllers that runc manages on v1, in joining order. "" is the cgroup2 mount of a hybrid host. */
 export const v1Controllers: readonly string[] = [
   "cpuset",
   "devices",
@@ -34,22 +34,23 @@ export const v1Controllers: readonly string[] = [
   "",
 ];
 
-/** A container's cgroup as config.json asks for it. */
+/** The cgroup that config.json requests. */
 export interface CgroupRequest {
   readonly id: string;
-  /** `linux.cgroupsPath`; absent or empty: named by the id. */
+  /** `linux.cgroupsPath`. If absent or empty, the id is the name. */
   readonly cgroupsPath?: string;
 }
 
 /**
- * The container's cgroup directories, as runc's state.json has them in `cgroup_paths`: by controller on v1, with "" for the cgroup2
- * mount of a hybrid host; only "" on v2.
+ * The container's cgroup directories, in the form of `cgroup_paths` in runc's state.json. On v1: by controller, with ""
+ * for the cgroup2 mount of a hybrid host. On v2: only "".
  *
- * An absolute `cgroupsPath` is below each mount point. A relative one is below this process's own cgroup on v1 and below that one's parent
- * on v2: the own one has processes in it, so it cannot pass controllers on. On a hybrid host's cgroup2 mount
- * it is at the top, as with runc.
+ * An absolute `cgroupsPath` is below each mount point. A relative one is below this process's own cgroup on v1. On v2
+ * it is below the parent of that cgroup: the own cgroup has processes, so it cannot pass controllers on. On a hybrid
+ * host's cgroup2 mount it is at the top, as in runc.
  *
- * @throws {RuncError} `host-lacks` without a devices controller on v1: a container that may use every device is not contained.
+ * @throws {RuncError} `host-lacks` without a devices controller on v1: without it, the container could use every
+ * device.
  */
 export function cgroupPaths(layout: CgroupLayout, request: CgroupRequest): Record<string, string> {
   const path = cleanPath(request.cgroupsPath ?? "") || cleanPath(request.id);
@@ -64,15 +65,15 @@ export function cgroupPaths(layout: CgroupLayout, request: CgroupRequest): Recor
   const needed = layout.mode === "v2" ? "" : "devices";
   if (paths[needed] === undefined) {
     throw new RuncError("host-lacks", `mountpoint for ${needed || "cgroup2"} not found`, {
-      hint: "mount the cgroup file systems, see cgroups(7)",
+      hint: "mount the cgroup file systems; see cgroups(7)",
     });
   }
   return paths;
 }
 
 /**
- * `path` without `.`, `..` and repeated slashes, as if `/` were above it: it can be joined to any directory and stays below. One that
- * leads nowhere is `.`; an empty one stays empty.
+ * `path` without `.`, `..` and repeated slashes, resolved as if `/` were above it. The result can be joined to any
+ * directory and stays below it. If nothing is left, it is `.`; an empty path stays empty.
  */
 export function cleanPath(path: string): string {
   if (path === "") return "";
@@ -80,7 +81,7 @@ export function cleanPath(path: string): string {
   return path.startsWith("/") ? clean : clean.slice(1) || ".";
 }
 
-/** The parts of a `linux.cgroupsPath` for the systemd driver. */
+/** The parts of a `linux.cgroupsPath` in the systemd form. */
 export interface SystemdPath {
   /** Empty: the driver's default. */
   readonly slice: string;
@@ -89,7 +90,7 @@ export interface SystemdPath {
 }
 
 /**
- * `slice:prefix:name` taken apart; empty is `:runc:<id>`.
+ * Parses `slice:prefix:name`. Empty means `:runc:<id>`.
  *
  * @throws {RuncError} `config-invalid` unless it has exactly two colons.
  */
@@ -110,11 +111,11 @@ export function parseSystemdPath({ id, cgroupsPath = "" }: CgroupRequest): Syste
 }
 
 /**
- * Does nothing where `--systemd-cgroup` can work.
+ * Checks that `--systemd-cgroup` can work.
  *
  * `systemdRuns`: whether /run/systemd/system is a directory, see sd_booted(3).
  *
- * @throws {RuncError} `host-lacks` where systemd does not run.
+ * @throws {RuncError} `host-lacks` if systemd is not running.
  */
 export function requireSystemd(systemdRuns: boolean): void {
   if (systemdRuns) return;
@@ -138,7 +139,7 @@ function parentV2(hierarchy: Hierarchy): string {
   return directoryOf(hierarchy, dirname(resolve("/", hierarchy.ownPath)));
 }
 
-/** `path` is clean. */
+/** Joins a clean `path` to `parent`. */
 function below(parent: string, path: string): string {
   const relative = path.startsWith("/") ? path.slice(1) : path;
   return relative === "" || relative === "." ? parent : `${parent}/${relative}`;

@@ -1,5 +1,5 @@
 /**
- * The cgroups below a container's that `exec --cgroup` names.
+ * The cgroups below the container's own, as named by `exec --cgroup`.
  *
  * @module
  */
@@ -9,15 +9,19 @@ import { RuncError } from "../errors.ts";
 import { Errno, errnoText } from "../ffi/errno.ts";
 import { isThere } from "./driver.ts";
 
-/** Paths below the container's cgroup by controller; "" alone stands for every hierarchy. Empty: the container's own. */
+/**
+ * Paths below the container's cgroup, by controller. The only key "" applies to every hierarchy. Empty: the container's
+ * own cgroup.
+ */
 export type SubCgroups = Readonly<Record<string, string>>;
 
 /**
- * `paths`, a container's cgroups by controller, with `sub` below them. Pure.
+ * Appends `sub` to `paths`, a container's cgroups by controller. Pure.
  *
- * A controller that is not named follows one that shares its directory: a process has one cgroup in a hierarchy.
+ * A controller that is not named follows one that shares its directory: a process has one cgroup per hierarchy.
  *
- * @throws {RuncError} `usage` for a controller that the container does not have, and for a path that leads out of its cgroup.
+ * @throws {RuncError} `usage` for a controller that the container does not have, and for a path that leads out of its
+ * cgroup.
  */
 export function subCgroupPaths(paths: Readonly<Record<string, string>>, sub: SubCgroups): Record<string, string> {
   const { "": everywhere } = sub;
@@ -44,7 +48,7 @@ export function subCgroupPaths(paths: Readonly<Record<string, string>>, sub: Sub
 }
 
 /**
- * Does nothing where all of `paths` are there: said before `pid` goes in by itself, when there is somebody to tell.
+ * Checks that all of `paths` exist, before `pid` moves itself in and cannot report an error any more.
  *
  * @throws {RuncError} `cgroup-failed`, ENOENT.
  */
@@ -55,7 +59,7 @@ export function requireCgroups(paths: Readonly<Record<string, string>>, pid: num
   throw new RuncError("cgroup-failed", `error adding pid ${pid} to cgroups: ${reason}`, {
     errno: Errno.ENOENT,
     errnoName: "ENOENT",
-    hint: "exec --cgroup enters cgroups that exist, it makes none",
+    hint: "create the cgroup first: exec --cgroup only joins existing cgroups",
   });
 }
 

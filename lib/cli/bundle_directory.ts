@@ -1,5 +1,5 @@
 /**
- * The bundle that a command line names.
+ * Enters the bundle directory that the command line names.
  *
  * @module
  */
@@ -7,9 +7,11 @@
 import { withSystemErrors } from "./system_error.ts";
 
 /**
- * Enters the bundle, for hooks run there and the config's relative paths start there. `path`: of --bundle; without one it is where we are.
+ * Changes to the bundle directory: hooks run in it, and relative paths in the config start from it. `path`: the value
+ * of --bundle; empty means the current directory.
  *
- * Returns its path, absolute and without symlinks: callers reach bundles through some (/var/run), and a root file system must not be behind one.
+ * Returns its absolute path without symlinks. Callers reach bundles through symlinks such as /var/run, but the path of
+ * a root file system must not contain one.
  *
  * @throws {RuncError} `syscall-failed`.
  */

@@ -1,5 +1,5 @@
 /**
- * What is said beside the errors of commands that work on cgroups.
+ * A warning for commands that work on cgroups.
  *
  * @module
  */
@@ -8,7 +8,9 @@ import { RuncError } from "../errors.ts";
 import { Errno } from "../ffi/errno.ts";
 import type { Context } from "./context.ts";
 
-/** Runs `action`; where permission is what it lacks, a warning says that cgroups may be the reason. `command`: `pause`. */
+/**
+ * Runs `action`. If it fails for lack of permission, a warning says that cgroups may be the reason. `command`: `pause`.
+ */
 export function withCgroupWarning<Result>(
   context: Pick<Context, "log">,
   command: string,

@@ -1,5 +1,5 @@
 /**
- * What a command is given besides its own options: the only way in which commands reach the process around them.
+ * What a command gets besides its own options. Commands access the process around them only through this.
  *
  * @module
  */
@@ -15,38 +15,41 @@ import type { Surroundings } from "./host.ts";
 import { systemError, withSystemErrors } from "./system_error.ts";
 import { type CommandName, type GlobalOptions, specOf } from "./table.ts";
 
-/** A command's surroundings. */
+/** A command's context. */
 export interface Context extends Surroundings {
   readonly global: GlobalOptions;
   /** The command line: the words after the program's name. */
   readonly words: readonly string[];
-  /** The state directory, absolute; its default is made ready before a command that uses it, another one may be missing. */
+  /**
+   * The state directory, absolute. The default one is created before a command that uses it. Another one may be
+   * missing.
+   */
   readonly root: string;
   /** Whether --root was given. */
   readonly rootGiven: boolean;
   readonly log: Logger;
-  /** What ends the command's waits. */
+  /** Interrupts the command's waits. */
   readonly interruption: Interruption;
-  /** With --trace: what is to be told of all that is done. */
+  /** With --trace: records everything that is done. */
   readonly trace?: RuntimeTrace;
-  /** Where the trace is written to, if it can be continued there by another process. */
+  /** The trace's file, if another process can continue it. */
   readonly traceFile?: string;
-  /** Where compiled seccomp filters are kept, if anywhere. */
+  /** The directory for compiled seccomp filters, if there is one. */
   readonly filterCache: () => string | undefined;
-  /** Whether a cgroup that we may not write to is no error. */
+  /** Whether a denied permission for a cgroup is ignored. */
   readonly forgivesCgroups: () => boolean;
 }
 
-/** A command's body: does its work, returns the exit status. */
+/** A command's function: does the work and returns the exit status. */
 export type Command<Name extends CommandName> = (
   context: Context,
   invocation: Invocation<Name>,
 ) => number;
 
 /**
- * Makes the context of an invocation.
+ * Creates the context of an invocation.
  *
- * @throws {RuncError} `usage` for a --root that cannot be, `syscall-failed` where the default one cannot be made.
+ * @throws {RuncError} `usage` for an invalid --root, `syscall-failed` if the default directory cannot be created.
  */
 export function createContext(
   { command, global, globalGiven }: Invocation,
@@ -69,7 +72,7 @@ export function createContext(
 }
 
 /**
- * Whatever in $XDG_RUNTIME_DIR lacks the sticky bit may be cleaned away.
+ * Creates the directory with the sticky bit: the system may delete files without it in $XDG_RUNTIME_DIR.
  *
  * @see https://specifications.freedesktop.org/basedir-spec/latest/
  */
@@ -79,15 +82,15 @@ function makeRuntimeRoot(path: string): void {
     Deno.chmodSync(path, 0o1700);
   } catch (cause) {
     const { code, message, ...details } = systemError(`mkdir ${path}`, cause);
-    const hint = "the directory in $XDG_RUNTIME_DIR must be writable; or choose another one with --root";
+    const hint = "make $XDG_RUNTIME_DIR writable, or set another directory with --root";
     throw new RuncError(code, message, { ...details, hint });
   }
 }
 
 /**
- * The log that the global options ask for.
+ * Creates the logger from the global options.
  *
- * @throws {RuncError} `usage` for a format that there is not, `syscall-failed` where the file cannot be opened.
+ * @throws {RuncError} `usage` for an unknown format, `syscall-failed` if the file cannot be opened.
  */
 export function createLogger(
   options: Pick<GlobalOptions, "debug" | "log" | "log-format">,

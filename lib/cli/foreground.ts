@@ -1,5 +1,5 @@
 /**
- * A process in the foreground, as `run` and `exec` have it: what is there before it, and the hand-over to the monitor.
+ * A foreground process of `run` and `exec`: preparations before it starts, and the hand-over to the monitor.
  *
  * @module
  */
@@ -17,28 +17,28 @@ import type { Context } from "./context.ts";
 import type { Interruption } from "./interruption.ts";
 import type { ProcessIo } from "./process_io.ts";
 
-/** What of our process the monitor needs. */
+/** What the monitor needs from our process. */
 interface Own {
-  /** All of it, but the program's name: what the process is seen with. */
+  /** The command line without the program's name. The monitor shows it as its own. */
   readonly words: readonly string[];
-  /** The global options of the runtime when it is executed again: what it is to find, and where it is to log. */
+  /** The global options for executing the runtime again: the state directory and the log. */
   readonly globalWords: readonly string[];
   readonly debug: boolean;
-  /** Where the end of the container is to be traced, if it is. */
+  /** The trace file for the end of the container, if there is a trace. */
   readonly traceFile?: string;
-  /** How this process becomes another program. */
+  /** Replaces this process by another program. */
   readonly replace: typeof fexecve;
-  /** What ends the waits until then. */
+  /** Interrupts the waits until then. */
   readonly interruption: Interruption;
 }
 
-/** The process that is to be looked after. */
+/** The process to monitor. */
 export type MonitoredProcess = Pick<MonitorOptions, "pid" | "id" | "removal" | "notify">;
 
-/** Makes a {@link Foreground}. @throws {RuncError} where `terminal` is asked for and there is none. */
+/** Creates a {@link Foreground}. @throws {RuncError} if `terminal` is set and there is no terminal. */
 export type MakeForeground = (runtime: Runtime, options: { terminal: boolean }) => Foreground;
 
-/** To be called as long as the working directory is our caller's: later it is the bundle. */
+/** Must be called before the working directory changes from the caller's to the bundle. */
 export function foregroundOf({ words, global, root, replace, traceFile, interruption }: Context): MakeForeground {
   const { debug, log = "", "log-format": format } = global;
   const globalWords = [
@@ -52,7 +52,10 @@ export function foregroundOf({ words, global, root, replace, traceFile, interrup
   return (runtime, options) => new Foreground(runtime, own, options);
 }
 
-/** What has to be there before the process is: no signal may be lost, and no process made for want of a terminal. */
+/**
+ * The preparations before the process starts: no signal may be lost, and no process may be created if its terminal is
+ * missing.
+ */
 export class Foreground implements Disposable {
   readonly #runtime: Runtime;
   readonly #own: Own;
@@ -69,7 +72,10 @@ export class Foreground implements Disposable {
     own.interruption.begin(this.#signals);
   }
 
-  /** What process.consoleSize would say of the user's terminal; undefined without one, or where it has no size. */
+  /**
+   * The size of the user's terminal, in the form of process.consoleSize. Undefined without a terminal, or if it has no
+   * size.
+   */
   get consoleSize(): ConsoleSize | undefined {
     const size = this.#terminal?.size;
     return size === undefined || size.rows === 0 || size.columns === 0
@@ -78,8 +84,8 @@ export class Foreground implements Disposable {
   }
 
   /**
-   * Makes the monitor ready, for the time that would be spent waiting for the process to be set up. Where the process has a terminal, which is
-   * not there yet, {@link run} makes it.
+   * Prepares the monitor while the process is being set up, when this process would otherwise only wait. With a
+   * terminal, which does not exist yet, {@link run} does it.
    *
    * @throws {RuncError}
    */
@@ -88,10 +94,10 @@ export class Foreground implements Disposable {
   }
 
   /**
-   * Becomes the monitor, which passes streams and signals on until the process ends, and ends as a shell would. Never returns. `start` lets the
-   * process run, once its terminal is ours.
+   * Becomes the monitor, which forwards streams and signals until the process ends, and then exits with a shell's exit
+   * status. Never returns. `start` starts the process, after the terminal has been received.
    *
-   * @throws {RuncError} The process lives on.
+   * @throws {RuncError} The process keeps running.
    */
   run(options: MonitoredProcess, io: ProcessIo, { start }: { start?: () => void } = {}): never {
     const stdio = this.#monitor === undefined ? this.#stdio(io) : undefined;
@@ -135,7 +141,7 @@ export class Foreground implements Disposable {
       () => receiveMaster(this.#runtime.kernel, console),
     );
     this.#terminal.makeRaw();
-    // The program may ask for it as its first act.
+    // The program may query the size first thing.
     this.#terminal.copySizeTo(master);
     return { kind: "terminal", master, host: this.#terminal };
   }

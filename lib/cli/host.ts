@@ -1,5 +1,5 @@
 /**
- * The process that the program runs in: what main.ts, and a frozen program when it goes on, give it.
+ * What the program needs from its process. main.ts and a resumed snapshot provide it.
  *
  * @module
  */
@@ -11,30 +11,32 @@ import type { Runtime } from "../libcontainer/runtime.ts";
 import type { Environment } from "./parse.ts";
 
 /**
- * What runs: memory of a started program (`snapshot`), the bundle by the launcher and Deno (`launcher`), a binary with Deno in it (`compiled`), or
- * main.ts as it is (`source`).
+ * - `snapshot`: a resumed snapshot of the started program.
+ * - `launcher`: the bundle, run by the launcher and Deno.
+ * - `compiled`: a binary that contains Deno.
+ * - `source`: main.ts.
  */
 export type ProgramKind = "snapshot" | "launcher" | "compiled" | "source";
 
-/** Everything that the program reaches of the process around it. */
+/** Everything that the program accesses of its process. */
 export interface Surroundings {
   readonly kernel: Kernel;
   readonly programKind: () => ProgramKind;
   readonly environment: Environment;
-  /** Where the system's programs keep what lasts until it is booted again. */
+  /** The system's directory for data that lasts until reboot. */
   readonly runDirectory: string;
-  /** The caller's soft limit of open files, where this process has raised it. */
+  /** The caller's soft limit of open files, if this process has raised it. */
   readonly softFileLimit?: number;
-  /** How this program is started again. */
+  /** How to start this program again. */
   readonly reexec: () => Runtime["reexec"];
-  /** How this process becomes another program. */
+  /** Replaces this process by another program. */
   readonly replace: typeof fexecve;
   readonly stdin: StandardStream;
   readonly stdout: StandardStream;
   readonly stderr: StandardStream;
 }
 
-/** Those of this process. */
+/** The surroundings of this process. */
 export function surroundings(
   kernel: Kernel,
   { reexec, programKind }: Pick<Surroundings, "reexec" | "programKind">,
@@ -52,13 +54,13 @@ export function surroundings(
   };
 }
 
-/** What Deno runs now. */
+/** The kind of program that Deno is running. */
 export function denoProgramKind(): ProgramKind {
   if (Deno.build.standalone) return "compiled";
   return Deno.mainModule.endsWith(".ts") ? "source" : "launcher";
 }
 
-/** How Deno is started with the script that it runs now: a compiled binary by itself, a script by the Deno that runs it. */
+/** How to start Deno again with the current script: a compiled binary alone, a script with the Deno that runs it. */
 export function reexecDeno(): Runtime["reexec"] {
   const path = Deno.execPath();
   if (Deno.build.standalone) return { path, args: [] };
@@ -72,7 +74,7 @@ export function reexecDeno(): Runtime["reexec"] {
     "--cached-only",
     "--v8-flags=--single-threaded,--no-rehash-snapshot",
   ];
-  // The bundle needs no import map; from source, deno.json beside main.ts has it.
+  // The bundle needs no import map. From source, deno.json next to main.ts has it.
   if (!script.endsWith(".ts")) flags.push("--no-config", "--no-npm", "--no-remote", "--no-check");
   return { path, args: [...flags, script] };
 }

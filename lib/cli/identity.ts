@@ -1,6 +1,6 @@
 /**
- * Who calls, and what follows from it: where state is kept, and whether a refusal by the cgroup file system is forgiven.
- * The decisions are pure functions of {@link Caller}; {@link readCaller} is what reads the system.
+ * The caller's identity, and what depends on it: the state directory, and whether errors from the cgroup file system
+ * are ignored. The decisions are pure functions of {@link Caller}. {@link readCaller} reads the system.
  *
  * @module
  */
@@ -9,22 +9,25 @@ import { resolve } from "@std/path";
 import { RuncError } from "../errors.ts";
 import { type Environment, parseBool } from "./parse.ts";
 
-/** What is known about the caller. Functions are asked only where the answer matters: each costs a system call or more. */
+/** Facts about the caller. Functions are called only if the answer matters: each costs at least one system call. */
 export interface Caller {
   readonly uid: number;
   readonly environment: Environment;
   readonly cwd: () => string;
-  /** Whether this is another user namespace than the host's. */
+  /** Whether this is a user namespace other than the host's. */
   readonly inUserNamespace: () => boolean;
-  /** The user that the systemd of this session belongs to; 0 where there is none. */
+  /** The owner of this session's systemd; 0 if there is none. */
   readonly systemdOwner: () => number;
 }
 
-/** The directory that the state of containers is kept in. */
+/** The state directory. */
 export interface StateRoot {
   /** Absolute and clean. */
   readonly path: string;
-  /** It is in $XDG_RUNTIME_DIR by default, and has to be made so that nobody cleans it away. */
+  /**
+   * Whether it is the default directory in $XDG_RUNTIME_DIR. It must then be created in a way that protects it from
+   * being cleaned up.
+   */
   readonly inRuntimeDir: boolean;
 }
 
@@ -32,9 +35,9 @@ const DEFAULT_ROOT = "/run/runc";
 const FILTER_CACHE = "runc-seccomp";
 
 /**
- * `given`: value of --root; undefined where it was not given.
+ * Chooses the state directory. `given`: the value of --root; undefined if it was not given.
  *
- * @throws {RuncError} `usage` where it comes to `/`.
+ * @throws {RuncError} `usage` if it resolves to `/`.
  */
 export function chooseRoot(given: string | undefined, caller: Caller): StateRoot {
   if (given === undefined) return defaultRoot(caller);
@@ -49,16 +52,16 @@ function defaultRoot(caller: Caller): StateRoot {
   return { path: `${runtimeDir}/runc`, inRuntimeDir: true };
 }
 
-/** Root on the host keeps to /run, whatever its session says; so does root in a user namespace that calls itself root. */
+/** Root on the host uses /run, whatever its session says. So does root in a user namespace with USER set to root. */
 function isHostRoot(caller: Caller): boolean {
   return caller.uid === 0 && (!caller.inUserNamespace() || caller.environment("USER") === "root");
 }
 
 /**
- * Where compiled seccomp filters are kept: not with the state, where callers expect containers alone. undefined where there is no directory that
- * only this user may write to.
+ * The directory for compiled seccomp filters. Not the state directory: callers expect only containers there. Undefined
+ * if there is no directory that only this user may write to.
  *
- * `runDirectory`: that of the system, /run.
+ * `runDirectory`: the system's, /run.
  */
 export function chooseFilterCache(caller: Caller, runDirectory: string): string | undefined {
   const runtimeDir = caller.environment("XDG_RUNTIME_DIR") ?? "";
@@ -67,16 +70,16 @@ export function chooseFilterCache(caller: Caller, runDirectory: string): string 
 }
 
 /**
- * Whether errors of permission are ignored for cgroups. `option`: value of --rootless.
+ * Whether permission errors are ignored for cgroups. `option`: the value of --rootless.
  *
- * @throws {RuncError} `usage` for a word that is neither a boolean nor `auto`.
+ * @throws {RuncError} `usage` for a value that is neither a boolean nor `auto`.
  */
 export function forgivesCgroups(option: string, usesSystemd: boolean, caller: Caller): boolean {
   if (option !== "" && option.toLowerCase() !== "auto") return parseRootless(option);
   if (caller.uid !== 0) return true;
   if (!caller.inUserNamespace()) return false;
-  // Root in a user namespace: a systemd that belongs to root there gives us everything, any other only our part. By the
-  // file system alone nobody can tell beforehand.
+  // Root in a user namespace: if its systemd belongs to root there, it gives full access; any other systemd gives only
+  // our part. Without systemd, the access cannot be known in advance.
   return usesSystemd ? caller.systemdOwner() !== 0 : true;
 }
 
@@ -84,23 +87,23 @@ function parseRootless(option: string): boolean {
   const value = parseBool(option);
   if (value === undefined) {
     throw new RuncError("usage", `strconv.ParseBool: parsing ${JSON.stringify(option)}: invalid syntax`, {
-      hint: "--rootless takes true, false or auto",
+      hint: "set --rootless to true, false or auto",
     });
   }
   return value;
 }
 
-/** Whether the content of /proc/self/uid_map is that of the host: every id is itself. user_namespaces(7) */
+/** Whether the content of /proc/self/uid_map is the host's: every id maps to itself. user_namespaces(7) */
 export function isHostIdMap(uidMap: string): boolean {
   return /^\s*0\s+0\s+4294967295\s*$/.test(uidMap);
 }
 
-/** The user in the output of `busctl --user status`; 0 where it names none. */
+/** The user in the output of `busctl --user status`; 0 if it has none. */
 export function parseOwnerUid(status: string): number {
   return Number(/^OwnerUID=(\d+)$/m.exec(status)?.[1] ?? 0);
 }
 
-/** The process's own facts. */
+/** Reads the facts about this process. */
 export function readCaller(environment: Environment): Caller {
   return {
     uid: Deno.uid() ?? 0,
@@ -116,7 +119,7 @@ function readSystemdOwner(): number {
     const { stdout } = new Deno.Command("busctl", { args: ["--user", "--no-pager", "status"] }).outputSync();
     return parseOwnerUid(new TextDecoder().decode(stdout));
   } catch (error) {
-    // Without busctl there is no systemd to ask, and root is assumed to own what it sees.
+    // Without busctl, systemd cannot be asked. Assume that root owns what it sees.
     if (error instanceof Deno.errors.NotFound) return 0;
     throw error;
   }

@@ -1,5 +1,6 @@
 /**
- * The signals that end what a command does: what `create`, `run` and `exec` have made by then is removed, and the status says which it was.
+ * Signals that interrupt a command. `create`, `run` and `exec` then remove what they have created, and the exit status
+ * tells the signal.
  *
  * @module
  */
@@ -8,11 +9,11 @@ import type { Kernel } from "../ffi/kernel.ts";
 import type { Interrupts } from "../ffi/poll.ts";
 import { SignalPipe } from "../ffi/process/signals.ts";
 
-/** Is there from a command's beginning, and interrupts nothing before signals are caught. */
+/** Exists from a command's start. Interrupts nothing until signals are caught. */
 export class Interruption implements Interrupts {
   #signals?: SignalPipe;
 
-  /** poll(2) passes over a negative one. */
+  /** Negative while no signals are caught; poll(2) ignores it then. */
   get fd(): number {
     return this.#signals?.fd ?? -1;
   }
@@ -22,18 +23,18 @@ export class Interruption implements Interrupts {
     this.#signals?.check();
   }
 
-  /** From now on by `signals`, which the caller disposes of after {@link end}. */
+  /** Starts interrupting on `signals`. The caller disposes of them after {@link end}. */
   begin(signals: SignalPipe): void {
     this.#signals = signals;
   }
 
-  /** From now on by nothing any more. */
+  /** Stops interrupting. */
   end(): void {
     this.#signals = undefined;
   }
 }
 
-/** Catches the signals that end what is done, for a command that is not in the foreground, and so forwards none. */
+/** Catches the interrupting signals for a command that is not in the foreground and so forwards none. */
 export class Interruptible implements Disposable {
   readonly #interruption: Interruption;
   readonly #signals: SignalPipe;
@@ -45,7 +46,7 @@ export class Interruptible implements Disposable {
     interruption.begin(this.#signals);
   }
 
-  /** From now on each does again what it did before. */
+  /** Restores each signal's previous action. */
   [Symbol.dispose](): void {
     this.#interruption.end();
     this.#signals[Symbol.dispose]();

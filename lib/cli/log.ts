@@ -1,8 +1,8 @@
 /**
- * The log: records with a level, a message and fields, as text or JSON. The forms are those of logrus, because callers of the
- * runtime parse them.
+ * The log: records with a level, a message and fields, as text or JSON. The formats are those of logrus, because
+ * callers of the runtime parse them.
  *
- * Errors carry their details (`code`, `field`, `step`, `call`, `errno`, `hint`) as fields.
+ * Errors have their details (`code`, `field`, `step`, `call`, `errno`, `hint`) as fields.
  *
  * @see https://github.com/sirupsen/logrus/blob/v1.9.4/text_formatter.go
  * @module
@@ -14,13 +14,13 @@ import type { Log } from "../libcontainer/runtime.ts";
 import { goJson, goQuote, rfc3339 } from "./output/go_text.ts";
 import { systemError } from "./system_error.ts";
 
-/** How grave a record is. */
+/** A record's severity. */
 export type Level = "error" | "warning" | "info" | "debug";
 
-/** What a record says besides its message. */
+/** A record's details besides its message. */
 export type Fields = Readonly<Record<string, string | number>>;
 
-/** Where in the program a record was made. */
+/** The place in the source where a record was made. */
 export interface Place {
   readonly func: string;
   readonly file: string;
@@ -31,13 +31,13 @@ export interface LogRecord {
   readonly level: Level;
   readonly message: string;
   readonly time: Date;
-  /** How much local time is ahead of UTC then. */
+  /** Offset of local time from UTC at that time. */
   readonly offsetMinutes: number;
   readonly fields: Fields;
   readonly place?: Place;
 }
 
-/** How records are written. */
+/** The format of records. */
 export type LogFormat = "text" | "json";
 
 /** Where records go. */
@@ -47,7 +47,7 @@ export interface LogTarget {
   readonly write: (text: string) => void;
 }
 
-/** As logfmt: `time="..." level=error msg="..." key=value`. */
+/** Formats a record as logfmt: `time="..." level=error msg="..." key=value`. */
 export function formatText({ level, message, time, offsetMinutes, fields, place }: LogRecord): string {
   const fixed: [string, string | number][] = [["time", rfc3339(time, offsetMinutes)], ["level", level]];
   if (message !== "") fixed.push(["msg", message]);
@@ -55,7 +55,7 @@ export function formatText({ level, message, time, offsetMinutes, fields, place 
   return [...fixed, ...sorted(fields)].map(([key, value]) => `${key}=${quoteIfNeeded(value)}`).join(" ") + "\n";
 }
 
-/** As one JSON object, with its keys sorted as Go sorts a map's. */
+/** Formats a record as one JSON object with sorted keys, as Go sorts a map's. */
 export function formatJson({ level, message, time, offsetMinutes, fields, place }: LogRecord): string {
   const all = { ...fields, ...place, level, msg: message, time: rfc3339(time, offsetMinutes) };
   return goJson(Object.fromEntries(sorted(all))) + "\n";
@@ -63,7 +63,7 @@ export function formatJson({ level, message, time, offsetMinutes, fields, place 
 
 const colours: Readonly<Record<Level, number>> = { error: 31, warning: 33, info: 36, debug: 37 };
 
-/** For a person at a terminal: `ERRO[0000] message  key=value` in colour, a hint on a line of its own. */
+/** Formats a record for a terminal: `ERRO[0000] message  key=value` in colour, with a hint on its own line. */
 export function formatTerminal({ level, message, fields, place }: LogRecord, ageSeconds: number): string {
   const paint = (text: string) => `\x1b[${colours[level]}m${text}\x1b[0m`;
   const { hint, ...others } = fields;
@@ -83,12 +83,12 @@ function quoteIfNeeded(value: string | number): string {
   return /^[A-Za-z0-9\-._\/@^+]*$/.test(text) ? text : goQuote(text);
 }
 
-/** An error for somebody who sees standard error and not the log: the message, and a hint on a line of its own. */
+/** Formats an error for stderr when the log goes elsewhere: the message, and a hint on its own line. */
 export function formatPlain(error: RuncError): string {
   return `${error.message}\n${error.hint === undefined ? "" : `Hint: ${error.hint}\n`}`;
 }
 
-/** Writes records to one target in one form. */
+/** Writes records to one target in one format. */
 export class Logger {
   readonly #target: LogTarget;
   readonly #format: LogFormat;
@@ -97,8 +97,8 @@ export class Logger {
   readonly #start = Date.now();
 
   /**
-   * `debug`: debug records are written too, and every record says where it was made. `utcOffset`: minutes by which local time is ahead of UTC at that
-   * moment; JavaScript's are those of the zone that it found when it started.
+   * `debug`: debug records are written too, and every record has its place in the source. `utcOffset`: the offset of
+   * local time from UTC in minutes at a given time. JavaScript's own offset is that of the time zone when Deno started.
    */
   constructor(
     target: LogTarget,
@@ -110,7 +110,7 @@ export class Logger {
     this.#debug = options.debug;
   }
 
-  /** Whether a person or program that reads standard error sees the records. */
+  /** Whether the records go to stderr. */
   get isStderr(): boolean {
     return this.#target.isStderr;
   }
@@ -120,27 +120,27 @@ export class Logger {
     return this.#debug;
   }
 
-  /** Steps on the way, for whoever searches a fault. */
+  /** Logs a step, for debugging. */
   debug(message: string, fields: Fields = {}): void {
     if (this.#debug) this.#write("debug", message, fields);
   }
 
-  /** Something worth knowing. */
+  /** Logs information. */
   info(message: string, fields: Fields = {}): void {
     this.#write("info", message, fields);
   }
 
-  /** Something is not as it should be, and the work goes on. */
+  /** Logs a problem that does not stop the work. */
   warning(message: string, fields: Fields = {}): void {
     this.#write("warning", message, fields);
   }
 
-  /** The work ends here. */
+  /** Logs an error that ends the work. */
   error(message: string, fields: Fields = {}): void {
     this.#write("error", message, fields);
   }
 
-  /** What the library is given to log by; a record's place is that of whoever calls it. */
+  /** The log function for the library. A record's place is that of the caller. */
   readonly listen: Log = (level, message) => {
     if (level !== "debug" || this.#debug) this.#write(level, message, {});
   };
@@ -158,7 +158,7 @@ export class Logger {
   }
 }
 
-/** Four lines of the stack are this file's own: the error, this function, `#write` and the method that was called. */
+/** The first four lines of the stack belong to this file: the error, this function, `#write` and the called method. */
 const STACK_DEPTH = 4;
 
 function callerPlace(): Place | undefined {
@@ -167,16 +167,16 @@ function callerPlace(): Place | undefined {
   return file === undefined ? undefined : { func: `${name}()`, file: `${file}:${lineNumber}` };
 }
 
-/** Standard error as a target. Where writing fails there is nobody left to tell, so that is no error. */
+/** Standard error as a target. A failed write is ignored: it cannot be reported anywhere. */
 export function stderrTarget(stderr: StandardStream): LogTarget {
   return { isStderr: true, isTerminal: () => stderr.isTerminal(), write: (text) => stderr.tryWrite(text) };
 }
 
 /**
- * A file as a target: appended to, and made where it is missing. A record that it does not take is told of on `stderr`: that a disk is full is no
- * reason for containers to fail.
+ * A file as a target. It is appended to, and created if missing. A failed write is reported on `stderr`: a full disk
+ * should not make containers fail.
  *
- * @throws {Deno.errors.NotFound} and others of open(2).
+ * @throws {Deno.errors.NotFound} and other errors of open(2).
  */
 export function fileTarget(path: string, stderr: Pick<StandardStream, "tryWrite">): LogTarget {
   const file = Deno.openSync(path, { append: true, create: true, mode: 0o644 });
@@ -190,7 +190,7 @@ export function fileTarget(path: string, stderr: Pick<StandardStream, "tryWrite"
   return { isStderr: false, isTerminal: () => file.isTerminal(), write };
 }
 
-/** Writes all of `text`: one write may take less, to a pipe or a full disk. */
+/** Writes all of `text`. A single write may write less, for example to a pipe or a full disk. */
 export function writeAll(file: { writeSync(bytes: Uint8Array): number }, text: string): void {
   let bytes = new TextEncoder().encode(text);
   while (bytes.length > 0) bytes = bytes.subarray(file.writeSync(bytes));

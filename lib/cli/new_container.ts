@@ -1,5 +1,5 @@
 /**
- * What `create` and `run` have in common: from the command line to a created container.
+ * Shared by `create` and `run`: from the command line to a created container.
  *
  * @module
  */
@@ -35,7 +35,7 @@ export interface NewContainerOptions {
   readonly "preserve-fds": number;
 }
 
-/** A container that has just been created, and our side of it. */
+/** A container that has just been created, with our ends of its descriptors. */
 export interface NewContainer {
   readonly container: Container;
   readonly process: ContainerProcess;
@@ -43,7 +43,7 @@ export interface NewContainer {
   readonly terminal: boolean;
 }
 
-/** Removes what there is of a container after a failure of its creator. */
+/** Removes what exists of a container after a failure. */
 function giveUp({ container, process }: { container: Container; process: ContainerProcess }): void {
   process.abort();
   process[Symbol.dispose]();

@@ -9,7 +9,7 @@ import type { Runtime } from "../libcontainer/runtime.ts";
 import { StateDirectory } from "../libcontainer/state/store.ts";
 import type { Context } from "./context.ts";
 
-/** Opens the proxy of a container that was created with NOTIFY_SOCKET set. */
+/** Opens the proxy of a container that is created with NOTIFY_SOCKET set. */
 export type OpenNotify = (id: string) => NotifyProxy;
 
 /** What opens the proxy; undefined where NOTIFY_SOCKET is not set now. */

@@ -1,11 +1,11 @@
 /**
- * The command line's parser: words in, a typed invocation or a complaint out. Pure; what it knows is in table.ts.
+ * The command line parser: converts words to a typed invocation or a complaint. Pure. The options are in table.ts.
  *
- * One dash or two before any name; `--name value` and `--name=value`; booleans by themselves or with `=true`, `=false`; short
- * options are not grouped. `--` ends the options, so does a lone `-` and a dash before something else than a letter (`-9`), which
- * are arguments themselves. Options may follow arguments unless the command says otherwise. The rules are those of
- * urfave/cli set up as runc does: what version 1 accepts (runc up to 1.5) and what version 3 accepts beside it. Complaints are worded as
- * version 1 words them.
+ * Any name can have one dash or two. Values are given as `--name value` or `--name=value`; booleans alone or with
+ * `=true`, `=false`. Short options cannot be grouped. `--` ends the options. A lone `-`, and a dash before anything but
+ * a letter (`-9`), also end them and are arguments themselves. Options may follow arguments unless the command says
+ * otherwise. The rules are those of urfave/cli as runc configures it: what version 1 accepts (runc up to 1.5) and what
+ * version 3 accepts in addition. Error messages have version 1's wording.
  *
  * @see https://github.com/urfave/cli/blob/v1.22.17/command.go
  * @see https://github.com/urfave/cli/blob/v3.3.8/command_parse.go
@@ -24,44 +24,44 @@ import {
   specOf,
 } from "./table.ts";
 
-/** A command line that can be carried out. */
+/** A valid command line. */
 export interface Invocation<Name extends CommandName = CommandName> {
   readonly kind: "command";
   readonly command: Name;
   readonly global: GlobalOptions;
-  /** Names of the global options that were given. */
+  /** Names of the given global options. */
   readonly globalGiven: ReadonlySet<string>;
   readonly options: OptionValues<(typeof commands)[Name]["options"]>;
-  /** Names of the command's options that were given: `--x=false` is not the same as nothing. */
+  /** Names of the given command options: `--x=false` differs from not given. */
   readonly given: ReadonlySet<string>;
   readonly args: readonly string[];
 }
 
-/** Somebody wants help: on one command, or on all. */
+/** A request for help on one command or on all. */
 export interface HelpWanted {
   readonly kind: "help";
   readonly topic?: CommandName;
 }
 
-/** Somebody wants to know the version. */
+/** A request for the version. */
 export interface VersionWanted {
   readonly kind: "version";
 }
 
-/** A command line that is wrong. */
+/** An invalid command line. */
 export interface Complaint {
   readonly kind: "complaint";
   readonly message: string;
   readonly status: number;
-  /** What to print on standard output before the message, with help on `topic` behind it. */
+  /** Text to print on stdout before the message; help on `topic` follows it. */
   readonly heading?: string;
-  /** The command that help is shown for; absent: all of them. */
+  /** The command to show help for; absent: all commands. */
   readonly topic?: CommandName;
-  /** What was understood before the mistake, so that it is logged to the right place. */
+  /** The global options parsed before the mistake, so that it is logged to the right place. */
   readonly global: GlobalOptions;
 }
 
-/** What a command line comes to. */
+/** The result of parsing a command line. */
 export type Parsed = { [Name in CommandName]: Invocation<Name> }[CommandName] | HelpWanted | VersionWanted | Complaint;
 
 /** Reads an environment variable. */
@@ -70,20 +70,23 @@ export type Environment = (name: string) => string | undefined;
 type Value = string | number | boolean | readonly string[] | readonly number[];
 type Values = Map<string, Value>;
 
-/** A table of options with the values read so far. */
+/** A table of options and the values read so far. */
 interface Scope {
   readonly options: Readonly<Record<string, OptionSpec>>;
   readonly values: Values;
 }
 
-/** How words are read: options from the first scope that knows the name. */
+/** How to read words. An option belongs to the first scope that has its name. */
 interface Reading {
   readonly scopes: readonly Scope[];
-  /** Options may follow the first argument, or not, or it is a command and everything behind it is for another table. */
+  /**
+   * What the first argument does: options may follow it; or it ends the options; or it is a command, and the words
+   * after it belong to another table.
+   */
   readonly firstArg: "one of them" | "ends the options" | "is a command";
 }
 
-/** A mistake in an option. Thrown and caught in this file only. */
+/** A mistake in an option. Thrown and caught only in this file. */
 class OptionMistake extends Error {}
 
 /** Parses the words after the program's name. */
@@ -130,7 +133,7 @@ function help(word: string | undefined, global: Scope): Parsed {
   return topic === undefined ? unknownTopic(word, global) : { kind: "help", topic };
 }
 
-/** Splits `words` into arguments, which are returned, and options, which go to their scope. */
+/** Splits `words` into arguments, which are returned, and options, which are stored in their scope. */
 function readWords(words: readonly string[], { scopes, firstArg }: Reading): readonly string[] {
   const rest = [...words];
   const args: string[] = [];
@@ -148,13 +151,13 @@ function readWords(words: readonly string[], { scopes, firstArg }: Reading): rea
   return [...args, ...rest];
 }
 
-/** Whether a word is an argument in spite of its dash: a lone one, or one before something else than a letter. */
+/** Whether a word is an argument despite its dash: a lone dash, or one before anything but a letter. */
 function isDashedArgument(word: string): boolean {
-  // The usual words are told without compiling \p{L}, a class of 130,000 letters.
+  // The first pattern recognises the usual words without compiling \p{L}, a class of 130,000 letters.
   return word.startsWith("-") && !/^-[-a-zA-Z]/.test(word) && /^-($|\P{L})/u.test(word);
 }
 
-/** Reads one option, and its value from `rest` when it is not in the word itself. */
+/** Reads one option, and its value from `rest` if the word does not contain it. */
 function readOption(word: string, rest: string[], scopes: readonly Scope[]): void {
   const [, given = "", inline] = /^--?([^=]*)(?:=([^]*))?$/.exec(word) ?? [];
   if (given === "" || given.startsWith("-")) throw new OptionMistake(`bad flag syntax: ${word}`);
@@ -179,12 +182,12 @@ function findOption(
 }
 
 interface Conversion {
-  /** What the value is for, as an error names it. */
+  /** The source of the value, for messages. */
   readonly given: string;
-  /** The option's name, where it was an option. */
+  /** The option's name, if the value comes from an option. */
   readonly name?: string;
   readonly spec: OptionSpec;
-  /** The value of the same option before this one. */
+  /** The previous value of the same option. */
   readonly before?: Value;
 }
 
@@ -211,18 +214,18 @@ function convert(text: string, { given, name, spec, before }: Conversion): Value
   }
 }
 
-/** The words that Go's strconv.ParseBool knows; undefined for any other. */
+/** Parses the words that Go's strconv.ParseBool accepts; undefined for any other. */
 export function parseBool(text: string): boolean | undefined {
   if (["1", "t", "T", "true", "TRUE", "True"].includes(text)) return true;
   if (["0", "f", "F", "false", "FALSE", "False"].includes(text)) return false;
   return undefined;
 }
 
-/** An integer as Go's strconv.ParseInt reads it with base 0: decimal, or with 0x, 0o, 0b. */
+/** Parses an integer like Go's strconv.ParseInt with base 0: decimal, or with 0x, 0o, 0b. */
 function parseInteger(text: string): number | undefined {
   const [, sign, digits] = /^([+-]?)(0[xX][0-9a-fA-F]+|0[oO]?[0-7]+|0[bB][01]+|0|[1-9][0-9]*)$/.exec(text) ?? [];
   if (digits === undefined) return undefined;
-  // Go takes a leading zero alone for octal; JavaScript wants the o.
+  // For Go a leading zero means octal; JavaScript needs `0o`.
   const value = Number(digits.replace(/^0(?=[0-7])/, "0o"));
   if (!Number.isSafeInteger(value)) return undefined;
   return sign === "-" ? 0 - value : value;
@@ -239,10 +242,11 @@ const unitMs: Readonly<Record<string, number>> = {
   h: 3_600_000,
 };
 
-/** A duration as Go's time.ParseDuration reads it (`5s`, `1h15m`, `-1.5ms`), in milliseconds. */
+/** Parses a duration like Go's time.ParseDuration (`5s`, `1h15m`, `-1.5ms`), in milliseconds. */
 export function parseDuration(text: string): number | undefined {
   if (/^[+-]?0$/.test(text)) return 0;
-  // Both letters that stand for micro, escaped: the bundler escapes strings, not patterns, and one such letter doubles the script in memory.
+  // Both micro signs are escaped: the bundler escapes strings but not patterns, and one non-ASCII letter doubles the
+  // script's memory.
   const part = /(\d+\.?\d*|\.\d+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)/g;
   const [, sign, body = ""] = /^([+-]?)(.*)$/.exec(text) ?? [];
   if (body === "" || body.replace(part, "") !== "") return undefined;
@@ -251,7 +255,7 @@ export function parseDuration(text: string): number | undefined {
   return sign === "-" ? -sumMs : sumMs;
 }
 
-/** Everything about a table's options: given, from the environment, by default. */
+/** The values of all options in a table: given, from the environment, or default. */
 function complete(scope: Scope, environment: Environment): Record<string, Value | undefined> {
   const values: Record<string, Value | undefined> = {};
   for (const [name, spec] of Object.entries(scope.options)) {
@@ -271,7 +275,7 @@ function empty(spec: OptionSpec): Value | undefined {
 }
 
 function completeGlobal(global: Scope, environment: Environment): GlobalOptions {
-  // `convert` made each value by the same table that the type is derived from.
+  // Safe: `convert` made each value from the same table that the type is derived from.
   return complete(global, environment) as unknown as GlobalOptions;
 }
 
@@ -291,7 +295,7 @@ function invocation(
 }
 
 function mistake({ message }: Error, global: Scope, topic?: CommandName): Complaint {
-  // One punctuation mark tells a mistake before the command from one behind it.
+  // urfave/cli uses "." for a mistake before the command and ":" for one after it.
   const heading = `Incorrect Usage${topic === undefined ? "." : ":"} ${message}\n\n`;
   return { kind: "complaint", message, status: 1, heading, topic, global: completeGlobal(global, () => undefined) };
 }

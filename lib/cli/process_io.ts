@@ -1,5 +1,5 @@
 /**
- * What `create`, `run` and `exec` share around a process: its standard streams, inherited descriptors, sockets and pid file.
+ * Shared by `create`, `run` and `exec`: a process's standard streams, inherited descriptors, sockets and pid file.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import { connectUnix, streamPair } from "../ffi/sockets.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import { withSystemErrors } from "./system_error.ts";
 
-/** Refuses terminal and socket options that do not go together. */
+/** Refuses combinations of terminal and socket options that cannot work. */
 export function checkTerminal(options: { terminal: boolean; detach: boolean; consoleSocket?: string }): void {
   const { terminal, detach, consoleSocket = "" } = options;
   if (detach && terminal && consoleSocket === "") {
@@ -27,16 +27,17 @@ export function checkTerminal(options: { terminal: boolean; detach: boolean; con
   }
 }
 
-/** How many descriptors from 3 up the process inherits. */
+/** The number of descriptors, from 3 up, that the process inherits. */
 export interface Inherited {
   readonly listenFds: number;
   readonly inheritedFds: number;
 }
 
 /**
- * Counts LISTEN_FDS, if they are meant for this process (sd_listen_fds(3)), and `--preserve-fds`; checks that each is open.
+ * Counts LISTEN_FDS, if it is meant for this process (sd_listen_fds(3)), and `--preserve-fds`, and checks that each
+ * descriptor is open.
  *
- * @throws {RuncError} naming the missing one.
+ * @throws {RuncError} naming a missing descriptor.
  */
 export function inheritedDescriptors(
   kernel: Kernel,
@@ -53,7 +54,7 @@ export function inheritedDescriptors(
       throw new RuncError(
         "usage",
         `unable to stat preserved-fd ${index} (of ${preserve}): no such file or directory`,
-        { hint: `descriptor ${fd} must be open, and not close-on-exec, when runc is started` },
+        { hint: `start runc with descriptor ${fd} open and not close-on-exec` },
       );
     }
   }
@@ -61,30 +62,30 @@ export function inheritedDescriptors(
 }
 
 /**
- * Whether a descriptor is the launcher's own script: a shell that finds the numbers below 10 taken opens it at 10 or above, and does not
- * close it on execve.
+ * Whether a descriptor is the launcher's own script. A shell that finds all numbers below 10 in use opens its script at
+ * 10 or above, and does not close it on execve.
  */
 function isLaunchers(fd: number): boolean {
   const script = decodeURIComponent(new URL(Deno.mainModule).pathname);
   return fd >= 10 && Deno.readLinkSync(`/proc/self/fd/${fd}`) === script.replace(/\.js$/, "");
 }
 
-/** The standard streams of a process, and our ends of them. */
+/** A process's standard streams and our ends of them. */
 export interface ProcessIo extends Disposable {
   readonly stdio: readonly [number, number, number];
-  /** The process's end of the socket that its terminal's master comes through. */
+  /** The process's end of the socket for its terminal's master. */
   readonly consoleSocket?: Fd;
-  /** Our end of it, in the foreground. */
+  /** Our end of that socket, in the foreground. */
   readonly console?: Fd;
-  /** Our ends of its pipes, in the foreground without a terminal. */
+  /** Our ends of the pipes, in the foreground without a terminal. */
   readonly pipes?: { readonly stdin: Fd; readonly stdout: Fd; readonly stderr: Fd };
-  /** Closes the process's ends, once it has them. */
+  /** Closes the process's ends, after the process has them. */
   closeTheirs(): void;
 }
 
 /**
- * Prepares the streams: detached ones are our caller's; in the foreground they are pipes of the container's root, so that the container does
- * not hold our terminal, or a pty of its own.
+ * Prepares the streams. Detached: the caller's own. In the foreground: a pty, or pipes owned by the container's root,
+ * so that the container does not hold our terminal.
  */
 export function processIo(
   { kernel, interrupts }: Pick<Runtime, "kernel" | "interrupts">,
@@ -128,7 +129,7 @@ function terminalIo(
   };
 }
 
-/** The socket of --pidfd-socket, connected. */
+/** Connects to the socket of --pidfd-socket. */
 export function pidfdSocket(
   { kernel, interrupts }: Pick<Runtime, "kernel" | "interrupts">,
   path: string | undefined,
@@ -136,7 +137,7 @@ export function pidfdSocket(
   return path ? connectUnix(kernel, path, "stream", interrupts) : undefined;
 }
 
-/** Writes a pid file that is never seen half written: no newline, renamed into place. */
+/** Writes a pid file atomically, by renaming it into place. No newline. */
 export function writePidFile(path: string, pid: number): void {
   const temporary = `${dirname(path)}/.${basename(path)}`;
   withSystemErrors(

@@ -1,7 +1,7 @@
 /**
- * The program from its arguments to its exit status: parse, make a context, run the command, report what failed.
+ * The program from arguments to exit status: parses, creates the context, runs the command and reports failures.
  *
- * Exit status: that of the command; 1 for an error, 255 for one in `exec`, 3 for an unknown command.
+ * Exit status: the command's; 1 for an error, 255 for an error in `exec`, 3 for an unknown command.
  *
  * @module
  */
@@ -83,18 +83,18 @@ function carryOut(context: Context, invocation: Invocation): number {
   return context.global.trace ? traced(context, invocation, body) : body(context);
 }
 
-/** Logs the error once; also says it on standard error where the log goes elsewhere. Returns the exit status. */
+/** Logs the error once, and also prints it on stderr if the log goes elsewhere. Returns the exit status. */
 function report(error: unknown, log: Logger, stderr: StandardStream, status = 1): number {
   if (isReaderGone(error)) return READER_GONE;
   const known = toRuncError(error);
   if (log.isDebug) log.debug(causes(known));
   log.error(known.message, errorFields(known));
   if (!log.isStderr) stderr.tryWrite(formatPlain(known));
-  // As a shell tells that a program has died of a signal.
+  // Like a shell's status for a program killed by a signal.
   return known.signal === undefined ? status : 128 + known.signal;
 }
 
-/** The stacks of an error and of what caused it. */
+/** The stacks of an error and its causes. */
 function causes(error: RuncError): string {
   const stacks: string[] = [];
   for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {

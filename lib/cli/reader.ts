@@ -1,20 +1,20 @@
 /**
- * The end of whoever reads our results. Other programs end by SIGPIPE then, which Deno ignores.
+ * Handles a reader that closes our stdout. Other programs are killed by SIGPIPE then, but Deno ignores it.
  *
  * @module
  */
 
 import { RuncError } from "../errors.ts";
 
-/** What a shell says of a program that SIGPIPE has ended. */
+/** A shell's status for a program killed by SIGPIPE. */
 export const READER_GONE = 128 + 13;
 
-/** Whether `error` says that nobody reads standard output any more. */
+/** Whether `error` means that the reader of stdout is gone. */
 export function isReaderGone(error: unknown): boolean {
   return error instanceof RuncError && error.errnoName === "EPIPE" && error.call === "write(1)";
 }
 
-/** Runs `action`. Its end is also that of whoever reads standard output (`runc events web | head`), which is no error. */
+/** Runs `action`. It ends without an error when the reader of stdout goes away (`runc events web | head`). */
 export function untilReaderLeaves(action: () => void): void {
   try {
     action();

@@ -1,5 +1,5 @@
 /**
- * What all containers use that have processes.
+ * Statistics of all containers with processes.
  *
  * @module
  */
@@ -11,12 +11,15 @@ import type { Status } from "../specs/state.ts";
 import type { Context } from "./context.ts";
 import type { ContainerStats } from "./output/prometheus.ts";
 
-/** A container with its state and what it uses. */
+/** A container with its state and its statistics. */
 export interface RunningContainer extends ContainerStats {
   readonly status: Status;
 }
 
-/** Every container that is not stopped; one that cannot be read, for it may just have ended, is told of at debug level. */
+/**
+ * Every container that is not stopped. One that cannot be read, because it may just have ended, is logged at debug
+ * level.
+ */
 export function runningStats(context: Context, runtime: Runtime): readonly RunningContainer[] {
   return idsBelow(runtime).flatMap((id) => {
     try {
@@ -30,7 +33,7 @@ export function runningStats(context: Context, runtime: Runtime): readonly Runni
   });
 }
 
-/** The state directory comes into being with the first container. */
+/** The ids in the state directory, which is created with the first container. */
 function idsBelow(runtime: Runtime): readonly string[] {
   try {
     return Container.ids(runtime);

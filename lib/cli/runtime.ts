@@ -1,5 +1,5 @@
 /**
- * The library's surroundings from the command line's.
+ * Creates the library's runtime from the command's context.
  *
  * @module
  */
@@ -8,15 +8,18 @@ import { processEnvironment } from "../ffi/process/process.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import type { Context } from "./context.ts";
 
-/** The limit that the launcher saw before Deno raised it. `unlimited` leaves it raised. */
+/** The limit before Deno raised it, as the launcher passes it. `unlimited`: nothing to restore. */
 function softFileLimit(text: string | undefined): number | undefined {
   return text !== undefined && /^\d+$/.test(text) ? Number(text) : undefined;
 }
 
-/** The launcher's own variables: the caller's limit of open files, and the caller's DENO_DIR where it set another. */
+/**
+ * Variables that the launcher sets: the caller's limit of open files, and the caller's DENO_DIR if the launcher changed
+ * it.
+ */
 const SOFT_LIMIT = "RUNC_NOFILE_SOFT", CALLERS_DENO_DIR = "RUNC_DENO_DIR";
 
-/** What hooks inherit: the environment of the launcher's caller. */
+/** The environment that hooks inherit: that of the launcher's caller. */
 function hookEnvironment(): Record<string, string> {
   const { [SOFT_LIMIT]: _, [CALLERS_DENO_DIR]: denoDir, ...environment } = Deno.env.toObject();
   if (denoDir === "") delete environment.DENO_DIR;

@@ -1,5 +1,5 @@
 /**
- * Signals as the command line names them.
+ * Signal names on the command line.
  *
  * @module
  */
@@ -7,11 +7,11 @@
 import { RuncError } from "../errors.ts";
 import { signalNames } from "../ffi/constants.ts";
 
-/** Names with two numbers' worth of history. signal(7) */
+/** Aliases, kept for compatibility. signal(7) */
 const aliases: Readonly<Record<string, number>> = { SIGIOT: 6, SIGPOLL: 29, SIGCLD: 17 };
 
 /**
- * A signal's number from `9`, `KILL`, `SIGKILL` or `sigkill`. Any integer is taken as it is.
+ * Parses `9`, `KILL`, `SIGKILL` or `sigkill`. Any integer is accepted.
  *
  * @throws {RuncError} `usage`.
  */

@@ -1,5 +1,5 @@
 /**
- * The values of `exec --cgroup`. Pure.
+ * Parses the values of `exec --cgroup`. Pure.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import type { SubCgroups } from "../cgroups/sub_cgroup.ts";
 import { RuncError } from "../errors.ts";
 
 /**
- * `path` alone for every hierarchy, or any number of `controller[,controller]:path`.
+ * Accepts one `path` for every hierarchy, or any number of `controller[,controller]:path`.
  *
  * @throws {RuncError} `usage`.
  */

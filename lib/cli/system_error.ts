@@ -1,5 +1,5 @@
 /**
- * Errors of Deno's own file functions as errors of this program.
+ * Converts errors of Deno's file functions to errors of this program.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { RuncError } from "../errors.ts";
 import { fileError } from "../ffi/file_error.ts";
 import { Errno, type ErrnoName, errnoText } from "../ffi/errno.ts";
 
-/** Runs `action`; what it throws is worded as Go words it: `open /x: no such file or directory`. `call`: `open /x`. */
+/** Runs `action` and words its errors as Go does: `open /x: no such file or directory`. `call`: `open /x`. */
 export function withSystemErrors<Result>(call: string, action: () => Result): Result {
   try {
     return action();
@@ -17,7 +17,7 @@ export function withSystemErrors<Result>(call: string, action: () => Result): Re
   }
 }
 
-/** `error` as a {@link RuncError}: by its errno where the system gave one, else by its message. */
+/** Converts an error to a {@link RuncError}: by its errno if it has one, otherwise by its message. */
 export function systemError(call: string, cause: unknown): RuncError {
   const name = cause instanceof Error && "code" in cause ? String(cause.code) : "";
   if (!isErrnoName(name)) return toRuncError(cause);
@@ -29,7 +29,7 @@ function isErrnoName(name: string): name is ErrnoName {
   return Object.hasOwn(Errno, name);
 }
 
-/** Anything thrown, as a {@link RuncError}: one that is none, and that the system did not give, is a bug of ours. */
+/** Converts anything thrown to a {@link RuncError}. Anything else than a RuncError or a system error is a bug. */
 export function toRuncError(error: unknown): RuncError {
   if (error instanceof RuncError) return error;
   const known = fileError(error);

@@ -17,16 +17,17 @@ import { systemError, toRuncError, withSystemErrors } from "./system_error.ts";
 import { specOf } from "./table.ts";
 import { VERSION } from "./commands/version.ts";
 
-/** Files whose names end so are OTLP/JSON. */
+/** Files with this suffix are OTLP/JSON. */
 const OTLP_SUFFIX = ".otlp.json";
 
-/** Stands before whatever goes wrong with the file. */
+/** The prefix of errors with the trace file. */
 const FAILED = "cannot write the trace";
 
 /**
- * Carries a command out and writes what took how long, also where it fails.
+ * Runs a command and writes a timeline of it, also if it fails.
  *
- * @throws {RuncError} `syscall-failed` before anything is done, where the file cannot be written; what `body` throws.
+ * @throws {RuncError} `syscall-failed`, before anything is done, if the file cannot be written; and the errors of
+ * `body`.
  */
 export function traced(
   context: Context,
@@ -38,7 +39,7 @@ export function traced(
     file = inContext(FAILED, () => traceFile(pathOf(context.global.trace!), context.kernel.pid));
   } catch (error) {
     if (command !== "monitor") throw error;
-    // What is to be removed is removed all the same.
+    // `monitor` must remove the container even without a trace.
     context.log.warning(toRuncError(error).message);
     return body(context);
   }
@@ -53,7 +54,7 @@ export function traced(
       const text = textOf(trace, file.path);
       file.write(command === "monitor" ? continued(file.path, text) : text);
     } catch (problem) {
-      // The command has done what it has done, and its caller is to be told that.
+      // The command has already succeeded or failed, and the caller must learn that result.
       context.log.warning(`${FAILED}: ${toRuncError(problem).message}`);
     }
   };
@@ -87,34 +88,34 @@ function textOf(trace: Trace, path: string): string {
   return path.endsWith(OTLP_SUFFIX) ? otlpTrace(trace, { name: "runc", version: VERSION }) : chromeTrace(trace);
 }
 
-/** What a monitor has done by this program is the end of the command that became that monitor. */
+/** A command that a monitor starts continues the trace of the command that became this monitor. */
 function continued(path: string, text: string): string {
   const earlier = withSystemErrors(`read ${path}`, () => Deno.readTextFileSync(path));
   return (path.endsWith(OTLP_SUFFIX) ? continueOtlp : continueChrome)(earlier, text);
 }
 
-/** Where a trace is written to, once all of it is known. */
+/** The file of a trace, which is written once the trace is complete. */
 interface TraceFile {
   readonly path: string;
-  /** Whether each writing makes a new file, with the whole trace. */
+  /** Whether each write creates a new file with the whole trace. */
   readonly isReplaced: boolean;
   readonly write: (text: string) => void;
 }
 
-/** Makes sure that `path` can be written. @throws {RuncError} `syscall-failed` where it cannot. */
+/** Checks that `path` can be written. @throws {RuncError} `syscall-failed` if it cannot. */
 function traceFile(path: string, pid: number): TraceFile {
   const target = replaceable(path);
-  // Not truncated: it may be somebody's log.
+  // Append instead of truncate: the file may be somebody's log.
   if (target === undefined) return { path, isReplaced: false, write: writerTo(path, { append: true }) };
   const temporary = join(dirname(target), `.${basename(target)}.${pid}`);
-  // Always a new one: a link that somebody has put there is removed, and not followed.
+  // The temporary file is always new: an existing link is removed and not followed.
   const remove = () => ifThere(`unlink ${temporary}`, () => Deno.removeSync(temporary));
   const create = () => {
     remove();
     return writerTo(temporary, { write: true, createNew: true, mode: 0o644 });
   };
   create()("");
-  // What is killed before its end leaves nothing behind.
+  // A process that is killed early must leave no file behind.
   remove();
   return {
     path,
@@ -132,8 +133,8 @@ function traceFile(path: string, pid: number): TraceFile {
 }
 
 /**
- * The name that a new file can take: where a link leads, and not the link. Undefined for what must stay what it is: a device, a pipe, a file
- * without a name, and one that is one of our standard streams, as /dev/stdout is.
+ * The path that a new file can replace: a link's target, not the link. Undefined for files that must not be replaced: a
+ * device, a pipe, a file without a name, and one of our standard streams, such as /dev/stdout.
  */
 function replaceable(path: string): string | undefined {
   const there = statIfThere(path);
@@ -147,7 +148,7 @@ function replaceable(path: string): string | undefined {
   return named?.ino === there.ino && named.dev === there.dev ? target : undefined;
 }
 
-/** Opens a file, to be written to once, and closed then. @throws {RuncError} `syscall-failed`, for a directory, too. */
+/** Opens a file for one write, after which it is closed. @throws {RuncError} `syscall-failed`, also for a directory. */
 function writerTo(path: string, options: Deno.OpenOptions): TraceFile["write"] {
   const file = withSystemErrors(`open ${path}`, () => Deno.openSync(path, options));
   return (text) => {

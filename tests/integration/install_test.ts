@@ -101,7 +101,7 @@ for (const path of ["bin/runc", "share/man/man8/runc.8", "share/bash-completion/
     Deno.writeTextFileSync(`${prefix}/${path}`, "another");
     const before = everythingBelow(prefix);
     const { code, stderr } = call("install", prefix);
-    assertEquals([code, stderr.includes(`${prefix}/${path}: there already`)], [1, true], stderr);
+    assertEquals([code, stderr.includes(`${prefix}/${path}: already exists`)], [1, true], stderr);
     assertEquals(everythingBelow(prefix), before);
   });
 }
@@ -111,10 +111,10 @@ boxTest("what has taken a program's place since is neither overwritten nor remov
   must("install", prefix, "--no-freeze");
   Deno.removeSync(`${prefix}/bin/runc`);
   Deno.writeTextFileSync(`${prefix}/bin/runc`, "another");
-  assertMatch(call("install", prefix).stderr, /bin\/runc: there already, and not from here/);
-  assertMatch(call("uninstall", prefix).stderr, /bin\/runc is another program by now, and stays/);
+  assertMatch(call("install", prefix).stderr, /bin\/runc: already exists and belongs to another program/);
+  assertMatch(call("uninstall", prefix).stderr, /bin\/runc now belongs to another program and is kept/);
   assertEquals(everythingBelow(prefix), [`${prefix}/bin`, `${prefix}/bin/runc`]);
-  assertMatch(call("uninstall", prefix).stderr, /nothing was installed below/);
+  assertMatch(call("uninstall", prefix).stderr, /nothing is installed below/);
 });
 
 boxTest("everybody may run what was installed, whatever the umask", (box) => {
@@ -128,7 +128,7 @@ boxTest("everybody may run what was installed, whatever the umask", (box) => {
 boxTest("--destdir makes for a prefix what is then brought there", (box) => {
   const prefix = `${box.directory}/prefix`, destdir = `${box.directory}/package`;
   const aside = ["--destdir", destdir, "--no-freeze"];
-  assertMatch(call("install", prefix, ...aside).stderr, /prefix has to be there/);
+  assertMatch(call("install", prefix, ...aside).stderr, /prefix must exist; it may be empty/);
   Deno.mkdirSync(prefix);
   must("install", prefix, ...aside);
   assertEquals(everythingBelow(prefix), []);

@@ -111,7 +111,7 @@ userTest("a $XDG_RUNTIME_DIR that cannot be written to is told of", (user) => {
   assertEquals([code, stdout], [1, ""]);
   assertMatch(
     stderr,
-    /msg="mkdir \/proc\/none\/runc: no such file or directory" .*hint="the directory in \$XDG_RUNTIME_DIR/,
+    /msg="mkdir \/proc\/none\/runc: no such file or directory" .*hint="make \$XDG_RUNTIME_DIR writable/,
   );
 });
 

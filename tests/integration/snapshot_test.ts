@@ -127,7 +127,7 @@ const obstacles: readonly [name: string, prefix: readonly string[], change: (pat
     // 256 MiB.
     ["/bin/sh", "-c", 'ulimit -v 262144; exec "$@"', "sh"],
     () => {},
-    /cannot have its memory where the program had it.*ulimit -v/,
+    /memory cannot be restored at its addresses.*ulimit -v/,
   ],
 ];
 
@@ -136,7 +136,7 @@ for (const [name, prefix, change, why] of obstacles) {
     change(path);
     const { code, stdout, stderr } = execute([...prefix, path, "a", "b"]);
     assertEquals([code, stdout], [0, `anew: ${directory}/launcher a b\n`]);
-    assertMatch(stderr, /^runc: warning: .*, so Deno is started instead, which takes longer: .*\n$/);
+    assertMatch(stderr, /^runc: warning: .*\. Starting Deno instead, which is slower\. To fix it, .*\n$/);
     assertMatch(stderr, why);
     // Some callers read both streams of this command as one text.
     const features = execute([...prefix, path, "features"]);
@@ -151,9 +151,9 @@ for (const [name, prefix, change, why] of obstacles) {
     for (const words of [[], ["a", "b"], ["features"]]) {
       const { code, stdout, stderr } = execute([...prefix, path, ...words]);
       assertEquals([code, stdout], [1, ""]);
-      assertMatch(stderr, /^runc: [^\n]*, or put that file there\n$/);
+      assertMatch(stderr, /^runc: [^\n]*, or restore that file\n$/);
       assertMatch(stderr, why);
-      assert(stderr.includes(`cannot be executed: ${directory}/launcher:`), stderr);
+      assert(stderr.includes(`${directory}/launcher, which would start Deno instead, cannot be executed.`), stderr);
     }
   });
 }
@@ -172,7 +172,7 @@ withFrozen("a file that is cut says so and does not succeed", ({ path }) => {
     Deno.truncateSync(path, size);
     const { code, stdout, stderr } = execute([path]);
     assertEquals([code, stdout], [1, ""], `${size} of ${whole} bytes`);
-    assertEquals(stderr, "runc: the program's file is not whole: copy, build or install it again\n");
+    assertEquals(stderr, "runc: the program's file is incomplete: copy, build or install it again\n");
   }
   // Of less than its code only the kernel can say something.
   for (const size of [4096, 1000, 100]) {
@@ -234,6 +234,6 @@ boxTest("a launcher without its script, or with an empty one, says so", (box) =>
     make();
     const { code, stderr } = execute([path, "--version"]);
     assertEquals(code, 1);
-    assertMatch(stderr, /^runc: \S+\/runc\.js is missing or empty; run 'deno task build' .*\n$/);
+    assertMatch(stderr, /^runc: \S+\/runc\.js is missing or empty: run 'deno task build' .*\n$/);
   }
 });

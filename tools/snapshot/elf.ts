@@ -1,5 +1,5 @@
 /**
- * The head of an executable file: everything in one segment that is not written to.
+ * The head of the executable file: everything in one segment, which is not writable.
  *
  * @see elf(5)
  * @module
@@ -9,15 +9,15 @@ import { PAGE } from "./memory.ts";
 
 const HEADER_SIZE = 64, PROGRAM_HEADER_SIZE = 56;
 
-/** Where the file's first pages are mapped. Everything that Linux chooses an address for is far above; so is all of a Deno. */
+/** The address of the file's first pages. All addresses that Linux chooses are far above it, and so is all of Deno. */
 export const BASE = 0x400000;
-/** Where in the file the code begins, which is where it is entered. */
+/** The file offset of the code, which is also the entry point. */
 export const CODE_AT: number = HEADER_SIZE + 2 * PROGRAM_HEADER_SIZE;
 
 const ET_EXEC = 2, EM_X86_64 = 62, PT_LOAD = 1, PT_GNU_STACK = 0x6474e551;
 const PF_X = 1, PF_W = 2, PF_R = 4;
 
-/** Headers, and `content` from {@link CODE_AT} on: code first, then whatever it reads. Whole pages. */
+/** The headers, then `content` from {@link CODE_AT} on: the code, then its data. Padded to whole pages. */
 export function executableHead(content: Uint8Array): Uint8Array<ArrayBuffer> {
   const head = new Uint8Array(Math.ceil((CODE_AT + content.length) / PAGE) * PAGE);
   head.set(content, CODE_AT);

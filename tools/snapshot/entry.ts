@@ -1,6 +1,6 @@
 /**
- * The entry of the program that is kept frozen: it starts, rehearses, stops, and goes on from there as many times as its file is executed.
- * tools/freeze runs it.
+ * The entry of the program that the snapshot is taken of: it starts, rehearses and stops. Each execution of the
+ * snapshot resumes it there. tools/freeze runs it.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import { openStandardStreams, StandardStream } from "../../lib/ffi/stdio.ts";
 import { main } from "../../lib/cli/program.ts";
 import { type Surroundings, surroundings } from "../../lib/cli/host.ts";
 
-/** The file that this program goes on from is all of it. */
+/** The snapshot file is the whole program, so no Deno and no script precede the arguments. */
 const reexec = () => ({ path: Deno.readLinkSync("/proc/self/exe"), args: [] });
 
 const worldOf = (kernel: Kernel) => surroundings(kernel, { reexec, programKind: () => "snapshot" });
@@ -28,7 +28,7 @@ function rehearsals(directory: string): readonly (readonly string[])[] {
     ["--version"],
     ["help", "run"],
     ["plan", "--bundle", `${directory}/usual`, "rehearsal"],
-    // What it tells of a command is to be the command's time, and not its own.
+    // Rehearses the tracing code too, so that a trace shows the command's time and not the time of compiling that code.
     [...root, "--trace", `${directory}/trace.json`, ...run("usual")],
     ...["usual", "engine", "mapped"].flatMap((bundle) => [
       [...root, ...run(bundle)],
@@ -46,8 +46,8 @@ function rehearsals(directory: string): readonly (readonly string[])[] {
 }
 
 /**
- * Goes through what the program is for, so that V8 has compiled it, and knows its types, when it is frozen. Where this process may not make
- * containers, it gets as far as it gets.
+ * Runs typical commands so that V8 has compiled their code and knows its types when the snapshot is taken. If this
+ * process may not create containers, the commands fail part-way, which is ignored.
  */
 function rehearse(kernel: Kernel, directory: string): void {
   using nowhere = open(kernel, "/dev/null", 2);
@@ -56,7 +56,7 @@ function rehearse(kernel: Kernel, directory: string): void {
     ...worldOf(kernel),
     environment: () => undefined,
     runDirectory: directory,
-    // Whoever rehearses is not replaced: run and exec fail there, and remove what they have made.
+    // The rehearsing process must not be replaced. `run` and `exec` fail here and remove what they created.
     replace: () => -Errno.ENOSYS,
     stdout: stream,
     stderr: stream,
@@ -65,7 +65,7 @@ function rehearse(kernel: Kernel, directory: string): void {
   for (const words of rehearsals(directory)) main(words, world);
 }
 
-/** Carries out a command line and ends with its status. */
+/** Runs a command line and exits with its status. */
 function run(world: Surroundings, words: readonly string[], exit: (status: number) => void): void {
   openStandardStreams(world.kernel);
   let status = 1;
@@ -85,21 +85,22 @@ function rehearseStart(world: Surroundings): void {
   run(world, wordsOn(addressOf(new Uint8Array(stack.buffer))).slice(1), () => {});
 }
 
-/** Some 30 are open at once where a container has everything, and as many may be inherited. */
+/** About 30 descriptors are open at once for a container that uses everything, and as many may be inherited. */
 const FILES = 256;
 
 const kernel = new Kernel();
 const [directory = "", times = "1"] = Deno.args;
 for (let time = 0; time < Number(times); time++) rehearse(kernel, directory);
 const words = freeze(kernel, (point) => {
-  // Garbage would be kept for ever. Deno is started with --expose-gc.
+  // Garbage would stay in the snapshot forever. Deno is started with --expose-gc.
   (globalThis as { gc?: () => void }).gc?.();
   const text = JSON.stringify(point, (_, value) => typeof value === "bigint" ? String(value) : value);
   worldOf(kernel).stdout.write(`${text}\n`);
 });
-// Not Deno.exit: Deno's own exit handlers are about a process that there no longer is.
+// Deno.exit would run Deno's exit handlers, which belong to a process that no longer exists.
 if (words !== undefined) {
-  // Descriptors are numbered above all that are open: more than a caller may have room for, who has a few open itself.
+  // New descriptors are numbered above all open ones. A caller with a low limit and some open descriptors may not have
+  // enough room.
   const world = { ...worldOf(kernel), softFileLimit: raiseFileLimit(kernel, FILES) };
   run(world, words.slice(1), (status) => kernel.call("_exit", status));
 }

@@ -1,9 +1,9 @@
 /**
- * Puts V8's memory side by side while a program that is to be frozen runs.
+ * Places V8's memory in one contiguous range in a program whose snapshot will be taken.
  *
- * V8 asks for each of its chunks of 256 KiB at a place that it draws by lot. Put back by a process that goes on, each would cost calls of its own
- * and three pages of page tables, more than what is in it. So the program is traced, and where it asks for a chunk the address is changed:
- * a hint, as V8's own is.
+ * V8 requests each of its 256 KiB chunks at a random address. In a resumed snapshot, each chunk would need its own
+ * calls and three pages of page tables, more than its content. So this module traces the program and changes the
+ * address of each request. The address is only a hint, like V8's own.
  *
  * @see mmap(2), ptrace(2)
  * @module
@@ -24,21 +24,21 @@ import {
   waitStop,
 } from "./ptrace.ts";
 
-/** Nothing is there: programs and libraries are at the top of a process's addresses or the bottom. */
+/** This range is unused: programs and libraries are at the top or the bottom of the address space. */
 const GATHERED_AT = 0x2000_0000_0000n;
 const CHUNK = 256n * 1024n;
-/** What V8 asks for beyond what it wants, to get rid of it again: its chunks begin at multiples of their size. */
+/** The excess that V8 requests and then unmaps, because its chunks must be aligned to their size. */
 const SPARE = CHUNK - 4096n;
 
 const PTRACE_GETREGS = 12, PTRACE_SETREGS = 13;
-/** `struct user_regs_struct` of x86_64; rdi is a system call's first argument. sys/user.h */
+/** `struct user_regs_struct` of x86_64. rdi has a system call's first argument. sys/user.h */
 const USER_REGS_SIZE = 27 * 8, RDI_AT = 14 * 8;
 const SYS_mmap = 9n, PROT_READ_WRITE = 3n, MAP_PRIVATE_ANONYMOUS = 0x22n;
 const SIGSTOP = 19, SIGCONT = 18;
 
 /**
- * Lets a child that has stopped itself go on until it stops itself again, which it then does as if nobody had looked on. Where this process may not
- * trace, V8 has its way.
+ * Resumes a child that has stopped itself and traces it until it stops itself again. The stop then looks like an
+ * untraced one. If this process may not trace, V8's addresses stay as they are.
  */
 export function gatherUntilStop(kernel: Kernel, pid: number): void {
   if (kernel.call("ptrace", PTRACE_SEIZE, pid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL) < 0) {
@@ -49,10 +49,10 @@ export function gatherUntilStop(kernel: Kernel, pid: number): void {
   kill(kernel, pid, SIGCONT);
   for (let status = waitStop(kernel, pid);; status = waitStop(kernel, pid)) {
     const signal = stopSignal(status);
-    // It has ended, which the caller will see.
+    // The child has ended. The caller will notice.
     if (signal === undefined) return;
     if (isSyscallStop(status)) next = place(kernel, pid, next);
-    // What ptrace itself tells, such as the end of the stop from before, is no signal.
+    // A ptrace event, such as the end of the previous stop, is not a signal.
     const isReal = !isSyscallStop(status) && status >> 16 === 0;
     if (isReal && signal === SIGSTOP) {
       kernel.call("ptrace", PTRACE_DETACH, pid, 0, SIGSTOP);
@@ -62,7 +62,7 @@ export function gatherUntilStop(kernel: Kernel, pid: number): void {
   }
 }
 
-/** Where it enters mmap(2) for a chunk, puts that at `next`; returns what is next then. */
+/** If the child is entering mmap(2) for a chunk, sets the address to `next`. Returns the next free address. */
 function place(kernel: Kernel, pid: number, next: bigint): bigint {
   const call = readSyscall(kernel, pid);
   if (!isEntry(call) || call.number !== SYS_mmap) return next;

@@ -1,5 +1,5 @@
 /**
- * The memory of a stopped process: which areas it has, and what is in them.
+ * The memory of a stopped process: its areas and their contents.
  *
  * @see proc_pid_maps(5), proc_pid_mem(5), proc_pid_pagemap(5)
  * @module
@@ -9,7 +9,7 @@ import type { Fd } from "../../lib/ffi/fd.ts";
 import { open } from "../../lib/ffi/files.ts";
 import { alloc, type Kernel } from "../../lib/ffi/kernel.ts";
 
-/** Bytes of a page on x86_64. */
+/** The page size of x86_64. */
 export const PAGE = 4096;
 
 /** PROT_* of mmap(2). */
@@ -22,11 +22,11 @@ export interface Area {
   /** PROT_* bits. */
   readonly prot: number;
   readonly isShared: boolean;
-  /** A file's path, `[stack]` and the like, or nothing. */
+  /** A file's path, `[stack]` or similar, or empty. */
   readonly name: string;
 }
 
-/** The areas in the text of /proc/PID/maps. */
+/** Parses the text of /proc/PID/maps. */
 export function parseMaps(text: string): readonly Area[] {
   return text.split("\n").filter((line) => line !== "").map((line) => {
     const [, start = "", end = "", flags = "", name = ""] =
@@ -38,22 +38,22 @@ export function parseMaps(text: string): readonly Area[] {
   });
 }
 
-/** What is known of a page without reading it. */
+/** The state of a page, known without reading it. */
 export interface PageState {
   /** In memory, or swapped out. */
   readonly isPresent: boolean;
-  /** The process's own: anonymous, or a copy of a file's page that was written to. */
+  /** Private to the process: anonymous, or a written copy of a file's page. */
   readonly isOwn: boolean;
 }
 
-/** A process whose memory may be read: our child, stopped. */
+/** The memory of a process: our child, stopped. */
 export class ProcessMemory implements Disposable {
   readonly #kernel: Kernel;
   readonly #pid: number;
   readonly #memory: Fd;
   readonly #pages: Fd;
 
-  /** @throws {RuncError} where it may not be read. */
+  /** @throws {RuncError} if it may not be read. */
   constructor(kernel: Kernel, pid: number) {
     this.#kernel = kernel;
     this.#pid = pid;
@@ -61,17 +61,17 @@ export class ProcessMemory implements Disposable {
     this.#pages = open(kernel, `/proc/${pid}/pagemap`, 0);
   }
 
-  /** In order of their addresses. */
+  /** The areas, sorted by address. */
   areas(): readonly Area[] {
     return parseMaps(Deno.readTextFileSync(`/proc/${this.#pid}/maps`));
   }
 
-  /** @throws {RuncError} where not all of it can be read. */
+  /** @throws {RuncError} if not all of it can be read. */
   read(start: bigint, length: number): Uint8Array<ArrayBuffer> {
     return this.#readAt(this.#memory, start, length);
   }
 
-  /** One for each page of an area. Bits 63, 62 and 61: present, swapped, page of a file or shared. */
+  /** The states of an area's pages. Bits 63, 62 and 61: present, swapped, page of a file or shared. */
   pages({ start, end }: Pick<Area, "start" | "end">): readonly PageState[] {
     const count = Number((end - start) / BigInt(PAGE));
     const entries = new BigUint64Array(this.#readAt(this.#pages, start / BigInt(PAGE) * 8n, count * 8).buffer);
@@ -97,19 +97,19 @@ export class ProcessMemory implements Disposable {
   }
 }
 
-/** Part of an area, as the file has it. */
+/** Part of an area, as stored in the file. */
 export interface Piece {
   readonly start: bigint;
   readonly length: number;
   readonly prot: number;
-  /** Absent: zeroes. */
+  /** Absent: all zeroes. */
   readonly content?: Uint8Array;
 }
 
-/** Zeroes up to this length are written: a piece more costs a system call at each start. */
+/** Runs of zero pages up to this length are stored in the file: a separate piece costs a system call at each start. */
 const GAP_PAGES = 16;
 
-/** Runs of an array's indices for which `test` says the same. */
+/** Runs of consecutive indices with the same result of `test`. */
 function runs(count: number, test: (index: number) => boolean): { from: number; to: number; value: boolean }[] {
   const found: { from: number; to: number; value: boolean }[] = [];
   for (let index = 0; index < count; index++) {
@@ -121,7 +121,7 @@ function runs(count: number, test: (index: number) => boolean): { from: number; 
   return found;
 }
 
-/** An area as pieces with content and pieces of zeroes. `isFilled`: whether a page has anything in it. */
+/** Splits an area into pieces with content and pieces of zeroes. `isFilled`: whether a page is in use. */
 export function split(
   { start, end, prot }: Area,
   isFilled: (page: number) => boolean,

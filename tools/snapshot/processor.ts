@@ -1,5 +1,5 @@
 /**
- * What this processor can, as far as compiled code may rely on it.
+ * The processor's features that compiled code may use.
  *
  * @see Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, CPUID
  * @module
@@ -26,7 +26,10 @@ export const cpuidListing: Listing = [
 
 const bits = (...numbers: readonly number[]) => numbers.reduce((mask, number) => (mask | 1 << number) >>> 0, 0);
 
-/** Instructions that libc and V8 look for. What else these leaves tell is about the machine, or for kernels. */
+/**
+ * Instructions that libc and V8 test for. The other bits of these leaves describe the machine or matter only to
+ * kernels.
+ */
 const instructions: readonly CpuRequirement[] = [
   // SSE3, PCLMULQDQ, SSSE3, FMA, CMPXCHG16B, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE, OSXSAVE, AVX, F16C, RDRAND
   { leaf: 1, register: "ecx", bits: bits(0, 1, 9, 12, 13, 19, 20, 22, 23, 25, 26, 27, 28, 29, 30) },
@@ -40,7 +43,7 @@ const instructions: readonly CpuRequirement[] = [
   { leaf: 0x8000_0001, register: "ecx", bits: bits(0, 5, 8) },
 ];
 
-/** What the processor that a program was frozen on can; another one must be able to do it, too. */
+/** The features of this processor. A processor that resumes the snapshot must have them too. */
 export function requirements(kernel: Kernel): readonly CpuRequirement[] {
   const code = kernel.mapCode(assemble(cpuidListing));
   return instructions.flatMap(({ leaf, register, bits }) => {

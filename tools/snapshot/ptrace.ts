@@ -1,5 +1,5 @@
 /**
- * What is needed of ptrace(2) to look on while a child makes system calls. On x86_64.
+ * The parts of ptrace(2) that are needed to trace a child's system calls. x86_64 only.
  *
  * @module
  */
@@ -9,19 +9,19 @@ import { alloc, type Kernel } from "../../lib/ffi/kernel.ts";
 // linux/ptrace.h
 export const PTRACE_CONT = 7, PTRACE_DETACH = 17, PTRACE_SYSCALL = 24, PTRACE_SEIZE = 0x4206;
 export const PTRACE_O_TRACESYSGOOD = 1, PTRACE_O_TRACEEXIT = 0x40, PTRACE_EVENT_EXIT = 6;
-/** It ends with this process. */
+/** Kills the child when this process ends. */
 export const PTRACE_O_EXITKILL = 0x100000;
 const PTRACE_GET_SYSCALL_INFO = 0x420e, PTRACE_SYSCALL_INFO_ENTRY = 1;
-/** `struct ptrace_syscall_info`: what kind of stop it is, and on entry the call's number and its arguments. */
+/** `struct ptrace_syscall_info`: the kind of stop and, on entry, the call's number and arguments. */
 const syscallInfo = { size: 88, op: 0, number: 24, args: 32 } as const;
 const SIGTRAP = 5, WUNTRACED = 2;
 
-/** A child that stands before or behind a system call. */
+/** A child that is stopped before or after a system call. */
 export interface SyscallStop {
   readonly op: number;
   /** On entry only. */
   readonly number: bigint;
-  /** Six of them, on entry only. */
+  /** The six arguments, on entry only. */
   readonly args: readonly bigint[];
 }
 
@@ -32,15 +32,15 @@ export function waitStop(kernel: Kernel, pid: number): number {
   return new DataView(status.buffer).getInt32(0, true);
 }
 
-/** The signal that a child stopped by; undefined where it ended. WIFSTOPPED, WSTOPSIG, wait(2) */
+/** The signal that stopped a child; undefined if it ended. WIFSTOPPED, WSTOPSIG, wait(2) */
 export function stopSignal(status: number): number | undefined {
   return (status & 0xff) === 0x7f ? status >> 8 & 0xff : undefined;
 }
 
-/** Whether it stopped before or behind a system call. @see PTRACE_O_TRACESYSGOOD */
+/** Whether the child stopped before or after a system call. @see PTRACE_O_TRACESYSGOOD */
 export const isSyscallStop = (status: number): boolean => stopSignal(status) === (SIGTRAP | 0x80);
 
-/** The call that it stands before or behind. @throws {RuncError} */
+/** The system call of the stop. @throws {RuncError} */
 export function readSyscall(kernel: Kernel, pid: number): SyscallStop {
   const info = alloc(syscallInfo.size);
   kernel.must("ptrace(PTRACE_GET_SYSCALL_INFO)", "ptrace", PTRACE_GET_SYSCALL_INFO, pid, info.length, info);

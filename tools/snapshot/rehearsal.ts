@@ -1,6 +1,6 @@
 /**
- * The bundles that the program rehearses with before it is frozen, and their program, which ends at once: what containers have in common, by
- * themselves, as engines make them, and in a user namespace.
+ * The bundles for the rehearsals before the snapshot, and their program, which exits at once. They cover what
+ * containers have in common: a default container, one as engines create them, and one in a user namespace.
  *
  * @module
  */
@@ -27,7 +27,7 @@ function idleProgram(): Uint8Array<ArrayBuffer> {
   return executableHead(code);
 }
 
-/** With what engines ask for beside the default config. */
+/** Adds what engines request in addition to the default config. */
 function asEnginesDo(config: Config): Config {
   const mounts = [
     { destination: "/tmp", type: "tmpfs", source: "tmpfs", options: ["nosuid", "nodev", "mode=1777", "size=65536k"] },
@@ -51,7 +51,7 @@ function asEnginesDo(config: Config): Config {
   };
 }
 
-/** Of an engine's kind: most is allowed, some only with certain arguments. */
+/** A seccomp profile like an engine's: most calls are allowed, some only with certain arguments. */
 const profile = {
   defaultAction: "SCMP_ACT_ERRNO",
   defaultErrnoRet: 1,
@@ -62,7 +62,7 @@ const profile = {
   ],
 };
 
-/** In a user namespace. */
+/** Adds a user namespace. */
 export function withUserNamespace(config: Config): Config {
   const mapping = [{ containerID: 0, hostID: 100_000, size: 65_536 }];
   const namespaces = [...config.linux?.namespaces ?? [], { type: "user" as const }];
@@ -70,8 +70,8 @@ export function withUserNamespace(config: Config): Config {
 }
 
 /**
- * Makes them below `directory`: `usual`, `engine` and `mapped`, and a state directory, `state`. Their containers are in a cgroup of their own, as
- * far as this process may make one.
+ * Creates the bundles `usual`, `engine` and `mapped` and a state directory, `state`, below `directory`. The containers
+ * have their own cgroup if this process may create one.
  */
 export async function makeRehearsalBundles(directory: string): Promise<void> {
   const rootfs = join(directory, "rootfs");
@@ -94,13 +94,16 @@ export async function makeRehearsalBundles(directory: string): Promise<void> {
   await keepFilter(directory, configs.engine);
 }
 
-/** Where the program finds the filter it does not load libseccomp, which would then be frozen, too. */
+/**
+ * Stores the compiled filter in advance. A program that finds it does not load libseccomp, which would otherwise be in
+ * the snapshot too.
+ */
 async function keepFilter(directory: string, config: Config): Promise<void> {
   const filterCache = chooseFilterCache(readCaller(() => undefined), directory);
   try {
     await compileSeccomp(createRuntime({ kernel: new Kernel(), filterCache }), config);
   } catch (error) {
-    // Without libseccomp its part of the rehearsal fails.
+    // Without libseccomp, the rehearsal with seccomp fails, which is ignored.
     if (!(error instanceof RuncError)) throw error;
   }
 }

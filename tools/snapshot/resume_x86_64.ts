@@ -1,15 +1,16 @@
 /**
- * What a frozen program's file begins with: code that puts its memory back and goes on in it.
+ * The code at the start of a snapshot file. It restores the memory and resumes the program.
  *
- *     see whether the file is whole, and the processor can what is in it
- *     map every area of memory, each where it was
- *     keep the addresses free that V8 has reserved, unless the caller limits them
- *     make fs, tid, robust list and restartable sequences this thread's own
+ *     check that the file is complete and that the processor has the needed features
+ *     map every area of memory at its old address
+ *     reserve the addresses that V8 had reserved, unless the caller limits the address space
+ *     set fs, tid, robust list and restartable sequences for this thread
  *     load the registers, return
  *
- * Nothing of it waits, allocates or reads: which calls there are was decided when the file was made. Where one of them fails, or the
- * processor lacks something that the program has been compiled for, it says so on standard error and executes the launcher instead, which
- * starts the program anew. Where there is no launcher either, or the file is cut, it says that and ends with status 1.
+ * The code does not wait, allocate or read: all calls were fixed when the file was written. If a call fails, or the
+ * processor lacks a feature that the program was compiled for, it prints the reason on stderr and executes the
+ * launcher, which starts the program from scratch. If there is no launcher either, or the file is incomplete, it prints
+ * that and exits with status 1.
  *
  * @see tools/snapshot/snapshot.ts
  * @module
@@ -57,75 +58,75 @@ export const Sys = {
   rseq: 334,
 } as const;
 
-/** A system call of the table. The fifth argument is always the descriptor of the file itself, which mmap(2) alone looks at. */
+/** A system call in the table. The fifth argument is always the file's own descriptor. Only mmap(2) uses it. */
 export interface TableCall {
   readonly number: number;
   readonly args: readonly [bigint, bigint, bigint, bigint];
   /** The sixth argument. */
   readonly last: bigint;
-  /** The only result that is good; undefined where it may fail. */
+  /** The only acceptable result; undefined if the call may fail. */
   readonly expected?: bigint;
 }
 
-/** Bytes of an entry of the table: number, arguments 1 to 4 and 6, expected result. */
+/** Size of a table entry in bytes: number, arguments 1 to 4 and 6, expected result. */
 export const ENTRY_SIZE = 56;
-/** The result that is never looked at. No call answers it. */
+/** Marks a result that is not checked. No call returns this value. */
 const ANY = 0xffff_ffff_ffff_ffffn;
 
-/** Bits of CPUID that have to be there. */
+/** CPUID bits that must be set. */
 export interface CpuRequirement {
   readonly leaf: number;
   readonly register: "ebx" | "ecx" | "edx";
   readonly bits: number;
 }
 
-/** Why a program does not go on. */
+/** The reason why a snapshot cannot be resumed. */
 export type Reason = "processor" | "file" | "memory" | "damaged";
 
 /**
- * Lines for standard error, each with its line feed: before the launcher is executed, and where it cannot be. In the file they are two addresses with
- * lengths, of 8 bytes each.
+ * Messages for stderr, each with a final newline: one before the launcher is executed, one for when it cannot be
+ * executed. In the file they are two addresses with lengths, of 8 bytes each.
  */
 export interface Saying {
   readonly anew: string;
   readonly end: string;
 }
 
-/** Bytes of a {@link Saying} without its texts. */
+/** Size of a {@link Saying} in bytes, without its texts. */
 export const SAYING_SIZE = 32;
 
-/** Addresses that the code has in it. */
+/** Addresses that the code contains. */
 export interface ThawPlaces {
-  /** The first entry of the table, and the end of the last. */
+  /** The first entry of the table; the next field is the end of the last. */
   readonly table: number;
   readonly tableEnd: number;
-  /** The same of the calls that keep addresses free for later: they are left out where the caller limits how many there may be. */
+  /** The same for the calls that reserve addresses. They are skipped if the caller limits the address space. */
   readonly reserve: number;
   readonly reserveEnd: number;
-  /** The smallest limits of the caller, in bytes, with which going on is tried: of addresses, and of memory that is written to. */
+  /** The smallest limits in bytes with which resuming is tried: of the address space, and of writable memory. */
   readonly leastAddresses: number;
   readonly leastData: number;
-  /** "/proc/self/exe", and the launcher's path. */
+  /** The addresses of "/proc/self/exe" and of the launcher's path. */
   readonly ownPath: number;
   readonly launcherPath: number;
-  /** Address of what is said in each case, see {@link Saying}. */
+  /** The address of the {@link Saying} for each reason. */
   readonly sayings: Readonly<Record<Reason, number>>;
   /** Length of the whole file in bytes. */
   readonly fileSize: number;
   readonly point: FreezePoint;
-  /** Where the thread's control block has the thread's id. */
+  /** The address of the thread's id in its control block. */
   readonly threadId: bigint;
 }
 
-/** Where in the block of registers the address of the initial stack is wanted. */
+/** The offset in the register block for the address of the initial stack. */
 const STACK_AT = 56;
 const MAX_ERRNO = 4095;
 /** asm-generic/fcntl.h, unistd.h */
 const O_CLOEXEC = 0x80000, SEEK_END = 2, X_OK = 1;
-/** "feat", as the processor reads it. */
+/** "feat" as a little-endian number. */
 const FEAT = 0x74616566;
 
-/** Encodes the table. */
+/** Encodes the calls as a table. */
 export function encodeTable(calls: readonly TableCall[]): Uint8Array<ArrayBuffer> {
   const table = new BigUint64Array(calls.length * ENTRY_SIZE / 8);
   calls.forEach(({ number, args, last, expected = ANY }, index) => {
@@ -151,7 +152,7 @@ export function thawCode(places: ThawPlaces, cpu: readonly CpuRequirement[]): As
 
 const call = (name: keyof typeof Sys): readonly Row[] => [movImm("eax", Sys[name]), syscall()];
 
-/** A page that is missing at the file's end could be mapped, and would be SIGBUS when it is used. */
+/** Opens the file and checks its size. A page beyond the file's end can be mapped, but using it raises SIGBUS. */
 const openFile = ({ ownPath, fileSize }: ThawPlaces): readonly Row[] => [
   movImm("edi", ownPath),
   [movImm("esi", O_CLOEXEC), "O_RDONLY|O_CLOEXEC"],
@@ -178,9 +179,9 @@ function checkProcessor(cpu: readonly CpuRequirement[]): readonly Row[] {
   ]);
 }
 
-/** Makes the calls of a table, which is not empty. `label`: of the loop. */
+/** Makes the calls of a non-empty table. `label`: the loop's label. */
 const makeCalls = (label: string, { from, to }: { from: number; to: number }): readonly Row[] => [
-  [movImm64("r13", BigInt(from)), "the entry whose turn it is"],
+  [movImm64("r13", BigInt(from)), "the current entry"],
   `${label}:`,
   load("rax", at("r13", 0)),
   load("rdi", at("r13", 8)),
@@ -204,7 +205,10 @@ const makeCalls = (label: string, { from, to }: { from: number; to: number }): r
 /** asm-generic/resource.h */
 const RLIMIT_DATA = 2, RLIMIT_AS = 9;
 
-/** Addresses count against limits though nothing is there. Most callers have none. */
+/**
+ * Reserves addresses, unless the caller has limits. Limits count reserved addresses even though they hold no memory.
+ * Most callers have no limits.
+ */
 const reserveAddresses = ({ reserve, reserveEnd, leastAddresses, leastData }: ThawPlaces): readonly Row[] => [
   ...([[RLIMIT_AS, leastAddresses], [RLIMIT_DATA, leastData]] as const).flatMap(([limit, least]): readonly Row[] => [
     movImm("edi", limit),
@@ -222,13 +226,13 @@ const reserveAddresses = ({ reserve, reserveEnd, leastAddresses, leastData }: Th
   ...call("close"),
 ];
 
-/** What the kernel knows of a thread by address is in the table; here is what the memory knows of the process. */
+/** Updates what the memory records about the process. The table's calls update the kernel's records of the thread. */
 const becomeThread = ({ point, threadId }: ThawPlaces): readonly Row[] => [
   ...call("gettid"),
   movImm64("rcx", threadId),
   store(at("rcx", 0), "eax"),
   load("rcx", at("rbp", 0)),
-  [lea("rax", element("rbp", "rcx", 8, 16)), "envp: behind argc, argv and its NULL"],
+  [lea("rax", element("rbp", "rcx", 8, 16)), "envp: after argc, argv and its NULL"],
   movImm64("rcx", point.environ),
   store(at("rcx", 0), "rax"),
 ];
@@ -243,7 +247,7 @@ const goOn = ({ point }: ThawPlaces): readonly Row[] => [
   load("r14", at("rdi", 32)),
   load("r15", at("rdi", 40)),
   load("rsp", at("rdi", 48)),
-  [movImm("eax", 1), "what freeze returns to whoever goes on"],
+  [movImm("eax", 1), "the return value of freeze in the resumed process"],
   ret(),
 ];
 
@@ -265,7 +269,7 @@ const startAnew = ({ launcherPath, sayings }: ThawPlaces): readonly Row[] => [
   load("rcx", at("rbp", 0)),
   cmpImm("rcx", 2),
   short("jb", "warn"),
-  // Some callers read both streams of `features` as one text.
+  // Suppresses the message for `features`: some callers read its stdout and stderr as one text.
   load("rcx", at("rbp", 16)),
   load("eax", at("rcx", 0)),
   [cmpImm("eax", FEAT), "the first word begins with feat"],
@@ -289,7 +293,7 @@ const startAnew = ({ launcherPath, sayings }: ThawPlaces): readonly Row[] => [
   short("jmp", "give_up"),
 ];
 
-/** Nothing can be done where nobody listens. */
+/** Prints the message. A failed write is ignored. */
 function say(): readonly Row[] {
   return [
     [movImm("edi", 2), "standard error"],

@@ -1,12 +1,13 @@
 /**
- * Makes an executable file of a started program: the memory of a Deno that has loaded it, and a few instructions that put it back.
+ * Takes a snapshot of a started program as an executable file: the memory of a Deno that has loaded the program, and
+ * code that restores it.
  *
  * Deno needs some 20 ms to start and our program another 10 to be loaded, the same work each time. Here it is done once; whoever
  * executes the file goes on from lib/ffi/snapshot.ts, where the program has stopped. The file needs neither Deno nor libc nor itself
  * anywhere in particular: all that was in memory is in it.
  *
  *     0         ELF header, code, paths, table of calls        mapped by the kernel at BASE
- *     4096 × n  pages of memory                                mapped by the code, each where it was
+ *     4096 × n  pages of memory                                mapped by the code at their old addresses
  *
  * @module
  */
@@ -37,16 +38,16 @@ import {
 import { type Touched, touchedPages } from "./touched.ts";
 import { standIn } from "./vdso.ts";
 
-/** What is frozen, and to which file. */
+/** The program to snapshot, and the output file. */
 export interface FreezeOptions {
   readonly deno: string;
   /** Arguments for Deno: flags and script. The script calls {@link freeze} of lib/ffi/snapshot.ts. */
   readonly args: readonly string[];
-  /** The file to make. */
+  /** The output file. */
   readonly output: string;
-  /** A command line of the program that is typical. */
+  /** A typical command line of the program. */
   readonly sample: readonly string[];
-  /** What the file executes where it cannot put the memory back: absolute. */
+  /** The absolute path of the program that the file executes if it cannot restore the memory. */
   readonly launcher: string;
 }
 
@@ -57,18 +58,22 @@ const MADV_POPULATE_READ = 22, MADV_POPULATE_WRITE = 23;
 const ARCH_SET_FS = 0x1002, RSEQ_SIGNATURE = 0x53053053, RSEQ_SIZE = 32, ROBUST_LIST_SIZE = 24;
 const SIGPIPE = 13, SIGCHLD = 17, SIGXFSZ = 25, SIG_IGN = 1, SIGKILL = 9;
 
-/** As deep as V8 lets its stack become, and room for what it calls. */
+/** V8's maximum stack depth, plus room for the functions that V8 calls. */
 const STACK_ROOM = 4 << 20;
-/** glibc's `struct pthread` is a little smaller. */
+/** Slightly larger than glibc's `struct pthread`. */
 const THREAD_BLOCK = 0x900;
 
 /**
- * Libraries from a third of the addresses upwards, as Linux once had them. Of a process that goes on Linux puts everything near the top or the
- * bottom, its vdso too, so that nothing is where this one has a library. @see personality(2)
+ * Places libraries from one third of the address space upwards, as Linux once did. In the resuming process, Linux
+ * places everything, including its vdso, near the top or the bottom, so nothing overlaps the snapshot's libraries. @see
+ * personality(2)
  */
 const ADDR_COMPAT_LAYOUT = 0x0200000;
 
-/** Starts the program, waits until it stops, and writes the file. @throws {RuncError} where it does not stop, or its memory cannot be read. */
+/**
+ * Starts the program, waits until it stops, and writes the file. @throws {RuncError} if it does not stop, or if its
+ * memory cannot be read.
+ */
 export function freezeProgram(kernel: Kernel, options: FreezeOptions): void {
   const { read, write } = pipe(kernel, "freeze point");
   using input = read;
@@ -78,7 +83,7 @@ export function freezeProgram(kernel: Kernel, options: FreezeOptions): void {
     pid = start(kernel, options, output);
   }
   try {
-    // Before Deno begins, and then where the program says so.
+    // The first stop is before Deno starts; the second is where the program asks for the snapshot.
     awaitStop(kernel, pid);
     gatherUntilStop(kernel, pid);
     awaitStop(kernel, pid);
@@ -93,7 +98,8 @@ export function freezeProgram(kernel: Kernel, options: FreezeOptions): void {
       launcher: options.launcher,
     };
     const touched = touchedBy(kernel, options, parts);
-    // The old one may be running; and an empty file, which a crash of the host may leave, would be run by shells, and succeed.
+    // Written to a new file: the old one may be running. An empty file, which a crash of the host could leave, would
+    // succeed as an empty shell script.
     writeWhole(options.output, 0o755, (write) => writeParts({ ...parts, touched }, write));
   } finally {
     kill(kernel, pid, SIGKILL);
@@ -101,7 +107,7 @@ export function freezeProgram(kernel: Kernel, options: FreezeOptions): void {
   }
 }
 
-/** Which pages a typical command uses: of a first file, which is gone then. */
+/** Finds the pages that a typical command uses, with a first version of the file, which is then removed. */
 function touchedBy(kernel: Kernel, { output, sample }: FreezeOptions, parts: FileParts): readonly Touched[] {
   const first = `${output}.first`;
   try {
@@ -115,15 +121,15 @@ function touchedBy(kernel: Kernel, { output, sample }: FreezeOptions, parts: Fil
   }
 }
 
-/** With an environment that is nobody's: it stays in the memory that is kept, for everybody to read. */
+/** Starts the program with a neutral environment: it stays in the snapshot, which everybody can read. */
 function start(kernel: Kernel, { deno, args }: FreezeOptions, output: Fd): number {
   const script = 'kill -STOP $$; exec "$@"';
-  // The child inherits it.
+  // The child inherits the personality.
   const personality = kernel.must("personality", "personality", ADDR_COMPAT_LAYOUT);
   const pid = spawn(kernel, {
     path: "/bin/sh",
     argv: ["sh", "-c", script, "sh", deno, ...args],
-    // A directory that cannot be made: what Deno keeps there it would have mapped.
+    // A directory that cannot be created: Deno would map the files that it keeps there.
     env: ["DENO_DIR=/proc/none", "DENO_NO_UPDATE_CHECK=1", "NO_COLOR=1"],
     fds: [{ to: 1, from: output.number }],
     closeFrom: 3,
@@ -149,12 +155,15 @@ function readPoint(kernel: Kernel, input: Fd): FreezePoint {
   ) as unknown as FreezePoint;
 }
 
-/** Where the thread's id stands in its control block: libc has no name for the place, but nothing else there looks like it. */
+/**
+ * The address of the thread's id in its control block. libc has no symbol for it, but nothing else in the block has the
+ * same value.
+ */
 function threadIdIn(memory: ProcessMemory, { threadPointer }: FreezePoint, pid: number): bigint {
   const words = new Int32Array(memory.read(threadPointer, THREAD_BLOCK).buffer);
   const found = [...words.keys()].filter((index) => words[index] === pid);
   if (found.length !== 1) {
-    throw new RuncError("internal", `the thread's id stands ${found.length} times in its control block`);
+    throw new RuncError("internal", `the thread's id is ${found.length} times in its control block, expected once`);
   }
   return threadPointer + BigInt(4 * found[0]!);
 }
@@ -162,7 +171,7 @@ function threadIdIn(memory: ProcessMemory, { threadPointer }: FreezePoint, pid: 
 function piecesOf(memory: ProcessMemory): readonly Piece[] {
   const read = (start: bigint, length: number) => memory.read(start, length);
   return memory.areas().flatMap((area): readonly Piece[] => {
-    // The kernel's data for the vDSO, and a page that is the same in every process.
+    // vvar is the kernel's data for the vDSO; vsyscall is a page that is the same in every process.
     if (area.name.startsWith("[vvar") || area.name === "[vsyscall]") return [];
     if (area.isShared) throw new RuncError("internal", `the program has shared memory: ${area.name}`);
     if (area.start < 1n << 32n) {
@@ -171,7 +180,7 @@ function piecesOf(memory: ProcessMemory): readonly Piece[] {
     const length = Number(area.end - area.start);
     if (area.name === "[vdso]") return [{ ...area, length, content: standIn(memory.read(area.start, length)) }];
     if (area.name === "[stack]") return [...stackRoom(area), ...split(area, isUsed(memory, area), read)];
-    // A guard, or kept for later.
+    // A guard area, or one reserved for later.
     if (area.prot === 0) return [{ ...area, length }];
     return split(area, area.name.startsWith("/") ? () => true : isUsed(memory, area), read);
   });
@@ -181,7 +190,7 @@ function stackRoom({ start, prot }: Area): readonly Piece[] {
   return [{ start: start - BigInt(STACK_ROOM), length: STACK_ROOM, prot }];
 }
 
-/** Whether a page has anything in it. */
+/** Whether a page is in use. */
 function isUsed(memory: ProcessMemory, area: Area): (page: number) => boolean {
   const pages = memory.pages(area);
   return (page) => {
@@ -191,10 +200,10 @@ function isUsed(memory: ProcessMemory, area: Area): (page: number) => boolean {
   };
 }
 
-/** What a file is made of. */
+/** The parts of the file. */
 interface FileParts {
   readonly pieces: readonly Piece[];
-  /** Pages that are asked for beforehand. */
+  /** Pages to populate in advance. */
   readonly touched: readonly Touched[];
   readonly point: FreezePoint;
   readonly threadId: bigint;
@@ -205,37 +214,40 @@ interface FileParts {
 const OWN_PATH = "/proc/self/exe";
 /** `struct sigaction` of the kernel: handler, flags, restorer, mask. */
 const SIGACTION_SIZE = 32;
-/** Two of them: one that ignores, one that does the default, which is all zeroes. */
+/** Two of them: one with SIG_IGN, one with SIG_DFL, which is all zeroes. */
 const SIGACTIONS_SIZE = 2 * SIGACTION_SIZE;
 
-/** Addresses of what the head holds. */
+/** Addresses of the head's contents. */
 interface Layout extends ThawPlaces {
   readonly sigaction: number;
   readonly said: { readonly address: number; readonly bytes: Uint8Array<ArrayBuffer> };
-  /** Length of the head, whole pages. */
+  /** Length of the head in bytes, whole pages. */
   readonly length: number;
 }
 
-/** What is said on standard error: why the program does not go on, and what to do about it. */
+/** The messages on stderr: why the snapshot cannot be resumed, and what to do about it. */
 function sayingsOf(launcher: string): Readonly<Record<Reason, Saying>> {
   const saying = (why: string, advice: string): Saying => ({
-    anew: `runc: warning: ${why}, so Deno is started instead, which takes longer: ${advice}\n`,
-    end: `runc: ${why}, and what starts Deno instead cannot be executed: ${launcher}: ` +
-      `${advice}, or put that file there\n`,
+    anew: `runc: warning: ${why}. Starting Deno instead, which is slower. To fix it, ${advice}\n`,
+    end: `runc: ${why}, and ${launcher}, which would start Deno instead, cannot be executed. ` +
+      `To fix it, ${advice}, or restore that file\n`,
   });
-  const cut = "runc: the program's file is not whole: copy, build or install it again\n";
+  const cut = "runc: the program's file is incomplete: copy, build or install it again\n";
   return {
-    processor: saying("this processor lacks instructions that the program was built with", "build it on this host"),
+    processor: saying(
+      "this processor lacks instructions that the program was built for",
+      "build the program on this host",
+    ),
     file: saying("/proc/self/exe cannot be opened", "mount proc on /proc"),
     memory: saying(
-      "this process cannot have its memory where the program had it",
-      "see whether ulimit -v or ulimit -d limits it, else build the program on this host",
+      "the program's memory cannot be restored at its addresses in this process",
+      "raise ulimit -v or ulimit -d if they are set, otherwise build the program on this host",
     ),
     damaged: { anew: cut, end: cut },
   };
 }
 
-/** The texts, each once, and what points at them. */
+/** Encodes the texts, each once, and the pointers to them. */
 function encodeSayings(
   sayings: Readonly<Record<Reason, Saying>>,
   address: number,
@@ -257,7 +269,10 @@ function encodeSayings(
   return { bytes, places: Object.fromEntries(places) };
 }
 
-/** What a command takes beside the memory that is put back: `run` of a usual container some 20 MiB. */
+/**
+ * The memory that a command may need in addition to the restored memory. `run` of a typical container uses about 20
+ * MiB.
+ */
 const ROOM = 96 << 20;
 
 function leastLimits(pieces: readonly Piece[]): Pick<ThawPlaces, "leastAddresses" | "leastData"> {
@@ -312,7 +327,7 @@ function buildHead(parts: FileParts): Uint8Array<ArrayBuffer> {
       ...threadCalls(parts, layout),
     ]);
   const reserve = encodeTable(reserveCalls(parts.pieces));
-  // Lengths first: they are the same wherever things are.
+  // A first layout with dummy addresses gives the lengths, which do not depend on addresses.
   const first = layOut(parts, PAGE, { table: PAGE, reserve: reserve.length });
   const lengths = { table: calls(first).length, reserve: reserve.length };
   const layout = layOut(parts, thawCode(first, parts.cpu).code.length, lengths);
@@ -329,8 +344,9 @@ function buildHead(parts: FileParts): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * What of an area without content is mapped in any case: V8 takes from its reservations from the lowest address on, and a command takes some of
- * these MiB. The rest, 17 GiB in all, would be beyond what callers allow who limit addresses.
+ * How much of an area without content is always mapped. V8 uses its reservations from the lowest address up, and a
+ * command uses some of these MiB. The rest, 17 GiB in total, would exceed the limits of callers that limit the address
+ * space.
  */
 const KEPT = 16 << 20;
 
@@ -344,7 +360,7 @@ function mapCalls(pieces: readonly Piece[], headLength: number): readonly TableC
   });
 }
 
-/** The rest of the areas that {@link mapCalls} cuts. */
+/** The calls for the rest of the areas that {@link mapCalls} cuts. */
 function reserveCalls(pieces: readonly Piece[]): readonly TableCall[] {
   return pieces.filter(({ content, length }) => content === undefined && length > KEPT).map((piece) =>
     mapCall({ ...piece, start: piece.start + BigInt(KEPT), length: piece.length - KEPT }, 0)
@@ -361,13 +377,13 @@ function mapCall({ start, length, prot, content }: Piece, offset: number): Table
   };
 }
 
-/** Where the kernel is too old for it (5.14), each page waits for its fault. @see madvise(2) */
+/** On kernels before 5.14 the call fails, and each page is populated by a fault. @see madvise(2) */
 function populateCall({ start, length, isWritten }: Touched): TableCall {
   const advice = isWritten ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
   return { number: Sys.madvise, args: [start, BigInt(length), BigInt(advice), 0n], last: 0n };
 }
 
-/** What the kernel has to know of the thread that goes on, as it knew it of the one that stopped. */
+/** The calls that register the resumed thread with the kernel, as the stopped one was. */
 function threadCalls({ point, threadId }: FileParts, { sigaction }: Layout): readonly TableCall[] {
   const call = (name: keyof typeof Sys, args: readonly bigint[], expected?: bigint): TableCall => {
     const [a = 0n, b = 0n, c = 0n, d = 0n] = args;
@@ -377,13 +393,13 @@ function threadCalls({ point, threadId }: FileParts, { sigaction }: Layout): rea
     call("arch_prctl", [BigInt(ARCH_SET_FS), point.threadPointer], 0n),
     call("set_tid_address", [threadId]),
     call("set_robust_list", [point.robustList, BigInt(ROBUST_LIST_SIZE)]),
-    // libc does without where the kernel has none.
+    // libc works without rseq if the kernel has none.
     ...(point.rseq === 0n ? [] : [call("rseq", [point.rseq, BigInt(RSEQ_SIZE), 0n, BigInt(RSEQ_SIGNATURE)])]),
-    // Deno's, and so the program's: writing where nobody reads is an error, not the end.
+    // As in Deno: a write without a reader is an error and does not kill the process.
     call("rt_sigaction", [BigInt(SIGPIPE), BigInt(sigaction), 0n, 8n], 0n),
-    // So is writing beyond the caller's limit of a file's size.
+    // The same for a write beyond the caller's file size limit.
     call("rt_sigaction", [BigInt(SIGXFSZ), BigInt(sigaction), 0n, 8n], 0n),
-    // What our caller ignores stays ignored across execve, and of a child that ends then nobody learns how. signal(7), wait(2)
+    // An ignored SIGCHLD stays ignored across execve, and would hide how children end. signal(7), wait(2)
     call("rt_sigaction", [BigInt(SIGCHLD), BigInt(sigaction + SIGACTION_SIZE), 0n, 8n], 0n),
   ];
 }

@@ -1,5 +1,6 @@
 /**
- * Which pages a frozen program uses when it goes on: they are asked for in one go then, which is many times cheaper than a page fault each.
+ * Finds the pages that a resumed snapshot uses. They are then populated in one call, which is many times cheaper than
+ * one page fault each.
  *
  * @module
  */
@@ -24,26 +25,27 @@ import {
   waitStop,
 } from "./ptrace.ts";
 
-/** Pages that are used. */
+/** A range of used pages. */
 export interface Touched {
   readonly start: bigint;
   readonly length: number;
-  /** They are written to: each is the process's own then. */
+  /** The pages are written to, so each becomes private to the process. */
   readonly isWritten: boolean;
 }
 
 const SIGTRAP = 5, SIGCONT = 18, SIGKILL = 9;
-/** What fexecve(3) is made of; the shell uses another call. On x86_64. */
+/** fexecve(3) uses this call; the shell uses another one. x86_64. */
 const SYS_execveat = 322n;
 
-/** A page fault costs as much as asking for some pages that are not needed. */
+/** A page fault costs as much as populating a few unneeded pages. */
 const GAP_PAGES = 2;
 
 /**
- * Runs the program to its end, and looks at its memory when it ends or becomes another one. Empty where this process may not trace another: then every page waits for its fault.
+ * Runs the program and reads its memory's state when it exits or executes another program. Empty if this process may
+ * not trace another one: every page is then populated by a fault.
  */
 export function touchedPages(kernel: Kernel, argv: readonly string[], pieces: readonly Piece[]): readonly Touched[] {
-  // It stops before the program begins, so that it cannot have ended before it is traced.
+  // The child stops before the program starts, so that it cannot end before it is traced.
   const pid = spawn(kernel, {
     path: "/bin/sh",
     argv: ["sh", "-c", 'kill -STOP $$; exec "$@" >/dev/null 2>&1', "sh", ...argv],
@@ -66,7 +68,7 @@ export function touchedPages(kernel: Kernel, argv: readonly string[], pieces: re
     ) {
       if (isLast(kernel, pid, status)) {
         const touched = readTouched(kernel, pid, pieces);
-        // The monitor that it becomes removes the container.
+        // The program becomes the monitor, which deletes the container.
         isOver = kernel.call("ptrace", PTRACE_DETACH, pid, 0, 0) === 0;
         return touched;
       }
@@ -83,7 +85,7 @@ export function touchedPages(kernel: Kernel, argv: readonly string[], pieces: re
   }
 }
 
-/** Whether it stopped where its memory is there for the last time. */
+/** Whether this is the last stop at which its memory still exists. */
 function isLast(kernel: Kernel, pid: number, status: number): boolean {
   if (status >> 8 === (SIGTRAP | PTRACE_EVENT_EXIT << 8)) return true;
   if (!isSyscallStop(status)) return false;
@@ -107,7 +109,7 @@ function readTouched(kernel: Kernel, pid: number, pieces: readonly Piece[]): rea
   });
 }
 
-/** Ranges of indices that are set; what lies between two close ones belongs to them. */
+/** Ranges of set indices. Small gaps between two ranges are included. */
 function rangesOf(isSet: readonly boolean[]): readonly (readonly [from: number, to: number])[] {
   const ranges: [number, number][] = [];
   isSet.forEach((value, index) => {

@@ -1,12 +1,13 @@
 /**
- * A page that stands in for the vDSO, the kernel's code for clocks: its functions at the places where libc remembers them, each only asking
- * the kernel. The kernel's own is somewhere else in each process, and of another version after an update.
+ * A replacement for the vDSO, the kernel's code for clocks. Its functions are at the addresses that libc remembers, and
+ * only make the system call. The kernel's own vDSO is at a different address in each process, and its version changes
+ * with kernel updates.
  *
  * @see vdso(7)
  * @module
  */
 
-/** Functions of the vDSO and the numbers of the system calls that they are short for, with the same arguments and results. */
+/** The vDSO's functions, and the system calls with the same arguments and results. */
 const functions: Readonly<Record<string, number>> = {
   clock_gettime: 228,
   gettimeofday: 96,
@@ -21,10 +22,10 @@ const SECTION_SIZE = 64, SYMBOL_SIZE = 24, SHT_DYNSYM = 11;
 
 /** `mov eax, number; syscall; ret` */
 const callOf = (number: number) => [0xb8, number & 0xff, number >> 8, 0, 0, 0x0f, 0x05, 0xc3];
-/** `mov eax, -ENOSYS; ret`: for what libc has never asked for, such as `__vdso_sgx_enter_enclave`. */
+/** `mov eax, -ENOSYS; ret`: for functions that libc never looks up, such as `__vdso_sgx_enter_enclave`. */
 const refusal = [0xb8, 0xda, 0xff, 0xff, 0xff, 0xc3];
 
-/** The vDSO's bytes with its functions replaced: as they are they would read what is not there. */
+/** The vDSO with its functions replaced. Unchanged, they would read data that does not exist. */
 export function standIn(vdso: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const view = new DataView(vdso.buffer, vdso.byteOffset);
   const word = (at: number) => Number(view.getBigUint64(at, true));
@@ -36,7 +37,7 @@ export function standIn(vdso: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> 
     const names = word(sections + view.getUint32(section + 0x28, true) * SECTION_SIZE + 0x18);
     const symbols = word(section + 0x18);
     for (let symbol = symbols; symbol < symbols + word(section + 0x20); symbol += SYMBOL_SIZE) {
-      // A version's name, or the entry that is none.
+      // A version name, or the null entry.
       if (word(symbol + 16) === 0) continue;
       const name = textAt(vdso, names + view.getUint32(symbol, true)).replace("__vdso_", "");
       const number = functions[name];

@@ -1,5 +1,5 @@
 /**
- * bpf(2), as far as a cgroup's device filter needs it: load, attach, replace.
+ * The parts of bpf(2) that a cgroup's device filter needs: load, attach, replace.
  *
  * Runs in: parent.
  *
@@ -13,7 +13,8 @@ import { addressOf, alloc, cString, type Kernel } from "../../ffi/kernel.ts";
 import { type BpfInstruction, encodeProgram } from "./v2.ts";
 
 /**
- * bpf(2): its result, or −errno. `referenced`: buffers whose addresses stand in `attr`; they stay alive until the call returns.
+ * bpf(2): returns its result, or −errno. `referenced`: buffers whose addresses are in `attr`. They stay alive until the
+ * call returns.
  */
 export type BpfCall = (
   command: number,
@@ -34,17 +35,17 @@ const BPF_PROG_TYPE_CGROUP_DEVICE = 15;
 const BPF_CGROUP_DEVICE = 6;
 const BPF_F_ALLOW_MULTI = 2;
 const BPF_F_REPLACE = 4;
-/** A cgroup has at most this many programs of a kind (BPF_CGROUP_MAX_PROGS, include/linux/bpf-cgroup.h). */
+/** The maximum number of programs of one kind per cgroup (BPF_CGROUP_MAX_PROGS, include/linux/bpf-cgroup.h). */
 const MAX_PROGRAMS = 64;
 const bpfSyscall = { x86_64: 321, aarch64: 280 } as const;
 
-/** bpf(2) of this machine: glibc has no function of that name. */
+/** Calls bpf(2) by its number: glibc has no wrapper for it. */
 export function bpfCall(kernel: Kernel): BpfCall {
   return (command, attr, ...referenced) =>
     kernel.call("syscall", bpfSyscall[kernel.arch], command, attr, attr.length, ...referenced);
 }
 
-/** What {@link attachDeviceProgram} works with. */
+/** The arguments of {@link attachDeviceProgram}. */
 export interface DeviceAttachment {
   readonly bpf: BpfCall;
   /** Closes a descriptor that `bpf` returned. */
@@ -55,13 +56,15 @@ export interface DeviceAttachment {
 }
 
 /**
- * Makes the program the cgroup's only device filter. Cgroups above keep theirs, and both must allow.
+ * Makes the program the cgroup's only device filter. Ancestor cgroups keep their filters; all of them must allow an
+ * access.
  *
- * An only old program is replaced in one call. Otherwise the new one is attached before the old ones are detached, so there is no moment
- * without a filter. RLIMIT_MEMLOCK does not matter: since Linux 5.11 BPF memory counts for the memory cgroup.
+ * If the cgroup has exactly one program, one call replaces it. Otherwise the new program is attached before the old
+ * ones are detached, so the cgroup is never without a filter. RLIMIT_MEMLOCK does not matter: since Linux 5.11 BPF
+ * memory is charged to the memory cgroup.
  *
- * @throws {RuncError} `cgroup-failed` with the errno: EPERM without CAP_BPF and CAP_NET_ADMIN (or CAP_SYS_ADMIN), EINVAL without
- * CONFIG_CGROUP_BPF.
+ * @throws {RuncError} `cgroup-failed` with the errno: EPERM without CAP_BPF and CAP_NET_ADMIN (or CAP_SYS_ADMIN),
+ * EINVAL without CONFIG_CGROUP_BPF.
  */
 export function attachDeviceProgram(attachment: DeviceAttachment): void {
   const { bpf, close, directoryFd, program } = attachment;
@@ -79,7 +82,7 @@ export function attachDeviceProgram(attachment: DeviceAttachment): void {
     attach(bpf, directoryFd, newFd);
     for (const oldFd of oldFds) detach(bpf, directoryFd, oldFd);
   } finally {
-    // Attached programs stay without a descriptor.
+    // An attached program stays attached after its descriptor is closed.
     opened.forEach(close);
   }
 }
@@ -95,7 +98,10 @@ export function attachedPrograms(bpf: BpfCall, directoryFd: number): readonly nu
   return Array.from({ length: count }, (_, index) => view.getUint32(4 * index, true));
 }
 
-/** A descriptor of the program, or `undefined` where a security module keeps it from us: it can only restrict further. */
+/**
+ * A descriptor of the program, or `undefined` if a security module denies access. Skipping that program is safe: a
+ * program that stays attached can only restrict further.
+ */
 function openProgram(bpf: BpfCall, id: number): number | undefined {
   const fd = bpf(BpfCommand.BPF_PROG_GET_FD_BY_ID, attrOf(16, { 0: id }));
   if (fd === -Errno.EPERM || fd === -Errno.EACCES) return undefined;

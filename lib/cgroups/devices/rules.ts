@@ -1,8 +1,10 @@
 /**
- * Which devices a container may use: the rules of `linux.resources.devices` and runc's own, folded into one filter. Pure.
+ * The devices that a container may use: combines the rules of `linux.resources.devices` with runc's own into one
+ * filter. Pure.
  *
- * A filter is what the v1 controller keeps: a default and exceptions to it. The same filter becomes writes to devices.allow and devices.deny
- * (devices_v1.ts) or a BPF program (devices_v2.ts), so both mean the same.
+ * A filter has the form that the v1 controller uses: a default and exceptions to it. devices_v1.ts turns the filter
+ * into writes to devices.allow and devices.deny, and devices_v2.ts into a BPF program, so both versions enforce the
+ * same.
  *
  * @see Documentation/admin-guide/cgroup-v1/devices.rst
  * @module
@@ -10,45 +12,45 @@
 
 import { RuncError } from "../../errors.ts";
 
-/** A rule as config.json has it. */
+/** A rule in config.json. */
 export interface SpecDeviceRule {
-  /** Allows, or forbids. */
+  /** Whether the rule allows or denies. */
   readonly allow: boolean;
-  /** `a` (where absent), `b` or `c`. */
+  /** `a` (the default), `b` or `c`. */
   readonly type?: string;
   /** Absent or -1: any. */
   readonly major?: number;
   /** Absent: any. */
   readonly minor?: number;
-  /** At least one of the letters `rwm`; others count for nothing. */
+  /** At least one of the letters `rwm`. Other letters are ignored. */
   readonly access?: string;
 }
 
-/** The bits of an access: BPF_DEVCG_ACC_* of include/uapi/linux/bpf.h. */
+/** Access bits: BPF_DEVCG_ACC_* in include/uapi/linux/bpf.h. */
 export const DeviceAccess = { m: 1, r: 2, w: 4 } as const;
 export const ALL_ACCESS = 7;
 /** Any major or minor number. */
 export const ANY = -1;
 
-/** The devices that a rule is about. */
+/** The devices that a rule applies to. */
 export interface DeviceRange {
   readonly type: "b" | "c";
-  /** {@link ANY} for every one. */
+  /** {@link ANY} matches every number. */
   readonly major: number;
   readonly minor: number;
 }
 
-/** A range with a set of {@link DeviceAccess} bits, never 0. */
+/** A range with {@link DeviceAccess} bits, never 0. */
 export interface DeviceException extends DeviceRange {
   readonly access: number;
 }
 
-/** A rule that changes a filter. A `type` of `a` is about every device and access. */
+/** A rule that changes a filter. Type `a` applies to every device and access. */
 export type DeviceRule =
   | { readonly allow: boolean; readonly type: "a" }
   | { readonly allow: boolean } & DeviceException;
 
-/** Everything is allowed but the exceptions, or nothing but the exceptions. One exception a range, in order. */
+/** Allows or denies everything except the exceptions. Each range has one exception; exceptions are sorted. */
 export interface DeviceFilter {
   readonly allowsByDefault: boolean;
   readonly exceptions: readonly DeviceException[];
@@ -57,8 +59,8 @@ export interface DeviceFilter {
 const DENY_ALL: DeviceFilter = { allowsByDefault: false, exceptions: [] };
 
 /**
- * What every container may do on top of its config, whatever that says: make any device node (which does not let it use the device), and
- * use the nodes that every container has.
+ * Rules that every container gets in addition to its config, and that the config cannot remove: create any device node
+ * (which does not allow using the device), and use the default device nodes.
  *
  * Source: runc 1.5.1, libcontainer/specconv, AllowedDevices.
  */
@@ -77,10 +79,10 @@ const alwaysAllowed: readonly SpecDeviceRule[] = [
 ];
 
 /**
- * The filter of a container with these `linux.resources.devices`.
+ * The filter of a container with the rules `linux.resources.devices`.
  *
- * @throws {RuncError} `config-invalid` with the rule's field: without access, of an unknown type or access, a number that is no u32, or
- * taking back a part of a wildcard.
+ * @throws {RuncError} `config-invalid` with the rule's field: the rule has no access, an unknown type or access, a
+ * number that is not a u32, or it denies part of a wildcard.
  */
 export function containerDeviceFilter(rules: readonly SpecDeviceRule[]): DeviceFilter {
   return [...rules, ...alwaysAllowed].reduce((filter, rule, index) => {
@@ -89,12 +91,12 @@ export function containerDeviceFilter(rules: readonly SpecDeviceRule[]): DeviceF
   }, DENY_ALL);
 }
 
-/** Whether the filter lets everything through. */
+/** Whether the filter allows everything. */
 export function allowsAll(filter: DeviceFilter): boolean {
   return filter.allowsByDefault && filter.exceptions.length === 0;
 }
 
-/** The text of the controller's files: `c 1:3 rwm`. */
+/** A rule in the controller's text format: `c 1:3 rwm`. */
 export function formatRule(rule: DeviceRule): string {
   if (rule.type === "a") return "a *:* rwm";
   const access = (["r", "w", "m"] as const).filter((letter) => rule.access & DeviceAccess[letter]).join("");
@@ -102,9 +104,9 @@ export function formatRule(rule: DeviceRule): string {
 }
 
 /**
- * The filter that a `devices.list` shows. The list has no deny rules: one that begins with `a` counts as allowing all.
+ * Parses `devices.list`. The list has no deny rules; a first entry `a` means that everything is allowed.
  *
- * @throws {RuncError} `cgroup-failed` for a line that the controller does not write.
+ * @throws {RuncError} `cgroup-failed` for a line that the controller never writes.
  */
 export function parseDevicesList(text: string): DeviceFilter {
   return text.split("\n").filter((line) => line !== "").reduce<DeviceFilter>((filter, line) => {
@@ -123,9 +125,9 @@ export function parseDevicesList(text: string): DeviceFilter {
 }
 
 /**
- * The fewest rules that turn `from` into `to`, in an order that never denies more than needed on the way.
+ * The shortest list of rules that turns `from` into `to`, in an order that never denies more than necessary in between.
  *
- * One that allows by default is started over, since its deny rules cannot be read back.
+ * A filter that allows by default is reset first, because its deny rules cannot be read back.
  */
 export function transition(from: DeviceFilter, to: DeviceFilter): readonly DeviceRule[] {
   const startOver = from.allowsByDefault || to.allowsByDefault;
@@ -137,7 +139,7 @@ export function transition(from: DeviceFilter, to: DeviceFilter): readonly Devic
   ];
 }
 
-/** Whether both let the same devices through. */
+/** Whether both filters allow the same devices. */
 export function sameFilter(a: DeviceFilter, b: DeviceFilter): boolean {
   return a.allowsByDefault === b.allowsByDefault && minus(a.exceptions, b.exceptions).length === 0 &&
     minus(b.exceptions, a.exceptions).length === 0;
@@ -172,8 +174,8 @@ function addException(filter: DeviceFilter, added: DeviceException): DeviceFilte
 }
 
 /**
- * The v1 controller ignores a request to take back a part of a wildcard without a word, and there are too many numbers to split the wildcard:
- * an error beats a hole that is not there.
+ * The v1 controller silently ignores a rule that denies part of a wildcard, and a wildcard covers too many numbers to
+ * split it. An error is better than a rule that has no effect.
  */
 function dropException(filter: DeviceFilter, dropped: DeviceException, field: string): DeviceFilter {
   for (const exception of filter.exceptions) {
@@ -190,13 +192,13 @@ function dropException(filter: DeviceFilter, dropped: DeviceException, field: st
   return withException(filter, { ...dropped, access: (known?.access ?? 0) & ~dropped.access });
 }
 
-/** Replaces the exception for that range, or removes it where no access is left. */
+/** Replaces the exception for its range, or removes it if no access is left. */
 function withException(filter: DeviceFilter, exception: DeviceException): DeviceFilter {
   const others = filter.exceptions.filter((other) => !sameRange(other, exception));
   return { ...filter, exceptions: exception.access === 0 ? others : [...others, exception].toSorted(byNumber) };
 }
 
-/** What `a` has and `b` does not, range by range. */
+/** The access in `a` that is not in `b`, per range. */
 function minus(a: readonly DeviceException[], b: readonly DeviceException[]): readonly DeviceException[] {
   return a.map((exception) => ({
     ...exception,
@@ -215,11 +217,11 @@ function sameRange(a: DeviceRange, b: DeviceRange): boolean {
 }
 
 function byNumber(a: DeviceRange, b: DeviceRange): number {
-  // Not localeCompare: its first call loads collation data, 10 ms.
+  // localeCompare would load collation data on its first call, which takes 10 ms.
   return a.major - b.major || a.minor - b.minor || Number(a.type > b.type) - Number(a.type < b.type);
 }
 
-/** Letters other than `rwm` count for nothing, as in runc; undefined where there is none of those. */
+/** Ignores letters other than `rwm`, as runc does. Returns undefined if none of the three is present. */
 function accessBits(letters: string): number | undefined {
   let bits = 0;
   for (const letter of letters) {

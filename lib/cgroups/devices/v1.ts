@@ -1,5 +1,6 @@
 /**
- * The v1 devices controller: a filter becomes the fewest writes to devices.allow and devices.deny, and is read back.
+ * The v1 devices controller: applies a filter with as few writes to devices.allow and devices.deny as possible, then
+ * reads it back to verify it.
  *
  * @module
  */
@@ -9,10 +10,10 @@ import { type DeviceFilter, type DeviceRule, formatRule, parseDevicesList, sameF
 import { readCgroupFile, writeCgroupLines } from "../file.ts";
 
 /**
- * Makes `filter` the filter of the cgroup at `directory`.
+ * Sets the device filter of the cgroup at `directory`.
  *
- * @throws {RuncError} `cgroup-failed` where the kernel refuses a rule (EPERM: the cgroup above does not have that device) or shows another
- * filter afterwards.
+ * @throws {RuncError} `cgroup-failed` if the kernel refuses a rule (EPERM: the parent cgroup does not allow the
+ * device), or if the filter read back differs.
  */
 export function setDevicesV1(directory: string, filter: DeviceFilter): void {
   const current = parseDevicesList(readCgroupFile(directory, "devices.list"));
@@ -22,7 +23,7 @@ export function setDevicesV1(directory: string, filter: DeviceFilter): void {
   verify(parseDevicesList(readCgroupFile(directory, "devices.list")), filter);
 }
 
-/** Rules for the same file that follow each other: the file is opened once for them. */
+/** Groups consecutive rules for the same file, so that each file is opened once per group. */
 function runs(
   rules: readonly DeviceRule[],
 ): readonly { readonly file: string; readonly rules: readonly DeviceRule[] }[] {
@@ -36,7 +37,7 @@ function runs(
   return found;
 }
 
-/** Of a filter that allows by default, the list shows only that. */
+/** For a filter that allows by default, the list shows only the default, so only that can be compared. */
 function verify(actual: DeviceFilter, wanted: DeviceFilter): void {
   if (actual.allowsByDefault !== wanted.allowsByDefault) {
     throw new RuncError("cgroup-failed", "resulting devices cgroup doesn't match target mode");

@@ -1,8 +1,10 @@
 /**
- * The device filter of cgroup2: a BPF program that the kernel asks before each mknod and open of a device. Pure: filter in, code out.
+ * The device filter of cgroup2: a BPF program that the kernel runs before each mknod and open of a device. Pure:
+ * converts a filter to code.
  *
- * The program gets a `struct bpf_cgroup_dev_ctx` in r1 (u32 access_type, major, minor; access_type holds the BPF_DEVCG_ACC_* bits in its
- * upper half and the type in its lower one) and returns 1 to allow. It is one block an exception:
+ * The program gets a `struct bpf_cgroup_dev_ctx` in r1 (u32 access_type, major, minor). The upper half of access_type
+ * has the BPF_DEVCG_ACC_* bits, the lower half the type. The program returns 1 to allow. It has one block per
+ * exception:
  *
  *     if w2 != type goto next        ; then the access, and the numbers where they are no wildcards
  *     w0 = 1                         ; the opposite of the default
@@ -21,7 +23,7 @@ export interface BpfInstruction {
   readonly opcode: number;
   readonly destination: number;
   readonly source: number;
-  /** In instructions from the next one, for jumps; in bytes, for loads. */
+  /** For jumps: in instructions, counted from the next one. For loads: in bytes. */
   readonly offset: number;
   readonly immediate: number;
 }
@@ -30,10 +32,10 @@ export interface BpfInstruction {
 const deviceType = { b: 1, c: 2 } as const;
 
 /**
- * The program that lets through what `filter` does.
+ * The program that enforces `filter`.
  *
- * A request may ask for several accesses at once (open for reading and writing). An exception that allows must name all of them; one that
- * denies need only name one, as on v1.
+ * A request may ask for several accesses at once (open for reading and writing). An allow exception matches only if it
+ * has all of them. A deny exception matches if it has any of them, as on v1.
  */
 export function deviceProgram(filter: DeviceFilter): readonly BpfInstruction[] {
   return [
@@ -48,7 +50,7 @@ export function deviceProgram(filter: DeviceFilter): readonly BpfInstruction[] {
   ];
 }
 
-/** The program's bytes, little-endian. */
+/** Encodes the program, little-endian. */
 export function encodeProgram(program: readonly BpfInstruction[]): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(new ArrayBuffer(8 * program.length));
   const view = new DataView(bytes.buffer);
@@ -61,7 +63,7 @@ export function encodeProgram(program: readonly BpfInstruction[]): Uint8Array<Ar
   return bytes;
 }
 
-/** The conditions of one exception, then its answer. Every failed condition jumps behind the block. */
+/** The conditions of one exception, then its result. A condition that fails jumps to the end of the block. */
 function block(exception: DeviceException, allow: boolean): readonly BpfInstruction[] {
   const conditions = [
     (length: number) => jumpUnless(2, deviceType[exception.type], length),
@@ -74,11 +76,11 @@ function block(exception: DeviceException, allow: boolean): readonly BpfInstruct
   return [...conditions.map((condition, index) => condition(length - index - 1)), ...end];
 }
 
-/** An instruction that depends on how far away the end of its block is. */
+/** Makes an instruction from the distance to the end of its block. */
 type Condition = (toEnd: number) => BpfInstruction;
 
 function accessCondition(access: number, allow: boolean): readonly Condition[] {
-  // Every request asks for something, so all three can never fail.
+  // Every request asks for at least one access, so a check for all three never fails.
   if (access === ALL_ACCESS) return [];
   if (allow) return [(toEnd) => jumpIfAny(3, ALL_ACCESS & ~access, toEnd)];
   return [() => jumpIfAny(3, access, 1), (toEnd) => jump(toEnd)];
@@ -98,7 +100,8 @@ function load(destination: number, offset: number): BpfInstruction {
   return { text, opcode: 0x61, destination, source: 1, offset, immediate: 0 };
 }
 
-// 32-bit arithmetic and jumps throughout: the numbers are u32, and a 64-bit comparison would extend the sign of a large one.
+// All arithmetic and jumps are 32-bit: the numbers are u32, and a 64-bit comparison would sign-extend a large
+// immediate.
 
 /** BPF_ALU|BPF_AND|BPF_K. */
 function and(destination: number, immediate: number): BpfInstruction {
@@ -110,7 +113,7 @@ function shiftRight(destination: number, immediate: number): BpfInstruction {
   return { ...plain(0x74, destination, immediate), text: `w${destination} >>= ${hex(immediate)}` };
 }
 
-/** BPF_ALU|BPF_MOV|BPF_K to r0, the program's answer. */
+/** BPF_ALU|BPF_MOV|BPF_K to r0, the program's result. */
 function setZero(immediate: number): BpfInstruction {
   return { ...plain(0xb4, 0, immediate), text: `w0 = ${hex(immediate)}` };
 }

@@ -1,7 +1,8 @@
 /**
- * `linux.resources.blockIO` as files of v1's blkio and v2's io controller.
+ * Converts `linux.resources.blockIO` to files of v1's blkio and v2's io controller.
  *
- * @see Documentation/admin-guide/cgroup-v1/blkio-controller.rst, Documentation/admin-guide/cgroup-v2.rst, Documentation/block/bfq-iosched.rst
+ * @see Documentation/admin-guide/cgroup-v1/blkio-controller.rst, Documentation/admin-guide/cgroup-v2.rst,
+ * Documentation/block/bfq-iosched.rst
  * @module
  */
 
@@ -14,7 +15,7 @@ type Throttle =
   | "throttleReadIOPSDevice"
   | "throttleWriteIOPSDevice";
 
-/** The rates in runc's order: the field, v1's file, v2's key in io.max. */
+/** The rates in runc's order: field, v1 file, v2 key in io.max. */
 const throttles: readonly (readonly [field: Throttle, v1: string, v2: string])[] = [
   ["throttleReadBpsDevice", "blkio.throttle.read_bps_device", "rbps"],
   ["throttleWriteBpsDevice", "blkio.throttle.write_bps_device", "wbps"],
@@ -22,7 +23,7 @@ const throttles: readonly (readonly [field: Throttle, v1: string, v2: string])[]
   ["throttleWriteIOPSDevice", "blkio.throttle.write_iops_device", "wiops"],
 ];
 
-/** The writes for v1. Weights are CFQ's where the kernel (before 5.0) has it, else BFQ's. */
+/** The writes for v1. Weights go to CFQ's files if the kernel has them (before 5.0), otherwise to BFQ's. */
 export function blockIoLimitsV1(blockIO: BlockIoResources): readonly LimitWrite[] {
   const { weight, leafWeight, weightDevice = [] } = blockIO;
   return [
@@ -48,7 +49,7 @@ function writeV1(file: string, value: string): LimitWrite {
   return { controller: "blkio", file, value };
 }
 
-/** The writes for v2. Only BFQ has weights by device; leaf weights are v1's alone. */
+/** The writes for v2. Only BFQ has per-device weights. Leaf weights exist on v1 only. */
 export function blockIoLimitsV2(blockIO: BlockIoResources): readonly LimitWrite[] {
   const { weight, weightDevice = [] } = blockIO;
   return [
@@ -72,7 +73,7 @@ function writeV2(file: string, value: string): LimitWrite {
   return { controller: "io", file, value };
 }
 
-/** io.weight (1 to 10000) for a weight of blkio (10 to 1000), on a straight line. */
+/** Converts a blkio weight (10 to 1000) linearly to an io.weight (1 to 10000). */
 export function ioWeight(weight: number): number {
   return 1 + Math.trunc((weight - 10) * 9999 / 990);
 }

@@ -1,5 +1,5 @@
 /**
- * `linux.resources.cpu` as files of the cpu and cpuset controllers.
+ * Converts `linux.resources.cpu` to files of the cpu and cpuset controllers.
  *
  * @see Documentation/scheduler/sched-bwc.rst, Documentation/admin-guide/cgroup-v2.rst, cpuset(7)
  * @module
@@ -9,17 +9,20 @@ import type { CpuResources, Integer64 } from "../../specs/config.ts";
 import { cpuWeight } from "./cpu_weight.ts";
 import { isGiven, type LimitWrite } from "./limit.ts";
 
-/** The kernel's, where a quota has no period. Documentation/admin-guide/cgroup-v2.rst, cpu.max */
+/** The kernel's default period, for a quota without one. Documentation/admin-guide/cgroup-v2.rst, cpu.max */
 const DEFAULT_PERIOD_US = 100_000;
 
-/** The writes for v1's cpu controller. A period or burst may only fit the new quota, which comes after it. */
+/**
+ * The writes for v1's cpu controller. The kernel may accept a period or burst only with the new quota, so it is written
+ * again after the quota.
+ */
 export function cpuLimitsV1(cpu: CpuResources): readonly LimitWrite[] {
   const { shares, quota, burst, period, idle } = cpu;
   const withQuota = isGiven(quota) ? { againAfter: true } : {};
   return [
     ...(isGiven(shares) ? [{ ...write("cpu.shares", shares), readBack: true }] : []),
     ...(isGiven(period) ? [{ ...write("cpu.cfs_period_us", period), ...withQuota }] : []),
-    // Older kernels have no bursts.
+    // Older kernels do not have this file.
     ...(burst === undefined
       ? []
       : [{ ...write("cpu.cfs_burst_us", burst), tolerate: ["ENOENT"] as const, ...withQuota }]),
@@ -29,7 +32,7 @@ export function cpuLimitsV1(cpu: CpuResources): readonly LimitWrite[] {
   ];
 }
 
-/** The part of {@link cpuLimitsV1} that a process with real-time priority needs before it can enter the cgroup. */
+/** The part of {@link cpuLimitsV1} that must be set before a process with real-time priority can enter the cgroup. */
 export function realtimeLimits({ realtimeRuntime, realtimePeriod }: CpuResources): readonly LimitWrite[] {
   const withRuntime = isGiven(realtimeRuntime) ? { againAfter: true } : {};
   return [
@@ -38,7 +41,7 @@ export function realtimeLimits({ realtimeRuntime, realtimePeriod }: CpuResources
   ];
 }
 
-/** The writes for v2's cpu controller, which has no real-time files; runc passes over those. */
+/** The writes for v2's cpu controller. It has no real-time files; like runc, this ignores those fields. */
 export function cpuLimitsV2({ shares, quota, burst, period, idle }: CpuResources): readonly LimitWrite[] {
   const max = isGiven(quota) && quota > 0 ? quota : "max";
   return [
@@ -53,7 +56,7 @@ export function cpuLimitsV2({ shares, quota, burst, period, idle }: CpuResources
   ];
 }
 
-/** The writes for cpuset, the same on both. */
+/** The writes for cpuset, the same on v1 and v2. */
 export function cpusetLimits({ cpus = "", mems = "" }: CpuResources): readonly LimitWrite[] {
   const files = [["cpuset.cpus", cpus], ["cpuset.mems", mems]] as const;
   return files.filter(([, value]) => value !== "").map(([file, value]) => ({ controller: "cpuset", file, value }));

@@ -1,5 +1,5 @@
 /**
- * The CPU weight of cgroup v2, which state.json has beside v1's shares.
+ * The CPU weight of cgroup v2. state.json has it next to v1's shares.
  *
  * @module
  */
@@ -7,7 +7,8 @@
 import type { Integer64 } from "../../specs/config.ts";
 
 /**
- * v2's weight (1 to 10000) for v1's shares (2 to 262144), on a curve through both ends and both defaults (1024 is 100).
+ * Converts v1 shares (2 to 262144) to a v2 weight (1 to 10000), on a curve through both ends and both defaults (1024
+ * becomes 100).
  *
  * @see https://github.com/opencontainers/cgroups/blob/v0.0.6/utils.go, ConvertCPUSharesToCgroupV2Value
  */

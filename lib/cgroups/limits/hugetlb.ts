@@ -1,5 +1,5 @@
 /**
- * `linux.resources.hugepageLimits` as files of the hugetlb controller: what may be in use, and what may be reserved.
+ * Converts `linux.resources.hugepageLimits` to files of the hugetlb controller, for use and for reservations.
  *
  * @see Documentation/admin-guide/cgroup-v1/hugetlb.rst
  * @module
@@ -17,7 +17,7 @@ export function hugetlbLimits(
     const write = { controller: "hugetlb", value: String(limit) } as const;
     return [
       { ...write, file: `hugetlb.${pageSize}.${suffix}` },
-      // Reservations are counted since Linux 5.7.
+      // Limits for reservations exist since Linux 5.7.
       { ...write, file: `hugetlb.${pageSize}.rsvd.${suffix}`, tolerate: ["ENOENT"] },
     ];
   });

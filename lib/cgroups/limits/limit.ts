@@ -1,6 +1,6 @@
 /**
- * Limits as data: which file of which controller gets which text, in which order. The conversions (`memory.ts`, `cpu.ts`, ...) are
- * pure and give these; a driver writes them.
+ * Limits as data: a list of writes, each with controller, file and text. The conversions (`memory.ts`, `cpu.ts`, ...)
+ * are pure and return such lists. A driver writes them.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import type { Integer64 } from "../../specs/config.ts";
 
 /** One write to a file of the container's cgroup. */
 export interface LimitWrite {
-  /** Names the directory on v1, and the limit in messages. */
+  /** Selects the directory on v1, and names the limit in messages. */
   readonly controller:
     | "cpuset"
     | "memory"
@@ -24,17 +24,19 @@ export interface LimitWrite {
     | "rdma";
   readonly file: string;
   readonly value: string;
-  /** These errors do not matter. */
+  /** Errors that are ignored. */
   readonly tolerate?: readonly ErrnoName[];
-  /** What is written where there is no such file. */
+  /** Written instead if the file does not exist. */
   readonly otherwise?: { readonly file: string; readonly value: string };
-  /** Refused by the kernel (EINVAL) next to the old values of the files after it: written once more when those have been. */
+  /**
+   * The kernel may refuse this write (EINVAL) until later files have their new values. It is then repeated after them.
+   */
   readonly againAfter?: boolean;
-  /** The kernel clamps without an error: the file must read the same number afterwards. */
+  /** The kernel may clamp the value silently, so the file is read back and must have the same number. */
   readonly readBack?: boolean;
 }
 
-/** Whether a number of config.json is there and not 0, which is how Go's types say that nothing was given. */
+/** Whether a number in config.json is present and not 0. In runc's Go types 0 means absent. */
 export function isGiven(value: Integer64 | undefined): value is Integer64 {
   return value !== undefined && BigInt(value) !== 0n;
 }

@@ -21,7 +21,7 @@ export function hasLimits(resources: Resources = {}): boolean {
   );
 }
 
-/** The writes for v1. @throws {RuncError} `config-invalid` for values that cannot be. */
+/** The writes for v1. @throws {RuncError} `config-invalid` for impossible values. */
 export function limitsV1(resources: Resources, facts: MemoryFactsV1): readonly LimitWrite[] {
   const { cpu = {}, memory = {}, pids = {}, blockIO = {}, hugepageLimits = [], network = {}, rdma = {} } = resources;
   return [
@@ -36,7 +36,10 @@ export function limitsV1(resources: Resources, facts: MemoryFactsV1): readonly L
   ];
 }
 
-/** The writes for v2, but for `unified`, which comes after them. @throws {RuncError} `config-invalid` for values that cannot be. */
+/**
+ * The writes for v2 without `unified`, which is written after them. @throws {RuncError} `config-invalid` for impossible
+ * values.
+ */
 export function limitsV2(resources: Resources): readonly LimitWrite[] {
   const { cpu = {}, memory = {}, pids = {}, blockIO = {}, hugepageLimits = [], rdma = {} } = resources;
   return [

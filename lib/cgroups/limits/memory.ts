@@ -1,5 +1,5 @@
 /**
- * `linux.resources.memory` as files of the memory controller.
+ * Converts `linux.resources.memory` to files of the memory controller.
  *
  * @see Documentation/admin-guide/cgroup-v1/memory.rst, Documentation/admin-guide/cgroup-v2.rst
  * @module
@@ -9,16 +9,16 @@ import { RuncError } from "../../errors.ts";
 import type { Integer64, MemoryResources } from "../../specs/config.ts";
 import { isGiven, type LimitWrite } from "./limit.ts";
 
-/** What decides about the order on v1. */
+/** The current state, which decides the order of writes on v1. */
 export interface MemoryFactsV1 {
   /** Bytes in memory.limit_in_bytes. */
   readonly currentLimit: bigint;
-  /** Whether there is memory.memsw.limit_in_bytes. */
+  /** Whether the file memory.memsw.limit_in_bytes exists. */
   readonly swapAccounting: boolean;
 }
 
 /**
- * The writes for v1. The kernel keeps memory ≤ memory and swap at every moment, so a growing pair starts with the second.
+ * The writes for v1. The kernel always requires memory ≤ memory+swap, so when both grow, the second is written first.
  *
  * @throws {RuncError} `config-invalid` for a swappiness above 100.
  */
@@ -33,7 +33,7 @@ export function memoryLimitsV1(memory: MemoryResources, facts: MemoryFactsV1): r
 }
 
 function limitAndSwapV1(limit: bigint, givenSwap: bigint, facts: MemoryFactsV1): readonly LimitWrite[] {
-  // No limit for memory is meant for both.
+  // An unlimited memory limit also means unlimited memory+swap.
   const swap = limit === -1n && givenSwap === 0n && facts.swapAccounting ? -1n : givenSwap;
   const writes = [
     ...(limit === 0n ? [] : [write("memory.limit_in_bytes", limit)]),
@@ -53,15 +53,16 @@ function swappinessV1(swappiness: Integer64 | undefined): readonly LimitWrite[] 
 }
 
 /**
- * The writes for v2, where swap is counted alone: the config's sum less the memory. `swappiness` and `disableOOMKiller` have no file
- * there, and runc passes over them.
+ * The writes for v2. There, swap is counted alone: the config's memory+swap minus the memory limit. `swappiness` and
+ * `disableOOMKiller` have no file on v2; like runc, this ignores them.
  *
- * @throws {RuncError} `config-invalid` for a sum below the memory limit, or one without it.
+ * @throws {RuncError} `config-invalid` for a memory+swap limit below the memory limit, or without one.
  */
 export function memoryLimitsV2({ limit = 0, reservation, swap = 0 }: MemoryResources): readonly LimitWrite[] {
   const swapMax = swapMaxV2(BigInt(limit), BigInt(swap));
   return [
-    // A kernel without swap has no file: no swap is then what it gives, and all that "max" can be.
+    // A kernel without swap does not have this file. Then there is no swap to limit; writing "max" or 0 makes no
+    // difference.
     ...(swapMax === undefined ? [] : [
       {
         controller: "memory",

@@ -1,5 +1,5 @@
 /**
- * `linux.resources.network` as files of net_cls and net_prio, which only v1 has.
+ * Converts `linux.resources.network` to files of net_cls and net_prio, which exist on v1 only.
  *
  * @see Documentation/admin-guide/cgroup-v1/net_cls.rst, Documentation/admin-guide/cgroup-v1/net_prio.rst
  * @module
@@ -8,7 +8,7 @@
 import type { NetworkResources } from "../../specs/config.ts";
 import { isGiven, type LimitWrite } from "./limit.ts";
 
-/** The writes: one for the class, one an interface. */
+/** The writes: one for the class, and one per interface. */
 export function networkLimits({ classID, priorities = [] }: NetworkResources): readonly LimitWrite[] {
   return [
     ...(isGiven(classID) ? [{ controller: "net_cls", file: "net_cls.classid", value: String(classID) } as const] : []),

@@ -1,5 +1,5 @@
 /**
- * `linux.resources.pids` as the file of the pids controller.
+ * Converts `linux.resources.pids` to the file of the pids controller.
  *
  * @see Documentation/admin-guide/cgroup-v1/pids.rst
  * @module
@@ -8,7 +8,7 @@
 import type { PidsResources } from "../../specs/config.ts";
 import type { LimitWrite } from "./limit.ts";
 
-/** The writes, the same on both versions. 0 is 1, as systemd cannot say 0 and the first process counts already. */
+/** The writes, the same on v1 and v2. 0 becomes 1: systemd has no value for 0, and the first process already counts. */
 export function pidsLimits({ limit }: PidsResources): readonly LimitWrite[] {
   if (limit === undefined) return [];
   const value = limit < 0 ? "max" : limit > 0 ? String(limit) : "1";

@@ -1,5 +1,5 @@
 /**
- * `linux.resources.rdma` as the file of the rdma controller.
+ * Converts `linux.resources.rdma` to the file of the rdma controller.
  *
  * @see Documentation/admin-guide/cgroup-v1/rdma.rst
  * @module
@@ -8,7 +8,7 @@
 import type { RdmaResources } from "../../specs/config.ts";
 import type { LimitWrite } from "./limit.ts";
 
-/** The writes, one a device, the same on both versions. */
+/** The writes, one per device, the same on v1 and v2. */
 export function rdmaLimits(devices: Readonly<Record<string, RdmaResources>>): readonly LimitWrite[] {
   return Object.entries(devices).map(([device, { hcaHandles, hcaObjects }]) => {
     const words = [

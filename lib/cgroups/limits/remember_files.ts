@@ -1,5 +1,5 @@
 /**
- * Putting files of a cgroup back as they were, after a change that was refused half-way.
+ * Restores files of a cgroup after an update that failed half-way.
  *
  * Runs in: parent.
  *
@@ -21,15 +21,18 @@ interface Remembered extends CgroupFile {
   readonly text: string;
 }
 
-/** What takes the entry of a device out of a file that has one a line. Others show every device, or only one value. */
+/**
+ * The values that remove a device's entry from a file with one entry per line. Other files list every device, or have
+ * only one value.
+ */
 const removals: readonly (readonly [file: RegExp, value: string])[] = [
   [/^blkio\.(throttle\..*|.*weight_device)$/, "0"],
   [/^io\.max$/, "rbps=max wbps=max riops=max wiops=max"],
 ];
 
 /**
- * Reads `files`, in the order in which they are going to be written. The function that is returned writes what has changed since, last
- * first; it throws what the kernel refuses to take back.
+ * Reads `files`, in the order in which they will be written. The returned function restores what has changed since, in
+ * reverse order. It throws if the kernel refuses a value.
  */
 export function rememberFiles(files: readonly CgroupFile[]): () => void {
   const known = new Map<string, Remembered>();
@@ -39,7 +42,7 @@ export function rememberFiles(files: readonly CgroupFile[]): () => void {
   }
   return () => {
     const refused = [...known.values()].toReversed().filter((file) => !tryToRestore(file));
-    // A value may only fit one that was still to come, as a period its quota.
+    // The kernel may accept a value only after a later one is restored, such as a period only with its quota.
     refused.forEach(restore);
   };
 }
@@ -60,9 +63,9 @@ function restore({ directory, name, text }: Remembered): void {
   for (const line of linesBack(name, text, now)) writeCgroupFile(directory, name, line);
 }
 
-/** The writes that make `before` of `now`. Pure. */
+/** The writes that change `now` back to `before`. Pure. */
 export function linesBack(file: string, before: string, now: string): readonly string[] {
-  // It shows more than it takes. Documentation/admin-guide/cgroup-v1/memory.rst, OOM Control
+  // memory.oom_control shows more fields than it accepts. Documentation/admin-guide/cgroup-v1/memory.rst, OOM Control
   if (file === "memory.oom_control") return [/^oom_kill_disable (\d)/.exec(before)?.[1] ?? "0"];
   const old = linesOf(before);
   const current = linesOf(now);
@@ -72,7 +75,7 @@ export function linesBack(file: string, before: string, now: string): readonly s
     const added = current.map(keyOf).filter((key) => !kept.has(key));
     return [...old.filter((line) => !current.includes(line)), ...added.map((key) => `${key} ${removal}`)];
   }
-  // An empty value, which v2's cpuset has, is a line of its own.
+  // v2's cpuset files may be empty. An empty value is written as a newline.
   return old.length === 0 ? ["\n"] : old.filter((line) => !current.includes(line));
 }
 

@@ -18,7 +18,7 @@ export type DirectoryOf = (controller: string) => string | undefined;
 /**
  * Carries out `writes` in order. `tracer`: gets a span for each run of writes of one controller.
  *
- * @throws {RuncError} `cgroup-failed` for the first that the kernel refuses or that has no cgroup.
+ * @throws {RuncError} `cgroup-failed` for the first write that the kernel refuses or that has no cgroup.
  */
 export function setLimits(writes: readonly LimitWrite[], directoryOf: DirectoryOf, tracer?: Tracer): void {
   if (tracer === undefined) return setAll(writes, directoryOf);
@@ -59,7 +59,7 @@ function setAll(writes: readonly LimitWrite[], directoryOf: DirectoryOf): void {
   if (again.length > 0) setAll(again, directoryOf);
 }
 
-/** The files that {@link setLimits} may write to, in its order. */
+/** The files that {@link setLimits} may write, in the same order. */
 export function limitFiles(
   writes: readonly LimitWrite[],
   directoryOf: DirectoryOf,
@@ -81,7 +81,7 @@ function setLimit(directory: string, limit: LimitWrite): void {
     if (otherwise !== undefined && isErrno(error, "ENOENT")) {
       return writeCgroupFile(directory, otherwise.file, otherwise.value);
     }
-    // The kernel could not free as much: the numbers say how far off it was.
+    // The kernel could not free enough memory. The message has the numbers, to show how much is missing.
     if (file === "memory.limit_in_bytes" && isErrno(error, "EBUSY")) throw tooLow(directory, value, error);
     throw error;
   }

@@ -1,5 +1,5 @@
 /**
- * `linux.resources.unified`: files of cgroup v2 by name, for what the specification has no field for.
+ * `linux.resources.unified`: cgroup v2 files by name, for limits without a field in the specification.
  *
  * @module
  */
@@ -10,8 +10,8 @@ import { isErrno, readIfThere, writeCgroupFile } from "../file.ts";
 /**
  * Writes each value to the file of its key, line by line.
  *
- * @throws {RuncError} `config-invalid` for a key with a slash, which would lead elsewhere; `cgroup-failed` where the kernel refuses, or the
- * controller is not there.
+ * @throws {RuncError} `config-invalid` for a key with a slash, which would name another directory; `cgroup-failed` if
+ * the kernel refuses, or if the controller is not available.
  */
 export function setUnified(directory: string, unified: Readonly<Record<string, string>>): void {
   for (const [file, value] of Object.entries(unified)) {
@@ -28,7 +28,7 @@ export function setUnified(directory: string, unified: Readonly<Record<string, s
   }
 }
 
-/** @throws {RuncError} where the reason is that the cgroup does not have the controller. */
+/** @throws {RuncError} if the cause is that the cgroup does not have the controller. */
 function explainMissing(directory: string, file: string, cause: unknown): void {
   const name = JSON.stringify(file);
   const [controller = "", parameter] = file.split(".");
@@ -46,7 +46,7 @@ function explainMissing(directory: string, file: string, cause: unknown): void {
   );
 }
 
-/** Without the empty one after a last newline. */
+/** The lines, without the empty one after a final newline. */
 function linesOf(text: string): readonly string[] {
   const lines = text.split("\n");
   return lines.at(-1) === "" ? lines.slice(0, -1) : lines;

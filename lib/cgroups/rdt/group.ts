@@ -1,5 +1,5 @@
 /**
- * Intel RDT: a group of the resctrl file system, which limits cache and memory bandwidth as a cgroup limits the rest. Runs in: parent.
+ * Intel RDT: a group in the resctrl file system, which limits cache and memory bandwidth. Runs in: parent.
  *
  * @see Documentation/arch/x86/resctrl.rst
  * @module
@@ -11,28 +11,31 @@ import { isThere } from "../driver.ts";
 import { makeCgroup, readIfThere, removeDirectory, writeCgroupFile } from "../file.ts";
 import { addToRdtGroup } from "./resctrl.ts";
 
-/** A container's group: its class of service, and with `enableMonitoring` a monitoring group in it. */
+/** A container's group: its class of service and, with `enableMonitoring`, a monitoring group in it. */
 export class RdtGroup {
   readonly #root: string;
   readonly #config: IntelRdt;
-  /** The directory of the class of service. */
+  /** The class of service's directory. */
   readonly path: string;
   /** The directory of the container's monitoring group. */
   readonly monitoringPath?: string;
-  /** Directories that {@link make} made, topmost first. */
+  /** Directories that {@link make} created, topmost first. */
   readonly #made: string[] = [];
 
   /** `root`: where resctrl is mounted. `id`: the container's. */
   constructor(root: string, id: string, config: IntelRdt) {
     this.#root = root;
     this.#config = config;
-    // Without slashes, but for "/" itself, the root group: it has been validated.
+    // Validation allows no slash, except "/" itself, which is the root group.
     const name = config.closID || id;
     this.path = name === "/" ? root : `${root}/${name}`;
     if (config.enableMonitoring) this.monitoringPath = `${this.path}/mon_groups/${id}`;
   }
 
-  /** Makes what is missing. @throws {RuncError} where a class without a schema is not there: somebody else has to define it. */
+  /**
+   * Creates the missing directories. @throws {RuncError} if a class without a schema does not exist: it must be defined
+   * elsewhere.
+   */
   make(): void {
     const lines = schemataOf(this.#config);
     if (this.#config.closID && lines.length === 0 && !isThere(this.path)) {
@@ -44,23 +47,23 @@ export class RdtGroup {
       );
     }
     this.#explained(() => makeCgroup(this.path, this.#made));
-    // Directory mon_groups is the kernel's.
+    // The kernel creates the directory mon_groups.
     if (this.monitoringPath !== undefined) this.#explained(() => makeCgroup(this.monitoringPath!, this.#made));
   }
 
-  /** Puts a process into the group; its children are born there. */
+  /** Moves a process into the group. Its future children start there too. */
   join(pid: number): void {
     for (const path of this.monitoringPath === undefined ? [this.path] : [this.path, this.monitoringPath]) {
       this.#explained(() => addToRdtGroup(path, pid));
     }
   }
 
-  /** Sets what the class may use. */
+  /** Sets the limits of the class. */
   limit(): void {
     setSchemata({ root: this.#root, path: this.path }, this.#config);
   }
 
-  /** Removes what {@link make} made. */
+  /** Removes what {@link make} created. */
   undo(): void {
     for (const directory of this.#made.reverse()) removeDirectory(directory);
   }
@@ -71,7 +74,7 @@ export class RdtGroup {
 }
 
 /**
- * Sets what the class of service in directory `path` may use, all in one write. `root`: where resctrl is mounted.
+ * Sets the limits of the class of service in directory `path`, in one write. `root`: where resctrl is mounted.
  *
  * @throws {RuncError} with the kernel's reason.
  */
@@ -85,7 +88,7 @@ function schemataOf({ l3CacheSchema = "", memBwSchema = "", schemata = [] }: Int
   return [l3CacheSchema, memBwSchema, ...schemata].filter((line) => line !== "");
 }
 
-/** The kernel says in a file of its own what it did not like. */
+/** Adds the reason to an error. The kernel writes it to a file. */
 function explained(root: string, work: () => void): void {
   try {
     work();

@@ -1,5 +1,5 @@
 /**
- * The resctrl file system: where it is, and what a container's group there needs after its creation. Runs in: parent.
+ * Finds the resctrl file system and works on a container's group after its creation. Runs in: parent.
  *
  * @see Documentation/arch/x86/resctrl.rst
  * @module
@@ -12,33 +12,36 @@ import type { Kernel } from "../../ffi/kernel.ts";
 import { removeDirectory, writeCgroupFile } from "../file.ts";
 import { unescapeField } from "../layout.ts";
 
-/** The empty directory that the kernel has where there is hardware for it; whoever wants it mounts it there, or elsewhere. */
+/**
+ * The usual mount point. The kernel creates this empty directory if the hardware supports resctrl; administrators may
+ * mount it elsewhere.
+ */
 const RESCTRL = "/sys/fs/resctrl";
 
-/** Mount point of the resctrl file system; undefined where there is none. */
+/** Mount point of the resctrl file system, or undefined if it is not mounted. */
 export function resctrlRoot(kernel: Kernel): string | undefined {
   if (!isThere(kernel, RESCTRL)) return undefined;
   if (isResctrl(kernel, RESCTRL)) return RESCTRL;
   return mountPointsOf(Deno.readTextFileSync("/proc/self/mountinfo")).find((path) => isResctrl(kernel, path));
 }
 
-/** mountinfo lists what is hidden by another mount, too. */
+/** Whether `path` really is resctrl: mountinfo also lists mounts that are hidden by another mount. */
 function isResctrl(kernel: Kernel, path: string): boolean {
   return isThere(kernel, path) && fsMagic(kernel, path) === FsMagic.RESCTRL;
 }
 
-/** Where a resctrl is mounted, or was before another mount hid it, by the text of mountinfo. @see proc_pid_mountinfo(5) */
+/** The mount points of resctrl in the text of mountinfo, including hidden ones. @see proc_pid_mountinfo(5) */
 export function mountPointsOf(mountinfo: string): readonly string[] {
   return mountinfo.split("\n").filter((line) => line.split(" - ")[1]?.startsWith("resctrl "))
     .map((line) => unescapeField(line.split(" ")[4] ?? "/"));
 }
 
-/** What the resctrl mounted at `root` can limit. */
+/** The features of the resctrl file system at `root`. */
 export function resctrlFeatures(kernel: Kernel, root: string): { readonly cat: boolean; readonly mba: boolean } {
   return { cat: isThere(kernel, `${root}/info/L3`), mba: isThere(kernel, `${root}/info/MB`) };
 }
 
-/** Puts a process into the group of the directory `path`. @throws {RuncError} */
+/** Moves a process into the group at directory `path`. @throws {RuncError} */
 export function addToRdtGroup(path: string, pid: number): void {
   try {
     writeCgroupFile(path, "tasks", String(pid));
@@ -48,7 +51,8 @@ export function addToRdtGroup(path: string, pid: number): void {
 }
 
 /**
- * Removes the group of a container that is gone: its own one, or from a class that others share its monitoring group alone.
+ * Removes the group of a removed container: its own class or, if the class is shared with others, only its monitoring
+ * group.
  *
  * @throws {RuncError}
  */

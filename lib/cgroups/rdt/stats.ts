@@ -1,5 +1,5 @@
 /**
- * What a container's group of the resctrl file system may use, and what it does. Runs in: parent.
+ * Limits and statistics of a container's group in the resctrl file system. Runs in: parent.
  *
  * @see Documentation/arch/x86/resctrl.rst
  * @module
@@ -9,57 +9,57 @@ import { isThere } from "../driver.ts";
 import { childrenOf, readCgroupFile } from "../file.ts";
 import { linesOf, parseCount } from "../stats/files.ts";
 
-/** A group and the file system that it is in. */
+/** A group and its file system. */
 export interface RdtPlace {
   /** Where resctrl is mounted. */
   readonly root: string;
   /** Directory of the class of service. */
   readonly path: string;
-  /** Directory of the container's monitoring group; without one the whole class is measured. */
+  /** Directory of the container's monitoring group. Without one, the whole class is measured. */
   readonly monitoringPath?: string;
 }
 
-/** Limits and counts of Intel RDT. What the hardware cannot do is absent. */
+/** Limits and counters of Intel RDT. Features that the hardware does not have are absent. */
 export interface RdtStats {
-  /** All lines that the class has. */
+  /** All lines of the class's schemata. */
   readonly schemata: readonly string[];
-  /** Shares of the L3 cache. */
+  /** L3 cache allocation. */
   readonly l3Cache?: RdtResource & {
-    /** All ways that there are, in hexadecimal. */
+    /** The mask of all cache ways, in hexadecimal. */
     readonly mask: string;
-    /** How many of them a share has at least. */
+    /** The minimum number of bits in a mask. */
     readonly minBits: bigint;
   };
-  /** Shares of the memory's bandwidth; all of it in percent, as a rule. */
+  /** Memory bandwidth allocation, usually in percent. */
   readonly memoryBandwidth?: RdtResource & {
-    /** Step between two shares. */
+    /** The step between two values. */
     readonly granularity: bigint;
-    /** 1 where delays grow with the share. */
+    /** 1 if the delay scale is linear. */
     readonly isLinear: bigint;
-    /** The least share. */
+    /** The minimum value. */
     readonly minimum: bigint;
   };
-  /** Bytes read and written since the group was made, for each L3 cache. */
+  /** Bytes transferred since the group was created, per L3 cache. */
   readonly transfers?: readonly RdtTransfers[];
-  /** Bytes of each L3 cache that are in use. */
+  /** Bytes in use, per L3 cache. */
   readonly cacheUsage?: readonly bigint[];
 }
 
-/** What both resources have. */
+/** The fields that both resources have. */
 export interface RdtResource {
-  /** How many classes there can be. */
+  /** The maximum number of classes. */
   readonly classes: bigint;
-  /** The line of the root's schemata: what those without a class may use. */
+  /** The line in the root's schemata, which applies to processes without a class. */
   readonly rootSchema: string;
-  /** The line of the group's schemata. */
+  /** The line in the group's schemata. */
   readonly schema: string;
 }
 
-/** Bytes moved. */
+/** Bytes transferred. */
 export interface RdtTransfers {
-  /** From and to all memory. */
+  /** To and from all memory. */
   readonly total: bigint;
-  /** From and to that of the same node. */
+  /** To and from memory of the same node. */
   readonly local: bigint;
 }
 
@@ -98,7 +98,7 @@ export function readRdtStats({ root, path, monitoringPath = path }: RdtPlace): R
   };
 }
 
-/** mon_features has the events that the hardware counts; each has a file for every L3 cache. */
+/** mon_features lists the events that the hardware counts. Each event has a file per L3 cache. */
 function readMonitoring(root: string, path: string): Pick<RdtStats, "transfers" | "cacheUsage"> {
   if (!isThere(`${root}/info/L3_MON`)) return {};
   const features = linesOf(readCgroupFile(`${root}/info/L3_MON`, "mon_features"));
@@ -122,7 +122,7 @@ function readSchemata(group: string): readonly string[] {
   return readCgroupFile(group, "schemata").trim().split("\n");
 }
 
-/** The last line that is of a resource: L3 may be split into L3CODE and L3DATA. */
+/** The last line of a resource. L3 may be split into L3CODE and L3DATA. */
 function lineOf(schemata: readonly string[], resource: string): string {
   return schemata.findLast((line) => line.includes(resource))?.trim() ?? "";
 }

@@ -1,6 +1,6 @@
 /**
- * The forms in which cgroup files hold numbers. Parsing is pure; reading takes a directory and a name, and an absent file is
- * `undefined`.
+ * Parsers for the number formats of cgroup files. Parsing is pure. The readers take a directory and a name; a missing
+ * file gives `undefined`.
  *
  * All counters are bigint: limits reach 2^64 - 1.
  *
@@ -10,15 +10,21 @@
 import { RuncError } from "../../errors.ts";
 import { readIfThere } from "../file.ts";
 
-/** What stands for "max": no limit. */
+/** The number for "max": no limit. */
 export const UNLIMITED: bigint = 2n ** 64n - 1n;
 
-/** Whether a limit of bytes is one. None is 0, {@link UNLIMITED}, or what cgroup v1 shows: 2^63 rounded down to pages, whatever their size. */
+/**
+ * Whether a limit in bytes is set. Not set are 0, {@link UNLIMITED} and v1's value: 2^63 rounded down to a page
+ * boundary, for any page size.
+ */
 export function isLimit(bytes: bigint): boolean {
   return bytes > 0n && bytes < 2n ** 62n;
 }
 
-/** A number, or `max`. Negative ones, which some kernels show by mistake, are 0. @throws {RuncError} for anything else. */
+/**
+ * Parses a number or `max`. Negative numbers, which some kernels show by mistake, become 0. @throws {RuncError} for
+ * anything else.
+ */
 export function parseCount(text: string): bigint {
   const word = text.trim();
   if (word === "max") return UNLIMITED;
@@ -27,7 +33,7 @@ export function parseCount(text: string): bigint {
   return value < 0n ? 0n : value;
 }
 
-/** Lines of `key value`. */
+/** Parses lines of the form `key value`. */
 export function parseKeyed(text: string): Record<string, bigint> {
   return Object.fromEntries(
     linesOf(text).map((line) => {
@@ -38,12 +44,12 @@ export function parseKeyed(text: string): Record<string, bigint> {
   );
 }
 
-/** The lines of a file, without empty ones. */
+/** The non-empty lines of a file. */
 export function linesOf(text: string): readonly string[] {
   return text.split("\n").filter((line) => line !== "");
 }
 
-/** A list such as `0-2,5`, as its members. */
+/** The members of a list such as `0-2,5`. */
 export function parseIdList(text: string): readonly number[] {
   return text.trim().split(",").filter((part) => part !== "").flatMap((part) => {
     const [from = 0, to = from] = part.split("-").map(Number);
@@ -51,17 +57,17 @@ export function parseIdList(text: string): readonly number[] {
   });
 }
 
-/** The count in `directory`'s file `name`. @throws {RuncError} for content that is no count. */
+/** The count in `directory`'s file `name`. @throws {RuncError} for any other content. */
 export function readCount(directory: string, name: string): bigint | undefined {
   return readAs(directory, name, parseCount);
 }
 
-/** The lines of `key value` in `directory`'s file `name`. @throws {RuncError} for other content. */
+/** The `key value` lines in `directory`'s file `name`. @throws {RuncError} for any other content. */
 export function readKeyed(directory: string, name: string): Record<string, bigint> | undefined {
   return readAs(directory, name, parseKeyed);
 }
 
-/** The content of `directory`'s file `name` after `parse`, whose errors get the file's path. */
+/** Reads `directory`'s file `name` and parses it. Errors of `parse` get the file's path. */
 export function readAs<Result>(
   directory: string,
   name: string,

@@ -1,5 +1,5 @@
 /**
- * Statistics that both versions hold in the same form, and those of a controller that is not there.
+ * Statistics that v1 and v2 have in the same form, and those of a missing controller.
  *
  * @module
  */
@@ -36,7 +36,10 @@ export const noBlockIo: BlockIoStats = {
 
 const noPressure: PressureTimes = { avg10: 0, avg60: 0, avg300: 0, total: 0n };
 
-/** `some avg10=0.12 avg60=0.00 avg300=0.00 total=123`, and the same for `full`, which old kernels lack for the CPU. */
+/**
+ * Parses `some avg10=0.12 avg60=0.00 avg300=0.00 total=123` and the same for `full`, which old kernels do not have for
+ * the CPU.
+ */
 export function parsePressure(text: string): Pressure {
   const rows = linesOf(text).map((line) => line.split(" "));
   const timesOf = (name: string) => parseTimes(rows.find(([kind]) => kind === name)?.slice(1) ?? []);
@@ -54,18 +57,18 @@ function parseTimes(fields: readonly string[]): PressureTimes {
   };
 }
 
-/** The pressure in `directory`'s file; undefined where the kernel does not measure it. */
+/** The pressure of a resource, or undefined if the kernel does not measure it. */
 export function readPressure(directory: string, resource: "cpu" | "memory" | "io"): Pressure | undefined {
   try {
     return readAs(directory, `${resource}.pressure`, parsePressure);
   } catch (error) {
-    // Some kernels have the file and want psi=1 on their command line.
+    // Some kernels have the file but need psi=1 on the kernel command line.
     if (isErrno(error, "EOPNOTSUPP")) return undefined;
     throw error;
   }
 }
 
-/** `mlx5_0 hca_handle=2 hca_object=max`, one device a line; others are passed over. */
+/** Parses lines of the form `mlx5_0 hca_handle=2 hca_object=max`, one device per line. Other lines are ignored. */
 export function parseRdma(text: string): readonly RdmaEntry[] {
   return linesOf(text).flatMap((line) => {
     const [, device, handles, objects] = /^(\S+) hca_handle=(\w+) hca_object=(\w+)$/.exec(line) ?? [];
@@ -78,14 +81,14 @@ function parseRdmaCount(text: string): bigint {
   return text === "max" ? 2n ** 32n - 1n : parseCount(text);
 }
 
-/** Of a device that was removed meanwhile only one of both files tells: then nothing does. */
+/** If a device is removed between the two reads, only one file has it. Such a device is left out. */
 export function readRdma(directory: string): RdmaStats {
   const current = readAs(directory, "rdma.current", parseRdma) ?? [];
   const limit = readAs(directory, "rdma.max", parseRdma) ?? [];
   return current.length === limit.length ? { current, limit } : { current: [], limit: [] };
 }
 
-/** `2MB` for `hugepages-2048kB`: the names that the kernel has for the sizes in /sys/kernel/mm/hugepages, as the controller spells them. */
+/** Converts a size name such as `hugepages-2048kB` in /sys/kernel/mm/hugepages to the controller's spelling, `2MB`. */
 export function pageSizeName(file: string): string | undefined {
   const kilobytes = Number(/^hugepages-(\d+)kB$/.exec(file)?.[1] ?? 0);
   if (kilobytes === 0) return undefined;
@@ -93,17 +96,17 @@ export function pageSizeName(file: string): string | undefined {
   return kilobytes >= 1 << 10 ? `${kilobytes >> 10}MB` : `${kilobytes}KB`;
 }
 
-/** The sizes of huge pages that this host has. */
+/** The huge page sizes of this host. */
 export function pageSizes(): readonly string[] {
   try {
     return [...Deno.readDirSync("/sys/kernel/mm/hugepages")].flatMap(({ name }) => pageSizeName(name) ?? []).sort();
   } catch {
-    // A kernel without huge pages.
+    // The kernel has no huge pages.
     return [];
   }
 }
 
-/** `value`, which was read from `path`. @throws {RuncError} where there was no such file. */
+/** Returns `value`, which was read from `path`. @throws {RuncError} if the file does not exist. */
 export function must<Value>(value: Value | undefined, path: string): Value {
   if (value !== undefined) return value;
   throw new RuncError("cgroup-failed", `open ${path}: no such file or directory`, { errnoName: "ENOENT", errno: 2 });

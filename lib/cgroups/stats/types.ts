@@ -6,9 +6,9 @@
 
 import type { RdtStats } from "../rdt/stats.ts";
 
-/** Everything that the controllers count. What a controller that is not there would count is 0 or empty. */
+/** The counters of all controllers. For a missing controller they are 0 or empty. */
 export interface CgroupStats {
-  /** Of the cgroup hierarchy. */
+  /** The cgroup version. */
   readonly version: 1 | 2;
   /** CPU time. */
   readonly cpu: CpuStats;
@@ -20,13 +20,13 @@ export interface CgroupStats {
   readonly pids: PidsStats;
   /** Block devices. */
   readonly blockIo: BlockIoStats;
-  /** By size of page: `2MB`. */
+  /** By page size: `2MB`. */
   readonly hugetlb: Readonly<Record<string, HugetlbStats>>;
   /** RDMA devices. */
   readonly rdma: RdmaStats;
   /** By resource; cgroup v2 only. */
   readonly misc: Readonly<Record<string, MiscStats>>;
-  /** How long tasks waited for a resource; on a v1 host those of the cgroup2 mount beside it. */
+  /** Pressure: how long tasks waited for a resource. On a v1 host it comes from the cgroup2 mount next to v1. */
   readonly pressure: {
     /** For CPU time. */
     readonly cpu?: Pressure;
@@ -35,45 +35,45 @@ export interface CgroupStats {
     /** For block devices. */
     readonly io?: Pressure;
   };
-  /** Cache and memory bandwidth; none without `linux.intelRdt`, or on a host without resctrl. */
+  /** Cache and memory bandwidth. Absent without `linux.intelRdt`, or on a host without resctrl. */
   readonly intelRdt?: RdtStats;
 }
 
 /** Times in nanoseconds. */
 export interface CpuStats {
-  /** All of it. */
+  /** Total CPU time. */
   readonly total: bigint;
-  /** Spent in the kernel. */
+  /** Time in the kernel. */
   readonly kernel: bigint;
-  /** Spent in programs. */
+  /** Time in user space. */
   readonly user: bigint;
   /** By CPU; cgroup v1 only. */
   readonly perCpu: readonly bigint[];
-  /** The same, spent in the kernel. */
+  /** Per CPU, time in the kernel. */
   readonly perCpuKernel: readonly bigint[];
-  /** The same, spent in programs. */
+  /** Per CPU, time in user space. */
   readonly perCpuUser: readonly bigint[];
-  /** Periods of the quota that have passed. */
+  /** Elapsed quota periods. */
   readonly periods: bigint;
-  /** In how many of them tasks had to wait. */
+  /** Periods in which tasks were throttled. */
   readonly throttledPeriods: bigint;
-  /** How long they had to wait. */
+  /** Total throttled time. */
   readonly throttledTime: bigint;
 }
 
 /** CPUs, memory nodes and flags. */
 export interface CpusetStats {
-  /** CPUs that may be used. */
+  /** Allowed CPUs. */
   readonly cpus: readonly number[];
-  /** Memory nodes that may be used. */
+  /** Allowed memory nodes. */
   readonly mems: readonly number[];
   /** By file: `cpu_exclusive`, `mem_hardwall`, ... */
   readonly flags: Readonly<Record<CpusetFlag, bigint>>;
-  /** How far the scheduler looks for an idle CPU; -1 is the default of the system. */
+  /** How far the scheduler searches for an idle CPU. -1 is the system default. */
   readonly relaxDomainLevel: bigint;
 }
 
-/** The files of the v1 cpuset controller that hold a number. */
+/** The files of the v1 cpuset controller that contain a number. */
 export type CpusetFlag =
   | "cpu_exclusive"
   | "mem_hardwall"
@@ -88,77 +88,77 @@ export type CpusetFlag =
 export interface MemoryUsage {
   /** In use now. */
   readonly usage: bigint;
-  /** The most that it ever was. */
+  /** Peak usage. */
   readonly peak: bigint;
-  /** 2^64 - 1, or nearly 2^63 on cgroup v1: none. */
+  /** 2^64 - 1, or nearly 2^63 on cgroup v1, means no limit. */
   readonly limit: bigint;
   /** How often the limit was hit. */
   readonly failures: bigint;
 }
 
-/** Memory by kind. */
+/** Memory counters. */
 export interface MemoryStats {
-  /** What holds the content of files. */
+  /** Page cache. */
   readonly cache: bigint;
   /** Memory without swap. */
   readonly memory: MemoryUsage;
   /** Memory and swap together, on cgroup v2 too. */
   readonly withSwap: MemoryUsage;
-  /** The kernel's, for the container; cgroup v1 only. */
+  /** Kernel memory of the container; cgroup v1 only. */
   readonly kernel: MemoryUsage;
-  /** Buffers of TCP; cgroup v1 only. */
+  /** TCP buffers; cgroup v1 only. */
   readonly kernelTcp: MemoryUsage;
-  /** memory.stat, as the kernel has it. */
+  /** The content of memory.stat. */
   readonly raw: Readonly<Record<string, bigint>>;
-  /** Processes that were killed because there was no more. */
+  /** Processes that the OOM killer killed. */
   readonly oomKills: bigint;
 }
 
 /** Tasks. */
 export interface PidsStats {
-  /** There are now. */
+  /** The current number. */
   readonly current: bigint;
-  /** 0: none. */
+  /** 0 means no limit. */
   readonly limit: bigint;
 }
 
-/** A count of one block device. */
+/** A counter of one block device. */
 export interface BlockIoEntry {
   /** Major number. */
   readonly major: bigint;
   /** Minor number. */
   readonly minor: bigint;
-  /** `Read`, `Write`, `Sync`, ...; empty where the file does not tell them apart. */
+  /** `Read`, `Write`, `Sync`, ...; empty if the file does not distinguish operations. */
   readonly op: string;
-  /** Bytes, operations, nanoseconds or sectors, as the list says. */
+  /** The unit depends on the list: bytes, operations, nanoseconds, milliseconds or sectors. */
   readonly value: bigint;
 }
 
-/** Counts of block devices, of the cgroup and those below it. */
+/** Counters of block devices, for the cgroup and those below it. */
 export interface BlockIoStats {
-  /** Bytes moved. */
+  /** Bytes transferred. */
   readonly serviceBytes: readonly BlockIoEntry[];
-  /** Operations done. */
+  /** Completed operations. */
   readonly serviced: readonly BlockIoEntry[];
-  /** Operations waiting. */
+  /** Queued operations. */
   readonly queued: readonly BlockIoEntry[];
-  /** Nanoseconds from being given to the device to its answer. */
+  /** Nanoseconds from dispatch to the device until completion. */
   readonly serviceTime: readonly BlockIoEntry[];
-  /** Nanoseconds of waiting for the device. */
+  /** Nanoseconds in the queue before dispatch. */
   readonly waitTime: readonly BlockIoEntry[];
-  /** Operations that became one with another. */
+  /** Merged operations. */
   readonly merged: readonly BlockIoEntry[];
-  /** Milliseconds that the device was given. */
+  /** Milliseconds of device time. */
   readonly time: readonly BlockIoEntry[];
-  /** Sectors moved. */
+  /** Sectors transferred. */
   readonly sectors: readonly BlockIoEntry[];
 }
 
 /** Huge pages, in bytes. */
 export interface HugetlbStats {
-  /** In use, or reserved where the kernel counts that. */
+  /** In use, or reserved if the kernel counts reservations. */
   readonly usage: bigint;
-  /** The most that it ever was; cgroup v1 only. */
+  /** Peak usage; cgroup v1 only. */
   readonly peak: bigint;
   /** How often the limit was hit. */
   readonly failures: bigint;
@@ -168,13 +168,13 @@ export interface HugetlbStats {
 export interface RdmaStats {
   /** In use. */
   readonly current: readonly RdmaEntry[];
-  /** What may be. */
+  /** The limits. */
   readonly limit: readonly RdmaEntry[];
 }
 
-/** One device; 2^32 - 1 is no limit. */
+/** One device. 2^32 - 1 means no limit. */
 export interface RdmaEntry {
-  /** Its name. */
+  /** The device's name. */
   readonly device: string;
   /** HCA handles. */
   readonly handles: bigint;
@@ -202,10 +202,10 @@ export interface Pressure {
 export interface PressureTimes {
   /** Over 10 seconds. */
   readonly avg10: number;
-  /** Over a minute. */
+  /** Over 60 seconds. */
   readonly avg60: number;
-  /** Over five minutes. */
+  /** Over 300 seconds. */
   readonly avg300: number;
-  /** Since the start. */
+  /** Since the cgroup was created. */
   readonly total: bigint;
 }

@@ -24,7 +24,9 @@ import { must, noBlockIo, noCpu, noMemory, pageSizes, readPressure, readRdma } f
 /** USER_HZ, 100 on every architecture that Deno runs on. */
 const NANOSECONDS_PER_TICK = 10_000_000n;
 
-/** Reads what the controllers count. `paths`: by controller; a cgroup that is gone counts nothing. @throws {RuncError} */
+/**
+ * Reads the counters of all controllers. `paths`: by controller. A missing cgroup counts nothing. @throws {RuncError}
+ */
 export function readStatsV1(paths: Readonly<Record<string, string>>): CgroupStats {
   const { cpu, cpuacct, cpuset, memory, pids, blkio, hugetlb, rdma, "": unified } = paths;
   return {
@@ -71,7 +73,7 @@ function parseCounts(text: string): readonly bigint[] {
   return text.split(/\s+/).filter((word) => word !== "").map(parseCount);
 }
 
-/** `cpu user system`, then a line for each CPU. */
+/** Parses the header `cpu user system` and one line per CPU. */
 export function parseUsageAll(text: string): readonly (readonly [user: bigint, kernel: bigint])[] {
   return linesOf(text).slice(1).flatMap((line) => {
     const [, user, kernel] = line.split(" ");
@@ -91,14 +93,14 @@ const cpusetFlags: readonly CpusetFlag[] = [
 ];
 
 function readCpuset(directory: string): CpusetStats {
-  // A hierarchy that was mounted with noprefix has bare names. cpuset(7)
+  // A hierarchy mounted with noprefix has names without `cpuset.`. cpuset(7)
   const prefix = readAs(directory, "cpuset.cpus", parseIdList) === undefined ? "" : "cpuset.";
   const flags = cpusetFlags.map((name) => [name, readCount(directory, prefix + name) ?? 0n] as const);
   return {
     cpus: readAs(directory, `${prefix}cpus`, parseIdList) ?? [],
     mems: readAs(directory, `${prefix}mems`, parseIdList) ?? [],
     flags: Object.fromEntries(flags) as Record<CpusetFlag, bigint>,
-    // -1 is its usual value, so that it is no count.
+    // Not a count: -1 is the usual value.
     relaxDomainLevel: readAs(directory, `${prefix}sched_relax_domain_level`, (text) => BigInt(text.trim())) ?? 0n,
   };
 }
@@ -125,7 +127,7 @@ function readMemoryUsage(directory: string, prefix: string): MemoryUsage | undef
     usage,
     peak: readCount(directory, `${prefix}.max_usage_in_bytes`) ?? 0n,
     failures: readCount(directory, `${prefix}.failcnt`) ?? 0n,
-    // Newer kernels have no limit for the kernel's memory alone.
+    // Newer kernels have no separate limit for kernel memory.
     limit: readCount(directory, `${prefix}.limit_in_bytes`) ?? 0n,
   };
 }
@@ -157,8 +159,8 @@ function countFiles(prefix: string, suffix: string): readonly BlockIoFile[] {
 }
 
 /**
- * Who counts, best first: BFQ when it is built to be debugged, BFQ, CFQ, throttling with and without the cgroups below. The first whose first
- * file says something is taken.
+ * The sources, best first: BFQ's debug counters, BFQ, CFQ, throttling with and without the cgroups below. The first
+ * source whose first file has content is used.
  */
 const blockIoSources: readonly (readonly BlockIoFile[])[] = [
   schedulerFiles("blkio.bfq."),
@@ -176,7 +178,7 @@ function readBlockIo(directory: string): BlockIoStats {
   return noBlockIo;
 }
 
-/** `8:0 Read 1282048` or `8:0 6792`; the totals at the end are left out. */
+/** Parses `8:0 Read 1282048` or `8:0 6792`. The totals at the end are skipped. */
 export function parseBlockIo(text: string): readonly BlockIoEntry[] {
   return linesOf(text).filter((line) => !line.startsWith("Total ")).map((line) => {
     const [, major, minor, op = "", value] = /^(\d+):(\d+) (?:(\w+) )?(\d+)$/.exec(line) ?? [];

@@ -22,7 +22,8 @@ import type {
 import { noBlockIo, noCpu, noMemory, pageSizes, readPressure, readRdma } from "./parts.ts";
 
 /**
- * Reads what the controllers count; one that is not enabled counts nothing. `tolerant`: neither does one that cannot be read.
+ * Reads the counters of all controllers. A controller that is not enabled counts nothing. `tolerant`: neither does one
+ * that cannot be read.
  *
  * @throws {RuncError} `cgroup-failed` with all failures.
  */
@@ -64,7 +65,7 @@ const noMemoryStats: MemoryStats = {
   oomKills: 0n,
 };
 
-/** Without the controller the tasks are counted: threads where only they can be. */
+/** Without the controller, counts the processes itself, or the threads in a threaded cgroup. */
 function readPids(directory: string): PidsStats {
   const current = readCount(directory, "pids.current");
   if (current === undefined) return { current: BigInt(processesOf(directory).length), limit: 0n };
@@ -72,7 +73,7 @@ function readPids(directory: string): PidsStats {
   return { current, limit: limit === UNLIMITED ? 0n : limit };
 }
 
-/** The file is there without the controller too. */
+/** cpu.stat exists even without the controller. */
 function readCpu(directory: string): CpuStats {
   const stat = readKeyed(directory, "cpu.stat") ?? {};
   const nanoseconds = (key: string) => (stat[key] ?? 0n) * 1000n;
@@ -103,19 +104,19 @@ function readMemory(directory: string): MemoryStats {
 function readMemoryUsage(directory: string, prefix: string): MemoryUsage | undefined {
   const usage = readCount(directory, `${prefix}.current`);
   if (usage === undefined) return undefined;
-  // The peaks are there since Linux 5.19 and 6.5.
+  // The peak files exist since Linux 5.19 and 6.5.
   const peak = readCount(directory, `${prefix}.peak`) ?? 0n;
   return { usage, peak, limit: readCount(directory, `${prefix}.max`) ?? 0n, failures: 0n };
 }
 
-/** Memory and swap added, as v1 counts them. Their peaks were not at the same time, so that sum has none. */
+/** Memory plus swap, as v1 counts them. The two peaks happened at different times, so the sum has no peak. */
 function withSwap(directory: string, memory: MemoryUsage): MemoryUsage {
   const swap = readMemoryUsage(directory, "memory.swap") ?? noMemory;
   const limit = swap.limit === UNLIMITED ? UNLIMITED : (swap.limit + memory.limit) % 2n ** 64n;
   return { usage: swap.usage + memory.usage, peak: 0n, limit, failures: 0n };
 }
 
-/** The cgroup at the top has no memory.current. */
+/** The root cgroup has no memory.current. */
 function rootMemory(stat: Readonly<Record<string, bigint>>): Pick<MemoryStats, "memory" | "withSwap"> {
   const usage = (stat["anon"] ?? 0n) + (stat["file"] ?? 0n);
   const swap = readAs("/proc", "meminfo", usedSwap) ?? 0n;
@@ -128,7 +129,7 @@ function usedSwap(meminfo: string): bigint {
   return (kilobytes("SwapTotal") - kilobytes("SwapFree")) * 1024n;
 }
 
-/** io.stat's keys as v1 has them: which table, and which operation. */
+/** The v1 table and operation for each key in io.stat. */
 const ioKeys: Readonly<Record<string, readonly [field: "serviceBytes" | "serviced", op: string]>> = {
   rbytes: ["serviceBytes", "Read"],
   wbytes: ["serviceBytes", "Write"],
@@ -140,7 +141,10 @@ function readBlockIo(directory: string): BlockIoStats {
   return readAs(directory, "io.stat", parseIoStat) ?? noBlockIo;
 }
 
-/** `8:16 rbytes=1459200 wbytes=314773504 rios=192 wios=353 dbytes=0 dios=0`, a device a line. */
+/**
+ * Parses lines of the form `8:16 rbytes=1459200 wbytes=314773504 rios=192 wios=353 dbytes=0 dios=0`, one device per
+ * line.
+ */
 export function parseIoStat(text: string): BlockIoStats {
   const tables = { serviceBytes: [] as BlockIoEntry[], serviced: [] as BlockIoEntry[] };
   for (const line of linesOf(text)) {

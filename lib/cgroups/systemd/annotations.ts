@@ -1,5 +1,5 @@
 /**
- * Annotations `org.systemd.property.<Name>`: properties of the container's unit, whose values are GVariant texts. Pure.
+ * Annotations `org.systemd.property.<Name>`: properties of the container's unit. Their values are GVariant texts. Pure.
  *
  * @see https://docs.gtk.org/glib/gvariant-text-format.html
  * @module
@@ -13,15 +13,15 @@ export type UnitProperty = readonly [name: string, value: BusVariant];
 
 const PREFIX = "org.systemd.property.";
 
-/** The field of config.json that asks for a property. */
+/** The field of config.json that sets a property. */
 export function annotationField(name: string): string {
   return `/annotations/${PREFIX}${name.replaceAll("/", "~1")}`;
 }
 
 /**
- * The properties that the annotations ask for, in the annotations' order.
+ * The properties that the annotations set, in the annotations' order.
  *
- * A name such as `TimeoutStopSec` is systemd's for unit files; on the bus it is `TimeoutStopUSec`, in microseconds.
+ * A name such as `TimeoutStopSec` is used in unit files. On the bus it is `TimeoutStopUSec`, in microseconds.
  *
  * @throws {RuncError} `config-invalid` with the annotation's field.
  */
@@ -55,17 +55,17 @@ function inMicroseconds(name: string, variant: BusVariant): UnitProperty {
     encodeNumber("t", microseconds);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    throw new RangeError(`${value} s are not 0 to 2^64 - 1 microseconds`);
+    throw new RangeError(`${value} s is out of range: must be 0 to 2^64 - 1 microseconds`);
   }
   return [name.replace(/Sec$/, "USec"), { signature: "t", value: microseconds }];
 }
 
 function wholeMicroseconds(seconds: number): bigint {
-  if (!Number.isFinite(seconds)) throw new RangeError(`${seconds} is no number of seconds`);
+  if (!Number.isFinite(seconds)) throw new RangeError(`${seconds} is not a number of seconds`);
   return BigInt(Math.trunc(seconds * 1e6));
 }
 
-/** The types that may stand before a value as words. */
+/** The type keywords that may precede a value. */
 const typeWords = new Map(Object.entries(basicTypes).map(([letter, { name }]) => [name as string, letter]));
 
 const tokenPattern =
@@ -90,9 +90,10 @@ function tokens(text: string): Token[] {
 }
 
 /**
- * A GVariant text as a D-Bus value: booleans, numbers, strings, and arrays of these, each with an optional type (`uint32 5`, `@as []`).
+ * Converts a GVariant text to a D-Bus value: booleans, numbers, strings, and arrays of these, each with an optional
+ * type (`uint32 5`, `@as []`).
  *
- * @throws {SyntaxError} and {RangeError} with what is wrong.
+ * @throws {SyntaxError} and {RangeError} that say what is wrong.
  */
 export function parseVariant(text: string): BusVariant {
   const rest = tokens(text);
@@ -101,7 +102,7 @@ export function parseVariant(text: string): BusVariant {
   return variant;
 }
 
-/** Takes one value off `rest`. `wanted`: its type, where it is known. */
+/** Takes one value from `rest`. `wanted`: its type, if known. */
 function parseValue(rest: Token[], wanted: string): BusVariant {
   const token = rest.shift();
   if (token === undefined) throw new SyntaxError("unexpected end of value");
@@ -126,7 +127,7 @@ function typed(signature: string, allowed: string, value: BusValue, { text }: To
   return { signature, value };
 }
 
-/** What each kind of text may be: the library of the bus refuses the message otherwise. */
+/** The valid texts of each string type: the bus library refuses a message with any other text. */
 const textPatterns: Readonly<Record<string, RegExp>> = {
   s: /^[^\0]*$/,
   o: /^\/(?:\w+(?:\/\w+)*)?$/,
@@ -150,7 +151,7 @@ function parseNumber(token: Token, wanted: string): BusVariant {
     return typed(type, "d", Number(text), token);
   }
   const digits = text.replace(/^[-+]/, "");
-  // Other than in C, a leading 0 alone makes no octal number for BigInt.
+  // Unlike in C, a leading 0 does not make a number octal for BigInt.
   const magnitude = BigInt(/^0\d/.test(digits) ? `0o${digits.slice(1)}` : digits);
   const variant = typed(type, "ynqiuxt", text.startsWith("-") ? -magnitude : magnitude, token);
   encodeNumber(type, variant.value as bigint);
@@ -162,12 +163,12 @@ function parseArray(rest: Token[], wanted: string): BusVariant {
   let item = wanted.slice(1);
   const values: BusValue[] = [];
   while (rest[0]?.text !== "]") {
-    // The first item's type is all the others'.
+    // All items have the first item's type.
     const next = parseValue(rest, item);
     item = next.signature;
     values.push(next.value);
     if (rest[0]?.text === ",") rest.shift();
-    else if (rest[0]?.text !== "]") throw new SyntaxError("an array ends with ]");
+    else if (rest[0]?.text !== "]") throw new SyntaxError("an array must end with ]");
   }
   rest.shift();
   if (item === "") throw new SyntaxError("an empty array needs a type");

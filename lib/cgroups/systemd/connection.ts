@@ -1,5 +1,5 @@
 /**
- * systemd's manager on the bus: units started, changed and stopped, each with a deadline. Runs in: parent.
+ * A client for systemd's manager on the bus: starts, changes and stops units, each with a deadline. Runs in: parent.
  *
  * @see org.freedesktop.systemd1(5)
  * @module
@@ -15,7 +15,7 @@ import { sleepMs } from "../file.ts";
 import type { UnitProperty } from "./annotations.ts";
 import { unitObject } from "./unit.ts";
 
-/** runc's limit for a unit to be started or stopped; dbus-daemon's own for an answer is 25 s. */
+/** runc's timeout for starting or stopping a unit. dbus-daemon's own timeout for a reply is 25 s. */
 const DEADLINE_MS = 30_000;
 
 const manager = {
@@ -31,16 +31,16 @@ const busDriver = {
 const jobRemoved = { interface: manager.interface, member: "JobRemoved", signature: "uoss" } as const;
 
 const SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket";
-/** For root alone, and without a bus: hosts without dbus-daemon have it too. */
+/** systemd's private socket. Only root can use it; it works without dbus-daemon. */
 const PRIVATE_SOCKET = "unix:path=/run/systemd/private";
 
-/** Whose systemd it is. */
+/** The systemd to talk to. */
 export type SystemdInstance =
   | { readonly kind: "system" }
-  /** `environment`: the caller's, which has the address of the user's bus. */
+  /** `environment`: the caller's environment, which has the address of the user's bus. */
   | { readonly kind: "user"; readonly environment: Readonly<Record<string, string>> };
 
-/** A connection to systemd, opened when it is first needed. */
+/** A connection to systemd, opened on first use. */
 export class Systemd implements Disposable {
   readonly #kernel: Kernel;
   readonly #instance: SystemdInstance;
@@ -54,17 +54,25 @@ export class Systemd implements Disposable {
     this.#tracer = tracer;
   }
 
-  /** Its version, such as 252; 0 where it does not say. `unit`: whose properties depend on it. @throws {RuncError} naming the unit. */
+  /**
+   * systemd's version, such as 252; 0 if it does not report one. `unit`: the unit that the version matters for, for
+   * errors. @throws {RuncError} naming the unit.
+   */
   versionFor(unit: string): number {
     return this.#version ??= Number(/\d+/.exec(this.#propertyFor(unit, "Version"))?.[0] ?? 0);
   }
 
-  /** The cgroup that it runs units in, absolute; `/` where that is all. `unit`: one that is to be there. @throws {RuncError} naming the unit. */
+  /**
+   * The cgroup in which this systemd runs its units, absolute. The system's systemd uses `/`. `unit`: the unit to be
+   * created, for errors. @throws {RuncError} naming the unit.
+   */
   controlGroupFor(unit: string): string {
     return this.#propertyFor(unit, "ControlGroup") || "/";
   }
 
-  /** The cgroup that it has put a unit into, absolute; empty where the unit is over. @throws {RuncError} `cgroup-failed`, naming the unit. */
+  /**
+   * The cgroup of a unit, absolute. Empty if the unit has ended. @throws {RuncError} `cgroup-failed`, naming the unit.
+   */
   cgroupOf(unit: string): string {
     const kind = unit.endsWith(".slice") ? "Slice" : "Scope";
     try {
@@ -75,9 +83,9 @@ export class Systemd implements Disposable {
   }
 
   /**
-   * Makes a unit and waits until it has been started: its processes are in its cgroup then.
+   * Starts a transient unit and waits until it has started. Its processes are then in its cgroup.
    *
-   * One of that name that failed earlier is in the way; it is reset, and the start tried once more.
+   * A failed unit of the same name blocks the start. It is reset, and the start is tried once more.
    *
    * @throws {RuncError} `cgroup-failed`, naming the unit.
    */
@@ -94,7 +102,7 @@ export class Systemd implements Disposable {
     if (result === "done") return;
     this.resetFailed(unit);
     throw new RuncError("cgroup-failed", `error creating systemd unit \`${unit}\`: got \`${result}\``, {
-      hint: `journalctl --unit ${unit} may say more`,
+      hint: `see the unit's log: journalctl --unit ${unit}`,
     });
   }
 
@@ -109,7 +117,7 @@ export class Systemd implements Disposable {
   }
 
   /**
-   * Stops a unit, which kills what is left in it, and waits for that. One that is gone already is fine.
+   * Stops a unit, which kills its remaining processes, and waits for that. A missing unit is not an error.
    *
    * @throws {RuncError} `cgroup-failed`, naming the unit.
    */
@@ -122,7 +130,7 @@ export class Systemd implements Disposable {
     this.resetFailed(unit);
   }
 
-  /** Lets systemd forget that the unit failed. Most have not, and that is fine. */
+  /** Resets the failed state of a unit. A unit that has not failed is the usual case and not an error. */
   resetFailed(unit: string): void {
     try {
       this.#call("ResetFailedUnit", { signature: "s", values: [unit] });
@@ -132,7 +140,7 @@ export class Systemd implements Disposable {
   }
 
   /**
-   * Changes properties of a unit until it ends, and returns when they hold.
+   * Sets properties of a unit until it ends, and returns when they are in effect.
    *
    * @throws {RuncError} `cgroup-failed`, naming the unit.
    */
@@ -141,14 +149,18 @@ export class Systemd implements Disposable {
     const values = [unit, true, properties.map(([name, variant]) => [name, variant])];
     try {
       this.#call("SetUnitProperties", { signature: "sba(sv)", values });
-      // It answers before it writes to the cgroup; that comes before the next message is read (manager_loop in src/core/manager.c).
+      // systemd replies before it writes to the cgroup. It does write before it reads the next message (manager_loop in
+      // src/core/manager.c), so a second call waits for the write.
       this.#property("Version");
     } catch (error) {
       throw within(error, `unable to set unit properties of "${unit}"`);
     }
   }
 
-  /** Moves a process into a unit's cgroup or one `below` it, where its caller may not. @throws {RuncError} `cgroup-failed`, naming the unit. */
+  /**
+   * Moves a process into a unit's cgroup, or into one `below` it, on behalf of a caller without permission. @throws
+   * {RuncError} `cgroup-failed`, naming the unit.
+   */
   attachProcess(unit: string, pid: number, below = "/"): void {
     try {
       this.#call("AttachProcessesToUnit", { signature: "ssau", values: [unit, below, [pid]] });
@@ -162,11 +174,11 @@ export class Systemd implements Disposable {
     this.#bus = undefined;
   }
 
-  /** Calls a method that answers with a job, and waits for that job's result: `done`, `failed`, `timeout`, ... */
+  /** Calls a method that returns a job, and waits for the job's result: `done`, `failed`, `timeout`, ... */
   #job(unit: string, member: string, args: Arguments): string {
     const deadline = monotonicMs(this.#kernel) + DEADLINE_MS;
     const [job] = this.#call(member, args, "o");
-    // Signals that came while the answer was awaited are kept in order, so this job's cannot have been missed.
+    // Signals that arrive while a call waits for its reply are queued, so this job's signal cannot be missed.
     const isOurs = ([, path, , result]: readonly BusValue[]) => path === job ? String(result) : undefined;
     const wait = () => this.#connection.waitForSignal(jobRemoved, isOurs, deadline - monotonicMs(this.#kernel));
     const result = this.#told(`wait for systemd to finish ${member} of ${unit}`, wait);
@@ -186,7 +198,7 @@ export class Systemd implements Disposable {
     return this.#get(manager.path, manager.interface, name, `its ${name}`);
   }
 
-  /** A property of an object; `what` it is to people. */
+  /** A property of an object. `what`: its description in messages. */
   #get(path: string, of: string, name: string, what: string): string {
     const to = { destination: manager.destination, path, interface: "org.freedesktop.DBus.Properties" };
     const args = { signature: "ss", values: [of, name] };
@@ -226,7 +238,7 @@ export class Systemd implements Disposable {
     }
   }
 
-  /** EAGAIN: more connections are waiting than the socket takes. Tried 7 times, after 100 ms, 200 ms, ... as runc does. */
+  /** EAGAIN: the socket's backlog is full. Tried 7 times, after 100 ms, 200 ms, ... as runc does. */
   #open(options: { readonly address: string; readonly isDirect?: boolean }): Bus {
     for (let delayMs = 100;; delayMs *= 2) {
       try {
@@ -240,14 +252,14 @@ export class Systemd implements Disposable {
 }
 
 /**
- * Where the user's systemd listens.
+ * The address of the user's systemd.
  *
- * @throws {RuncError} `host-lacks` where the environment does not say.
+ * @throws {RuncError} `host-lacks` if the environment does not have it.
  */
 export function userBusAddress(environment: Readonly<Record<string, string>>): string {
   const { DBUS_SESSION_BUS_ADDRESS: address, XDG_RUNTIME_DIR: directory } = environment;
   if (address) return address;
-  // Everything but these is escaped in an address.
+  // All other characters must be escaped in an address.
   const escaped = (path: string) =>
     Array.from(new TextEncoder().encode(path), (byte) => {
       const letter = String.fromCharCode(byte);

@@ -1,5 +1,5 @@
 /**
- * What the systemd drivers for v1 and v2 have in common.
+ * Functions that the systemd drivers for v1 and v2 share.
  *
  * @module
  */
@@ -13,21 +13,21 @@ import type { Systemd } from "./connection.ts";
 import { deviceProperties, limitProperties, roundedQuota, startProperties, withoutIdleWeight } from "./properties.ts";
 import type { SystemdUnit } from "./unit.ts";
 
-/** What a driver needs beside what the driver of files does. */
+/** The options of a systemd driver, in addition to those of the file driver. */
 export interface SystemdDriverOptions extends DriverOptions {
   readonly systemd: Systemd;
   readonly unit: SystemdUnit;
-  /** Properties that the config's annotations ask for. */
+  /** Properties from the config's annotations. */
   readonly properties: readonly UnitProperty[];
-  /** Who is to own the cgroup, because the container may write to it; host id. */
+  /** The owner of the cgroup, if the container may write to it; a host id. */
   readonly ownerUid?: number;
-  /** The cgroup of processes that join, below the unit's. */
+  /** The cgroup that processes join, if it is one below the unit's. */
   readonly below?: string;
-  /** Tells of what systemd cannot do. */
+  /** Reports what systemd cannot do. */
   readonly warn: (message: string) => void;
 }
 
-/** Starts the unit with `pid` as its first process, which is returned. */
+/** Starts the unit with `pid` as its first process, and returns that pid. */
 export function startUnit(options: SystemdDriverOptions, pid: number | undefined, cgroupVersion: 1 | 2): number {
   const { systemd, unit, properties } = options;
   if (pid === undefined) throw new RuncError("internal", `unit ${unit.name} needs its first process`);
@@ -36,9 +36,10 @@ export function startUnit(options: SystemdDriverOptions, pid: number | undefined
 }
 
 /**
- * Tells systemd the limits, and returns those that the files are to have then: systemd would else set its own again.
+ * Sends the limits to systemd, which would otherwise overwrite them with its own. Returns the limits to write to the
+ * files.
  *
- * @throws {RuncError} `config-invalid` for values that cannot be, `cgroup-failed` where systemd refuses them.
+ * @throws {RuncError} `config-invalid` for impossible values, `cgroup-failed` if systemd refuses them.
  */
 export function setUnitLimits(options: SystemdDriverOptions, resources: Resources, cgroupVersion: 1 | 2): Resources {
   const { systemd, unit, warn } = options;
@@ -50,13 +51,16 @@ export function setUnitLimits(options: SystemdDriverOptions, resources: Resource
   return { ...settable, cpu: { ...cpu, quota: roundedQuota(cpu) } };
 }
 
-/** Tells systemd the device rules: it sets its own filter anew when it reloads, and would else allow all. */
+/**
+ * Sends the device rules to systemd. It sets its own filter again on each reload; without the rules that filter would
+ * allow everything.
+ */
 export function setUnitDevices(options: SystemdDriverOptions, rules: readonly SpecDeviceRule[]): void {
   const { systemd, unit, rootless, inUserNamespace, warn } = options;
   const { properties, left } = deviceProperties(containerDeviceFilter(rules));
   if (rootless || inUserNamespace) return;
   for (const rule of left) {
-    warn(`systemd has no words for the device rule ${rule}; only the container's own filter has it`);
+    warn(`systemd cannot express the device rule ${rule}; only the container's own filter enforces it`);
   }
   systemd.setProperties(unit.name, properties);
 }

@@ -15,24 +15,25 @@ import type { SystemdDriverOptions } from "./driver.ts";
 import { SystemdV1 } from "./v1.ts";
 import { SystemdV2 } from "./v2.ts";
 
-/** What the drivers need beside what the others do. */
+/** The options of the systemd drivers, in addition to the others. */
 export interface SystemdOptions extends CgroupOptions {
-  /** The caller's environment, which has the address of a user's bus. */
+  /** The caller's environment, which has the address of the user's bus. */
   readonly environment: Readonly<Record<string, string>>;
   readonly warn: (message: string) => void;
 }
 
-/** What config.json says of the container's unit beside `linux.cgroupsPath`. */
+/** What config.json requests for the container's unit, in addition to `linux.cgroupsPath`. */
 export interface UnitRequest extends CgroupRequest {
   readonly annotations: Readonly<Record<string, string>>;
-  /** Who is to own the cgroup; host id. */
+  /** The owner of the cgroup; a host id. */
   readonly ownerUid?: number;
 }
 
 /**
- * The unit that a new container is to have. Makes nothing yet.
+ * The unit of a new container. Creates nothing yet.
  *
- * @throws {RuncError} `config-invalid` for a path or an annotation that cannot be, `host-lacks` for what this host cannot do.
+ * @throws {RuncError} `config-invalid` for an impossible path or annotation, `host-lacks` if this host does not support
+ * it.
  */
 export function createSystemdManager(
   layout: CgroupLayout,
@@ -60,7 +61,7 @@ export function createSystemdManager(
     loaded: false,
     refused: false,
   };
-  // An absolute path is cleaned: an odd name in it cannot lead out of the hierarchy.
+  // Making the path absolute cleans it, so that a name with `..` cannot leave the hierarchy.
   const paths = cgroupPaths(layout, {
     id: request.id,
     cgroupsPath: unitCgroup(unit, {
@@ -72,8 +73,8 @@ export function createSystemdManager(
 }
 
 /**
- * The unit of an existing container: its cgroups by controller, and what its config calls it. `below`: a cgroup below the unit's, absolute
- * from there, where `paths` are that one's.
+ * The unit of an existing container, from its cgroups by controller and its config. `below`: if `paths` are a cgroup
+ * below the unit's, the path from the unit's cgroup to it, with a leading slash.
  */
 export function loadSystemdManager(
   paths: Readonly<Record<string, string>>,
@@ -85,7 +86,7 @@ export function loadSystemdManager(
   return managerFor({ ...paths }, { ...options, ...settled, systemd: connection(options), unit });
 }
 
-/** v2 has one directory for all controllers. */
+/** Chooses the driver: v2 has one directory for all controllers. */
 function managerFor(paths: Record<string, string>, options: SystemdDriverOptions): CgroupManager {
   const [only, ...others] = Object.entries(paths);
   if (only?.[0] === "" && others.length === 0) return new SystemdV2(only[1], options);

@@ -1,5 +1,5 @@
 /**
- * What systemd is told of a container: properties of its unit, from the config's limits and devices. Pure.
+ * Converts a config's limits and devices to properties of the container's unit. Pure.
  *
  * @see systemd.resource-control(5), org.freedesktop.systemd1(5)
  * @module
@@ -17,38 +17,38 @@ import { isSlice, type SystemdUnit } from "./unit.ts";
 
 /** "infinity" of systemd's 64-bit limits. */
 const UNLIMITED = 0xffff_ffff_ffff_ffffn;
-/** What the kernel has where a quota comes without a period. Documentation/admin-guide/cgroup-v2.rst, cpu.max */
+/** The kernel's default period, for a quota without one. Documentation/admin-guide/cgroup-v2.rst, cpu.max */
 const DEFAULT_PERIOD_USEC = 100_000n;
-/** systemd knows CPU time in whole percents. */
+/** systemd counts CPU time in whole percents. */
 const PERCENT_USEC = 10_000n;
 
 const property = (name: string, signature: string, value: BusValue): UnitProperty => [name, { signature, value }];
 
-/** What systemd is told when the unit is made. `pid`: its first process, which it cannot be without. */
+/** The properties for starting the unit. `pid`: its first process, which systemd requires. */
 export function startProperties(unit: SystemdUnit, pid: number, cgroupVersion: 1 | 2): readonly UnitProperty[] {
   const io = cgroupVersion === 1 ? "BlockIOAccounting" : "IOAccounting";
   return [
     property("Description", "s", `libcontainer container ${unit.container}`),
     ...(isSlice(unit)
       ? [property("Wants", "as", [unit.slice])]
-      // systemd keeps its hands off the cgroups below: the container's, if it may write to them.
+      // systemd does not touch cgroups below a delegated one. The container may create some.
       : [property("Slice", "s", unit.slice), property("Delegate", "b", true)]),
     property("PIDs", "au", [pid]),
     ...["MemoryAccounting", "CPUAccounting", io, "TasksAccounting"].map((name) => property(name, "b", true)),
-    // Containers end by themselves and not before the basic units of the host.
+    // Without default dependencies, systemd does not stop the container at shutdown before the host's basic units.
     property("DefaultDependencies", "b", false),
   ];
 }
 
-/** What systemd can do there. */
+/** What this systemd supports. */
 export interface SystemdHost {
   readonly cgroupVersion: 1 | 2;
   readonly systemdVersion: number;
 }
 
 /**
- * The limits without a weight for the CPU beside `idle`: systemd has one property for both, and an idle cgroup takes no weight, so idle
- * wins. `warnings` tell of it, in runc's words.
+ * Removes the CPU weight if `idle` is also set: systemd has one property for both, and an idle cgroup accepts no
+ * weight, so idle wins. `warnings` report this in runc's words.
  */
 export function withoutIdleWeight(
   resources: Resources,
@@ -61,14 +61,17 @@ export function withoutIdleWeight(
   if (!isIdle && !isUnifiedIdle) return { resources, warnings: [] };
   const { "cpu.weight": weight, ...others } = unified;
   const warnings = [
-    // Beside a unified idle the shares are those of an earlier update.
+    // If idle is set in unified, the shares come from an earlier update.
     ...(isIdle && isGiven(cpu.shares) ? ["CPUWeight and CpuIdle to systemd, ignoring CPUWeight"] : []),
     ...(weight === undefined ? [] : ["cpu.weight and cpu.idle to systemd, ignoring cpu.weight"]),
   ].map((what) => `unable to apply both ${what}`);
   return { resources: { ...resources, cpu: { ...cpu, shares: undefined }, unified: others }, warnings };
 }
 
-/** The limits as properties. `systemdVersion` decides which of them there are. @throws {RuncError} `config-invalid`. */
+/**
+ * Converts the limits to properties. `systemdVersion` decides which properties exist. @throws {RuncError}
+ * `config-invalid`.
+ */
 export function limitProperties(
   { memory = {}, cpu = {}, pids = {}, blockIO = {}, unified = {} }: Resources,
   host: SystemdHost,
@@ -93,7 +96,7 @@ export function limitProperties(
     ...number("MemoryLow", memory.reservation),
     ...swapProperties(memory),
     ...(isIdle
-      // Weight 0 is systemd's name for cpu.idle.
+      // In systemd, weight 0 means cpu.idle.
       ? [property("CPUWeight", "t", 0n)]
       : number("CPUWeight", isGiven(cpu.shares) ? cpuWeight(cpu.shares) : undefined)),
     ...common,
@@ -101,15 +104,15 @@ export function limitProperties(
   ];
 }
 
-/** CPUWeight=0 and AllowedCPUs= and CPUQuotaPeriodSec= came with these. systemd's NEWS */
+/** The versions that introduced CPUWeight=0, AllowedCPUs= and CPUQuotaPeriodSec=. systemd's NEWS */
 const CPU_IDLE_VERSION = 252, CPUSET_VERSION = 244, PERIOD_VERSION = 242;
 
-/** 0 says nothing, as in Go; -1 is no limit. */
+/** 0 means not set, as in runc's Go types. -1 means no limit. */
 function number(name: string, value: Integer64 | undefined): readonly UnitProperty[] {
   return isGiven(value) ? [property(name, "t", BigInt.asUintN(64, BigInt(value)))] : [];
 }
 
-/** As the file has it: the config's sum less the memory. */
+/** The value of the v2 file: the config's memory+swap minus the memory limit. */
 function swapProperties(memory: MemoryResources): readonly UnitProperty[] {
   return memoryLimitsV2(memory).filter(({ file }) => file === "memory.swap.max").map(({ value }) =>
     property("MemorySwapMax", "t", value === "max" ? UNLIMITED : BigInt(value))
@@ -134,13 +137,16 @@ function quotaProperties(
   ];
 }
 
-/** A quota as systemd counts it: microseconds in each second, up to the next percent. */
+/** Converts a quota to systemd's unit: microseconds per second, rounded up to a whole percent. */
 function perSecond(quotaUsec: bigint, periodUsec: bigint): bigint {
   const exact = quotaUsec * 1_000_000n / (periodUsec || DEFAULT_PERIOD_USEC);
   return (exact + PERCENT_USEC - 1n) / PERCENT_USEC * PERCENT_USEC;
 }
 
-/** The quota that systemd makes of `quota`: the file is to have the same, or the next one to write it would change it. */
+/**
+ * The quota after systemd's rounding. The file must have the same value; otherwise systemd's next write would change
+ * it.
+ */
 export function roundedQuota({ quota, period }: CpuResources): Integer64 | undefined {
   if (!isGiven(quota) || quota < 0) return quota;
   const periodUsec = BigInt(period ?? 0);
@@ -158,7 +164,7 @@ function cpusetProperties(
 }
 
 /**
- * A list such as `0-3,7` as bytes with a bit for each number, the lowest first.
+ * Converts a list such as `0-3,7` to a bit mask in bytes, lowest bit first.
  *
  * @throws {RuncError} `config-invalid`.
  */
@@ -182,7 +188,7 @@ function invalidList(list: string): RuncError {
   });
 }
 
-/** Files of cgroup v2 that systemd has a 64-bit limit for. */
+/** Files of cgroup v2 for which systemd has a 64-bit limit property. */
 const unifiedNumbers: Readonly<Record<string, string>> = {
   "cpu.weight": "CPUWeight",
   "memory.high": "MemoryHigh",
@@ -193,7 +199,7 @@ const unifiedNumbers: Readonly<Record<string, string>> = {
   "pids.max": "TasksMax",
 };
 
-/** What systemd has no property for is left to the files. */
+/** Properties for `unified`. Files without a property are only written directly. */
 function unifiedProperties(
   unified: Readonly<Record<string, string>>,
   systemdVersion: number,
@@ -223,19 +229,22 @@ function whole(file: string, value: string): bigint {
   });
 }
 
-/** The device filter as properties, and the rules that systemd cannot say: the filter proper comes after, and has them. */
+/**
+ * Converts the device filter to properties. Also returns the rules that systemd cannot express; the container's own
+ * filter, set afterwards, has them.
+ */
 export function deviceProperties(
   filter: DeviceFilter,
 ): { readonly properties: readonly UnitProperty[]; readonly left: readonly string[] } {
   const policy = (name: string, allowed: readonly DeviceException[]) => [
-    // Empty: what was there before is forgotten.
+    // An empty list clears the previous entries.
     property("DeviceAllow", "a(ss)", []),
     property("DevicePolicy", "s", name),
     ...(allowed.length === 0 ? [] : [property("DeviceAllow", "a(ss)", allowed.map(deviceEntry))]),
   ];
   if (allowsAll(filter)) return { properties: policy("auto", []), left: [] };
   if (filter.allowsByDefault) {
-    // A list of what is denied has no words there: everything is, until the filter proper is set.
+    // systemd has no deny list. It denies everything until the container's own filter is set.
     return {
       properties: policy("strict", []),
       left: filter.exceptions.map((one) => formatRule({ ...one, allow: false })),
@@ -248,7 +257,7 @@ export function deviceProperties(
   };
 }
 
-/** systemd.resource-control(5), DeviceAllow=: a node's path or a group of devices, and an access. */
+/** A DeviceAllow= entry: a node's path or a group of devices, and an access. systemd.resource-control(5) */
 function deviceEntry(exception: DeviceException): BusValue {
   const { type, major, minor } = exception;
   const kind = type === "b" ? "block" : "char";

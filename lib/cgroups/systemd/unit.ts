@@ -1,5 +1,5 @@
 /**
- * A container's unit in systemd: its name, its slice, and where that will put its cgroup. Pure.
+ * A container's unit in systemd: its name, its slice, and the expected path of its cgroup. Pure.
  *
  * @see systemd.slice(5), systemd.scope(5)
  * @module
@@ -11,13 +11,13 @@ import { annotationField, type UnitProperty } from "./annotations.ts";
 
 /** The container's unit. */
 export interface SystemdUnit {
-  /** `runc-web.scope`; a slice where the config's name is one. */
+  /** `runc-web.scope`, or a slice if the name in the config is one. */
   readonly name: string;
-  /** What it is in: `system.slice`. */
+  /** The slice that contains it: `system.slice`. */
   readonly slice: string;
-  /** The field of config.json that says so. */
+  /** The field of config.json that sets the slice. */
   readonly sliceFrom: string;
-  /** The last part of cgroupsPath, for people who list units. */
+  /** The last part of cgroupsPath, for the unit's description. */
   readonly container: string;
 }
 
@@ -26,8 +26,8 @@ const PATH_FIELD = "/linux/cgroupsPath";
 const SLICE_PROPERTY = "Slice";
 
 /**
- * The unit for a `linux.cgroupsPath` taken apart. `rootless`: of the user's own systemd. `properties`: those of the annotations; `Slice` among
- * them counts more than the path.
+ * The unit for a parsed `linux.cgroupsPath`. `rootless`: a unit of the user's own systemd. `properties`: those from the
+ * annotations. Their `Slice` overrides the path's.
  */
 export function systemdUnit(
   { slice, prefix, name }: SystemdPath,
@@ -43,23 +43,24 @@ export function systemdUnit(
   };
 }
 
-/** Whether it is a slice, which holds other units and no processes. */
+/** Whether the unit is a slice. A slice contains other units and no processes. */
 export function isSlice({ name }: SystemdUnit): boolean {
   return name.endsWith(SLICE);
 }
 
-/** What a unit's cgroup depends on beside the unit. */
+/** What a unit's cgroup depends on besides the unit. */
 export interface UnitHost {
-  /** The cgroup of the systemd which runs it; `/` for the system's. */
+  /** The cgroup of the systemd instance; `/` for the system's. */
   readonly managerCgroup: string;
-  /** Asked for where it matters. */
+  /** Called only if the version matters. */
   readonly systemdVersion: () => number;
 }
 
 /**
- * The cgroup that systemd is expected to put the unit into, below the hierarchy's top. What it has done it says only later.
+ * The cgroup, relative to the hierarchy's root, where systemd is expected to put the unit. systemd reports the actual
+ * one only later.
  *
- * @throws {RuncError} `config-invalid` for a slice that cannot be.
+ * @throws {RuncError} `config-invalid` for an invalid slice.
  */
 export function unitCgroup(unit: SystemdUnit, { managerCgroup, systemdVersion }: UnitHost): string {
   const names = [...sliceLevels(unit.slice, unit.sliceFrom), unit.name];
@@ -67,7 +68,10 @@ export function unitCgroup(unit: SystemdUnit, { managerCgroup, systemdVersion }:
   return managerCgroup === "/" ? below : managerCgroup + below;
 }
 
-/** Controllers as systemd knows them, with those that it does by BPF. cgroup_controller_table, src/basic/cgroup-util.c @ v252 */
+/**
+ * systemd's controller names, including those that it implements with BPF. cgroup_controller_table,
+ * src/basic/cgroup-util.c @ v252
+ */
 const controllers: readonly string[] = [
   "cpu",
   "cpuacct",
@@ -84,10 +88,16 @@ const controllers: readonly string[] = [
   "bpf-restrict-network-interfaces",
 ];
 
-/** From here on the first dot of a name ends what may be a controller's, before it was the last. systemd, pull request 27356 */
+/**
+ * Since this version, the first dot of a name ends a possible controller name; before, the last dot did. systemd, pull
+ * request 27356
+ */
 const FIRST_DOT_VERSION = 254;
 
-/** The directory of a unit: names that the kernel could have a file of get an underscore before them. cg_escape, src/basic/cgroup-util.c */
+/**
+ * The directory name of a unit. systemd puts an underscore before names that could be a kernel file. cg_escape,
+ * src/basic/cgroup-util.c
+ */
 export function escapeCgroup(unit: string, systemdVersion: () => number): string {
   const isKernels = /^(?:[_.]|cgroup\.)/.test(unit) || isControllers(unit, systemdVersion);
   return isKernels ? `_${unit}` : unit;
@@ -99,7 +109,10 @@ function isControllers(unit: string, systemdVersion: () => number): boolean {
   return first === last || systemdVersion() >= FIRST_DOT_VERSION;
 }
 
-/** The object that a unit is on the bus. Everything but letters and digits is escaped. bus_label_escape, src/shared/bus-label.c */
+/**
+ * The object path of a unit on the bus. Everything but letters and digits is escaped. bus_label_escape,
+ * src/shared/bus-label.c
+ */
 export function unitObject(unit: string): string {
   const escaped = Array.from(new TextEncoder().encode(unit), (byte, index) => {
     const letter = String.fromCharCode(byte);
@@ -110,7 +123,8 @@ export function unitObject(unit: string): string {
 }
 
 /**
- * The slices down to a slice: dashes are levels, so `test-a-b.slice` is in `test-a.slice`, which is in `test.slice`; `-.slice` is the top.
+ * The slices from the top down to `slice`. Dashes separate levels: `test-a-b.slice` is in `test-a.slice`, which is in
+ * `test.slice`. `-.slice` is the root.
  *
  * `from`: the field that names it.
  *
@@ -123,7 +137,7 @@ export function sliceLevels(slice: string, from: string = PATH_FIELD): readonly 
   if (name.includes("/") || parts.includes("")) {
     throw new RuncError("config-invalid", `invalid slice name: ${slice}`, {
       field: from,
-      hint: 'a slice is a name that ends with ".slice", such as machine.slice; dashes part its levels',
+      hint: 'a slice name ends with ".slice", such as machine.slice; dashes separate levels',
     });
   }
   return parts.map((_, index) => `${parts.slice(0, index + 1).join("-")}${SLICE}`);

@@ -1,5 +1,6 @@
 /**
- * cgroup v1 by systemd: it makes the unit's cgroup in the hierarchies that it knows, and in its own; files do the others.
+ * The systemd driver for cgroup v1. systemd creates the unit's cgroup in its own hierarchy and in those that it
+ * manages. The file driver creates the others.
  *
  * @module
  */
@@ -14,11 +15,11 @@ import { CgroupV1 } from "../v1/fs.ts";
 import { processesIn } from "../processes.ts";
 import { setUnitDevices, setUnitLimits, startUnit, type SystemdDriverOptions } from "./driver.ts";
 
-/** See {@link CgroupV1} for what is not told here. */
+/** The systemd driver for v1. {@link CgroupV1} documents the rest. */
 export class SystemdV1 extends CgroupV1 {
   readonly #options: SystemdDriverOptions;
 
-  /** `paths`: the unit's cgroups by controller; the object becomes the driver's own. */
+  /** `paths`: the unit's cgroups by controller. The driver takes over the object and changes it. */
   constructor(paths: Record<string, string>, options: SystemdDriverOptions) {
     super(paths, options);
     this.#options = options;
@@ -32,7 +33,7 @@ export class SystemdV1 extends CgroupV1 {
     startUnit(this.#options, pid, 1);
     try {
       this.#requireUnit();
-      // What systemd has not made; the process joins these by itself, as without systemd.
+      // Creates the cgroups that systemd does not. The process joins them by itself, as without systemd.
       this.makeGroups(limits, { isOurs: true });
     } catch (error) {
       systemd.stopUnit(unit.name);
@@ -40,15 +41,18 @@ export class SystemdV1 extends CgroupV1 {
     }
   }
 
-  /** The process enters the unit's cgroups by paths that were settled before there was a unit. */
+  /**
+   * Checks that systemd put the unit where it was expected: the process joins by paths that were chosen before the unit
+   * existed.
+   */
   #requireUnit(): void {
     const { "name=systemd": expected } = this.paths;
     if (expected === undefined || isThere(expected)) return;
     const { systemd, unit } = this.#options;
     throw new RuncError(
       "cgroup-failed",
-      `systemd has put unit "${unit.name}" into ${systemd.cgroupOf(unit.name)}, and not into ${expected}`,
-      { field: unit.sliceFrom, hint: "give the container another name or slice" },
+      `systemd put unit "${unit.name}" into ${systemd.cgroupOf(unit.name)}, expected ${expected}`,
+      { field: unit.sliceFrom, hint: "choose another unit name or slice" },
     );
   }
 
@@ -74,8 +78,9 @@ export class SystemdV1 extends CgroupV1 {
   }
 
   /**
-   * systemd writes all of the unit's limits anew, and denies every device for a moment: a container that runs must not see that. One that
-   * is paused stays so; one that is being made has nothing to see.
+   * Freezes a running container while systemd writes: systemd writes all of the unit's limits again and denies every
+   * device for a moment, which the container must not see. A paused container stays paused. A container that is being
+   * created is not affected.
    */
   #whileFrozen<Result>(action: () => Result): Result {
     const stays = !this.#options.loaded || this.paths["freezer"] === undefined || this.freezerState() === "frozen";
@@ -89,8 +94,9 @@ export class SystemdV1 extends CgroupV1 {
   }
 
   /**
-   * A slice that gets its first unit with device rules takes all processes below it into its own devices cgroup, and leaves those of
-   * delegated units there (unit_update_cgroup in src/core/cgroup.c): the container would be outside of its own, and unlimited.
+   * When a slice gets its first unit with device rules, systemd moves all processes below the slice into the slice's
+   * own devices cgroup, and leaves those of delegated units there (unit_update_cgroup in src/core/cgroup.c). The
+   * container would then be outside its own cgroup and unlimited.
    */
   #bringBack(): void {
     const { "name=systemd": unit, devices } = this.paths;

@@ -1,8 +1,9 @@
 /**
- * cgroup v2 by systemd: the container is a unit, whose cgroup systemd makes and removes; files do the rest.
+ * The systemd driver for cgroup v2. The container is a unit; systemd creates and removes its cgroup. The file driver
+ * does the rest.
  *
- * A scope cannot be without a process, so systemd is given the stage before it has done anything, and puts it into the unit's cgroup before
- * it says that the unit runs. Everything that the stage then starts is born there.
+ * A scope needs a process. systemd gets the stage before the stage does anything, and moves it into the unit's cgroup
+ * before it reports the unit as started. Everything that the stage starts afterwards starts in that cgroup.
  *
  * @module
  */
@@ -17,14 +18,14 @@ import { CgroupV2, passControllersDown, refuseBelowUsage } from "../v2/fs.ts";
 import type { SelfJoin } from "../manager.ts";
 import { setUnitDevices, setUnitLimits, startUnit, type SystemdDriverOptions } from "./driver.ts";
 
-/** See {@link CgroupV2} for what is not told here. */
+/** The systemd driver for v2. {@link CgroupV2} documents the rest. */
 export class SystemdV2 extends CgroupV2 {
   #directory: string;
   readonly #options: SystemdDriverOptions;
-  /** The process that systemd has put in. */
+  /** The process that systemd moved into the unit. */
   #first = 0;
 
-  /** `directory`: the unit's cgroup, of a new one where it is expected to be. */
+  /** `directory`: the unit's cgroup. For a new unit, where it is expected. */
   constructor(directory: string, options: SystemdDriverOptions) {
     super({ "": directory }, options);
     this.#directory = directory;
@@ -32,7 +33,7 @@ export class SystemdV2 extends CgroupV2 {
   }
 
   override get selfJoin(): SelfJoin {
-    // Of a new container: systemd has put the stage in. A loaded one is joined as any other cgroup.
+    // In a new container, systemd has already moved the stage. An existing container is joined like any other cgroup.
     return this.#options.loaded ? super.selfJoin : { taskFiles: [] };
   }
 
@@ -43,7 +44,7 @@ export class SystemdV2 extends CgroupV2 {
     this.#first = startUnit(this.#options, pid, 2);
     try {
       this.#find();
-      // Delegate= has enabled those that systemd knows; there may be others.
+      // Delegate= enables only the controllers that systemd knows. There may be others.
       passControllersDown(unifiedMount, dirname(this.#directory));
       if (ownerUid !== undefined) giveTo(ownerUid, this.#directory);
     } catch (error) {
@@ -52,7 +53,7 @@ export class SystemdV2 extends CgroupV2 {
     }
   }
 
-  /** Its name in the cgroup file system is for systemd to choose, and its slice may be another by a property. */
+  /** Asks systemd for the cgroup: systemd chooses its name, and a property can change its slice. */
   #find(): void {
     const { systemd, unit, unifiedMount } = this.#options;
     const told = `${unifiedMount}${systemd.cgroupOf(unit.name)}`;
@@ -70,7 +71,7 @@ export class SystemdV2 extends CgroupV2 {
       systemd.attachProcess(unit.name, pid, below);
     } catch (error) {
       if (!(error instanceof RuncError)) throw error;
-      // The unit may be gone, or init in a cgroup below it.
+      // The unit may have ended, or init may be in a cgroup below it.
       super.join(pid, initPid);
     }
   }
@@ -97,19 +98,19 @@ export class SystemdV2 extends CgroupV2 {
 
   override destroy(): void {
     this.#options.systemd.stopUnit(this.#options.unit.name);
-    // What the container has made below it is not systemd's.
+    // systemd does not remove cgroups that the container created below its own.
     super.destroy();
   }
 }
 
-/** The files that whoever a cgroup is delegated to must own. cgroups(7), "Cgroup delegation containment" */
+/** Gives `uid` the files that the owner of a delegated cgroup must own. cgroups(7), "Cgroup delegation containment" */
 function giveTo(uid: number, directory: string): void {
   Deno.chownSync(directory, uid, null);
   for (const name of delegatedFiles()) {
     try {
       Deno.chownSync(`${directory}/${name}`, uid, null);
     } catch (error) {
-      // Not every cgroup has all of them.
+      // Some cgroups lack some of these files.
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
   }

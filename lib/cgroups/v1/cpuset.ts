@@ -1,5 +1,5 @@
 /**
- * The v1 cpuset controller: a new cgroup has no CPUs and no memory nodes, and takes no process until it has.
+ * The v1 cpuset controller. A new cgroup has no CPUs and no memory nodes, and accepts no process until both are set.
  *
  * @see cpuset(7)
  * @module
@@ -8,14 +8,14 @@
 import { dirname } from "@std/path";
 import { readCgroupFile, writeCgroupFile } from "../file.ts";
 
-/** A process is refused (ENOSPC) where one of them is empty. */
+/** If one of these is empty, the kernel refuses processes with ENOSPC. */
 const inherited = ["cpuset.cpus", "cpuset.mems"] as const;
 
 /**
- * Gives `directory`, and the ones above it that lack them, the CPUs and memory nodes of the next one above that has some. The
- * hierarchy's top always has.
+ * Sets the CPUs and memory nodes of `directory`, and of its ancestors that have none, to those of the nearest ancestor
+ * that has some. The root of the hierarchy always has some.
  *
- * `fresh`: it was just made, so it has none and is not read first.
+ * `fresh`: the cgroup was just created, so its files are known to be empty and are not read first.
  */
 export function inheritCpuset(directory: string, fresh: boolean): void {
   for (const file of inherited) {
@@ -25,7 +25,7 @@ export function inheritCpuset(directory: string, fresh: boolean): void {
   }
 }
 
-/** The value of `file`, after filling it from above where it is empty. */
+/** The value of `file`. If it is empty, it is first copied from the parent. */
 function nonEmpty(directory: string, file: string): string {
   const value = readCgroupFile(directory, file);
   if (!isEmpty(value)) return value;

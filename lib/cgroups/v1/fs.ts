@@ -1,5 +1,5 @@
 /**
- * cgroup v1, and the cgroup2 mount of a hybrid host beside it: one directory a hierarchy.
+ * The driver for cgroup v1, including the cgroup2 mount of a hybrid host. A container has one directory per hierarchy.
  *
  * @module
  */
@@ -24,16 +24,16 @@ import { oomKills } from "../stats/oom.ts";
 import { v1Controllers } from "../path.ts";
 import { killByFile, killEach, processesIn, type SendSignal } from "../processes.ts";
 
-/** One directory and the controllers that it is for: `cpu` and `cpuacct` are often joined. */
+/** A directory and its controllers: `cpu` and `cpuacct` often share one. */
 interface Group {
   readonly directory: string;
   readonly controllers: readonly string[];
 }
 
-/** Hierarchies that limit nothing: runc goes on without them. "" is cgroup2. */
+/** Hierarchies without limits. runc continues without them. "" is cgroup2. */
 const dispensable: readonly string[] = ["name=systemd", "misc", ""];
 
-/** The v1 and hybrid driver. See {@link CgroupManager} for the methods. */
+/** The driver for v1 and hybrid hosts. {@link CgroupManager} documents the methods. */
 export class CgroupV1 implements CgroupManager {
   readonly #paths: Record<string, string>;
   readonly #options: DriverOptions;
@@ -41,7 +41,7 @@ export class CgroupV1 implements CgroupManager {
   readonly #made: string[] = [];
   #refused: boolean;
 
-  /** `paths`: by controller; the object becomes the driver's own. */
+  /** `paths`: by controller. The driver takes over the object and changes it. */
   constructor(paths: Record<string, string>, options: DriverOptions) {
     this.#paths = paths;
     this.#options = options;
@@ -95,7 +95,8 @@ export class CgroupV1 implements CgroupManager {
   setDevices(rules: readonly SpecDeviceRule[]): void {
     const filter = containerDeviceFilter(rules);
     const directory = this.#paths["devices"];
-    // In a user namespace the kernel takes no rules; a missing directory was refused, and `refused` says so.
+    // In a user namespace the kernel accepts no device rules. A missing directory means that it was refused, which
+    // `refused` reports.
     if (this.#options.inUserNamespace || directory === undefined) return;
     try {
       setDevicesV1(directory, filter);
@@ -105,8 +106,9 @@ export class CgroupV1 implements CgroupManager {
   }
 
   /**
-   * As long as nothing is charged every limit can be set. Later the kernel refuses one below the quarter of a megabyte that each processor takes in
-   * advance (MEMCG_CHARGE_BATCH, mm/memcontrol.c), and what it has given back it counts only a moment later.
+   * Sets the memory limit before anything is charged, when the kernel accepts every limit. Later it refuses a limit
+   * below the quarter of a megabyte that each processor charges in advance (MEMCG_CHARGE_BATCH, mm/memcontrol.c), and
+   * it uncharges freed memory with a delay.
    */
   #limitMemory({ memory = {} }: Resources): void {
     // Without killing, what is being set up would only fail for want of memory, and nobody would know.
@@ -151,7 +153,7 @@ export class CgroupV1 implements CgroupManager {
     if (directory === undefined || !isThere(directory)) return false;
     const unified = this.#paths[""];
     if (unified !== undefined && killByFile(unified)) {
-      // The v1 freezer holds even a killed process.
+      // The v1 freezer also holds killed processes.
       this.thawToKill();
     } else {
       killEach(directory, this, send);
@@ -196,14 +198,17 @@ export class CgroupV1 implements CgroupManager {
     if (left.length > 0) throw new RuncError("cgroup-failed", `Failed to remove paths: ${left.join(" ")}`, { cause });
   }
 
-  /** The hierarchy that stands for all of them where one must answer: devices, as in runc; another where a rootless container has no devices. */
+  /**
+   * The hierarchy that represents all of them where one answer is needed: devices, as in runc, or another one if a
+   * rootless container has no devices cgroup.
+   */
   get #main(): string | undefined {
     return this.#paths["devices"] ?? Object.values(this.#paths)[0];
   }
 
   #memoryFacts({ limit = 0, swap = 0 }: MemoryResources): MemoryFactsV1 {
     const directory = this.#paths["memory"];
-    // Nothing is read for a container without limits. Without a directory the first write says so.
+    // Without limits no file needs to be read. Without a directory the first write reports the error.
     if (directory === undefined || (limit === 0 && swap === 0)) return { currentLimit: 0n, swapAccounting: false };
     return {
       currentLimit: BigInt(readCgroupFile(directory, "memory.limit_in_bytes").trim()),
@@ -215,7 +220,7 @@ export class CgroupV1 implements CgroupManager {
     return this.#options.rootless && !this.#options.explicitPath;
   }
 
-  /** The directories in joining order, each once. */
+  /** The directories in joining order, without duplicates. */
   #groups(): readonly Group[] {
     const byDirectory = new Map<string, string[]>();
     for (const controller of v1Controllers) {
@@ -228,7 +233,7 @@ export class CgroupV1 implements CgroupManager {
     return Array.from(byDirectory, ([directory, controllers]) => ({ directory, controllers }));
   }
 
-  /** Runs `action`; where its failure is to be tolerated, the container goes on without that hierarchy. */
+  /** Runs `action`. If its failure is tolerated, the container continues without that hierarchy. */
   #tolerant(group: Group, action: () => void): void {
     try {
       action();
@@ -237,7 +242,7 @@ export class CgroupV1 implements CgroupManager {
       if (!refused && !isDispensable(group)) throw error;
       if (refused) this.#refused = true;
       for (const controller of group.controllers) delete this.#paths[controller];
-      // What no path names is never destroyed.
+      // `destroy` removes only directories in `paths`, so this one must be removed now.
       undoMade(this.#made.filter((directory) => directory === group.directory));
     }
   }
@@ -248,8 +253,8 @@ function isDispensable({ controllers }: Group): boolean {
 }
 
 /**
- * Only devices and freezer are checked, as in runc: reading every hierarchy costs more than it finds. What a process needs to be let
- * in is set here: CPUs and memory nodes, and time for one with real-time priority.
+ * Checks only devices and freezer, as runc does: reading every hierarchy costs more than it finds. Sets here what a
+ * process needs before it can enter: CPUs and memory nodes, and real-time budget for a process with real-time priority.
  */
 function createGroup(
   { directory, controllers }: Group,

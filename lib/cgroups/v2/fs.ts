@@ -1,5 +1,5 @@
 /**
- * cgroup v2: one directory for everything.
+ * The driver for cgroup v2: a container has one directory for all controllers.
  *
  * @module
  */
@@ -25,13 +25,13 @@ import type { CgroupManager, DriverOptions, SelfJoin } from "../manager.ts";
 import { oomKills } from "../stats/oom.ts";
 import { killByFile, killEach, processesIn, type SendSignal } from "../processes.ts";
 
-/** The cgroup2 driver. See {@link CgroupManager} for the methods. */
+/** The cgroup2 driver. {@link CgroupManager} documents the methods. */
 export class CgroupV2 implements CgroupManager {
   #directory: string | undefined;
   readonly #options: DriverOptions;
   #refused: boolean;
 
-  /** `paths`: the directory under "". */
+  /** `paths`: the directory, under the key "". */
   constructor(paths: Readonly<Record<string, string>>, options: DriverOptions) {
     this.#directory = paths[""];
     this.#options = options;
@@ -43,7 +43,7 @@ export class CgroupV2 implements CgroupManager {
     return directory === undefined ? {} : { "": directory };
   }
 
-  /** It is elsewhere than was thought. */
+  /** Changes the directory, when the actual one differs from the expected one. */
   protected moveTo(directory: string): void {
     this.#directory = directory;
   }
@@ -83,7 +83,8 @@ export class CgroupV2 implements CgroupManager {
     try {
       this.#joinOrFollow(directory, pid, initPid);
     } catch (error) {
-      // A container that runs goes on running; one that is made must be where its config says.
+      // An existing container keeps running without joining. A new container must be in the cgroup that its config
+      // names.
       if (!this.#options.rootless || !this.#options.loaded) throw error;
       this.#refused = true;
     }
@@ -96,7 +97,8 @@ export class CgroupV2 implements CgroupManager {
     try {
       this.#attachFilter(directory, filter);
     } catch (error) {
-      // bpf(2) is not for users; there the owner of the device nodes decides. A filter that allows all may be missing.
+      // Unprivileged users cannot call bpf(2); for them the device nodes' permissions decide. A filter that allows
+      // everything is not needed.
       const { rootless, inUserNamespace } = this.#options;
       if (!rootless && !inUserNamespace && !allowsAll(filter)) throw error;
     }
@@ -135,7 +137,8 @@ export class CgroupV2 implements CgroupManager {
   kill(send: SendSignal): boolean {
     const directory = this.#usable;
     if (directory === undefined || !isThere(directory)) return false;
-    // It reaches frozen processes too; but a cgroup that stays frozen, with nobody in it, would still count as a paused container.
+    // cgroup.kill also kills frozen processes. But an empty cgroup that stays frozen would still count as a paused
+    // container.
     if (killByFile(directory)) this.thaw();
     else killEach(directory, this, send);
     return true;
@@ -168,13 +171,13 @@ export class CgroupV2 implements CgroupManager {
     return this.#refused ? undefined : this.#directory;
   }
 
-  /** A container without limits can do without a cgroup. @throws {RuncError} for one that `wanted` some. */
+  /** Continues without a cgroup if the container has no limits. @throws {RuncError} if `wanted` has controllers. */
   #goWithout(wanted: readonly LimitWrite["controller"][], cause?: RuncError): void {
     const there = available(this.#options.unifiedMount);
     if (limitable.some((controller) => wanted.includes(controller) && there.includes(controller))) {
       const message = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
       throw cause?.within(message) ?? new RuncError("cgroup-failed", message, {
-        hint: "have a cgroup delegated to the user who calls, or leave out the limits of linux.resources",
+        hint: "delegate a cgroup to the calling user, or leave out the limits in linux.resources",
       });
     }
     this.#refused = true;
@@ -184,7 +187,7 @@ export class CgroupV2 implements CgroupManager {
     try {
       writeProcess(directory, pid);
     } catch (error) {
-      // EBUSY: the container's processes made cgroups of their own below it. ENOENT: they left it, and something removed it.
+      // EBUSY: the container's processes created cgroups below it. ENOENT: they left the cgroup, and it was removed.
       if (initPid === undefined || !isErrno(error, "EBUSY", "ENOENT")) throw error;
       const followed = cgroupOf(this.#options.unifiedMount, initPid);
       if (followed === undefined) throw error;
@@ -204,7 +207,7 @@ export class CgroupV2 implements CgroupManager {
   }
 }
 
-/** A limit below what is in use would kill; a cgroup without the memory controller uses nothing. */
+/** A memory limit below the current usage would kill processes. A cgroup without the memory controller has no usage. */
 export function refuseBelowUsage(directory: string, { limit = 0, swap = 0 }: MemoryResources): void {
   const text = readIfThere(directory, "memory.current");
   if (text === undefined) return;
@@ -216,12 +219,15 @@ export function refuseBelowUsage(directory: string, { limit = 0, swap = 0 }: Mem
   }
 }
 
-/** What a container without permission for cgroups may not be limited in: whatever runc looks at there. */
+/**
+ * The controllers that decide whether a container without permission for cgroups is an error. runc checks the same
+ * ones.
+ */
 const limitable: readonly LimitWrite["controller"][] = ["pids", "memory", "io", "cpu", "cpuset", "hugetlb"];
-/** What a threaded cgroup does not have, and cpu, which runc counts among them. */
+/** The controllers that a threaded cgroup does not have, plus cpu, which runc includes. */
 const domainControllers: readonly LimitWrite["controller"][] = ["memory", "io", "cpu", "hugetlb"];
 
-/** `made`: gets every directory that is made. `wanted`: the controllers that are to set limits. */
+/** `made`: every new directory is appended to it. `wanted`: the controllers with limits. */
 function createUnified(
   mountPoint: string,
   directory: string,
@@ -237,7 +243,7 @@ function createUnified(
   becomeThreaded(directory);
 }
 
-/** @throws {RuncError} naming the topmost cgroup on the way that is not a domain. */
+/** @throws {RuncError} naming the topmost cgroup on the path that is not a domain. */
 function refuseThreaded(mountPoint: string, directory: string): void {
   for (const level of levels(mountPoint, directory)) {
     const type = typeOf(level);
@@ -246,24 +252,24 @@ function refuseThreaded(mountPoint: string, directory: string): void {
     throw new RuncError(
       "cgroup-failed",
       `cannot enter cgroupv2 ${JSON.stringify(level)} with domain controllers -- it is in ${state}`,
-      { hint: "a threaded cgroup has no memory and io controller: choose a linux.cgroupsPath outside of it" },
+      { hint: "a threaded cgroup has no memory or io controller: set a linux.cgroupsPath outside of it" },
     );
   }
 }
 
-/** `domain`, `domain threaded`, `domain invalid` or `threaded`; the root has no file and is a domain. */
+/** `domain`, `domain threaded`, `domain invalid` or `threaded`. The root has no cgroup.type file and is a domain. */
 function typeOf(directory: string): string {
   return readIfThere(directory, "cgroup.type")?.trim() ?? "domain";
 }
 
-/** The controllers that the cgroups right below `directory` can have. */
+/** The controllers that child cgroups of `directory` can have. */
 function available(directory: string): readonly string[] {
   return words(readIfThere(directory, "cgroup.controllers") ?? "");
 }
 
 /**
- * Enables every controller that the host has for the children of `directory`, and on every level above, so that the container's cgroup has
- * them. Nearly always they are enabled already, and two reads show it.
+ * Enables every available controller for the children of `directory`, and on every level above, so that the container's
+ * cgroup has them. They are nearly always enabled already; two reads show that.
  */
 export function passControllersDown(mountPoint: string, directory: string): void {
   const wanted = available(mountPoint);
@@ -276,8 +282,8 @@ export function passControllersDown(mountPoint: string, directory: string): void
 }
 
 /**
- * Whether the kernel took `change`. Processes in the way, or a controller that is not delegated, are no error here: only a limit that needs
- * the controller would be, and setting that limit fails by itself.
+ * Whether the kernel accepted `change`. Processes in the way, or a controller that is not delegated, are not errors
+ * here: they only matter for a limit that needs the controller, and setting that limit then fails.
  */
 function tryToEnable(directory: string, change: string): boolean {
   try {
@@ -289,13 +295,13 @@ function tryToEnable(directory: string, change: string): boolean {
   }
 }
 
-/** `top`, and the directories between it and `directory` with that one: from above. */
+/** The directories from `top` to `directory`, both included, parents first. */
 function levels(top: string, directory: string): readonly string[] {
   if (directory === top || !directory.startsWith(`${top}/`)) return [top];
   return [...levels(top, dirname(directory)), directory];
 }
 
-/** In a threaded subtree a new cgroup is invalid, and takes no process, until it is threaded too. */
+/** In a threaded subtree, a new cgroup is invalid and accepts no process until it is threaded too. */
 function becomeThreaded(directory: string): void {
   if (typeOf(directory) !== "domain invalid") return;
   becomeThreaded(dirname(directory));
@@ -303,8 +309,8 @@ function becomeThreaded(directory: string): void {
 }
 
 /**
- * Whether a process may be put into `directory`: not where it is gone, and not where it passes controllers on. The kernel lets some
- * of the latter in (those that can be the root of a threaded subtree); init is in such a one then, or in a better one.
+ * Whether `directory` accepts processes: it must exist and must not pass controllers on. The kernel makes an exception
+ * for cgroups that can be the root of a threaded subtree; init is then in such a cgroup or in a better one.
  *
  * @see Documentation/admin-guide/cgroup-v2.rst, No Internal Process Constraint
  */
@@ -312,7 +318,7 @@ function takesProcesses(directory: string): boolean {
   return readIfThere(directory, "cgroup.subtree_control")?.trim() === "";
 }
 
-/** The directory of a process's cgroup2 cgroup. */
+/** The directory of a process's cgroup in the cgroup2 hierarchy. */
 function cgroupOf(mountPoint: string, pid: number): string | undefined {
   const text = readIfThere(`/proc/${pid}`, "cgroup") ?? "";
   const own = parseProcCgroup(text).find(({ controllers }) => controllers.length === 0);

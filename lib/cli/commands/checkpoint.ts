@@ -1,5 +1,5 @@
 /**
- * `runc checkpoint` and `runc restore`: refused with the reason.
+ * `runc checkpoint` and `runc restore`: not supported.
  *
  * @module
  */
@@ -8,12 +8,12 @@ import { RuncError } from "../../errors.ts";
 import type { Command } from "../context.ts";
 
 /**
- * Does nothing but refuse.
+ * Always fails.
  *
- * @throws {RuncError} `unsupported`, always.
+ * @throws {RuncError} `unsupported`.
  */
 export const run: Command<"checkpoint" | "restore"> = (_context, { command }) => {
   throw new RuncError("unsupported", `${command} is not supported: this version does not drive CRIU`, {
-    hint: "a runtime that was built with CRIU support checkpoints and restores its own containers",
+    hint: "use a runtime with CRIU support to create, checkpoint and restore the container",
   });
 };

@@ -18,7 +18,7 @@ import { untilReaderLeaves } from "../reader.ts";
 import { makeRuntime } from "../runtime.ts";
 import { runningStats } from "../running_stats.ts";
 
-/** Prints what a container uses, once or at intervals, and when it runs out of memory, until its cgroup ends. */
+/** Prints a container's statistics, once or at intervals, and its OOM events, until its cgroup is removed. */
 export const run: Command<"events"> = (context, { args: [id = ""], options }) => {
   const { interval, stats, format, all } = options;
   const runtime = makeRuntime(context);
@@ -26,7 +26,7 @@ export const run: Command<"events"> = (context, { args: [id = ""], options }) =>
   if (all && !once) {
     throw new RuncError(
       "usage",
-      "--all needs --stats or --format prometheus: events come from one container at a time",
+      "--all needs --stats or --format prometheus: events are available for one container only",
     );
   }
   const container = all ? undefined : Container.load(runtime, id);
@@ -46,7 +46,7 @@ function print(context: Context, format: "json" | "prometheus", containers: read
   );
 }
 
-/** The first statistics come after one interval. The kernel wakes us for everything else. */
+/** Prints the first statistics after one interval. For all other events, the kernel wakes this process. */
 function stream(context: Context, runtime: Runtime, container: Container, intervalMs: number): void {
   if (container.rootlessCgroups) {
     context.log.warning("getting OOM notifications may fail if you don't have the full access to cgroups");
@@ -62,12 +62,12 @@ function stream(context: Context, runtime: Runtime, container: Container, interv
     if (ready !== 0 && watch.next()) context.stdout.write(oomLine(container.id));
     if (monotonicMs(runtime.kernel) < dueMs) continue;
     printStats(context, container);
-    // Where printing took longer than the interval, what was missed is left out.
+    // If printing took longer than the interval, the missed ones are skipped.
     dueMs = Math.max(dueMs + intervalMs, monotonicMs(runtime.kernel));
   }
 }
 
-/** A failure is logged: the next time it may work, and the end of the cgroup is told apart. */
+/** A failure is only logged: the next attempt may succeed, and the removal of the cgroup is detected separately. */
 function printStats(context: Context, container: Container): void {
   let line: string;
   try {

@@ -29,7 +29,7 @@ import { makeRuntime } from "../runtime.ts";
 import { parseSubCgroups } from "../sub_cgroup.ts";
 import { withSystemErrors } from "../system_error.ts";
 
-/** The options that change the config's process. */
+/** The options that override the config's process. */
 interface Overrides {
   readonly cwd?: string;
   readonly env: readonly string[];
@@ -42,14 +42,14 @@ interface Overrides {
   readonly "process-label"?: string;
 }
 
-/** The kernel's ids have 32 bits. */
+/** The kernel's ids are 32-bit. */
 const MAX_ID = 0xffffffff;
 
-/** Strictly decimal, as Go's Atoi: the kernel's ids, never names. */
+/** Parses an id. Strictly decimal, like Go's Atoi; names are not accepted. */
 function parseNumericId(kind: "uid" | "gid", text: string): number {
   if (/^[+-]?\d+$/.test(text) && Number(text) >= 0 && Number(text) <= MAX_ID) return Number(text);
   throw new RuncError("usage", `bad ${kind}: strconv.Atoi: parsing ${JSON.stringify(text)}: invalid syntax`, {
-    hint: "--user takes numbers: uid or uid:gid",
+    hint: "give --user as numbers: uid or uid:gid",
   });
 }
 
@@ -68,8 +68,8 @@ function overrideUser(user: Process["user"], options: Overrides): Process["user"
 }
 
 /**
- * --cap: never inheritable, and ambient only where the config already has inheritable ones (CVE-2022-29162). A process without capabilities in
- * its config has all of the caller's, to which nothing can be added.
+ * Adds the capabilities of --cap. Never to the inheritable set, and to the ambient set only if the config already has
+ * inheritable ones (CVE-2022-29162). A process without capabilities in its config already has all of the caller's.
  */
 function addCapabilities(capabilities: Process["capabilities"], names: readonly string[]): Process["capabilities"] {
   if (names.length === 0 || capabilities === undefined) return capabilities;
@@ -83,7 +83,7 @@ function addCapabilities(capabilities: Process["capabilities"], names: readonly 
   };
 }
 
-/** The process of the container's config with what the command line changes. */
+/** The config's process with the overrides of the command line. */
 function processFromConfig(
   bundle: string,
   args: readonly string[],

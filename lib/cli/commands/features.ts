@@ -18,17 +18,17 @@ import { goJson } from "../output/go_text.ts";
 import type { ProgramKind } from "../host.ts";
 import { builtFrom, VERSION } from "./version.ts";
 
-/** Prints the features, and nothing on standard error: some callers read both as one text. */
+/** Prints the features, and nothing on stderr: some callers read both streams as one text. */
 export const run: Command<"features"> = (context) => {
   context.stdout.write(goJson(features(seccompOf(context.kernel), context.programKind()), 4) + "\n");
   return 0;
 };
 
-/** What depends on the host. */
+/** The parts that depend on the host. */
 export interface SeccompFeatures {
-  /** The flags that the kernel knows. */
+  /** The flags that the kernel supports. */
   readonly supportedFlags: readonly string[];
-  /** libseccomp's; undefined where it is not installed. */
+  /** libseccomp's version, or undefined if it is not installed. */
   readonly version?: string;
 }
 
@@ -40,12 +40,12 @@ function seccompOf(kernel: Kernel): SeccompFeatures {
   try {
     return { supportedFlags, version: new Libseccomp(kernel).version };
   } catch {
-    // The container that needs it gets the error.
+    // A container that needs libseccomp reports the error.
     return { supportedFlags };
   }
 }
 
-/** `program`: what runs. `enabled` means that the runtime does it where the host can. */
+/** `program`: the kind of this program. `enabled` means that the runtime supports it if the host does. */
 export function features(
   { supportedFlags, version }: SeccompFeatures,
   program: ProgramKind,

@@ -15,7 +15,7 @@ function idsBelow(context: Context, runtime: Runtime): readonly string[] {
   try {
     return Container.ids(runtime);
   } catch (error) {
-    // A default directory comes into being with the first container; one that was named should be there.
+    // The default directory is created with the first container. A directory given by --root should exist.
     if (error instanceof Deno.errors.NotFound && !context.rootGiven) return [];
     throw systemError(`open ${context.root}`, error);
   }
@@ -30,12 +30,12 @@ function readPasswd(): string {
   try {
     return Deno.readTextFileSync("/etc/passwd");
   } catch {
-    // Then owners are printed as numbers.
+    // /etc/passwd is unreadable. Owners are then printed as numbers.
     return "";
   }
 }
 
-/** Prints all containers of the state directory; one that cannot be read is told of and left out. */
+/** Prints all containers in the state directory. One that cannot be read is reported and left out. */
 export const run: Command<"list"> = (context, { options }) => {
   const runtime = makeRuntime(context);
   const passwd = readPasswd();
@@ -43,7 +43,7 @@ export const run: Command<"list"> = (context, { options }) => {
     try {
       return [stateOf(runtime, id, passwd)];
     } catch (error) {
-      // Deleted since the directory was read.
+      // The container was deleted after the directory was read.
       if (error instanceof Deno.errors.NotFound) return [];
       context.stderr.tryWrite(`load container ${id}: ${(error as Error).message}\n`);
       return [];

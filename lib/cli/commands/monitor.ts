@@ -1,5 +1,5 @@
 /**
- * `runc monitor`: what the monitor of a foreground `run` or `exec` executes the runtime for.
+ * `runc monitor`: the monitor of a foreground `run` or `exec` executes the runtime with this command.
  *
  * @module
  */
@@ -14,14 +14,15 @@ import type { Level } from "../log.ts";
 import { makeRuntime } from "../runtime.ts";
 
 /**
- * `end <id> <pid>` removes a container whose process has been reaped, `dir <id> <pid>` the directory of one whose state the monitor has removed.
- * `say <level> <message> <number>...` logs.
+ * - `end <id> <pid>` removes a container whose process has been reaped.
+ * - `dir <id> <pid>` removes the directory of a container whose state the monitor has removed.
+ * - `say <level> <message> <number>...` logs.
  */
 export const run: Command<"monitor"> = (context, { args: [task, ...args] }) => {
   if (task === "end" && args.length === 2) end(context, args[0]!, Number(args[1]));
   else if (task === "dir" && args.length === 2) new StateDirectory(context.root, args[0]!).remove();
   else if (task === "say" && args.length >= 2) say(context, args[0] as Level, args[1]!, args.slice(2).map(numberOf));
-  else throw new RuncError("usage", "monitor is started by the monitors of run and exec, and by nobody else");
+  else throw new RuncError("usage", "monitor is internal: only the monitors of run and exec start it");
   return 0;
 };
 
@@ -31,7 +32,7 @@ function end(context: Context, id: string, pid: number): void {
     const container = Container.load(makeRuntime(context), id);
     if (container.pid === pid) container.destroy();
   } catch (error) {
-    // Somebody was faster.
+    // The container has already been removed.
     if (!isMissing(error)) throw error;
   }
 }

@@ -12,12 +12,12 @@ import { goJson } from "../output/go_text.ts";
 import { makeRuntime } from "../runtime.ts";
 import { systemError } from "../system_error.ts";
 
-/** Prints a container's processes: as the host's ps shows them, or their host pids as JSON. */
+/** Prints a container's processes: in the format of the host's ps, or their host pids as JSON. */
 export const run: Command<"ps"> = (context, { args: [id = "", ...args], options: { format } }) => {
   const container = Container.load(makeRuntime(context), id);
   const pids = withCgroupWarning(context, "ps", () => container.processes());
   if (format === "json") {
-    // A nil slice in Go, so callers know no processes as null.
+    // A nil slice in Go: callers expect null for an empty list.
     context.stdout.write(goJson(pids.length === 0 ? null : pids) + "\n");
   } else if (format === "table") {
     context.stdout.write(filterTable(hostTable(args.length === 0 ? ["-ef"] : args), new Set(pids)));
@@ -28,9 +28,9 @@ export const run: Command<"ps"> = (context, { args: [id = "", ...args], options:
 };
 
 /**
- * The header of ps's output and the rows of `pids`.
+ * The header of ps's output and the rows of the processes `pids`.
  *
- * @throws {RuncError} `usage` where the columns that were asked for do not include PID, or it cannot be read.
+ * @throws {RuncError} `usage` if there is no PID column, or if it cannot be read.
  */
 export function filterTable(table: string, pids: ReadonlySet<number>): string {
   const [header = "", ...rows] = table.split("\n");
@@ -47,13 +47,13 @@ function cells(line: string): readonly string[] {
 function parsePid(cell: string | undefined): number {
   if (cell === undefined || !/^\d+$/.test(cell)) {
     throw new RuncError("usage", `unable to parse pid: ${JSON.stringify(cell ?? "")}`, {
-      hint: "give ps no column with blanks in it before PID",
+      hint: "put PID before columns that can contain blanks",
     });
   }
   return Number(cell);
 }
 
-/** What the host's ps prints. @throws {RuncError} `host-lacks` without one, `usage` where it refuses its arguments. */
+/** Runs the host's ps. @throws {RuncError} `host-lacks` without ps, `usage` if it refuses its arguments. */
 function hostTable(args: readonly string[]): string {
   const { success, code, signal, stdout, stderr } = runPs(args);
   const decoder = new TextDecoder();

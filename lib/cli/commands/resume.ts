@@ -9,7 +9,7 @@ import { withCgroupWarning } from "../cgroup_warning.ts";
 import type { Command } from "../context.ts";
 import { makeRuntime } from "../runtime.ts";
 
-/** Lets the processes of a paused container go on. */
+/** Thaws the processes of a paused container. */
 export const run: Command<"resume"> = (context, { args: [id = ""] }) => {
   const container = Container.load(makeRuntime(context), id);
   withCgroupWarning(context, "resume", () => container.resume());

@@ -29,7 +29,7 @@ export const run: Command<"run"> = (context, { args: [id = ""], options }) => {
         if (detach) interruptible.use(new Interruptible(context.kernel, context.interruption));
         else foreground.current = makeForeground?.(runtime, { terminal });
       },
-      // The service manager's socket is bound later.
+      // With NOTIFY_SOCKET the proxy's socket is bound later, so the monitor cannot be prepared yet.
       onProcess: (container, io) => {
         if (openNotify === undefined) foreground.current?.prepare(monitored(container, { keep }), io);
       },
@@ -55,7 +55,7 @@ function runCreated(
     foreground: Foreground | undefined;
     openNotify: OpenNotify | undefined;
     keep: boolean;
-    /** The container runs: what ends the command does not end that any more. */
+    /** Called once the container is running: from then on, interrupting the command does not stop the container. */
     started: () => void;
   },
 ): number {

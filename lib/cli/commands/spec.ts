@@ -1,5 +1,5 @@
 /**
- * `runc spec`: writes a config.json to start from.
+ * `runc spec`: writes a config.json as a starting point.
  *
  * @module
  */
@@ -13,11 +13,11 @@ import { writeAll } from "../log.ts";
 import type { Invocation } from "../parse.ts";
 import { systemError, withSystemErrors } from "../system_error.ts";
 
-/** This file is at the top of the unified hierarchy, and of no other. cgroups(7) */
+/** This file exists only in the root of the unified hierarchy. cgroups(7) */
 const CGROUP2_MARK = "/sys/fs/cgroup/cgroup.controllers";
 
 /**
- * @throws {RuncError} `usage` where there is a config.json, `syscall-failed` where it cannot be written.
+ * @throws {RuncError} `usage` if config.json exists, `syscall-failed` if it cannot be written.
  */
 export function run(_context: Context, { options }: Invocation<"spec">): number {
   const config = defaultSpec({ cgroup2: existsSync(CGROUP2_MARK) });
@@ -27,7 +27,7 @@ export function run(_context: Context, { options }: Invocation<"spec">): number 
   return 0;
 }
 
-/** O_EXCL leaves no moment between the look and the write, and follows no symlink. */
+/** O_EXCL avoids a race between check and write, and follows no symlink. */
 function writeNew(path: string, text: string): void {
   try {
     using file = Deno.openSync(path, { write: true, createNew: true, mode: 0o666 });

@@ -14,10 +14,10 @@ import { makeRuntime } from "../runtime.ts";
 import { runningStats } from "../running_stats.ts";
 import { fit, type TopSample, topTable } from "../output/top.ts";
 
-/** Cursor to the top left corner, and everything after it cleared. @see ECMA-48, CUP and ED */
+/** Moves the cursor to the top left corner and clears the rest. @see ECMA-48, CUP and ED */
 const REDRAW = "\x1b[H\x1b[J";
 
-/** Prints what all containers use: again and again on a terminal, else once. */
+/** Prints the statistics of all containers: repeatedly on a terminal, otherwise once. */
 export const run: Command<"top"> = (context, { options: { interval, once } }) => {
   if (interval <= 0) throw new RuncError("usage", "duration interval must be greater than 0");
   const runtime = makeRuntime(context);
@@ -32,7 +32,7 @@ function show(
   runtime: Runtime,
   { interval, isLive }: { readonly interval: number; readonly isLive: boolean },
 ): void {
-  // The terminal's modes stay as they are, so that there is nothing to put back when a signal ends this.
+  // The terminal's modes are not changed, so nothing must be restored if a signal ends this.
   const { stdout } = context;
   const print = (table: string) => stdout.write(isLive ? REDRAW + fit(table, stdout.windowSize()) : table);
   let before = sample(context, runtime);

@@ -35,14 +35,14 @@ export const run: Command<"update"> = (context, { args: [id = ""], options, give
 };
 
 function readInput({ stdin }: Context, file: string): string {
-  // Not by /dev/stdin, which cannot be opened where it is a socket.
+  // /dev/stdin cannot be opened if it is a socket.
   return file === "-" ? stdin.readText() : withSystemErrors(`open ${file}`, () => Deno.readTextFileSync(file));
 }
 
 /**
- * The options as `linux.resources`. An empty text is an option that was not given.
+ * Converts the options to `linux.resources`. An empty text means not given.
  *
- * @throws {RuncError} `usage` for a value that is no number or size.
+ * @throws {RuncError} `usage` for a value that is not a number or size.
  */
 export function resourcesOf(options: Options, given: ReadonlySet<string>): Resources {
   const read = <Value>(name: keyof Options, parse: (text: string) => Value): Value | undefined => {
@@ -78,12 +78,12 @@ export function resourcesOf(options: Options, given: ReadonlySet<string>): Resou
   };
 }
 
-/** As Go's strconv.ParseUint. */
+/** Like Go's strconv.ParseUint. */
 function parseUint(text: string): bigint {
   return parseDecimal("ParseUint", text, { pattern: /^\d+$/, maximum: 2n ** 64n - 1n });
 }
 
-/** As Go's strconv.ParseInt. */
+/** Like Go's strconv.ParseInt. */
 function parseInt64(text: string): bigint {
   return parseDecimal("ParseInt", text, { pattern: /^[+-]?\d+$/, maximum: 2n ** 63n - 1n });
 }
@@ -101,7 +101,7 @@ function parseDecimal(
 }
 
 /**
- * Bytes of a size as people write it, in units of 1024: `512`, `1.5g`, `10 MiB`. -1 is no limit.
+ * Parses a size in units of 1024: `512`, `1.5g`, `10 MiB`. -1 means no limit.
  *
  * @see https://pkg.go.dev/github.com/docker/go-units#RAMInBytes
  */
@@ -110,7 +110,7 @@ export function parseSize(text: string): bigint {
   const [, digits, unit = ""] = /^(\d+\.?\d*|\.\d+) ?(?:([kmgtp])i?b?|b)?$/i.exec(text) ?? [];
   if (digits === undefined) throw new RuncError("usage", `invalid size: '${text}'`);
   const shift = 10n * BigInt(" kmgtp".indexOf(unit.toLowerCase() || " "));
-  // A fraction of so many digits would be no number at all.
+  // The minimum keeps a fraction with very many digits from becoming Infinity.
   const fraction = () => BigInt(Math.trunc(Math.min(Number(digits) * Number(1n << shift), 2 ** 64)));
   const size = /^\d+$/.test(digits) ? BigInt(digits) << shift : fraction();
   if (size >= 2n ** 63n) throw new RuncError("usage", `invalid size: '${text}': value out of range`);

@@ -1,5 +1,5 @@
 /**
- * What `runc --version` prints.
+ * The output of `runc --version`.
  *
  * @module
  */
@@ -11,15 +11,15 @@ import denoJson from "../../../deno.json" with { type: "json" };
 /** This runtime's version. */
 export const VERSION: string = denoJson.version;
 
-/** The build puts the commit in the place of this word; a program that runs from source has none. */
+/** The build replaces this word by the commit. A program run from source has none. */
 const EMBEDDED_COMMIT = "@RUNC_COMMIT@";
 
-/** The git commit that this program was built from, `-dirty` behind it where files differed; undefined if unknown. */
+/** The git commit of this build, with `-dirty` if files differed; undefined if unknown. */
 export function builtFrom(): string | undefined {
   return EMBEDDED_COMMIT.startsWith("@") ? undefined : EMBEDDED_COMMIT;
 }
 
-/** The lines of `--version`; callers read the first three. `program`: what runs. */
+/** The lines of `--version`. Callers read the first three. `program`: the kind of this program. */
 export function versionText(program: ProgramKind): string {
   const commit = builtFrom();
   const lines = [

@@ -1,5 +1,5 @@
 /**
- * Events as runc writes them, to the letter of what callers parse. Pure.
+ * Events in exactly runc's format, which callers parse. Pure.
  *
  * @see https://github.com/opencontainers/runc/blob/v1.5.1/types/events.go
  * @module
@@ -17,12 +17,12 @@ import type {
 } from "../../cgroups/stats/types.ts";
 import { goJson } from "./go_text.ts";
 
-/** A line for `oom`. */
+/** The line of an `oom` event. */
 export function oomLine(id: string): string {
   return `${goJson({ type: "oom", id })}\n`;
 }
 
-/** A line for statistics. */
+/** The line of a `stats` event. */
 export function statsLine(id: string, stats: CgroupStats): string {
   return `${goJson({ type: "stats", id, data: statsData(stats) })}\n`;
 }
@@ -30,7 +30,7 @@ export function statsLine(id: string, stats: CgroupStats): string {
 type Json = Readonly<Record<string, unknown>>;
 
 function statsData(stats: CgroupStats): Json {
-  // runc reads pressure on cgroup v2 alone.
+  // runc reads pressure only on cgroup v2.
   const { cpu, memory, io }: CgroupStats["pressure"] = stats.version === 2 ? stats.pressure : {};
   return {
     cpu: cpuData(stats.cpu, cpu),
@@ -43,7 +43,7 @@ function statsData(stats: CgroupStats): Json {
       failcnt: failures,
     })),
     intel_rdt: stats.intelRdt === undefined ? {} : rdtData(stats.intelRdt),
-    // A list in Go that nothing is ever added to.
+    // A Go slice that is never filled, so always null.
     network_interfaces: null,
   };
 }
@@ -138,12 +138,12 @@ function rdtData({ l3Cache: l3, memoryBandwidth: mb, schemata, transfers, cacheU
   };
 }
 
-/** Behind a pointer in Go: an empty one is there, as null. */
+/** A Go slice behind a pointer: an empty one is present, as null. */
 function list<Item>(items: readonly Item[], convert: (item: Item) => Json): readonly Json[] | null {
   return items.length === 0 ? null : items.map(convert);
 }
 
-/** Without what Go's omitempty and omitzero leave out. */
+/** Removes what Go's omitempty and omitzero leave out. */
 function withoutEmpty(object: Json): Json {
   return Object.fromEntries(Object.entries(object).filter(([, value]) => !isEmpty(value)));
 }
@@ -152,7 +152,7 @@ function isEmpty(value: unknown): boolean {
   return typeof value === "object" && value !== null ? Object.keys(value).length === 0 : !value;
 }
 
-/** A map, whose keys Go sorts. */
+/** Converts a map. Go sorts its keys. */
 function sorted<Value>(map: Readonly<Record<string, Value>>, convert: (value: Value) => unknown): Json {
   const keys = Object.keys(map).sort();
   return Object.fromEntries(keys.map((key) => [key, convert(map[key]!)]));

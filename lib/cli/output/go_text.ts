@@ -1,5 +1,5 @@
 /**
- * Text as Go's standard library writes it, where callers compare or parse it. Pure.
+ * Text in the formats of Go's standard library, for output that callers compare or parse. Pure.
  *
  * @module
  */
@@ -7,8 +7,8 @@
 import { exactInteger } from "../../specs/json.ts";
 
 /**
- * `value` as encoding/json writes it: what JSON.stringify gives, with `<`, `>`, `&` and two line separators escaped, and a bigint as a number.
- * `indent` as in JSON.stringify; the keys keep their order.
+ * `value` in the format of encoding/json: the output of JSON.stringify with `<`, `>`, `&` and two line separators
+ * escaped, and a bigint as a number. `indent` as in JSON.stringify. Keys keep their order.
  *
  * @see https://pkg.go.dev/encoding/json#HTMLEscape
  */
@@ -30,7 +30,7 @@ const shortEscapes: Readonly<Record<string, string>> = {
 };
 
 /**
- * `text` as fmt's `%q` writes it: in double quotes, on one line, printable characters as they are.
+ * `text` in the format of fmt's `%q`: in double quotes, on one line, printable characters unchanged.
  *
  * @see https://pkg.go.dev/strconv#Quote
  */
@@ -45,7 +45,10 @@ function escapeCharacter(character: string): string {
   return code > 0xffff ? `\\U${hex(8)}` : `\\u${hex(4)}`;
 }
 
-/** `date` as time.RFC3339 writes it, in local time, which is so much ahead of UTC: `2026-01-02T03:04:05+01:00`, with `Z` for UTC. */
+/**
+ * `date` in the format of time.RFC3339, in local time: `2026-01-02T03:04:05+01:00`, with `Z` for UTC. `offsetMinutes`:
+ * the offset from UTC.
+ */
 export function rfc3339(date: Date, offsetMinutes: number): string {
   const local = new Date(date.getTime() + offsetMinutes * 60_000).toISOString().slice(0, 19);
   if (offsetMinutes === 0) return `${local}Z`;

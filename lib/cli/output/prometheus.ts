@@ -1,8 +1,8 @@
 /**
- * Statistics as Prometheus reads them: the text exposition format. Pure.
+ * Statistics in Prometheus's text exposition format. Pure.
  *
- * Names follow https://prometheus.io/docs/practices/naming/: base units (seconds, bytes), `_total` for what only grows. A limit that
- * is not set has no sample.
+ * Names follow https://prometheus.io/docs/practices/naming/: base units (seconds, bytes), `_total` for counters. A
+ * limit that is not set has no sample.
  *
  * @see https://prometheus.io/docs/instrumenting/exposition_formats/
  * @module
@@ -11,13 +11,13 @@
 import { isLimit } from "../../cgroups/stats/files.ts";
 import type { BlockIoEntry, CgroupStats, Pressure } from "../../cgroups/stats/types.ts";
 
-/** A container and what it uses. */
+/** A container and its statistics. */
 export interface ContainerStats {
   readonly id: string;
   readonly stats: CgroupStats;
 }
 
-/** One number, and what tells it from the others of its metric. */
+/** One number, with the labels that distinguish it within its metric. */
 interface Sample {
   readonly labels?: Readonly<Record<string, string>>;
   readonly value: string;
@@ -84,7 +84,7 @@ const metrics: readonly Metric[] = [
   ),
 ];
 
-/** The statistics of `containers`, all of a metric together, each with its container's id. */
+/** The statistics of `containers`, grouped by metric. Each sample has its container's id. */
 export function exposition(containers: readonly ContainerStats[]): string {
   return metrics.map((metric) => {
     const lines = containers.flatMap(({ id, stats }) =>
@@ -107,14 +107,14 @@ function count(value: bigint): Sample {
   return { value: String(value) };
 }
 
-/** Of nanoseconds, every digit of which is kept. */
+/** Converts nanoseconds without losing digits. */
 function seconds(nanoseconds: bigint): Sample {
   const fraction = String(nanoseconds % 1_000_000_000n).padStart(9, "0").replace(/0+$/, "");
   const whole = String(nanoseconds / 1_000_000_000n);
   return { value: fraction === "" ? whole : `${whole}.${fraction}` };
 }
 
-/** 0 is what nobody measured. */
+/** 0 means not measured: no sample. */
 function some(value: bigint): readonly Sample[] {
   return value === 0n ? [] : [count(value)];
 }

@@ -1,5 +1,5 @@
 /**
- * The output of `state` and `list`, to the letter of what callers parse. Pure.
+ * The output of `state` and `list`, in exactly the format that callers parse. Pure.
  *
  * @module
  */
@@ -8,11 +8,11 @@ import { RuncError } from "../../errors.ts";
 import type { Status } from "../../specs/state.ts";
 import { goJson } from "./go_text.ts";
 
-/** A container as `state` and `list` show it. */
+/** The fields of a container that `state` and `list` show. */
 export interface ContainerState {
   readonly ociVersion: string;
   readonly id: string;
-  /** On the host; 0 once it is stopped. */
+  /** The pid on the host; 0 if the container is stopped. */
   readonly pid: number;
   readonly status: Status;
   readonly bundle: string;
@@ -20,33 +20,33 @@ export interface ContainerState {
   /** RFC 3339 with nanoseconds, in UTC. */
   readonly created: string;
   readonly annotations?: Readonly<Record<string, string>>;
-  /** Name of the user that the state directory belongs to, or `#uid`; empty for `state`. */
+  /** Name of the state directory's owner, or `#uid`; empty for `state`. */
   readonly owner: string;
 }
 
-/** Output of `state`: indented by two spaces, without a newline at the end. */
+/** The output of `state`: indented by two spaces, without a final newline. */
 export function formatState(state: ContainerState): string {
   return goJson(inOrder(state), 2);
 }
 
 /**
- * Output of `list --format FORMAT`.
+ * The output of `list --format FORMAT`.
  *
- * @throws {RuncError} `usage` for a format that there is not.
+ * @throws {RuncError} `usage` for an unknown format.
  */
 export function formatList(states: readonly ContainerState[], format: string): string {
   if (format === "table") return formatTable(states);
-  // A nil slice in Go, so callers know an empty list as null.
+  // A nil slice in Go: callers expect null for an empty list.
   if (format === "json") return goJson(states.length === 0 ? null : states.map(inOrder)) + "\n";
   throw new RuncError("usage", "invalid format option");
 }
 
-/** Output of `list --quiet`: one id a line. */
+/** The output of `list --quiet`: one id per line. */
 export function formatIds(states: readonly ContainerState[]): string {
   return states.map(({ id }) => `${id}\n`).join("");
 }
 
-/** The keys in the order that runc prints them, the annotations sorted, and left out where there are none. */
+/** The keys in runc's order, with sorted annotations, which are left out if there are none. */
 function inOrder(state: ContainerState): ContainerState {
   const { ociVersion, id, pid, status, bundle, rootfs, created, owner } = state;
   const annotations = Object.entries(state.annotations ?? {}).sort(([left], [right]) => left < right ? -1 : 1);
@@ -56,7 +56,7 @@ function inOrder(state: ContainerState): ContainerState {
     : { ...common, annotations: Object.fromEntries(annotations), owner };
 }
 
-/** Columns are as wide as their widest cell and three spaces, twelve at least; the last one is not padded. */
+/** Each column is as wide as its widest cell plus three spaces, at least twelve. The last one is not padded. */
 function formatTable(states: readonly ContainerState[]): string {
   const rows = [
     ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"],
@@ -68,12 +68,12 @@ function formatTable(states: readonly ContainerState[]): string {
   return rows.map((row) => row.map(pad).join("") + "\n").join("");
 }
 
-/** Characters, as text/tabwriter counts them. */
+/** The width in characters, as text/tabwriter counts. */
 function width(text: string): number {
   return [...text].length;
 }
 
-/** The name of user `uid` in the content of /etc/passwd, `#uid` where it has none. */
+/** The name of user `uid` in the content of /etc/passwd, or `#uid` if it has none. */
 export function ownerName(uid: number, passwd: string): string {
   const entry = passwd.split("\n").map((line) => line.split(":")).find((fields) => fields[2] === String(uid));
   return entry?.[0] || `#${uid}`;

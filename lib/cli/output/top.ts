@@ -8,7 +8,7 @@ import { isLimit } from "../../cgroups/stats/files.ts";
 import type { BlockIoEntry, CgroupStats, Pressure } from "../../cgroups/stats/types.ts";
 import type { Status } from "../../specs/state.ts";
 
-/** A container at one moment. `atMs`: of a clock that only goes forward. */
+/** A container at one moment. `atMs`: on a monotonic clock. */
 export interface TopSample {
   readonly id: string;
   readonly status: Status;
@@ -19,7 +19,7 @@ export interface TopSample {
 interface Column {
   readonly title: string;
   readonly cell: (now: TopSample, before: TopSample | undefined) => string;
-  /** Text; numbers are at the right. */
+  /** Left-aligned text. Numbers are right-aligned. */
   readonly left?: boolean;
 }
 
@@ -43,8 +43,9 @@ const columns: readonly Column[] = [
 ];
 
 /**
- * A header and a line for each container, the busiest first. Percentages are of one CPU, since `before`: the same containers earlier; one that
- * was not there then has none. Pressure is the share of the last 10 s in which some task waited.
+ * A header and a line per container, highest CPU use first. Percentages are of one CPU, measured since `before`, an
+ * earlier sample of the containers. A container that is not in it has no percentage. Pressure is the share of the last
+ * 10 s in which some task waited.
  */
 export function topTable(now: readonly TopSample[], before: readonly TopSample[]): string {
   const pairs = now.map((sample) => [sample, before.find(({ id }) => id === sample.id)] as const);
@@ -56,7 +57,7 @@ export function topTable(now: readonly TopSample[], before: readonly TopSample[]
   ]);
 }
 
-/** `table` as far as a terminal of that size shows it: a line that wraps, or scrolls, would stay when the next table is drawn. */
+/** Cuts `table` to the terminal's size: a line that wraps or scrolls would remain when the next table is drawn. */
 export function fit(
   table: string,
   { columns: width, rows }: { readonly columns: number; readonly rows: number },
@@ -79,14 +80,14 @@ export function cpuPercent(now: TopSample, before: TopSample): number {
   return elapsedMs <= 0 || usedMs <= 0 ? 0 : 100 * usedMs / elapsedMs;
 }
 
-/** Of the quota's periods: in how many of a hundred tasks had to wait. */
+/** The percentage of the quota's periods in which tasks were throttled. */
 function throttledPercent({ stats: now }: TopSample, { stats: before }: TopSample): string {
   const periods = now.cpu.periods - before.cpu.periods;
   if (periods <= 0n) return "-";
   return (Number(100n * (now.cpu.throttledPeriods - before.cpu.throttledPeriods)) / Number(periods)).toFixed(0);
 }
 
-/** Bytes in the largest unit of 1024 that leaves at least one: `17.5M`. */
+/** Formats bytes in the largest unit of 1024 with a value of at least one: `17.5M`. */
 export function size(bytes: bigint): string {
   const units = ["", "K", "M", "G", "T", "P", "E"];
   let value = Number(bytes);

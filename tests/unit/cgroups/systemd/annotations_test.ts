@@ -67,11 +67,11 @@ Deno.test("annotationProperties() names the annotation that is wrong", () => {
     ["Foo", "bar", /^annotation org\.systemd\.property\.Foo=bar value parse error: /],
     ["FooSec", "'5'", /value parse error: not a number$/],
     ["FooSec", "true", /value parse error: not a number$/],
-    ["FooSec", "int32 -7", /=int32 -7 value parse error: -7 s are not 0 to 2\^64 - 1 microseconds$/],
-    ["FooSec", "uint64 18446744073709551615", /value parse error: 18446744073709551615 s are not 0 to /],
-    ["FooSec", "-0.5", /value parse error: -0.5 s are not 0 to /],
-    ["FooSec", "1e300", /value parse error: 1e\+300 s are not 0 to /],
-    ["FooSec", "1e999", /value parse error: Infinity is no number of seconds$/],
+    ["FooSec", "int32 -7", /=int32 -7 value parse error: -7 s is out of range: must be 0 to 2\^64 - 1 microseconds$/],
+    ["FooSec", "uint64 18446744073709551615", /value parse error: 18446744073709551615 s is out of range: /],
+    ["FooSec", "-0.5", /value parse error: -0.5 s is out of range: /],
+    ["FooSec", "1e300", /value parse error: 1e\+300 s is out of range: /],
+    ["FooSec", "1e999", /value parse error: Infinity is not a number of seconds$/],
     ["Foo", "uint32 -7", /value parse error: -7 does not fit D-Bus type uint32$/],
   ];
   for (const [name, value, message] of cases) {
