@@ -367,7 +367,10 @@ comparing("with --debug forwarded signals are logged", (box) => {
 
 boxTest("runc monitor is nobody's to call", (box) => {
   for (const words of [[], ["end"], ["say", "debug"], ["other", "a", "b"]]) {
-    assertStringIncludes(box.refused(["monitor", ...words]).msg, "monitor is internal: only the monitors of run and exec start it");
+    assertStringIncludes(
+      box.refused(["monitor", ...words]).msg,
+      "monitor is internal: only the monitors of run and exec start it",
+    );
   }
   assertEquals(execute([...box.argv("help")]).stdout.includes("monitor"), false);
 });
