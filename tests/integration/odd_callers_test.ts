@@ -208,9 +208,9 @@ boxTest(
 
 boxTest("limits of the caller that are too small are named, and nothing stays", (box) => {
   const cases: readonly [ulimit: string, pattern: RegExp][] = [
-    ["-v 100000", /limit of addresses .* is too small: cannot allocate memory/],
-    ["-v 20000", /limit of addresses .* is too small: cannot allocate memory/],
-    ["-d 20000", /limit of data .* is too small: cannot allocate memory/],
+    ["-v 100000", /limit of the address space .* is too small: cannot allocate memory/],
+    ["-v 20000", /limit of the address space .* is too small: cannot allocate memory/],
+    ["-d 20000", /limit of data memory .* is too small: cannot allocate memory/],
     ["-f 2", /write .*state.*: file too large/],
   ];
   for (const command of ["create", "run"]) {
