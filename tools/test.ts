@@ -37,7 +37,7 @@ function run(args: readonly string[]): boolean {
 function prepareIntegration(): void {
   if (Deno.uid() !== 0) {
     giveUp(
-      "tests/integration start containers: run this as root, or with sudo; --fast runs the parts that need no root",
+      "tests/integration and what follows start containers: run this as root, or with sudo; --fast runs the parts that need no root",
     );
   }
   ensureInstalled(testRequirements());

@@ -27,6 +27,9 @@ export const allParts: readonly Part[] = [
   // What comes after would test an older program.
   { args: ["task", "build"], isNeeded: true },
   { args: ["test", "--allow-all", "tests/integration"] },
+  { args: ["test", "--allow-all", "tests/security"] },
+  // Do those notice when a protection is missing?
+  { args: ["test", "--allow-all", "tests/mutations"] },
 ];
 
 /** What {@link runParts} needs. */

@@ -25,6 +25,7 @@ import { OUTPUT_LIMIT, outputText, statusText } from "./host_hooks.ts";
 import { awaitEnd } from "./await_end.ts";
 import { Conversation, type Kind, type Planned, type Sender } from "./conversation.ts";
 import type { HostFacts } from "./launch_request.ts";
+import { lacksMountCalls, mountDescriptors } from "./old_mounts.ts";
 import { withoutRefused } from "./outer_sandbox.ts";
 import { processStat } from "./process_status.ts";
 import { HOME_LIMIT, MESSAGE_SIZE, MessageKind, PASSWD_CHUNK } from "./protocol.ts";
@@ -625,6 +626,7 @@ function fixNumbers(
   const numbers: Record<string, number> = {};
   numbers["last foreign"] = next - 1;
   for (const name of Object.keys(sources)) numbers[name] = next++;
+  if (lacksMountCalls(options.refused)) { for (const name of mountDescriptors) numbers[name] = next++; }
   numbers["next foreign"] = next + 1;
   return { numbers, spare: next };
 }

@@ -11,6 +11,7 @@ import {
   FsMount,
   FsOpen,
   MountAttr,
+  MountFlag,
   MoveMount,
   openFlag,
   OpenTree,
@@ -21,6 +22,8 @@ import type { Config } from "../specs/config.ts";
 import { fillsDev, openNullOps } from "./devices.ts";
 import { cleanPath, isFileOp } from "./in_root.ts";
 import type { HostFacts } from "./launch_request.ts";
+import { withContext } from "./mount_options.ts";
+import { lacksMountCalls, mountOn } from "./old_mounts.ts";
 
 const target = slot("target");
 const copy = slot("copy");
@@ -61,6 +64,12 @@ function makeMaskOps(label: string | undefined): readonly Op[] {
   ];
 }
 
+/** A tmpfs for each directory, on its descriptor. */
+function maskByMount(label: string | undefined, { arch }: HostFacts): readonly Op[] {
+  const data = withContext("nr_blocks=1,nr_inodes=1", label);
+  return mountOn(target, { type: "tmpfs", flags: MountFlag.MS_RDONLY, data }, arch);
+}
+
 /** linux.maskedPaths: files show the container's /dev/null, directories nothing. */
 export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step[] {
   const paths = (config.linux?.maskedPaths ?? []).map((path, index) => ({ path, index, clean: cleanPath(path) }));
@@ -68,6 +77,7 @@ export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step
   const distinct = paths.filter(({ clean }) => !seen.has(clean) && seen.add(clean));
   if (distinct.length === 0) return [];
   const O = openFlag(facts.arch);
+  const old = lacksMountCalls(facts.refused);
   const isFile = slot("is file");
   const masks = distinct.map(({ path, index, clean }) =>
     step(`mask ${path}`, `/linux/maskedPaths/${index}`, [
@@ -78,10 +88,16 @@ export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step
         meaning: { "*": `can't mask path ${JSON.stringify(path)}: open ${path}` },
       }),
       isFileOp(target, isFile),
-      when(isFile, "!=", 0, placeCopyOf(slot("null")), [
-        // A mount is copied only where it has a place: further directories show copies of the first one's.
-        when(used, "!=", 0, placeCopyOf(mask), [place(mask), { op: "add", left: 1, right: 0, out: used }]),
-      ]),
+      when(
+        isFile,
+        "!=",
+        0,
+        placeCopyOf(slot("null")),
+        old ? maskByMount(config.linux?.mountLabel, facts) : [
+          // A mount is copied only where it has a place: further directories show copies of the first one's.
+          when(used, "!=", 0, placeCopyOf(mask), [place(mask), { op: "add", left: 1, right: 0, out: used }]),
+        ],
+      ),
       call("close", [target]),
     ])
   );
@@ -89,13 +105,13 @@ export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step
     step("prepare to mask paths", "/linux/maskedPaths", [
       // Open and verified already where stdio was looked at.
       ...(fillsDev(config) ? [] : openNullOps(facts, O.O_PATH, "can't mask paths")),
-      ...makeMaskOps(config.linux?.mountLabel),
+      ...(old ? [] : makeMaskOps(config.linux?.mountLabel)),
     ]),
     ...masks,
     step("leave the masked directories", "/linux/maskedPaths", [
       call("chdir", ["/"]),
       call("close", [slot("null")]),
-      call("close", [mask]),
+      ...(old ? [] : [call("close", [mask])]),
     ]),
   ];
 }

@@ -62,6 +62,15 @@ const becomeRoot: readonly Op[] = [
   call("setresuid", [0, 0, 0]),
 ];
 
+/** Processes of the namespaces that are joined must not reach into this one through ptrace or /proc (CVE-2016-9962). */
+const hideStep = (): Step =>
+  step("hide from the processes of the joined namespaces", "", [call("prctl", [Prctl.PR_SET_DUMPABLE, 0, 0, 0, 0])]);
+
+/** The same once more: the other executor's execve has undone it. PR_SET_DUMPABLE(2const). Runs in: init, as its first act. */
+export function hideAgainSteps(joined: readonly JoinedNamespace[]): readonly Step[] {
+  return joined.length === 0 ? [] : [hideStep()];
+}
+
 /**
  * Joins namespaces in an order that works whoever owns them: those that the caller may join first, then the user namespace, then, with
  * its capabilities, those that were refused before. setns(2): joining needs CAP_SYS_ADMIN in the owning user namespace.
@@ -77,8 +86,7 @@ export function joinSteps(joined: readonly JoinedNamespace[]): readonly Step[] {
     });
   const label = ({ type, path }: JoinedNamespace) => `join ${type} namespace ${path}`;
   const steps: Step[] = [
-    // Processes of the namespaces to come must not reach into this one through ptrace or /proc (CVE-2016-9962).
-    step("hide from the processes of the joined namespaces", "", [call("prctl", [Prctl.PR_SET_DUMPABLE, 0, 0, 0, 0])]),
+    hideStep(),
     ...others.map((one) => step(label(one), one.from, [setns(one, user !== undefined)])),
   ];
   if (user === undefined) return steps;

@@ -13,6 +13,7 @@ import type { Arch, SyscallName } from "../ffi/syscalls.ts";
 import { buffer, call, fail, fixedFd, load, set, slot, when, whenFailed } from "../plan/build.ts";
 import type { CallOp, Op, Operand, Plan, Slot, Step, Struct } from "../plan/op.ts";
 import type { CgroupEntry } from "./launch_request.ts";
+import { lacksMountCalls, OldMounts } from "./old_mounts.ts";
 import { loadStat, statBuffer } from "./stat.ts";
 
 type Refused = ReadonlySet<SyscallName>;
@@ -22,7 +23,7 @@ const SANDBOX = "a sandbox around this runtime refuses it, such as the seccomp p
 /** What to tell of calls that are refused: `statx: a sandbox around …`. */
 export const refusalHint = (...calls: readonly SyscallName[]): string => `${calls.join(", ")}: ${SANDBOX}`;
 
-/** Calls of a plan for which there is no other way that protects as much. */
+/** Calls that are named where they are refused and nothing has taken their place. */
 const needed: readonly SyscallName[] = [
   "open_tree",
   "move_mount",
@@ -50,10 +51,12 @@ export function enterWithoutClone3(entry: CgroupEntry, refused: Refused | undefi
 class Replacing {
   readonly #refused: Refused;
   readonly #arch: Arch;
+  readonly #mounts?: OldMounts;
 
   constructor(refused: Refused, arch: Arch) {
     this.#refused = refused;
     this.#arch = arch;
+    if (lacksMountCalls(refused)) this.#mounts = new OldMounts(arch);
   }
 
   steps(steps: readonly Step[]): readonly Step[] {
@@ -67,6 +70,8 @@ class Replacing {
   #op(op: Op): readonly Op[] {
     switch (op.op) {
       case "call":
+        // Its other attempts are made with it.
+        if (op.call === "mount_setattr" && this.#mounts !== undefined) return this.#call(op);
         return this.#call({
           ...op,
           ...(op.onError && { onError: op.onError.map((branch) => ({ ...branch, ops: this.#ops(branch.ops) })) }),
@@ -83,6 +88,9 @@ class Replacing {
   }
 
   #call(op: CallOp): readonly Op[] {
+    this.#mounts?.see(op);
+    const mounts = this.#mounts?.replace(op);
+    if (mounts !== undefined) return mounts.flatMap((each) => each.op === "call" ? this.#call(each) : [each]);
     if (!this.#refused.has(op.call)) return [op];
     switch (op.call) {
       case "close_range":

@@ -50,6 +50,7 @@ import {
   forkSteps,
   hasNamespace,
   hasNetworkDevices,
+  hideAgainSteps,
   joinedNamespaces,
   joinSteps,
   lateJoinSteps,
@@ -57,6 +58,7 @@ import {
   ownCgroupNamespaceSteps,
 } from "./namespaces.ts";
 import { memoryPolicyNumbers, memoryPolicySteps } from "./memory_policy.ts";
+import { lacksMountCalls } from "./old_mounts.ts";
 import { partOf, type Parts } from "./parts.ts";
 import { personalityDomains, personalitySteps } from "./personality.ts";
 import { awaitGo, tell } from "./protocol.ts";
@@ -313,7 +315,9 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
   const sources = helped.length === 0 ? undefined : partOf(parts, "mountSources");
   const filter = placeFilter(request.seccomp, process, closeSteps(request.inheritedFds));
   const hooks = startContainerHooks(config, env, request, facts);
+  const mountsByProc = lacksMountCalls(facts.refused);
   return [
+    ...hideAgainSteps(joinedNamespaces(config)),
     step("start a session", "", [
       call("setsid", [], { tolerate: ["EPERM"] }),
       // What is made has the mode that is asked for.
@@ -356,10 +360,12 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest, parts: P
     // As late as the host's /proc is at hand: nothing is executed before the program but hooks.
     ...execLabelSteps(process.selinuxLabel, facts.arch),
     ...hooks.open,
-    ...leaveHostProcSteps(config, request, facts),
+    ...(mountsByProc ? [] : leaveHostProcSteps(config, request, facts)),
     // After every mount: a later one here would bring back a writable view.
     ...readonlyPathSteps(config, facts),
     ...maskedPathSteps(config, facts),
+    // What a link of the image may lead to meanwhile is in no mount namespace of ours: nothing can be mounted there.
+    ...(mountsByProc ? leaveHostProcSteps(config, request, facts) : []),
     ...noNewPrivilegesSteps(process),
     ...schedulerSteps(process.scheduler, { hasCpuset: (config.linux?.resources?.cpu?.cpus ?? "") !== "" }),
     ...ioPrioritySteps(process.ioPriority),

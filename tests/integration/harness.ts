@@ -205,7 +205,7 @@ export class Box {
   readonly root = `${this.directory}/state`;
   /** No other test's, at the same time on the same machine. */
   readonly name = this.directory.slice("/tmp/runc-test-".length);
-  readonly cgroup = `/runc-deno-test-${Deno.pid}-${this.name}`;
+  readonly cgroup = `/${Deno.env.get("RUNC_TEST_CGROUPS") ?? "runc-deno-test"}-${Deno.pid}-${this.name}`;
   /** The usual container. */
   readonly id = "box";
 
@@ -265,9 +265,9 @@ export class Box {
   refused(args: readonly string[], options: StartOptions = {}): ErrorRecord {
     const log = `${this.directory}/log`;
     const { code, stdout, stderr } = this.runc(["--log", log, "--log-format", "json", ...args], options);
+    assertEquals([code === 0, stdout], [false, ""], `runc ${args.join(" ")} was not refused: ${stderr}`);
     const records: ErrorRecord[] = contentOf(log).trimEnd().split("\n").map((line) => JSON.parse(line));
     Deno.removeSync(log);
-    assertEquals([code === 0, stdout], [false, ""], stderr);
     const errors = records.filter(({ level }) => level === "error");
     assertEquals(errors.length, 1, JSON.stringify(records));
     return { ...errors[0]!, exitCode: code, stderr };

@@ -39,7 +39,7 @@ export class Agent implements Disposable {
   /** Takes one listener and answers until `running` is over. Returns the message, and the numbers of all calls it was asked about. */
   serve(running: Running): { message: ProcessState; calls: readonly number[] } {
     // Debian's runc closes its end only when the container has started, which may take our answers.
-    const { text, fds } = this.#server.receive({ andNoMore: false });
+    const { text, fds } = this.#server.receive({ andNoMore: false, isHopeless: () => running.isOver });
     assertEquals(fds.length, 1);
     using listener = fds[0]!;
     const calls: number[] = [];

@@ -4,7 +4,7 @@ import { Fd } from "../../lib/ffi/fd.ts";
 import { alloc } from "../../lib/ffi/kernel.ts";
 import { poll, POLLIN } from "../../lib/ffi/poll.ts";
 import { type Message, receive } from "../../lib/ffi/sockets.ts";
-import { kernel } from "./foreground_harness.ts";
+import { kernel, until } from "./foreground_harness.ts";
 
 const AF_UNIX = 1, SOCK_STREAM = 1, SOCK_CLOEXEC = 0o2000000;
 
@@ -25,9 +25,16 @@ export class UnixServer implements Disposable {
     kernel.must(`listen(${path})`, "listen", this.#socket.number, 1);
   }
 
-  /** Accepts one connection, reads one message with its descriptors, and sees that nothing more comes, unless `andNoMore` is false. */
-  receive({ andNoMore = true } = {}): { text: string; fds: readonly Fd[] } {
-    this.#await(this.#socket);
+  /**
+   * Accepts one connection, reads one message with its descriptors, and sees that nothing more comes, unless `andNoMore` is false.
+   * `isHopeless`: whoever was to connect has ended.
+   */
+  receive({ andNoMore = true, isHopeless = (): boolean => false } = {}): { text: string; fds: readonly Fd[] } {
+    until(`a connection to ${this.#socket.label}`, () => {
+      const hasEnded = isHopeless();
+      if (poll(kernel, [{ fd: this.#socket.number, events: POLLIN }], 0)[0] !== 0) return true;
+      if (hasEnded) throw new Error(`nobody will connect to ${this.#socket.label} any more`);
+    });
     const number = kernel.must("accept4", "accept4", this.#socket.number, null, null, SOCK_CLOEXEC);
     using connection = new Fd(kernel, number, "connection");
     const { bytes, fds } = this.#message(connection);

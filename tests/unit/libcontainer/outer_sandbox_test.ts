@@ -108,3 +108,38 @@ Deno.test("without clone3 a process enters its cgroup2 as it enters those of v1"
   });
   assertStrictEquals(enterWithoutClone3(entry, new Set(["openat2"])), entry);
 });
+
+Deno.test("a bind mount is made by mount(2) on descriptors, looked at again, and gets its options", () => {
+  const mount = { destination: "/m", type: "bind", source: "/out", options: ["rbind", "ro"] };
+  const spec = config((draft) => void (draft.mounts = [mount] as never));
+  const plan = planCreate(spec, { ...facts, refused: new Set(["open_tree"]) }, request);
+  const { init } = withoutRefused(plan, new Set(["open_tree"]), "x86_64");
+  const bind = callLines(init.filter(({ from }) => from === "/mounts/0"));
+  const at = bind.findIndex((line) => line.startsWith("mount("));
+  assertEquals(bind[0], 'openat(AT_FDCWD, "/out", O_CLOEXEC|O_PATH, 0)');
+  assertEquals(bind.slice(at - 3, at + 3), [
+    "dup3($source, <mount source>, O_CLOEXEC)",
+    "dup3($target, <mount place>, O_CLOEXEC)",
+    "fchdir(<proc>)",
+    'mount("self/fd/<mount source>", "self/fd/<mount place>", NULL, MS_BIND|MS_REC, NULL)',
+    "fstat($source, &stat)",
+    "close($source)",
+  ]);
+  assert(bind[at + 3]!.startsWith('openat2($root, "/m", '), bind[at + 3]);
+  assertEquals(
+    bind.filter((line) => line.startsWith("mount(")).at(-1),
+    'mount(NULL, "self/fd/<mount source>", NULL, $mount_flags, NULL)',
+  );
+  const text = lines(init.filter(({ from }) => from === "/mounts/0")).join("\n");
+  assert(text.includes("another process changed it") && text.includes("$mount_flags = 4129"), text);
+  // All of it while the host's /proc is at hand.
+  const labels = init.map(({ label }) => label);
+  assert(labels.indexOf("let go of the host's /proc") > labels.lastIndexOf("leave the masked directories"));
+  assert(labels.indexOf("let go of the host's /proc") > labels.findLastIndex((label) => label.endsWith("read-only")));
+});
+
+Deno.test("no new call for mounts is left in the default config's plan where one is refused", () => {
+  const refused = new Set(needed);
+  const { init } = withoutRefused(planCreate(config(), { ...facts, refused }, request), refused, "x86_64");
+  assertEquals(callsOf(init).filter(({ call }) => needed.includes(call)).map(({ call }) => call), []);
+});

@@ -198,10 +198,11 @@ const parts: Parts = { copyUp, mountSources };
 const whole = (spec: Config, host: HostFacts, changes: Partial<LaunchRequest> = {}) => (arch: Arch): Plan =>
   planCreate(spec, { ...host, arch }, { ...request, ...changes });
 
-const refused = new Set<SyscallName>(["close_range", "execveat", "faccessat2", "openat2"]);
+const refused = new Set<SyscallName>(["close_range", "execveat", "faccessat2", "openat2", "open_tree"]);
 
 const plans: Readonly<Record<string, (arch: Arch) => Plan>> = {
-  "the default config in a sandbox": (arch) => withoutRefused(whole(config(), facts)(arch), refused, arch),
+  "the default config in a sandbox": (arch) =>
+    withoutRefused(whole(config(), { ...facts, refused })(arch), refused, arch),
   "the default config": whole(config(), facts),
   "the default config on cgroup v2": whole(config(), facts2, { cgroup: cgroup2Entry, startBy: "parent" }),
   "a config with everything": whole(rich, facts, { pidfdSocket: true, inheritedFds: 2, listenFds: 1 }),

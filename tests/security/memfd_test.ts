@@ -1,7 +1,7 @@
 /** A host that forbids executable memory files still runs containers. */
 
 import { assertEquals } from "@std/assert";
-import { boxTest, type Change } from "./harness.ts";
+import { boxTest, type Change } from "../integration/harness.ts";
 
 /** The setting belongs to the pid namespace, and can only be raised: it ends with the one that unshare makes. */
 const forbidden = [

@@ -4,7 +4,7 @@
  */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { comparing } from "./harness.ts";
+import { comparing } from "../integration/harness.ts";
 
 const LABEL = "system_u:object_r:container_file_t:s0:c4,c5";
 

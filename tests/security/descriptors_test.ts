@@ -3,7 +3,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { Fd } from "../../lib/ffi/fd.ts";
 import { sealedMemfd } from "../../lib/ffi/files.ts";
-import { afterShell, type Box, boxTest, comparing, everyone, kernel, until } from "./harness.ts";
+import { afterShell, type Box, boxTest, comparing, everyone, kernel, until } from "../integration/harness.ts";
 
 /** A file in memory whose content is `text`. */
 function fileOf(text: string): Fd {

@@ -3,8 +3,9 @@
  * runs in the container; config.json, the command line and the host are not.
  */
 
-import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { contentOf } from "./foreground_harness.ts";
+import { dirname } from "@std/path";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { contentOf } from "../integration/foreground_harness.ts";
 import {
   addHostPrograms,
   type Box,
@@ -14,12 +15,15 @@ import {
   inBox,
   kernel,
   makeRootfs,
+  program as runtimeProgram,
   Running,
   type Runtime,
   until,
   withUserNamespace,
-} from "./harness.ts";
-import { cgroupsNamed } from "./leftovers.ts";
+} from "../integration/harness.ts";
+import { cgroupsNamed } from "../integration/leftovers.ts";
+import { openPath } from "../../lib/ffi/files.ts";
+import { openNumbers, stopBehind } from "./stopped.ts";
 import { openPty } from "../fixtures/pty.ts";
 
 /** A directory of the host with a file in it, outside of the rootfs. */
@@ -96,19 +100,23 @@ comparing("CVE-2016-9962: whoever looks at the process that waits for start find
   box.must(["create", box.id]);
   const ways = ["1", "self/../..", "..", "../.."].map((up) => `$fd/${up}${secret}`);
   const look = [
-    "for fd in /proc/1/fd/*; do",
+    "for fd in /proc/1/fd/*; do readlink $fd >/dev/null && echo seen;",
     `for file in ${ways.join(" ")} $fd/1/root${secret} $fd${secret}; do cat $file 2>/dev/null; done;`,
     "done;",
     `cat /proc/1/cwd${secret} /proc/1/root${secret} 2>/dev/null; echo done`,
   ].join(" ");
-  assertEquals(box.must(["exec", box.id, "sh", "-c", look]), "done\n");
+  // With CAP_SYS_PTRACE all of its descriptors are there to be tried.
+  const tried = openNumbers(box.state().pid).length;
+  assertEquals(box.must(["exec", box.id, "sh", "-c", look]), `${"seen\n".repeat(tried)}done\n`);
+  box.must(["start", box.id]);
   box.remove();
 });
 
 /** Every file that the runtime consists of, with what tells that it was changed. */
 function programFiles(): Record<string, string> {
-  const launcher = new URL("../../dist/runc", import.meta.url).pathname;
-  return Object.fromEntries([launcher, `${launcher}.js`, Deno.execPath()].map((path) => {
+  const script = `${dirname(runtimeProgram)}/runc.js`;
+  const files = [runtimeProgram, Deno.execPath(), ...(contentOf(script) === "" ? [] : [script])];
+  return Object.fromEntries(files.map((path) => {
     const { mtime, size, ino } = Deno.statSync(path);
     return [path, `${mtime?.getTime()} ${size} ${ino}`];
   }));
@@ -158,42 +166,111 @@ comparing(
   },
 );
 
-comparing("CVE-2024-21626: no descriptor leads to the host, as working directory or as the program's path", (box) => {
-  const { path, secret } = hostDirectory(box);
-  const numbers = Array.from({ length: 40 }, (_, number) => number);
-  // A link in the image is one that cwd may follow.
-  numbers.forEach((number) => Deno.symlinkSync(`/proc/self/fd/${number}/../../..`, `${box.rootfs}/fd${number}`));
+/** What a directory that is not the container's is refused with, or one that is not there. */
+const badDirectory =
+  /chdir to cwd \(.*\) set in config\.json failed: (no such file or directory|not a directory)|mkdir .*: no such file or directory|current working directory is outside of container mount namespace root/;
+
+comparing("CVE-2024-21626: no descriptor of an exec leads to the host, as working directory", (box) => {
+  const { secret } = hostDirectory(box);
   box.startSleeping();
-  for (const number of [3, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20]) {
-    for (
-      const cwd of [`/proc/self/fd/${number}`, `/proc/self/fd/${number}/..`, `/proc/1/fd/${number}`, `/fd${number}`]
-    ) {
-      const result = box.runc(["exec", "--cwd", cwd, box.id, "cat", `.${secret}`, `../../../../../..${secret}`]);
-      assertNotEquals(result.code, 0, cwd);
-      assertEquals(result.stdout, "", cwd);
+  // All that are open in the stage, which every later process has by the same numbers or not at all, and one on each side.
+  let numbers: number[];
+  {
+    using stage = stopBehind(box, "setns", ["exec", box.id, "true"]);
+    const open = openNumbers(stage.pid);
+    const links = open.map((number) => Deno.readLinkSync(`/proc/${stage.pid}/fd/${number}`));
+    assert(links.includes("/proc"), `the stage was looked at while it has the host's /proc: ${links}`);
+    numbers = [...new Set(open.flatMap((number) => [number - 1, number, number + 1]))].filter((number) => number > 2);
+  }
+  // A link in the image is one that cwd may follow.
+  numbers.forEach((number) => Deno.symlinkSync(`/proc/self/fd/${number}/..`, `${box.rootfs}/fd${number}`));
+  // As there, for a runtime that is traced has other numbers.
+  const prefix = ["/usr/bin/strace", "--follow-forks", "--trace=setns", "--output=/dev/null"];
+  for (const number of numbers) {
+    for (const cwd of [`/proc/self/fd/${number}`, `/fd${number}`]) {
+      const attack = ["exec", "--cwd", cwd, box.id, "cat", `.${secret}`, `1/root${secret}`];
+      const { code, stdout, stderr } = box.runc(attack, { prefix });
+      assertEquals([code, stdout], [255, ""], cwd);
+      assertMatch(stderr, badDirectory, cwd);
     }
   }
   box.remove();
-  for (const number of [3, 5, 7, 8, 9, 11, 13]) {
-    box.write((config) => {
-      config.process.cwd = `/proc/self/fd/${number}`;
-      config.process.args = ["cat", `.${secret}`, `../../../../../..${secret}`];
-    });
-    const { code, stdout } = box.runc(["run", box.id], { cwd: path });
-    assertEquals([code === 0, stdout], [false, ""], String(number));
-    const program = box.run((config) => config.process.args = [`/proc/self/fd/${number}/usr/bin/true`]);
-    assertNotEquals(program.code, 0, String(number));
+});
+
+comparing(
+  "CVE-2024-21626: no descriptor of run leads to the host, as working directory or as the program's path",
+  (box) => {
+    const { path, secret } = hostDirectory(box);
+    const found = numberOfProc(box);
+    for (const number of [3, found - 2, found - 1, found, found + 1, found + 2]) {
+      box.write((config) => {
+        config.process.cwd = `/proc/self/fd/${number}`;
+        config.process.args = ["cat", `.${secret}`, `1/root${secret}`];
+      });
+      const { code, stdout, stderr } = box.runc(["run", "--bundle", box.bundle, box.id], { cwd: path });
+      assertEquals([code, stdout], [1, ""], String(number));
+      assertMatch(stderr, badDirectory, String(number));
+      const { msg } = box.runRefused((config) => config.process.args = [`/proc/self/fd/${number}/1/root/usr/bin/true`]);
+      assertMatch(
+        msg,
+        /exec: "\/proc\/self\/fd\/.*: stat .*: (no such file or directory|not a directory)/,
+        String(number),
+      );
+    }
+  },
+);
+
+comparing("CVE-2024-21626: a directory of the host is no working directory, though the caller passes it on", (box) => {
+  const { path, secret } = hostDirectory(box);
+  using directory = openPath(kernel, path);
+  const fds = { 3: directory };
+  const cwd = "/proc/self/fd/3";
+  const reason =
+    /current working directory is outside of container mount namespace root -- possible container breakout/;
+  box.write((config) => {
+    config.process.cwd = cwd;
+    config.process.args = ["cat", "secret"];
+  });
+  assertMatch(box.refused(["run", "--preserve-fds", "1", box.id], { fds }).msg, reason);
+  box.startSleeping();
+  const exec = ["exec", "--preserve-fds", "1"];
+  assertMatch(box.refused([...exec, "--cwd", cwd, box.id, "cat", "secret"], { fds }).msg, reason);
+  // It is there for those who are meant to have it.
+  assertEquals(box.must([...exec, box.id, "cat", `${cwd}/secret`], { fds }), "of the host\n");
+  assertEquals(Deno.readTextFileSync(secret), "of the host\n");
+  box.remove();
+});
+
+comparing("CVE-2024-21626: a process that sees all of an exec's descriptors does not reach the host by them", (box) => {
+  const { secret } = hostDirectory(box);
+  box.startSleeping(privileged);
+  {
+    using stopped = stopBehind(box, "keyctl", ["exec", box.id, "true"]);
+    const tried = openNumbers(stopped.pid).length;
+    const name = Deno.readTextFileSync(`/proc/${stopped.pid}/status`).match(/^NSpid:\t\d+\t(\d+)$/m)?.[1];
+    const ways = [".", "..", "../..", "1/root", "self/root", "../1/root"].map((way) => `$fd/${way}${secret}`);
+    const look = `for fd in /proc/${name}/fd/*; do readlink $fd > /dev/null && echo seen; cat ${
+      ways.join(" ")
+    } 2>/dev/null; done; cat /proc/${name}/root${secret} /proc/${name}/cwd${secret} 2>/dev/null; echo done`;
+    assertEquals(box.must(["exec", box.id, "sh", "-c", look]), `${"seen\n".repeat(tried)}done\n`);
   }
+  box.remove();
 });
 
 /** The number of the host's /proc in the process that sets a container up, as a hook finds it there. */
-function numberOfProc(box: Box): number {
+function numberOfProc(
+  box: Box,
+  change: Change = () => {},
+  run = (): { code: number; stderr: string } => box.runc(["run", box.id]),
+): number {
   const file = `${box.directory}/descriptors`;
   const script = `pid=$(sed 's/.*"pid":\\([0-9]*\\).*/\\1/'); ls -l /proc/$pid/fd >${file}`;
-  assertEquals(
-    box.run((config) => config.hooks = { prestart: [{ path: "/bin/sh", args: ["sh", "-c", script] }] }).code,
-    0,
-  );
+  box.write((config) => {
+    change(config);
+    config.hooks = { prestart: [{ path: "/bin/sh", args: ["sh", "-c", script] }] };
+  });
+  const { code, stderr } = run();
+  assertEquals(code, 0, stderr);
   const [, number] = Deno.readTextFileSync(file).match(/ (\d+) -> \/proc$/m) ?? [];
   assert(number !== undefined, Deno.readTextFileSync(file));
   return Number(number);
@@ -207,11 +284,15 @@ comparing("CVE-2024-21626: a working directory is not made on the host, behind w
     for (const [way, up] of [["up", ".."], ["root", "1/root"], ["own", "self/root"]]) {
       const link = `${way}${number}`;
       Deno.symlinkSync(`/proc/self/fd/${number}/${up}${path}`, `${box.rootfs}/${link}`);
-      const { code } = box.run((config) => {
+      const { msg } = box.runRefused((config) => {
         config.root.readonly = false;
         config.process.cwd = `/${link}/made`;
       });
-      assertNotEquals(code, 0, link);
+      assertMatch(
+        msg,
+        /mkdir \/.*\/made: |cannot make sure that \/.*\/made exists: |chdir to cwd \(.*\/made"\) .* failed: /,
+        link,
+      );
     }
   }
   assertEquals(content(), ["secret"]);
@@ -233,7 +314,13 @@ comparing(
       Deno.removeSync(`${box.rootfs}/${name}`);
       Deno.mkdirSync(`${box.rootfs}/${name}`);
     }
-    assertEquals([...Deno.readDirSync(`${box.rootfs}/fake`)], []);
+    // On the way too, where another place than the usual one is asked for.
+    Deno.mkdirSync(`${box.rootfs}/fake/proc`);
+    Deno.symlinkSync("fake", `${box.rootfs}/way`);
+    const below: Change = (config) => config.mounts.push({ destination: "/way/proc", type: "proc", source: "proc" });
+    assertMatch(box.runRefused(below).msg, /must be mounted on ordinary directory/);
+    assertEquals([...Deno.readDirSync(`${box.rootfs}/fake`)].map(({ name }) => name), ["proc"]);
+    assertEquals(box.sh("cat /proc/self/comm"), "cat\n");
   },
 );
 
@@ -311,11 +398,60 @@ comparing("CVE-2025-52881: a sysctl is the kernel's, not a file that the image h
   // Without a procfs of its own the file of the image is what the container sees, and nothing was written to it.
   const seen = box.sh("cat /proc/sys/kernel/shmmni", (config) => {
     withoutMount("/proc")(config);
+    config.root.readonly = false;
     config.linux.sysctl = { "kernel.shmmni": "1234" };
     config.linux.maskedPaths = [];
     config.linux.readonlyPaths = [];
   });
   assertEquals(seen, "untouched");
+});
+
+comparing("CVE-2025-52881: a file that is mounted on one of the host's /proc is not written to", (box) => {
+  const trap = `${box.directory}/trap`;
+  Deno.writeTextFileSync(trap, "untouched");
+  const script = `mount --bind ${trap} /proc/sys/kernel/domainname && exec "$@"`;
+  const prefix = ["/usr/bin/unshare", "--mount", "/bin/sh", "-c", script, "sh"];
+  box.write((config) => config.linux.sysctl = { "kernel.domainname": "inside" });
+  const { msg, errno } = box.refused(["run", box.id], { prefix });
+  assertMatch(msg, /error setting sysctl kernel\.domainname/);
+  assertEquals([errno, Deno.readTextFileSync(trap)], ["EXDEV", "untouched"]);
+  // Nothing else hinders it.
+  assertEquals(box.must(["run", box.id]), "");
+});
+
+comparing(
+  "CVE-2025-52881: an AppArmor profile is told to the kernel, not to a file that the image has there",
+  (box) => {
+    for (const file of ["self/attr/exec", "thread-self/attr/exec", "thread-self/attr/apparmor/exec"]) {
+      Deno.mkdirSync(`${box.rootfs}/proc/${dirname(file)}`, { recursive: true });
+      Deno.writeTextFileSync(`${box.rootfs}/proc/${file}`, "untouched", { mode: 0o666 });
+    }
+    const { msg, field } = box.runRefused((config) => {
+      withoutMount("/proc")(config);
+      config.linux.maskedPaths = [];
+      config.linux.readonlyPaths = [];
+      config.root.readonly = false;
+      config.process.apparmorProfile = "no-such-profile";
+    });
+    // Written to one of the false files it would be accepted.
+    assertMatch(msg, /apparmor failed to apply profile/);
+    assertEquals(field, "/process/apparmorProfile");
+    for (const file of ["self/attr/exec", "thread-self/attr/exec", "thread-self/attr/apparmor/exec"]) {
+      assertEquals(Deno.readTextFileSync(`${box.rootfs}/proc/${file}`), "untouched", file);
+    }
+  },
+);
+
+comparing("a sysctl of the host is refused, by whatever name", (box) => {
+  const names = ["kernel.core_pattern", "kernel/core_pattern", "fs.suid_dumpable", "net/../kernel/core_pattern"];
+  for (const name of names) {
+    // Were it written it would be what it is already.
+    const file = name.includes("suid") ? "fs/suid_dumpable" : "kernel/core_pattern";
+    const value = Deno.readTextFileSync(`/proc/sys/${file}`).trimEnd();
+    const { msg, field } = box.runRefused((config) => config.linux.sysctl = { [name]: value });
+    assertMatch(msg, /is not in a separate kernel namespace|is not a name below \/proc\/sys/, name);
+    assertEquals(field, `/linux/sysctl/${name.replaceAll("/", "~1")}`);
+  }
 });
 
 // --- /dev ---------------------------------------------------------------------------------------------------------------
@@ -331,36 +467,87 @@ comparing("CVE-2025-31133: nothing but the null device masks a path", (box) => {
   for (const [name, attack] of attempts) {
     attack();
     const refused = box.runRefused(ownDev);
-    assertMatch(refused.msg, /\/dev\/null/, name);
+    assertMatch(refused.msg, /container's \/dev\/null is invalid|open \/dev\/null: /, name);
     Deno.removeSync(`${box.rootfs}/dev/null`);
   }
+  // With the null device in its place the same container starts.
+  assertEquals(box.sh("wc -c < /proc/timer_list", ownDev), "0\n");
   assertEquals(Deno.readTextFileSync(secret), "of the host\n");
 });
 
+/** Runs a container that wants a terminal, at one. What it prints to it is lost. */
+function runAtTerminal(box: Box): { code: number; stderr: string } {
+  const { master, slave } = openPty(kernel);
+  using _master = master;
+  using _slave = slave;
+  using running = box.start(["run", box.id], { stdin: slave, stdout: slave });
+  return running.wait();
+}
+
 comparing("CVE-2025-52565: /dev/console is not mounted on what the image has in its place", (box) => {
   const { secret, content } = hostDirectory(box);
-  const targets = ["/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", ...linksTo(secret)];
+  const atTerminal: Change = (config) => {
+    ownDev(config);
+    config.process.terminal = true;
+    config.process.args = ["sh", "-c", "cat /proc/self/mountinfo > /tmp/mounts"];
+  };
+  const targets = ["/etc/passwd", "/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", ...linksTo(secret)];
   for (const target of targets) {
     Deno.symlinkSync(target, `${box.rootfs}/dev/console`);
-    box.write((config) => {
-      ownDev(config);
-      config.process.terminal = true;
-      config.process.args = ["sh", "-c", "cat /proc/self/mountinfo > /tmp/mounts"];
-    });
-    const { master, slave } = openPty(kernel);
-    using _master = master;
-    using _slave = slave;
-    {
-      // Whether it is refused, or the console is somewhere else: no terminal lies on the target.
-      using running = box.start(["run", box.id], { stdin: slave, stdout: slave });
-      until("its end", () => running.isOver);
-    }
-    const mounted = contentOf(`${box.rootfs}/tmp/mounts`).split("\n").filter((line) => line.includes(" - devpts "))
-      .map((line) => line.split(" ")[4]);
-    assertEquals(mounted.filter((place) => place !== "/dev/pts" && place !== "/dev/console"), [], target);
+    box.write(atTerminal);
+    const { code, stderr } = runAtTerminal(box);
+    assertEquals(code, 1, target);
+    assertMatch(
+      stderr,
+      /cannot bind the terminal on \/dev\/console: openat2: too many levels of symbolic links/,
+      target,
+    );
     Deno.removeSync(`${box.rootfs}/dev/console`);
   }
+  // Without the link the same container has its terminal there.
+  assertEquals(runAtTerminal(box), { code: 0, stdout: "", stderr: "" } as unknown);
+  const mounted = contentOf(`${box.rootfs}/tmp/mounts`).split("\n").filter((line) => line.includes(" - devpts "));
+  assertEquals(mounted.map((line) => line.split(" ")[4]).sort(), ["/dev/console", "/dev/pts"]);
   assertEquals([Deno.readTextFileSync(secret), content()], ["of the host\n", ["secret"]]);
+});
+
+comparing("CVE-2025-52565: a terminal is of the container's own devpts, or there is none", (box) => {
+  const number = numberOfProc(box, (config) => config.process.terminal = true, () => runAtTerminal(box));
+  const pts = `${box.rootfs}/dev/pts`;
+  Deno.mkdirSync(pts);
+  const attempts: [string, RegExp, () => void][] = [
+    ["a file", /is not the multiplexor of a devpts/, () => Deno.writeTextFileSync(`${pts}/ptmx`, "", { mode: 0o666 })],
+    [
+      "a node of another file system",
+      /is not the multiplexor of a devpts|no such file or directory/,
+      () => void execute(["/usr/bin/mknod", "-m", "666", `${pts}/ptmx`, "c", "5", "2"]),
+    ],
+    ["a link", /too many levels of symbolic links/, () => Deno.symlinkSync("/dev/ptmx", `${pts}/ptmx`)],
+    ...[number - 1, number, number + 1].map((fd): [string, RegExp, () => void] => [
+      `a link to the host's devpts, by descriptor ${fd}`,
+      /too many levels of symbolic links|no such file or directory|not a directory/,
+      () => {
+        Deno.removeSync(pts);
+        Deno.symlinkSync(`/proc/self/fd/${fd}/1/root/dev/pts`, pts);
+      },
+    ]),
+  ];
+  for (const [name, reason, attack] of attempts) {
+    attack();
+    box.write((config) => {
+      ownDev(config);
+      withoutMount("/dev/pts")(config);
+      config.process.terminal = true;
+      config.process.args = ["sh", "-c", "tty"];
+    });
+    const { code, stderr } = runAtTerminal(box);
+    assertEquals(code, 1, name);
+    assertMatch(stderr, reason, name);
+    assertMatch(stderr, /step="open a pty"/, name);
+    if (Deno.lstatSync(pts).isSymlink) Deno.removeSync(pts);
+    else Deno.removeSync(`${pts}/ptmx`);
+    if (name.startsWith("a link to")) Deno.mkdirSync(pts);
+  }
 });
 
 comparing("CVE-2026-41579, CVE-2026-47766: a /dev that is a link fills the rootfs, not the host", (box) => {
@@ -368,11 +555,19 @@ comparing("CVE-2026-41579, CVE-2026-47766: a /dev that is a link fills the rootf
   Deno.writeTextFileSync(`${path}/ptmx`, "");
   for (const target of linksTo(path)) {
     replaceByLink(box, "dev", target);
-    box.run((config) => {
+    const change: Change = (config) => {
       ownDev(config);
+      for (const name of ["/dev/pts", "/dev/shm", "/dev/mqueue"]) withoutMount(name)(config);
       config.linux.devices = [{ path: "/dev/fuse", type: "c", major: 10, minor: 229 }];
-    });
+    };
+    // It leads to nothing in there.
+    assertMatch(box.runRefused(change).msg, /cannot open \/dev: openat2: no such file or directory/, target);
     assertEquals(content(), ["ptmx", "secret"], target);
+    // Where it does, the rootfs is filled.
+    Deno.mkdirSync(`${box.rootfs}${path}`, { recursive: true });
+    assertEquals(box.sh(`test -c ${path}/fuse && test -c ${path}/null && echo made`, change), "made\n", target);
+    assertEquals(content(), ["ptmx", "secret"], target);
+    Deno.removeSync(`${box.rootfs}${path}`, { recursive: true });
   }
 });
 
@@ -384,8 +579,11 @@ comparing(
     const { path, content } = hostDirectory(box);
     for (const target of linksTo(path)) {
       Deno.symlinkSync(target, `${box.rootfs}/volume`);
-      box.run((config) => {
+      const inside = `${box.rootfs}${path}`;
+      const look = `for name in directory/deep file cwd/deep node; do test -e ${path}/$name && echo $name; done; pwd`;
+      const { stdout, stderr } = box.run((config) => {
         config.root.readonly = false;
+        config.process.args = ["sh", "-c", look];
         config.mounts.push(
           { destination: "/volume/directory/deep", type: "tmpfs", source: "tmpfs" },
           { destination: "/volume/file", type: "bind", source: "/etc/hostname", options: ["bind"] },
@@ -394,7 +592,10 @@ comparing(
         config.linux.devices = [{ path: "/volume/node", type: "c", major: 1, minor: 3 }];
       });
       assertEquals(content(), ["secret"], target);
+      // All of it is in the rootfs, where the link leads inside.
+      assertEquals(stdout, `directory/deep\nfile\ncwd/deep\nnode\n${path}/cwd/deep\n`, `${target}: ${stderr}`);
       Deno.removeSync(`${box.rootfs}/volume`);
+      Deno.removeSync(inside, { recursive: true });
     }
   },
 );
@@ -402,9 +603,11 @@ comparing(
 comparing("CVE-2025-24965: neither are the files that the runtime itself brings", (box) => {
   const { path, content } = hostDirectory(box);
   Deno.symlinkSync(linksTo(path)[1]!, `${box.rootfs}/run`);
-  box.write();
-  // The sd_notify proxy's socket goes to /run/notify.
-  box.runc(["run", box.id], { env: { NOTIFY_SOCKET: `${box.directory}/nobody` } });
+  // The sd_notify proxy's socket goes to /run/notify, which is behind the link.
+  const seen = box.sh("echo $NOTIFY_SOCKET; test -S $NOTIFY_SOCKET && echo socket; readlink /run", undefined, {
+    env: { NOTIFY_SOCKET: `${box.directory}/nobody` },
+  });
+  assertEquals(seen, `/run/notify/notify.sock\nsocket\n${linksTo(path)[1]}\n`);
   assertEquals(content(), ["secret"]);
 });
 
@@ -515,7 +718,7 @@ comparing("CVE-2021-43784: nothing that is too long for one field is taken for a
     const network = config.linux.namespaces.find(({ type }) => type === "network")!;
     network.path = `/proc/self/ns/net/${"../net/".repeat(10_000)}`;
   });
-  assertMatch(long.msg, /file name too long|namespace path/);
+  assertMatch(long.msg, /namespace path.*file name too long|file name too long/);
   const many = box.runRefused((config) => {
     config.linux.namespaces.push({ type: "user" });
     const mappings = Array.from({ length: 5000 }, (_, index) => ({
@@ -538,10 +741,11 @@ comparing(
       withUserNamespace()(config);
     };
     const script =
-      "for at in $(grep ' - cgroup' /proc/self/mountinfo | cut -d' ' -f5); do mkdir $at/escape 2>/dev/null && echo made $at; " +
-      "echo 1 2>/dev/null > $at/cgroup.procs && echo wrote $at; done; echo end";
+      "for at in $(grep ' - cgroup' /proc/self/mountinfo | cut -d' ' -f5); do mkdir $at/escape && echo made $at; " +
+      "echo 1 > $at/cgroup.procs && echo wrote $at; test -e $at/cgroup.procs && echo tried; done; echo end";
     Deno.chmodSync(box.rootfs, 0o755);
-    assertEquals(box.sh(`{ ${script}; } 2>/dev/null`, change), "end\n");
+    const seen = box.sh(`{ ${script}; } 2>/dev/null`, change);
+    assertMatch(seen, /^(tried\n)+end\n$/);
   },
 );
 
@@ -550,8 +754,9 @@ Deno.test("cgroup paths stay below the hierarchy: cgroupsPath and exec --cgroup 
     box.startSleeping((config) => config.linux.cgroupsPath = `/../../..${box.cgroup}/../..${box.cgroup}`);
     const mine = Deno.readTextFileSync(`/proc/${box.state().pid}/cgroup`).split("\n").filter((line) => line !== "");
     assert(mine.every((line) => !line.includes("..")), mine.join("\n"));
+    assertEquals(mine.every((line) => line.endsWith(box.cgroup) || line.endsWith(":/")), true, mine.join("\n"));
     for (const sub of ["..", "../..", "/..", "a/../../.."]) {
-      assertMatch(box.refused(["exec", "--cgroup", sub, box.id, "true"]).msg, /not a sub cgroup path|cgroup/, sub);
+      assertMatch(box.refused(["exec", "--cgroup", sub, box.id, "true"]).msg, /bad sub cgroup path: /, sub);
     }
     box.remove();
   });
@@ -559,10 +764,36 @@ Deno.test("cgroup paths stay below the hierarchy: cgroupsPath and exec --cgroup 
 
 comparing("host programs in the container do not make the runtime's own loadable from there", (box) => {
   // With the host's libraries a copy of Deno would even run: its /proc/self/exe must not be one.
-  box.write((config) => {
-    addHostPrograms(box)(config);
+  const change = addHostPrograms(box);
+  assertEquals(box.sh("perl -e 'print qq(ran\\n)'", change), "ran\n");
+  const { code, stdout } = box.run((config) => {
+    change(config);
     config.process.args = ["/proc/self/exe", "--version"];
   });
-  const { code, stdout } = box.runc(["run", box.id]);
-  assertEquals([code === 0, stdout], [false, ""]);
+  // What ran is the image again, which nobody speaks to.
+  assertEquals([code, stdout], [1, ""]);
 }, ["native"]);
+
+comparing("an id is no path: no other directory is taken for a container's", (box) => {
+  box.startSleeping();
+  const config = Deno.readTextFileSync(`${box.bundle}/config.json`);
+  for (const id of ["..", ".", "../bundle", `x/../${box.id}`, `/${box.id}`, ""]) {
+    for (const command of [["delete", "--force"], ["state"], ["kill"], ["run"]]) {
+      const { msg } = box.refused([...command, id]);
+      assertMatch(msg, /invalid container ID format|container id cannot be empty/, `${command} ${id}`);
+    }
+  }
+  assertEquals(Deno.readTextFileSync(`${box.bundle}/config.json`), config);
+  assertEquals(box.state().status, "running");
+  box.remove();
+});
+
+comparing("an image's /etc/passwd does not make the runtime read without end", (box) => {
+  const noHome: Change = (config) =>
+    config.process.env = config.process.env.filter((entry) => !entry.startsWith("HOME="));
+  const passwd = `${box.rootfs}/etc/passwd`;
+  Deno.truncateSync(passwd, 17 * 1024 * 1024);
+  assertMatch(box.runRefused(noHome).msg, /\/etc\/passwd is over 16 MiB/);
+  Deno.truncateSync(passwd, 15 * 1024 * 1024);
+  assertEquals(box.sh("echo $HOME", noHome).length > 1, true);
+});

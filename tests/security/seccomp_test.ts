@@ -17,8 +17,8 @@ import {
   inBox,
   kernel,
   makeRootfs,
-} from "./harness.ts";
-import { Agent, loadedFilter } from "./seccomp_agent.ts";
+} from "../integration/harness.ts";
+import { Agent, loadedFilter } from "../integration/seccomp_agent.ts";
 
 /** Numbers on x86_64. */
 const MKDIR = 83, READ = 0;

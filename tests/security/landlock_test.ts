@@ -1,7 +1,7 @@
 /** Landlock by annotations: what the process reaches is what was named. Needs a kernel with Landlock; without it they fail. */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { comparing, type TestConfig } from "./harness.ts";
+import { comparing, type TestConfig } from "../integration/harness.ts";
 
 const annotation = (name: string) => `org.opencontainers.landlock.${name}`;
 

@@ -1,0 +1,48 @@
+/**
+ * What protects the host is taken out, one thing at a time, and a test of the usual ones has to fail, for that reason.
+ *
+ *     deno test -A tests/mutations/mutations_test.ts
+ *     deno test -A tests/mutations/mutations_test.ts -- sealed /proc     those with one of the words in their names
+ */
+
+import { assert, assertMatch } from "@std/assert";
+import { checkEdit, Workshop } from "./mutant.ts";
+import { type Mutation, mutations } from "./mutations.ts";
+
+const chosen = mutations.filter(({ name }) => Deno.args.length === 0 || Deno.args.some((word) => name.includes(word)));
+
+/** @throws where no test fails, or one for another reason. */
+async function notice(workshop: Workshop, mutation: Mutation): Promise<void> {
+  const edits = [mutation, ...(mutation.also ?? [])];
+  for (const edit of edits) checkEdit(edit);
+  const program = await workshop.build(edits);
+  const { code, output } = await workshop.test(program, `tests/${mutation.tests}`, mutation.filter);
+  const passed = Number(/ \| (\d+) passed/.exec(output)?.[1]);
+  assert(code !== 0, `no test fails: ${passed} passed`);
+  assert(/ \| \d+ passed.* \| [1-9]\d* failed/.test(output), `the tests did not run:\n${output}`);
+  assertMatch(output, mutation.says);
+}
+
+Deno.test({
+  name: "a protection that is taken out is missed by a test",
+  // Some steps run at the same time.
+  sanitizeOps: false,
+  sanitizeResources: false,
+  async fn(test) {
+    using workshop = new Workshop();
+    const waiting = [...chosen];
+    const work = async () => {
+      for (let mutation = waiting.shift(); mutation !== undefined; mutation = waiting.shift()) {
+        const one = mutation;
+        await test.step({
+          name: one.name,
+          fn: () => notice(workshop, one),
+          sanitizeOps: false,
+          sanitizeResources: false,
+          sanitizeExit: false,
+        });
+      }
+    };
+    await Promise.all(Array.from({ length: navigator.hardwareConcurrency }, work));
+  },
+});
