@@ -191,3 +191,40 @@ boxTest("a process of the container that speaks as the init of an exec has nobod
   assert(refused > 0);
   box.remove();
 });
+
+for (const noNewPrivileges of [false, true]) {
+  // Init of an exec closes its socket in place of a last word there.
+  const name = `a process that keeps the socket of an exec under a filter does not keep the runtime waiting; ` +
+    `noNewPrivileges ${noNewPrivileges}`;
+  boxTest(name, (box) => {
+    const attacker = `${take}
+      told("up");
+      our %seen;
+      while (1) {
+        for my $directory (glob "/proc/[0-9]*") {
+          open my $file, "<", "$directory/comm" or next;
+          next unless (<$file> // "") =~ /^runc:/;
+          my ($pid) = $directory =~ /(\\d+)/;
+          take($pid) unless $seen{$pid}++;
+        }
+      }`;
+    box.write(attack(box, "", (config) => {
+      delete config.hooks;
+      config.process.args = ["/usr/bin/perl", "-e", attacker];
+      config.process.noNewPrivileges = noNewPrivileges;
+      config.linux.seccomp = {
+        defaultAction: "SCMP_ACT_ALLOW",
+        syscalls: [{ names: ["acct"], action: "SCMP_ACT_ERRNO" }],
+      };
+    }));
+    box.must(["run", "--detach", box.id]);
+    until("the attacker", () => logOf(box).includes("up"));
+    // Until it was fast enough. It has the socket for good then.
+    for (let round = 0; round < 100 && !logOf(box).includes("taken"); round++) {
+      using exec = box.start(["exec", "--detach", box.id, "sleep", "1000"]);
+      assertEquals(exec.wait(), { code: 0, stdout: "", stderr: "" });
+    }
+    assertStringIncludes(logOf(box), "taken");
+    box.remove();
+  });
+}

@@ -4,6 +4,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { ErrnoName } from "../../lib/ffi/errno.ts";
 import { memfd } from "../../lib/ffi/files.ts";
 import type { SyscallName } from "../../lib/ffi/syscalls.ts";
+import { processStat } from "../../lib/libcontainer/state/process_status.ts";
 import { writeDenying } from "../fixtures/tiny_program.ts";
 import {
   type Box,
@@ -40,7 +41,7 @@ const much: Change = (config) => {
   config.hooks = {
     createRuntime: [{ path: "/bin/sh", args: ["sh", "-c", "cat > /dev/null"], timeout: 100 }],
     createContainer: [{ path: "/bin/sh", args: ["sh", "-c", "ls /proc/self/fd | wc -l"] }],
-    startContainer: [{ path: "/bin/sh", args: ["sh", "-c", "cat > /dev/null"] }],
+    startContainer: [{ path: "/bin/sh", args: ["sh", "-c", "grep -q ociVersion"] }],
   };
 };
 const script = `
@@ -217,6 +218,14 @@ boxTest("what mount cannot do is an error that names the call and the sandbox", 
     ]);
     assertEquals(box.containers(), []);
   }
+});
+
+boxTest("delete --force waits for the end of the process without pidfd_open, too", (box) => {
+  box.startSleeping();
+  const { pid } = box.state();
+  const options = refusing(box, ["pidfd_open"], "ENOSYS");
+  box.must(["delete", "--force", box.id], options);
+  assertEquals([processStat(pid)?.state ?? "Z", box.containers()], ["Z", []]);
 });
 
 boxTest("a hook's timeout holds without pidfd_open", (box) => {
