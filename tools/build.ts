@@ -10,7 +10,7 @@ import { RuncError } from "../lib/errors.ts";
 import { Kernel } from "../lib/ffi/kernel.ts";
 import { bundle, bundleSnapshot, distDir, giveUp, projectDir, runTool } from "./bundle.ts";
 import { settleAll, writeWholeText } from "./durable.ts";
-import { freezeProgram } from "./snapshot/snapshot.ts";
+import { takeSnapshot } from "./snapshot/snapshot.ts";
 import { makeRehearsalBundles } from "./snapshot/rehearsal.ts";
 
 /** The flags of every start of the program. bench/startup.ts measures with the same ones. */
@@ -146,7 +146,7 @@ async function settle(path: string): Promise<void> {
  * The V8 flags for taking a snapshot: V8 keeps all compiled code, and the program can run the garbage collector before
  * the snapshot.
  */
-const frozenFlags: readonly string[] = [
+const snapshotFlags: readonly string[] = [
   "--no-code-cache",
   `--v8-flags=${[...v8Flags, "--no-lazy", "--no-flush-bytecode", "--expose-gc"].join(",")}`,
 ];
@@ -160,18 +160,18 @@ const REHEARSALS = 2;
 /**
  * Takes a snapshot of the program into `directory`; see freeze/freeze.ts. If that is impossible, returns the reason.
  */
-async function freezeInto(directory: string, deno: string): Promise<string | undefined> {
+async function snapshotInto(directory: string, deno: string): Promise<string | undefined> {
   if (Deno.build.arch !== "x86_64") {
     return `snapshots need x86_64, this machine is ${Deno.build.arch}`;
   }
-  const work = Deno.makeTempDirSync({ prefix: "runc-freeze-" });
+  const work = Deno.makeTempDirSync({ prefix: "runc-snapshot-" });
   try {
     const script = bundleSnapshot(work);
     await makeRehearsalBundles(work);
     const output = join(directory, "runc");
-    freezeProgram(new Kernel(), {
+    takeSnapshot(new Kernel(), {
       deno,
-      args: ["run", ...denoFlags, ...frozenFlags, script, work, String(REHEARSALS)],
+      args: ["run", ...denoFlags, ...snapshotFlags, script, work, String(REHEARSALS)],
       sample: ["--root", join(work, "state"), "run", "--bundle", join(work, "usual"), "rehearsal"],
       output,
       launcher: join(directory, "runc.sh"),
@@ -192,7 +192,7 @@ async function freezeInto(directory: string, deno: string): Promise<string | und
 /** Whether to take a snapshot of the started program. */
 export interface BuildOptions {
   /** Default: yes. If false, `runc` is the launcher, and every command starts Deno. */
-  readonly freeze?: boolean;
+  readonly snapshot?: boolean;
 }
 
 /**
@@ -202,14 +202,14 @@ export interface BuildOptions {
 export async function buildProgram(
   directory: string,
   deno: string,
-  { freeze = true }: BuildOptions = {},
+  { snapshot = true }: BuildOptions = {},
 ): Promise<string> {
   bundle(directory);
   await fillCache(deno, directory);
   const path = join(directory, "runc");
   settleAll(directory);
   writeWholeText(join(directory, "runc.sh"), 0o755, launcher(deno, directory));
-  const whyNot = freeze ? await freezeInto(directory, deno) : "";
+  const whyNot = snapshot ? await snapshotInto(directory, deno) : "";
   if (whyNot !== undefined) {
     if (whyNot !== "") console.error(`warning: no snapshot, every command starts Deno: ${whyNot}`);
     Deno.renameSync(join(directory, "runc.sh"), path);
@@ -220,6 +220,6 @@ export async function buildProgram(
 }
 
 if (import.meta.main) {
-  const path = await buildProgram(distDir, findDeno(), { freeze: !Deno.args.includes("--no-freeze") });
+  const path = await buildProgram(distDir, findDeno(), { snapshot: !Deno.args.includes("--no-snapshot") });
   console.log(`built ${path}`);
 }

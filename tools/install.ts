@@ -1,5 +1,5 @@
 /**
- * `deno task install [--prefix DIR] [--destdir DIR] [--no-freeze]` and `deno task uninstall [--prefix DIR]`: installs
+ * `deno task install [--prefix DIR] [--destdir DIR] [--no-snapshot]` and `deno task uninstall [--prefix DIR]`: installs
  * the runtime with everything that it needs, so that this directory can be deleted afterwards.
  *
  *     PREFIX/bin/runc            a link to the program
@@ -171,22 +171,24 @@ function installAside(prefix: string, destdir: string, words: readonly string[])
 async function main(what: string | undefined, words: readonly string[]): Promise<number> {
   const options = parseArgs(words, {
     string: ["prefix", "destdir"],
-    boolean: ["no-freeze"],
+    boolean: ["no-snapshot"],
     default: { prefix: "/usr/local" },
   });
   const given = String(options.prefix);
-  const known = ["_", "prefix", "no-freeze", ...(what === "install" ? ["destdir"] : [])];
+  const known = ["_", "prefix", "no-snapshot", ...(what === "install" ? ["destdir"] : [])];
   const isUnknown = Object.keys(options).some((name) => options[name] !== undefined && !known.includes(name));
   if (options._.length > 0 || given === "" || isUnknown) {
-    giveUp("usage: deno task install [--prefix DIR] [--destdir DIR] [--no-freeze], deno task uninstall [--prefix DIR]");
+    giveUp(
+      "usage: deno task install [--prefix DIR] [--destdir DIR] [--no-snapshot], deno task uninstall [--prefix DIR]",
+    );
   }
   const prefix = resolve(given);
   // All users must be able to run the program, even if root's umask is stricter.
   Deno.umask(0o022);
   if (what === "uninstall") uninstall(prefix);
   else if (typeof options.destdir === "string") {
-    return installAside(prefix, resolve(options.destdir), options["no-freeze"] === true ? ["--no-freeze"] : []);
-  } else await install(prefix, { freeze: options["no-freeze"] !== true });
+    return installAside(prefix, resolve(options.destdir), options["no-snapshot"] === true ? ["--no-snapshot"] : []);
+  } else await install(prefix, { snapshot: options["no-snapshot"] !== true });
   return 0;
 }
 

@@ -11,12 +11,12 @@ import { chooseFilterCache, chooseRoot, forgivesCgroups, readCaller } from "./id
 import { Interruption } from "./interruption.ts";
 import { fileTarget, Logger, stderrTarget } from "./log.ts";
 import type { Invocation } from "./parse.ts";
-import type { Surroundings } from "./host.ts";
+import type { Host } from "./host.ts";
 import { systemError, withSystemErrors } from "./system_error.ts";
 import { type CommandName, type GlobalOptions, specOf } from "./table.ts";
 
 /** A command's context. */
-export interface Context extends Surroundings {
+export interface Context extends Host {
   readonly global: GlobalOptions;
   /** The command line: the words after the program's name. */
   readonly words: readonly string[];
@@ -53,19 +53,19 @@ export type Command<Name extends CommandName> = (
  */
 export function createContext(
   { command, global, globalGiven }: Invocation,
-  surroundings: Surroundings & Pick<Context, "words">,
+  host: Host & Pick<Context, "words">,
   log: Logger,
 ): Context {
-  const caller = readCaller(surroundings.environment);
+  const caller = readCaller(host.environment);
   const root = chooseRoot(global.root, caller);
   if (root.inRuntimeDir && specOf(command).usesState) makeRuntimeRoot(root.path);
   return {
-    ...surroundings,
+    ...host,
     global,
     root: root.path,
     rootGiven: globalGiven.has("root"),
     log,
-    filterCache: () => chooseFilterCache(caller, surroundings.runDirectory),
+    filterCache: () => chooseFilterCache(caller, host.runDirectory),
     interruption: new Interruption(),
     forgivesCgroups: () => forgivesCgroups(global.rootless, global["systemd-cgroup"], caller),
   };
@@ -94,7 +94,7 @@ function makeRuntimeRoot(path: string): void {
  */
 export function createLogger(
   options: Pick<GlobalOptions, "debug" | "log" | "log-format">,
-  { kernel, stderr }: Pick<Surroundings, "kernel" | "stderr">,
+  { kernel, stderr }: Pick<Host, "kernel" | "stderr">,
 ): Logger {
   const { debug, log = "", "log-format": format } = options;
   if (format !== "json" && format !== "text" && format !== "") {

@@ -19,7 +19,7 @@ import type { Environment } from "./parse.ts";
 export type ProgramKind = "snapshot" | "launcher" | "compiled" | "source";
 
 /** Everything that the program accesses of its process. */
-export interface Surroundings {
+export interface Host {
   readonly kernel: Kernel;
   readonly programKind: () => ProgramKind;
   readonly environment: Environment;
@@ -36,11 +36,11 @@ export interface Surroundings {
   readonly stderr: StandardStream;
 }
 
-/** The surroundings of this process. */
-export function surroundings(
+/** The host of this process. */
+export function hostOf(
   kernel: Kernel,
-  { reexec, programKind }: Pick<Surroundings, "reexec" | "programKind">,
-): Surroundings {
+  { reexec, programKind }: Pick<Host, "reexec" | "programKind">,
+): Host {
   return {
     kernel,
     programKind,

@@ -1,5 +1,5 @@
 /**
- * The command line parser: converts words to a typed invocation or a complaint. Pure. The options are in table.ts.
+ * The command line parser: converts words to a typed invocation or a parse error. Pure. The options are in table.ts.
  *
  * Any name can have one dash or two. Values are given as `--name value` or `--name=value`; booleans alone or with
  * `=true`, `=false`. Short options cannot be grouped. `--` ends the options. A lone `-`, and a dash before anything but
@@ -49,8 +49,8 @@ export interface VersionWanted {
 }
 
 /** An invalid command line. */
-export interface Complaint {
-  readonly kind: "complaint";
+export interface ParseError {
+  readonly kind: "error";
   readonly message: string;
   readonly status: number;
   /** Text to print on stdout before the message; help on `topic` follows it. */
@@ -62,7 +62,7 @@ export interface Complaint {
 }
 
 /** The result of parsing a command line. */
-export type Parsed = { [Name in CommandName]: Invocation<Name> }[CommandName] | HelpWanted | VersionWanted | Complaint;
+export type Parsed = { [Name in CommandName]: Invocation<Name> }[CommandName] | HelpWanted | VersionWanted | ParseError;
 
 /** Reads an environment variable. */
 export type Environment = (name: string) => string | undefined;
@@ -294,15 +294,15 @@ function invocation(
   } as unknown as Parsed; // by the table, as above
 }
 
-function mistake({ message }: Error, global: Scope, topic?: CommandName): Complaint {
+function mistake({ message }: Error, global: Scope, topic?: CommandName): ParseError {
   // urfave/cli uses "." for a mistake before the command and ":" for one after it.
   const heading = `Incorrect Usage${topic === undefined ? "." : ":"} ${message}\n\n`;
-  return { kind: "complaint", message, status: 1, heading, topic, global: completeGlobal(global, () => undefined) };
+  return { kind: "error", message, status: 1, heading, topic, global: completeGlobal(global, () => undefined) };
 }
 
-function unknownTopic(word: string, global: Scope): Complaint {
+function unknownTopic(word: string, global: Scope): ParseError {
   return {
-    kind: "complaint",
+    kind: "error",
     message: `No help topic for '${word}'`,
     status: 3,
     global: completeGlobal(global, () => undefined),
@@ -313,13 +313,13 @@ function wrongCount(
   command: CommandName,
   args: readonly string[],
   { global, own }: { readonly global: Scope; readonly own: Scope },
-): Complaint | undefined {
+): ParseError | undefined {
   const { args: usual, argsReplacedBy = "" } = specOf(command);
   const { min, max } = own.values.get(argsReplacedBy) === true ? { min: 0, max: 0 } : usual;
   if (args.length >= min && args.length <= max) return undefined;
   const wanted = min === max ? `exactly ${min}` : args.length < min ? `a minimum of ${min}` : `a maximum of ${max}`;
   return {
-    kind: "complaint",
+    kind: "error",
     message: `runc: "${command}" requires ${wanted} argument(s)`,
     status: 1,
     heading: "Incorrect Usage.\n\n",

@@ -12,30 +12,30 @@ import { bodies } from "./commands.ts";
 import { type Command, type Context, createContext, createLogger } from "./context.ts";
 import { commandHelp, programHelp } from "./help.ts";
 import { formatPlain, Logger, stderrTarget } from "./log.ts";
-import { type Complaint, type Invocation, parse } from "./parse.ts";
+import { type Invocation, parse, type ParseError } from "./parse.ts";
 import { isReaderGone, READER_GONE } from "./reader.ts";
-import type { Surroundings } from "./host.ts";
+import type { Host } from "./host.ts";
 import { toRuncError } from "./system_error.ts";
 import { type CommandName, specOf } from "./table.ts";
 import { traced } from "./trace.ts";
 import { versionText } from "./commands/version.ts";
 
 /** Carries out a command line (the words after the program's name) and returns the exit status. */
-export function main(words: readonly string[], surroundings: Surroundings): number {
-  const { stdout, stderr } = surroundings;
+export function main(words: readonly string[], host: Host): number {
+  const { stdout, stderr } = host;
   try {
-    const parsed = parse(words, surroundings.environment);
+    const parsed = parse(words, host.environment);
     switch (parsed.kind) {
       case "help":
         stdout.write(helpOn(parsed.topic));
         return 0;
       case "version":
-        stdout.write(versionText(surroundings.programKind()));
+        stdout.write(versionText(host.programKind()));
         return 0;
-      case "complaint":
-        return complain(parsed, surroundings);
+      case "error":
+        return reportParseError(parsed, host);
       case "command":
-        return execute(parsed, { ...surroundings, words });
+        return execute(parsed, { ...host, words });
     }
   } catch (error) {
     return report(error, new Logger(stderrTarget(stderr), { format: "text", debug: false }), stderr);
@@ -46,10 +46,10 @@ function helpOn(topic: CommandName | undefined): string {
   return topic === undefined ? programHelp() : commandHelp(topic);
 }
 
-function complain({ heading, message, status, topic, global }: Complaint, surroundings: Surroundings): number {
-  const { stdout, stderr } = surroundings;
+function reportParseError({ heading, message, status, topic, global }: ParseError, host: Host): number {
+  const { stdout, stderr } = host;
   if (heading !== undefined) stdout.write(heading + helpOn(topic));
-  const log = createLogger(global, surroundings);
+  const log = createLogger(global, host);
   log.error(message, { code: "usage" });
   if (!log.isStderr) stderr.tryWrite(`${message}\n`);
   return status;
@@ -57,13 +57,13 @@ function complain({ heading, message, status, topic, global }: Complaint, surrou
 
 function execute(
   invocation: Invocation,
-  surroundings: Surroundings & { readonly words: readonly string[] },
+  host: Host & { readonly words: readonly string[] },
 ): number {
-  const { stderr } = surroundings;
-  const log = createLogger(invocation.global, surroundings);
+  const { stderr } = host;
+  const log = createLogger(invocation.global, host);
   let context: Context;
   try {
-    context = createContext(invocation, surroundings, log);
+    context = createContext(invocation, host, log);
   } catch (error) {
     return report(error, log, stderr);
   }

@@ -17,12 +17,12 @@ import { isTerminal } from "./terminal.ts";
  * - `blocking`: other processes share the descriptor and do not expect O_NONBLOCK, so poll(2) is called before each
  *   call.
  */
-export type Manner = "nonblocking" | "socket" | "pipe" | "blocking";
+export type IoMode = "nonblocking" | "socket" | "pipe" | "blocking";
 
 /** A descriptor, and how to use it. */
 export interface Channel {
   readonly fd: number;
-  readonly manner: Manner;
+  readonly manner: IoMode;
 }
 
 /**
@@ -47,7 +47,7 @@ export function sharedChannel(
     // as they are.
     return number < 0 ? { fd, manner: "blocking" } : { fd: number, manner: "nonblocking" };
   }
-  const manners: Readonly<Record<number, Manner>> = {
+  const manners: Readonly<Record<number, IoMode>> = {
     [FileType.S_IFSOCK]: "socket",
     [FileType.S_IFREG]: "nonblocking",
   };

@@ -105,7 +105,7 @@ export const trapListing: Record<Arch, Listing> = {
  *
  * @see System V ABI, AMD64, section 3.2.1
  */
-export const freezeListing: Listing = [
+export const snapshotListing: Listing = [
   ["48 89 1f", "mov QWORD PTR [rdi],rbx"],
   ["48 89 6f 08", "mov QWORD PTR [rdi+0x8],rbp"],
   ["4c 89 67 10", "mov QWORD PTR [rdi+0x10],r12"],

@@ -9,12 +9,12 @@
  */
 
 import { addressOf, alloc, type Kernel } from "./kernel.ts";
-import { assemble, freezeListing } from "./machine_code.ts";
+import { assemble, snapshotListing } from "./machine_code.ts";
 
 /** The addresses that are needed to resume a snapshot in another process. */
-export interface FreezePoint {
+export interface SnapshotPoint {
   /**
-   * The registers as {@link freezeListing} saves them, then one word for the address of the resumed process's initial
+   * The registers as {@link snapshotListing} saves them, then one word for the address of the resumed process's initial
    * stack.
    */
   readonly registers: bigint;
@@ -31,7 +31,7 @@ export interface FreezePoint {
 const SYS_arch_prctl = 158, SYS_get_robust_list = 274, ARCH_GET_FS = 0x1003;
 const REGISTERS = 7;
 
-function pointTo(kernel: Kernel, registers: Uint8Array<ArrayBuffer>): FreezePoint {
+function pointTo(kernel: Kernel, registers: Uint8Array<ArrayBuffer>): SnapshotPoint {
   const words = alloc(24);
   const view = new DataView(words.buffer);
   const word = (at: number) => view.getBigUint64(at, true);
@@ -52,9 +52,12 @@ function pointTo(kernel: Kernel, registers: Uint8Array<ArrayBuffer>): FreezePoin
  * Calls `announce` with the addresses, then stops the process. In a resumed process it returns the words of the command
  * line, the program's name first. If this process itself is continued, it returns undefined. x86_64 only.
  */
-export function freeze(kernel: Kernel, announce: (point: FreezePoint) => void): readonly string[] | undefined {
+export function stopForSnapshot(
+  kernel: Kernel,
+  announce: (point: SnapshotPoint) => void,
+): readonly string[] | undefined {
   const registers = alloc(8 * (REGISTERS + 1));
-  const code = kernel.mapCode(assemble(freezeListing));
+  const code = kernel.mapCode(assemble(snapshotListing));
   announce(pointTo(kernel, registers));
   if (kernel.callAt(code, registers) === 0) return undefined;
   return wordsOn(new DataView(registers.buffer).getBigUint64(8 * REGISTERS, true));

@@ -114,7 +114,7 @@ export function send(kernel: Kernel, fd: number, bytes: Uint8Array<ArrayBuffer>)
 }
 
 /** The result of {@link receive}. `bytes` is empty at the end of the stream. */
-export interface Message {
+export interface Packet {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly fds: readonly Fd[];
   /** The pid of who sent it, as this process sees it; 0 where {@link tellSenders} was not asked for, or it is in no namespace that we see. */
@@ -188,14 +188,14 @@ function receiveInto(
  *
  * The result owns every descriptor that arrives. @throws {RuncError}
  */
-export function receive(kernel: Kernel, socket: Fd, limit: number, maxFds = 1): Message {
+export function receive(kernel: Kernel, socket: Fd, limit: number, maxFds = 1): Packet {
   const message = receiveWith(kernel, socket, { limit, maxFds, flags: 0 });
   if (message === undefined) throw syscallError(`recvmsg(${socket.label})`, Errno.EAGAIN);
   return message;
 }
 
 /** Like {@link receive}, but does not wait: undefined if no message is there. @throws {RuncError} */
-export function receiveIfThere(kernel: Kernel, socket: Fd, limit: number, maxFds = 1): Message | undefined {
+export function receiveIfThere(kernel: Kernel, socket: Fd, limit: number, maxFds = 1): Packet | undefined {
   return receiveWith(kernel, socket, { limit, maxFds, flags: MsgFlag.MSG_DONTWAIT });
 }
 
@@ -207,7 +207,7 @@ function receiveWith(
   kernel: Kernel,
   socket: Fd,
   { limit, maxFds, flags }: { limit: number; maxFds: number; flags: number },
-): Message | undefined {
+): Packet | undefined {
   const payload = alloc(limit);
   const control = alloc(CREDENTIALS + HEADER + padded(4 * maxFds));
   const [header, vector] = messageHeader(payload, control);

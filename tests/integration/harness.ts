@@ -25,7 +25,7 @@ export const everyone: readonly Runtime[] = [...executors, "debian"];
 /** RUNC names another build: `RUNC=dist/runc-compiled deno test -A tests/integration`. */
 export const program = resolve(Deno.env.get("RUNC") ?? new URL("../../dist/runc", import.meta.url).pathname);
 /** Whether that is a started program, kept as an executable file, and no script that starts Deno. */
-export function isFrozen(path: string): boolean {
+export function isSnapshot(path: string): boolean {
   using file = Deno.openSync(path);
   const magic = new Uint8Array(4);
   file.readSync(magic);

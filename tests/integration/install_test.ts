@@ -63,18 +63,18 @@ boxTest(
 
 boxTest("installing again leaves no moment without a program; the one before goes with the next", (box) => {
   const prefix = `${box.directory}/prefix`;
-  must("install", prefix, "--no-freeze");
+  must("install", prefix, "--no-snapshot");
   const [first] = programs(prefix);
   Deno.writeTextFileSync(`${prefix}/lib/runc/manifest`, `${prefix}/share/old\n`, { append: true });
   Deno.writeTextFileSync(`${prefix}/share/old`, "");
-  using again = new Running(argv("install", prefix, "--no-freeze"), { env });
+  using again = new Running(argv("install", prefix, "--no-snapshot"), { env });
   while (!again.isOver) {
     const { stdout, stderr } = execute([`${prefix}/bin/runc`, "--version"]);
     assertMatch(stdout, /^runc version/, stderr);
   }
   assertEquals(again.wait().code, 0, again.stderr);
   assertEquals([programs(prefix).length, existsSync(`${prefix}/share/old`)], [2, false]);
-  must("install", prefix, "--no-freeze");
+  must("install", prefix, "--no-snapshot");
   assertEquals([programs(prefix).length, programs(prefix).includes(first!)], [2, false]);
   runs(box, `${prefix}/bin/runc`);
   must("uninstall", prefix);
@@ -84,11 +84,11 @@ boxTest("installing again leaves no moment without a program; the one before goe
 boxTest("an installation that was cut off is uninstalled, or done once more", (box) => {
   const prefix = `${box.directory}/prefix`;
   for (const next of ["uninstall", "install"] as const) {
-    using cut = new Running(argv("install", prefix, "--no-freeze"), { env });
+    using cut = new Running(argv("install", prefix, "--no-snapshot"), { env });
     until("it has begun", () => existsSync(`${prefix}/lib/runc/manifest`));
     cut.signal(9);
     cut.wait();
-    must(next, prefix, ...(next === "install" ? ["--no-freeze"] : []));
+    must(next, prefix, ...(next === "install" ? ["--no-snapshot"] : []));
     assertEquals(existsSync(prefix), next === "install");
   }
   assertEquals(programs(prefix).length, 1);
@@ -108,7 +108,7 @@ for (const path of ["bin/runc", "share/man/man8/runc.8", "share/bash-completion/
 
 boxTest("what has taken a program's place since is neither overwritten nor removed", (box) => {
   const prefix = `${box.directory}/prefix`;
-  must("install", prefix, "--no-freeze");
+  must("install", prefix, "--no-snapshot");
   Deno.removeSync(`${prefix}/bin/runc`);
   Deno.writeTextFileSync(`${prefix}/bin/runc`, "another");
   assertMatch(call("install", prefix).stderr, /bin\/runc: already exists and belongs to another program/);
@@ -119,7 +119,7 @@ boxTest("what has taken a program's place since is neither overwritten nor remov
 
 boxTest("everybody may run what was installed, whatever the umask", (box) => {
   const prefix = `${box.directory}/prefix`;
-  const careful = ["/bin/sh", "-c", 'umask 077; exec "$@"', "sh", ...argv("install", prefix, "--no-freeze")];
+  const careful = ["/bin/sh", "-c", 'umask 077; exec "$@"', "sh", ...argv("install", prefix, "--no-snapshot")];
   assertEquals(execute(careful, { env }).code, 0);
   const nobody = ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
   assertMatch(execute([...nobody, `${prefix}/bin/runc`, "--version"]).stdout, /^runc version/);
@@ -127,7 +127,7 @@ boxTest("everybody may run what was installed, whatever the umask", (box) => {
 
 boxTest("--destdir makes for a prefix what is then brought there", (box) => {
   const prefix = `${box.directory}/prefix`, destdir = `${box.directory}/package`;
-  const aside = ["--destdir", destdir, "--no-freeze"];
+  const aside = ["--destdir", destdir, "--no-snapshot"];
   assertMatch(call("install", prefix, ...aside).stderr, /prefix must exist; it may be empty/);
   Deno.mkdirSync(prefix);
   must("install", prefix, ...aside);
@@ -143,8 +143,8 @@ boxTest("what others have put beside the programs stays", (box) => {
   const prefix = `${box.directory}/prefix`;
   Deno.mkdirSync(`${prefix}/lib/runc/theirs`, { recursive: true });
   const before = everythingBelow(prefix);
-  must("install", prefix, "--no-freeze");
-  must("install", prefix, "--no-freeze");
+  must("install", prefix, "--no-snapshot");
+  must("install", prefix, "--no-snapshot");
   must("uninstall", prefix);
   assertEquals(everythingBelow(prefix), before);
 });

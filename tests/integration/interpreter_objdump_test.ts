@@ -4,7 +4,7 @@ import { assertEquals } from "@std/assert";
 import type { Arch } from "../../lib/ffi/syscalls.ts";
 import type { Assembly } from "../../lib/plan/native/assembler.ts";
 import { assembleInterpreter, listing } from "../../tools/listing.ts";
-import { thawCode } from "../../tools/snapshot/resume_x86_64.ts";
+import { resumeCode } from "../../tools/snapshot/resume_x86_64.ts";
 import { lacks } from "./interpreter_harness.ts";
 
 const disassemblers: Record<Arch, { command: string; args: readonly string[] }> = {
@@ -56,7 +56,7 @@ Deno.test({
       point,
       threadId: 6n,
     };
-    const assembly = thawCode(places, [{ leaf: 7, register: "ebx", bits: 0x8000_0021 }]);
+    const assembly = resumeCode(places, [{ leaf: 7, register: "ebx", bits: 0x8000_0021 }]);
     assertEquals(disassemble(command, args, assembly.code), expectedLines(assembly));
   },
 });

@@ -3,9 +3,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import {
   assemble,
-  freezeListing,
   type Listing,
   signalHandlerListing,
+  snapshotListing,
   trampolineListing,
   trapListing,
 } from "../../lib/ffi/machine_code.ts";
@@ -41,7 +41,7 @@ const listings: readonly [name: string, listing: Partial<Record<Arch, Listing>>,
   ["trampoline", trampolineListing, 0x123456789abcdef0n],
   ["signal handler", signalHandlerListing, 0x1234n],
   ["trap", trapListing, 0n],
-  ["freeze", { x86_64: freezeListing }, 0n],
+  ["freeze", { x86_64: snapshotListing }, 0n],
   ["cpuid", { x86_64: cpuidListing }, 0n],
 ];
 

@@ -5,7 +5,7 @@ import { RuncError } from "../../lib/errors.ts";
 import type { Fd } from "../../lib/ffi/fd.ts";
 import { poll, POLLIN } from "../../lib/ffi/poll.ts";
 import { OtherProcess } from "../../lib/ffi/ending.ts";
-import { bindDatagram, connectUnix, type Message, receive, send } from "../../lib/ffi/sockets.ts";
+import { bindDatagram, connectUnix, type Packet, receive, send } from "../../lib/ffi/sockets.ts";
 import { NotifyProxy } from "../../lib/libcontainer/launch/notify.ts";
 import { lacks } from "./interpreter_harness.ts";
 import { contentOf, Driver, kernel, readAll } from "./foreground_harness.ts";
@@ -19,7 +19,7 @@ class Manager implements Disposable {
   readonly #socket: Fd = bindDatagram(kernel, this.hostSocket);
   readonly proxySocket = `${this.directory}/notify.sock`;
 
-  receive(): Message {
+  receive(): Packet {
     return receive(kernel, this.#socket, 4096);
   }
 

@@ -20,7 +20,7 @@ const shared: Change = (config) => {
 };
 
 /** Whether the kernel says that no process of the container runs. cgroups(7), "freezer" */
-function isFrozen(box: Box): boolean {
+function isSnapshot(box: Box): boolean {
   const hierarchy = layout.hierarchies.find(({ controllers }) =>
     layout.mode === "v2" || controllers.includes("freezer")
   )!;
@@ -38,14 +38,14 @@ comparing("pause stops a container, resume lets it go on", (box) => {
   box.must(["run", "--detach", box.id]);
   const lines = () => Deno.statSync(`${box.rootfs}/out`).size;
   until("its first words", () => lines() > 0);
-  assertEquals(isFrozen(box), false);
+  assertEquals(isSnapshot(box), false);
   box.must(["pause", box.id]);
-  assertEquals(isFrozen(box), true);
+  assertEquals(isSnapshot(box), true);
   const before = lines();
   assertEquals(box.state().status, "paused");
   assertEquals(lines(), before);
   box.must(["resume", box.id]);
-  assertEquals(isFrozen(box), false);
+  assertEquals(isSnapshot(box), false);
   assertEquals(box.state().status, "running");
   until("more words", () => lines() > before);
   box.remove();

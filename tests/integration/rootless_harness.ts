@@ -8,7 +8,7 @@ import {
   type Change,
   type ErrorRecord,
   execute,
-  isFrozen,
+  isSnapshot,
   kernel,
   makeRootfs,
   type Result,
@@ -46,11 +46,11 @@ function program(): readonly string[] {
     for (const { name } of Deno.readDirSync(dist)) {
       if (name === "runc" || name.endsWith(".js")) Deno.copyFileSync(`${dist}/${name}`, `${copy}/${name}`);
     }
-    if (!isFrozen(`${copy}/runc`)) Deno.copyFileSync(Deno.execPath(), `${copy}/deno`);
+    if (!isSnapshot(`${copy}/runc`)) Deno.copyFileSync(Deno.execPath(), `${copy}/deno`);
     // The user's own: nothing but a seal keeps a container from writing to it.
     for (const { name } of Deno.readDirSync(copy)) Deno.chownSync(`${copy}/${name}`, UID, UID);
   }
-  if (isFrozen(`${copy}/runc`)) return [`${copy}/runc`];
+  if (isSnapshot(`${copy}/runc`)) return [`${copy}/runc`];
   return [`${copy}/deno`, "run", "--allow-all", "--quiet", "--no-config", `${copy}/runc.js`];
 }
 

@@ -4,8 +4,8 @@ import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { basename } from "@std/path";
 import { launcher } from "../../tools/build.ts";
 import { writeWhole } from "../../tools/durable.ts";
-import { freezeProgram } from "../../tools/snapshot/snapshot.ts";
-import { boxTest, execute, isFrozen, kernel, program, until } from "./harness.ts";
+import { takeSnapshot } from "../../tools/snapshot/snapshot.ts";
+import { boxTest, execute, isSnapshot, kernel, program, until } from "./harness.ts";
 
 const script = new URL("../fixtures/snapshot_program.ts", import.meta.url).pathname;
 const flags = "run --allow-all --quiet --no-config --no-lock --no-check --no-code-cache --v8-flags=--single-threaded";
@@ -18,7 +18,7 @@ interface Frozen {
   readonly path: string;
 }
 
-function withFrozen(name: string, body: (frozen: Frozen) => void): void {
+function withSnapshot(name: string, body: (frozen: Frozen) => void): void {
   Deno.test({
     name,
     ignore: Deno.build.arch !== "x86_64",
@@ -28,7 +28,7 @@ function withFrozen(name: string, body: (frozen: Frozen) => void): void {
         Deno.env.set("RUNC_TEST_SECRET", SECRET);
         const path = `${directory}/frozen`, launcher = `${directory}/launcher`;
         Deno.writeTextFileSync(launcher, '#!/bin/sh\necho "anew: $0 $*"\n', { mode: 0o755 });
-        freezeProgram(kernel, {
+        takeSnapshot(kernel, {
           deno: Deno.execPath(),
           args: [...flags.split(" "), script],
           sample: ["sample"],
@@ -54,7 +54,7 @@ function replace(path: string, from: string, to: string): void {
   Deno.writeFileSync(path, bytes);
 }
 
-withFrozen("a frozen program goes on in a process of its own, again and again", ({ directory, path }) => {
+withSnapshot("a frozen program goes on in a process of its own, again and again", ({ directory, path }) => {
   const seen = new Set<number>();
   for (const words of [[], ["one", "two words", "ü"]]) {
     const before = Date.now();
@@ -84,11 +84,11 @@ withFrozen("a frozen program goes on in a process of its own, again and again", 
   assertEquals(seen.size, 2);
 });
 
-withFrozen("nothing of the environment that it was made in is in the file", ({ path }) => {
+withSnapshot("nothing of the environment that it was made in is in the file", ({ path }) => {
   assertEquals(execute(["/bin/grep", "--count", "--text", SECRET, path]).stdout, "0\n");
 });
 
-withFrozen("a frozen program goes on whatever the kernel's layout of addresses is", ({ path }) => {
+withSnapshot("a frozen program goes on whatever the kernel's layout of addresses is", ({ path }) => {
   for (const personality of [["--addr-no-randomize"], ["--addr-compat-layout"], []]) {
     const { code, stderr } = execute(["/usr/bin/setarch", "x86_64", ...personality, path]);
     assertEquals([code, stderr], [7, ""], personality.join());
@@ -132,7 +132,7 @@ const obstacles: readonly [name: string, prefix: readonly string[], change: (pat
 ];
 
 for (const [name, prefix, change, why] of obstacles) {
-  withFrozen(`where ${name}, the launcher is executed, and one line on stderr says so`, ({ directory, path }) => {
+  withSnapshot(`where ${name}, the launcher is executed, and one line on stderr says so`, ({ directory, path }) => {
     change(path);
     const { code, stdout, stderr } = execute([...prefix, path, "a", "b"]);
     assertEquals([code, stdout], [0, `anew: ${directory}/launcher a b\n`]);
@@ -145,7 +145,7 @@ for (const [name, prefix, change, why] of obstacles) {
     assertEquals(execute([...prefix, "/bin/sh", "-c", 'exec "$0" 2>&-', path]).code, 0);
   });
 
-  withFrozen(`where ${name} and there is no launcher, one line says what is missing`, ({ directory, path }) => {
+  withSnapshot(`where ${name} and there is no launcher, one line says what is missing`, ({ directory, path }) => {
     change(path);
     Deno.removeSync(`${directory}/launcher`);
     for (const words of [[], ["a", "b"], ["features"]]) {
@@ -158,7 +158,7 @@ for (const [name, prefix, change, why] of obstacles) {
   });
 }
 
-withFrozen("what is executed instead inherits no descriptor", ({ directory, path }) => {
+withSnapshot("what is executed instead inherits no descriptor", ({ directory, path }) => {
   const [, prefix] = obstacles[2]!;
   const script =
     "#!/bin/sh\nfor fd in 3 4 5; do [ ! -e /proc/$$/fd/$fd ] || readlink /proc/$$/fd/$fd; done; echo end\n";
@@ -166,7 +166,7 @@ withFrozen("what is executed instead inherits no descriptor", ({ directory, path
   assertEquals(execute([...prefix, path]).stdout, "end\n");
 });
 
-withFrozen("a file that is cut says so and does not succeed", ({ path }) => {
+withSnapshot("a file that is cut says so and does not succeed", ({ path }) => {
   const whole = Deno.statSync(path).size;
   for (const size of [whole - 1, whole - 4096, whole >> 1, 40 * 4096]) {
     Deno.truncateSync(path, size);
@@ -181,7 +181,7 @@ withFrozen("a file that is cut says so and does not succeed", ({ path }) => {
   }
 });
 
-withFrozen(
+withSnapshot(
   "it is not made by halves: a program that is there stays where it fails, and nothing else is left",
   ({ directory, path }) => {
     const before = Deno.statSync(path);
@@ -201,7 +201,7 @@ withFrozen(
 );
 
 boxTest("the runtime is such a program: a command is one process with one thread, and no Deno is started", (box) => {
-  if (!isFrozen(program)) return assertMatch(Deno.readTextFileSync(program), /^#!\/bin\/sh\n/);
+  if (!isSnapshot(program)) return assertMatch(Deno.readTextFileSync(program), /^#!\/bin\/sh\n/);
   box.startSleeping();
   using events = box.start(["events", "--interval", "1h", box.id]);
   const process = `/proc/${events.pid}`;
@@ -215,7 +215,7 @@ boxTest("the runtime is such a program: a command is one process with one thread
 });
 
 Deno.test("version and features say which kind of program runs", () => {
-  const kind = isFrozen(program) ? "snapshot" : "launcher";
+  const kind = isSnapshot(program) ? "snapshot" : "launcher";
   const kindOf = (path: string) => {
     const version = execute([path, "--version"]);
     assertMatch(version.stdout, /^runc version .+\n(commit: .+\n)?spec: .+\n/);

@@ -3,7 +3,7 @@
 import { Fd } from "../../lib/ffi/fd.ts";
 import { alloc } from "../../lib/ffi/kernel.ts";
 import { poll, POLLIN } from "../../lib/ffi/poll.ts";
-import { type Message, receive } from "../../lib/ffi/sockets.ts";
+import { type Packet, receive } from "../../lib/ffi/sockets.ts";
 import { kernel, until } from "./foreground_harness.ts";
 
 const AF_UNIX = 1, SOCK_STREAM = 1, SOCK_CLOEXEC = 0o2000000;
@@ -45,7 +45,7 @@ export class UnixServer implements Disposable {
     return message;
   }
 
-  #message(connection: Fd): Message {
+  #message(connection: Fd): Packet {
     this.#await(connection);
     // Room for more descriptors than there should be.
     return receive(kernel, connection, 4096, 4);

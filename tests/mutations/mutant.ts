@@ -73,7 +73,7 @@ export class Workshop implements Disposable {
       const path = join(tree, edit.file);
       Deno.writeTextFileSync(path, applyEdit(Deno.readTextFileSync(path), edit));
     }
-    const { code, output } = await run([deno, "run", "--allow-all", "--no-check", "tools/build.ts", "--no-freeze"], {
+    const { code, output } = await run([deno, "run", "--allow-all", "--no-check", "tools/build.ts", "--no-snapshot"], {
       cwd: tree,
       seconds: 60,
     });

@@ -9,7 +9,7 @@ import {
   type Box,
   boxTest,
   comparing,
-  isFrozen,
+  isSnapshot,
   kernel,
   program,
   type StartOptions,
@@ -72,7 +72,7 @@ boxTest("native: no Deno runs for the container beside the command itself", (box
   assertEquals(programs.map((path) => path.replace(/.*\/(runc|deno)$/, "$1")), [
     "runc",
     // The launcher starts Deno; a program that was frozen is what Deno had become.
-    ...(isFrozen(program) ? [] : ["deno"]),
+    ...(isSnapshot(program) ? [] : ["deno"]),
     "<image>",
     "/bin/true",
   ]);

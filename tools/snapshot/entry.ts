@@ -1,23 +1,23 @@
 /**
  * The entry of the program that the snapshot is taken of: it starts, rehearses and stops. Each execution of the
- * snapshot resumes it there. tools/freeze runs it.
+ * snapshot resumes it there. tools/stopForSnapshot runs it.
  *
  * @module
  */
 
 import { Errno } from "../../lib/ffi/errno.ts";
-import { freeze, wordsOn } from "../../lib/ffi/snapshot.ts";
+import { stopForSnapshot, wordsOn } from "../../lib/ffi/snapshot.ts";
 import { open } from "../../lib/ffi/files.ts";
 import { addressOf, cString, Kernel } from "../../lib/ffi/kernel.ts";
 import { raiseFileLimit } from "../../lib/ffi/process/process.ts";
 import { openStandardStreams, StandardStream } from "../../lib/ffi/stdio.ts";
 import { main } from "../../lib/cli/program.ts";
-import { type Surroundings, surroundings } from "../../lib/cli/host.ts";
+import { type Host, hostOf } from "../../lib/cli/host.ts";
 
 /** The snapshot file is the whole program, so no Deno and no script precede the arguments. */
 const reexec = () => ({ path: Deno.readLinkSync("/proc/self/exe"), args: [] });
 
-const worldOf = (kernel: Kernel) => surroundings(kernel, { reexec, programKind: () => "snapshot" });
+const worldOf = (kernel: Kernel) => hostOf(kernel, { reexec, programKind: () => "snapshot" });
 
 /** Command lines for the bundles below a directory (tools/snapshot/rehearsal.ts). Containers that they make they remove. */
 function rehearsals(directory: string): readonly (readonly string[])[] {
@@ -52,7 +52,7 @@ function rehearsals(directory: string): readonly (readonly string[])[] {
 function rehearse(kernel: Kernel, directory: string): void {
   using nowhere = open(kernel, "/dev/null", 2);
   const stream = new StandardStream(kernel, nowhere.number);
-  const world: Surroundings = {
+  const world: Host = {
     ...worldOf(kernel),
     environment: () => undefined,
     runDirectory: directory,
@@ -66,7 +66,7 @@ function rehearse(kernel: Kernel, directory: string): void {
 }
 
 /** Runs a command line and exits with its status. */
-function run(world: Surroundings, words: readonly string[], exit: (status: number) => void): void {
+function run(world: Host, words: readonly string[], exit: (status: number) => void): void {
   openStandardStreams(world.kernel);
   let status = 1;
   try {
@@ -77,8 +77,8 @@ function run(world: Surroundings, words: readonly string[], exit: (status: numbe
   exit(status);
 }
 
-/** What comes right after the freeze is rehearsed, too. */
-function rehearseStart(world: Surroundings): void {
+/** What comes right after the stopForSnapshot is rehearsed, too. */
+function rehearseStart(world: Host): void {
   const words = ["runc", "--version"].map((word) => cString(word));
   const stack = new BigUint64Array(words.length + 1);
   stack.set([BigInt(words.length), ...words.map(addressOf)]);
@@ -91,7 +91,7 @@ const FILES = 256;
 const kernel = new Kernel();
 const [directory = "", times = "1"] = Deno.args;
 for (let time = 0; time < Number(times); time++) rehearse(kernel, directory);
-const words = freeze(kernel, (point) => {
+const words = stopForSnapshot(kernel, (point) => {
   // Garbage would stay in the snapshot forever. Deno is started with --expose-gc.
   (globalThis as { gc?: () => void }).gc?.();
   const text = JSON.stringify(point, (_, value) => typeof value === "bigint" ? String(value) : value);

@@ -16,7 +16,7 @@
  * @module
  */
 
-import type { FreezePoint } from "../../lib/ffi/snapshot.ts";
+import type { SnapshotPoint } from "../../lib/ffi/snapshot.ts";
 import {
   andImm,
   at,
@@ -96,7 +96,7 @@ export interface Saying {
 export const SAYING_SIZE = 32;
 
 /** Addresses that the code contains. */
-export interface ThawPlaces {
+export interface ResumePlaces {
   /** The first entry of the table; the next field is the end of the last. */
   readonly table: number;
   readonly tableEnd: number;
@@ -113,7 +113,7 @@ export interface ThawPlaces {
   readonly sayings: Readonly<Record<Reason, number>>;
   /** Length of the whole file in bytes. */
   readonly fileSize: number;
-  readonly point: FreezePoint;
+  readonly point: SnapshotPoint;
   /** The address of the thread's id in its control block. */
   readonly threadId: bigint;
 }
@@ -136,7 +136,7 @@ export function encodeTable(calls: readonly TableCall[]): Uint8Array<ArrayBuffer
 }
 
 /** Assembles the code. Its length depends on `cpu` alone. */
-export function thawCode(places: ThawPlaces, cpu: readonly CpuRequirement[]): Assembly {
+export function resumeCode(places: ResumePlaces, cpu: readonly CpuRequirement[]): Assembly {
   return assemble([
     [mov("rbp", "rsp"), "argc, argv, envp"],
     ...openFile(places),
@@ -153,7 +153,7 @@ export function thawCode(places: ThawPlaces, cpu: readonly CpuRequirement[]): As
 const call = (name: keyof typeof Sys): readonly Row[] => [movImm("eax", Sys[name]), syscall()];
 
 /** Opens the file and checks its size. A page beyond the file's end can be mapped, but using it raises SIGBUS. */
-const openFile = ({ ownPath, fileSize }: ThawPlaces): readonly Row[] => [
+const openFile = ({ ownPath, fileSize }: ResumePlaces): readonly Row[] => [
   movImm("edi", ownPath),
   [movImm("esi", O_CLOEXEC), "O_RDONLY|O_CLOEXEC"],
   ...call("open"),
@@ -209,7 +209,7 @@ const RLIMIT_DATA = 2, RLIMIT_AS = 9;
  * Reserves addresses, unless the caller has limits. Limits count reserved addresses even though they hold no memory.
  * Most callers have no limits.
  */
-const reserveAddresses = ({ reserve, reserveEnd, leastAddresses, leastData }: ThawPlaces): readonly Row[] => [
+const reserveAddresses = ({ reserve, reserveEnd, leastAddresses, leastData }: ResumePlaces): readonly Row[] => [
   ...([[RLIMIT_AS, leastAddresses], [RLIMIT_DATA, leastData]] as const).flatMap(([limit, least]): readonly Row[] => [
     movImm("edi", limit),
     [lea("rsi", at("rbp", -16)), "the soft limit; below the stack"],
@@ -227,7 +227,7 @@ const reserveAddresses = ({ reserve, reserveEnd, leastAddresses, leastData }: Th
 ];
 
 /** Updates what the memory records about the process. The table's calls update the kernel's records of the thread. */
-const becomeThread = ({ point, threadId }: ThawPlaces): readonly Row[] => [
+const becomeThread = ({ point, threadId }: ResumePlaces): readonly Row[] => [
   ...call("gettid"),
   movImm64("rcx", threadId),
   store(at("rcx", 0), "eax"),
@@ -237,7 +237,7 @@ const becomeThread = ({ point, threadId }: ThawPlaces): readonly Row[] => [
   store(at("rcx", 0), "rax"),
 ];
 
-const goOn = ({ point }: ThawPlaces): readonly Row[] => [
+const goOn = ({ point }: ResumePlaces): readonly Row[] => [
   movImm64("rdi", point.registers),
   store(at("rdi", STACK_AT), "rbp"),
   load("rbx", at("rdi", 0)),
@@ -251,7 +251,7 @@ const goOn = ({ point }: ThawPlaces): readonly Row[] => [
   ret(),
 ];
 
-const startAnew = ({ launcherPath, sayings }: ThawPlaces): readonly Row[] => [
+const startAnew = ({ launcherPath, sayings }: ResumePlaces): readonly Row[] => [
   "other_processor:",
   movImm64("r14", BigInt(sayings.processor)),
   short("jmp", "start_anew"),

@@ -15,7 +15,7 @@
 import { RuncError } from "../../lib/errors.ts";
 import type { Fd } from "../../lib/ffi/fd.ts";
 import { pipe } from "../../lib/ffi/files.ts";
-import type { FreezePoint } from "../../lib/ffi/snapshot.ts";
+import type { SnapshotPoint } from "../../lib/ffi/snapshot.ts";
 import { alloc, type Kernel } from "../../lib/ffi/kernel.ts";
 import { kill, spawn, waitChild } from "../../lib/ffi/process/process.ts";
 import { BASE, CODE_AT, executableHead } from "./elf.ts";
@@ -28,18 +28,18 @@ import {
   type CpuRequirement,
   encodeTable,
   type Reason,
+  resumeCode,
+  type ResumePlaces,
   type Saying,
   SAYING_SIZE,
   Sys,
   type TableCall,
-  thawCode,
-  type ThawPlaces,
 } from "./resume_x86_64.ts";
 import { type Touched, touchedPages } from "./touched.ts";
 import { standIn } from "./vdso.ts";
 
 /** The program to snapshot, and the output file. */
-export interface FreezeOptions {
+export interface SnapshotOptions {
   readonly deno: string;
   /** Arguments for Deno: flags and script. The script calls {@link freeze} of lib/ffi/snapshot.ts. */
   readonly args: readonly string[];
@@ -74,7 +74,7 @@ const ADDR_COMPAT_LAYOUT = 0x0200000;
  * Starts the program, waits until it stops, and writes the file. @throws {RuncError} if it does not stop, or if its
  * memory cannot be read.
  */
-export function freezeProgram(kernel: Kernel, options: FreezeOptions): void {
+export function takeSnapshot(kernel: Kernel, options: SnapshotOptions): void {
   const { read, write } = pipe(kernel, "freeze point");
   using input = read;
   let pid: number;
@@ -108,7 +108,7 @@ export function freezeProgram(kernel: Kernel, options: FreezeOptions): void {
 }
 
 /** Finds the pages that a typical command uses, with a first version of the file, which is then removed. */
-function touchedBy(kernel: Kernel, { output, sample }: FreezeOptions, parts: FileParts): readonly Touched[] {
+function touchedBy(kernel: Kernel, { output, sample }: SnapshotOptions, parts: FileParts): readonly Touched[] {
   const first = `${output}.first`;
   try {
     {
@@ -122,7 +122,7 @@ function touchedBy(kernel: Kernel, { output, sample }: FreezeOptions, parts: Fil
 }
 
 /** Starts the program with a neutral environment: it stays in the snapshot, which everybody can read. */
-function start(kernel: Kernel, { deno, args }: FreezeOptions, output: Fd): number {
+function start(kernel: Kernel, { deno, args }: SnapshotOptions, output: Fd): number {
   const script = 'kill -STOP $$; exec "$@"';
   // The child inherits the personality.
   const personality = kernel.must("personality", "personality", ADDR_COMPAT_LAYOUT);
@@ -146,20 +146,20 @@ function awaitStop(kernel: Kernel, pid: number): void {
   }
 }
 
-function readPoint(kernel: Kernel, input: Fd): FreezePoint {
+function readPoint(kernel: Kernel, input: Fd): SnapshotPoint {
   const buffer = alloc(PAGE);
   const length = kernel.must("read of the freeze point", "read", input.number, buffer, buffer.length);
   const point: Record<string, string> = JSON.parse(new TextDecoder().decode(buffer.subarray(0, length)));
   return Object.fromEntries(
     Object.entries(point).map(([name, value]) => [name, BigInt(value)]),
-  ) as unknown as FreezePoint;
+  ) as unknown as SnapshotPoint;
 }
 
 /**
  * The address of the thread's id in its control block. libc has no symbol for it, but nothing else in the block has the
  * same value.
  */
-function threadIdIn(memory: ProcessMemory, { threadPointer }: FreezePoint, pid: number): bigint {
+function threadIdIn(memory: ProcessMemory, { threadPointer }: SnapshotPoint, pid: number): bigint {
   const words = new Int32Array(memory.read(threadPointer, THREAD_BLOCK).buffer);
   const found = [...words.keys()].filter((index) => words[index] === pid);
   if (found.length !== 1) {
@@ -205,7 +205,7 @@ interface FileParts {
   readonly pieces: readonly Piece[];
   /** Pages to populate in advance. */
   readonly touched: readonly Touched[];
-  readonly point: FreezePoint;
+  readonly point: SnapshotPoint;
   readonly threadId: bigint;
   readonly cpu: readonly CpuRequirement[];
   readonly launcher: string;
@@ -218,7 +218,7 @@ const SIGACTION_SIZE = 32;
 const SIGACTIONS_SIZE = 2 * SIGACTION_SIZE;
 
 /** Addresses of the head's contents. */
-interface Layout extends ThawPlaces {
+interface Layout extends ResumePlaces {
   readonly sigaction: number;
   readonly said: { readonly address: number; readonly bytes: Uint8Array<ArrayBuffer> };
   /** Length of the head in bytes, whole pages. */
@@ -275,7 +275,7 @@ function encodeSayings(
  */
 const ROOM = 96 << 20;
 
-function leastLimits(pieces: readonly Piece[]): Pick<ThawPlaces, "leastAddresses" | "leastData"> {
+function leastLimits(pieces: readonly Piece[]): Pick<ResumePlaces, "leastAddresses" | "leastData"> {
   const sum = (some: readonly Piece[]) =>
     some.reduce((sum, { length, content }) => sum + (content === undefined ? Math.min(length, KEPT) : length), ROOM);
   return { leastAddresses: sum(pieces), leastData: sum(pieces.filter(({ prot }) => (prot & Prot.WRITE) !== 0)) };
@@ -330,10 +330,10 @@ function buildHead(parts: FileParts): Uint8Array<ArrayBuffer> {
   // A first layout with dummy addresses gives the lengths, which do not depend on addresses.
   const first = layOut(parts, PAGE, { table: PAGE, reserve: reserve.length });
   const lengths = { table: calls(first).length, reserve: reserve.length };
-  const layout = layOut(parts, thawCode(first, parts.cpu).code.length, lengths);
+  const layout = layOut(parts, resumeCode(first, parts.cpu).code.length, lengths);
   const content = new Uint8Array(layout.reserveEnd - BASE - CODE_AT);
   const put = (address: number, bytes: Uint8Array) => content.set(bytes, address - BASE - CODE_AT);
-  put(BASE + CODE_AT, thawCode(layout, parts.cpu).code);
+  put(BASE + CODE_AT, resumeCode(layout, parts.cpu).code);
   put(layout.sigaction, Uint8Array.of(SIG_IGN));
   put(layout.ownPath, new TextEncoder().encode(OWN_PATH));
   put(layout.launcherPath, new TextEncoder().encode(parts.launcher));

@@ -46,7 +46,7 @@ function say({ log }: Context, level: Level, message: string, numbers: readonly 
   log[level](text);
 }
 
-/** Two letters from `a` to `p`, four bits each: lib/libcontainer/plans/monitor/again.ts. */
+/** Two letters from `a` to `p`, four bits each: lib/libcontainer/plans/monitor/reexec.ts. */
 function numberOf(letters: string): number {
   return (letters.charCodeAt(0) - 97) * 16 + letters.charCodeAt(1) - 97;
 }

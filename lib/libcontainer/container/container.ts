@@ -24,7 +24,7 @@ import type { State, Status } from "../../specs/state.ts";
 import { inSpan } from "../../trace/tracer.ts";
 import { loadCgroup } from "./container_cgroups.ts";
 import type { ContainerProcess } from "./container_process.ts";
-import { createContainer, type CreateOptions, type InTheMaking } from "./creation.ts";
+import { createContainer, type CreateOptions, type PendingContainer } from "./creation.ts";
 import { type ExecOptions, execProcess } from "./exec_process.ts";
 import { runHooks } from "../launch/host_hooks.ts";
 import { hostRoot } from "../config/id_mappings.ts";
@@ -86,7 +86,8 @@ export class Container {
     runtime: Runtime,
     options: CreateOptions,
   ): { container: Container; process: ContainerProcess } {
-    const containerOf = ({ directory, state, cgroup }: InTheMaking) => new Container(runtime, directory, state, cgroup);
+    const containerOf = ({ directory, state, cgroup }: PendingContainer) =>
+      new Container(runtime, directory, state, cgroup);
     const created = createContainer(runtime, options, (container) => options.onProcess?.(containerOf(container)));
     return { container: containerOf(created), process: created.process };
   }

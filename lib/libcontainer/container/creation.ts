@@ -160,14 +160,14 @@ export function planContainer(
 }
 
 /** A container that is being made. */
-export interface InTheMaking {
+export interface PendingContainer {
   readonly directory: StateDirectory;
   readonly state: RuncState;
   readonly cgroup: CgroupManager;
 }
 
 /** A container that was made, and its process. */
-export interface Created extends InTheMaking {
+export interface Created extends PendingContainer {
   readonly process: ContainerProcess;
 }
 
@@ -175,7 +175,7 @@ export interface Created extends InTheMaking {
 export function createContainer(
   runtime: Runtime,
   options: CreateOptions,
-  onProcess: (container: InTheMaking) => void,
+  onProcess: (container: PendingContainer) => void,
 ): Created {
   return new Creation(runtime, options, onProcess).run();
 }
@@ -198,14 +198,14 @@ class Creation {
   readonly #config: Config;
   readonly #directory: StateDirectory;
   readonly #limits?: Resources;
-  readonly #onProcess: (container: InTheMaking) => void;
+  readonly #onProcess: (container: PendingContainer) => void;
   readonly #hookStates: { createContainer?: HookStateFile; startContainer?: HookStateFile } = {};
   #isLaunched = false;
   #rdtGroup?: RdtGroup;
   /** Undoes what was done, last first. */
   readonly #undo: (() => void)[] = [];
 
-  constructor(runtime: Runtime, options: CreateOptions, onProcess: (container: InTheMaking) => void) {
+  constructor(runtime: Runtime, options: CreateOptions, onProcess: (container: PendingContainer) => void) {
     this.#runtime = runtime;
     this.#options = options;
     this.#onProcess = onProcess;

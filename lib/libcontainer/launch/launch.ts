@@ -12,7 +12,7 @@ import { alloc, type Kernel, syscallError } from "../../ffi/kernel.ts";
 import { Child } from "../../ffi/process/child.ts";
 import { awaitReadable } from "../../ffi/poll.ts";
 import { type ExitStatus, hasEnded, reapIfEnded, spawn, waitChild } from "../../ffi/process/process.ts";
-import { type Message, packetPair, receive, receiveIfThere, send, sendFd, tellSenders } from "../../ffi/sockets.ts";
+import { type Packet, packetPair, receive, receiveIfThere, send, sendFd, tellSenders } from "../../ffi/sockets.ts";
 import { call, fixedFd, step, stringPointers } from "../../plan/build.ts";
 import { formatCall } from "../../plan/explain.ts";
 import type { Instruction } from "../../plan/lower.ts";
@@ -56,7 +56,7 @@ export interface LaunchOptions {
 }
 
 /** What stage and init say, in order. */
-export type Said =
+export type Message =
   | { readonly kind: "mapping" | "network" | "hooks" | "ready" | "created" }
   | { readonly kind: "child"; readonly pid: number }
   /** `result`: 0 or −errno. */
@@ -102,7 +102,7 @@ export class Launch implements Disposable {
   readonly #passwd: Uint8Array<ArrayBuffer>[] = [];
   #passwdLength = 0;
   /** Messages that came before the stage had told who init is: nobody knows yet whether they are init's. */
-  readonly #early: Message[] = [];
+  readonly #early: Packet[] = [];
 
   /** Starts the stage. It, or init, waits for {@link go}. @throws {RuncError} where it cannot be started. */
   constructor(runtime: Runtime, options: LaunchOptions) {
@@ -223,7 +223,7 @@ export class Launch implements Disposable {
    *
    * @throws {RuncError} `step-failed` for a failed step with all that is known about it, or where the process died.
    */
-  next(): Said {
+  next(): Message {
     return inSpan(this.#runtime.trace, "wait for stage and init", (span) => {
       const said = this.#next();
       span?.rename(`wait for ${said.kind === "mapping" || said.kind === "child" ? "stage" : "init"}: ${said.kind}`);
@@ -236,13 +236,13 @@ export class Launch implements Disposable {
    *
    * @throws {RuncError} for a failed step.
    */
-  nextUntilClosed(): Said | undefined {
+  nextUntilClosed(): Message | undefined {
     return inSpan(this.#runtime.trace, "wait for init", () => this.#next({ closes: true }));
   }
 
-  #next(): Said;
-  #next(how: { closes: boolean }): Said | undefined;
-  #next({ closes } = { closes: false }): Said | undefined {
+  #next(): Message;
+  #next(how: { closes: boolean }): Message | undefined;
+  #next({ closes } = { closes: false }): Message | undefined {
     const isOver = closes ? this.#programWatch() : undefined;
     for (;;) {
       const message = this.#nextMessage(isOver);
@@ -256,7 +256,7 @@ export class Launch implements Disposable {
   }
 
   /** The next message; an empty one at the end, which is init's end too, whoever holds its socket. `isOver`: tells of another end. */
-  #receive(isOver?: () => boolean): Message {
+  #receive(isOver?: () => boolean): Packet {
     for (;;) {
       if (!this.#await(isOver)) return END;
       const message = receive(this.#kernel, this.#sync, MESSAGE_SIZE + PASSWD_CHUNK, 2);
@@ -286,7 +286,7 @@ export class Launch implements Disposable {
     return this.#stageReaped || hasEnded(this.#kernel, this.stagePid);
   }
 
-  #senderOf({ sender }: Message): Sender {
+  #senderOf({ sender }: Packet): Sender {
     if (sender === 0) return "stranger";
     if (sender === this.stagePid) return "stage";
     if (sender === this.#init?.pid) return "init";
@@ -294,7 +294,7 @@ export class Launch implements Disposable {
   }
 
   /** Init may speak before its stage has told who it is: then the stage's word, its last, is taken first. */
-  #nextMessage(isOver?: () => boolean): Message {
+  #nextMessage(isOver?: () => boolean): Packet {
     for (;;) {
       if (this.#init !== undefined) return this.#early.shift() ?? this.#receive(isOver);
       const message = this.#receive();
@@ -354,8 +354,8 @@ export class Launch implements Disposable {
   }
 
   /** Takes a message where it is due. Its descriptors are the result's, or closed. @throws {RuncError} */
-  #understand(message: Message): Said | undefined {
-    let said: Said | undefined;
+  #understand(message: Packet): Message | undefined {
+    let said: Message | undefined;
     try {
       said = this.#take(message);
       return said;
@@ -364,7 +364,7 @@ export class Launch implements Disposable {
     }
   }
 
-  #take(message: Message): Said | undefined {
+  #take(message: Packet): Message | undefined {
     const { bytes, fds } = message;
     const sender = this.#senderOf(message);
     if (bytes.length < MESSAGE_SIZE || message.isCut) {
@@ -407,7 +407,7 @@ export class Launch implements Disposable {
     kind: Exclude<Kind, "error" | "warning" | "passwd" | "helper" | "child">,
     value: number,
     fds: readonly Fd[],
-  ): Said {
+  ): Message {
     switch (kind) {
       case "target":
         // The low half of the value is the number of the mount.
@@ -596,13 +596,13 @@ const QUEUE_LIMIT = 1024;
 /** What the plan calls the process until it is its program. */
 const INIT_NAME = "runc:[2:INIT]";
 
-const END: Message = { bytes: alloc(0), fds: [], sender: 0, isCut: false };
+const END: Packet = { bytes: alloc(0), fds: [], sender: 0, isCut: false };
 
-function closeAll({ fds }: Message): void {
+function closeAll({ fds }: Packet): void {
   for (const fd of fds) fd.close();
 }
 
-function isError({ bytes }: Message): boolean {
+function isError({ bytes }: Packet): boolean {
   return bytes[0] === MessageKind.error && bytes.length === report.size;
 }
 

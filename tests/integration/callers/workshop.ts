@@ -6,7 +6,7 @@ import { dirname } from "@std/path";
 import {
   busybox,
   execute,
-  isFrozen,
+  isSnapshot,
   kernel,
   program,
   type Result,
@@ -116,7 +116,7 @@ export class Workshop implements Disposable {
       if (name === "runc" || name.endsWith(".js")) Deno.copyFileSync(`${dirname(program)}/${name}`, `${to}/${name}`);
     }
     // A program that was frozen needs nothing else; a launcher has to find Deno.
-    if (isFrozen(program)) return `${to}/runc`;
+    if (isSnapshot(program)) return `${to}/runc`;
     Deno.copyFileSync(Deno.execPath(), deno);
     Deno.chmodSync(deno, 0o755);
     Deno.writeTextFileSync(`${to}/runc`, launcher(deno, to), { mode: 0o755 });

@@ -129,7 +129,7 @@ Deno.test("parse() refuses", async (t) => {
     };
     await t.step(line, () => {
       const parsed = parse(line.split(" "), noEnvironment);
-      assert(parsed.kind === "complaint");
+      assert(parsed.kind === "error");
       const wanted = mark === undefined ? undefined : heading[mark];
       assertEquals([parsed.message, parsed.status, parsed.heading], [message, status, wanted]);
     });
@@ -138,7 +138,7 @@ Deno.test("parse() refuses", async (t) => {
 
 Deno.test("parse() keeps the global options of a wrong command line, so that the log goes where it should", () => {
   const parsed = parse("--log /l --log-format json state --nope".split(" "), noEnvironment);
-  assert(parsed.kind === "complaint");
+  assert(parsed.kind === "error");
   assertEquals([parsed.global.log, parsed.global["log-format"], parsed.topic], ["/l", "json", "state"]);
 });
 
@@ -174,7 +174,7 @@ Deno.test("parse() fills in defaults, then the environment, then the command lin
   assertEquals(initOf(["list"], environment), "deno");
   assertEquals(initOf(["--init=native", "list"], environment), "native");
   const parsed = parse(["list"], () => "go");
-  assert(parsed.kind === "complaint");
+  assert(parsed.kind === "error");
   assertEquals(parsed.message, 'invalid value "go" for $RUNC_INIT: must be native or deno');
 });
 

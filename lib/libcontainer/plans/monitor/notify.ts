@@ -27,7 +27,7 @@ import {
 } from "../../../plan/build.ts";
 import type { CallOp, Op } from "../../../plan/op.ts";
 import { sendFdOps } from "../../steps/console.ts";
-import { type Again, errnoOf, say } from "./again.ts";
+import { errnoOf, type Reexec, say } from "./reexec.ts";
 import { PollEvent, type Row } from "./poll_table.ts";
 
 /** How long the manager may take, in ms: notify_socket.go @ runc v1.5.1. One that knows no barrier never answers. */
@@ -114,14 +114,14 @@ function inOrder(calls: readonly CallOp[], then: readonly Op[]): readonly Op[] {
 /** The ops for one service manager. */
 export class NotifySteps {
   readonly #request: NotifyRequest;
-  readonly #again: Again;
+  readonly #again: Reexec;
   readonly #arch: Arch;
   readonly #rows: { readonly container: Row; readonly barrier: Row };
 
   /** `rows`: of the descriptor `notify`, and one that the barrier gets. */
   constructor(
     request: NotifyRequest,
-    options: { again: Again; arch: Arch; rows: { container: Row; barrier: Row } },
+    options: { again: Reexec; arch: Arch; rows: { container: Row; barrier: Row } },
   ) {
     this.#request = request;
     this.#again = options.again;

@@ -10,7 +10,7 @@
  * @module
  */
 
-import type { Manner } from "../../../ffi/channel.ts";
+import type { IoMode } from "../../../ffi/channel.ts";
 import { AT_FDCWD, AtFlag, Flock, Ioctl, Prctl } from "../../../ffi/constants.ts";
 import { Signal } from "../../../ffi/process/signals.ts";
 import type { Arch } from "../../../ffi/syscalls.ts";
@@ -29,13 +29,13 @@ import {
   whenFailed,
 } from "../../../plan/build.ts";
 import type { Op, Plan, Slot } from "../../../plan/op.ts";
-import { type Again, errnoOf, runAgain, say } from "./again.ts";
+import { errnoOf, type Reexec, runAgain, say } from "./reexec.ts";
 import { awaited, type NotifyRequest, NotifySteps } from "./notify.ts";
 import { PollTable, type Row } from "./poll_table.ts";
 import { advance, type End, type Stream, whenFlushed } from "./streams.ts";
 
 /** How our own standard streams are read and written; a terminal has no stderr beside its stdout. */
-type Manners<Name extends string> = Readonly<Record<Name, Manner>>;
+type Manners<Name extends string> = Readonly<Record<Name, IoMode>>;
 
 type Output = "stdout" | "stderr";
 
@@ -72,7 +72,7 @@ export interface MonitorRequest {
   readonly removal: Removal;
   /** Its name below the runtime's root. */
   readonly id: string;
-  readonly again: Again;
+  readonly again: Reexec;
   /** Every forwarded signal is logged. */
   readonly debug: boolean;
 }
@@ -415,7 +415,7 @@ const outputs = { inherited: [], pipes: ["stdout", "stderr"], terminal: ["stdout
 /** The streams of a process's stdio. `rows`: of their sources. stdin is not waited for: it may never end. */
 function streamsOf(stdio: MonitorStdio, rows: readonly Row[]): readonly Stream[] {
   const close = (name: string) => call("close", [fixedFd(name)], { tolerate: ["*"] });
-  const end = (name: string, manner: Manner) => ({ fd: fixedFd(name), manner });
+  const end = (name: string, manner: IoMode) => ({ fd: fixedFd(name), manner });
   if (stdio.kind === "inherited") return [];
   if (stdio.kind === "pipes") {
     const { manners } = stdio;

@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { Manner } from "../../../ffi/channel.ts";
+import type { IoMode } from "../../../ffi/channel.ts";
 import { MsgFlag, SpliceFlag } from "../../../ffi/constants.ts";
 import { Errno } from "../../../ffi/errno.ts";
 import { buffer, call, set, slot, when, whenFailed } from "../../../plan/build.ts";
@@ -16,7 +16,7 @@ import { PollEvent, type Row } from "./poll_table.ts";
 /** One end of a stream. */
 export interface End {
   readonly fd: FixedFd;
-  readonly manner: Manner;
+  readonly manner: IoMode;
 }
 
 /** One direction of a process's stdio. */

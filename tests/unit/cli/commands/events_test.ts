@@ -183,7 +183,7 @@ Deno.test("size() takes the largest unit that leaves at least one", () => {
 Deno.test("events takes one container, or --all in its place", () => {
   const messageOf = (...words: readonly string[]) => {
     const parsed = parse(["events", ...words], () => undefined);
-    return parsed.kind === "complaint" ? parsed.message : parsed.kind;
+    return parsed.kind === "error" ? parsed.message : parsed.kind;
   };
   assertEquals(messageOf("box"), "command");
   assertEquals(messageOf("--all", "--stats"), "command");

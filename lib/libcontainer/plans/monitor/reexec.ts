@@ -24,7 +24,7 @@ import {
 import type { Data, Op, Operand, Slot } from "../../../plan/op.ts";
 
 /** The runtime as a program. */
-export interface Again {
+export interface Reexec {
   /** Absolute path. */
   readonly path: string;
   /** What stands before the words of a command: the program's name and global options. */
@@ -41,7 +41,7 @@ const SIGSET_SIZE = 8;
 const STDERR = 2;
 
 /** Runs the runtime with `words` to its end. `status` becomes 0 where it succeeded, anything else where not. */
-export function runAgain(again: Again, words: readonly (string | Data)[], status: Slot): readonly Op[] {
+export function runAgain(again: Reexec, words: readonly (string | Data)[], status: Slot): readonly Op[] {
   const known = words.flatMap((word) => typeof word === "string" ? [word] : word.data === "bytes" ? [word.show] : []);
   const argv = stringPointers([...again.args, ...words], JSON.stringify(known));
   const wait = buffer("status of the runtime", 8);
@@ -94,7 +94,7 @@ export function errnoOf(result: Slot): { readonly ops: readonly Op[]; readonly e
 
 /** Logs `message`, in which `{signal}` and `{errno}` stand for the numbers, in their order. */
 export function say(
-  again: Again,
+  again: Reexec,
   level: "debug" | "warning" | "error",
   message: string,
   ...numbers: readonly Operand[]
