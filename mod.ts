@@ -30,6 +30,7 @@
 export { createRuntime } from "./lib/libcontainer/container/create_runtime.ts";
 export type { Log, Runtime } from "./lib/libcontainer/runtime.ts";
 export { type Argument, Kernel } from "./lib/ffi/kernel.ts";
+export type { Ending } from "./lib/ffi/ending.ts";
 export { Fd } from "./lib/ffi/fd.ts";
 export type { Interrupts } from "./lib/ffi/poll.ts";
 export { type Arch, type SyscallName, type SyscallRow, syscalls } from "./lib/ffi/syscalls.ts";

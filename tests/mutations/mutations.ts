@@ -341,6 +341,7 @@ export const mutations: readonly Mutation[] = [
     file: `${core}/plans/create.ts`,
     text: "    ...hideAgainSteps(joinedNamespaces(config)),\n",
     replacement: "",
+    also: [{ file: `${core}/plans/create.ts`, text: "    ...hideSteps(facts),\n", replacement: "" }],
     tests: isolation,
     filter: "CVE-2016-9962: nor into",
     says: /failed by deno[^]*^- +socket:\[/m,
