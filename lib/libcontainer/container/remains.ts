@@ -44,11 +44,11 @@ export function removeRemains(runtime: Runtime, id: string): boolean {
   const removed = cgroups.flatMap((cgroup) => removeCgroups(runtime, id, cgroup));
   // Nothing was guessed if `create` was killed before it created a cgroup.
   if (cgroups.length > 0 || !isMissing(why)) {
-    const also = removed.length === 0 ? "" : `, and what its id leads to: ${removed.join(" ")}`;
+    const also = removed.length === 0 ? "" : `, and these cgroups found by its id: ${removed.join(" ")}`;
     runtime.log(
       "warning",
       `the state of container ${id} cannot be read (${why.message}): removed its directory${also}; ` +
-        "cgroups in other places, if it had any, stay, and its poststop hooks were not run",
+        "cgroups in other places were not removed, and its poststop hooks were not run",
     );
   }
   directory.remove();
@@ -106,8 +106,8 @@ function removeCgroups(runtime: Runtime, id: string, cgroup: CgroupManager): rea
   if (strangers.length > 0) {
     runtime.log(
       "warning",
-      `${directories.join(" ")} may not be container ${id}'s, and stays: ` +
-        `of its processes these are in no mount namespace of their own: ${strangers.join(" ")}`,
+      `${directories.join(" ")} may not belong to container ${id} and was not removed: ` +
+        `these processes in it are in the host's mount namespace: ${strangers.join(" ")}`,
     );
     return [];
   }

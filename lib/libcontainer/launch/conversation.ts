@@ -2,13 +2,13 @@
  * The order of the messages from stage, helper and init. The parent checks each message against this table before it
  * uses it: a program in the container may get hold of init's end of the socket and send messages. Pure.
  *
- *     state        due, and from whom
+ *     state        expected messages, and their sender
  *     namespaces   helper, mapping, child: from the stage
  *     mounts       network, target, copyUp, hooks: from init
  *     content      copied: from init, for each file that the parent has sent
  *     root         passwd, ready: from init
  *     credentials  seccomp, created: from init
- *     filter       seccomp: from init, whose filter comes after its word `created`
+ *     filter       seccomp: from init, if its filter is loaded after `created`
  *     program      nothing
  *
  * A report may come in every state: an error from any sender, because an error can only make this start fail, or a

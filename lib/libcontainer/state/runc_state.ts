@@ -298,7 +298,7 @@ function parseStateJson(text: string): Partial<RuncState> | null {
 function brokenState(message: string, cause?: RuncError): RuncError {
   return new RuncError("state-invalid", message, {
     cause,
-    hint: "the container cannot be used; runc delete --force removes what can be found of it",
+    hint: "the container cannot be used; delete it with: runc delete --force",
   });
 }
 

@@ -173,7 +173,7 @@ export function ensureTarget(path: string, out: Slot, isFile: Operand, options: 
   const { askFor } = options;
   const { used } = tolerance(options);
   const exists = askFor === undefined
-    ? { meaning: { EEXIST: `mountpoint ${JSON.stringify(path)} is a symlink that leads to nothing` } }
+    ? { meaning: { EEXIST: `mountpoint ${JSON.stringify(path)} is a dangling symlink` } }
     : { tolerate: ["EEXIST", ...used] as const };
   const make: Op[] = [
     ...makeParents(components.slice(0, -1), options),

@@ -149,7 +149,7 @@ export function restrictSteps(annotations: Annotations): readonly Step[] {
   if (!asksForLandlock(annotations)) return [];
   return [
     step("be restricted by Landlock from here on", "/annotations", [
-      call("landlock_restrict_self", [ruleset, 0], { meaning: { "*": "cannot be restricted by Landlock" } }),
+      call("landlock_restrict_self", [ruleset, 0], { meaning: { "*": "cannot restrict the process with Landlock" } }),
       call("close", [ruleset]),
     ]),
   ];

@@ -2,29 +2,29 @@
  * The messages between parent, stage and init, on one SOCK_SEQPACKET pair.
  *
  *     parent                     stage                       init
- *       | ------- go ------------> |   the cgroups are there; for init where it enters them
- *       | <------ helper pid ----- |   (where ./mounts/mount_sources.ts needs one)
+ *       | ------- go ------------> |   the cgroups exist; for init if init enters them
+ *       | <------ helper pid ----- |   (if ./mounts/mount_sources.ts needs a helper)
  *       | <------ mapping -------- |   (new user namespace)
  *       | ------- go ------------> |
  *       | <------ child pid ------ |  forks ----------------> |
  *       |                          x  exits
- *       | <------ network ------------------------------------ |   only where linux.netDevices has any
+ *       | <------ network ------------------------------------ |   only if linux.netDevices is not empty
  *       | ------- go ----------------------------------------> |
- *       | <------ target, root ------------------------------- |   a mount's or device's place is behind a dangling symlink
+ *       | <------ target, root ------------------------------- |   a mount or device target behind a dangling symlink
  *       | ------- go ----------------------------------------> |
  *       | <------ copyUp, directory, tmpfs ------------------- |   for each tmpfs with `tmpcopyup`
- *       | ------- two descriptors ---------------------------> |   for each file in there
+ *       | ------- two descriptors ---------------------------> |   for each file in the directory
  *       | <------ copied, errno ------------------------------ |
  *       | ------- go ----------------------------------------> |
- *       | <------ hooks ------------------------------------- |   mounts are done, still in the old root; limits, device rules
- *       | ------- go ----------------------------------------> |   waited for later where there are no hooks
- *       | <------ passwd * ----------------------------------- |   only where env has no HOME
- *       | <------ ready -------------------------------------- |   all but credentials is done
+ *       | <------ hooks ------------------------------------- |   mounts done, old root; limits, device rules
+ *       | ------- go ----------------------------------------> |   without hooks, init waits for it later
+ *       | <------ passwd * ----------------------------------- |   only if env has no HOME
+ *       | <------ ready -------------------------------------- |   all done except credentials
  *       | ------- go, home directory ------------------------> |
- *       | <------ seccomp, number of the listener ------------ |   only with an agent; with noNewPrivileges later, maybe after created
+ *       | <------ seccomp, number of the listener ------------ |   with an agent; maybe after created (noNewPrivileges)
  *       | ------- go ----------------------------------------> |
  *       | <------ created ------------------------------------ |   the command was found
- *       | ------- go ----------------------------------------> |   run only; create leaves, and start writes the exec fifo
+ *       | ------- go ----------------------------------------> |   for run; create exits, and start opens the exec fifo
  *
  * With a filter that is loaded early, `exec` sends no `created`; it closes the socket.
  *
