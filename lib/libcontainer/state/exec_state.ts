@@ -1,5 +1,5 @@
 /**
- * What `exec` takes from a container's state where the process does not say it of itself.
+ * Properties that a process started with `exec` takes from the container's state if it does not set them itself.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { maskMembers } from "../steps/cpu_affinity.ts";
 import type { MemoryPolicyNumbers } from "../config/memory_policy.ts";
 import type { RuncState } from "./runc_state.ts";
 
-/** The capability sets; undefined where the config had none. */
+/** The capability sets; undefined if the config had none. */
 export function capabilitiesOf({ config }: RuncState): Capabilities | undefined {
   const sets = config.capabilities;
   if (sets === undefined || sets === null) return undefined;
@@ -23,12 +23,14 @@ export function capabilitiesOf({ config }: RuncState): Capabilities | undefined 
   };
 }
 
-/** The umask that the config asked for; undefined where it had none. */
+/** The umask from the config; undefined if it had none. */
 export function umaskOf({ config }: RuncState): number | undefined {
   return config.umask ?? undefined;
 }
 
-/** How its processes are scheduled where they do not say: process.scheduler, process.ioPriority and process.execCPUAffinity. */
+/**
+ * Scheduling defaults for the container's processes: process.scheduler, process.ioPriority and process.execCPUAffinity.
+ */
 export function schedulingOf(
   { config }: RuncState,
 ): { readonly scheduler?: Scheduler; readonly ioPriority?: IoPriority; readonly execCPUAffinity?: CpuAffinity } {
@@ -41,12 +43,12 @@ export function schedulingOf(
   };
 }
 
-/** linux.personality in the kernel's numbers; undefined where the config had none. */
+/** linux.personality as the kernel's numbers; undefined if the config had none. */
 export function personalityOf({ config }: RuncState): number | undefined {
   return config.personality?.domain;
 }
 
-/** linux.memoryPolicy; undefined where the config had none. */
+/** linux.memoryPolicy; undefined if the config had none. */
 export function memoryPolicyOf({ config }: RuncState): MemoryPolicyNumbers | undefined {
   if (config.memory_policy === undefined || config.memory_policy === null) return undefined;
   const { mode = 0, flags = 0, nodes } = config.memory_policy;
@@ -61,7 +63,7 @@ export function securityOf({ config }: RuncState): {
   return { apparmorProfile: config.apparmor_profile, selinuxLabel: config.process_label };
 }
 
-/** Whether the container is confined to some processors. */
+/** Whether the container is restricted to certain CPUs. */
 export function hasCpusetOf({ config }: RuncState): boolean {
   return (config.cgroups?.cpuset_cpus ?? "") !== "";
 }

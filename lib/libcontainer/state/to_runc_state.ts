@@ -1,5 +1,5 @@
 /**
- * The state of a new container as runc would write it. Reading is in ./runc_state.ts.
+ * The state of a new container, in runc's format. ./runc_state.ts reads it.
  *
  * @module
  */
@@ -54,7 +54,7 @@ import {
   type RuncWeightDevice,
 } from "./runc_state.ts";
 
-/** What a container's state is made of. */
+/** The data for a container's state. */
 export interface StateInput {
   readonly config: Config;
   readonly id: string;
@@ -68,9 +68,9 @@ export interface StateInput {
   /** RFC 3339, UTC. */
   readonly created: string;
   readonly cgroupPaths: Readonly<Record<string, string>>;
-  /** The kinds of namespaces that the kernel has. */
+  /** The types of namespaces that the kernel supports. */
   readonly kernelNamespaces: readonly NamespaceType[];
-  /** Where the first process's standard streams lead. */
+  /** The targets of the first process's standard streams. */
   readonly externalDescriptors?: readonly string[];
   readonly rootlessEuid?: boolean;
   readonly rootlessCgroups?: boolean;
@@ -79,11 +79,11 @@ export interface StateInput {
   readonly noNewKeyring?: boolean;
   /** The resctrl group's directory, and that of its monitoring group. */
   readonly intelRdt?: { readonly path: string; readonly monitoringPath?: string };
-  /** linux.seccomp as {@link RuncConfig} has it. */
+  /** linux.seccomp in the format of {@link RuncConfig}. */
   readonly seccomp?: SeccompProfile;
 }
 
-/** The nodes that every container has, and the device rules that no config can switch off: specconv, AllowedDevices. */
+/** The device nodes of every container, and the device rules that no config can turn off: specconv, AllowedDevices. */
 const allowedDevices: readonly { readonly path?: string; readonly rule: RuncDeviceRule }[] = [
   { rule: deviceRule("c", -1, -1, "m") },
   { rule: deviceRule("b", -1, -1, "m") },
@@ -102,7 +102,7 @@ function deviceRule(type: string, major: number, minor: number, permissions = "r
   return { type: type.charCodeAt(0), major, minor, permissions, allow };
 }
 
-/** The state as runc would write it: fields in its order, left out where it would leave them out. */
+/** Creates the state with runc's fields, in runc's order, and with runc's omissions. */
 export function toRuncState(input: StateInput): RuncState {
   const { rootlessEuid = false, rootlessCgroups = false, externalDescriptors = [] } = input;
   return omitEmpty({
@@ -168,7 +168,10 @@ function toRuncConfig(input: StateInput): RuncConfig {
   }, ["intel_rdt", "memory_policy", "rootfs", "mounts", "devices", "namespaces", "umask", "oom_score_adj", "labels"]);
 }
 
-/** `object` without the fields that Go's omitempty leaves out: false, 0, "", empty lists and maps. `keep`: fields without it. */
+/**
+ * `object` without the fields that Go's omitempty omits: false, 0, "", empty lists and maps. `keep`: fields without
+ * omitempty.
+ */
 function omitEmpty<Type extends object>(object: Type, keep: readonly (keyof Type)[] = []): Type {
   const kept = Object.entries(object).filter(([key, value]) =>
     value !== undefined && (keep.includes(key as keyof Type) || !isEmpty(value))
@@ -180,7 +183,7 @@ function isEmpty(value: unknown): boolean {
   return typeof value === "object" && value !== null ? Object.keys(value).length === 0 : !value;
 }
 
-/** Every kind that the kernel has, also those that the container shares with the host. */
+/** Every type that the kernel supports, including those shared with the host. */
 function namespacePaths({ pid, kernelNamespaces }: StateInput): Readonly<Record<string, string>> {
   return Object.fromEntries(
     kernelNamespaces.map((type) => [namespaceNames[type], `/proc/${pid}/ns/${namespaceKinds[type].file}`]),
@@ -214,7 +217,7 @@ function toRuncMount(mount: Mount, input: StateInput): RuncMount {
   }, ["source", "destination", "device", "id_mapping"]);
 }
 
-/** `idmap` and `ridmap` without mappings mean those of the container's user namespace. */
+/** `idmap` and `ridmap` without mappings use those of the container's user namespace. */
 function toRuncMountIds(ids: MountIds | undefined, input: StateInput): RuncMountIds | undefined {
   if (ids === undefined) return undefined;
   const { recursive, mappings } = ids;
@@ -244,13 +247,13 @@ function toRuncDevice(device: LinuxDevice, owner: { readonly uid?: number; reado
   }, ["major", "minor", "permissions", "allow", "file_mode"]);
 }
 
-/** A default device that the config has a device of its own for gets neither node nor rule. */
+/** A default device that is also in the config gets neither its default node nor its default rule. */
 function ownAllowedDevices(config: Config): typeof allowedDevices {
   const paths = (config.linux?.devices ?? []).map(({ path }) => path);
   return allowedDevices.filter(({ path }) => path === undefined || !paths.includes(path));
 }
 
-/** In a user namespace every node belongs to its root. */
+/** In a user namespace every node belongs to the namespace's root. */
 function rootOwner(input: StateInput): { readonly uid?: number; readonly gid?: number } {
   if (!hasNamespace(input.config, "user")) return {};
   return { uid: hostId(mappingsOf(input, "uidMappings"), 0), gid: hostId(mappingsOf(input, "gidMappings"), 0) };
@@ -290,7 +293,7 @@ function toRuncNetDevices(devices: Readonly<Record<string, NetDevice>>): RuncCon
   return Object.fromEntries(Object.entries(devices).map(([name, device]) => [name, omitEmpty({ name: device.name })]));
 }
 
-/** linux.intelRdt as state.json has it. */
+/** linux.intelRdt in the format of state.json. */
 export function toRuncIntelRdt(rdt: IntelRdt): RuncIntelRdt {
   const { closID, schemata, l3CacheSchema, memBwSchema, enableMonitoring } = rdt;
   return omitEmpty({ closID, schemata, l3_cache_schema: l3CacheSchema, memBwSchema, enableMonitoring });
@@ -320,7 +323,7 @@ function toRuncHook({ path, args, env, timeout }: Hook): RuncHook {
   };
 }
 
-/** specconv, CreateCgroupConfig. The limits stand among these fields. */
+/** specconv, CreateCgroupConfig. The limits are among these fields. */
 function toRuncCgroup(input: StateInput): RuncCgroup {
   const { config, rootlessCgroups = false, systemdCgroup = false } = input;
   return omitEmpty({
@@ -338,7 +341,7 @@ function toRuncCgroup(input: StateInput): RuncCgroup {
   }, ["owner_uid", ...limitPointers]);
 }
 
-/** Pointers in Go (burst, idle, pids, swappiness) are written even when 0, as a limit of 0 is one. */
+/** Pointers in Go (burst, idle, pids, swappiness) are written even if 0, because 0 is a valid limit. */
 const limitPointers = ["cpu_burst", "cpu_idle", "pids_limit", "memory_swappiness"] as const;
 
 function toRuncLimits(resources: Resources): RuncCgroup {
@@ -384,7 +387,7 @@ function toRuncWeight({ major, minor, weight = 0, leafWeight = 0 }: WeightDevice
   return { major, minor, weight, leafWeight };
 }
 
-/** `cgroup` with other limits, written as {@link toRuncState} writes it. */
+/** `cgroup` with other limits, in the format of {@link toRuncState}. */
 export function withLimits(cgroup: RuncCgroup, resources: Resources): RuncCgroup {
   const { Systemd, Rootless, owner_uid, ...before } = cgroup;
   const changed = { ...before, ...toRuncLimits(resources), Systemd, Rootless, owner_uid };
@@ -401,7 +404,7 @@ function systemdCgroupFields({ config, id }: StateInput): RuncCgroup {
   return { name, parent: slice, scope_prefix: prefix };
 }
 
-/** A container that can write to its own cgroup directory owns it, as the user of its process: the host id. */
+/** The owner of the cgroup directory, if the container can write to it: the host id of its process's user. */
 export function cgroupOwner(input: Pick<StateInput, "config">): number | undefined {
   const { config } = input;
   const writable = (config.mounts ?? []).some(({ source, destination, options = [] }) =>

@@ -18,7 +18,7 @@ export function mountsWithPointers(config: Config): readonly (readonly [mount: M
   return (config.mounts ?? []).map((mount, index) => [mount, `/mounts/${index}`] as const);
 }
 
-/** There is a destination, and mount(2) can be told what the fields say. */
+/** A mount needs a destination, and its fields must be valid strings for mount(2). */
 export function* mountFields(config: Config): Iterable<Problem> {
   for (const [mount, at] of mountsWithPointers(config)) {
     if (mount.destination === "") {
@@ -33,7 +33,7 @@ export function* mountFields(config: Config): Iterable<Problem> {
   }
 }
 
-/** The kernel ignores a file system's options in a bind mount, and nothing may be ignored. */
+/** The kernel ignores file system options of a bind mount; ignored options are an error. */
 export function* bindsHaveNoData(config: Config): Iterable<Problem> {
   for (const [mount, at] of mountsWithPointers(config)) {
     if (!isBind(mount)) continue;
@@ -45,13 +45,13 @@ export function* bindsHaveNoData(config: Config): Iterable<Problem> {
   }
 }
 
-/** What mount_setattr(2) asks of an id-mapped mount. */
+/** The conditions of mount_setattr(2) for an id-mapped mount. */
 export function* idMappedMounts(config: Config, { rootlessEuid }: ValidationFacts): Iterable<Problem> {
   for (const [mount, at] of mountsWithPointers(config)) {
     const { uidMappings = [], gidMappings = [], options = [] } = mount;
     const hasNone = uidMappings.length === 0 && gidMappings.length === 0;
     if (hasNone && !options.includes("idmap") && !options.includes("ridmap")) continue;
-    // Without mappings of its own a mount has those of the container.
+    // A mount without mappings uses the container's.
     const isComplete = hasNone ? hasNamespace(config, "user") : uidMappings.length > 0 && gidMappings.length > 0;
     const flaw = !isBind(mount)
       ? "id-mapped mounts are only supported for bind-mounts"
@@ -65,7 +65,7 @@ export function* idMappedMounts(config: Config, { rootlessEuid }: ValidationFact
   }
 }
 
-/** Without root, a file system's `uid=` and `gid=` can only name ids that the user namespace has. */
+/** Without root, `uid=` and `gid=` of a file system must be ids of the user namespace. */
 export function* rootlessMountIds(config: Config, facts: ValidationFacts): Iterable<Problem> {
   if (!facts.rootlessEuid) return;
   for (const [{ options = [] }, at] of mountsWithPointers(config)) {
@@ -75,13 +75,13 @@ export function* rootlessMountIds(config: Config, facts: ValidationFacts): Itera
       const error = mappingError(config, facts, kind as "uid" | "gid", Number(id));
       if (error === undefined) continue;
       const message = `cannot specify ${option} mount option for rootless container: ${error}`;
-      const hint = `linux.${kind}Mappings can have ids that /etc/sub${kind} lists for you`;
+      const hint = `add the id to linux.${kind}Mappings; /etc/sub${kind} must list it for you`;
       yield { at: `${at}/options`, found: option, wanted: "an id that is mapped", message, hint };
     }
   }
 }
 
-/** Not an error: a relative destination is taken from the container's root, as specifications before 1.0 had it. */
+/** Not an error: a relative destination starts at the container's root, as in specifications before 1.0. */
 export function* relativeDestinations(config: Config): Iterable<Problem> {
   for (const [{ destination }, at] of mountsWithPointers(config)) {
     if (destination === "" || destination.startsWith("/")) continue;

@@ -1,7 +1,9 @@
 /**
- * What the monitor leaves to the runtime: it executes it as a child and waits for it, as the ops of a plan. Pure.
+ * Ops that execute the runtime again as a child of the monitor and wait for it, for tasks that the monitor cannot do.
+ * Pure.
  *
- * The child is `runc monitor …` (lib/cli/commands/monitor.ts), with the monitor's environment, which is the runtime's own.
+ * The child is `runc monitor …` (lib/cli/commands/monitor.ts), with the monitor's environment, which is the runtime's
+ * own.
  *
  * @module
  */
@@ -23,24 +25,24 @@ import {
 } from "../../../plan/build.ts";
 import type { Data, Op, Operand, Slot } from "../../../plan/op.ts";
 
-/** The runtime as a program. */
+/** How to execute the runtime. */
 export interface Reexec {
   /** Absolute path. */
   readonly path: string;
-  /** What stands before the words of a command: the program's name and global options. */
+  /** The arguments before a command: the program's name and global options. */
   readonly args: readonly string[];
-  /** How many arguments the monitor itself was executed with; its environment stands behind them. */
+  /** The number of the monitor's own arguments; its environment follows them in memory. */
   readonly ownArguments: number;
 }
 
 const child = slot("child");
 const environment = slot("environment");
 const SIG_SETMASK = 2;
-/** `sigset_t` of the kernel: a bit for each of 64 signals. */
+/** The kernel's `sigset_t`: one bit for each of 64 signals. */
 const SIGSET_SIZE = 8;
 const STDERR = 2;
 
-/** Runs the runtime with `words` to its end. `status` becomes 0 where it succeeded, anything else where not. */
+/** Runs the runtime with `words` and waits for its end. `status` becomes 0 on success, another value on failure. */
 export function runAgain(again: Reexec, words: readonly (string | Data)[], status: Slot): readonly Op[] {
   const known = words.flatMap((word) => typeof word === "string" ? [word] : word.data === "bytes" ? [word.show] : []);
   const argv = stringPointers([...again.args, ...words], JSON.stringify(known));
@@ -49,7 +51,7 @@ export function runAgain(again: Reexec, words: readonly (string | Data)[], statu
   return [
     call("clone", [CloneFlag.SIGCHLD, 0, 0, 0, 0], { out: child, tolerate: ["*"] }),
     when(child, "==", 0, [
-      // Signals are blocked in the monitor, and would stay so.
+      // The child would inherit the monitor's blocked signals.
       call("rt_sigprocmask", [SIG_SETMASK, struct("[]", SIGSET_SIZE, []), 0, SIGSET_SIZE], { tolerate: ["*"] }),
       call("close_range", [3, -1, 0], { tolerate: ["*"] }),
       // The stack holds argc, argv, NULL, and the environment.
@@ -69,7 +71,10 @@ export function runAgain(again: Reexec, words: readonly (string | Data)[], statu
 const high = slot("high"), low = slot("low");
 const LETTER_A = 0x61;
 
-/** A number below 256 as an argument: two letters from `a` to `p`, the high four bits first. Ops cannot divide by ten. */
+/**
+ * A number below 256 as an argument: two letters from `a` to `p`, the high four bits first. Ops have no division for
+ * decimal digits.
+ */
 function letters(value: Operand, name: string): { argument: Data; write: readonly Op[] } {
   const argument = bytes(Uint8Array.of(LETTER_A, LETTER_A, 0), `"<${name}>"`);
   return {
@@ -87,12 +92,12 @@ function letters(value: Operand, name: string): { argument: Data; write: readonl
 
 const errno = slot("errno");
 
-/** A slot with −errno as an errno. */
+/** The errno from a slot with −errno. */
 export function errnoOf(result: Slot): { readonly ops: readonly Op[]; readonly errno: Slot } {
   return { ops: [{ op: "sub", left: 0, right: result, out: errno }], errno };
 }
 
-/** Logs `message`, in which `{signal}` and `{errno}` stand for the numbers, in their order. */
+/** Logs `message`; `{signal}` and `{errno}` in it stand for the numbers, in order. */
 export function say(
   again: Reexec,
   level: "debug" | "warning" | "error",
