@@ -12,7 +12,7 @@ import { Ioctl, openFlag } from "../../ffi/constants.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { executable, open, setCloseOnExec, setNonblocking } from "../../ffi/files.ts";
 import { type Kernel, syscallError } from "../../ffi/kernel.ts";
-import { type EnvironmentEntry, type fexecve, withFileLimit } from "../../ffi/process/process.ts";
+import type { EnvironmentEntry, fexecve } from "../../ffi/process/process.ts";
 import type { SignalPipe } from "../../ffi/process/signals.ts";
 import { socketAddress } from "../../ffi/sockets.ts";
 import { encode } from "../../plan/native/encode.ts";
@@ -83,7 +83,7 @@ export class Monitor implements Disposable {
         name: notify.hostSocket,
         mainPid: kernel.pid,
       },
-      again: { ...options.again, ownArguments: options.argv.length },
+      again: { ...options.again, ownArguments: options.argv.length, softFileLimit: runtime.softFileLimit },
     });
     // Nobody is there for reports: the plan has none.
     const { image } = encode(plan, { arch: kernel.arch, fds: { ...fds, sync: -1 }, fold: false });
@@ -93,23 +93,20 @@ export class Monitor implements Disposable {
 
   /**
    * Becomes the monitor, and never returns. `environment`: `NAME=value` entries, the monitor's, and the runtime's when it is executed again.
-   * `replace`: how this process becomes another program. `softFileLimit`: the caller's limit of open files, where this process has raised it.
+   * `replace`: how this process becomes another program.
+   *
+   * It keeps the raised limit of open files: ppoll(2) refuses more rows than the soft limit allows descriptors.
    *
    * @throws {RuncError} where it cannot; the process lives on, and is the caller's.
    */
   become(
-    { environment, replace, softFileLimit }: {
-      environment: readonly EnvironmentEntry[];
-      replace: typeof fexecve;
-      softFileLimit?: number;
-    },
+    { environment, replace }: { environment: readonly EnvironmentEntry[]; replace: typeof fexecve },
   ): never {
     const kernel = this.#kernel;
     const { signals, argv } = this.#options;
     signals.holdBack();
     for (const fd of this.#kept) setCloseOnExec(kernel, fd, false);
-    // What the monitor starts is to have the caller's limit of open files; what is open stays so.
-    const result = withFileLimit(kernel, softFileLimit, () => replace(kernel, this.#program, argv, environment));
+    const result = replace(kernel, this.#program, argv, environment);
     for (const fd of this.#kept) setCloseOnExec(kernel, fd, true);
     throw syscallError(`execve(${this.#program.label})`, -result);
   }
