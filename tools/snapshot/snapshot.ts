@@ -233,6 +233,8 @@ function sayingsOf(launcher: string): Readonly<Record<Reason, Saying>> {
       `To fix it, ${advice}, or restore that file\n`,
   });
   const cut = "runc: the program's file is incomplete: copy, build or install it again\n";
+  const full = "runc: open /proc/self/exe: too many open files. To fix it, raise the hard limit of open files " +
+    "(ulimit -Hn), or close descriptors that runc inherits\n";
   return {
     processor: saying(
       "this processor lacks instructions that the program was built for",
@@ -244,6 +246,7 @@ function sayingsOf(launcher: string): Readonly<Record<Reason, Saying>> {
       "raise ulimit -v or ulimit -d if they are set, otherwise build the program on this host",
     ),
     damaged: { anew: cut, end: cut },
+    descriptors: { anew: full, end: full },
   };
 }
 

@@ -13,7 +13,7 @@ import { MsgFlag, openFlag } from "../../ffi/constants.ts";
 import { isInherited, open, sealedMemfd } from "../../ffi/files.ts";
 import { isSameFile } from "../../ffi/process/kcmp.ts";
 import { addressOf, alloc, type Kernel } from "../../ffi/kernel.ts";
-import { assemble, trapListing } from "../../ffi/machine_code.ts";
+import { listingBytes, trapListing } from "../../ffi/machine_code.ts";
 import { spawn } from "../../ffi/process/process.ts";
 import { syscallNumber } from "../../ffi/syscalls.ts";
 import {
@@ -128,7 +128,7 @@ export class Executor {
     );
     this.#dup3 = syscallNumber("dup3", kernel.arch);
     this.#exitGroup = syscallNumber("exit_group", kernel.arch);
-    this.#trap = kernel.mapCode(assemble(trapListing[kernel.arch]));
+    this.#trap = kernel.mapCode(listingBytes(trapListing[kernel.arch]));
     this.#cloneNumber = syscallNumber("clone", kernel.arch);
     this.#execs = [syscallNumber("execve", kernel.arch), syscallNumber("execveat", kernel.arch)];
     this.#relocate(file, { at: field("relocations"), count: field("relocationCount"), data: field("data") });

@@ -12,7 +12,7 @@ import { Ioctl, openFlag } from "../../ffi/constants.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { executable, open, setCloseOnExec, setNonblocking } from "../../ffi/files.ts";
 import { type Kernel, syscallError } from "../../ffi/kernel.ts";
-import { type EnvironmentEntry, type fexecve, withFileLimit } from "../../ffi/process/process.ts";
+import type { EnvironmentEntry, fexecve } from "../../ffi/process/process.ts";
 import type { SignalPipe } from "../../ffi/process/signals.ts";
 import { socketAddress } from "../../ffi/sockets.ts";
 import { encode } from "../../plan/native/encode.ts";
@@ -86,7 +86,7 @@ export class Monitor implements Disposable {
         name: notify.hostSocket,
         mainPid: kernel.pid,
       },
-      again: { ...options.again, ownArguments: options.argv.length },
+      again: { ...options.again, ownArguments: options.argv.length, softFileLimit: runtime.softFileLimit },
     });
     // No process reads the reports, and the plan has none.
     const { image } = encode(plan, { arch: kernel.arch, fds: { ...fds, sync: -1 }, fold: false });
@@ -96,24 +96,20 @@ export class Monitor implements Disposable {
 
   /**
    * Becomes the monitor and never returns. `environment`: `NAME=value` entries for the monitor, and for the runtime
-   * when it is executed again. `replace`: replaces this process by another program. `softFileLimit`: the caller's limit
-   * of open files, if this process has raised it.
+   * when it is executed again. `replace`: replaces this process by another program.
+   *
+   * The monitor keeps the raised limit of open files: ppoll(2) refuses more rows than the soft limit allows.
    *
    * @throws {RuncError} if it fails; the process then continues.
    */
   become(
-    { environment, replace, softFileLimit }: {
-      environment: readonly EnvironmentEntry[];
-      replace: typeof fexecve;
-      softFileLimit?: number;
-    },
+    { environment, replace }: { environment: readonly EnvironmentEntry[]; replace: typeof fexecve },
   ): never {
     const kernel = this.#kernel;
     const { signals, argv } = this.#options;
     signals.holdBack();
     for (const fd of this.#kept) setCloseOnExec(kernel, fd, false);
-    // What the monitor starts must get the caller's limit of open files. Open descriptors above it stay open.
-    const result = withFileLimit(kernel, softFileLimit, () => replace(kernel, this.#program, argv, environment));
+    const result = replace(kernel, this.#program, argv, environment);
     for (const fd of this.#kept) setCloseOnExec(kernel, fd, true);
     throw syscallError(`execve(${this.#program.label})`, -result);
   }

@@ -7,7 +7,7 @@
 import { resolve } from "@std/path";
 import { cpuWeight } from "../../cgroups/limits/cpu_weight.ts";
 import { isGiven } from "../../cgroups/limits/limit.ts";
-import { cleanPath, parseSystemdPath } from "../../cgroups/path.ts";
+import { cleanCgroupsPath, parseSystemdPath } from "../../cgroups/path.ts";
 import { MountFlag } from "../../ffi/constants.ts";
 import type {
   Capabilities,
@@ -395,7 +395,7 @@ export function withLimits(cgroup: RuncCgroup, resources: Resources): RuncCgroup
 }
 
 function pathFields({ config, id }: StateInput): RuncCgroup {
-  const path = cleanPath(config.linux?.cgroupsPath ?? "");
+  const path = cleanCgroupsPath(config.linux?.cgroupsPath ?? "");
   return path === "" ? { name: id } : { path };
 }
 

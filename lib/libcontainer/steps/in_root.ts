@@ -5,6 +5,7 @@
  * @module
  */
 
+import { resolve } from "@std/path";
 import { AT_FDCWD, FileType, formatFlags, MsgFlag, openFlag, Resolve } from "../../ffi/constants.ts";
 import type { Arch } from "../../ffi/syscalls.ts";
 import { Errno, type ErrnoName } from "../../ffi/errno.ts";
@@ -33,14 +34,9 @@ function cachedHow(key: string, how: { flags: number; mode?: number; resolve: nu
 /** The root of the container's file system while it is being set up. */
 export const root: Slot = slot("root");
 
-/** Lexically clean and absolute: `/a/../b//c` becomes `/b/c`. */
+/** `path` as an absolute path below the root, without `.`, `..` and repeated slashes: `/a/../b//c` is `/b/c`. */
 export function cleanPath(path: string): string {
-  const parts: string[] = [];
-  for (const part of path.split("/")) {
-    if (part === "..") parts.pop();
-    else if (part !== "" && part !== ".") parts.push(part);
-  }
-  return "/" + parts.join("/");
+  return resolve("/", path);
 }
 
 /** Options of {@link openInRoot} besides the path. */

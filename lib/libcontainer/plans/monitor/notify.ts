@@ -11,6 +11,7 @@
  */
 
 import { MsgFlag, openFlag } from "../../../ffi/constants.ts";
+import { Errno } from "../../../ffi/errno.ts";
 import type { Arch } from "../../../ffi/syscalls.ts";
 import {
   at,
@@ -158,7 +159,10 @@ export class NotifySteps {
           out: length,
           tolerate: ["*"],
         }),
-        when(isTold, "==", 0, whenFailed(length, [], findReady([set(isTold, 1), ...this.#tell()]))),
+        // A socket that cannot be read stays ready, so it is not waited for any more.
+        ...whenFailed(length, [when(length, "!=", -Errno.EAGAIN, container.ignore())], [
+          when(isTold, "==", 0, findReady([set(isTold, 1), ...this.#tell()])),
+        ]),
       ]),
     ];
   }

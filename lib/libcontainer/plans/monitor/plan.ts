@@ -13,6 +13,7 @@
 
 import type { IoMode } from "../../../ffi/channel.ts";
 import { AT_FDCWD, AtFlag, Flock, Ioctl, Prctl } from "../../../ffi/constants.ts";
+import { Errno } from "../../../ffi/errno.ts";
 import { Signal } from "../../../ffi/process/signals.ts";
 import type { Arch } from "../../../ffi/syscalls.ts";
 import {
@@ -90,6 +91,8 @@ const WNOHANG = 1;
 const SIGNAL_INFO_SIZE = 128;
 
 const result = slot("result");
+/** −errno where waiting or reading signals failed as it never does; 0 otherwise. */
+const broken = slot("broken");
 /** 1 once the process has been reaped. */
 const hasEnded = slot("process has ended");
 /** 1 if nothing was ready the last time that ppoll(2) did not block. */
@@ -152,10 +155,18 @@ class Monitor {
     };
   }
 
-  /** Waits once, and handles all events. READY and output come before the end. */
+  /** Waits once, and handles all events. */
   #turn(): readonly Op[] {
     return [
       ...this.#wait(),
+      ...whenFailed(result, [when(result, "!=", -Errno.EINTR, [set(broken, result)])], this.#react()),
+      when(broken, "!=", 0, this.#giveUp()),
+    ];
+  }
+
+  /** READY and output count before the end. */
+  #react(): readonly Op[] {
+    return [
       ...this.#row(RowIndex.signals).whenReady(this.#takeSignal()),
       ...this.#notify?.react() ?? [],
       ...this.#streams.flatMap((stream, index) => advance(stream, this.#row(RowIndex.streams + index))),
@@ -181,6 +192,18 @@ class Monitor {
     ];
   }
 
+  /** Ends after an unexpected errno, −`broken`: another try could go on for ever. The process is left as it is. */
+  #giveUp(): readonly Op[] {
+    const { pid, again } = this.#request;
+    const { ops, errno } = errnoOf(broken);
+    return [
+      ...ops,
+      ...this.#restore(),
+      ...say(again, "error", `cannot monitor process ${pid} any more, it goes on alone: {errno}`, errno),
+      call("exit_group", [1]),
+    ];
+  }
+
   #takeSignal(): readonly Op[] {
     const info = buffer("signal", SIGNAL_INFO_SIZE);
     const signal = slot("signal");
@@ -195,7 +218,7 @@ class Monitor {
             ...(terminal ? [when(signal, "==", Signal.SIGINT, this.#interrupted())] : []),
           ]),
         ]),
-      ]),
+      ], [when(result, "!=", -Errno.EAGAIN, [set(broken, result)])]),
     ];
   }
 

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { CloneFlag } from "../../../ffi/constants.ts";
+import { CloneFlag, rlimitNames } from "../../../ffi/constants.ts";
 import {
   at,
   buffer,
@@ -33,6 +33,8 @@ export interface Reexec {
   readonly args: readonly string[];
   /** The number of the monitor's own arguments; its environment follows them in memory. */
   readonly ownArguments: number;
+  /** The soft limit of open files that it starts with. Absent: the monitor's own, which has not been raised. */
+  readonly softFileLimit?: number;
 }
 
 const child = slot("child");
@@ -54,6 +56,7 @@ export function runAgain(again: Reexec, words: readonly (string | Data)[], statu
       // The child would inherit the monitor's blocked signals.
       call("rt_sigprocmask", [SIG_SETMASK, struct("[]", SIGSET_SIZE, []), 0, SIGSET_SIZE], { tolerate: ["*"] }),
       call("close_range", [3, -1, 0], { tolerate: ["*"] }),
+      ...limitFiles(again.softFileLimit),
       // The stack holds argc, argv, NULL, and the environment.
       { op: "add", left: stack, right: 8 * (again.ownArguments + 2), out: environment },
       call("execve", [again.path, argv, environment], { tolerate: ["*"] }),
@@ -64,6 +67,22 @@ export function runAgain(again: Reexec, words: readonly (string | Data)[], statu
       store(wait, 8, -1),
       call("wait4", [child, wait, 0, 0], { tolerate: ["*"] }),
       { op: "load", from: wait, size: 4, out: status },
+    ]),
+  ];
+}
+
+/** Sets the soft limit of open files and keeps the hard one. */
+function limitFiles(soft: number | undefined): readonly Op[] {
+  if (soft === undefined) return [];
+  const RLIMIT_NOFILE = rlimitNames.indexOf("RLIMIT_NOFILE");
+  // `struct rlimit64`: the soft limit, the hard limit.
+  const limit = buffer("limit of open files", 16);
+  const result = slot("limit is known");
+  return [
+    call("prlimit64", [0, RLIMIT_NOFILE, 0, limit], { out: result, tolerate: ["*"] }),
+    when(result, "==", 0, [
+      store(limit, 8, soft),
+      call("prlimit64", [0, RLIMIT_NOFILE, limit, 0], { tolerate: ["*"] }),
     ]),
   ];
 }
