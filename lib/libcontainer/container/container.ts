@@ -23,8 +23,9 @@ import type { HookName, Resources } from "../../specs/config.ts";
 import type { State, Status } from "../../specs/state.ts";
 import { inSpan } from "../../trace/tracer.ts";
 import { loadCgroup } from "./container_cgroups.ts";
-import type { ContainerProcess } from "./container_process.ts";
-import { createContainer, type CreateOptions, type PendingContainer } from "./creation.ts";
+import type { ContainerProcess, ProcessOptions } from "./container_process.ts";
+import { createContainer } from "./creation.ts";
+import type { PendingContainer } from "./creation_messages.ts";
 import { type ExecOptions, execProcess } from "./exec_process.ts";
 import { runHooks } from "../launch/host_hooks.ts";
 import { hostRoot } from "../config/id_mappings.ts";
@@ -48,8 +49,18 @@ import type { Runtime } from "../runtime.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
 import { compileStored } from "../seccomp/seccomp.ts";
 import { containerIds, isMissing, missingContainer, StateDirectory } from "../state/store.ts";
+import type { PlanOptions } from "./planning.ts";
 import { updateContainer } from "./update_container.ts";
 import type { RdtSchemas } from "./update_rdt.ts";
+
+/** What a container is created from. */
+export interface CreateOptions extends PlanOptions, ProcessOptions {
+  /**
+   * Is called while the container's process is being set up, and the parent would only wait: what takes time and needs only that process's pid
+   * is done meanwhile. What it throws ends the creation.
+   */
+  readonly onProcess?: (container: Container) => void;
+}
 
 /** A container that exists, created by this runtime or by runc. */
 export class Container {
