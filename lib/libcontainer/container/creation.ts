@@ -20,7 +20,7 @@ import type { Kernel } from "../../ffi/kernel.ts";
 import { kill } from "../../ffi/process/process.ts";
 import { packetPair } from "../../ffi/sockets.ts";
 import type { Plan } from "../../plan/op.ts";
-import type { Config, Mount, Resources } from "../../specs/config.ts";
+import type { Config, Resources } from "../../specs/config.ts";
 import { OCI_VERSION, type State } from "../../specs/state.ts";
 import { inSpan } from "../../trace/tracer.ts";
 import { kernelNamespaces, type Spec } from "./bundle.ts";
@@ -47,11 +47,12 @@ import { moveNetworkDevices } from "../launch/network_devices.ts";
 import { Launch } from "../launch/launch.ts";
 import type { HostFacts, LaunchRequest } from "../config/launch_request.ts";
 import { makeTarget } from "../launch/make_target.ts";
-import { destinationOf, mountPrefix } from "../steps/mounts/mounts.ts";
+import type { ParsedMount } from "../config/mounts.ts";
+import { mountPrefix } from "../steps/mounts/mounts.ts";
 import { hasNamespace, joinedNamespaces, makesNamespace } from "../config/namespaces.ts";
 import { enterWithoutClone3, withoutRefused } from "../plans/outer_sandbox.ts";
 import { homeOf } from "../launch/passwd.ts";
-import { hasHelper, planCreate, saidInCreate, withNotify } from "../plans/create.ts";
+import { containerMounts, hasHelper, planCreate, saidInCreate } from "../plans/create.ts";
 import { processStat } from "../state/process_status.ts";
 import { FIRST_DEVICE } from "../steps/protocol.ts";
 import type { RuncState } from "../state/runc_state.ts";
@@ -91,6 +92,8 @@ export interface PlannedContainer {
   readonly facts: HostFacts;
   /** What was asked for beside config.json. */
   readonly request: LaunchRequest;
+  /** What is mounted: the config's mounts, and what this runtime adds. */
+  readonly mounts: readonly ParsedMount[];
   /** The container's cgroups, not made yet. */
   readonly cgroup: CgroupManager;
 }
@@ -104,10 +107,10 @@ function exists(path: string): boolean {
   }
 }
 
-function systemdCgroup(runtime: Runtime, id: string, { config, layout }: Spec): CgroupManager {
+function systemdCgroup(runtime: Runtime, id: string, { config, mounts, layout }: Spec): CgroupManager {
   requireSystemd(exists("/run/systemd/system"));
   const { annotations = {}, linux } = config;
-  const request = { id, cgroupsPath: linux?.cgroupsPath, annotations, ownerUid: cgroupOwner({ config }) };
+  const request = { id, cgroupsPath: linux?.cgroupsPath, annotations, ownerUid: cgroupOwner({ config, mounts }) };
   return createSystemdManager(layout, request, systemdOptions(runtime, runtime.rootlessCgroups));
 }
 
@@ -154,9 +157,10 @@ export function planContainer(
     executor: runtime.executor,
     notifyDirectory: options.notify ? new StateDirectory(runtime.root, id).notify : undefined,
   };
-  const make = () => withoutRefused(planCreate(spec.config, facts, request), facts.refused, facts.arch);
+  const mounts = containerMounts(spec.config, request, spec.mounts);
+  const make = () => withoutRefused(planCreate(spec.config, facts, request, mounts), facts.refused, facts.arch);
   const plan = inSpan(runtime.trace, "plan", make);
-  return { plan, facts, request, cgroup };
+  return { plan, facts, request, mounts, cgroup };
 }
 
 /** A container that is being made. */
@@ -261,7 +265,7 @@ class Creation {
   }
 
   /** Opens what the stage is given. */
-  #openFds(fds: Record<string, Fd>, { facts, request }: PlannedContainer): void {
+  #openFds(fds: Record<string, Fd>, { facts, mounts }: PlannedContainer): void {
     const { kernel } = this.#runtime;
     Object.assign(fds, socketFds(this.#options));
     if (this.#options.startBy === "fifo") {
@@ -283,7 +287,7 @@ class Creation {
         });
       }
     }
-    if (hasHelper(this.#config, facts, request)) {
+    if (hasHelper(mounts, this.#config, facts)) {
       [fds["sources-init"], fds["sources-helper"]] = packetPair(kernel, "mount sources");
     }
     const hooks = this.#config.hooks;
@@ -308,7 +312,7 @@ class Creation {
       fds,
       inheritedFds: this.#options.inheritedFds ?? 0,
       waits: this.#options.startBy === "fifo",
-      says: saidInCreate(this.#config, planned.request, fds["sources-init"] !== undefined),
+      says: saidInCreate(this.#config, planned.request, fds["sources-init"] !== undefined, planned.mounts),
       filtered: planned.request.seccomp !== undefined,
       refused: planned.facts.refused,
     });
@@ -465,8 +469,8 @@ class Creation {
   }
 
   /** The mount that init speaks of. */
-  #mount(number: number, { request }: Pick<PlannedContainer, "request">): Mount {
-    const mount = withNotify(this.#config, request).mounts?.[number];
+  #mount(number: number, { mounts }: PlannedContainer): ParsedMount {
+    const mount = mounts[number];
     if (mount === undefined) throw new RuncError("internal", `init asked for mount ${number}, which there is not`);
     return mount;
   }
@@ -489,12 +493,12 @@ class Creation {
   #place(number: number, planned: PlannedContainer): { path: string; prefix: string } {
     const device = this.#config.linux?.devices?.[number - FIRST_DEVICE];
     if (device !== undefined) return { path: directoryOf(device), prefix: `cannot make ${device.path}` };
-    const mount = this.#mount(number, planned);
-    return { path: destinationOf(mount, planned.request.rootfs), prefix: mountPrefix(mount) };
+    const { mount, destination } = this.#mount(number, planned);
+    return { path: destination, prefix: mountPrefix(mount) };
   }
 
   #copyUp(launch: Launch, trees: Trees, number: number, planned: PlannedContainer): void {
-    const mount = this.#mount(number, planned);
+    const { mount } = this.#mount(number, planned);
     try {
       copyTree(this.#runtime.kernel, trees, (from, to) => launch.fill(from, to));
     } catch (error) {
@@ -527,6 +531,7 @@ class Creation {
     const startTime = processStat(pid)?.startTime ?? 0;
     return toRuncState({
       config: spec.config,
+      mounts: spec.mounts,
       id,
       bundle: spec.bundle,
       rootfs: spec.rootfs,

@@ -19,7 +19,7 @@ import {
 import { call, slot, step, struct, when } from "../../plan/build.ts";
 import type { Op, Slot, Step } from "../../plan/op.ts";
 import type { Config } from "../../specs/config.ts";
-import { fillsDev, openNullOps } from "./devices.ts";
+import { openNullOps } from "./devices.ts";
 import { cleanPath, isFileOp } from "./in_root.ts";
 import type { HostFacts } from "../config/launch_request.ts";
 import { withContext } from "../config/mount_options.ts";
@@ -70,8 +70,8 @@ function maskByMount(label: string | undefined, { arch }: HostFacts): readonly O
   return mountOn(target, { type: "tmpfs", flags: MountFlag.MS_RDONLY, data }, arch);
 }
 
-/** linux.maskedPaths: files show the container's /dev/null, directories nothing. */
-export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step[] {
+/** linux.maskedPaths: files show the container's /dev/null, directories nothing. `isNullOpen`: it is, and verified, in the slot `null`. */
+export function maskedPathSteps(config: Config, facts: HostFacts, isNullOpen: boolean): readonly Step[] {
   const paths = (config.linux?.maskedPaths ?? []).map((path, index) => ({ path, index, clean: cleanPath(path) }));
   const seen = new Set<string>();
   const distinct = paths.filter(({ clean }) => !seen.has(clean) && seen.add(clean));
@@ -103,8 +103,7 @@ export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step
   );
   return [
     step("prepare to mask paths", "/linux/maskedPaths", [
-      // Open and verified already where stdio was looked at.
-      ...(fillsDev(config) ? [] : openNullOps(facts, O.O_PATH, "can't mask paths")),
+      ...(isNullOpen ? [] : openNullOps(facts, O.O_PATH, "can't mask paths")),
       ...(old ? [] : makeMaskOps(config.linux?.mountLabel)),
     ]),
     ...masks,

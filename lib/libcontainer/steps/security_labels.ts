@@ -10,12 +10,11 @@ import { FsMagic } from "../../ffi/constants.ts";
 import type { Arch } from "../../ffi/syscalls.ts";
 import { buffer, call, fail, load, slot, step, when } from "../../plan/build.ts";
 import type { Step } from "../../plan/op.ts";
-import type { Config, Mount, Process } from "../../specs/config.ts";
+import type { Process } from "../../specs/config.ts";
 import { writeProc } from "./host_writes.ts";
-import { cleanPath, openInRoot } from "./in_root.ts";
+import { openInRoot } from "./in_root.ts";
 import { type HostFacts, mayHaveToStack } from "../config/launch_request.ts";
-import { withContext } from "../config/mount_options.ts";
-import { isBind } from "./mounts/mounts.ts";
+import { isBind, type ParsedMount } from "../config/mounts.ts";
 
 /** What {@link appArmorSteps} is about. */
 type ProfiledProcess = Pick<Process, "apparmorProfile" | "noNewPrivileges">;
@@ -81,31 +80,20 @@ export function keyLabelSteps(label: string | undefined, arch: Arch): readonly S
   ];
 }
 
-/** These have labels of their own, by the policy. */
-const unlabelledTypes: readonly (string | undefined)[] = ["proc", "sysfs", "mqueue", "cgroup"];
-
-function withMountContext(mount: Mount, label: string): Mount {
-  if (isBind(mount) || unlabelledTypes.includes(mount.type)) return mount;
-  return { ...mount, options: [...(mount.options ?? []), withContext("", label)] };
-}
-
-/** `config` with linux.mountLabel as an option of every mount that takes one. */
-export function labelMounts(config: Config): Config {
-  const label = config.linux?.mountLabel;
-  if (!label) return config;
-  return { ...config, mounts: config.mounts?.map((mount) => withMountContext(mount, label)) };
-}
-
 /** A message queue's file system knows no mount option: its directory gets the label. Runs in: init, after the mounts. */
-export function queueLabelSteps(config: Config, arch: Arch): readonly Step[] {
-  const label = config.linux?.mountLabel;
+export function queueLabelSteps(
+  mounts: readonly ParsedMount[],
+  label: string | undefined,
+  arch: Arch,
+): readonly Step[] {
   if (!label) return [];
   const [target, type, statfs] = [slot("target"), slot("type"), buffer("statfs", 120)];
   const size = new TextEncoder().encode(label).length + 1;
-  return (config.mounts ?? []).flatMap((mount, index) =>
-    mount.type !== "mqueue" || isBind(mount) ? [] : [
-      step(`label ${mount.destination} ${label}`, `/mounts/${index}`, [
-        openInRoot(cleanPath(mount.destination), target, { arch, directory: true }),
+  return mounts.flatMap((parsed) => {
+    const { mount, from, path } = parsed;
+    return mount.type !== "mqueue" || isBind(parsed) ? [] : [
+      step(`label ${mount.destination} ${label}`, from, [
+        openInRoot(path, target, { arch, directory: true }),
         // Not another directory that has got the name meanwhile: a label gives access.
         call("fstatfs", [target, statfs]),
         load(statfs, 4, type),
@@ -115,6 +103,6 @@ export function queueLabelSteps(config: Config, arch: Arch): readonly Step[] {
         call("setxattr", [".", "security.selinux", label, size, 0], { tolerate: ["EOPNOTSUPP"] }),
         call("close", [target]),
       ]),
-    ]
-  );
+    ];
+  });
 }

@@ -6,6 +6,7 @@
 
 import type { Config, IdMapping, Namespace, NamespaceType } from "../../../specs/config.ts";
 import type { Problem } from "../../../specs/problem.ts";
+import type { ParsedMount } from "../mounts.ts";
 
 /** The host and the command line, as far as a config can be wrong for them. */
 export interface ValidationFacts {
@@ -63,8 +64,8 @@ export interface Unreadable {
   readonly error: string;
 }
 
-/** One rule: what it finds wrong. */
-export type Rule = (config: Config, facts: ValidationFacts) => Iterable<Problem>;
+/** One rule: what it finds wrong. `mounts`: those of the config. */
+export type Rule = (config: Config, facts: ValidationFacts, mounts: readonly ParsedMount[]) => Iterable<Problem>;
 
 /** The config's entry for a kind of namespace. */
 export function namespaceOf(config: Config, type: NamespaceType): Namespace | undefined {

@@ -18,21 +18,22 @@ import {
 } from "../../../ffi/constants.ts";
 import { at, buffer, bytes, call, fail, load, slot, step, store, struct, when } from "../../../plan/build.ts";
 import type { Bytes, CallOp, Op, Operand, Slot, Step, Struct } from "../../../plan/op.ts";
-import type { Config, IdMapping, Mount } from "../../../specs/config.ts";
+import type { Config, Mount } from "../../../specs/config.ts";
 import { RuncError } from "../../../errors.ts";
 import { Errno } from "../../../ffi/errno.ts";
 import type { Arch } from "../../../ffi/syscalls.ts";
+import { ensureDirectory, ensureTarget, type InRootOptions, isFileOp, openInRoot, root } from "../in_root.ts";
+import type { CgroupMountFact, HostFacts } from "../../config/launch_request.ts";
+import { type MountOptions, withContext } from "../../config/mount_options.ts";
 import {
-  cleanPath,
-  ensureDirectory,
-  ensureTarget,
-  type InRootOptions,
-  isFileOp,
-  openInRoot,
-  root,
-} from "../in_root.ts";
-import type { CgroupMountFact, HostFacts, LaunchRequest } from "../../config/launch_request.ts";
-import { type MountOptions, parseMountOptions, withContext } from "../../config/mount_options.ts";
+  type BindMount,
+  type CgroupMount,
+  type FileSystemMount,
+  isBind,
+  type MountIds,
+  type ParsedMount,
+  type RemountMount,
+} from "../../config/mounts.ts";
 import { hasNamespace } from "../../config/namespaces.ts";
 import { loadStat, statBuffer } from "../stat.ts";
 import { copyUpOps } from "./copy_up.ts";
@@ -42,30 +43,6 @@ const target = slot("target");
 const source = slot("source");
 
 const { MS_BIND, MS_REC, MS_REMOUNT, MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC } = MountFlag;
-
-/** A mount of the config with its options taken apart. */
-interface Parsed {
-  readonly mount: Mount;
-  /** Its number in the config. */
-  readonly index: number;
-  /** Clean and absolute. */
-  readonly destination: string;
-  readonly options: MountOptions;
-  readonly from: string;
-}
-
-/** Whether the options make it a bind mount, whatever the type says. */
-export function isBind(mount: Mount): boolean {
-  return mount.options?.some((option) => option === "bind" || option === "rbind") ?? false;
-}
-
-/** Which ids a mount shows: those of a user namespace made for the mappings, or of the container's. */
-export interface MountIds {
-  /** Absent: the container's user namespace. */
-  readonly mappings?: { readonly uid: readonly IdMapping[]; readonly gid: readonly IdMapping[] };
-  /** The mounts below it too: `ridmap`. */
-  readonly recursive: boolean;
-}
 
 /** A bind mount whose source the helper opens. */
 export interface HelpedMount {
@@ -84,53 +61,16 @@ export interface HelpedMount {
   readonly prefix: string;
 }
 
-/** Whether a mount shows other ids than its file system has. */
-export function isIdMapped({ uidMappings = [], gidMappings = [], options = [] }: Mount): boolean {
-  return uidMappings.length + gidMappings.length > 0 || options.includes("idmap") || options.includes("ridmap");
-}
-
-/** The ids that a mount is to show; undefined where they stay as they are. */
-export function mountIds(mount: Mount): MountIds | undefined {
-  if (!isIdMapped(mount)) return undefined;
-  const { uidMappings: uid = [], gidMappings: gid = [], options = [] } = mount;
-  const isTree = options.findLast((option) => option === "idmap" || option === "ridmap") === "ridmap";
-  return { mappings: uid.length === 0 ? undefined : { uid, gid }, recursive: isTree };
-}
-
-/** Whether a bind mount changes the one that is there instead of bringing its source: with other ids it is a new one in any case. */
-function isRemount(mount: Mount): boolean {
-  return !isIdMapped(mount) && (mount.options?.includes("remount") ?? false);
-}
-
 /** Whether the helper takes this bind mount's source. Without root it could do no more than init can. */
-export function needsHelp(mount: Mount, config: Config, euid: number): boolean {
-  return isIdMapped(mount) || (euid === 0 && hasNamespace(config, "user") && !isRemount(mount));
-}
-
-function parse(mount: Mount, index: number, rootfs: string): Parsed {
-  const from = `/mounts/${index}`;
-  const path = cleanPath(mount.destination);
-  // A destination that names the rootfs as the host does is meant inside it, as runc reads it.
-  const destination = path.startsWith(`${rootfs}/`) ? path.slice(rootfs.length) : path;
-  if (destination === "/") {
-    throw new RuncError("config-invalid", `mountpoint ${JSON.stringify(mount.destination)} is on the top of rootfs`, {
-      field: `${from}/destination`,
-      hint: "the root file system is root.path; mount below it",
-    });
-  }
-  return { mount, index, destination, options: parseMountOptions(mount.options ?? []), from };
-}
-
-/** Where a mount goes: clean and absolute in the container. */
-export function destinationOf(mount: Mount, rootfs: string): string {
-  return parse(mount, 0, rootfs).destination;
+export function needsHelp({ ids }: BindMount, config: Config, euid: number): boolean {
+  return ids !== undefined || (euid === 0 && hasNamespace(config, "user"));
 }
 
 /** The directories that every container has, and that no image makes of symlinks: their places need fewer instructions. */
 const usualPlaces = /^\/(dev|proc|sys)(\/|$)/;
 
 /** How the place of a mount is opened. */
-function placeOptions({ destination, index, options }: Parsed, facts: HostFacts): InRootOptions {
+function placeOptions({ destination, index, options }: ParsedMount, facts: HostFacts): InRootOptions {
   return {
     arch: facts.arch,
     askFor: usualPlaces.test(destination) ? undefined : index,
@@ -139,7 +79,7 @@ function placeOptions({ destination, index, options }: Parsed, facts: HostFacts)
 }
 
 /** What the caller reads when a mount fails: runc's words, which Docker and podman look into. */
-function mountMeaning({ mount }: Parsed, flags: number, data: string): CallOp["meaning"] {
+function mountMeaning({ mount }: ParsedMount, flags: number, data: string): CallOp["meaning"] {
   const parts = [`src=${mount.source ?? ""}`, `dst=${mount.destination}`, `flags=${formatFlags(MountFlag, flags)}`];
   if (data !== "") parts.push(`data=${data}`);
   return { "*": `${mountPrefix(mount)}: mount ${parts.join(", ")}` };
@@ -164,8 +104,18 @@ const mountableBelowProc = new Set([
   "/proc/sys/crypto/fips_enabled",
 ]);
 
+/** The root file system is root.path. */
+function refuseRootItself({ mount, destination, from }: ParsedMount): void {
+  if (destination !== "/") return;
+  throw new RuncError("config-invalid", `mountpoint ${JSON.stringify(mount.destination)} is on the top of rootfs`, {
+    field: `${from}/destination`,
+    hint: "the root file system is root.path; mount below it",
+  });
+}
+
 /** Refuses by name what would cover /proc or something in it: the protections of masked paths and LSM labels rest on a real /proc. */
-function refuseInsideProc({ mount, destination, from }: Parsed): void {
+function refuseInsideProc(parsed: ParsedMount): void {
+  const { mount, destination, from } = parsed;
   const refuse = (why: string) => {
     throw new RuncError(
       "config-invalid",
@@ -175,7 +125,7 @@ function refuseInsideProc({ mount, destination, from }: Parsed): void {
       },
     );
   };
-  if (destination === "/proc" && mount.type !== "proc" && !isBind(mount)) refuse("not of type proc");
+  if (destination === "/proc" && mount.type !== "proc" && !isBind(parsed)) refuse("not of type proc");
   if (destination.startsWith("/proc/") && !mountableBelowProc.has(destination)) refuse("inside /proc");
 }
 
@@ -186,7 +136,7 @@ const statx = buffer("statx", 256);
  * Refuses a symlink to the root itself: what were mounted there would hide the container's files. A mount has one root, so it is that
  * where the root of the rootfs's mount has been found. Offsets: struct statx, include/uapi/linux/stat.h
  */
-function refuseRoot({ mount, destination }: Parsed, facts: HostFacts): readonly Op[] {
+function refuseRoot({ mount, destination }: ParsedMount, facts: HostFacts): readonly Op[] {
   if (usualPlaces.test(destination)) return [];
   const refuse = fail(
     0,
@@ -227,7 +177,7 @@ function refuseRootDirectory(refuse: Op, arch: Arch): readonly Op[] {
 /**
  * Refuses by what the descriptor shows: a symlink may have led into a procfs that an earlier mount brought (CVE-2019-19921).
  */
-function refuseTarget(parsed: Parsed, facts: HostFacts): readonly Op[] {
+function refuseTarget(parsed: ParsedMount, facts: HostFacts): readonly Op[] {
   const { mount, destination, options } = parsed;
   if (destination === "/proc" || mountableBelowProc.has(destination)) return [];
   // The remount of what is there already is the one reason to touch it.
@@ -289,7 +239,7 @@ function remountAttributes(flags: number): { set: number; clear: number } {
 }
 
 /** Sets the options of the bind mount that is open as `fd`: mostly a copy that nobody can see yet. */
-function bindAttributes(parsed: Parsed, fd: Slot): readonly Op[] {
+function bindAttributes(parsed: ParsedMount, fd: Slot): readonly Op[] {
   const { mount, options } = parsed;
   const flags = options.flags & ~(MS_BIND | MS_REC | MS_REMOUNT);
   const ops: Op[] = [];
@@ -348,7 +298,7 @@ function placeMount(on: Operand, rest: Partial<CallOp> = {}): CallOp {
 }
 
 /** Sets the propagation of the mount that is open as `fd`, one call a flag. mount_setattr(2) */
-function propagation({ options, mount }: Parsed, fd: Slot): readonly Op[] {
+function propagation({ options, mount }: ParsedMount, fd: Slot): readonly Op[] {
   return options.propagation.map((flags) => {
     const value = flags & ~MS_REC;
     const attributes = struct(`{propagation: ${formatFlags(MountFlag, value)}}`, 32, [{ at: 16, size: 8, value }]);
@@ -360,7 +310,7 @@ function propagation({ options, mount }: Parsed, fd: Slot): readonly Op[] {
 }
 
 /** The same for what now lies on the destination. */
-function propagationThere(parsed: Parsed, facts: HostFacts): readonly Op[] {
+function propagationThere(parsed: ParsedMount, facts: HostFacts): readonly Op[] {
   if (parsed.options.propagation.length === 0) return [];
   const { arch, noFollow } = placeOptions(parsed, facts);
   return [
@@ -370,30 +320,25 @@ function propagationThere(parsed: Parsed, facts: HostFacts): readonly Op[] {
   ];
 }
 
-function bindSteps(
-  parsed: Parsed,
-  config: Config,
-  facts: HostFacts,
-  request: LaunchRequest,
-): readonly Step[] {
-  const { mount, destination, options, from } = parsed;
-  const recursive = (options.flags & MS_REC) !== 0;
-  const path = resolveSource(mount.source ?? "", request.bundle);
-  const meaning = mountMeaning(parsed, options.flags, "");
-  if (options.data !== "") {
+/** Nothing of a bind mount's options may be ignored. */
+function refuseBindOptions({ mount, from, options: { data, extensions } }: BindMount | RemountMount): void {
+  if (data !== "") {
     throw new RuncError(
       "config-invalid",
-      `${mountPrefix(mount)}: bind mounts cannot have any filesystem-specific options applied (${options.data})`,
+      `${mountPrefix(mount)}: bind mounts cannot have any filesystem-specific options applied (${data})`,
       { field: `${from}/options` },
     );
   }
-  const { extensions } = options;
   if (extensions.includes("copy-symlink") && extensions.some((name) => name.endsWith("-nofollow"))) {
     const message = `${mountPrefix(mount)}: copy-symlink goes with neither src-nofollow nor dest-nofollow`;
     throw new RuncError("config-invalid", message, { field: `${from}/options` });
   }
-  if (isRemount(mount)) return [remountStep(parsed, facts)];
-  const take = needsHelp(mount, config, facts.euid) ? askHelperOps(source) : [
+}
+
+function bindStep(parsed: BindMount, config: Config, facts: HostFacts): Step {
+  const { source: path, recursive, destination, options, from } = parsed;
+  const meaning = mountMeaning(parsed, options.flags, "");
+  const take = needsHelp(parsed, config, facts.euid) ? askHelperOps(source) : [
     cloneMount(AT_FDCWD, path, recursive, { meaning }, lookupOf(options)),
   ];
   const mountOps: Op[] = [
@@ -407,12 +352,12 @@ function bindSteps(
     ...propagation(parsed, source),
     call("close", [source]),
   ];
-  const ops = extensions.includes("copy-symlink") ? unlessSymlink(parsed, mountOps, facts) : mountOps;
-  return [step(`bind ${path} on ${destination}`, from, [...take, ...ops])];
+  const ops = options.extensions.includes("copy-symlink") ? unlessSymlink(parsed, mountOps, facts) : mountOps;
+  return step(`bind ${path} on ${destination}`, from, [...take, ...ops]);
 }
 
 /** `bind` with `remount` changes the options of the mount that is there. mount(2), "Remounting an existing mount" */
-function remountStep(parsed: Parsed, facts: HostFacts): Step {
+function remountStep(parsed: RemountMount, facts: HostFacts): Step {
   const { destination, from, options } = parsed;
   const meaning = mountMeaning(parsed, options.flags, "");
   return step(`change the options of the mount on ${destination}`, from, [
@@ -433,7 +378,7 @@ function lookupOf({ extensions }: MountOptions): number {
  * crun's `copy-symlink`: a source that is a symlink is not mounted, its like is made instead. What exists has to be a symlink as long; that it
  * leads to the same place cannot be seen from here.
  */
-function unlessSymlink(parsed: Parsed, otherwise: readonly Op[], facts: HostFacts): readonly Op[] {
+function unlessSymlink(parsed: BindMount, otherwise: readonly Op[], facts: HostFacts): readonly Op[] {
   const { destination, index } = parsed;
   // Zeroed: there is a NUL behind the text.
   const text = buffer(`symlink of mount ${index}`, PATH_MAX + 1);
@@ -474,12 +419,8 @@ function unlessSymlink(parsed: Parsed, otherwise: readonly Op[], facts: HostFact
 /** limits.h */
 const PATH_MAX = 4096;
 
-function resolveSource(path: string, bundle: string): string {
-  return path.startsWith("/") ? path : cleanPath(`${bundle}/${path}`);
-}
-
 /** Only a procfs may be bound on /proc. `fd`: what is to lie there. */
-function procOnly({ mount }: Parsed, fd: Slot, arch: Arch): readonly Op[] {
+function procOnly({ mount }: ParsedMount, fd: Slot, arch: Arch): readonly Op[] {
   const inode = slot("inode");
   return [
     ...loadFsType(fd),
@@ -526,7 +467,10 @@ function mountHint(type: string, data: string): CallOp["hint"] {
 }
 
 /** A file system of its own, mounted on "." of its place. */
-function mountHere(parsed: Parsed, how: { type: string; source: string; flags: number; data: string }): readonly Op[] {
+function mountHere(
+  parsed: ParsedMount,
+  how: { type: string; source: string; flags: number; data: string },
+): readonly Op[] {
   return [
     call("fchdir", [target]),
     call("mount", [how.source, ".", how.type, how.flags, how.data === "" ? 0 : how.data], {
@@ -538,7 +482,7 @@ function mountHere(parsed: Parsed, how: { type: string; source: string; flags: n
 }
 
 /** procfs and sysfs: only on a real directory, through no symlink (CVE-2019-19921, CVE-2023-27561). */
-function kernelFsOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
+function kernelFsOps(parsed: FileSystemMount, facts: HostFacts): readonly Op[] {
   const { mount, destination, options } = parsed;
   const ordinary = `${mountPrefix(mount)}: filesystem ${
     JSON.stringify(mount.type)
@@ -557,7 +501,7 @@ function kernelFsOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
 }
 
 /** A tmpfs takes the mode of the directory that it covers, unless a mode is given or the directory is new. */
-function tmpfsOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
+function tmpfsOps(parsed: FileSystemMount, facts: HostFacts): readonly Op[] {
   const { mount, destination, options } = parsed;
   if (options.extensions.includes("tmpcopyup")) return copiedTmpfsOps(parsed, facts);
   // Read-only comes at the end: mount points and device nodes are made in it first.
@@ -577,7 +521,7 @@ function tmpfsOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
 }
 
 /** A tmpfs that begins with the content of the directory that it covers. */
-function copiedTmpfsOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
+function copiedTmpfsOps(parsed: FileSystemMount, facts: HostFacts): readonly Op[] {
   const { mount, index, destination, options } = parsed;
   const flags = options.flags & ~MS_RDONLY;
   const meaning = mountMeaning(parsed, flags, options.data);
@@ -607,7 +551,7 @@ const hasMode = ({ data }: MountOptions) => data.split(",").some((option) => opt
 
 /** Mounts with `mode=` as the directory in `target` has it, in four octal digits that are written when the plan runs. */
 function mountWithMode(
-  parsed: Parsed,
+  parsed: ParsedMount,
   how: { type: string; source: string; flags: number; data: string },
   arch: Arch,
 ): readonly Op[] {
@@ -644,7 +588,7 @@ function modeDigitOps(text: Bytes, offset: number, arch: Arch): readonly Op[] {
 }
 
 /** Any other type, as mount(2) takes it. */
-function plainOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
+function plainOps(parsed: FileSystemMount, facts: HostFacts): readonly Op[] {
   const { mount, destination, options } = parsed;
   return [
     ...ensureDirectory(destination, target, placeOptions(parsed, facts)),
@@ -659,22 +603,25 @@ function plainOps(parsed: Parsed, facts: HostFacts): readonly Op[] {
 }
 
 /** Something is made in it first: mount points in a tmpfs, device nodes in /dev. */
-function isReadOnlyLater({ mount, destination, options }: Parsed): boolean {
+function isReadOnlyLater({ mount, destination, options }: ParsedMount): boolean {
   return (options.flags & MS_RDONLY) !== 0 && (mount.type === "tmpfs" || destination === "/dev");
 }
 
 const cgroupFlags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 
 /** As the directory that the tmpfs lies on: that of a sysfs is 0555. sysfs_create_mount_point, fs/sysfs/dir.c */
-function cgroupDirectoryMode({ destination }: Parsed, { mounts = [] }: Config): string {
-  const isOfSysfs = mounts.some((mount) =>
-    mount.type === "sysfs" && `${cleanPath(mount.destination)}/fs/cgroup` === destination
-  );
+function cgroupDirectoryMode({ destination }: CgroupMount, mounts: readonly ParsedMount[]): string {
+  const isOfSysfs = mounts.some(({ mount, path }) => mount.type === "sysfs" && `${path}/fs/cgroup` === destination);
   return isOfSysfs ? "555" : "755";
 }
 
 /** v1: a tmpfs with one directory a hierarchy, and symlinks for joined names (`cpu` → `cpu,cpuacct`). */
-function cgroup1Steps(parsed: Parsed, config: Config, facts: HostFacts): readonly Step[] {
+function cgroup1Steps(
+  parsed: CgroupMount,
+  mounts: readonly ParsedMount[],
+  config: Config,
+  facts: HostFacts,
+): readonly Step[] {
   const { destination, from } = parsed;
   const own = hasNamespace(config, "cgroup");
   const show = own ? mountHierarchy : bindHierarchy;
@@ -685,7 +632,7 @@ function cgroup1Steps(parsed: Parsed, config: Config, facts: HostFacts): readonl
       type: "tmpfs",
       source: "tmpfs",
       flags: cgroupFlags,
-      data: withContext(`mode=${cgroupDirectoryMode(parsed, config)}`, config.linux?.mountLabel),
+      data: withContext(`mode=${cgroupDirectoryMode(parsed, mounts)}`, config.linux?.mountLabel),
     }),
     openInRoot(destination, base, { arch: facts.arch, directory: true }),
   ];
@@ -713,14 +660,14 @@ function cgroup1Steps(parsed: Parsed, config: Config, facts: HostFacts): readonl
 const base = slot("base");
 
 /** A mount made in the cgroup namespace has the container's cgroup as its root. cgroup_namespaces(7) */
-function mountHierarchy(parsed: Parsed, hierarchy: CgroupMountFact): readonly Op[] {
+function mountHierarchy(parsed: CgroupMount, hierarchy: CgroupMountFact): readonly Op[] {
   const flags = cgroupFlags | (parsed.options.flags & MS_RDONLY);
   const name = hierarchy.name === "systemd" ? "systemd" : "cgroup";
   return mountHere(parsed, { type: "cgroup", source: name, flags, data: hierarchy.controllers });
 }
 
 /** Without the namespace it is a copy of the container's part of the host's mount. */
-function bindHierarchy(parsed: Parsed, hierarchy: CgroupMountFact): readonly Op[] {
+function bindHierarchy(parsed: CgroupMount, hierarchy: CgroupMountFact): readonly Op[] {
   const { options } = parsed;
   const bind = { ...parsed, options: { ...options, flags: options.flags | MS_BIND | MS_REC } };
   return [
@@ -739,10 +686,10 @@ function bindHierarchy(parsed: Parsed, hierarchy: CgroupMountFact): readonly Op[
  * A new mount made in the host's cgroup namespace sets the options of the host's own: nsdelegate and memory_recursiveprot, which systemd
  * asks for, would be gone for all. apply_cgroup_root_flags in kernel/cgroup/cgroup.c
  */
-function cgroup2Ops(parsed: Parsed, config: Config, facts: HostFacts): readonly Op[] {
+function cgroup2Ops(parsed: CgroupMount, config: Config, facts: HostFacts): readonly Op[] {
   const { mount, destination, options } = parsed;
   const path = hasNamespace(config, "cgroup") && facts.cgroup2Path !== undefined ? facts.cgroup2Path : "/sys/fs/cgroup";
-  const bind: Parsed = { ...parsed, options: { ...options, flags: options.flags | MS_BIND } };
+  const bind = { ...parsed, options: { ...options, flags: options.flags | MS_BIND } };
   const [enter, mountOp, close] = mountHere(parsed, {
     type: "cgroup2",
     source: mount.source ?? "cgroup",
@@ -771,58 +718,70 @@ function cgroup2Ops(parsed: Parsed, config: Config, facts: HostFacts): readonly 
   ];
 }
 
-function fileSystemOps(parsed: Parsed, config: Config, facts: HostFacts): readonly Op[] {
+function fileSystemOps(parsed: FileSystemMount, facts: HostFacts): readonly Op[] {
   switch (parsed.mount.type) {
     case "proc":
     case "sysfs":
       return kernelFsOps(parsed, facts);
     case "tmpfs":
       return tmpfsOps(parsed, facts);
-    case "cgroup":
-      return cgroup2Ops(parsed, config, facts);
     default:
       return plainOps(parsed, facts);
   }
 }
 
 /** The bind mounts whose sources init cannot take by itself, in the config's order. */
-export function helpedMounts(config: Config, facts: HostFacts, request: LaunchRequest): readonly HelpedMount[] {
-  return (config.mounts ?? []).flatMap((mount, index) => {
-    if (!isBind(mount) || !needsHelp(mount, config, facts.euid)) return [];
-    const parsed = parse(mount, index, request.rootfs);
+export function helpedMounts(
+  mounts: readonly ParsedMount[],
+  config: Config,
+  facts: HostFacts,
+): readonly HelpedMount[] {
+  return mounts.flatMap((parsed) => {
+    if (parsed.kind !== "bind" || !needsHelp(parsed, config, facts.euid)) return [];
+    const { from, source, recursive, options, ids, mount } = parsed;
     return [{
-      from: parsed.from,
-      path: resolveSource(mount.source ?? "", request.bundle),
-      recursive: (parsed.options.flags & MS_REC) !== 0,
-      lookup: lookupOf(parsed.options),
-      ids: mountIds(mount),
-      meaning: mountMeaning(parsed, parsed.options.flags, ""),
+      from,
+      path: source,
+      recursive,
+      lookup: lookupOf(options),
+      ids,
+      meaning: mountMeaning(parsed, options.flags, ""),
       prefix: mountPrefix(mount),
     }];
   });
 }
 
 /** All mounts, in the config's order, writable where something has to be made in them. */
-export function mountSteps(
-  config: Config,
-  facts: HostFacts,
-  request: LaunchRequest,
-): readonly Step[] {
-  return (config.mounts ?? []).flatMap((mount, index) => {
-    const parsed = parse(mount, index, request.rootfs);
+export function mountSteps(mounts: readonly ParsedMount[], config: Config, facts: HostFacts): readonly Step[] {
+  return mounts.flatMap((parsed) => {
+    refuseRootItself(parsed);
     refuseInsideProc(parsed);
-    if (isBind(mount)) return bindSteps(parsed, config, facts, request);
-    if (mount.type === "cgroup" && facts.cgroupMode !== "v2") return cgroup1Steps(parsed, config, facts);
-    const ops = [...fileSystemOps(parsed, config, facts), ...propagationThere(parsed, facts)];
-    return [step(`mount ${mount.type ?? "nothing"} on ${parsed.destination}`, parsed.from, ops)];
+    switch (parsed.kind) {
+      case "bind":
+        refuseBindOptions(parsed);
+        return [bindStep(parsed, config, facts)];
+      case "remount":
+        refuseBindOptions(parsed);
+        return [remountStep(parsed, facts)];
+      case "cgroup":
+        if (facts.cgroupMode !== "v2") return cgroup1Steps(parsed, mounts, config, facts);
+        return [newMountStep(parsed, cgroup2Ops(parsed, config, facts), facts)];
+      case "fileSystem":
+        return [newMountStep(parsed, fileSystemOps(parsed, facts), facts)];
+    }
   });
+}
+
+function newMountStep(parsed: CgroupMount | FileSystemMount, ops: readonly Op[], facts: HostFacts): Step {
+  const { mount, destination, from } = parsed;
+  return step(`mount ${mount.type ?? "nothing"} on ${destination}`, from, [...ops, ...propagationThere(parsed, facts)]);
 }
 
 /** How often an attempt is made where files are open for writing, and the nanoseconds between two: as in runc, rootfs_linux.go, remountReadonly. */
 const READ_ONLY_TRIES = 5, READ_ONLY_PAUSE = 100_000_000;
 
 /** Makes the mount read-only. EBUSY: something has a file in it open for writing, a hook's child perhaps, which may be about to end. */
-function makeReadOnlyOp({ destination, mount }: Parsed): CallOp {
+function makeReadOnlyOp({ destination, mount }: ParsedMount): CallOp {
   const attributes = mountAttr(MountAttr.MOUNT_ATTR_RDONLY, 0);
   const pause = struct("{tv_nsec: 100000000}", 16, [{ at: 8, size: 8, value: READ_ONLY_PAUSE }]);
   const attempt = (left: number): CallOp =>
@@ -841,11 +800,10 @@ function makeReadOnlyOp({ destination, mount }: Parsed): CallOp {
  * What would have kept mount points and device nodes from being made: tmpfs mounts and /dev that are to be read-only, and attributes of
  * all mounts below one that is no bind mount. Runs in: init, after pivot_root.
  */
-export function finishMountSteps(config: Config, request: LaunchRequest): readonly Step[] {
-  return (config.mounts ?? []).flatMap((mount, index) => {
-    if (isBind(mount)) return [];
-    const parsed = parse(mount, index, request.rootfs);
-    const { destination, options, from } = parsed;
+export function finishMountSteps(mounts: readonly ParsedMount[]): readonly Step[] {
+  return mounts.flatMap((parsed) => {
+    if (isBind(parsed)) return [];
+    const { mount, destination, options, from } = parsed;
     const delayed = isReadOnlyLater(parsed);
     const ops: Op[] = delayed ? [makeReadOnlyOp(parsed)] : [];
     if (options.recursiveSet !== 0 || options.recursiveClear !== 0) {
