@@ -48,7 +48,7 @@ import { Launch } from "../launch/launch.ts";
 import type { HostFacts, LaunchRequest } from "../config/launch_request.ts";
 import { makeTarget } from "../launch/make_target.ts";
 import type { ParsedMount } from "../config/mounts.ts";
-import { mountPrefix } from "../steps/mounts/mounts.ts";
+import { mountPrefix } from "../steps/mounts/messages.ts";
 import { hasNamespace, joinedNamespaces, makesNamespace } from "../config/namespaces.ts";
 import { enterWithoutClone3, withoutRefused } from "../plans/outer_sandbox.ts";
 import { homeOf } from "../launch/passwd.ts";

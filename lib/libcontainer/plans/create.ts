@@ -40,7 +40,9 @@ import { landlockSteps, restrictSteps } from "../steps/landlock.ts";
 import type { HostFacts, LaunchRequest } from "../config/launch_request.ts";
 import { fillsDev, labelMounts, type ParsedMount, parseMounts } from "../config/mounts.ts";
 import { maskedPathSteps, readonlyPathSteps } from "../steps/masked_paths.ts";
-import { finishMountSteps, helpedMounts, mountSteps } from "../steps/mounts/mounts.ts";
+import { finishMountSteps } from "../steps/mounts/finish.ts";
+import { helpedMounts } from "../steps/mounts/helped_mounts.ts";
+import { mountSteps } from "../steps/mounts/mounts.ts";
 import {
   closeForeignStep,
   createCgroupSteps,

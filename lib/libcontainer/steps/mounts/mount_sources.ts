@@ -23,7 +23,7 @@ import type { Data, Op, Operand, Slot, Step, Struct } from "../../../plan/op.ts"
 import { sendFdOps } from "../console.ts";
 import { mapText } from "../../config/id_mappings.ts";
 import type { MountIds } from "../../config/mounts.ts";
-import type { HelpedMount } from "./mounts.ts";
+import type { HelpedMount } from "./helped_mounts.ts";
 import { tellValue } from "../protocol.ts";
 
 const inits = fixedFd("sources-init");

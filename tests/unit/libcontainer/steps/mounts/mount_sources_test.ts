@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { helperSteps, meetHelperSteps } from "../../../../../lib/libcontainer/steps/mounts/mount_sources.ts";
 import { type BindMount, parseMounts } from "../../../../../lib/libcontainer/config/mounts.ts";
-import { helpedMounts, needsHelp } from "../../../../../lib/libcontainer/steps/mounts/mounts.ts";
+import { helpedMounts, needsHelp } from "../../../../../lib/libcontainer/steps/mounts/helped_mounts.ts";
 import { hasHelper, planCreate } from "../../../../../lib/libcontainer/plans/create.ts";
 import type { Mount } from "../../../../../lib/specs/config.ts";
 import { allOps, callLines, callsNamed, labels, origins } from "../../../plan_reader.ts";
