@@ -42,6 +42,16 @@ export { defaultSpec, rootlessSpec } from "./lib/specs/default_spec.ts";
 export { parseConfig, type ParseOptions, parseProcess } from "./lib/specs/parse.ts";
 export { loadSpec, readConfig, type Spec } from "./lib/libcontainer/container/bundle.ts";
 export { hasOnlyCgroup2 } from "./lib/libcontainer/config/facts.ts";
+export type {
+  BindMount,
+  CgroupMount,
+  CommonMount,
+  FileSystemMount,
+  MountIds,
+  ParsedMount,
+  RemountMount,
+} from "./lib/libcontainer/config/mounts.ts";
+export type { MountOptions } from "./lib/libcontainer/config/mount_options.ts";
 export {
   configError,
   configWarnings,

@@ -10,6 +10,7 @@
 
 import type { Config, HookName, Process } from "../../specs/config.ts";
 import type { Problem } from "../../specs/problem.ts";
+import { type ParsedMount, parseMounts } from "./mounts.ts";
 import { hasNamespace } from "./namespaces.ts";
 import { namespaceOf, quote, type Rule, type ValidationFacts } from "./validate/facts.ts";
 import {
@@ -66,9 +67,16 @@ export { configError, type Problem } from "../../specs/problem.ts";
 export type { GroupFacts, RootfsFacts, Unreadable, ValidationFacts } from "./validate/facts.ts";
 export type { ProcessFacts } from "./validate/process.ts";
 
-/** All problems of `config`, starting with the one that runc reports. Empty: the config can be planned. */
-export function validate(config: Config, facts: ValidationFacts): readonly Problem[] {
-  return rules.flatMap(([field, rule]) => hasField(config, field) ? [...rule(config, facts)] : []);
+/**
+ * All problems of `config`, starting with the one that runc reports. Empty: the config can be planned. `mounts`: the
+ * parsed mounts of the config.
+ */
+export function validate(
+  config: Config,
+  facts: ValidationFacts,
+  mounts: readonly ParsedMount[] = parseMounts(config.mounts, { bundle: "/", rootfs: facts.rootfs.path }),
+): readonly Problem[] {
+  return rules.flatMap(([field, rule]) => hasField(config, field) ? [...rule(config, facts, mounts)] : []);
 }
 
 /** Warnings for the log: valid, but probably wrong. */

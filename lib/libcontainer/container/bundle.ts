@@ -13,6 +13,7 @@ import type { Config, NamespaceType } from "../../specs/config.ts";
 import { ignoredText, parseConfig } from "../../specs/parse.ts";
 import { resolve } from "@std/path";
 import { deniesSetgroups } from "../config/facts.ts";
+import { type ParsedMount, parseMounts } from "../config/mounts.ts";
 import { groupFacts } from "../launch/id_maps.ts";
 import { type JoinedMaps, readJoinedMaps } from "../launch/joined_maps.ts";
 import type { Runtime } from "../runtime.ts";
@@ -32,6 +33,8 @@ import {
 export interface Spec {
   /** The validated config. If it joins a user namespace, linux.uidMappings and gidMappings are that namespace's. */
   readonly config: Config;
+  /** The mounts of the config, parsed. */
+  readonly mounts: readonly ParsedMount[];
   /** The user namespace that it joins, if any, denies setgroups(2). */
   readonly deniesSetgroups: boolean;
   /** Absolute. */
@@ -158,12 +161,14 @@ export function checkConfig(
       return root === undefined ? undefined : resctrlFeatures(options.kernel, root);
     },
   };
-  const problems = validate(config, facts);
+  const mounts = parseMounts(config.mounts, { bundle, rootfs: rootfs.path });
+  const problems = validate(config, facts, mounts);
   if (problems.length > 0) throw configError(problems);
   for (const { message } of configWarnings(config)) options.log("warning", message);
   const joined = theirs === undefined || "error" in theirs ? undefined : theirs;
   return {
     config: withJoinedMaps(config, joined),
+    mounts,
     deniesSetgroups: joined?.deniesSetgroups ?? false,
     bundle,
     rootfs: rootfs.path,

@@ -39,7 +39,7 @@ export class StageDescriptors implements Disposable {
   }
 
   /** Opens all of them. @throws {RuncError} */
-  open(options: PlanOptions, { facts, request }: PlannedContainer, directory: StateDirectory): void {
+  open(options: PlanOptions, { facts, mounts }: PlannedContainer, directory: StateDirectory): void {
     const { config } = options.spec;
     Object.assign(this.fds, socketFds(options));
     if (options.startBy === "fifo") {
@@ -49,7 +49,7 @@ export class StageDescriptors implements Disposable {
     for (const namespace of joinedNamespaces(config)) {
       this.#keep(`ns-${namespace.type}`, openNamespace(this.#kernel, namespace));
     }
-    if (hasHelper(config, facts, request)) this.#openSourcePair();
+    if (hasHelper(mounts, config, facts)) this.#openSourcePair();
     this.#openHookFiles(config);
   }
 

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { resolve } from "@std/path";
 import { cpuWeight } from "../../cgroups/limits/cpu_weight.ts";
 import { isGiven } from "../../cgroups/limits/limit.ts";
 import { cleanCgroupsPath, parseSystemdPath } from "../../cgroups/path.ts";
@@ -18,7 +17,6 @@ import type {
   IdMapping,
   IntelRdt,
   LinuxDevice,
-  Mount,
   Namespace,
   NamespaceType,
   NetDevice,
@@ -28,8 +26,8 @@ import type {
 import { OCI_VERSION } from "../../specs/state.ts";
 import { maskWords } from "../steps/cpu_affinity.ts";
 import { type MemoryPolicyNumbers, memoryPolicyNumbers } from "../config/memory_policy.ts";
-import { parseMountOptions } from "../steps/mounts/mount_options.ts";
-import { isBind, type MountIds, mountIds } from "../steps/mounts/mounts.ts";
+import { parseMountOptions } from "../config/mount_options.ts";
+import { isBind, type MountIds, type ParsedMount } from "../config/mounts.ts";
 import { hasNamespace, makesNamespace, namespaceKinds } from "../config/namespaces.ts";
 import { personalityDomains } from "../steps/personality.ts";
 import type { SeccompProfile } from "../seccomp/profile.ts";
@@ -57,6 +55,8 @@ import {
 /** The data for a container's state. */
 export interface StateInput {
   readonly config: Config;
+  /** The mounts of the config, parsed. */
+  readonly mounts: readonly ParsedMount[];
   readonly id: string;
   /** Absolute. */
   readonly bundle: string;
@@ -129,7 +129,7 @@ function toRuncConfig(input: StateInput): RuncConfig {
     umask: process?.user.umask,
     readonlyfs: root?.readonly ?? false,
     rootPropagation: propagationFlag(linux.rootfsPropagation),
-    mounts: (config.mounts ?? []).map((mount) => toRuncMount(mount, input)),
+    mounts: input.mounts.map((mount) => toRuncMount(mount, input)),
     devices: toRuncDevices(input),
     netDevices: linux.netDevices && toRuncNetDevices(linux.netDevices),
     mount_label: linux.mountLabel,
@@ -195,16 +195,13 @@ function propagationFlag(propagation: string | undefined): number | undefined {
 }
 
 /** specconv, createLibcontainerMount: a bind mount's type and relative source are resolved here. */
-function toRuncMount(mount: Mount, input: StateInput): RuncMount {
-  const { source = "", destination, type = "", options = [] } = mount;
-  const { flags, clearedFlags, propagation, data, recursiveSet, recursiveClear, extensions } = parseMountOptions(
-    options,
-  );
-  const bind = isBind(mount);
+function toRuncMount(parsed: ParsedMount, input: StateInput): RuncMount {
+  const { mount: { source = "", destination, type = "" }, options, ids } = parsed;
+  const { flags, clearedFlags, propagation, data, recursiveSet, recursiveClear, extensions } = options;
   return omitEmpty({
-    source: bind && !source.startsWith("/") ? resolve(input.bundle, source) : source,
+    source: isBind(parsed) ? parsed.source : source,
     destination,
-    device: bind ? "bind" : type,
+    device: isBind(parsed) ? "bind" : type,
     flags,
     cleared_flags: clearedFlags,
     propagation_flags: propagation,
@@ -213,7 +210,7 @@ function toRuncMount(mount: Mount, input: StateInput): RuncMount {
       ? undefined
       : { Attr_set: recursiveSet, Attr_clr: recursiveClear, Propagation: 0, Userns_fd: 0 },
     extensions: extensions.includes("tmpcopyup") ? 1 : 0,
-    id_mapping: toRuncMountIds(mountIds(mount), input),
+    id_mapping: toRuncMountIds(ids, input),
   }, ["source", "destination", "device", "id_mapping"]);
 }
 
@@ -405,11 +402,10 @@ function systemdCgroupFields({ config, id }: StateInput): RuncCgroup {
 }
 
 /** The owner of the cgroup directory, if the container can write to it: the host id of its process's user. */
-export function cgroupOwner(input: Pick<StateInput, "config">): number | undefined {
+export function cgroupOwner(input: Pick<StateInput, "config" | "mounts">): number | undefined {
   const { config } = input;
-  const writable = (config.mounts ?? []).some(({ source, destination, options = [] }) =>
-    source === "cgroup" && resolve("/", destination) === "/sys/fs/cgroup" &&
-    (parseMountOptions(options).flags & MountFlag.MS_RDONLY) === 0
+  const writable = input.mounts.some(({ mount, path, options }) =>
+    mount.source === "cgroup" && path === "/sys/fs/cgroup" && (options.flags & MountFlag.MS_RDONLY) === 0
   );
   if (!writable || !makesNamespace(config, "cgroup")) return undefined;
   const uid = config.process?.user.uid ?? 0;

@@ -19,10 +19,10 @@ import {
 import { call, slot, step, struct, when } from "../../plan/build.ts";
 import type { Op, Slot, Step } from "../../plan/op.ts";
 import type { Config } from "../../specs/config.ts";
-import { fillsDev, openNullOps } from "./devices.ts";
+import { openNullOps } from "./devices.ts";
 import { cleanPath, isFileOp } from "./in_root.ts";
 import type { HostFacts } from "../config/launch_request.ts";
-import { withContext } from "./mounts/mount_options.ts";
+import { withContext } from "../config/mount_options.ts";
 import { lacksMountCalls, mountOn } from "./mounts/old_mounts.ts";
 
 const target = slot("target");
@@ -71,8 +71,11 @@ function maskByMount(label: string | undefined, { arch }: HostFacts): readonly O
   return mountOn(target, { type: "tmpfs", flags: MountFlag.MS_RDONLY, data }, arch);
 }
 
-/** linux.maskedPaths: files show the container's /dev/null, directories are empty. */
-export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step[] {
+/**
+ * linux.maskedPaths: files show the container's /dev/null, directories are empty. `isNullOpen`: the slot `null` holds it,
+ * verified.
+ */
+export function maskedPathSteps(config: Config, facts: HostFacts, isNullOpen: boolean): readonly Step[] {
   const paths = (config.linux?.maskedPaths ?? []).map((path, index) => ({ path, index, clean: cleanPath(path) }));
   const seen = new Set<string>();
   const distinct = paths.filter(({ clean }) => !seen.has(clean) && seen.add(clean));
@@ -104,8 +107,7 @@ export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step
   );
   return [
     step("prepare to mask paths", "/linux/maskedPaths", [
-      // Already open and verified if the stdio steps have used it.
-      ...(fillsDev(config) ? [] : openNullOps(facts, O.O_PATH, "can't mask paths")),
+      ...(isNullOpen ? [] : openNullOps(facts, O.O_PATH, "can't mask paths")),
       ...(old ? [] : makeMaskOps(config.linux?.mountLabel)),
     ]),
     ...masks,

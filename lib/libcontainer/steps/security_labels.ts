@@ -10,12 +10,11 @@ import { FsMagic } from "../../ffi/constants.ts";
 import type { Arch } from "../../ffi/syscalls.ts";
 import { buffer, call, fail, load, slot, step, when } from "../../plan/build.ts";
 import type { Step } from "../../plan/op.ts";
-import type { Config, Mount, Process } from "../../specs/config.ts";
+import type { Process } from "../../specs/config.ts";
 import { writeProc } from "./host_writes.ts";
-import { cleanPath, openInRoot } from "./in_root.ts";
+import { openInRoot } from "./in_root.ts";
 import { type HostFacts, mayHaveToStack } from "../config/launch_request.ts";
-import { withContext } from "./mounts/mount_options.ts";
-import { isBind } from "./mounts/mounts.ts";
+import { isBind, type ParsedMount } from "../config/mounts.ts";
 
 /** Options of {@link appArmorSteps}. */
 type ProfiledProcess = Pick<Process, "apparmorProfile" | "noNewPrivileges">;
@@ -86,33 +85,22 @@ export function keyLabelSteps(label: string | undefined, arch: Arch): readonly S
   ];
 }
 
-/** The policy gives these labels of their own. */
-const unlabelledTypes: readonly (string | undefined)[] = ["proc", "sysfs", "mqueue", "cgroup"];
-
-function withMountContext(mount: Mount, label: string): Mount {
-  if (isBind(mount) || unlabelledTypes.includes(mount.type)) return mount;
-  return { ...mount, options: [...(mount.options ?? []), withContext("", label)] };
-}
-
-/** `config` with linux.mountLabel as an option of every mount that accepts one. */
-export function labelMounts(config: Config): Config {
-  const label = config.linux?.mountLabel;
-  if (!label) return config;
-  return { ...config, mounts: config.mounts?.map((mount) => withMountContext(mount, label)) };
-}
-
 /**
  * A message queue file system has no such mount option: its directory gets the label. Runs in: init, after the mounts.
  */
-export function queueLabelSteps(config: Config, arch: Arch): readonly Step[] {
-  const label = config.linux?.mountLabel;
+export function queueLabelSteps(
+  mounts: readonly ParsedMount[],
+  label: string | undefined,
+  arch: Arch,
+): readonly Step[] {
   if (!label) return [];
   const [target, type, statfs] = [slot("target"), slot("type"), buffer("statfs", 120)];
   const size = new TextEncoder().encode(label).length + 1;
-  return (config.mounts ?? []).flatMap((mount, index) =>
-    mount.type !== "mqueue" || isBind(mount) ? [] : [
-      step(`label ${mount.destination} ${label}`, `/mounts/${index}`, [
-        openInRoot(cleanPath(mount.destination), target, { arch, directory: true }),
+  return mounts.flatMap((parsed) => {
+    const { mount, from, path } = parsed;
+    return mount.type !== "mqueue" || isBind(parsed) ? [] : [
+      step(`label ${mount.destination} ${label}`, from, [
+        openInRoot(path, target, { arch, directory: true }),
         // It must not be another directory that has got the name meanwhile, because a label grants access.
         call("fstatfs", [target, statfs]),
         load(statfs, 4, type),
@@ -122,6 +110,6 @@ export function queueLabelSteps(config: Config, arch: Arch): readonly Step[] {
         call("setxattr", [".", "security.selinux", label, size, 0], { tolerate: ["EOPNOTSUPP"] }),
         call("close", [target]),
       ]),
-    ]
-  );
+    ];
+  });
 }

@@ -6,6 +6,7 @@
 
 import type { Config, IdMapping, Namespace, NamespaceType } from "../../../specs/config.ts";
 import type { Problem } from "../../../specs/problem.ts";
+import type { ParsedMount } from "../mounts.ts";
 
 /** Facts of the host and the command line that a config is checked against. */
 export interface ValidationFacts {
@@ -63,8 +64,8 @@ export interface Unreadable {
   readonly error: string;
 }
 
-/** One rule: yields the problems that it finds. */
-export type Rule = (config: Config, facts: ValidationFacts) => Iterable<Problem>;
+/** One rule: yields the problems that it finds. `mounts`: the parsed mounts of the config. */
+export type Rule = (config: Config, facts: ValidationFacts, mounts: readonly ParsedMount[]) => Iterable<Problem>;
 
 /** The config's entry for a kind of namespace. */
 export function namespaceOf(config: Config, type: NamespaceType): Namespace | undefined {
