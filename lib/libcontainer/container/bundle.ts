@@ -9,7 +9,7 @@ import { resctrlFeatures, resctrlRoot } from "../../cgroups/rdt/resctrl.ts";
 import { RuncError } from "../../errors.ts";
 import { isThere } from "../../ffi/files.ts";
 import type { Kernel } from "../../ffi/kernel.ts";
-import type { Config, NamespaceType } from "../../specs/config.ts";
+import { type Config, type NamespaceType, namespaceTypes } from "../../specs/config.ts";
 import { ignoredText, parseConfig } from "../../specs/parse.ts";
 import { resolve } from "@std/path";
 import { deniesSetgroups } from "../config/facts.ts";
@@ -76,7 +76,7 @@ function rootfsFacts(kernel: Kernel, path: string): RootfsFacts {
 /** The kinds of namespaces that the kernel has. */
 export function kernelNamespaces(): readonly NamespaceType[] {
   const files = new Set([...Deno.readDirSync("/proc/self/ns")].map(({ name }) => name));
-  return (Object.keys(namespaceKinds) as NamespaceType[]).filter((type) => files.has(namespaceKinds[type].file));
+  return namespaceTypes.filter((type) => files.has(namespaceKinds[type].file));
 }
 
 function pathOf(config: Config, type: NamespaceType): string | undefined {

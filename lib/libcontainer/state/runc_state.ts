@@ -12,23 +12,26 @@
 
 import type { SystemdPath } from "../../cgroups/path.ts";
 import { RuncError } from "../../errors.ts";
-import type {
-  Hook,
-  HookName,
-  Hooks,
-  IdMapping,
-  Integer64,
-  IntelRdt,
-  IoPriority,
-  Namespace,
-  NamespaceType,
-  Scheduler,
-  ThrottleDevice,
-  TimeOffsets,
-  WeightDevice,
+import {
+  type Hook,
+  type HookName,
+  hookNames,
+  type Hooks,
+  type IdMapping,
+  type Integer64,
+  type IntelRdt,
+  type IoPriority,
+  type Namespace,
+  type NamespaceType,
+  namespaceTypes,
+  type Scheduler,
+  type ThrottleDevice,
+  type TimeOffsets,
+  type WeightDevice,
 } from "../../specs/config.ts";
 import { parseJson } from "../../specs/json.ts";
 import { OCI_VERSION } from "../../specs/state.ts";
+import { namespaceKinds } from "../config/namespaces.ts";
 import type { SeccompProfile } from "../seccomp/profile.ts";
 
 /** state.json. What is optional may also be `null` or zero in a file of runc 1.1. */
@@ -119,7 +122,7 @@ export interface RuncMemoryPolicy {
 }
 
 /** The names that libcontainer has for the kinds of namespaces. */
-export type RuncNamespaceType = (typeof namespaceNames)[NamespaceType];
+export type RuncNamespaceType = (typeof namespaceKinds)[NamespaceType]["stateName"];
 
 /** A namespace of the container, joined where it has a path. */
 export interface RuncNamespace {
@@ -248,28 +251,6 @@ export interface RuncWeightDevice extends WeightDevice {
   readonly leafWeight: number;
 }
 
-/** The kinds of hooks, in the order of state.json. */
-export const hookNames = [
-  "prestart",
-  "createRuntime",
-  "createContainer",
-  "startContainer",
-  "poststart",
-  "poststop",
-] as const;
-
-/** The kinds of namespaces by the names that state.json has for them. */
-export const namespaceNames = {
-  pid: "NEWPID",
-  network: "NEWNET",
-  mount: "NEWNS",
-  ipc: "NEWIPC",
-  uts: "NEWUTS",
-  user: "NEWUSER",
-  cgroup: "NEWCGROUP",
-  time: "NEWTIME",
-} as const satisfies Readonly<Record<NamespaceType, string>>;
-
 /**
  * Reads state.json.
  *
@@ -331,9 +312,8 @@ export function rootfsOf({ config }: RuncState): string {
 
 /** The namespaces of the container's own, not those that it shares with the host, with paths that `exec` can join. */
 export function namespacesOf(state: RuncState): readonly Required<Namespace>[] {
-  const types = Object.keys(namespaceNames) as NamespaceType[];
   return (state.config.namespaces ?? []).flatMap(({ type: name }) => {
-    const type = types.find((candidate) => namespaceNames[candidate] === name);
+    const type = namespaceTypes.find((candidate) => namespaceKinds[candidate].stateName === name);
     const path = state.namespace_paths[name];
     return type === undefined || path === undefined ? [] : [{ type, path }];
   });
@@ -341,7 +321,7 @@ export function namespacesOf(state: RuncState): readonly Required<Namespace>[] {
 
 /** Whether the container made its pid namespace: its processes then end with its first one. */
 export function ownsPids({ config }: RuncState): boolean {
-  return (config.namespaces ?? []).some(({ type, path }) => type === namespaceNames.pid && !path);
+  return (config.namespaces ?? []).some(({ type, path }) => type === namespaceKinds.pid.stateName && !path);
 }
 
 /** The hooks, as config.json had them. */

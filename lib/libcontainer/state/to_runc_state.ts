@@ -5,25 +5,27 @@
  */
 
 import { resolve } from "@std/path";
+import { ALL_LETTERS, alwaysAllowed, ANY } from "../../cgroups/devices/rules.ts";
 import { cpuWeight } from "../../cgroups/limits/cpu_weight.ts";
 import { isGiven } from "../../cgroups/limits/limit.ts";
 import { cleanPath, parseSystemdPath } from "../../cgroups/path.ts";
 import { MountFlag } from "../../ffi/constants.ts";
-import type {
-  Capabilities,
-  Config,
-  CpuAffinity,
-  Hook,
-  Hooks,
-  IdMapping,
-  IntelRdt,
-  LinuxDevice,
-  Mount,
-  Namespace,
-  NamespaceType,
-  NetDevice,
-  Resources,
-  WeightDevice,
+import {
+  type Capabilities,
+  type Config,
+  type CpuAffinity,
+  type Hook,
+  hookNames,
+  type Hooks,
+  type IdMapping,
+  type IntelRdt,
+  type LinuxDevice,
+  type Mount,
+  type Namespace,
+  type NamespaceType,
+  type NetDevice,
+  type Resources,
+  type WeightDevice,
 } from "../../specs/config.ts";
 import { OCI_VERSION } from "../../specs/state.ts";
 import { maskWords } from "../steps/cpu_affinity.ts";
@@ -34,24 +36,22 @@ import { hasNamespace, makesNamespace, namespaceKinds } from "../config/namespac
 import { personalityDomains } from "../steps/personality.ts";
 import type { SeccompProfile } from "../seccomp/profile.ts";
 import { parseCpuList } from "../config/validate/cpu_list.ts";
-import {
-  hookNames,
-  namespaceNames,
-  type RuncAffinity,
-  type RuncCapabilities,
-  type RuncCgroup,
-  type RuncConfig,
-  type RuncDevice,
-  type RuncDeviceRule,
-  type RuncHook,
-  type RuncIdMapping,
-  type RuncIntelRdt,
-  type RuncMemoryPolicy,
-  type RuncMount,
-  type RuncMountIds,
-  type RuncNamespace,
-  type RuncState,
-  type RuncWeightDevice,
+import type {
+  RuncAffinity,
+  RuncCapabilities,
+  RuncCgroup,
+  RuncConfig,
+  RuncDevice,
+  RuncDeviceRule,
+  RuncHook,
+  RuncIdMapping,
+  RuncIntelRdt,
+  RuncMemoryPolicy,
+  RuncMount,
+  RuncMountIds,
+  RuncNamespace,
+  RuncState,
+  RuncWeightDevice,
 } from "./runc_state.ts";
 
 /** What a container's state is made of. */
@@ -83,22 +83,18 @@ export interface StateInput {
   readonly seccomp?: SeccompProfile;
 }
 
-/** The nodes that every container has, and the device rules that no config can switch off: specconv, AllowedDevices. */
-const allowedDevices: readonly { readonly path?: string; readonly rule: RuncDeviceRule }[] = [
-  { rule: deviceRule("c", -1, -1, "m") },
-  { rule: deviceRule("b", -1, -1, "m") },
-  { path: "/dev/null", rule: deviceRule("c", 1, 3) },
-  { path: "/dev/random", rule: deviceRule("c", 1, 8) },
-  { path: "/dev/full", rule: deviceRule("c", 1, 7) },
-  { path: "/dev/tty", rule: deviceRule("c", 5, 0) },
-  { path: "/dev/zero", rule: deviceRule("c", 1, 5) },
-  { path: "/dev/urandom", rule: deviceRule("c", 1, 9) },
-  { rule: deviceRule("c", 136, -1) },
-  { rule: deviceRule("c", 5, 2) },
-  { rule: deviceRule("c", 10, 200) },
-];
+/** The nodes that every container has, and the device rules that no config can switch off. */
+const allowedDevices: readonly { readonly path?: string; readonly rule: RuncDeviceRule }[] = alwaysAllowed.map(
+  ({ path, type = "a", major = ANY, minor = ANY, access }) => ({ path, rule: deviceRule(type, major, minor, access) }),
+);
 
-function deviceRule(type: string, major: number, minor: number, permissions = "rwm", allow = true): RuncDeviceRule {
+function deviceRule(
+  type: string,
+  major: number,
+  minor: number,
+  permissions = ALL_LETTERS,
+  allow = true,
+): RuncDeviceRule {
   return { type: type.charCodeAt(0), major, minor, permissions, allow };
 }
 
@@ -183,7 +179,7 @@ function isEmpty(value: unknown): boolean {
 /** Every kind that the kernel has, also those that the container shares with the host. */
 function namespacePaths({ pid, kernelNamespaces }: StateInput): Readonly<Record<string, string>> {
   return Object.fromEntries(
-    kernelNamespaces.map((type) => [namespaceNames[type], `/proc/${pid}/ns/${namespaceKinds[type].file}`]),
+    kernelNamespaces.map((type) => [namespaceKinds[type].stateName, `/proc/${pid}/ns/${namespaceKinds[type].file}`]),
   );
 }
 
@@ -269,7 +265,7 @@ function hostId(mappings: readonly IdMapping[], id: number): number | undefined 
 }
 
 function toRuncNamespace({ type, path = "" }: Namespace): RuncNamespace {
-  return omitEmpty({ type: namespaceNames[type], path });
+  return omitEmpty({ type: namespaceKinds[type].stateName, path });
 }
 
 function toRuncCapabilities(sets: Capabilities): RuncCapabilities | undefined {
@@ -326,7 +322,7 @@ function toRuncCgroup(input: StateInput): RuncCgroup {
   return omitEmpty({
     ...(systemdCgroup ? systemdCgroupFields(input) : pathFields(input)),
     devices: [
-      ...(config.linux?.resources?.devices ?? []).map(({ type = "", major = -1, minor = -1, access = "", allow }) =>
+      ...(config.linux?.resources?.devices ?? []).map(({ type = "", major = ANY, minor = ANY, access = "", allow }) =>
         deviceRule(type === "" ? "a" : type, major, minor, access, allow)
       ),
       ...ownAllowedDevices(config).map(({ rule }) => rule),

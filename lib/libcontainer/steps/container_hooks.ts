@@ -22,7 +22,7 @@ import {
   when,
 } from "../../plan/build.ts";
 import type { Data, Op, Step } from "../../plan/op.ts";
-import type { Hook } from "../../specs/config.ts";
+import type { Hook, HookName } from "../../specs/config.ts";
 
 const pid = slot("hook");
 const status = buffer("wait status", 8);
@@ -139,13 +139,18 @@ function boundedWait(
   ];
 }
 
+/** The hooks that init runs itself. */
+export const containerHookNames = ["createContainer", "startContainer"] as const satisfies readonly HookName[];
+
+type ContainerHookName = (typeof containerHookNames)[number];
+
 /**
  * One step a hook, in order; the first that fails ends the start.
  *
  * `env`: what a hook without `env` gets.
  */
 export function containerHookSteps(
-  name: "createContainer" | "startContainer",
+  name: ContainerHookName,
   hooks: readonly Hook[],
   env: Data,
   enter: HookEntry,
