@@ -11,7 +11,7 @@ import { Libseccomp } from "../../ffi/libraries/libseccomp.ts";
 import { supportsSeccompFlags } from "../../ffi/process/seccomp.ts";
 import { seccompActions, seccompArchs, seccompFlags, seccompOperators } from "../../libcontainer/seccomp/names.ts";
 import { memoryPolicyFlags, memoryPolicyModes } from "../../libcontainer/config/memory_policy.ts";
-import { mountOptionNames } from "../../libcontainer/steps/mounts/mount_options.ts";
+import { mountOptionNames } from "../../libcontainer/config/mount_options.ts";
 import { hookNames, namespaceTypes } from "../../specs/config.ts";
 import { OCI_VERSION } from "../../specs/state.ts";
 import type { Command } from "../context.ts";

@@ -30,7 +30,7 @@ import {
 import { OCI_VERSION } from "../../specs/state.ts";
 import { maskWords } from "../steps/cpu_affinity.ts";
 import { type MemoryPolicyNumbers, memoryPolicyNumbers } from "../config/memory_policy.ts";
-import { parseMountOptions } from "../steps/mounts/mount_options.ts";
+import { parseMountOptions } from "../config/mount_options.ts";
 import { isBind, type MountIds, mountIds } from "../steps/mounts/mounts.ts";
 import { hasNamespace, makesNamespace, namespaceKinds } from "../config/namespaces.ts";
 import { personalityDomains } from "../steps/personality.ts";

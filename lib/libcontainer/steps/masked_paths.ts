@@ -22,7 +22,7 @@ import type { Config } from "../../specs/config.ts";
 import { fillsDev, openNullOps } from "./devices.ts";
 import { cleanPath, isFileOp } from "./in_root.ts";
 import type { HostFacts } from "../config/launch_request.ts";
-import { withContext } from "./mounts/mount_options.ts";
+import { withContext } from "../config/mount_options.ts";
 import { lacksMountCalls, mountOn } from "./mounts/old_mounts.ts";
 
 const target = slot("target");

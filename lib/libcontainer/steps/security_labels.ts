@@ -14,7 +14,7 @@ import type { Config, Mount, Process } from "../../specs/config.ts";
 import { writeProc } from "./host_writes.ts";
 import { cleanPath, openInRoot } from "./in_root.ts";
 import { type HostFacts, mayHaveToStack } from "../config/launch_request.ts";
-import { withContext } from "./mounts/mount_options.ts";
+import { withContext } from "../config/mount_options.ts";
 import { isBind } from "./mounts/mounts.ts";
 
 /** What {@link appArmorSteps} is about. */

@@ -7,7 +7,7 @@
 
 import type { Config, Mount } from "../../../specs/config.ts";
 import type { Problem } from "../../../specs/problem.ts";
-import { parseMountOptions } from "../../steps/mounts/mount_options.ts";
+import { parseMountOptions } from "../mount_options.ts";
 import { isBind } from "../../steps/mounts/mounts.ts";
 import { hasNamespace } from "../namespaces.ts";
 import { quote, type ValidationFacts } from "./facts.ts";

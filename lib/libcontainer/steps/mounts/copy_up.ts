@@ -10,7 +10,7 @@
 import { FsConfig, FsMount, FsOpen, MountFlag, MsgFlag } from "../../../ffi/constants.ts";
 import { at, buffer, call, fixedFd, load, slot, store, struct, when } from "../../../plan/build.ts";
 import type { CallOp, Op, Operand, Slot } from "../../../plan/op.ts";
-import { splitData } from "./mount_options.ts";
+import { splitData } from "../../config/mount_options.ts";
 import { MESSAGE_SIZE, MessageKind, tellValue } from "../protocol.ts";
 
 /** A tmpfs to be made. */

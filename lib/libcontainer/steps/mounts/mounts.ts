@@ -32,7 +32,7 @@ import {
   root,
 } from "../in_root.ts";
 import type { CgroupMountFact, HostFacts, LaunchRequest } from "../../config/launch_request.ts";
-import { type MountOptions, parseMountOptions, withContext } from "./mount_options.ts";
+import { type MountOptions, parseMountOptions, withContext } from "../../config/mount_options.ts";
 import { hasNamespace } from "../../config/namespaces.ts";
 import { loadStat, statBuffer } from "../stat.ts";
 import { copyUpOps } from "./copy_up.ts";

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { withContext } from "../../../../lib/libcontainer/steps/mounts/mount_options.ts";
+import { withContext } from "../../../../lib/libcontainer/config/mount_options.ts";
 import { planCreate } from "../../../../lib/libcontainer/plans/create.ts";
 import { planExec } from "../../../../lib/libcontainer/plans/exec.ts";
 import {

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { MountAttr, MountFlag } from "../../../ffi/constants.ts";
+import { MountAttr, MountFlag } from "../../ffi/constants.ts";
 
 /** A mount's options, taken apart. */
 export interface MountOptions {

@@ -1,9 +1,5 @@
 import { assertEquals } from "@std/assert";
-import {
-  mountOptionNames,
-  parseMountOptions,
-  splitData,
-} from "../../../../../lib/libcontainer/steps/mounts/mount_options.ts";
+import { mountOptionNames, parseMountOptions, splitData } from "../../../../lib/libcontainer/config/mount_options.ts";
 
 /** What an option is. Numbers are the kernel's: include/uapi/linux/mount.h. */
 type Kind = "set" | "clear" | "propagation" | "recursive set" | "recursive clear" | "extension" | "nothing";
