@@ -78,17 +78,6 @@ export function configWarnings(config: Config): readonly Problem[] {
 
 /** All that is wrong with a process that `exec` is to start. `at`: the process's JSON pointer. */
 export function validateProcess(process: Process, facts: ProcessFacts, at = ""): readonly Problem[] {
-  const processRules = [
-    processBasics,
-    affinityLists,
-    schedulerFields,
-    ioPriorityFields,
-    rootlessGroups,
-    rlimitTypes,
-    environmentEntries,
-    processNuls,
-    oomScore,
-  ];
   return processRules.flatMap((rule) => [...rule(process, facts, at)]);
 }
 
