@@ -6,14 +6,10 @@
 
 import { resolve } from "@std/path";
 import { ALL_LETTERS, alwaysAllowed, ANY } from "../../cgroups/devices/rules.ts";
-import { cpuWeight } from "../../cgroups/limits/cpu_weight.ts";
-import { isGiven } from "../../cgroups/limits/limit.ts";
 import { cleanPath, parseSystemdPath } from "../../cgroups/path.ts";
 import { MountFlag } from "../../ffi/constants.ts";
 import {
-  type Capabilities,
   type Config,
-  type CpuAffinity,
   type Hook,
   hookNames,
   type Hooks,
@@ -25,7 +21,6 @@ import {
   type NamespaceType,
   type NetDevice,
   type Resources,
-  type WeightDevice,
 } from "../../specs/config.ts";
 import { OCI_VERSION } from "../../specs/state.ts";
 import { maskWords } from "../steps/cpu_affinity.ts";
@@ -35,10 +30,10 @@ import { isBind, type MountIds, mountIds } from "../steps/mounts/mounts.ts";
 import { hasNamespace, makesNamespace, namespaceKinds } from "../config/namespaces.ts";
 import { personalityDomains } from "../steps/personality.ts";
 import type { SeccompProfile } from "../seccomp/profile.ts";
-import { parseCpuList } from "../config/validate/cpu_list.ts";
+import { limitPointers, toRuncLimits } from "./limits_state.ts";
+import { omitEmpty } from "./omit_empty.ts";
+import { type RuncProcess, toRuncProcess } from "./process_state.ts";
 import type {
-  RuncAffinity,
-  RuncCapabilities,
   RuncCgroup,
   RuncConfig,
   RuncDevice,
@@ -51,7 +46,6 @@ import type {
   RuncMountIds,
   RuncNamespace,
   RuncState,
-  RuncWeightDevice,
 } from "./runc_state.ts";
 
 /** What a container's state is made of. */
@@ -119,6 +113,7 @@ export function toRuncState(input: StateInput): RuncState {
 function toRuncConfig(input: StateInput): RuncConfig {
   const { config, rootlessEuid = false, rootlessCgroups = false } = input;
   const { process, root, linux = {} } = config;
+  const kept: RuncProcess = process === undefined ? {} : toRuncProcess(process);
   return omitEmpty({
     no_pivot_root: input.noPivot ?? false,
     rootfs: input.rootfs,
@@ -132,19 +127,19 @@ function toRuncConfig(input: StateInput): RuncConfig {
     hostname: config.hostname,
     domainname: config.domainname,
     namespaces: (linux.namespaces ?? []).map(toRuncNamespace),
-    capabilities: process?.capabilities && toRuncCapabilities(process.capabilities),
+    capabilities: kept.capabilities,
     networks: makesNamespace(config, "network") ? [{ type: "loopback" }] : [],
     cgroups: toRuncCgroup(input),
-    apparmor_profile: process?.apparmorProfile,
-    process_label: process?.selinuxLabel,
-    oom_score_adj: process?.oomScoreAdj,
+    apparmor_profile: kept.apparmor_profile,
+    process_label: kept.process_label,
+    oom_score_adj: kept.oom_score_adj,
     uid_mappings: mappingsOf(input, "uidMappings").map(toRuncMapping),
     gid_mappings: mappingsOf(input, "gidMappings").map(toRuncMapping),
     mask_paths: linux.maskedPaths,
     readonly_paths: linux.readonlyPaths,
     sysctl: linux.sysctl,
     seccomp: input.seccomp,
-    no_new_privileges: process?.noNewPrivileges,
+    no_new_privileges: kept.no_new_privileges,
     Hooks: toRuncHooks(config.hooks ?? {}),
     version: OCI_VERSION,
     labels: [
@@ -157,23 +152,11 @@ function toRuncConfig(input: StateInput): RuncConfig {
     rootless_euid: rootlessEuid,
     rootless_cgroups: rootlessCgroups,
     time_offsets: linux.timeOffsets,
-    scheduler: process?.scheduler,
+    scheduler: kept.scheduler,
     personality: linux.personality && { domain: personalityDomains[linux.personality.domain]! },
-    io_priority: process?.ioPriority,
-    exec_cpu_affinity: process?.execCPUAffinity && toRuncAffinity(process.execCPUAffinity),
+    // Those above keep their places; what runc has added since comes last.
+    ...kept,
   }, ["intel_rdt", "memory_policy", "rootfs", "mounts", "devices", "namespaces", "umask", "oom_score_adj", "labels"]);
-}
-
-/** `object` without the fields that Go's omitempty leaves out: false, 0, "", empty lists and maps. `keep`: fields without it. */
-function omitEmpty<Type extends object>(object: Type, keep: readonly (keyof Type)[] = []): Type {
-  const kept = Object.entries(object).filter(([key, value]) =>
-    value !== undefined && (keep.includes(key as keyof Type) || !isEmpty(value))
-  );
-  return Object.fromEntries(kept) as Type;
-}
-
-function isEmpty(value: unknown): boolean {
-  return typeof value === "object" && value !== null ? Object.keys(value).length === 0 : !value;
 }
 
 /** Every kind that the kernel has, also those that the container shares with the host. */
@@ -268,16 +251,6 @@ function toRuncNamespace({ type, path = "" }: Namespace): RuncNamespace {
   return omitEmpty({ type: namespaceKinds[type].stateName, path });
 }
 
-function toRuncCapabilities(sets: Capabilities): RuncCapabilities | undefined {
-  return omitEmpty({
-    Bounding: sets.bounding,
-    Effective: sets.effective,
-    Inheritable: sets.inheritable,
-    Permitted: sets.permitted,
-    Ambient: sets.ambient,
-  });
-}
-
 function toRuncMemoryPolicy({ mode, flags, nodes }: MemoryPolicyNumbers): RuncMemoryPolicy {
   return omitEmpty({ mode, flags, nodes: nodes && maskWords(nodes) });
 }
@@ -286,16 +259,9 @@ function toRuncNetDevices(devices: Readonly<Record<string, NetDevice>>): RuncCon
   return Object.fromEntries(Object.entries(devices).map(([name, device]) => [name, omitEmpty({ name: device.name })]));
 }
 
-/** linux.intelRdt as state.json has it. */
-export function toRuncIntelRdt(rdt: IntelRdt): RuncIntelRdt {
+function toRuncIntelRdt(rdt: IntelRdt): RuncIntelRdt {
   const { closID, schemata, l3CacheSchema, memBwSchema, enableMonitoring } = rdt;
   return omitEmpty({ closID, schemata, l3_cache_schema: l3CacheSchema, memBwSchema, enableMonitoring });
-}
-
-function toRuncAffinity({ initial = "", final = "" }: CpuAffinity): RuncAffinity | undefined {
-  if (initial === "" && final === "") return undefined;
-  const words = (list: string) => list === "" ? null : maskWords(parseCpuList(list));
-  return { Initial: words(initial), Final: words(final) };
 }
 
 function toRuncMapping({ containerID, hostID, size }: IdMapping): RuncIdMapping {
@@ -334,50 +300,17 @@ function toRuncCgroup(input: StateInput): RuncCgroup {
   }, ["owner_uid", ...limitPointers]);
 }
 
-/** Pointers in Go (burst, idle, pids, swappiness) are written even when 0, as a limit of 0 is one. */
-const limitPointers = ["cpu_burst", "cpu_idle", "pids_limit", "memory_swappiness"] as const;
-
-function toRuncLimits(resources: Resources): RuncCgroup {
-  const { memory = {}, cpu = {}, pids = {}, blockIO = {}, network = {}, rdma = {} } = resources;
+/** `state` with other limits, and with another linux.intelRdt where one is given. */
+export function withResources(state: RuncState, resources: Resources, rdt?: IntelRdt): RuncState {
+  const { config } = state;
   return {
-    memory: memory.limit,
-    memory_reservation: memory.reservation,
-    memory_swap: memory.swap,
-    cpu_shares: cpu.shares,
-    cpu_quota: cpu.quota,
-    cpu_burst: cpu.burst,
-    cpu_period: cpu.period,
-    cpu_rt_quota: cpu.realtimeRuntime,
-    cpu_rt_period: cpu.realtimePeriod,
-    cpuset_cpus: cpu.cpus,
-    cpuset_mems: cpu.mems,
-    cpu_idle: cpu.idle,
-    pids_limit: pids.limit,
-    blkio_weight: blockIO.weight,
-    blkio_leaf_weight: blockIO.leafWeight,
-    blkio_weight_device: blockIO.weightDevice?.map(toRuncWeight),
-    blkio_throttle_read_bps_device: blockIO.throttleReadBpsDevice,
-    blkio_throttle_write_bps_device: blockIO.throttleWriteBpsDevice,
-    blkio_throttle_read_iops_device: blockIO.throttleReadIOPSDevice,
-    blkio_throttle_write_iops_device: blockIO.throttleWriteIOPSDevice,
-    hugetlb_limit: resources.hugepageLimits?.map(({ pageSize, limit }) => ({ page_size: pageSize, limit })),
-    oom_kill_disable: memory.disableOOMKiller,
-    memory_swappiness: memory.swappiness,
-    net_prio_ifpriomap: network.priorities?.map(({ name, priority }) => ({ interface: name, priority })),
-    net_cls_classid_u: network.classID,
-    rdma: Object.fromEntries(
-      Object.entries(rdma).map(([device, { hcaHandles, hcaObjects }]) =>
-        [device, { hca_handles: hcaHandles, hca_objects: hcaObjects }] as const
-      ),
-    ),
-    cpu_weight: isGiven(cpu.shares) ? cpuWeight(cpu.shares) : undefined,
-    unified: resources.unified,
-    memory_check_before_update: memory.checkBeforeUpdate,
+    ...state,
+    config: {
+      ...config,
+      cgroups: withLimits(config.cgroups ?? {}, resources),
+      ...(rdt === undefined ? {} : { intel_rdt: toRuncIntelRdt(rdt) }),
+    },
   };
-}
-
-function toRuncWeight({ major, minor, weight = 0, leafWeight = 0 }: WeightDevice): RuncWeightDevice {
-  return { major, minor, weight, leafWeight };
 }
 
 /** `cgroup` with other limits, written as {@link toRuncState} writes it. */
