@@ -55,7 +55,7 @@ export {
 } from "./lib/libcontainer/config/validate.ts";
 
 // The plan.
-export { planContainer, type PlannedContainer } from "./lib/libcontainer/container/creation.ts";
+export { planContainer, type PlannedContainer, type PlanOptions } from "./lib/libcontainer/container/planning.ts";
 export { explain, type ExplainedStep, explainSteps } from "./lib/plan/explain.ts";
 export type {
   CgroupEntry,
@@ -107,9 +107,8 @@ export type {
 export { compileSeccomp } from "./lib/libcontainer/seccomp/seccomp.ts";
 export type { SeccompFilter } from "./lib/libcontainer/seccomp/filter.ts";
 export type { SeccompCondition, SeccompProfile, SeccompRule } from "./lib/libcontainer/seccomp/profile.ts";
-export { Container } from "./lib/libcontainer/container/container.ts";
+export { Container, type CreateOptions } from "./lib/libcontainer/container/container.ts";
 export { ContainerProcess, type ProcessOptions } from "./lib/libcontainer/container/container_process.ts";
-export type { CreateOptions } from "./lib/libcontainer/container/creation.ts";
 export type { ExecOptions } from "./lib/libcontainer/container/exec_process.ts";
 export type { Removal } from "./lib/libcontainer/plans/monitor/plan.ts";
 export { rootOwner } from "./lib/libcontainer/config/id_mappings.ts";

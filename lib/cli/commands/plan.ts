@@ -6,7 +6,7 @@
 
 import { loadSpec, readConfig } from "../../libcontainer/container/bundle.ts";
 import { compileSeccomp } from "../../libcontainer/seccomp/seccomp.ts";
-import { planContainer } from "../../libcontainer/container/creation.ts";
+import { planContainer } from "../../libcontainer/container/planning.ts";
 import { explain, explainSteps } from "../../plan/explain.ts";
 import { enterBundle } from "../bundle_directory.ts";
 import type { Command } from "../context.ts";

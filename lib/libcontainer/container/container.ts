@@ -8,28 +8,24 @@
 
 import type { CgroupManager } from "../../cgroups/manager.ts";
 import type { RdtPlace } from "../../cgroups/rdt/stats.ts";
-import { removeRdtGroup, resctrlRoot } from "../../cgroups/rdt/resctrl.ts";
+import { resctrlRoot } from "../../cgroups/rdt/resctrl.ts";
 import { RuncError } from "../../errors.ts";
-import { monotonicMs } from "../../ffi/clock.ts";
-import { openFlag } from "../../ffi/constants.ts";
-import { Errno, errnoText } from "../../ffi/errno.ts";
-import type { Fd } from "../../ffi/fd.ts";
-import { open } from "../../ffi/files.ts";
-import { alloc } from "../../ffi/kernel.ts";
-import { poll, POLLIN } from "../../ffi/poll.ts";
-import { endTimeout, OtherProcess, sawEnd, watchEnd } from "../../ffi/ending.ts";
-import { kill } from "../../ffi/process/process.ts";
 import type { HookName, Resources } from "../../specs/config.ts";
 import type { State, Status } from "../../specs/state.ts";
 import { inSpan } from "../../trace/tracer.ts";
 import { loadCgroup } from "./container_cgroups.ts";
-import type { ContainerProcess } from "./container_process.ts";
-import { createContainer, type CreateOptions, type PendingContainer } from "./creation.ts";
+import type { ContainerProcess, ProcessOptions } from "./container_process.ts";
+import { createContainer } from "./creation.ts";
+import type { PendingContainer } from "./creation_messages.ts";
+import { ALREADY_RUNNING, readExecFifo } from "./exec_fifo.ts";
 import { type ExecOptions, execProcess } from "./exec_process.ts";
+import { hasLiveInit, killAndWait, killContainer, signalInit } from "./killing.ts";
+import type { PlanOptions } from "./planning.ts";
+import { removalOf, type RemovalTarget, removeContainer } from "./removal.ts";
 import { runHooks } from "../launch/host_hooks.ts";
 import { hostRoot } from "../config/id_mappings.ts";
 import type { Removal } from "../plans/monitor/plan.ts";
-import { EXEC_IN_STOPPED, isAlive } from "../state/process_status.ts";
+import { EXEC_IN_STOPPED } from "../state/process_status.ts";
 import {
   annotationsOf,
   bundleOf,
@@ -38,7 +34,6 @@ import {
   idOf,
   initOf,
   mappingsOfState,
-  ownsPids,
   rdtGroupOf,
   rootfsOf,
   rootlessCgroupsOf,
@@ -53,6 +48,15 @@ import { compileStored } from "../seccomp/seccomp.ts";
 import { containerIds, isMissing, missingContainer, StateDirectory } from "../state/store.ts";
 import { updateContainer } from "./update_container.ts";
 import type { RdtSchemas } from "./update_rdt.ts";
+
+/** What a container is created from. */
+export interface CreateOptions extends PlanOptions, ProcessOptions {
+  /**
+   * Is called while the container's process is being set up, and the parent would only wait: what takes time and needs only that process's pid
+   * is done meanwhile. What it throws ends the creation.
+   */
+  readonly onProcess?: (container: Container) => void;
+}
 
 /** A container that exists, created by this runtime or by runc. */
 export class Container {
@@ -115,19 +119,14 @@ export class Container {
     return systemdOf(this.#state);
   }
 
-  /** Whether its pid namespace is another's: its processes may outlive the first. */
-  get #sharesPids(): boolean {
-    return !ownsPids(this.#state);
-  }
-
-  get #alive(): boolean {
-    return isAlive(this.pid, initOf(this.#state).startTime);
+  get #target(): RemovalTarget {
+    return { state: this.#state, cgroup: this.#cgroup, directory: this.#directory };
   }
 
   /** Computed from the kernel's view, never stored. */
   status(): Status {
     if (this.#cgroup.exists() && this.#cgroup.freezerState() === "frozen") return "paused";
-    if (!this.#alive) return "stopped";
+    if (!hasLiveInit(this.#state)) return "stopped";
     return this.#directory.hasFifo() ? "created" : "running";
   }
 
@@ -191,7 +190,10 @@ export class Container {
       throw new RuncError("container-state", why);
     }
     beforeStart();
-    inSpan(this.#runtime.trace, "read the exec fifo, which init waits to open", () => this.#openFifo());
+    const { kernel, trace } = this.#runtime;
+    inSpan(trace, "read the exec fifo, which init waits to open", () => {
+      readExecFifo(kernel, this.#directory, this.pid);
+    });
     this.poststart();
   }
 
@@ -200,49 +202,9 @@ export class Container {
     try {
       this.runHooks("poststart", "running");
     } catch (error) {
-      this.#signalInit(9);
+      signalInit(this.#runtime, this.#state, 9);
       throw error;
     }
-  }
-
-  /** @throws {RuncError} where another command has started or removed the container since it was looked at. */
-  #fifo(): Fd {
-    const { kernel } = this.#runtime;
-    try {
-      return open(kernel, this.#directory.fifo, openFlag(kernel.arch).O_NONBLOCK);
-    } catch (error) {
-      if (!(error instanceof RuncError) || error.errno !== Errno.ENOENT) throw error;
-      throw this.#directory.exists()
-        ? new RuncError("container-state", ALREADY_RUNNING, { cause: error })
-        : missingContainer(error);
-    }
-  }
-
-  /** Reads the byte that init writes when the fifo opens: of two starts only one gets it. */
-  #openFifo(): void {
-    const { kernel } = this.#runtime;
-    using fifo = this.#fifo();
-    using init = OtherProcess.find(kernel, this.pid);
-    const byte = alloc(1);
-    for (;;) {
-      const watches = [{ fd: fifo.number, events: POLLIN }];
-      if (init !== undefined) watches.push(watchEnd(init));
-      const [ready = 0, end = 0] = poll(kernel, watches, 100);
-      const hasEnded = init === undefined || sawEnd(init, end);
-      if (ready === 0 && !hasEnded) {
-        // Whoever opens a fifo that init has closed already is not told of its end: fifo(7). The start that was faster removes it.
-        if (!this.#directory.hasFifo()) throw new RuncError("container-state", ALREADY_RUNNING);
-        continue;
-      }
-      const got = kernel.retry("read", fifo.number, byte, 1);
-      if (got === 1) break;
-      if (hasEnded || got === 0) {
-        throw new RuncError("container-state", "exec fifo is empty: container init did not signal execve readiness", {
-          hint: "its process has ended, or another start was faster",
-        });
-      }
-    }
-    removeIfThere(this.#directory.fifo);
   }
 
   /**
@@ -251,52 +213,7 @@ export class Container {
    * @throws {RuncError} `container-state` (`container not running`).
    */
   kill(signal: number, options: { all?: boolean } = {}): void {
-    const notRunning = () => {
-      if (!options.all) throw new RuncError("container-state", "container not running");
-    };
-    if (signal === 9 && this.#sharesPids) {
-      if (this.#killCgroup()) return;
-      if (!this.#alive) return notRunning();
-    }
-    if (!this.#alive) return notRunning();
-    const result = this.#signalInit(signal);
-    if (result === -Errno.ESRCH) return notRunning();
-    if (result < 0) throw new RuncError("syscall-failed", `unable to signal init: ${errnoText(-result)}`);
-    // Process 1 ends last, when all others have: one that is frozen does not on v1.
-    if (signal === 9) this.#cgroup.thawToKill();
-  }
-
-  /** Init by a descriptor that is its own for sure: between a look at the start time and kill(2) its pid could become another's. */
-  #openInit(): OtherProcess | undefined {
-    const init = OtherProcess.find(this.#runtime.kernel, this.pid);
-    // Whoever has the pid now has been open since, so it is init if this is still init's start time.
-    if (init === undefined || this.#alive) return init;
-    init[Symbol.dispose]();
-    return undefined;
-  }
-
-  /** Returns 0 or −errno: ESRCH where init is gone. */
-  #signalInit(signal: number): number {
-    return inSpan(this.#runtime.trace, `send signal ${signal} to init`, () => {
-      using init = this.#openInit();
-      return init === undefined ? -Errno.ESRCH : init.signal(signal);
-    });
-  }
-
-  /** Whether it could. Without root the cgroup may be nobody's: init alone is killed then. */
-  #killCgroup(): boolean {
-    try {
-      return this.#cgroup.kill((pid, number) => void kill(this.#runtime.kernel, pid, number));
-    } catch (error) {
-      if (!rootlessCgroupsOf(this.#state)) {
-        throw error instanceof RuncError ? error.within("unable to kill all processes") : error;
-      }
-      this.#runtime.log(
-        "warning",
-        "only the container's first process is killed: its cgroup cannot be used; delegate cgroup v2 to the user who calls",
-      );
-      return false;
-    }
+    killContainer(this.#runtime, this.#target, { signal, ...options });
   }
 
   /**
@@ -308,7 +225,7 @@ export class Container {
     try {
       this.#locked(() => {
         this.#end(options.force ?? false);
-        this.#remove();
+        removeContainer(this.#runtime, this.#target);
       });
     } catch (error) {
       if (options.force && isMissing(error)) return;
@@ -320,7 +237,7 @@ export class Container {
   /** What has to end before a container is removed has ended then. */
   #end(force: boolean): void {
     const status = this.status();
-    if (force || status === "created") this.#killAndWait();
+    if (force || status === "created") killAndWait(this.#runtime, this.#target);
     else if (status !== "stopped") {
       throw new RuncError("container-state", `cannot delete container ${this.id} that is not stopped: ${status}`, {
         hint: "runc kill stops it, runc delete --force does both",
@@ -330,31 +247,9 @@ export class Container {
     if (status === "paused") this.#cgroup.thaw();
   }
 
-  /** SIGKILL, then waits for the end. @throws {RuncError} after 10 s, runc's limit. */
-  #killAndWait(): void {
-    using init = this.#openInit();
-    this.kill(9, { all: true });
-    if (init !== undefined) inSpan(this.#runtime.trace, "wait for init's end", () => this.#awaitEnd(init));
-  }
-
-  #awaitEnd(init: OtherProcess): void {
-    const { kernel } = this.#runtime;
-    const deadline = monotonicMs(kernel) + 10_000;
-    // Nearly always it has ended within the first 100 ms.
-    while (!sawEnd(init, poll(kernel, [watchEnd(init)], endTimeout(init, 100))[0])) {
-      if (monotonicMs(kernel) >= deadline) throw new RuncError("container-state", "container init still running");
-      // A process of the container may have frozen another since.
-      this.#cgroup.thawToKill();
-    }
-  }
-
   /** What {@link destroy} has to do, for a monitor. */
   get removal(): Removal {
-    const hasMore = this.usesSystemd || this.#sharesPids || rdtGroupOf(this.#state) !== undefined ||
-      hooksOf(this.#state).poststop !== undefined;
-    if (hasMore) return { kind: "runtime" };
-    const cgroups = [...new Set(Object.values(this.#cgroup.paths))];
-    return { kind: "directories", cgroups, state: this.#directory.path };
+    return removalOf(this.#target);
   }
 
   /**
@@ -363,7 +258,7 @@ export class Container {
    */
   destroy(): void {
     try {
-      this.#locked(() => this.#remove());
+      this.#locked(() => removeContainer(this.#runtime, this.#target));
     } catch (error) {
       if (isMissing(error)) return;
       throw error;
@@ -385,29 +280,9 @@ export class Container {
     action();
   }
 
-  #remove(): void {
-    if (this.#sharesPids && this.#cgroup.exists()) this.#killCgroup();
-    try {
-      this.#cgroup.destroy();
-    } catch (error) {
-      throw error instanceof RuncError ? error.within("unable to remove container's cgroup") : error;
-    }
-    this.#removeRdtGroup();
-    inSpan(this.#runtime.trace, "remove the state", () => this.#directory.remove());
-  }
-
   /** These hooks may call us for what was this container: not under its lock. */
   #poststop(): void {
     this.runHooks("poststop", "stopped", (error) => this.#runtime.log("warning", error.message));
-  }
-
-  #removeRdtGroup(): void {
-    const group = rdtGroupOf(this.#state);
-    try {
-      if (group !== undefined) removeRdtGroup(group);
-    } catch (error) {
-      throw error instanceof RuncError ? error.within("unable to remove container's IntelRDT group") : error;
-    }
   }
 
   /**
@@ -508,16 +383,5 @@ export class Container {
     this.refuseExec(options);
     const container = { state: this.#state, cgroup: this.#cgroup, hookState: this.#hookState("running") };
     return execProcess(this.#runtime, container, options);
-  }
-}
-
-const ALREADY_RUNNING = "cannot start an already running container";
-
-/** Removes a file that another command may have removed meanwhile. */
-function removeIfThere(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }

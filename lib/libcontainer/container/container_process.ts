@@ -103,7 +103,7 @@ export class ContainerProcess implements Ending, Disposable {
   }
 }
 
-export function socketFds(options: ProcessOptions): Record<string, Fd> {
+export function socketFds(options: Pick<ProcessOptions, "consoleSocket" | "pidfdSocket">): Record<string, Fd> {
   const fds: Record<string, Fd> = {};
   if (options.consoleSocket !== undefined) fds.console = options.consoleSocket;
   if (options.pidfdSocket !== undefined) fds["pidfd-socket"] = options.pidfdSocket;

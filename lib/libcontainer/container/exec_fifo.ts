@@ -1,0 +1,68 @@
+/**
+ * The fifo by which a created container is started: init waits to open it. Runs in: parent.
+ *
+ * @module
+ */
+
+import { RuncError } from "../../errors.ts";
+import { openFlag } from "../../ffi/constants.ts";
+import { OtherProcess, sawEnd, watchEnd } from "../../ffi/ending.ts";
+import { Errno } from "../../ffi/errno.ts";
+import type { Fd } from "../../ffi/fd.ts";
+import { open } from "../../ffi/files.ts";
+import { alloc, type Kernel } from "../../ffi/kernel.ts";
+import { poll, POLLIN } from "../../ffi/poll.ts";
+import { missingContainer, type StateDirectory } from "../state/store.ts";
+
+/** runc's words, which callers match. */
+export const ALREADY_RUNNING = "cannot start an already running container";
+
+/**
+ * Reads the byte that init writes when the fifo opens: of two starts only one gets it. `pid`: init's.
+ *
+ * @throws {RuncError} where another command has started or removed the container since it was looked at, or init has ended.
+ */
+export function readExecFifo(kernel: Kernel, directory: StateDirectory, pid: number): void {
+  using fifo = openFifo(kernel, directory);
+  using init = OtherProcess.find(kernel, pid);
+  const byte = alloc(1);
+  for (;;) {
+    const watches = [{ fd: fifo.number, events: POLLIN }];
+    if (init !== undefined) watches.push(watchEnd(init));
+    const [ready = 0, end = 0] = poll(kernel, watches, 100);
+    const hasEnded = init === undefined || sawEnd(init, end);
+    if (ready === 0 && !hasEnded) {
+      // Whoever opens a fifo that init has closed already is not told of its end: fifo(7). The start that was faster removes it.
+      if (!directory.hasFifo()) throw new RuncError("container-state", ALREADY_RUNNING);
+      continue;
+    }
+    const got = kernel.retry("read", fifo.number, byte, 1);
+    if (got === 1) break;
+    if (hasEnded || got === 0) {
+      throw new RuncError("container-state", "exec fifo is empty: container init did not signal execve readiness", {
+        hint: "its process has ended, or another start was faster",
+      });
+    }
+  }
+  removeIfThere(directory.fifo);
+}
+
+function openFifo(kernel: Kernel, directory: StateDirectory): Fd {
+  try {
+    return open(kernel, directory.fifo, openFlag(kernel.arch).O_NONBLOCK);
+  } catch (error) {
+    if (!(error instanceof RuncError) || error.errno !== Errno.ENOENT) throw error;
+    throw directory.exists()
+      ? new RuncError("container-state", ALREADY_RUNNING, { cause: error })
+      : missingContainer(error);
+  }
+}
+
+/** Removes a file that another command may have removed meanwhile. */
+function removeIfThere(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}

@@ -1,0 +1,84 @@
+/**
+ * What is told of a container that is being created: to hooks, and in state.json. Runs in: parent.
+ *
+ * @module
+ */
+
+import type { CgroupManager } from "../../cgroups/manager.ts";
+import type { RdtGroup } from "../../cgroups/rdt/group.ts";
+import { formatUtc, realTime } from "../../ffi/clock.ts";
+import type { Config } from "../../specs/config.ts";
+import { OCI_VERSION, type State } from "../../specs/state.ts";
+import { makesNamespace } from "../config/namespaces.ts";
+import type { Runtime } from "../runtime.ts";
+import { processStat } from "../state/process_status.ts";
+import type { RuncState } from "../state/runc_state.ts";
+import { toRuncState } from "../state/to_runc_state.ts";
+import { kernelNamespaces } from "./bundle.ts";
+import type { PlanOptions } from "./planning.ts";
+import type { HookStateFiles } from "./stage_descriptors.ts";
+
+/** What hooks of the host read on stdin. Pure. */
+export function creatingState({ id, spec }: Pick<PlanOptions, "id" | "spec">, pid: number): State {
+  const { annotations = {} } = spec.config;
+  return {
+    ociVersion: OCI_VERSION,
+    id,
+    status: "creating",
+    pid,
+    bundle: spec.bundle,
+    ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
+  };
+}
+
+/** What poststop hooks read after a failed creation: a container that was never started is stopped all the same. Pure. */
+export function neverStartedState(options: Pick<PlanOptions, "id" | "spec">): State {
+  const { pid: _, ...state } = creatingState(options, 0);
+  return { ...state, status: "stopped" };
+}
+
+/** Writes what hooks in the container read: their pid is the container's own view of init. */
+export function writeHookStates(files: HookStateFiles, state: State, config: Config): void {
+  const inside = makesNamespace(config, "pid") ? { ...state, pid: 1 } : state;
+  files.createContainer?.write({ ...inside, status: "creating" });
+  files.startContainer?.write({ ...inside, status: "created" });
+}
+
+/** What state.json says of a container whose init is process `pid`. */
+export function describeContainer(
+  runtime: Runtime,
+  options: PlanOptions,
+  { pid, cgroup, rdtGroup }: { pid: number; cgroup: CgroupManager; rdtGroup?: RdtGroup },
+): RuncState {
+  const { spec, id } = options;
+  const startTime = processStat(pid)?.startTime ?? 0;
+  return toRuncState({
+    config: spec.config,
+    id,
+    bundle: spec.bundle,
+    rootfs: spec.rootfs,
+    pid,
+    startTime,
+    // Now, RFC 3339 with nanoseconds.
+    created: formatUtc(realTime(runtime.kernel)),
+    cgroupPaths: cgroup.paths,
+    kernelNamespaces: kernelNamespaces(),
+    externalDescriptors: [0, 1, 2].map((fd) => linkOf(`/proc/${pid}/fd/${fd}`)),
+    rootlessEuid: Deno.uid() !== 0,
+    rootlessCgroups: runtime.rootlessCgroups,
+    systemdCgroup: runtime.systemdCgroup,
+    noPivot: options.noPivot ?? false,
+    noNewKeyring: options.noNewKeyring ?? false,
+    intelRdt: rdtGroup,
+    seccomp: options.seccomp?.profile,
+  });
+}
+
+function linkOf(path: string): string {
+  try {
+    return Deno.readLinkSync(path);
+  } catch {
+    // Closed, or not ours to read: CRIU, which alone uses it, then has nothing to restore.
+    return "";
+  }
+}

@@ -1,0 +1,121 @@
+/**
+ * How a container is planned: the host's facts are read, nothing is made. Runs in: parent.
+ *
+ * @module
+ */
+
+import { isThere } from "../../cgroups/driver.ts";
+import type { CgroupManager } from "../../cgroups/manager.ts";
+import { createCgroupManager } from "../../cgroups/open.ts";
+import { requireSystemd } from "../../cgroups/path.ts";
+import { createSystemdManager } from "../../cgroups/systemd/manager.ts";
+import type { Plan } from "../../plan/op.ts";
+import { inSpan } from "../../trace/tracer.ts";
+import { readFacts } from "../config/facts.ts";
+import type { HostFacts, LaunchRequest } from "../config/launch_request.ts";
+import { hasNamespace } from "../config/namespaces.ts";
+import { planCreate } from "../plans/create.ts";
+import { enterWithoutClone3, withoutRefused } from "../plans/outer_sandbox.ts";
+import type { Runtime } from "../runtime.ts";
+import { hasSeccomp, type SeccompFilter } from "../seccomp/filter.ts";
+import { checkId, StateDirectory } from "../state/store.ts";
+import { cgroupOwner } from "../state/to_runc_state.ts";
+import type { Spec } from "./bundle.ts";
+import { cgroupEntry, cgroupOptions, systemdOptions, withTrace } from "./container_cgroups.ts";
+import { type ProcessOptions, requireFilter } from "./container_process.ts";
+
+/** What a container is planned from. */
+export interface PlanOptions extends Omit<ProcessOptions, "stdio"> {
+  /** Letters, digits and `_+-.`. */
+  readonly id: string;
+  /** From {@link loadSpec}. */
+  readonly spec: Spec;
+  /** Enter the rootfs without pivot_root, for one that lies in a ramdisk. */
+  readonly noPivot?: boolean;
+  /** Keep the caller's session keyring. */
+  readonly noNewKeyring?: boolean;
+  /** `fifo`: the caller may leave, {@link Container.start} starts it. `parent`: {@link ContainerProcess.start} does. */
+  readonly startBy: "fifo" | "parent";
+  /** Makes `<state directory>/notify` for an sd_notify proxy and binds it into the container. */
+  readonly notify?: boolean;
+  /** From {@link compileSeccomp}; needed where the config has a profile. */
+  readonly seccomp?: SeccompFilter;
+}
+
+/** A plan together with what it was made from. */
+export interface PlannedContainer {
+  /** What would be done. */
+  readonly plan: Plan;
+  /** The host. */
+  readonly facts: HostFacts;
+  /** What was asked for beside config.json. */
+  readonly request: LaunchRequest;
+  /** The container's cgroups, not made yet. */
+  readonly cgroup: CgroupManager;
+}
+
+/** Plans a container: reads the host's facts, makes nothing. `asRoot`: what root's plan would be. @throws {RuncError} */
+export function planContainer(runtime: Runtime, options: PlanOptions & { asRoot?: boolean }): PlannedContainer {
+  const { id, spec, seccomp } = options;
+  checkId(id);
+  requireFilter(hasSeccomp(spec.config), seccomp);
+  const cgroup = withTrace(runtime, cgroupOf(runtime, options));
+  const read = inSpan(runtime.trace, "read the host's facts", () => factsFor(runtime, options, cgroup));
+  const facts = options.asRoot ? { ...read, euid: 0, mayTrace: true } : read;
+  const request = requestOf(runtime, options, { cgroup, facts });
+  const make = () => withoutRefused(planCreate(spec.config, facts, request), facts.refused, facts.arch);
+  const plan = inSpan(runtime.trace, "plan", make);
+  return { plan, facts, request, cgroup };
+}
+
+function cgroupOf(runtime: Runtime, { id, spec }: PlanOptions): CgroupManager {
+  if (runtime.systemdCgroup) return systemdCgroup(runtime, id, spec);
+  const request = { id, cgroupsPath: spec.config.linux?.cgroupsPath };
+  return createCgroupManager(spec.layout, request, cgroupOptions(runtime, runtime.rootlessCgroups));
+}
+
+function systemdCgroup(runtime: Runtime, id: string, { config, layout }: Spec): CgroupManager {
+  requireSystemd(isThere("/run/systemd/system"));
+  const { annotations = {}, linux } = config;
+  const request = { id, cgroupsPath: linux?.cgroupsPath, annotations, ownerUid: cgroupOwner({ config }) };
+  return createSystemdManager(layout, request, systemdOptions(runtime, runtime.rootlessCgroups));
+}
+
+function factsFor(runtime: Runtime, { spec, noPivot = false }: PlanOptions, cgroup: CgroupManager): HostFacts {
+  return readFacts({
+    kernel: runtime.kernel,
+    layout: spec.layout,
+    cgroupPaths: cgroup.paths,
+    rootlessCgroups: runtime.rootlessCgroups,
+    noPivot,
+    rootfs: spec.rootfs,
+    config: spec.config,
+    process: spec.config.process!,
+    deniesSetgroups: spec.deniesSetgroups,
+  });
+}
+
+/** What the plan depends on beside config.json and the host. Pure. */
+function requestOf(
+  runtime: Runtime,
+  options: PlanOptions,
+  { cgroup, facts }: Pick<PlannedContainer, "cgroup" | "facts">,
+): LaunchRequest {
+  const { id, spec } = options;
+  return {
+    id,
+    bundle: spec.bundle,
+    rootfs: spec.rootfs,
+    cgroup: enterWithoutClone3(cgroupEntry(cgroup.selfJoin, hasNamespace(spec.config, "user")), facts.refused),
+    stageIsMoved: runtime.systemdCgroup || spec.config.linux?.intelRdt !== undefined,
+    noPivot: options.noPivot ?? false,
+    noNewKeyring: options.noNewKeyring ?? false,
+    inheritedFds: options.inheritedFds ?? 0,
+    listenFds: options.listenFds ?? 0,
+    pidfdSocket: options.pidfdSocket !== undefined,
+    startBy: options.startBy,
+    seccomp: options.seccomp,
+    executor: runtime.executor,
+    notifyDirectory: options.notify ? new StateDirectory(runtime.root, id).notify : undefined,
+  };
+}
