@@ -64,8 +64,21 @@ export interface CgroupEntry {
   readonly cloneInto?: string;
 }
 
+/** Flags of `create` and `run` that reach init as they are. */
+export interface StartFlags {
+  /** Enter the rootfs without pivot_root, for one that lies in a ramdisk. */
+  readonly noPivot?: boolean;
+  /** Keep the caller's session keyring. */
+  readonly noNewKeyring?: boolean;
+}
+
+/** The flags among other options. */
+export function startFlags({ noPivot = false, noNewKeyring = false }: StartFlags): Required<StartFlags> {
+  return { noPivot, noNewKeyring };
+}
+
 /** What the caller of `create` and `run` asked for. */
-export interface LaunchRequest {
+export interface LaunchRequest extends Required<StartFlags> {
   /** Of the container. */
   readonly id: string;
   /** Absolute. */
@@ -76,10 +89,6 @@ export interface LaunchRequest {
   readonly cgroup: CgroupEntry;
   /** Whether the parent moves the stage by its pid before it lets it go on: into a unit of systemd's, or a resctrl group. */
   readonly stageIsMoved: boolean;
-  /** `--no-pivot`. */
-  readonly noPivot: boolean;
-  /** `--no-new-keyring`. */
-  readonly noNewKeyring: boolean;
   /** Descriptors from 3 up that the container's process inherits: LISTEN_FDS first, then --preserve-fds. */
   readonly inheritedFds: number;
   /** How many of them are LISTEN_FDS. */

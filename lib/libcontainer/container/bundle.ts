@@ -12,6 +12,7 @@ import type { Kernel } from "../../ffi/kernel.ts";
 import { type Config, type NamespaceType, namespaceTypes } from "../../specs/config.ts";
 import { ignoredText, parseConfig } from "../../specs/parse.ts";
 import { resolve } from "@std/path";
+import type { StartFlags } from "../config/launch_request.ts";
 import { deniesSetgroups } from "../config/facts.ts";
 import { groupFacts } from "../launch/id_maps.ts";
 import { type JoinedMaps, readJoinedMaps } from "../launch/joined_maps.ts";
@@ -175,7 +176,7 @@ export function loadSpec(
   runtime: Runtime,
   config: Config,
   bundle: string,
-  options: { noPivot?: boolean; asRoot?: boolean } = {},
+  options: Pick<StartFlags, "noPivot"> & { asRoot?: boolean } = {},
 ): Spec {
   return checkConfig(config, bundle, {
     noPivot: options.noPivot ?? false,

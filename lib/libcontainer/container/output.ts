@@ -19,6 +19,7 @@ import type { Process } from "../../specs/config.ts";
 import type { Spec } from "./bundle.ts";
 import { Container } from "./container.ts";
 import type { ContainerProcess } from "./container_process.ts";
+import { type StartFlags, startFlags } from "../config/launch_request.ts";
 import { rootOwner } from "../config/id_mappings.ts";
 import type { Runtime } from "../runtime.ts";
 import { compileSeccomp } from "../seccomp/seccomp.ts";
@@ -32,15 +33,11 @@ export interface OutputOptions {
 }
 
 /** How to run a container. */
-export interface RunOutputOptions extends OutputOptions {
+export interface RunOutputOptions extends OutputOptions, StartFlags {
   /** Letters, digits and `_+-.`; no container of the runtime may have it. */
   readonly id: string;
   /** Its process must not ask for a terminal. */
   readonly spec: Spec;
-  /** Enter the rootfs without pivot_root, for one that lies in a ramdisk. */
-  readonly noPivot?: boolean;
-  /** Keep the caller's session keyring. */
-  readonly noNewKeyring?: boolean;
 }
 
 /** What to run in a container. */
@@ -69,7 +66,7 @@ type Written = Pick<ProcessOutput, "stdout" | "stderr">;
  * @throws {RuncError} as {@link Container.create} and {@link Container.poststart}; nothing is left of the container.
  */
 export async function runOutput(runtime: Runtime, options: RunOutputOptions): Promise<ProcessOutput> {
-  const { id, spec, noPivot, noNewKeyring, signal } = options;
+  const { id, spec, signal } = options;
   refuseTerminal(spec.config.process);
   const seccomp = compileSeccomp(runtime, spec.config);
   signal?.throwIfAborted();
@@ -77,8 +74,7 @@ export async function runOutput(runtime: Runtime, options: RunOutputOptions): Pr
   const { container, process } = Container.create(runtime, {
     id,
     spec,
-    noPivot,
-    noNewKeyring,
+    ...startFlags(options),
     seccomp,
     startBy: "parent",
     stdio: pipes.theirs,

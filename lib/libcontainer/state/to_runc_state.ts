@@ -24,6 +24,7 @@ import {
 } from "../../specs/config.ts";
 import { OCI_VERSION } from "../../specs/state.ts";
 import { maskWords } from "../steps/cpu_affinity.ts";
+import type { StartFlags } from "../config/launch_request.ts";
 import { type MemoryPolicyNumbers, memoryPolicyNumbers } from "../config/memory_policy.ts";
 import { parseMountOptions } from "../config/mount_options.ts";
 import { isBind, type MountIds, mountIds } from "../steps/mounts/mounts.ts";
@@ -49,7 +50,7 @@ import type {
 } from "./runc_state.ts";
 
 /** What a container's state is made of. */
-export interface StateInput {
+export interface StateInput extends StartFlags {
   readonly config: Config;
   readonly id: string;
   /** Absolute. */
@@ -69,8 +70,6 @@ export interface StateInput {
   readonly rootlessEuid?: boolean;
   readonly rootlessCgroups?: boolean;
   readonly systemdCgroup?: boolean;
-  readonly noPivot?: boolean;
-  readonly noNewKeyring?: boolean;
   /** The resctrl group's directory, and that of its monitoring group. */
   readonly intelRdt?: { readonly path: string; readonly monitoringPath?: string };
   /** linux.seccomp as {@link RuncConfig} has it. */
