@@ -73,6 +73,7 @@ export type {
   CgroupMountFact,
   HostFacts,
   LaunchRequest,
+  StartFlags,
 } from "./lib/libcontainer/config/launch_request.ts";
 export type { RdtGroup } from "./lib/cgroups/rdt/group.ts";
 export type { RdtPlace, RdtResource, RdtStats, RdtTransfers } from "./lib/cgroups/rdt/stats.ts";

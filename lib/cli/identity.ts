@@ -7,6 +7,7 @@
 
 import { resolve } from "@std/path";
 import { RuncError } from "../errors.ts";
+import { isHostIdMap } from "../libcontainer/config/id_mappings.ts";
 import { type Environment, parseBool } from "./parse.ts";
 
 /** Facts about the caller. Functions are called only if the answer matters: each costs at least one system call. */
@@ -91,11 +92,6 @@ function parseRootless(option: string): boolean {
     });
   }
   return value;
-}
-
-/** Whether the content of /proc/self/uid_map is the host's: every id maps to itself. user_namespaces(7) */
-export function isHostIdMap(uidMap: string): boolean {
-  return /^\s*0\s+0\s+4294967295\s*$/.test(uidMap);
 }
 
 /** The user in the output of `busctl --user status`; 0 if it has none. */

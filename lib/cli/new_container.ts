@@ -8,6 +8,7 @@ import { resolve } from "@std/path";
 import { loadSpec, readConfig } from "../libcontainer/container/bundle.ts";
 import { Container } from "../libcontainer/container/container.ts";
 import type { ContainerProcess } from "../libcontainer/container/container_process.ts";
+import type { StartFlags } from "../libcontainer/config/launch_request.ts";
 import { rootOwner } from "../libcontainer/config/id_mappings.ts";
 import { setSubreaper } from "../ffi/process/process.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
@@ -15,6 +16,7 @@ import { compileSeccomp } from "../libcontainer/seccomp/seccomp.ts";
 import { enterBundle } from "./bundle_directory.ts";
 import { inSpan } from "../trace/tracer.ts";
 import type { Context } from "./context.ts";
+import type { createOptions, OptionValues } from "./table.ts";
 import {
   checkTerminal,
   inheritedDescriptors,
@@ -25,15 +27,7 @@ import {
 } from "./process_io.ts";
 
 /** The options of both commands. */
-export interface NewContainerOptions {
-  readonly bundle?: string;
-  readonly "console-socket"?: string;
-  readonly "pidfd-socket"?: string;
-  readonly "pid-file"?: string;
-  readonly "no-pivot": boolean;
-  readonly "no-new-keyring": boolean;
-  readonly "preserve-fds": number;
-}
+export type NewContainerOptions = OptionValues<typeof createOptions>;
 
 /** A container that has just been created, with our ends of its descriptors. */
 export interface NewContainer {
@@ -71,8 +65,8 @@ export function newContainer(
   const bundle = enterBundle(options.bundle);
   const { kernel, trace } = runtime;
   const config = inSpan(trace, "read config.json", () => readConfig(bundle, runtime.log));
-  const noPivot = options["no-pivot"];
-  const spec = inSpan(trace, "check config.json", () => loadSpec(runtime, config, bundle, { noPivot }));
+  const flags: StartFlags = { noPivot: options["no-pivot"], noNewKeyring: options["no-new-keyring"] };
+  const spec = inSpan(trace, "check config.json", () => loadSpec(runtime, config, bundle, flags));
   const terminal = config.process?.terminal ?? false;
   checkTerminal({ terminal, detach: how.detach, consoleSocket: options["console-socket"] });
   const seccomp = compileSeccomp(runtime, config);
@@ -91,8 +85,7 @@ export function newContainer(
     const created = Container.create(runtime, {
       id,
       spec,
-      noPivot,
-      noNewKeyring: options["no-new-keyring"],
+      ...flags,
       startBy: how.startBy,
       seccomp,
       notify: Boolean(context.environment("NOTIFY_SOCKET")),

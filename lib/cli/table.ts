@@ -110,7 +110,7 @@ function limit(value: string, help: string) {
 }
 
 /** Options of both `create` and `run`. */
-const createOptions = {
+export const createOptions = {
   bundle,
   "console-socket": consoleSocket,
   "pidfd-socket": pidfdSocket,

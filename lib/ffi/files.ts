@@ -128,7 +128,7 @@ export function sealedMemfd(
   const call = `memfd_create(${JSON.stringify(options.name)})`;
   let number = kernel.retry("memfd_create", name, options.executable ? flags | MFD_EXEC : flags);
   // EINVAL: Linux before 6.3 does not know MFD_EXEC and makes every memfd executable.
-  if (number === -22) number = kernel.retry("memfd_create", name, flags);
+  if (number === -Errno.EINVAL) number = kernel.retry("memfd_create", name, flags);
   // What is executed wants a place that is not mounted noexec: see `executable`.
   if (isRefused(number) && !options.executable) {
     const instead = readOnlyFile(kernel, options.name, options.content);

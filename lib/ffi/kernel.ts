@@ -9,7 +9,7 @@
  */
 
 import { RuncError } from "../errors.ts";
-import { errnoName, errnoText } from "./errno.ts";
+import { Errno, errnoName, errnoText } from "./errno.ts";
 import { listingBytes, trampolineListing } from "./machine_code.ts";
 import type { Arch } from "./syscalls.ts";
 
@@ -197,7 +197,7 @@ export class Kernel {
   retry(name: string, ...args: Argument[]): number {
     for (;;) {
       const result = this.call(name, ...args);
-      if (result !== -4) return result;
+      if (result !== -Errno.EINTR) return result;
     }
   }
 

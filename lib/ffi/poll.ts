@@ -39,7 +39,7 @@ function decode(table: Uint8Array<ArrayBuffer>): number[] {
 export function poll(kernel: Kernel, watches: readonly Watch[], timeoutMs = -1): number[] {
   const table = encode(watches);
   const ready = kernel.call("poll", table, watches.length, Math.ceil(timeoutMs));
-  if (ready < 0 && ready !== -4) throw syscallError("poll", -ready);
+  if (ready < 0 && ready !== -Errno.EINTR) throw syscallError("poll", -ready);
   return ready <= 0 ? watches.map(() => 0) : decode(table);
 }
 
@@ -78,6 +78,6 @@ export function awaitReadable(
 export async function pollAsync(kernel: Kernel, watches: readonly Watch[], timeoutMs = -1): Promise<number[]> {
   const table = encode(watches);
   const ready = await kernel.callAsync("poll", table, watches.length, Math.ceil(timeoutMs));
-  if (ready < 0 && ready !== -4) throw syscallError("poll", -ready);
+  if (ready < 0 && ready !== -Errno.EINTR) throw syscallError("poll", -ready);
   return ready <= 0 ? watches.map(() => 0) : decode(table);
 }

@@ -53,7 +53,7 @@ function flagTable(name: string): Readonly<Record<string, number>> {
 
 /** `mount("proc", ".", "proc", MS_NOSUID, NULL)`. */
 export function formatCall(name: SyscallName, args: readonly Operand[]): string {
-  const kinds = syscalls[name][2].split(" ");
+  const kinds = syscalls[name].args.split(" ");
   return `${name}(${args.map((arg, index) => formatOperand(arg, kinds[index])).join(", ")})`;
 }
 

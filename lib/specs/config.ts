@@ -189,23 +189,26 @@ export interface Mount {
 }
 
 /** The names of the hooks, in the order in which they run. */
-export type HookName = keyof Hooks;
+export const hookNames = [
+  // On the host, before the root is entered; deprecated in favour of the next three.
+  "prestart",
+  // On the host, after the namespaces are made and before the root is entered.
+  "createRuntime",
+  // In the container's namespaces, before the root is entered.
+  "createContainer",
+  // In the container, before its program starts.
+  "startContainer",
+  // On the host, after the program has started.
+  "poststart",
+  // On the host, after the container is removed.
+  "poststop",
+] as const;
 
-/** Commands to run at points of the container's lifecycle. */
-export interface Hooks {
-  /** On the host, before the root is entered; deprecated in favour of the next three. */
-  readonly prestart?: readonly Hook[];
-  /** On the host, after the namespaces are made and before the root is entered. */
-  readonly createRuntime?: readonly Hook[];
-  /** In the container's namespaces, before the root is entered. */
-  readonly createContainer?: readonly Hook[];
-  /** In the container, before its program starts. */
-  readonly startContainer?: readonly Hook[];
-  /** On the host, after the program has started. */
-  readonly poststart?: readonly Hook[];
-  /** On the host, after the container is removed. */
-  readonly poststop?: readonly Hook[];
-}
+/** The name of a hook. */
+export type HookName = (typeof hookNames)[number];
+
+/** Commands to run at points of the container's lifecycle: see {@link hookNames}. */
+export type Hooks = { readonly [Name in HookName]?: readonly Hook[] };
 
 /** One command, in the terms of execve(2). */
 export interface Hook {
@@ -258,7 +261,10 @@ export interface Linux {
 }
 
 /** The types of namespaces. */
-export type NamespaceType = "pid" | "network" | "mount" | "ipc" | "uts" | "user" | "cgroup" | "time";
+export const namespaceTypes = ["pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"] as const;
+
+/** The type of a namespace. */
+export type NamespaceType = (typeof namespaceTypes)[number];
 
 /** A namespace to create (without a path) or to join (with a path). */
 export interface Namespace {

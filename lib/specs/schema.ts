@@ -8,7 +8,7 @@
  * @module
  */
 
-import type * as spec from "./config.ts";
+import * as spec from "./config.ts";
 
 /** The range of each integer type, by its name in the specification's Go code. */
 export const integerRanges = {
@@ -111,6 +111,11 @@ export const processFields = {
 const hooks = {
   list: { fields: { path: string, args: strings, env: strings, timeout: "int" } },
 } as const satisfies RuleFor<readonly spec.Hook[]>;
+
+const hooksFields = Object.fromEntries(spec.hookNames.map((name) => [name, hooks])) as Record<
+  spec.HookName,
+  typeof hooks
+>;
 
 const throttleDevices = {
   list: { fields: { major: { required: "int" }, minor: { required: "int" }, rate: { required: "uint64" } } },
@@ -260,16 +265,7 @@ export const configFields = {
       },
     },
   },
-  hooks: {
-    fields: {
-      prestart: hooks,
-      createRuntime: hooks,
-      createContainer: hooks,
-      startContainer: hooks,
-      poststart: hooks,
-      poststop: hooks,
-    },
-  },
+  hooks: { fields: hooksFields },
   annotations: { map: "string" },
   linux: { fields: linuxFields },
   solaris: "foreign",

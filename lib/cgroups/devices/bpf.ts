@@ -10,6 +10,7 @@
 import { RuncError } from "../../errors.ts";
 import { Errno, errnoName, errnoText } from "../../ffi/errno.ts";
 import { addressOf, alloc, cString, type Kernel } from "../../ffi/kernel.ts";
+import { syscallNumber } from "../../ffi/syscalls.ts";
 import { type BpfInstruction, encodeProgram } from "./v2.ts";
 
 /**
@@ -37,12 +38,11 @@ const BPF_F_ALLOW_MULTI = 2;
 const BPF_F_REPLACE = 4;
 /** The maximum number of programs of one kind per cgroup (BPF_CGROUP_MAX_PROGS, include/linux/bpf-cgroup.h). */
 const MAX_PROGRAMS = 64;
-const bpfSyscall = { x86_64: 321, aarch64: 280 } as const;
 
 /** Calls bpf(2) by its number: glibc has no wrapper for it. */
 export function bpfCall(kernel: Kernel): BpfCall {
   return (command, attr, ...referenced) =>
-    kernel.call("syscall", bpfSyscall[kernel.arch], command, attr, attr.length, ...referenced);
+    kernel.call("syscall", syscallNumber("bpf", kernel.arch), command, attr, attr.length, ...referenced);
 }
 
 /** The arguments of {@link attachDeviceProgram}. */

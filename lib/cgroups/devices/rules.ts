@@ -2,8 +2,8 @@
  * The devices that a container may use: combines the rules of `linux.resources.devices` with runc's own into one
  * filter. Pure.
  *
- * A filter has the form that the v1 controller uses: a default and exceptions to it. devices_v1.ts turns the filter
- * into writes to devices.allow and devices.deny, and devices_v2.ts into a BPF program, so both versions enforce the
+ * A filter has the form that the v1 controller uses: a default and exceptions to it. v1.ts turns the filter
+ * into writes to devices.allow and devices.deny, and v2.ts into a BPF program, so both versions enforce the
  * same.
  *
  * @see Documentation/admin-guide/cgroup-v1/devices.rst
@@ -11,24 +11,18 @@
  */
 
 import { RuncError } from "../../errors.ts";
+import type { DeviceRule as SpecDeviceRule } from "../../specs/config.ts";
+import { defaultDevices } from "../../specs/default_devices.ts";
 
 /** A rule in config.json. */
-export interface SpecDeviceRule {
-  /** Whether the rule allows or denies. */
-  readonly allow: boolean;
-  /** `a` (the default), `b` or `c`. */
-  readonly type?: string;
-  /** Absent or -1: any. */
-  readonly major?: number;
-  /** Absent: any. */
-  readonly minor?: number;
-  /** At least one of the letters `rwm`. Other letters are ignored. */
-  readonly access?: string;
-}
+export type { SpecDeviceRule };
 
-/** Access bits: BPF_DEVCG_ACC_* in include/uapi/linux/bpf.h. */
-export const DeviceAccess = { m: 1, r: 2, w: 4 } as const;
-export const ALL_ACCESS = 7;
+/** Access bits, in the order of texts: BPF_DEVCG_ACC_* in include/uapi/linux/bpf.h. */
+export const DeviceAccess = { r: 2, w: 4, m: 1 } as const;
+/** Every access. */
+export const ALL_ACCESS = DeviceAccess.r | DeviceAccess.w | DeviceAccess.m;
+/** The letters of every access: `rwm`. */
+export const ALL_LETTERS = Object.keys(DeviceAccess).join("");
 /** Any major or minor number. */
 export const ANY = -1;
 
@@ -60,22 +54,24 @@ const DENY_ALL: DeviceFilter = { allowsByDefault: false, exceptions: [] };
 
 /**
  * Rules that every container gets in addition to its config, and that the config cannot remove: create any device node
- * (which does not allow using the device), and use the default device nodes.
+ * (which does not allow using the device), and use the default device nodes, which have a `path`.
  *
  * Source: runc 1.5.1, libcontainer/specconv, AllowedDevices.
  */
-const alwaysAllowed: readonly SpecDeviceRule[] = [
+export const alwaysAllowed: readonly (SpecDeviceRule & { readonly path?: string })[] = [
   { allow: true, type: "c", access: "m" },
   { allow: true, type: "b", access: "m" },
-  { allow: true, type: "c", major: 1, minor: 3, access: "rwm" }, // /dev/null
-  { allow: true, type: "c", major: 1, minor: 8, access: "rwm" }, // /dev/random
-  { allow: true, type: "c", major: 1, minor: 7, access: "rwm" }, // /dev/full
-  { allow: true, type: "c", major: 5, minor: 0, access: "rwm" }, // /dev/tty
-  { allow: true, type: "c", major: 1, minor: 5, access: "rwm" }, // /dev/zero
-  { allow: true, type: "c", major: 1, minor: 9, access: "rwm" }, // /dev/urandom
-  { allow: true, type: "c", major: 136, access: "rwm" }, // /dev/pts/*
-  { allow: true, type: "c", major: 5, minor: 2, access: "rwm" }, // /dev/ptmx
-  { allow: true, type: "c", major: 10, minor: 200, access: "rwm" }, // /dev/net/tun
+  ...defaultDevices.map(({ path, type, major, minor }) => ({
+    allow: true,
+    path,
+    type,
+    major,
+    minor,
+    access: ALL_LETTERS,
+  })),
+  { allow: true, type: "c", major: 136, access: ALL_LETTERS }, // /dev/pts/*
+  { allow: true, type: "c", major: 5, minor: 2, access: ALL_LETTERS }, // /dev/ptmx
+  { allow: true, type: "c", major: 10, minor: 200, access: ALL_LETTERS }, // /dev/net/tun
 ];
 
 /**
@@ -98,8 +94,8 @@ export function allowsAll(filter: DeviceFilter): boolean {
 
 /** A rule in the controller's text format: `c 1:3 rwm`. */
 export function formatRule(rule: DeviceRule): string {
-  if (rule.type === "a") return "a *:* rwm";
-  const access = (["r", "w", "m"] as const).filter((letter) => rule.access & DeviceAccess[letter]).join("");
+  if (rule.type === "a") return `a *:* ${ALL_LETTERS}`;
+  const access = [...ALL_LETTERS].filter((letter) => isAccess(letter) && rule.access & DeviceAccess[letter]).join("");
   return `${rule.type} ${formatNumber(rule.major)}:${formatNumber(rule.minor)} ${access}`;
 }
 
@@ -222,12 +218,19 @@ function byNumber(a: DeviceRange, b: DeviceRange): number {
 }
 
 /** Ignores letters other than `rwm`, as runc does. Returns undefined if none of the three is present. */
-function accessBits(letters: string): number | undefined {
+export function accessBits(letters: string): number | undefined {
   let bits = 0;
-  for (const letter of letters) {
-    if (letter === "r" || letter === "w" || letter === "m") bits |= DeviceAccess[letter];
-  }
+  for (const letter of letters) if (isAccess(letter)) bits |= DeviceAccess[letter];
   return bits === 0 ? undefined : bits;
+}
+
+/** The letters that are no access. */
+export function unknownAccessLetters(letters: string): string {
+  return [...letters].filter((letter) => !isAccess(letter)).join("");
+}
+
+function isAccess(letter: string): letter is keyof typeof DeviceAccess {
+  return Object.hasOwn(DeviceAccess, letter);
 }
 
 function isDeviceNumber(number: number): boolean {

@@ -33,8 +33,7 @@ export function memoryLimitsV1(memory: MemoryResources, facts: MemoryFactsV1): r
 }
 
 function limitAndSwapV1(limit: bigint, givenSwap: bigint, facts: MemoryFactsV1): readonly LimitWrite[] {
-  // An unlimited memory limit also means unlimited memory+swap.
-  const swap = limit === -1n && givenSwap === 0n && facts.swapAccounting ? -1n : givenSwap;
+  const swap = facts.swapAccounting ? wholeSwap(limit, givenSwap) : givenSwap;
   const writes = [
     ...(limit === 0n ? [] : [write("memory.limit_in_bytes", limit)]),
     ...(swap === 0n ? [] : [write("memory.memsw.limit_in_bytes", swap)]),
@@ -76,16 +75,24 @@ export function memoryLimitsV2({ limit = 0, reservation, swap = 0 }: MemoryResou
   ];
 }
 
-function swapMaxV2(limit: bigint, swap: bigint): string | undefined {
-  if (swap === -1n || (limit === -1n && swap === 0n)) return "max";
+/** The limit of memory+swap: -1 is none, 0 is unset. An unlimited memory limit also means unlimited memory+swap. */
+function wholeSwap(limit: bigint, swap: bigint): bigint {
+  return limit === -1n && swap === 0n ? -1n : swap;
+}
+
+/** Why v2 cannot limit swap, which there is the difference of both limits. Undefined: it can, or there is no such limit. */
+export function swapProblem(limit: bigint, swap: bigint): string | undefined {
+  if (swap === 0n || swap === -1n) return undefined;
+  if (limit === 0n) return "unable to set swap limit without memory limit";
+  if (limit < 0n) return `invalid memory value: ${limit}`;
+  return swap < limit ? "memory+swap limit should be >= memory limit" : undefined;
+}
+
+function swapMaxV2(limit: bigint, givenSwap: bigint): string | undefined {
+  const swap = wholeSwap(limit, givenSwap);
+  if (swap === -1n) return "max";
   if (swap === 0n) return undefined;
-  const problem = limit === 0n
-    ? "unable to set swap limit without memory limit"
-    : limit < 0n
-    ? `invalid memory value: ${limit}`
-    : swap < limit
-    ? "memory+swap limit should be >= memory limit"
-    : undefined;
+  const problem = swapProblem(limit, swap);
   if (problem !== undefined) throw new RuncError("config-invalid", problem, { field: "/linux/resources/memory/swap" });
   return String(swap - limit);
 }

@@ -12,6 +12,7 @@ import { supportsSeccompFlags } from "../../ffi/process/seccomp.ts";
 import { seccompActions, seccompArchs, seccompFlags, seccompOperators } from "../../libcontainer/seccomp/names.ts";
 import { memoryPolicyFlags, memoryPolicyModes } from "../../libcontainer/config/memory_policy.ts";
 import { mountOptionNames } from "../../libcontainer/config/mount_options.ts";
+import { hookNames, namespaceTypes } from "../../specs/config.ts";
 import { OCI_VERSION } from "../../specs/state.ts";
 import type { Command } from "../context.ts";
 import { goJson } from "../output/go_text.ts";
@@ -53,10 +54,10 @@ export function features(
   return {
     ociVersionMin: "1.0.0",
     ociVersionMax: OCI_VERSION,
-    hooks: ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
+    hooks: hookNames,
     mountOptions: [...mountOptionNames].sort(),
     linux: {
-      namespaces: ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
+      namespaces: [...namespaceTypes].sort(),
       capabilities: capabilityNames,
       cgroup: { v1: true, v2: true, systemd: true, systemdUser: true, rdma: true },
       seccomp: {

@@ -9,6 +9,7 @@
  */
 
 import { RuncError } from "../../errors.ts";
+import { Errno } from "../errno.ts";
 import { alloc, bind, cString, type Kernel, syscallError } from "../kernel.ts";
 import { isThere, memfd } from "../files.ts";
 
@@ -31,7 +32,6 @@ type Functions = { readonly [Name in keyof typeof functions]: Deno.UnsafeFnPoint
 
 /** enum scmp_filter_attr, seccomp.h */
 const SCMP_FLTATR_CTL_OPTIMIZE = 8;
-const EEXIST = 17;
 
 /** A condition on an argument, `struct scmp_arg_cmp`. */
 export interface Comparison {
@@ -137,7 +137,7 @@ export class SeccompContext implements Disposable {
   /** Adds an architecture; adding one twice is fine. Returns 0 or −errno. */
   addArch(arch: number): number {
     const result = this.#functions.seccomp_arch_add.call(this.#context, arch);
-    return result === -EEXIST ? 0 : result;
+    return result === -Errno.EEXIST ? 0 : result;
   }
 
   /**

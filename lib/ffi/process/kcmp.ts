@@ -5,12 +5,7 @@
  */
 
 import type { Kernel } from "../kernel.ts";
-
-/**
- * Source: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h, Linux 6.1. glibc has no
- * wrapper.
- */
-const SYS_kcmp = { x86_64: 312, aarch64: 272 } as const;
+import { syscallNumber } from "../syscalls.ts";
 
 /** include/uapi/linux/kcmp.h */
 const KCMP_FILE = 0;
@@ -21,5 +16,5 @@ const KCMP_FILE = 0;
  */
 export function isSameFile(kernel: Kernel, one: number, other: number): boolean {
   const pid = kernel.pid;
-  return kernel.call("syscall", SYS_kcmp[kernel.arch], pid, pid, KCMP_FILE, one, other) === 0;
+  return kernel.call("syscall", syscallNumber("kcmp", kernel.arch), pid, pid, KCMP_FILE, one, other) === 0;
 }

@@ -6,13 +6,14 @@
 
 import { addressOf, alloc, cString, type Kernel, syscallError } from "../kernel.ts";
 import { Prctl } from "../constants.ts";
+import { Errno } from "../errno.ts";
 import { Fd } from "../fd.ts";
+import { syscallNumber } from "../syscalls.ts";
 
 // spawn.h of glibc 2.36. Both structs are opaque; these are their sizes on 64-bit.
 const FILE_ACTIONS_SIZE = 80, ATTRIBUTES_SIZE = 336, SIGSET_SIZE = 128;
 const POSIX_SPAWN_SETSIGDEF = 0x04, POSIX_SPAWN_SETSIGMASK = 0x08;
 
-const EPERM = 1, ESRCH = 3, ECHILD = 10, EMFILE = 24;
 const P_PID = 1, WEXITED = 4, WNOHANG = 1;
 
 /** `NAME=value`; where that is no UTF-8, its bytes with a NUL at their end. */
@@ -85,7 +86,7 @@ export function spawn(kernel: Kernel, options: SpawnOptions): number {
   kernel.call("posix_spawn_file_actions_init", actions);
   for (const { to, from } of options.fds) {
     // It answers EBADF for a number that the limit of open files has no room for: the same as too many of them.
-    if (kernel.call("posix_spawn_file_actions_adddup2", actions, from, to) !== 0) return -EMFILE;
+    if (kernel.call("posix_spawn_file_actions_adddup2", actions, from, to) !== 0) return -Errno.EMFILE;
   }
   if (options.closeFrom !== undefined) {
     kernel.call("posix_spawn_file_actions_addclosefrom_np", actions, options.closeFrom);
@@ -122,7 +123,7 @@ export function fexecve(kernel: Kernel, fd: Fd, argv: readonly string[], env: re
   const [args, entries] = [stringArray(argv), stringArray(env)];
   const result = kernel.call("fexecve", fd.number, args, entries);
   // A sandbox around us refuses execveat(2). For ENOSYS glibc does the same.
-  if (result !== -EPERM) return result;
+  if (result !== -Errno.EPERM) return result;
   return kernel.call("execve", cString(`/proc/self/fd/${fd.number}`), args, entries);
 }
 
@@ -143,7 +144,7 @@ export function shellStatus(status: ExitStatus): number {
 export function waitChild(kernel: Kernel, pid: number): ExitStatus | undefined {
   const status = alloc(4);
   const result = kernel.retry("waitpid", pid, status, 0);
-  if (result === -ECHILD) return undefined;
+  if (result === -Errno.ECHILD) return undefined;
   if (result < 0) throw syscallError(`waitpid(${pid})`, -result);
   return exitStatus(new DataView(status.buffer).getInt32(0, true));
 }
@@ -178,8 +179,8 @@ export function kill(kernel: Kernel, pid: number, signal: number): number {
  * @see pidfd_open(2) @throws {RuncError}
  */
 export function pidfdOpen(kernel: Kernel, pid: number): Fd | undefined {
-  const number = kernel.retry("syscall", 434, pid, 0);
-  if (number === -ESRCH) return undefined;
+  const number = kernel.retry("syscall", syscallNumber("pidfd_open", kernel.arch), pid, 0);
+  if (number === -Errno.ESRCH) return undefined;
   if (number < 0) throw syscallError(`pidfd_open(${pid})`, -number);
   return new Fd(kernel, number, `pidfd of ${pid}`);
 }
@@ -191,14 +192,21 @@ export function pidfdOpen(kernel: Kernel, pid: number): Fd | undefined {
 export function pidfdGetFd(kernel: Kernel, pidfd: Fd, fd: number): Fd {
   return new Fd(
     kernel,
-    kernel.must(`pidfd_getfd(${pidfd.label}, ${fd})`, "syscall", 438, pidfd.number, fd, 0),
+    kernel.must(
+      `pidfd_getfd(${pidfd.label}, ${fd})`,
+      "syscall",
+      syscallNumber("pidfd_getfd", kernel.arch),
+      pidfd.number,
+      fd,
+      0,
+    ),
     pidfd.label,
   );
 }
 
 /** pidfd_send_signal(2). Returns 0 or −errno. */
 export function pidfdSendSignal(kernel: Kernel, pidfd: Fd, signal: number): number {
-  return kernel.call("syscall", 424, pidfd.number, signal, null, 0);
+  return kernel.call("syscall", syscallNumber("pidfd_send_signal", kernel.arch), pidfd.number, signal, null, 0);
 }
 
 /** Makes this process the parent of its orphaned descendants. @see prctl(2), PR_SET_CHILD_SUBREAPER */

@@ -5,10 +5,9 @@
  */
 
 import { SeccompFilterFlag, SeccompOperation } from "../constants.ts";
+import { Errno } from "../errno.ts";
 import type { Kernel } from "../kernel.ts";
 import { syscallNumber } from "../syscalls.ts";
-
-const EFAULT = 14;
 
 /**
  * Whether the kernel knows the flags. It checks flags before it reads the filter, whose address is NULL here: EFAULT
@@ -21,5 +20,5 @@ export function supportsSeccompFlags(kernel: Kernel, names: readonly (keyof type
     SeccompFilterFlag.SECCOMP_FILTER_FLAG_NEW_LISTENER,
   );
   const number = syscallNumber("seccomp", kernel.arch);
-  return kernel.call("syscall", number, SeccompOperation.SECCOMP_SET_MODE_FILTER, flags, null) === -EFAULT;
+  return kernel.call("syscall", number, SeccompOperation.SECCOMP_SET_MODE_FILTER, flags, null) === -Errno.EFAULT;
 }

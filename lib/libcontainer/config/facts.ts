@@ -12,7 +12,7 @@ import { alloc, Kernel } from "../../ffi/kernel.ts";
 import { refusedCalls } from "../../ffi/process/refused_calls.ts";
 import type { Config, Process } from "../../specs/config.ts";
 import { type HostFacts, mayHaveToStack } from "./launch_request.ts";
-import { hostRoot } from "./id_mappings.ts";
+import { hostRoot, isHostIdMap } from "./id_mappings.ts";
 
 /** What the reader must know already. */
 export interface FactsInput {
@@ -41,11 +41,9 @@ function readText(path: string): string | undefined {
   }
 }
 
-/** user_namespaces(7): the first namespace maps everything onto itself. */
+/** Whether this is a user namespace other than the host's. */
 export function inUserNamespace(): boolean {
-  const [first = ""] = (readText("/proc/self/uid_map") ?? "").split("\n");
-  const [inside, outside, size] = first.trim().split(/\s+/).map(Number);
-  return !(inside === 0 && outside === 0 && size === 4294967295);
+  return !isHostIdMap(readText("/proc/self/uid_map") ?? "");
 }
 
 /** Mount points of whole procfs and sysfs mounts outside of `rootfs`. Format: proc(5), /proc/pid/mountinfo */

@@ -21,3 +21,8 @@ export function hostRoot(mappings: readonly IdMapping[] | undefined): number {
 export function rootOwner(config: Config): { uid: number; gid: number } {
   return { uid: hostRoot(config.linux?.uidMappings), gid: hostRoot(config.linux?.gidMappings) };
 }
+
+/** Whether the content of /proc/self/uid_map is the host's: every id maps to itself. user_namespaces(7) */
+export function isHostIdMap(uidMap: string): boolean {
+  return /^\s*0\s+0\s+4294967295\s*$/.test(uidMap);
+}

@@ -69,8 +69,21 @@ export interface CgroupEntry {
   readonly cloneInto?: string;
 }
 
+/** Flags of `create` and `run` that reach init unchanged. */
+export interface StartFlags {
+  /** Enter the rootfs without pivot_root, for a rootfs in a ramdisk. */
+  readonly noPivot?: boolean;
+  /** Keep the caller's session keyring. */
+  readonly noNewKeyring?: boolean;
+}
+
+/** The flags among other options. */
+export function startFlags({ noPivot = false, noNewKeyring = false }: StartFlags): Required<StartFlags> {
+  return { noPivot, noNewKeyring };
+}
+
 /** The options of `create` and `run`. */
-export interface LaunchRequest {
+export interface LaunchRequest extends Required<StartFlags> {
   /** The container's id. */
   readonly id: string;
   /** Absolute. */
@@ -84,10 +97,6 @@ export interface LaunchRequest {
    * group.
    */
   readonly stageIsMoved: boolean;
-  /** `--no-pivot`. */
-  readonly noPivot: boolean;
-  /** `--no-new-keyring`. */
-  readonly noNewKeyring: boolean;
   /** Descriptors from 3 up that the container's process inherits: LISTEN_FDS first, then --preserve-fds. */
   readonly inheritedFds: number;
   /** How many of the inherited descriptors are LISTEN_FDS. */

@@ -74,12 +74,12 @@ const meanings: Readonly<Record<string, Meaning>> = {
 
   private: { propagation: M.MS_PRIVATE },
   rprivate: { propagation: M.MS_PRIVATE | M.MS_REC },
-  rshared: { propagation: M.MS_SHARED | M.MS_REC },
-  rslave: { propagation: M.MS_SLAVE | M.MS_REC },
-  runbindable: { propagation: M.MS_UNBINDABLE | M.MS_REC },
-  shared: { propagation: M.MS_SHARED },
   slave: { propagation: M.MS_SLAVE },
+  rslave: { propagation: M.MS_SLAVE | M.MS_REC },
+  shared: { propagation: M.MS_SHARED },
+  rshared: { propagation: M.MS_SHARED | M.MS_REC },
   unbindable: { propagation: M.MS_UNBINDABLE },
+  runbindable: { propagation: M.MS_UNBINDABLE | M.MS_REC },
 
   ratime: { recursiveClear: A.MOUNT_ATTR_NOATIME },
   rdev: { recursiveClear: A.MOUNT_ATTR_NODEV },
@@ -118,6 +118,10 @@ const recursiveAtime = new Set(["ratime", "rnoatime", "rnorelatime", "rnostricta
 export const mountOptionNames: readonly string[] = Object.keys(meanings)
   .filter((name) => name !== "idmap" && name !== "ridmap")
   .sort();
+
+/** The options that say how mounts propagate. mount_namespaces(7) */
+export const propagationNames: readonly string[] = Object.keys(meanings)
+  .filter((name) => "propagation" in meanings[name]!);
 
 /** Takes option strings apart. A later option overrides an earlier one. */
 export function parseMountOptions(options: readonly string[]): MountOptions {

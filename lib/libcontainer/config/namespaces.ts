@@ -8,17 +8,26 @@
 import { CloneFlag } from "../../ffi/constants.ts";
 import type { Config, NamespaceType } from "../../specs/config.ts";
 
-/** The CLONE_NEW* flag and the file below /proc/PID/ns of each type. @see namespaces(7) */
-export const namespaceKinds: Readonly<Record<NamespaceType, { readonly flag: number; readonly file: string }>> = {
-  pid: { flag: CloneFlag.CLONE_NEWPID, file: "pid" },
-  network: { flag: CloneFlag.CLONE_NEWNET, file: "net" },
-  mount: { flag: CloneFlag.CLONE_NEWNS, file: "mnt" },
-  ipc: { flag: CloneFlag.CLONE_NEWIPC, file: "ipc" },
-  uts: { flag: CloneFlag.CLONE_NEWUTS, file: "uts" },
-  user: { flag: CloneFlag.CLONE_NEWUSER, file: "user" },
-  cgroup: { flag: CloneFlag.CLONE_NEWCGROUP, file: "cgroup" },
-  time: { flag: CloneFlag.CLONE_NEWTIME, file: "time" },
-};
+/** What the kernel and state.json call a type of namespace. */
+interface NamespaceKind {
+  /** CLONE_NEW* */
+  readonly flag: number;
+  /** The file below /proc/PID/ns. */
+  readonly file: string;
+  readonly stateName: string;
+}
+
+/** Each type of namespace. @see namespaces(7) */
+export const namespaceKinds = {
+  pid: { flag: CloneFlag.CLONE_NEWPID, file: "pid", stateName: "NEWPID" },
+  network: { flag: CloneFlag.CLONE_NEWNET, file: "net", stateName: "NEWNET" },
+  mount: { flag: CloneFlag.CLONE_NEWNS, file: "mnt", stateName: "NEWNS" },
+  ipc: { flag: CloneFlag.CLONE_NEWIPC, file: "ipc", stateName: "NEWIPC" },
+  uts: { flag: CloneFlag.CLONE_NEWUTS, file: "uts", stateName: "NEWUTS" },
+  user: { flag: CloneFlag.CLONE_NEWUSER, file: "user", stateName: "NEWUSER" },
+  cgroup: { flag: CloneFlag.CLONE_NEWCGROUP, file: "cgroup", stateName: "NEWCGROUP" },
+  time: { flag: CloneFlag.CLONE_NEWTIME, file: "time", stateName: "NEWTIME" },
+} as const satisfies Readonly<Record<NamespaceType, NamespaceKind>>;
 
 /** Whether to move devices of the host into its network namespace. */
 export function hasNetworkDevices(config: Config): boolean {

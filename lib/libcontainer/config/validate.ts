@@ -39,19 +39,7 @@ import {
   restrictionsNeedMount,
   rootIsMapped,
 } from "./validate/namespaces.ts";
-import {
-  affinityLists,
-  environmentEntries,
-  ioPriorityFields,
-  oomScore,
-  processBasics,
-  type ProcessFacts,
-  processNuls,
-  type ProcessRule,
-  rlimitTypes,
-  rootlessGroups,
-  schedulerFields,
-} from "./validate/process.ts";
+import { type CheckTime, type ProcessFacts, processRules } from "./validate/process.ts";
 import {
   cgroupsPathForm,
   deviceRules,
@@ -86,18 +74,7 @@ export function configWarnings(config: Config): readonly Problem[] {
 
 /** All problems of a process to start with `exec`. `at`: the process's JSON pointer. */
 export function validateProcess(process: Process, facts: ProcessFacts, at = ""): readonly Problem[] {
-  const processRules = [
-    processBasics,
-    affinityLists,
-    schedulerFields,
-    ioPriorityFields,
-    rootlessGroups,
-    rlimitTypes,
-    environmentEntries,
-    processNuls,
-    oomScore,
-  ];
-  return processRules.flatMap((rule) => [...rule(process, facts, at)]);
+  return processRules.flatMap(([, , rule]) => [...rule(process, facts, at)]);
 }
 
 /**
@@ -107,7 +84,7 @@ export function validateProcess(process: Process, facts: ProcessFacts, at = ""):
 const rules: readonly (readonly [field: string, rule: Rule])[] = [
   // When config.json has been read: utils_linux.go, validateProcessSpec.
   ["", processPresent],
-  ["process", ofProcess(processBasics)],
+  ...ofProcess("read"),
   // When it is converted: specconv/spec_linux.go, CreateLibcontainerConfig.
   ["", rootPresent],
   ["mounts", mountFields],
@@ -121,7 +98,7 @@ const rules: readonly (readonly [field: string, rule: Rule])[] = [
   ["linux.seccomp", seccompWords],
   ["linux.memoryPolicy", memoryPolicyWords],
   ["linux.personality", personalityDomain],
-  ["process.execCPUAffinity", ofProcess(affinityLists)],
+  ...ofProcess("convert"),
   // configs/validate/validator.go, Validate.
   ["linux.resources.unified", unifiedNeedsCgroup2],
   ["linux.resources.memory", swapIsADifference],
@@ -138,15 +115,10 @@ const rules: readonly (readonly [field: string, rule: Rule])[] = [
   ["mounts", rootlessMountIds],
   ["mounts", bindsHaveNoData],
   ["mounts", idMappedMounts],
-  ["process.scheduler", ofProcess(schedulerFields)],
-  ["process.ioPriority", ofProcess(ioPriorityFields)],
+  ...ofProcess("validate"),
   ["linux.memoryPolicy", memoryPolicyNodes],
   // Problems that runc finds when it starts the container, or in the container.
-  ["process.user.additionalGids", ofProcess(rootlessGroups)],
-  ["process.rlimits", ofProcess(rlimitTypes)],
-  ["process.env", ofProcess(environmentEntries)],
-  ["process", ofProcess(processNuls)],
-  ["process.oomScoreAdj", ofProcess(oomScore)],
+  ...ofProcess("start"),
   ["linux.seccomp", seccompAgent],
   ["", namesHaveNoNul],
   ["", pathsFit],
@@ -160,8 +132,12 @@ function hasField(config: Config, field: string): boolean {
   return value !== undefined;
 }
 
-function ofProcess(rule: ProcessRule): Rule {
-  return ({ process }, facts) => process === undefined ? [] : rule(process, facts, "/process");
+/** The rules of a process that runc checks then. */
+function ofProcess(time: CheckTime): readonly (readonly [field: string, rule: Rule])[] {
+  return processRules.filter(([, when]) => when === time).map(([field, , rule]) => [
+    field,
+    ({ process }, facts) => process === undefined ? [] : rule(process, facts, "/process"),
+  ]);
 }
 
 /** The specification allows the process to be set at `start`, but `start` has no option for it. */

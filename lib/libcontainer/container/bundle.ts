@@ -9,9 +9,10 @@ import { resctrlFeatures, resctrlRoot } from "../../cgroups/rdt/resctrl.ts";
 import { RuncError } from "../../errors.ts";
 import { isThere } from "../../ffi/files.ts";
 import type { Kernel } from "../../ffi/kernel.ts";
-import type { Config, NamespaceType } from "../../specs/config.ts";
+import { type Config, type NamespaceType, namespaceTypes } from "../../specs/config.ts";
 import { ignoredText, parseConfig } from "../../specs/parse.ts";
 import { resolve } from "@std/path";
+import type { StartFlags } from "../config/launch_request.ts";
 import { deniesSetgroups } from "../config/facts.ts";
 import { type ParsedMount, parseMounts } from "../config/mounts.ts";
 import { groupFacts } from "../launch/id_maps.ts";
@@ -79,7 +80,7 @@ function rootfsFacts(kernel: Kernel, path: string): RootfsFacts {
 /** The types of namespaces that the kernel supports. */
 export function kernelNamespaces(): readonly NamespaceType[] {
   const files = new Set([...Deno.readDirSync("/proc/self/ns")].map(({ name }) => name));
-  return (Object.keys(namespaceKinds) as NamespaceType[]).filter((type) => files.has(namespaceKinds[type].file));
+  return namespaceTypes.filter((type) => files.has(namespaceKinds[type].file));
 }
 
 function pathOf(config: Config, type: NamespaceType): string | undefined {
@@ -181,7 +182,7 @@ export function loadSpec(
   runtime: Runtime,
   config: Config,
   bundle: string,
-  options: { noPivot?: boolean; asRoot?: boolean } = {},
+  options: Pick<StartFlags, "noPivot"> & { asRoot?: boolean } = {},
 ): Spec {
   return checkConfig(config, bundle, {
     noPivot: options.noPivot ?? false,

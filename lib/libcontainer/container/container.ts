@@ -29,7 +29,10 @@ import { EXEC_IN_STOPPED } from "../state/process_status.ts";
 import {
   annotationsOf,
   bundleOf,
+  createdOf,
   hooksOf,
+  idOf,
+  initOf,
   mappingsOfState,
   rdtGroupOf,
   rootfsOf,
@@ -98,12 +101,12 @@ export class Container {
 
   /** Its name below the runtime's root. */
   get id(): string {
-    return this.#state.id;
+    return idOf(this.#state);
   }
 
   /** Host pid of the container's init. */
   get pid(): number {
-    return this.#state.init_process_pid;
+    return initOf(this.#state).pid;
   }
 
   /** Absolute. */
@@ -147,7 +150,7 @@ export class Container {
       status,
       bundle: this.bundle,
       rootfs: rootfsOf(this.#state),
-      created: this.#state.created,
+      created: createdOf(this.#state),
       annotations: annotationsOf(this.#state),
       owner: "",
     };
@@ -268,7 +271,8 @@ export class Container {
     using _lock = this.#directory.lock(this.#runtime.kernel);
     const state = this.#directory.load();
     // There may be another one of its name by now, which has another process.
-    if (state.init_process_pid !== this.pid || state.init_process_start !== this.#state.init_process_start) {
+    const [init, known] = [initOf(state), initOf(this.#state)];
+    if (init.pid !== known.pid || init.startTime !== known.startTime) {
       throw missingContainer();
     }
     // Another update may have changed it.

@@ -7,7 +7,7 @@
 import { RuncError } from "../../errors.ts";
 import { rlimitNames } from "../../ffi/constants.ts";
 import { type Ending, endTimeout, sawEnd, watchEnd } from "../../ffi/ending.ts";
-import { errnoName, errnoText } from "../../ffi/errno.ts";
+import { Errno, errnoName, errnoText } from "../../ffi/errno.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { pollAsync } from "../../ffi/poll.ts";
 import { type ExitStatus, getRlimit, setRlimit } from "../../ffi/process/process.ts";
@@ -154,7 +154,7 @@ export function setRlimits(runtime: Runtime, pid: number, process: Process): voi
           call: `prlimit64(${pid}, ${type}, {soft: ${soft}, hard: ${hard}})`,
           errno: -result,
           errnoName: errnoName(-result),
-          hint: result === -1 ? "raising a hard limit requires CAP_SYS_RESOURCE" : undefined,
+          hint: result === -Errno.EPERM ? "raising a hard limit requires CAP_SYS_RESOURCE" : undefined,
         },
       );
     }

@@ -41,6 +41,8 @@ import { type ExecRequest, planExec, saidInExec } from "../plans/exec.ts";
 import { EXEC_IN_STOPPED, isAlive } from "../state/process_status.ts";
 import {
   annotationsOf,
+  idOf,
+  initOf,
   mappingsOfState,
   namespacesOf,
   rdtGroupOf,
@@ -51,15 +53,8 @@ import {
   systemdOf,
   systemdPathOf,
 } from "../state/runc_state.ts";
-import {
-  capabilitiesOf,
-  hasCpusetOf,
-  memoryPolicyOf,
-  personalityOf,
-  schedulingOf,
-  securityOf,
-  umaskOf,
-} from "../state/exec_state.ts";
+import { hasCpusetOf, memoryPolicyOf, noNewKeyringOf, personalityOf, umaskOf } from "../state/exec_state.ts";
+import { completeProcess } from "../state/process_state.ts";
 import type { Runtime } from "../runtime.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
 import { configError, validateProcess } from "../config/validate.ts";
@@ -92,7 +87,8 @@ export interface ExecContainer {
 /** Starts another process in a container. @see Container.exec */
 export function execProcess(runtime: Runtime, container: ExecContainer, options: ExecOptions): ContainerProcess {
   const { state } = container;
-  const initPid = state.init_process_pid;
+  const init = initOf(state);
+  const initPid = init.pid;
   requireFilter(seccompOf(state) !== undefined, options.seccomp);
   const process = completeProcess(options.process, state);
   const problems = validateProcess(process, {
@@ -122,15 +118,15 @@ export function execProcess(runtime: Runtime, container: ExecContainer, options:
   const facts = inSpan(runtime.trace, "read the host's facts", () => readFacts(input));
   const { initial = "" } = process.execCPUAffinity ?? {};
   // The words of runc's stage log, which its tests match.
-  if (initial !== "") runtime.log("debug", `nsexec of ${state.id}: affinity: ${affinityText(initial)}`);
+  if (initial !== "") runtime.log("debug", `nsexec of ${idOf(state)}: affinity: ${affinityText(initial)}`);
   const request: ExecRequest = {
-    id: state.id,
+    id: idOf(state),
     namespaces,
     cgroup: enterWithoutClone3(
       cgroupEntry(isBelow ? cgroup.selfJoin : cgroup.selfJoinOfExec(initPid), namespaces.includes("user")),
       facts.refused,
     ),
-    noNewKeyring: state.config.no_new_keyring ?? false,
+    noNewKeyring: noNewKeyringOf(state),
     umask: umaskOf(state),
     annotations: annotationsOf(state),
     inheritedFds: options.inheritedFds ?? 0,
@@ -151,7 +147,7 @@ export function execProcess(runtime: Runtime, container: ExecContainer, options:
       fds[`ns-${type}`] = open(kernel, `/proc/${initPid}/ns/${namespaceKinds[type].file}`, 0);
     }
     // Init's pid may be another process's by now, and the namespaces with it.
-    if (!isAlive(initPid, state.init_process_start)) throw new RuncError("container-state", EXEC_IN_STOPPED);
+    if (!isAlive(init.pid, init.startTime)) throw new RuncError("container-state", EXEC_IN_STOPPED);
     const enterCgroup = (pid: number) => {
       if (isBelow) requireCgroups(cgroup.paths, pid);
       if (namespaces.includes("user")) cgroup.join(pid, isBelow ? undefined : initPid);
@@ -195,28 +191,11 @@ function subCgroup(runtime: Runtime, container: ExecContainer, sub: SubCgroups):
   return withTrace(runtime, loadCgroupManager(paths, cgroupOptions(runtime, rootless)));
 }
 
-/** Takes missing properties of the process from the container. */
-function completeProcess(process: Process, state: RuncState): Process {
-  const { scheduler, ioPriority, execCPUAffinity } = schedulingOf(state);
-  const { apparmorProfile, selinuxLabel } = securityOf(state);
-  return {
-    ...process,
-    apparmorProfile: process.apparmorProfile || apparmorProfile,
-    selinuxLabel: process.selinuxLabel || selinuxLabel,
-    scheduler: process.scheduler ?? scheduler,
-    ioPriority: process.ioPriority ?? ioPriority,
-    execCPUAffinity: process.execCPUAffinity ?? execCPUAffinity,
-    capabilities: process.capabilities ?? capabilitiesOf(state),
-    noNewPrivileges: process.noNewPrivileges ?? state.config.no_new_privileges,
-    oomScoreAdj: state.config.oom_score_adj ?? undefined,
-  };
-}
-
 /** The namespaces of the config except our own: setns(2) fails for the own user namespace. */
 function joinable(state: RuncState): readonly NamespaceType[] {
   return namespacesOf(state).map(({ type }) => type).filter((type) => {
     const { file } = namespaceKinds[type];
-    const theirs = Deno.statSync(`/proc/${state.init_process_pid}/ns/${file}`);
+    const theirs = Deno.statSync(`/proc/${initOf(state).pid}/ns/${file}`);
     const ours = Deno.statSync(`/proc/self/ns/${file}`);
     return theirs.ino !== ours.ino || theirs.dev !== ours.dev;
   });

@@ -14,7 +14,7 @@ import { kill } from "../../ffi/process/process.ts";
 import { inSpan } from "../../trace/tracer.ts";
 import type { Runtime } from "../runtime.ts";
 import { isAlive } from "../state/process_status.ts";
-import { ownsPids, rootlessCgroupsOf, type RuncState } from "../state/runc_state.ts";
+import { initOf, ownsPids, rootlessCgroupsOf, type RuncState } from "../state/runc_state.ts";
 
 /** A container, as far as it can be signalled. */
 export interface KillTarget {
@@ -23,8 +23,9 @@ export interface KillTarget {
 }
 
 /** Whether its init lives: a process with its pid and its start time. */
-export function hasLiveInit({ init_process_pid: pid, init_process_start: start }: RuncState): boolean {
-  return isAlive(pid, start);
+export function hasLiveInit(state: RuncState): boolean {
+  const { pid, startTime } = initOf(state);
+  return isAlive(pid, startTime);
 }
 
 /**
@@ -58,7 +59,7 @@ function signalContainer(runtime: Runtime, target: KillTarget, signal: number): 
 
 /** Init by a descriptor that is its own for sure: between a look at the start time and kill(2) its pid could become another's. */
 function openInit({ kernel }: Runtime, state: RuncState): OtherProcess | undefined {
-  const init = OtherProcess.find(kernel, state.init_process_pid);
+  const init = OtherProcess.find(kernel, initOf(state).pid);
   // Whoever has the pid now has been open since, so it is init if this is still init's start time.
   if (init === undefined || hasLiveInit(state)) return init;
   init[Symbol.dispose]();

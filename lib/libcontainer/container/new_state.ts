@@ -9,6 +9,7 @@ import type { RdtGroup } from "../../cgroups/rdt/group.ts";
 import { formatUtc, realTime } from "../../ffi/clock.ts";
 import type { Config } from "../../specs/config.ts";
 import { OCI_VERSION, type State } from "../../specs/state.ts";
+import { startFlags } from "../config/launch_request.ts";
 import { makesNamespace } from "../config/namespaces.ts";
 import type { Runtime } from "../runtime.ts";
 import { processStat } from "../state/process_status.ts";
@@ -68,8 +69,7 @@ export function describeContainer(
     rootlessEuid: Deno.uid() !== 0,
     rootlessCgroups: runtime.rootlessCgroups,
     systemdCgroup: runtime.systemdCgroup,
-    noPivot: options.noPivot ?? false,
-    noNewKeyring: options.noNewKeyring ?? false,
+    ...startFlags(options),
     intelRdt: rdtGroup,
     seccomp: options.seccomp?.profile,
   });

@@ -20,6 +20,7 @@ import type { Process } from "../../specs/config.ts";
 import type { Spec } from "./bundle.ts";
 import { Container } from "./container.ts";
 import type { ContainerProcess } from "./container_process.ts";
+import { type StartFlags, startFlags } from "../config/launch_request.ts";
 import { rootOwner } from "../config/id_mappings.ts";
 import type { Runtime } from "../runtime.ts";
 import { compileSeccomp } from "../seccomp/seccomp.ts";
@@ -33,15 +34,11 @@ export interface OutputOptions {
 }
 
 /** Options for running a container. */
-export interface RunOutputOptions extends OutputOptions {
+export interface RunOutputOptions extends OutputOptions, StartFlags {
   /** Letters, digits and `_+-.`; the runtime must not have a container with this id. */
   readonly id: string;
   /** Its process must not have a terminal. */
   readonly spec: Spec;
-  /** Enter the rootfs without pivot_root, for a rootfs in a ramdisk. */
-  readonly noPivot?: boolean;
-  /** Keep the caller's session keyring. */
-  readonly noNewKeyring?: boolean;
 }
 
 /** Options for another process in a container. */
@@ -70,7 +67,7 @@ type Written = Pick<ProcessOutput, "stdout" | "stderr">;
  * @throws {RuncError} as {@link Container.create} and {@link Container.poststart}; the container is then removed.
  */
 export async function runOutput(runtime: Runtime, options: RunOutputOptions): Promise<ProcessOutput> {
-  const { id, spec, noPivot, noNewKeyring, signal } = options;
+  const { id, spec, signal } = options;
   refuseTerminal(spec.config.process);
   const seccomp = compileSeccomp(runtime, spec.config);
   signal?.throwIfAborted();
@@ -78,8 +75,7 @@ export async function runOutput(runtime: Runtime, options: RunOutputOptions): Pr
   const { container, process } = Container.create(runtime, {
     id,
     spec,
-    noPivot,
-    noNewKeyring,
+    ...startFlags(options),
     seccomp,
     startBy: "parent",
     stdio: pipes.theirs,

@@ -12,7 +12,7 @@ import { createSystemdManager } from "../../cgroups/systemd/manager.ts";
 import type { Plan } from "../../plan/op.ts";
 import { inSpan } from "../../trace/tracer.ts";
 import { readFacts } from "../config/facts.ts";
-import type { HostFacts, LaunchRequest } from "../config/launch_request.ts";
+import { type HostFacts, type LaunchRequest, type StartFlags, startFlags } from "../config/launch_request.ts";
 import { hasNamespace } from "../config/namespaces.ts";
 import type { ParsedMount } from "../config/mounts.ts";
 import { containerMounts, planCreate } from "../plans/create.ts";
@@ -26,15 +26,11 @@ import { cgroupEntry, cgroupOptions, systemdOptions, withTrace } from "./contain
 import { type ProcessOptions, requireFilter } from "./container_process.ts";
 
 /** What a container is planned from. */
-export interface PlanOptions extends Omit<ProcessOptions, "stdio"> {
+export interface PlanOptions extends Omit<ProcessOptions, "stdio">, StartFlags {
   /** Letters, digits and `_+-.`. */
   readonly id: string;
   /** From {@link loadSpec}. */
   readonly spec: Spec;
-  /** Enter the rootfs without pivot_root, for one that lies in a ramdisk. */
-  readonly noPivot?: boolean;
-  /** Keep the caller's session keyring. */
-  readonly noNewKeyring?: boolean;
   /** `fifo`: the caller may leave, {@link Container.start} starts it. `parent`: {@link ContainerProcess.start} does. */
   readonly startBy: "fifo" | "parent";
   /** Makes `<state directory>/notify` for an sd_notify proxy and binds it into the container. */
@@ -112,8 +108,7 @@ function requestOf(
     rootfs: spec.rootfs,
     cgroup: enterWithoutClone3(cgroupEntry(cgroup.selfJoin, hasNamespace(spec.config, "user")), facts.refused),
     stageIsMoved: runtime.systemdCgroup || spec.config.linux?.intelRdt !== undefined,
-    noPivot: options.noPivot ?? false,
-    noNewKeyring: options.noNewKeyring ?? false,
+    ...startFlags(options),
     inheritedFds: options.inheritedFds ?? 0,
     listenFds: options.listenFds ?? 0,
     pidfdSocket: options.pidfdSocket !== undefined,

@@ -14,68 +14,7 @@ import type {
   ThrottleDevice,
   WeightDevice,
 } from "../../specs/config.ts";
-import type { RuncCgroup, RuncWeightDevice } from "../state/runc_state.ts";
-
-/**
- * The limits in a container's state, without device rules. Those are never set again, because other programs may have
- * added some.
- */
-export function limitsOf(cgroup: RuncCgroup): Resources {
-  return {
-    memory: memoryOf(cgroup),
-    cpu: cpuOf(cgroup),
-    pids: { limit: cgroup.pids_limit ?? undefined },
-    blockIO: blockIoOf(cgroup),
-    hugepageLimits: (cgroup.hugetlb_limit ?? []).map(({ page_size, limit }) => ({ pageSize: page_size, limit })),
-    network: {
-      classID: cgroup.net_cls_classid_u,
-      priorities: (cgroup.net_prio_ifpriomap ?? []).map(({ interface: name, priority }) => ({ name, priority })),
-    },
-    rdma: Object.fromEntries(
-      Object.entries(cgroup.rdma ?? {}).map(([device, { hca_handles, hca_objects }]) =>
-        [device, { hcaHandles: hca_handles, hcaObjects: hca_objects }] as const
-      ),
-    ),
-    unified: cgroup.unified ?? undefined,
-  };
-}
-
-function memoryOf(cgroup: RuncCgroup): MemoryResources {
-  return {
-    limit: cgroup.memory,
-    reservation: cgroup.memory_reservation,
-    swap: cgroup.memory_swap,
-    swappiness: cgroup.memory_swappiness ?? undefined,
-    disableOOMKiller: cgroup.oom_kill_disable,
-    checkBeforeUpdate: cgroup.memory_check_before_update,
-  };
-}
-
-function cpuOf(cgroup: RuncCgroup): CpuResources {
-  return {
-    shares: cgroup.cpu_shares,
-    quota: cgroup.cpu_quota,
-    burst: cgroup.cpu_burst ?? undefined,
-    period: cgroup.cpu_period,
-    realtimeRuntime: cgroup.cpu_rt_quota,
-    realtimePeriod: cgroup.cpu_rt_period,
-    cpus: cgroup.cpuset_cpus,
-    mems: cgroup.cpuset_mems,
-    idle: cgroup.cpu_idle ?? undefined,
-  };
-}
-
-function blockIoOf(cgroup: RuncCgroup): BlockIoResources {
-  return {
-    weight: cgroup.blkio_weight,
-    leafWeight: cgroup.blkio_leaf_weight,
-    weightDevice: cgroup.blkio_weight_device ?? [],
-    throttleReadBpsDevice: cgroup.blkio_throttle_read_bps_device ?? [],
-    throttleWriteBpsDevice: cgroup.blkio_throttle_write_bps_device ?? [],
-    throttleReadIOPSDevice: cgroup.blkio_throttle_read_iops_device ?? [],
-    throttleWriteIOPSDevice: cgroup.blkio_throttle_write_iops_device ?? [],
-  };
-}
+import type { RuncWeightDevice } from "../state/limits_state.ts";
 
 /**
  * `stored`, overridden by `given`.

@@ -8,10 +8,11 @@ import { setSchemata } from "../../cgroups/rdt/group.ts";
 import type { CgroupManager } from "../../cgroups/manager.ts";
 import { resctrlFeatures, resctrlRoot } from "../../cgroups/rdt/resctrl.ts";
 import type { Resources } from "../../specs/config.ts";
+import { limitsOf } from "../state/limits_state.ts";
 import { intelRdtOf, rdtGroupOf, type RuncState } from "../state/runc_state.ts";
 import type { Runtime } from "../runtime.ts";
-import { toRuncIntelRdt, withLimits } from "../state/to_runc_state.ts";
-import { limitsOf, updatedLimits } from "./update.ts";
+import { withResources } from "../state/to_runc_state.ts";
+import { updatedLimits } from "./update.ts";
 import { type RdtSchemas, updatedRdt } from "./update_rdt.ts";
 
 /** A change that can be undone. */
@@ -37,8 +38,7 @@ export function updateContainer(
   const features = root === undefined ? { cat: false, mba: false } : resctrlFeatures(runtime.kernel, root);
   const storedRdt = intelRdtOf(state);
   const intelRdt = updatedRdt(storedRdt, rdt, features);
-  const before = state.config.cgroups ?? {};
-  const stored = limitsOf(before);
+  const stored = limitsOf(state);
   const changed = updatedLimits(stored, resources);
   const steps: Step[] = [{
     what: "cgroup",
@@ -55,14 +55,7 @@ export function updateContainer(
     });
   }
   setAll(runtime, steps);
-  return {
-    ...state,
-    config: {
-      ...state.config,
-      cgroups: withLimits(before, changed),
-      ...(intelRdt === undefined ? {} : { intel_rdt: toRuncIntelRdt(intelRdt) }),
-    },
-  };
+  return withResources(state, changed, intelRdt);
 }
 
 function setAll(runtime: Runtime, steps: readonly Step[]): void {

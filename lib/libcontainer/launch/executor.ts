@@ -10,6 +10,7 @@
 import { RuncError } from "../../errors.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { MsgFlag, openFlag } from "../../ffi/constants.ts";
+import { Errno } from "../../ffi/errno.ts";
 import { isInherited, open, sealedMemfd } from "../../ffi/files.ts";
 import { isSameFile } from "../../ffi/process/kcmp.ts";
 import { addressOf, alloc, type Kernel } from "../../ffi/kernel.ts";
@@ -39,8 +40,6 @@ const FIXED_LIMIT = 32;
 
 const TARGET_MASK = (1 << ERRNO_SHIFT) - 1;
 
-const EINTR = 4, EAGAIN = 11, ENOSYS = 38;
-const SYS_pidfd_open = 434;
 const SIGPIPE = 13, SIGXFSZ = 25, SIG_DFL = 0;
 
 /** One instruction, decoded and checked. */
@@ -223,7 +222,7 @@ export class Executor {
         this.#report(ReportKind.warning, instruction, a);
         break;
       default:
-        return this.#fail(instruction, BigInt(ENOSYS));
+        return this.#fail(instruction, BigInt(Errno.ENOSYS));
     }
     return instruction.next;
   }
@@ -238,8 +237,8 @@ export class Executor {
       const result = this.#kernel.call("syscall", instruction.code, ...values);
       // A seccomp filter can make exit_group return.
       if (instruction.code === this.#exitGroup) this.#stop();
-      if (result === -EINTR) continue;
-      if (result === -EAGAIN && (instruction.flags & Flag.retryAgain) !== 0 && tries < RETRY_LIMIT) continue;
+      if (result === -Errno.EINTR) continue;
+      if (result === -Errno.EAGAIN && (instruction.flags & Flag.retryAgain) !== 0 && tries < RETRY_LIMIT) continue;
       return this.#settle(instruction, BigInt(result));
     }
   }
@@ -331,7 +330,11 @@ export class Executor {
     const pid = this.#spawn(image);
     const [, , pidfd] = instruction.operands;
     if (pid > 0 && pidfd?.kind === OperandKind.address) {
-      this.#write(this.#value(pidfd), 4, BigInt(this.#kernel.call("syscall", SYS_pidfd_open, pid, 0)));
+      this.#write(
+        this.#value(pidfd),
+        4,
+        BigInt(this.#kernel.call("syscall", syscallNumber("pidfd_open", this.#kernel.arch), pid, 0)),
+      );
     }
     return this.#settle(instruction, BigInt(pid));
   }

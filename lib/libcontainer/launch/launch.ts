@@ -6,7 +6,7 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import { errnoName, errnoText } from "../../ffi/errno.ts";
+import { Errno, errnoName, errnoText } from "../../ffi/errno.ts";
 import { Fd } from "../../ffi/fd.ts";
 import { executable, isInherited, openPath, readMemfd, setCloseOnExec } from "../../ffi/files.ts";
 import { alloc, type Kernel, syscallError } from "../../ffi/kernel.ts";
@@ -175,7 +175,7 @@ export class Launch implements Disposable {
       throw syscallError(
         "posix_spawn of the container's init",
         -pid,
-        pid === -2 ? "/proc must be mounted" : undefined,
+        pid === -Errno.ENOENT ? "/proc must be mounted" : undefined,
       );
     }
     return pid;

@@ -10,12 +10,11 @@
 
 import { RuncError } from "../../errors.ts";
 import { openFlag } from "../../ffi/constants.ts";
-import { errnoText } from "../../ffi/errno.ts";
+import { Errno, errnoText } from "../../ffi/errno.ts";
 import { Fd } from "../../ffi/fd.ts";
 import { alloc, cString, type Kernel } from "../../ffi/kernel.ts";
 import { asFileOwner } from "./file_owner.ts";
 
-const ENOENT = 2, EEXIST = 17;
 /** MAXSYMLINKS, include/linux/namei.h */
 const LINK_LIMIT = 40;
 /** Limit of attempts while another process keeps removing the name. */
@@ -72,7 +71,7 @@ class Walk {
     const flags = O.O_PATH | O.O_NOFOLLOW | O.O_CLOEXEC;
     const here = this.#open.at(-1)!.number;
     const number = this.#kernel.retry("openat", here, cString(name), flags, 0);
-    if (number === -ENOENT) return this.#make(here, name);
+    if (number === -Errno.ENOENT) return this.#make(here, name);
     if (number < 0) throw this.#failure("openat", name, number);
     const file = new Fd(this.#kernel, number, name);
     const link = this.#linkOf(file);
@@ -99,9 +98,9 @@ class Walk {
     const made = asFile
       ? this.#kernel.retry("openat", here, cString(name), flags, 0o644)
       : this.#kernel.retry("mkdirat", here, cString(name), 0o755);
-    if (made < 0 && made !== -EEXIST) throw this.#failure(asFile ? "openat" : "mkdirat", name, made);
+    if (made < 0 && made !== -Errno.EEXIST) throw this.#failure(asFile ? "openat" : "mkdirat", name, made);
     if (asFile && made >= 0) this.#kernel.call("close", made);
-    if (++this.#tries > TRY_LIMIT) throw this.#failure("openat", name, -ENOENT);
+    if (++this.#tries > TRY_LIMIT) throw this.#failure("openat", name, -Errno.ENOENT);
     this.#ahead.unshift(name);
   }
 

@@ -9,9 +9,8 @@ import { Errno } from "../../ffi/errno.ts";
 import { Fd } from "../../ffi/fd.ts";
 import { isWritable, openPath, sealedMemfd } from "../../ffi/files.ts";
 import { alloc, cString, syscallError } from "../../ffi/kernel.ts";
+import { syscallNumber } from "../../ffi/syscalls.ts";
 import type { Runtime } from "../runtime.ts";
-
-const SYS_open_tree = 428, SYS_mount_setattr = 442;
 
 /**
  * A descriptor of the binary that cannot be written through: opening /proc/PID/exe for writing fails (CVE-2019-5736).
@@ -25,7 +24,7 @@ export function sealedSelf(runtime: Runtime): Fd {
   const { kernel } = runtime;
   const { path } = runtime.reexec;
   const flags = OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC;
-  const number = kernel.retry("syscall", SYS_open_tree, AT_FDCWD, cString(path), flags);
+  const number = kernel.retry("syscall", syscallNumber("open_tree", kernel.arch), AT_FDCWD, cString(path), flags);
   if (number === -Errno.EPERM) return isWritable(kernel, path) ? sealedCopy(runtime, path) : openPath(kernel, path);
   if (number < 0) throw syscallError(`open_tree(${JSON.stringify(path)})`, -number);
   const fd = new Fd(kernel, number, path);
@@ -33,7 +32,16 @@ export function sealedSelf(runtime: Runtime): Fd {
   const attributes = alloc(32);
   attributes[0] = MountAttr.MOUNT_ATTR_RDONLY | MountAttr.MOUNT_ATTR_NOSUID;
   const call = `mount_setattr(${path}, MOUNT_ATTR_RDONLY)`;
-  kernel.must(call, "syscall", SYS_mount_setattr, number, cString(""), AtFlag.AT_EMPTY_PATH, attributes, 32);
+  kernel.must(
+    call,
+    "syscall",
+    syscallNumber("mount_setattr", kernel.arch),
+    number,
+    cString(""),
+    AtFlag.AT_EMPTY_PATH,
+    attributes,
+    32,
+  );
   return fd;
 }
 

@@ -26,17 +26,14 @@ import {
   environmentPointers,
   execSteps,
   listenEntries,
-  lookupSteps,
   needsHome,
 } from "../steps/command.ts";
 import { consoleSteps } from "../steps/console.ts";
 import { containerHookSteps, openForHooksSteps } from "../steps/container_hooks.ts";
 import { awaitGo, type Planned, tell } from "../steps/protocol.ts";
-import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSteps } from "../steps/credentials.ts";
-import { checkDirectorySteps, enterDirectorySteps } from "../steps/working_directory.ts";
 import { deviceSteps, reopenNullSteps } from "../steps/devices.ts";
 import { root } from "../steps/in_root.ts";
-import { landlockSteps, restrictSteps } from "../steps/landlock.ts";
+import { restrictSteps } from "../steps/landlock.ts";
 import type { HostFacts, LaunchRequest } from "../config/launch_request.ts";
 import { fillsDev, labelMounts, type ParsedMount, parseMounts } from "../config/mounts.ts";
 import { maskedPathSteps, readonlyPathSteps } from "../steps/masked_paths.ts";
@@ -57,14 +54,11 @@ import {
   ownCgroupNamespaceSteps,
 } from "../steps/namespaces.ts";
 import { hasNamespace, hasNetworkDevices, joinedNamespaces, makesNamespace } from "../config/namespaces.ts";
-import { memoryPolicySteps } from "../steps/memory_policy.ts";
 import { memoryPolicyNumbers } from "../config/memory_policy.ts";
 import { lacksMountCalls } from "../steps/mounts/old_mounts.ts";
 import { helperSteps, leaveHelperSteps, meetHelperSteps } from "../steps/mounts/mount_sources.ts";
-import { personalityDomains, personalitySteps } from "../steps/personality.ts";
-import { readySteps } from "../steps/ready.ts";
+import { personalityDomains } from "../steps/personality.ts";
 import { enterRootSteps, prepareRootSteps, readonlyRootSteps, workingDirectorySteps } from "../steps/rootfs.ts";
-import { ioPrioritySteps, schedulerSteps } from "../steps/scheduling.ts";
 import { appArmorSteps, execLabelSteps, keyLabelSteps, queueLabelSteps } from "../steps/security_labels.ts";
 import { placeFilter } from "../steps/seccomp.ts";
 import { hasListener } from "../seccomp/profile.ts";
@@ -78,6 +72,7 @@ import {
   pidfdSteps,
 } from "../steps/small_steps.ts";
 import { sysctlSteps } from "../steps/sysctl.ts";
+import { attributeSteps, becomeUserSteps } from "./become_user.ts";
 
 /** Whether init waits before the pivot: for the parent's hooks, or because a createContainer hook follows, the first program that is not ours. */
 export function hasRuntimeHooks(config: Config): boolean {
@@ -381,24 +376,13 @@ function init(
     // What a link of the image may lead to meanwhile is in no mount namespace of ours: nothing can be mounted there.
     ...(mountsByProc ? leaveHostProcSteps(mounts, config, request, facts) : []),
     ...noNewPrivilegesSteps(process),
-    ...schedulerSteps(process.scheduler, { hasCpuset: (config.linux?.resources?.cpu?.cpus ?? "") !== "" }),
-    ...ioPrioritySteps(process.ioPriority),
-    ...personalitySteps(personality && personalityDomains[personality.domain]),
-    ...memoryPolicySteps(memoryPolicy && memoryPolicyNumbers(memoryPolicy)),
+    ...attributeSteps(process, {
+      hasCpuset: (config.linux?.resources?.cpu?.cpus ?? "") !== "",
+      personality: personality && personalityDomains[personality.domain],
+      memoryPolicy: memoryPolicy && memoryPolicyNumbers(memoryPolicy),
+    }),
     ...(request.startBy === "fifo" ? dieOnSignalSteps(facts) : []),
-    ...readySteps({ needsHome: env.needsHome, arch: facts.arch }),
-    ...filter.early,
-    ...enterDirectorySteps(process.cwd, "before setuid"),
-    ...boundingSteps(process, facts),
-    keepCapabilities(true),
-    ...ownStdioSteps(process, [0, 1, 2], facts.arch),
-    ...userSteps(process, { setgroupsAllowed: facts.setgroupsAllowed }),
-    ...enterDirectorySteps(process.cwd, "after setuid"),
-    ...checkDirectorySteps(),
-    keepCapabilities(false),
-    ...capabilitySteps(process, facts),
-    ...landlockSteps(config.annotations ?? {}, process, facts.arch),
-    ...lookupSteps(process, env.entries, facts.arch, { careful: filter.early.length > 0 }),
+    ...becomeUserSteps(process, facts, { env, filter, annotations: config.annotations }),
     ...startSteps(filter.late, request, facts),
     ...hooks.run,
     // Nothing is opened any more but the program.

@@ -8,11 +8,10 @@ import { Prctl } from "../../ffi/constants.ts";
 import { call, fixedFd, step, text } from "../../plan/build.ts";
 import type { Plan, Step } from "../../plan/op.ts";
 import type { NamespaceType, Process } from "../../specs/config.ts";
-import { closeSteps, environment, execSteps, listenEntries, lookupSteps, needsHome } from "../steps/command.ts";
+import { closeSteps, environment, execSteps, listenEntries, needsHome } from "../steps/command.ts";
 import { consoleSteps } from "../steps/console.ts";
 import { type Planned, tell } from "../steps/protocol.ts";
 import { finalAffinitySteps, initialAffinitySteps, resetAffinitySteps } from "../steps/cpu_affinity.ts";
-import { boundingSteps, capabilitySteps, keepCapabilities, ownStdioSteps, userSteps } from "../steps/credentials.ts";
 import type { CgroupEntry, HostFacts } from "../config/launch_request.ts";
 import {
   closeForeignStep,
@@ -22,21 +21,16 @@ import {
   joinSteps,
   lateJoinSteps,
 } from "../steps/namespaces.ts";
-import { memoryPolicySteps } from "../steps/memory_policy.ts";
-import type { MemoryPolicyNumbers } from "../config/memory_policy.ts";
-import { personalitySteps } from "../steps/personality.ts";
-import { readySteps } from "../steps/ready.ts";
-import { landlockSteps, restrictSteps } from "../steps/landlock.ts";
+import { restrictSteps } from "../steps/landlock.ts";
 import { appArmorSteps, execLabelSteps, keyLabelSteps } from "../steps/security_labels.ts";
-import { ioPrioritySteps, schedulerSteps } from "../steps/scheduling.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
 import { type FilterPlaces, placeFilter } from "../steps/seccomp.ts";
 import { hasListener } from "../seccomp/profile.ts";
 import { keyringSteps, noNewPrivilegesSteps, oomScoreSteps, pidfdSteps } from "../steps/small_steps.ts";
-import { checkDirectorySteps, enterDirectorySteps } from "../steps/working_directory.ts";
+import { attributeSteps, becomeUserSteps, type ContainerAttributes } from "./become_user.ts";
 
 /** What `exec` depends on beside the process. */
-export interface ExecRequest {
+export interface ExecRequest extends ContainerAttributes {
   readonly id: string;
   /** The container's namespaces; each is joined through init's, the fixed descriptor `ns-<type>`. */
   readonly namespaces: readonly NamespaceType[];
@@ -47,14 +41,8 @@ export interface ExecRequest {
   readonly inheritedFds: number;
   readonly listenFds: number;
   readonly pidfdSocket: boolean;
-  /** The container is confined to some processors. */
-  readonly hasCpuset?: boolean;
-  /** The container's linux.personality, in the kernel's numbers. */
-  readonly personality?: number;
   /** The container's: Landlock is asked for by them. */
   readonly annotations?: Readonly<Record<string, string>>;
-  /** The container's linux.memoryPolicy. */
-  readonly memoryPolicy?: MemoryPolicyNumbers;
   /** The container's linux.seccomp, compiled. */
   readonly seccomp?: SeccompFilter;
 }
@@ -126,23 +114,8 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
       ...(request.pidfdSocket ? pidfdSteps("setns") : []),
       ...noNewPrivilegesSteps(process),
       ...umaskSteps(request.umask),
-      ...schedulerSteps(process.scheduler, { hasCpuset: request.hasCpuset ?? false }),
-      ...ioPrioritySteps(process.ioPriority),
-      ...personalitySteps(request.personality),
-      ...memoryPolicySteps(request.memoryPolicy),
-      ...readySteps({ needsHome: env.needsHome, arch: facts.arch }),
-      ...filter.early,
-      ...enterDirectorySteps(process.cwd, "before setuid"),
-      ...boundingSteps(process, facts),
-      keepCapabilities(true),
-      ...ownStdioSteps(process, [0, 1, 2], facts.arch),
-      ...userSteps(process, { setgroupsAllowed: facts.setgroupsAllowed }),
-      ...enterDirectorySteps(process.cwd, "after setuid"),
-      ...checkDirectorySteps(),
-      keepCapabilities(false),
-      ...capabilitySteps(process, facts),
-      ...landlockSteps(request.annotations ?? {}, process, facts.arch),
-      ...lookupSteps(process, env.entries, facts.arch, { careful: filter.early.length > 0 }),
+      ...attributeSteps(process, request),
+      ...becomeUserSteps(process, facts, { env, filter, annotations: request.annotations }),
       ...createdSteps(filter),
       ...restrictSteps(request.annotations ?? {}),
       ...filter.close,

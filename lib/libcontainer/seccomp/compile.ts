@@ -5,7 +5,7 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import { errnoText } from "../../ffi/errno.ts";
+import { Errno, errnoText } from "../../ffi/errno.ts";
 import {
   type Comparison,
   type Libseccomp,
@@ -63,7 +63,6 @@ const archTokens: Readonly<Record<string, number>> = {
   loong64: 0xc0000102,
 };
 
-const EPERM = 1, ENOSYS = 38;
 /** From this number of rules on, libseccomp's binary tree is faster than its list. runc has the same limit. */
 const TREE_FROM = 33;
 /** BPF_MAXINSNS, include/uapi/linux/bpf_common.h */
@@ -98,7 +97,7 @@ function stubOf(library: Libseccomp, profile: SeccompProfile) {
   const { default_action, default_errno_ret } = profile;
   if (permissive.includes(default_action)) return [];
   // Then it is already the answer of the default.
-  if (default_action === Action.SCMP_ACT_ERRNO && default_errno_ret === ENOSYS) return [];
+  if (default_action === Action.SCMP_ACT_ERRNO && default_errno_ret === Errno.ENOSYS) return [];
   const names = (profile.syscalls ?? []).map(({ name }) => name);
   // libseccomp always filters the native architecture, even if the profile does not list it.
   const archs = new Set([...(profile.architectures ?? []).map((name) => archTokens[name]!), library.nativeArch]);
@@ -112,15 +111,15 @@ function actionValue(action: number, errno: number | null | undefined): number {
   const known = actionValues[action];
   if (known === undefined) throw refused("action in seccomp profile is invalid: invalid action, cannot use in rule");
   // The low 16 bits, as in libseccomp's macros.
-  return known.errno ? known.value | ((errno ?? EPERM) & 0xffff) : known.value;
+  return known.errno ? known.value | ((errno ?? Errno.EPERM) & 0xffff) : known.value;
 }
 
 function addArch(context: SeccompContext, name: string): void {
-  const result = archTokens[name] === undefined ? -22 : context.addArch(archTokens[name]);
+  const result = archTokens[name] === undefined ? -Errno.EINVAL : context.addArch(archTokens[name]);
   if (result === 0) return;
   throw refused(
     `error adding architecture to seccomp filter: ${name}: ${errnoText(-result)}`,
-    result === -22 ? "this libseccomp does not know the architecture" : undefined,
+    result === -Errno.EINVAL ? "this libseccomp does not know the architecture" : undefined,
   );
 }
 

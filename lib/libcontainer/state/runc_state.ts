@@ -12,24 +12,25 @@
 
 import type { SystemdPath } from "../../cgroups/path.ts";
 import { RuncError } from "../../errors.ts";
-import type {
-  Hook,
-  HookName,
-  Hooks,
-  IdMapping,
-  Integer64,
-  IntelRdt,
-  IoPriority,
-  Namespace,
-  NamespaceType,
-  Scheduler,
-  ThrottleDevice,
-  TimeOffsets,
-  WeightDevice,
+import {
+  type Hook,
+  type HookName,
+  hookNames,
+  type Hooks,
+  type IdMapping,
+  type Integer64,
+  type IntelRdt,
+  type Namespace,
+  type NamespaceType,
+  namespaceTypes,
+  type TimeOffsets,
 } from "../../specs/config.ts";
 import { parseJson } from "../../specs/json.ts";
 import { OCI_VERSION } from "../../specs/state.ts";
+import { namespaceKinds } from "../config/namespaces.ts";
 import type { SeccompProfile } from "../seccomp/profile.ts";
+import type { RuncLimits } from "./limits_state.ts";
+import type { RuncProcess } from "./process_state.ts";
 
 /** state.json. Optional fields may also be `null` or zero in a file of runc 1.1. */
 export interface RuncState {
@@ -52,7 +53,7 @@ export interface RuncState {
 }
 
 /** libcontainer's view of config.json. */
-export interface RuncConfig {
+export interface RuncConfig extends RuncProcess {
   readonly no_pivot_root?: boolean;
   readonly rootfs: string;
   readonly umask?: number | null;
@@ -66,19 +67,14 @@ export interface RuncConfig {
   readonly hostname?: string;
   readonly domainname?: string;
   readonly namespaces: readonly RuncNamespace[] | null;
-  readonly capabilities?: RuncCapabilities | null;
   readonly networks?: readonly { readonly type: string }[] | null;
   readonly cgroups: RuncCgroup | null;
-  readonly apparmor_profile?: string;
-  readonly process_label?: string;
-  readonly oom_score_adj?: number | null;
   readonly uid_mappings?: readonly RuncIdMapping[] | null;
   readonly gid_mappings?: readonly RuncIdMapping[] | null;
   readonly mask_paths?: readonly string[] | null;
   readonly readonly_paths?: readonly string[] | null;
   readonly sysctl?: Readonly<Record<string, string>> | null;
   readonly seccomp?: SeccompProfile | null;
-  readonly no_new_privileges?: boolean;
   readonly Hooks: Readonly<Partial<Record<HookName, readonly RuncHook[] | null>>> | null;
   /** The version of the specification that the runtime implements, not the one in config.json. */
   readonly version: string;
@@ -90,16 +86,7 @@ export interface RuncConfig {
   readonly rootless_euid?: boolean;
   readonly rootless_cgroups?: boolean;
   readonly time_offsets?: TimeOffsets | null;
-  readonly scheduler?: Scheduler | null;
   readonly personality?: { readonly domain: number } | null;
-  readonly io_priority?: IoPriority | null;
-  readonly exec_cpu_affinity?: RuncAffinity | null;
-}
-
-/** Sets of processors as 16 words of 64 bits. */
-export interface RuncAffinity {
-  readonly Initial: readonly Integer64[] | null;
-  readonly Final: readonly Integer64[] | null;
 }
 
 /** linux.intelRdt; one of its fields has another name here. */
@@ -111,7 +98,7 @@ export interface RuncIntelRdt {
   readonly enableMonitoring?: boolean;
 }
 
-/** A memory policy in the kernel's numbers; nodes are a set as in {@link RuncAffinity}. */
+/** A memory policy in the kernel's numbers; nodes are a set as in RuncAffinity. */
 export interface RuncMemoryPolicy {
   readonly mode?: number;
   readonly flags?: number;
@@ -119,7 +106,7 @@ export interface RuncMemoryPolicy {
 }
 
 /** libcontainer's names for the types of namespaces. */
-export type RuncNamespaceType = (typeof namespaceNames)[NamespaceType];
+export type RuncNamespaceType = (typeof namespaceKinds)[NamespaceType]["stateName"];
 
 /** A namespace of the container; joined if it has a path. */
 export interface RuncNamespace {
@@ -175,15 +162,6 @@ export interface RuncDevice extends RuncDeviceRule {
   readonly gid?: number;
 }
 
-/** The five capability sets. */
-export interface RuncCapabilities {
-  readonly Bounding?: readonly string[] | null;
-  readonly Effective?: readonly string[] | null;
-  readonly Inheritable?: readonly string[] | null;
-  readonly Permitted?: readonly string[] | null;
-  readonly Ambient?: readonly string[] | null;
-}
-
 /** A range of ids. */
 export interface RuncIdMapping {
   readonly container_id: number;
@@ -201,74 +179,17 @@ export interface RuncHook {
 }
 
 /** The container's cgroup: its paths, its driver, and the resources among the same fields. */
-export interface RuncCgroup {
+export interface RuncCgroup extends RuncLimits {
   readonly name?: string;
   readonly parent?: string;
   readonly path?: string;
   readonly scope_prefix?: string;
   /** May be missing in files of older versions, like every other resource. */
   readonly devices?: readonly RuncDeviceRule[] | null;
-  readonly memory?: Integer64;
-  readonly memory_reservation?: Integer64;
-  readonly memory_swap?: Integer64;
-  readonly cpu_shares?: Integer64;
-  readonly cpu_quota?: Integer64;
-  readonly cpu_burst?: Integer64 | null;
-  readonly cpu_period?: Integer64;
-  readonly cpu_rt_quota?: Integer64;
-  readonly cpu_rt_period?: Integer64;
-  readonly cpuset_cpus?: string;
-  readonly cpuset_mems?: string;
-  readonly cpu_idle?: Integer64 | null;
-  readonly pids_limit?: Integer64 | null;
-  readonly blkio_weight?: number;
-  readonly blkio_leaf_weight?: number;
-  readonly blkio_weight_device?: readonly RuncWeightDevice[] | null;
-  readonly blkio_throttle_read_bps_device?: readonly ThrottleDevice[] | null;
-  readonly blkio_throttle_write_bps_device?: readonly ThrottleDevice[] | null;
-  readonly blkio_throttle_read_iops_device?: readonly ThrottleDevice[] | null;
-  readonly blkio_throttle_write_iops_device?: readonly ThrottleDevice[] | null;
-  readonly hugetlb_limit?: readonly { readonly page_size: string; readonly limit: Integer64 }[] | null;
-  readonly oom_kill_disable?: boolean;
-  readonly memory_swappiness?: Integer64 | null;
-  readonly net_prio_ifpriomap?: readonly { readonly interface: string; readonly priority: number }[] | null;
-  readonly net_cls_classid_u?: number;
-  readonly rdma?: Readonly<Record<string, { readonly hca_handles?: number; readonly hca_objects?: number }>> | null;
-  readonly cpu_weight?: Integer64;
-  readonly unified?: Readonly<Record<string, string>> | null;
-  readonly memory_check_before_update?: boolean;
   readonly Systemd?: boolean;
   readonly Rootless?: boolean;
   readonly owner_uid?: number | null;
 }
-
-/** Weights of a block device; 0 if not set. */
-export interface RuncWeightDevice extends WeightDevice {
-  readonly weight: number;
-  readonly leafWeight: number;
-}
-
-/** The kinds of hooks, in the order of state.json. */
-export const hookNames = [
-  "prestart",
-  "createRuntime",
-  "createContainer",
-  "startContainer",
-  "poststart",
-  "poststop",
-] as const;
-
-/** The types of namespaces by their names in state.json. */
-export const namespaceNames = {
-  pid: "NEWPID",
-  network: "NEWNET",
-  mount: "NEWNS",
-  ipc: "NEWIPC",
-  uts: "NEWUTS",
-  user: "NEWUSER",
-  cgroup: "NEWCGROUP",
-  time: "NEWTIME",
-} as const satisfies Readonly<Record<NamespaceType, string>>;
 
 /**
  * Reads state.json.
@@ -302,6 +223,21 @@ function brokenState(message: string, cause?: RuncError): RuncError {
   });
 }
 
+/** The container's name. */
+export function idOf({ id }: RuncState): string {
+  return id;
+}
+
+/** When it was created: RFC 3339, UTC. */
+export function createdOf({ created }: RuncState): string {
+  return created;
+}
+
+/** Its first process: the host's pid, and when it started, in clock ticks after boot. */
+export function initOf(state: RuncState): { readonly pid: number; readonly startTime: number } {
+  return { pid: state.init_process_pid, startTime: state.init_process_start };
+}
+
 /** The bundle's directory, absolute. */
 export function bundleOf(state: RuncState): string {
   return labelsOf(state).find(([key]) => key === "bundle")?.[1] ?? "";
@@ -331,9 +267,8 @@ export function rootfsOf({ config }: RuncState): string {
 
 /** The container's own namespaces, without those shared with the host, with paths that `exec` can join. */
 export function namespacesOf(state: RuncState): readonly Required<Namespace>[] {
-  const types = Object.keys(namespaceNames) as NamespaceType[];
   return (state.config.namespaces ?? []).flatMap(({ type: name }) => {
-    const type = types.find((candidate) => namespaceNames[candidate] === name);
+    const type = namespaceTypes.find((candidate) => namespaceKinds[candidate].stateName === name);
     const path = state.namespace_paths[name];
     return type === undefined || path === undefined ? [] : [{ type, path }];
   });
@@ -341,7 +276,7 @@ export function namespacesOf(state: RuncState): readonly Required<Namespace>[] {
 
 /** Whether the container has created its pid namespace: its processes then end with its first one. */
 export function ownsPids({ config }: RuncState): boolean {
-  return (config.namespaces ?? []).some(({ type, path }) => type === namespaceNames.pid && !path);
+  return (config.namespaces ?? []).some(({ type, path }) => type === namespaceKinds.pid.stateName && !path);
 }
 
 /** The hooks from config.json. */

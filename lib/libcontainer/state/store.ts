@@ -74,11 +74,11 @@ export class StateDirectory {
   make(kernel: Kernel, root: string): void {
     // 0711: the container's root, maybe another user on the host, must reach the notify socket through the directory.
     let made = kernel.retry("mkdir", cString(this.path), 0o711);
-    if (made === -2) {
+    if (made === -Errno.ENOENT) {
       makeRoot(root);
       made = kernel.retry("mkdir", cString(this.path), 0o711);
     }
-    if (made === -17) {
+    if (made === -Errno.EEXIST) {
       throw new RuncError("container-exists", "container with given ID already exists", {
         hint: `delete a stopped container with: runc delete ${this.id}`,
       });

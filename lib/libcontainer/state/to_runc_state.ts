@@ -4,56 +4,51 @@
  * @module
  */
 
-import { cpuWeight } from "../../cgroups/limits/cpu_weight.ts";
-import { isGiven } from "../../cgroups/limits/limit.ts";
+import { ALL_LETTERS, alwaysAllowed, ANY } from "../../cgroups/devices/rules.ts";
 import { cleanCgroupsPath, parseSystemdPath } from "../../cgroups/path.ts";
 import { MountFlag } from "../../ffi/constants.ts";
-import type {
-  Capabilities,
-  Config,
-  CpuAffinity,
-  Hook,
-  Hooks,
-  IdMapping,
-  IntelRdt,
-  LinuxDevice,
-  Namespace,
-  NamespaceType,
-  NetDevice,
-  Resources,
-  WeightDevice,
+import {
+  type Config,
+  type Hook,
+  hookNames,
+  type Hooks,
+  type IdMapping,
+  type IntelRdt,
+  type LinuxDevice,
+  type Namespace,
+  type NamespaceType,
+  type NetDevice,
+  type Resources,
 } from "../../specs/config.ts";
 import { OCI_VERSION } from "../../specs/state.ts";
 import { maskWords } from "../steps/cpu_affinity.ts";
+import type { StartFlags } from "../config/launch_request.ts";
 import { type MemoryPolicyNumbers, memoryPolicyNumbers } from "../config/memory_policy.ts";
 import { parseMountOptions } from "../config/mount_options.ts";
 import { isBind, type MountIds, type ParsedMount } from "../config/mounts.ts";
 import { hasNamespace, makesNamespace, namespaceKinds } from "../config/namespaces.ts";
 import { personalityDomains } from "../steps/personality.ts";
 import type { SeccompProfile } from "../seccomp/profile.ts";
-import { parseCpuList } from "../config/validate/cpu_list.ts";
-import {
-  hookNames,
-  namespaceNames,
-  type RuncAffinity,
-  type RuncCapabilities,
-  type RuncCgroup,
-  type RuncConfig,
-  type RuncDevice,
-  type RuncDeviceRule,
-  type RuncHook,
-  type RuncIdMapping,
-  type RuncIntelRdt,
-  type RuncMemoryPolicy,
-  type RuncMount,
-  type RuncMountIds,
-  type RuncNamespace,
-  type RuncState,
-  type RuncWeightDevice,
+import { limitPointers, toRuncLimits } from "./limits_state.ts";
+import { omitEmpty } from "./omit_empty.ts";
+import { type RuncProcess, toRuncProcess } from "./process_state.ts";
+import type {
+  RuncCgroup,
+  RuncConfig,
+  RuncDevice,
+  RuncDeviceRule,
+  RuncHook,
+  RuncIdMapping,
+  RuncIntelRdt,
+  RuncMemoryPolicy,
+  RuncMount,
+  RuncMountIds,
+  RuncNamespace,
+  RuncState,
 } from "./runc_state.ts";
 
 /** The data for a container's state. */
-export interface StateInput {
+export interface StateInput extends StartFlags {
   readonly config: Config;
   /** The mounts of the config, parsed. */
   readonly mounts: readonly ParsedMount[];
@@ -75,8 +70,6 @@ export interface StateInput {
   readonly rootlessEuid?: boolean;
   readonly rootlessCgroups?: boolean;
   readonly systemdCgroup?: boolean;
-  readonly noPivot?: boolean;
-  readonly noNewKeyring?: boolean;
   /** The resctrl group's directory, and that of its monitoring group. */
   readonly intelRdt?: { readonly path: string; readonly monitoringPath?: string };
   /** linux.seccomp in the format of {@link RuncConfig}. */
@@ -84,21 +77,17 @@ export interface StateInput {
 }
 
 /** The device nodes of every container, and the device rules that no config can turn off: specconv, AllowedDevices. */
-const allowedDevices: readonly { readonly path?: string; readonly rule: RuncDeviceRule }[] = [
-  { rule: deviceRule("c", -1, -1, "m") },
-  { rule: deviceRule("b", -1, -1, "m") },
-  { path: "/dev/null", rule: deviceRule("c", 1, 3) },
-  { path: "/dev/random", rule: deviceRule("c", 1, 8) },
-  { path: "/dev/full", rule: deviceRule("c", 1, 7) },
-  { path: "/dev/tty", rule: deviceRule("c", 5, 0) },
-  { path: "/dev/zero", rule: deviceRule("c", 1, 5) },
-  { path: "/dev/urandom", rule: deviceRule("c", 1, 9) },
-  { rule: deviceRule("c", 136, -1) },
-  { rule: deviceRule("c", 5, 2) },
-  { rule: deviceRule("c", 10, 200) },
-];
+const allowedDevices: readonly { readonly path?: string; readonly rule: RuncDeviceRule }[] = alwaysAllowed.map(
+  ({ path, type = "a", major = ANY, minor = ANY, access }) => ({ path, rule: deviceRule(type, major, minor, access) }),
+);
 
-function deviceRule(type: string, major: number, minor: number, permissions = "rwm", allow = true): RuncDeviceRule {
+function deviceRule(
+  type: string,
+  major: number,
+  minor: number,
+  permissions = ALL_LETTERS,
+  allow = true,
+): RuncDeviceRule {
   return { type: type.charCodeAt(0), major, minor, permissions, allow };
 }
 
@@ -123,6 +112,7 @@ export function toRuncState(input: StateInput): RuncState {
 function toRuncConfig(input: StateInput): RuncConfig {
   const { config, rootlessEuid = false, rootlessCgroups = false } = input;
   const { process, root, linux = {} } = config;
+  const kept: RuncProcess = process === undefined ? {} : toRuncProcess(process);
   return omitEmpty({
     no_pivot_root: input.noPivot ?? false,
     rootfs: input.rootfs,
@@ -136,19 +126,19 @@ function toRuncConfig(input: StateInput): RuncConfig {
     hostname: config.hostname,
     domainname: config.domainname,
     namespaces: (linux.namespaces ?? []).map(toRuncNamespace),
-    capabilities: process?.capabilities && toRuncCapabilities(process.capabilities),
+    capabilities: kept.capabilities,
     networks: makesNamespace(config, "network") ? [{ type: "loopback" }] : [],
     cgroups: toRuncCgroup(input),
-    apparmor_profile: process?.apparmorProfile,
-    process_label: process?.selinuxLabel,
-    oom_score_adj: process?.oomScoreAdj,
+    apparmor_profile: kept.apparmor_profile,
+    process_label: kept.process_label,
+    oom_score_adj: kept.oom_score_adj,
     uid_mappings: mappingsOf(input, "uidMappings").map(toRuncMapping),
     gid_mappings: mappingsOf(input, "gidMappings").map(toRuncMapping),
     mask_paths: linux.maskedPaths,
     readonly_paths: linux.readonlyPaths,
     sysctl: linux.sysctl,
     seccomp: input.seccomp,
-    no_new_privileges: process?.noNewPrivileges,
+    no_new_privileges: kept.no_new_privileges,
     Hooks: toRuncHooks(config.hooks ?? {}),
     version: OCI_VERSION,
     labels: [
@@ -161,32 +151,17 @@ function toRuncConfig(input: StateInput): RuncConfig {
     rootless_euid: rootlessEuid,
     rootless_cgroups: rootlessCgroups,
     time_offsets: linux.timeOffsets,
-    scheduler: process?.scheduler,
+    scheduler: kept.scheduler,
     personality: linux.personality && { domain: personalityDomains[linux.personality.domain]! },
-    io_priority: process?.ioPriority,
-    exec_cpu_affinity: process?.execCPUAffinity && toRuncAffinity(process.execCPUAffinity),
+    // Those above keep their places; what runc has added since comes last.
+    ...kept,
   }, ["intel_rdt", "memory_policy", "rootfs", "mounts", "devices", "namespaces", "umask", "oom_score_adj", "labels"]);
-}
-
-/**
- * `object` without the fields that Go's omitempty omits: false, 0, "", empty lists and maps. `keep`: fields without
- * omitempty.
- */
-function omitEmpty<Type extends object>(object: Type, keep: readonly (keyof Type)[] = []): Type {
-  const kept = Object.entries(object).filter(([key, value]) =>
-    value !== undefined && (keep.includes(key as keyof Type) || !isEmpty(value))
-  );
-  return Object.fromEntries(kept) as Type;
-}
-
-function isEmpty(value: unknown): boolean {
-  return typeof value === "object" && value !== null ? Object.keys(value).length === 0 : !value;
 }
 
 /** Every type that the kernel supports, including those shared with the host. */
 function namespacePaths({ pid, kernelNamespaces }: StateInput): Readonly<Record<string, string>> {
   return Object.fromEntries(
-    kernelNamespaces.map((type) => [namespaceNames[type], `/proc/${pid}/ns/${namespaceKinds[type].file}`]),
+    kernelNamespaces.map((type) => [namespaceKinds[type].stateName, `/proc/${pid}/ns/${namespaceKinds[type].file}`]),
   );
 }
 
@@ -269,17 +244,7 @@ function hostId(mappings: readonly IdMapping[], id: number): number | undefined 
 }
 
 function toRuncNamespace({ type, path = "" }: Namespace): RuncNamespace {
-  return omitEmpty({ type: namespaceNames[type], path });
-}
-
-function toRuncCapabilities(sets: Capabilities): RuncCapabilities | undefined {
-  return omitEmpty({
-    Bounding: sets.bounding,
-    Effective: sets.effective,
-    Inheritable: sets.inheritable,
-    Permitted: sets.permitted,
-    Ambient: sets.ambient,
-  });
+  return omitEmpty({ type: namespaceKinds[type].stateName, path });
 }
 
 function toRuncMemoryPolicy({ mode, flags, nodes }: MemoryPolicyNumbers): RuncMemoryPolicy {
@@ -290,16 +255,9 @@ function toRuncNetDevices(devices: Readonly<Record<string, NetDevice>>): RuncCon
   return Object.fromEntries(Object.entries(devices).map(([name, device]) => [name, omitEmpty({ name: device.name })]));
 }
 
-/** linux.intelRdt in the format of state.json. */
-export function toRuncIntelRdt(rdt: IntelRdt): RuncIntelRdt {
+function toRuncIntelRdt(rdt: IntelRdt): RuncIntelRdt {
   const { closID, schemata, l3CacheSchema, memBwSchema, enableMonitoring } = rdt;
   return omitEmpty({ closID, schemata, l3_cache_schema: l3CacheSchema, memBwSchema, enableMonitoring });
-}
-
-function toRuncAffinity({ initial = "", final = "" }: CpuAffinity): RuncAffinity | undefined {
-  if (initial === "" && final === "") return undefined;
-  const words = (list: string) => list === "" ? null : maskWords(parseCpuList(list));
-  return { Initial: words(initial), Final: words(final) };
 }
 
 function toRuncMapping({ containerID, hostID, size }: IdMapping): RuncIdMapping {
@@ -326,7 +284,7 @@ function toRuncCgroup(input: StateInput): RuncCgroup {
   return omitEmpty({
     ...(systemdCgroup ? systemdCgroupFields(input) : pathFields(input)),
     devices: [
-      ...(config.linux?.resources?.devices ?? []).map(({ type = "", major = -1, minor = -1, access = "", allow }) =>
+      ...(config.linux?.resources?.devices ?? []).map(({ type = "", major = ANY, minor = ANY, access = "", allow }) =>
         deviceRule(type === "" ? "a" : type, major, minor, access, allow)
       ),
       ...ownAllowedDevices(config).map(({ rule }) => rule),
@@ -339,49 +297,16 @@ function toRuncCgroup(input: StateInput): RuncCgroup {
 }
 
 /** Pointers in Go (burst, idle, pids, swappiness) are written even if 0, because 0 is a valid limit. */
-const limitPointers = ["cpu_burst", "cpu_idle", "pids_limit", "memory_swappiness"] as const;
-
-function toRuncLimits(resources: Resources): RuncCgroup {
-  const { memory = {}, cpu = {}, pids = {}, blockIO = {}, network = {}, rdma = {} } = resources;
+export function withResources(state: RuncState, resources: Resources, rdt?: IntelRdt): RuncState {
+  const { config } = state;
   return {
-    memory: memory.limit,
-    memory_reservation: memory.reservation,
-    memory_swap: memory.swap,
-    cpu_shares: cpu.shares,
-    cpu_quota: cpu.quota,
-    cpu_burst: cpu.burst,
-    cpu_period: cpu.period,
-    cpu_rt_quota: cpu.realtimeRuntime,
-    cpu_rt_period: cpu.realtimePeriod,
-    cpuset_cpus: cpu.cpus,
-    cpuset_mems: cpu.mems,
-    cpu_idle: cpu.idle,
-    pids_limit: pids.limit,
-    blkio_weight: blockIO.weight,
-    blkio_leaf_weight: blockIO.leafWeight,
-    blkio_weight_device: blockIO.weightDevice?.map(toRuncWeight),
-    blkio_throttle_read_bps_device: blockIO.throttleReadBpsDevice,
-    blkio_throttle_write_bps_device: blockIO.throttleWriteBpsDevice,
-    blkio_throttle_read_iops_device: blockIO.throttleReadIOPSDevice,
-    blkio_throttle_write_iops_device: blockIO.throttleWriteIOPSDevice,
-    hugetlb_limit: resources.hugepageLimits?.map(({ pageSize, limit }) => ({ page_size: pageSize, limit })),
-    oom_kill_disable: memory.disableOOMKiller,
-    memory_swappiness: memory.swappiness,
-    net_prio_ifpriomap: network.priorities?.map(({ name, priority }) => ({ interface: name, priority })),
-    net_cls_classid_u: network.classID,
-    rdma: Object.fromEntries(
-      Object.entries(rdma).map(([device, { hcaHandles, hcaObjects }]) =>
-        [device, { hca_handles: hcaHandles, hca_objects: hcaObjects }] as const
-      ),
-    ),
-    cpu_weight: isGiven(cpu.shares) ? cpuWeight(cpu.shares) : undefined,
-    unified: resources.unified,
-    memory_check_before_update: memory.checkBeforeUpdate,
+    ...state,
+    config: {
+      ...config,
+      cgroups: withLimits(config.cgroups ?? {}, resources),
+      ...(rdt === undefined ? {} : { intel_rdt: toRuncIntelRdt(rdt) }),
+    },
   };
-}
-
-function toRuncWeight({ major, minor, weight = 0, leafWeight = 0 }: WeightDevice): RuncWeightDevice {
-  return { major, minor, weight, leafWeight };
 }
 
 /** `cgroup` with other limits, in the format of {@link toRuncState}. */

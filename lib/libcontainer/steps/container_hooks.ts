@@ -23,7 +23,7 @@ import {
   when,
 } from "../../plan/build.ts";
 import type { Data, Op, Step } from "../../plan/op.ts";
-import type { Hook } from "../../specs/config.ts";
+import type { Hook, HookName } from "../../specs/config.ts";
 
 const pid = slot("hook");
 const status = buffer("wait status", 8);
@@ -146,13 +146,18 @@ function boundedWait(
   ];
 }
 
+/** The hooks that init runs itself. */
+export const containerHookNames = ["createContainer", "startContainer"] as const satisfies readonly HookName[];
+
+type ContainerHookName = (typeof containerHookNames)[number];
+
 /**
  * One step for each hook, in order. The first failure ends the start.
  *
  * `env`: the environment of hooks without `env`.
  */
 export function containerHookSteps(
-  name: "createContainer" | "startContainer",
+  name: ContainerHookName,
   hooks: readonly Hook[],
   env: Data,
   enter: HookEntry,

@@ -9,22 +9,13 @@ import type { Arch } from "../../ffi/syscalls.ts";
 import { call, fail, slot, step, when } from "../../plan/build.ts";
 import type { Op, Operand, Step } from "../../plan/op.ts";
 import type { Config, LinuxDevice } from "../../specs/config.ts";
+import { defaultDevices } from "../../specs/default_devices.ts";
 import { RuncError } from "../../errors.ts";
 import { cleanPath, ensureDirectory, ensureFile, openInside } from "./in_root.ts";
 import type { HostFacts } from "../config/launch_request.ts";
 import { makesNamespace } from "../config/namespaces.ts";
 import { FIRST_DEVICE } from "./protocol.ts";
 import { loadStat, statBuffer } from "./stat.ts";
-
-/** config-linux.md, "Default Devices". Each is 0666 and root's. */
-const defaultDevices: readonly LinuxDevice[] = [
-  { path: "/dev/null", type: "c", major: 1, minor: 3 },
-  { path: "/dev/random", type: "c", major: 1, minor: 8 },
-  { path: "/dev/full", type: "c", major: 1, minor: 7 },
-  { path: "/dev/tty", type: "c", major: 5, minor: 0 },
-  { path: "/dev/zero", type: "c", major: 1, minor: 5 },
-  { path: "/dev/urandom", type: "c", major: 1, minor: 9 },
-];
 
 const fileTypes: Readonly<Record<string, number>> = {
   c: FileType.S_IFCHR,

@@ -8,6 +8,7 @@ import { RuncError } from "../../errors.ts";
 import type { Plan, Step } from "../../plan/op.ts";
 import { fail, type Recorder, type TracedProcess } from "../../trace/recorder.ts";
 import type { Attributes } from "../../trace/tracer.ts";
+import { containerHookNames } from "../steps/container_hooks.ts";
 import { MessageKind, TIME_SIZE } from "../steps/protocol.ts";
 import type { Actor, LaunchTrace, TracedLaunch } from "../runtime_trace.ts";
 import { type Mark, tracePlan } from "./traced_plan.ts";
@@ -21,7 +22,7 @@ interface Course {
 }
 
 /** Hooks whose environment is part of the plan. */
-const INSIDE = /^\/hooks\/(createContainer|startContainer)\//;
+const INSIDE = containerHookNames.map((name) => `/hooks/${name}/`);
 
 /** The times of one launch. {@link LaunchTrace} documents the methods. */
 export class StepTimes implements LaunchTrace {
@@ -42,7 +43,9 @@ export class StepTimes implements LaunchTrace {
     this.#launch = launch;
     const { stage, init } = launch.numbered;
     this.#numbers = new Map([...stage, ...init].map((step, index) => [step, index + 1]));
-    for (const step of init) if (INSIDE.test(step.from)) this.#hookSpans.set(step, recorder.newSpanId());
+    for (const step of init) {
+      if (INSIDE.some((hooks) => step.from.startsWith(hooks))) this.#hookSpans.set(step, recorder.newSpanId());
+    }
     const { plan, marks } = tracePlan(launch.plan, (step) => {
       const span = this.#hookSpans.get(step);
       return span === undefined ? undefined : recorder.traceparentOf(span);

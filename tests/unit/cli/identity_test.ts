@@ -5,7 +5,6 @@ import {
   chooseFilterCache,
   chooseRoot,
   forgivesCgroups,
-  isHostIdMap,
   parseOwnerUid,
 } from "../../../lib/cli/identity.ts";
 
@@ -105,13 +104,6 @@ Deno.test("forgivesCgroups() follows --rootless, then who calls", () => {
     );
   }
   assertThrows(() => forgivesCgroups("maybe", false, caller({})), RuncError, 'parsing "maybe": invalid syntax');
-});
-
-Deno.test("isHostIdMap() knows the host by its map of all ids", () => {
-  assertEquals(isHostIdMap("         0          0 4294967295\n"), true);
-  assertEquals(isHostIdMap("         0       1000          1\n"), false);
-  assertEquals(isHostIdMap("0 0 4294967295\n1 1 1\n"), false);
-  assertEquals(isHostIdMap(""), false);
 });
 
 Deno.test("parseOwnerUid() reads busctl's answer", () => {

@@ -9,18 +9,17 @@ import type { Config } from "../../../specs/config.ts";
 import { pointerToken, type Problem } from "../../../specs/problem.ts";
 import { hasNamespace } from "../namespaces.ts";
 import { memoryPolicyFlags } from "../memory_policy.ts";
+import { propagationNames } from "../mount_options.ts";
 import { cpuListError, parseCpuList } from "./cpu_list.ts";
 import { quote, type ValidationFacts } from "./facts.ts";
-
-const PROPAGATIONS = ["private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable"];
 
 /** A mode of mount_namespaces(7). */
 export function* rootfsPropagation(config: Config, { noPivot }: ValidationFacts): Iterable<Problem> {
   const found = config.linux?.rootfsPropagation ?? "";
   if (found === "") return;
   const at = "/linux/rootfsPropagation";
-  if (!PROPAGATIONS.includes(found)) {
-    yield { at, found, wanted: PROPAGATIONS.join(", "), message: `rootfsPropagation=${found} is not supported` };
+  if (!propagationNames.includes(found)) {
+    yield { at, found, wanted: propagationNames.join(", "), message: `rootfsPropagation=${found} is not supported` };
   } else if (noPivot && found.endsWith("private")) {
     const message = "rootfsPropagation of [r]private is not safe without pivot_root";
     yield { at, found, wanted: "slave, shared or unbindable", message };

@@ -5,12 +5,12 @@
  * @module
  */
 
-import type { Config, IdMapping } from "../../../specs/config.ts";
+import { type Config, type IdMapping, namespaceTypes } from "../../../specs/config.ts";
 import { pointerToken, type Problem } from "../../../specs/problem.ts";
-import { hasNamespace, namespaceKinds } from "../namespaces.ts";
+import { hasNamespace } from "../namespaces.ts";
 import { namespaceOf, quote, type ValidationFacts } from "./facts.ts";
 
-const namespaceTypes: readonly string[] = Object.keys(namespaceKinds);
+const TYPES: readonly string[] = namespaceTypes;
 
 /** Each entry has a known type, and each type occurs once. */
 export function* namespacesKnownOnce(config: Config): Iterable<Problem> {
@@ -18,8 +18,8 @@ export function* namespacesKnownOnce(config: Config): Iterable<Problem> {
   for (const [index, { type, path = "" }] of (config.linux?.namespaces ?? []).entries()) {
     const at = `/linux/namespaces/${index}`;
     const shown = `{${quote(type)} ${quote(path)}}`;
-    if (!namespaceTypes.includes(type)) {
-      const wanted = namespaceTypes.join(", ");
+    if (!TYPES.includes(type)) {
+      const wanted = TYPES.join(", ");
       yield { at: `${at}/type`, found: type, wanted, message: `namespace ${shown} does not exist` };
     } else if (seen.has(type)) {
       const message = `malformed spec file: duplicated ns ${shown}`;
@@ -124,7 +124,7 @@ export function* restrictionsNeedMount(config: Config): Iterable<Problem> {
 /** The kernel must support every requested type of namespace. */
 export function* kernelHasNamespaces(config: Config, { kernelNamespaces }: ValidationFacts): Iterable<Problem> {
   for (const [index, { type }] of (config.linux?.namespaces ?? []).entries()) {
-    if (kernelNamespaces.includes(type) || !namespaceTypes.includes(type)) continue;
+    if (kernelNamespaces.includes(type) || !TYPES.includes(type)) continue;
     const message = `${type} namespaces aren't enabled in the kernel`;
     yield { at: `/linux/namespaces/${index}/type`, found: type, wanted: kernelNamespaces.join(", "), message };
   }

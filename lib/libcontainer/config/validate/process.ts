@@ -18,7 +18,7 @@ export type ProcessRule = (process: Process, facts: ProcessFacts, at: string) =>
 export type ProcessFacts = Pick<ValidationFacts, "selinux" | "rootlessEuid" | "groups">;
 
 /** The fields that every process needs. */
-export function* processBasics(
+function* processBasics(
   { cwd, args = [], selinuxLabel = "" }: Process,
   facts: ProcessFacts,
   at: string,
@@ -38,7 +38,7 @@ export function* processBasics(
 }
 
 /** CPU lists of execCPUAffinity. */
-export function* affinityLists({ execCPUAffinity }: Process, _facts: ProcessFacts, at: string): Iterable<Problem> {
+function* affinityLists({ execCPUAffinity }: Process, _facts: ProcessFacts, at: string): Iterable<Problem> {
   for (const [field, name] of [["initial", "Initial"], ["final", "Final"]] as const) {
     const list = execCPUAffinity?.[field] ?? "";
     const error = cpuListError(list);
@@ -52,7 +52,7 @@ const NICE_POLICIES = ["SCHED_OTHER", "SCHED_BATCH"];
 const PRIORITY_POLICIES = ["SCHED_FIFO", "SCHED_RR"];
 
 /** The combinations that sched_setattr(2) accepts. */
-export function* schedulerFields({ scheduler }: Process, _facts: ProcessFacts, at: string): Iterable<Problem> {
+function* schedulerFields({ scheduler }: Process, _facts: ProcessFacts, at: string): Iterable<Problem> {
   if (scheduler === undefined) return;
   const { policy, nice = 0, priority = 0, runtime = 0, deadline = 0, period = 0 } = scheduler;
   const here = `${at}/scheduler`;
@@ -77,7 +77,7 @@ export function* schedulerFields({ scheduler }: Process, _facts: ProcessFacts, a
 const IO_CLASSES = ["IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE"];
 
 /** The values that ioprio_set(2) accepts. */
-export function* ioPriorityFields({ ioPriority }: Process, _facts: ProcessFacts, at: string): Iterable<Problem> {
+function* ioPriorityFields({ ioPriority }: Process, _facts: ProcessFacts, at: string): Iterable<Problem> {
   if (ioPriority === undefined) return;
   const { priority, class: ioClass } = ioPriority;
   if (priority < 0 || priority > 7) {
@@ -91,7 +91,7 @@ export function* ioPriorityFields({ ioPriority }: Process, _facts: ProcessFacts,
 }
 
 /** Names of getrlimit(2). The kernel rejects a soft limit above the hard one with EINVAL. */
-export function* rlimitTypes({ rlimits = [] }: Process, _facts: ProcessFacts, at: string): Iterable<Problem> {
+function* rlimitTypes({ rlimits = [] }: Process, _facts: ProcessFacts, at: string): Iterable<Problem> {
   for (const [index, { type, hard, soft }] of rlimits.entries()) {
     const here = `${at}/rlimits/${index}`;
     if (!rlimitNames.includes(type)) {
@@ -104,7 +104,7 @@ export function* rlimitTypes({ rlimits = [] }: Process, _facts: ProcessFacts, at
 }
 
 /** What setgroups(2) accepts without root. If it is denied, every group is rejected, with runc's message. */
-export function* rootlessGroups({ user }: Process, facts: ProcessFacts, at: string): Iterable<Problem> {
+function* rootlessGroups({ user }: Process, facts: ProcessFacts, at: string): Iterable<Problem> {
   const { additionalGids = [] } = user;
   if (!facts.rootlessEuid || additionalGids.length === 0) return;
   const here = `${at}/user/additionalGids`;
@@ -125,7 +125,7 @@ export function* rootlessGroups({ user }: Process, facts: ProcessFacts, at: stri
 }
 
 /** Each entry is `NAME=VALUE`. */
-export function* environmentEntries({ env = [] }: Process, _facts: ProcessFacts, at: string): Iterable<Problem> {
+function* environmentEntries({ env = [] }: Process, _facts: ProcessFacts, at: string): Iterable<Problem> {
   for (const [index, entry] of env.entries()) {
     const equals = entry.indexOf("=");
     const flaw = equals < 0 ? "missing '='" : equals === 0 ? "name cannot be empty" : undefined;
@@ -136,7 +136,7 @@ export function* environmentEntries({ env = [] }: Process, _facts: ProcessFacts,
 }
 
 /** execve(2), chdir(2): a string ends at its first NUL. */
-export function* processNuls(
+function* processNuls(
   { args = [], env = [], cwd }: Process,
   _facts: ProcessFacts,
   at: string,
@@ -159,8 +159,24 @@ export function* processNuls(
 }
 
 /** proc(5), /proc/pid/oom_score_adj. */
-export function* oomScore({ oomScoreAdj = 0 }: Process, _facts: ProcessFacts, at: string): Iterable<Problem> {
+function* oomScore({ oomScoreAdj = 0 }: Process, _facts: ProcessFacts, at: string): Iterable<Problem> {
   if (oomScoreAdj >= -1000 && oomScoreAdj <= 1000) return;
   const message = `invalid oomScoreAdj: ${oomScoreAdj}`;
   yield { at: `${at}/oomScoreAdj`, found: oomScoreAdj, wanted: "-1000 to 1000", message };
 }
+
+/** The steps of runc in which it finds what is wrong with a config, in their order. */
+export type CheckTime = "read" | "convert" | "validate" | "start";
+
+/** The rules in order, each with the field of config.json that it is about, and the step in which runc has it. */
+export const processRules: readonly (readonly [field: string, when: CheckTime, rule: ProcessRule])[] = [
+  ["process", "read", processBasics],
+  ["process.execCPUAffinity", "convert", affinityLists],
+  ["process.scheduler", "validate", schedulerFields],
+  ["process.ioPriority", "validate", ioPriorityFields],
+  ["process.user.additionalGids", "start", rootlessGroups],
+  ["process.rlimits", "start", rlimitTypes],
+  ["process.env", "start", environmentEntries],
+  ["process", "start", processNuls],
+  ["process.oomScoreAdj", "start", oomScore],
+];

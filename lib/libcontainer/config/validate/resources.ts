@@ -5,6 +5,8 @@
  * @module
  */
 
+import { accessBits, ALL_LETTERS, unknownAccessLetters } from "../../../cgroups/devices/rules.ts";
+import { swapProblem } from "../../../cgroups/limits/memory.ts";
 import type { Config } from "../../../specs/config.ts";
 import type { Problem } from "../../../specs/problem.ts";
 import { quote, type ValidationFacts } from "./facts.ts";
@@ -42,10 +44,10 @@ export function* deviceRules(config: Config): Iterable<Problem> {
     const at = `/linux/resources/devices/${index}`;
     if (access === "") {
       const message = `device access at ${index} field cannot be empty`;
-      yield { at: `${at}/access`, wanted: "letters of rwm", message };
-    } else if (!/[rwm]/.test(access)) {
+      yield { at: `${at}/access`, wanted: `letters of ${ALL_LETTERS}`, message };
+    } else if (accessBits(access) === undefined) {
       const message = `device access at ${index} field contains unknown modes: ${quote(access)}`;
-      yield { at: `${at}/access`, found: access, wanted: "letters of rwm", message };
+      yield { at: `${at}/access`, found: access, wanted: `letters of ${ALL_LETTERS}`, message };
     }
     if (type !== "" && !RULE_TYPES.includes(type)) {
       const message = `invalid cgroup device type ${quote(type)}`;
@@ -57,12 +59,12 @@ export function* deviceRules(config: Config): Iterable<Problem> {
 /** Letters that runc ignores. A rule with only such letters is rejected, because it has no useful meaning. */
 export function* unknownAccess(config: Config): Iterable<Problem> {
   for (const [index, { access = "" }] of (config.linux?.resources?.devices ?? []).entries()) {
-    const unknown = access.replace(/[rwm]/g, "");
+    const unknown = unknownAccessLetters(access);
     if (unknown === "") continue;
     yield {
       at: `/linux/resources/devices/${index}/access`,
       found: access,
-      wanted: "letters of rwm",
+      wanted: `letters of ${ALL_LETTERS}`,
       message: `device access at ${index} field contains unknown modes, which are ignored: ${quote(unknown)}`,
     };
   }
@@ -82,14 +84,9 @@ export function* unifiedNeedsCgroup2(config: Config, { cgroup2 }: ValidationFact
  */
 export function* swapIsADifference(config: Config, { cgroup2 }: ValidationFacts): Iterable<Problem> {
   const { swap = 0, limit = 0 } = config.linux?.resources?.memory ?? {};
-  if (!cgroup2 || swap === 0 || swap === -1 || limit === -1) return;
-  const message = limit === 0
-    ? "unable to set swap limit without memory limit"
-    : limit < 0
-    ? `invalid memory value: ${limit}`
-    : swap < limit
-    ? "memory+swap limit should be >= memory limit"
-    : undefined;
+  // Without a limit of memory the driver decides, when it sets the limits.
+  if (!cgroup2 || BigInt(limit) === -1n) return;
+  const message = swapProblem(BigInt(limit), BigInt(swap));
   if (message !== undefined) {
     yield { at: "/linux/resources/memory/swap", found: swap, wanted: "at least the limit", message };
   }

@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { limitsOf, updatedLimits } from "../../../../lib/libcontainer/container/update.ts";
+import { updatedLimits } from "../../../../lib/libcontainer/container/update.ts";
+import { limitsOf } from "../../../../lib/libcontainer/state/limits_state.ts";
 import type { RuncCgroup } from "../../../../lib/libcontainer/state/runc_state.ts";
 import { withLimits } from "../../../../lib/libcontainer/state/to_runc_state.ts";
 import type { Resources } from "../../../../lib/specs/config.ts";
@@ -111,8 +112,8 @@ Deno.test("limits survive the way into state.json and back", () => {
   const cgroup: RuncCgroup = { path: "/a", devices: [], Systemd: true };
   const written = withLimits(cgroup, resources);
   assertEquals([written.path, written.Systemd, written.cpu_weight], ["/a", true, 2]);
-  assertEquals(compact(limitsOf(written)), compact(resources));
+  assertEquals(compact(limitsOf({ config: { cgroups: written } })), compact(resources));
   // A file of runc 1.1 has zeros and null in their place.
   const old = { memory: 0, pids_limit: 0, cpu_burst: null, blkio_weight_device: null, rdma: null, unified: null };
-  assertEquals(compact(limitsOf(old)), { memory: { limit: 0 }, pids: { limit: 0 } });
+  assertEquals(compact(limitsOf({ config: { cgroups: old } })), { memory: { limit: 0 }, pids: { limit: 0 } });
 });

@@ -20,18 +20,12 @@ import {
   systemdOf,
   versionOf,
 } from "../../../../lib/libcontainer/state/runc_state.ts";
-import {
-  capabilitiesOf,
-  hasCpusetOf,
-  memoryPolicyOf,
-  personalityOf,
-  schedulingOf,
-  umaskOf,
-} from "../../../../lib/libcontainer/state/exec_state.ts";
+import { hasCpusetOf, memoryPolicyOf, personalityOf, umaskOf } from "../../../../lib/libcontainer/state/exec_state.ts";
+import { completeProcess, processOf } from "../../../../lib/libcontainer/state/process_state.ts";
 import { type StateInput, toRuncState } from "../../../../lib/libcontainer/state/to_runc_state.ts";
 import { parseMounts } from "../../../../lib/libcontainer/config/mounts.ts";
 import { toProfile } from "../../../../lib/libcontainer/seccomp/profile.ts";
-import type { Config } from "../../../../lib/specs/config.ts";
+import type { Config, Process } from "../../../../lib/specs/config.ts";
 import { parseConfig } from "../../../../lib/specs/parse.ts";
 
 const config = parseConfig(JSON.stringify(configOfRunc));
@@ -104,7 +98,7 @@ Deno.test("a state of runc's and one of ours read the same", () => {
       { type: "mount", path: "/proc/5177/ns/mnt" },
     ]);
     assertEquals(hooksOf(state), config.hooks ?? {});
-    assertEquals(capabilitiesOf(state), { inheritable: [], ...config.process?.capabilities });
+    assertEquals(processOf(state).capabilities, { inheritable: [], ...config.process?.capabilities });
     assertEquals(mappingsOfState(state), { uidMappings: [], gidMappings: [] });
     assertEquals(cgroupPathsOf(state), stateOfRunc.cgroup_paths);
     assertEquals(deviceRulesOf(state).length, 13);
@@ -124,7 +118,14 @@ Deno.test("the accessors take what older files leave out for empty", () => {
     '{"id": "a", "init_process_pid": 1, "config": {"cgroups": null}, "namespace_paths": {}}',
   );
   assertEquals(
-    [bundleOf(state), annotationsOf(state), namespacesOf(state), hooksOf(state), capabilitiesOf(state), umaskOf(state)],
+    [
+      bundleOf(state),
+      annotationsOf(state),
+      namespacesOf(state),
+      hooksOf(state),
+      processOf(state).capabilities,
+      umaskOf(state),
+    ],
     ["", {}, [], {}, undefined, undefined],
   );
   assertEquals(
@@ -249,7 +250,9 @@ Deno.test("toRuncState() keeps how processes are scheduled, for exec", () => {
   assertEquals(state.config.memory_policy, { mode: 2, flags: 0x8000, nodes: words(1, 2) });
   assertEquals(state.config.exec_cpu_affinity, { Initial: words(3), Final: null });
   assertEquals([state.config.scheduler, state.config.personality], [scheduler, { domain: 8 }]);
-  assertEquals(schedulingOf(state), { scheduler, ioPriority, execCPUAffinity: { initial: "0,1", final: "" } });
+  const execCPUAffinity = { initial: "0,1", final: "" };
+  const kept = processOf(state);
+  assertEquals([kept.scheduler, kept.ioPriority, kept.execCPUAffinity], [scheduler, ioPriority, execCPUAffinity]);
   assertEquals([personalityOf(state), memoryPolicyOf(state)], [8, { mode: 2, flags: 0x8000, nodes: [0, 65] }]);
   // A policy of zeros is one all the same.
   const plain = written({ config: { ...config, linux: { memoryPolicy: { mode: "MPOL_DEFAULT", nodes: "" } } } });
@@ -258,7 +261,8 @@ Deno.test("toRuncState() keeps how processes are scheduled, for exec", () => {
 
 Deno.test("a state without any of it says nothing of how processes are scheduled", () => {
   const state = written({});
-  assertEquals(schedulingOf(state), { scheduler: undefined, ioPriority: undefined, execCPUAffinity: undefined });
+  const { scheduler, ioPriority, execCPUAffinity } = processOf(state);
+  assertEquals([scheduler, ioPriority, execCPUAffinity], [undefined, undefined, undefined]);
   assertEquals([personalityOf(state), memoryPolicyOf(state), hasCpusetOf(state)], [undefined, undefined, false]);
 });
 
@@ -276,4 +280,34 @@ Deno.test("linux.seccomp is kept with 64-bit values exact, and read from files o
   const text = JSON.stringify(state, (_, value) => typeof value === "bigint" ? "big" : value);
   assert(text.includes('"seccomp":{"default_action":4,"architectures":null,'), text);
   assertEquals([seccompOf(written()), seccompOf(parseRuncState(JSON.stringify(stateOfRunc)))], [undefined, undefined]);
+});
+
+Deno.test("completeProcess() takes from the container what the process does not say, and the OOM score always", () => {
+  const container = {
+    apparmor_profile: "theirs",
+    process_label: "label",
+    no_new_privileges: true,
+    oom_score_adj: 100,
+    scheduler: { policy: "SCHED_BATCH" },
+  };
+  const process: Process = {
+    cwd: "/",
+    args: ["true"],
+    user: { uid: 0, gid: 0 },
+    apparmorProfile: "own",
+    selinuxLabel: "",
+    noNewPrivileges: false,
+    oomScoreAdj: 5,
+  };
+  const complete = completeProcess(process, { config: container });
+  assertEquals(complete, {
+    ...process,
+    selinuxLabel: "label",
+    oomScoreAdj: 100,
+    scheduler: { policy: "SCHED_BATCH" },
+    capabilities: undefined,
+    ioPriority: undefined,
+    execCPUAffinity: undefined,
+  });
+  assertEquals(completeProcess(process, { config: {} }).oomScoreAdj, undefined);
 });
