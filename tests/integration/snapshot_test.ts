@@ -5,6 +5,8 @@ import { basename } from "@std/path";
 import { launcher } from "../../tools/build.ts";
 import { writeWhole } from "../../tools/durable.ts";
 import { takeSnapshot } from "../../tools/snapshot/snapshot.ts";
+import { openPty } from "../fixtures/pty.ts";
+import { poll, POLLIN } from "../../lib/ffi/poll.ts";
 import { boxTest, execute, isSnapshot, kernel, program, type Result, until } from "./harness.ts";
 
 const script = new URL("../fixtures/snapshot_program.ts", import.meta.url).pathname;
@@ -96,11 +98,23 @@ withSnapshot("a frozen program goes on whatever the kernel's layout of addresses
   for (let time = 0; time < 100; time++) assertEquals(execute([path]).code, 7);
 });
 
+/** Runs a program with a terminal as its standard error; `stderr` is what the terminal shows. */
+function executeOnTerminal(argv: readonly string[]): Result {
+  const { master, slave, path } = openPty(kernel);
+  using _master = master;
+  using _slave = slave;
+  const result = execute(["/bin/sh", "-c", `exec "$@" 2>${path}`, "sh", ...argv]);
+  const [isReady] = poll(kernel, [{ fd: master.number, events: POLLIN }], 0);
+  const bytes = new Uint8Array(4096);
+  const length = isReady === 0 ? 0 : kernel.call("read", master.number, bytes, bytes.length);
+  return { ...result, stderr: new TextDecoder().decode(bytes.subarray(0, length)).replaceAll("\r\n", "\n") };
+}
+
 /** Runs the program under strace, which answers EEXIST to the mmap calls that `which` says. */
 function withTakenAddresses(path: string, directory: string, which: string): { outcome: Result; starts: number } {
   const log = `${directory}/strace.log`;
   const inject = ["-e", "trace=execve,mmap", "-e", `inject=mmap:error=EEXIST:when=${which}`];
-  const outcome = execute(["/usr/bin/strace", "-o", log, ...inject, path]);
+  const outcome = executeOnTerminal(["/usr/bin/strace", "-o", log, ...inject, path]);
   return { outcome, starts: Deno.readTextFileSync(log).match(/^execve\(/gm)!.length };
 }
 
@@ -156,15 +170,15 @@ const obstacles: readonly [name: string, prefix: readonly string[], change: (pat
 ];
 
 for (const [name, prefix, change, why] of obstacles) {
-  withSnapshot(`where ${name}, the launcher is executed, and one line on stderr says so`, ({ directory, path }) => {
+  withSnapshot(`where ${name}, the launcher is executed, and a terminal shows one line`, ({ directory, path }) => {
     change(path);
-    const { code, stdout, stderr } = execute([...prefix, path, "a", "b"]);
+    const { code, stdout, stderr } = executeOnTerminal([...prefix, path, "a", "b"]);
     assertEquals([code, stdout], [0, `anew: ${directory}/launcher a b\n`]);
     assertMatch(stderr, /^runc: warning: .*\. Starting Deno instead, which is slower\. To fix it, .*\n$/);
     assertMatch(stderr, why);
-    // Some callers read both streams of this command as one text.
-    const features = execute([...prefix, path, "features"]);
-    assertEquals(features, { code: 0, stdout: `anew: ${directory}/launcher features\n`, stderr: "" });
+    // Callers that read a pipe get the command's own output alone.
+    const piped = execute([...prefix, path, "features"]);
+    assertEquals(piped, { code: 0, stdout: `anew: ${directory}/launcher features\n`, stderr: "" });
     assertEquals(execute([...prefix, path]).stdout, `anew: ${directory}/launcher \n`);
     assertEquals(execute([...prefix, "/bin/sh", "-c", 'exec "$0" 2>&-', path]).code, 0);
   });

@@ -47,6 +47,7 @@ export const Sys = {
   lseek: 8,
   mmap: 9,
   rt_sigaction: 13,
+  ioctl: 16,
   access: 21,
   madvise: 28,
   execve: 59,
@@ -125,8 +126,8 @@ const STACK_AT = 56;
 const MAX_ERRNO = 4095;
 /** asm-generic/fcntl.h, unistd.h */
 const O_CLOEXEC = 0x80000, SEEK_END = 2, X_OK = 1;
-/** "feat" as a little-endian number. */
-const FEAT = 0x74616566;
+/** asm-generic/ioctls.h */
+const TCGETS = 0x5401;
 
 /** Encodes the calls as a table. */
 export function encodeTable(calls: readonly TableCall[]): Uint8Array<ArrayBuffer> {
@@ -298,15 +299,13 @@ const startAnew = ({ launcherPath, sayings }: ResumePlaces): readonly Row[] => [
   ...call("access"),
   cmpImm("rax", 0),
   short("jne", "no_launcher"),
-  load("rcx", at("rbp", 0)),
-  cmpImm("rcx", 2),
-  short("jb", "warn"),
-  // Suppresses the message for `features`: some callers read its stdout and stderr as one text.
-  load("rcx", at("rbp", 16)),
-  load("eax", at("rcx", 0)),
-  [cmpImm("eax", FEAT), "the first word begins with feat"],
-  short("je", "execute"),
-  "warn:",
+  // Only a person is told: callers read standard error as the command's, and some read both streams as one text.
+  [movImm("edi", 2), "standard error"],
+  [movImm("esi", TCGETS), "TCGETS: fails if this is no terminal"],
+  [lea("rdx", at("rbp", -128)), "struct termios; below the stack"],
+  ...call("ioctl"),
+  cmpImm("rax", 0),
+  short("jne", "execute"),
   ...say(),
   "execute:",
   load("rcx", at("rbp", 0)),
