@@ -656,7 +656,7 @@ function withReexec(plan: Plan, runtime: Runtime, numbers: Readonly<Record<strin
   // Nothing can be made below /proc: Deno then keeps its caches in memory, and no file of the host open in the waiting process. It would
   // complain of that on a terminal.
   const env = ["DENO_DIR=/proc/none", "DENO_LOG=off", "DENO_NO_UPDATE_CHECK=1", "NO_COLOR=1", "PATH=/usr/bin:/bin"];
-  const reexec = step("start this program again as init", "", [
+  const reexec = step("execute this program again as init", "", [
     call("execveat", [
       fixedFd("self"),
       "",

@@ -223,7 +223,7 @@ export function lookupSteps(
     "PATH is process.env's, and it is searched inside the container",
   );
   return [
-    step(`look for ${command} in the container's PATH`, from, [set(program, 0)]),
+    step(`begin to look for ${command} in the container's PATH`, from, [set(program, 0)]),
     ...tries,
     step(`make sure that ${command} was found`, from, [
       when(program, "==", 0, [
@@ -249,7 +249,7 @@ const execErrors: readonly ErrnoName[] = [
 
 /** Sees to it that the program gets no descriptor that is not the container's (CVE-2024-21626). */
 export function closeSteps(inheritedFds: number): readonly Step[] {
-  return [step("close everything that is not the container's", "", [
+  return [step("mark every descriptor that is not the container's close-on-exec", "", [
     call("close_range", [3 + inheritedFds, -1, CloseRange.CLOSE_RANGE_CLOEXEC]),
   ])];
 }

@@ -102,13 +102,23 @@ export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step
     ])
   );
   return [
-    step("prepare to mask paths", "/linux/maskedPaths", [
-      // Open and verified already where stdio was looked at.
-      ...(fillsDev(config) ? [] : openNullOps(facts, O.O_PATH, "can't mask paths")),
-      ...(old ? [] : makeMaskOps(config.linux?.mountLabel)),
+    // Open and verified already where stdio was looked at.
+    ...(fillsDev(config) ? [] : [
+      step(
+        "open the container's /dev/null, to mask files with, and verify its device number",
+        "/linux/maskedPaths",
+        openNullOps(facts, O.O_PATH, "can't mask paths"),
+      ),
+    ]),
+    ...(old ? [] : [
+      step(
+        "make an empty read-only tmpfs, to mask directories with",
+        "/linux/maskedPaths",
+        makeMaskOps(config.linux?.mountLabel),
+      ),
     ]),
     ...masks,
-    step("leave the masked directories", "/linux/maskedPaths", [
+    step("enter / and close what masks paths", "/linux/maskedPaths", [
       call("chdir", ["/"]),
       call("close", [slot("null")]),
       ...(old ? [] : [call("close", [mask])]),

@@ -49,7 +49,7 @@ export function joinSteps(joined: readonly JoinedNamespace[]): readonly Step[] {
     ...others.map((one) => step(label(one), one.from, [setns(one, user !== undefined)])),
   ];
   if (user === undefined) return steps;
-  steps.push(step(label(user), user.from, [setns(user, false), ...becomeRoot]));
+  steps.push(step(`${label(user)} and become its root`, user.from, [setns(user, false), ...becomeRoot]));
   for (const one of others) {
     steps.push(step(`${label(one)} as root of the user namespace`, one.from, [
       when(slot(`joined ${one.type}`), "!=", 0, [setns(one, false)]),
@@ -78,7 +78,7 @@ function timeSteps(config: Config, arch: Arch): readonly Step[] {
       call("close", [slot("file")]),
     );
   }
-  return [step("create time namespace", "/linux/timeOffsets", ops)];
+  return [step(`create time namespace${ops.length > 1 ? " and set its clocks" : ""}`, "/linux/timeOffsets", ops)];
 }
 
 /**
@@ -94,7 +94,7 @@ export function createSteps(
   const steps: Step[] = [];
   if (made.includes("user")) {
     // Alone and first: the other namespaces must belong to it. user_namespaces(7)
-    steps.push(step("create user namespace and map its ids", "/linux/uidMappings", [
+    steps.push(step("create user namespace and have the parent map its ids", "/linux/uidMappings", [
       call("unshare", [CloneFlag.CLONE_NEWUSER], {
         hint: {
           ENOSPC: "user.max_user_namespaces is reached or 0",
@@ -197,7 +197,7 @@ function openCgroupSteps({ cloneInto }: CgroupEntry, arch: Arch): readonly Step[
   const O = openFlag(arch);
   const refused = slot("refused");
   const procs = slot("procs");
-  return [step(`open ${cloneInto}`, "/linux/cgroupsPath", [
+  return [step(`open ${cloneInto} as a mount of its own or enter it`, "/linux/cgroupsPath", [
     call("open_tree", [AT_FDCWD, cloneInto, OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC], {
       out: cgroupDirectory,
       tolerate: ["*"],
@@ -239,7 +239,7 @@ const cgroupDirectory = slot("cgroup");
 /** Each stage's end: it forks the container's process, tells the parent its pid, and goes. What follows is the container's process's. */
 export function forkSteps(cgroup: CgroupEntry): readonly Step[] {
   const pid = slot("pid");
-  return [step("fork the container's process", "", [
+  return [step("fork the container's process, tell the parent its pid and exit", "", [
     {
       op: "fork",
       // The parent, not this stage, is to be the new process's parent, and can wait for it. clone(2)

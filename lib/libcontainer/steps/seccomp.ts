@@ -48,7 +48,16 @@ export function seccompSteps(filter: SeccompFilter): readonly Step[] {
     // The parent takes its copy with pidfd_getfd(2): passing it on from here would take sendmsg(2), which the profile may not have.
     ? [...tellValue("seccomp", listener), ...awaitGo(), call("close", [listener])]
     : [];
-  return [step("load the seccomp filter", "/linux/seccomp", [load, ...handOver])];
+  return [
+    step(
+      `load the seccomp filter${handOver.length > 0 ? " and hand its listener to the parent" : ""}`,
+      "/linux/seccomp",
+      [
+        load,
+        ...handOver,
+      ],
+    ),
+  ];
 }
 
 /** The places in a plan where something happens because of a filter. */

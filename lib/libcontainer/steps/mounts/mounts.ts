@@ -705,7 +705,10 @@ function cgroup1Steps(parsed: Parsed, config: Config, facts: HostFacts): readonl
         ])
       )
     ),
-    step(`leave ${destination}`, from, [call("close", [base]), ...propagationThere(parsed, facts)]),
+    step(`close ${destination} and set its propagation if it has one`, from, [
+      call("close", [base]),
+      ...propagationThere(parsed, facts),
+    ]),
   ];
 }
 
@@ -856,7 +859,9 @@ export function finishMountSteps(config: Config, request: LaunchRequest): readon
     }
     return ops.length === 0 ? [] : [
       step(
-        delayed ? `make ${destination} read-only` : `set attributes of all mounts on ${destination}`,
+        delayed
+          ? `make ${destination} read-only${ops.length > 1 ? " and set attributes of all mounts on it" : ""}`
+          : `set attributes of all mounts on ${destination}`,
         `${from}/options`,
         ops,
       ),
