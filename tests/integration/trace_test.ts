@@ -81,7 +81,7 @@ comparing("create tells of every step of the plan, once and in order, until init
   const [stage, init] = [stepsOf(trace, "stage"), stepsOf(trace, "init")];
   assertEquals(told(stage), planned(box, "stage"));
   const all = planned(box, "init").map((step) => (step as unknown[])[1]);
-  const created = all.indexOf("tell the parent that the container is created");
+  const created = all.indexOf("tell the parent that the container is created and close the socket to it");
   assert(created > 0);
   assertEquals(told(init).map(([, label]) => label), all.slice(0, created + 1));
   for (const steps of [stage, init]) assertSeamless(steps);
@@ -91,7 +91,7 @@ comparing("create tells of every step of the plan, once and in order, until init
   const executors = (steps: readonly ReadSpan[]) => new Set(steps.map(({ attributes }) => attributes["runc.executor"]));
   assertEquals(executors(stage), new Set(["native"]));
   // What comes before is entering the cgroups, for which a process has to have one thread.
-  const own = init.slice(init.findIndex(({ name }) => name === "start a session"));
+  const own = init.slice(init.findIndex(({ name }) => name === "start a session and set the umask to 0"));
   assertEquals(executors(own.filter(({ attributes }) => "runc.step" in attributes)), new Set([box.runtime]));
   box.remove();
 });
@@ -109,8 +109,8 @@ comparing(
         assertEquals(told(stepsOf(trace, "stage")), planned(box, "stage"));
         const init = stepsOf(trace, "init");
         const wanted = planned(box, "init").map((step) => (step as unknown[])[1] as string);
-        // `plan` plans a create: its last words are others.
-        const isStart = (label: string) => /^(tell the parent that|wait for (start|the parent))/.test(label);
+        // `plan` plans a create: its last words are others, and what waits for start needs a /proc.
+        const isStart = (label: string) => /^(tell the parent that|wait for start|\w+ the host's \/proc)/.test(label);
         const labels = init.filter(({ attributes }) => "runc.step" in attributes).map(({ name }) => name);
         assertEquals(
           labels.filter((label) => !isStart(label)),
@@ -164,7 +164,11 @@ comparing("the parent tells of what it does, and what it waits for", (box) => {
   assertEquals(found.filter((one) => one === "set the limits of memory").length, 2, "before the first process, too");
   // In a user namespace a helper opens the sources of mounts.
   const helper = stepsOf(trace, "helper").map(({ name }) => name);
-  assertEquals(helper, ["join the container's mount namespace", `open ${box.directory}`, "let the helper go"]);
+  assertEquals(helper, [
+    "receive the container's namespaces and join its mount namespace",
+    `open ${box.directory} and send it to init`,
+    "end the helper",
+  ]);
   assert(!stepsOf(trace, "stage").some(({ name }) => helper.includes(name)));
 });
 
@@ -238,8 +242,11 @@ comparing("start, exec, update, pause, resume, kill and delete have traces of th
   has(traced(box, ["start", box.id]), "runc start", "read the state", "read the exec fifo, which init waits to open");
   const exec = traced(box, ["exec", box.id, "true"]);
   has(exec, "runc exec", "read the process", "plan");
-  assertEquals(stepsOf(exec, "stage").at(-1)!.name, "fork the container's process");
-  assertEquals(stepsOf(exec, "init").at(-1)!.name, "tell the parent that the command was found");
+  assertEquals(stepsOf(exec, "stage").at(-1)!.name, "fork the container's process, tell the parent its pid and exit");
+  assertEquals(
+    stepsOf(exec, "init").at(-1)!.name,
+    "tell the parent that the command was found and close the socket to it",
+  );
   assert(stepsOf(exec, "init").some(({ name }) => name === "look for /bin/true"));
   has(
     traced(box, ["update", "--pids-limit", "50", box.id]),

@@ -73,7 +73,7 @@ export const mutations: readonly Mutation[] = [
     replacement: "resolve: 0 }",
     tests: cve,
     filter: "CVE-2025-52565: a terminal is",
-    says: /cannot bind the terminal on \/dev\/console: open_tree/,
+    says: /cannot make \/dev\/console and bind the terminal on it: open_tree/,
   },
   {
     name: "a place for a file may be a symlink",
@@ -239,7 +239,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: "the container's mounts reach the host",
     file: `${core}/steps/rootfs.ts`,
-    text: '    call("mount", [0, "/", 0, flags, 0]),\n    ...chain,',
+    text: '      call("mount", [0, "/", 0, flags, 0]),\n      ...chain,',
     replacement: "",
     tests: isolation,
     filter: "what a container mounts is not mounted on the host",
@@ -252,7 +252,7 @@ export const mutations: readonly Mutation[] = [
     replacement: "",
     tests: cve,
     filter: "CVE-2025-52565: a terminal is",
-    says: /open a pty: ioctl/,
+    says: /open a pty and unlock it.*: ioctl/,
   },
   {
     name: "a cgroup path may climb",
@@ -381,7 +381,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: "the host's /proc stays open in run, and may be the working directory",
     file: `${core}/plans/create.ts`,
-    text: 'if (!isNeeded) return [step(label, "", [call("close", [fixedFd("proc")])])];',
+    text: 'if (!isNeeded) return [step("close the host\'s /proc", "", [call("close", [fixedFd("proc")])])];',
     replacement: "if (!isNeeded) return [];",
     also: [{
       file: `${core}/steps/working_directory.ts`,

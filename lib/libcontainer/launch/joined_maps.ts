@@ -46,7 +46,7 @@ function mapsBelow(directory: string): JoinedMaps {
 const visit: Plan = {
   stage: [
     closeForeignStep(0),
-    step("join the user namespace, to see its ids", "/linux/namespaces", [
+    step("join the user namespace, wait until the parent has read its ids and exit", "/linux/namespaces", [
       call("setns", [fixedFd("ns-user"), CloneFlag.CLONE_NEWUSER]),
       tell("mapping"),
       ...awaitGo(),

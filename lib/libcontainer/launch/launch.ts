@@ -684,7 +684,7 @@ function withReexec(plan: Plan, runtime: Runtime, numbers: Readonly<Record<strin
   // Nothing can be created below /proc. Deno then keeps its caches in memory, and the waiting process has no file of
   // the host open. DENO_LOG=off suppresses Deno's warning about it on a terminal.
   const env = ["DENO_DIR=/proc/none", "DENO_LOG=off", "DENO_NO_UPDATE_CHECK=1", "NO_COLOR=1", "PATH=/usr/bin:/bin"];
-  const reexec = step("start this program again as init", "", [
+  const reexec = step("execute this program again as init", "", [
     call("execveat", [
       fixedFd("self"),
       "",

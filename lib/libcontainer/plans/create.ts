@@ -86,7 +86,12 @@ const setProcessName = (name: string): Step =>
 /** Sysctls and hooks may be about them, so init waits. */
 function networkDeviceSteps(config: Config): readonly Step[] {
   if (!hasNetworkDevices(config)) return [];
-  return [step("let the parent move network devices here", "/linux/netDevices", [tell("network"), ...awaitGo()])];
+  return [
+    step("have the parent move network devices here and wait for it", "/linux/netDevices", [
+      tell("network"),
+      ...awaitGo(),
+    ]),
+  ];
 }
 
 /**
@@ -98,7 +103,7 @@ function limitSteps(config: Config): readonly Step[] {
     return [step("have the parent set limits and device rules", "/linux/resources", [tell("hooks")])];
   }
   return [
-    step("let the parent set limits, and run prestart and createRuntime hooks", "/hooks", [
+    step("have the parent set limits and device rules and run hooks, and wait for it", "/hooks", [
       tell("hooks"),
       ...awaitGo(),
     ]),
@@ -151,18 +156,21 @@ function startContainerHooks(config: Config, env: Environment, request: LaunchRe
 function startSteps(filter: readonly Step[], request: LaunchRequest, facts: HostFacts): readonly Step[] {
   if (request.startBy === "parent") {
     // The socket stays open until execve closes it: a filter that cannot be loaded is told, and a startContainer hook that fails.
-    return [step("wait for the parent's start", "", [tell("created"), ...awaitGo()]), ...filter];
+    return [
+      step("tell the parent that the container is created and wait for its start", "", [tell("created"), ...awaitGo()]),
+      ...filter,
+    ];
   }
   const O = openFlag(facts.arch);
   const fifo = slot("fifo");
   return [
     ...filter,
-    step("tell the parent that the container is created", "", [
+    step("tell the parent that the container is created and close the socket to it", "", [
       tell("created"),
       // The fifo is open by path only; through a procfs it opens for writing, which waits for a reader: `start`.
       call("close", [fixedFd("sync")]),
     ]),
-    step("wait for start on the exec fifo", "", [
+    step("wait for start on the exec fifo and close it", "", [
       call("openat", [fixedFd("proc"), { data: "fdPath", fd: "fifo" }, O.O_WRONLY | O.O_CLOEXEC, 0], { out: fifo }),
       call("write", [fifo, "0", 1]),
       call("close", [fifo]),
@@ -225,17 +233,16 @@ function leaveHostProcSteps(
   request: LaunchRequest,
   facts: HostFacts,
 ): readonly Step[] {
-  const label = "let go of the host's /proc";
   // The other executor forks for a hook through a procfs.
   const isNeeded = request.startBy === "fifo" || (config.hooks?.startContainer?.length ?? 0) > 0;
-  if (!isNeeded) return [step(label, "", [call("close", [fixedFd("proc")])])];
+  if (!isNeeded) return [step("close the host's /proc", "", [call("close", [fixedFd("proc")])])];
   const O = openFlag(facts.arch);
   const own = slot("own proc");
   const type = slot("type");
   const statfs = buffer("statfs", 120);
   const hide: readonly Op[] = [call("prctl", [Prctl.PR_SET_DUMPABLE, 0, 0, 0, 0]), { op: "endStep" }];
   const otherwise = mountsProc(mounts) ? hide : [...detachedProcOps(own, hide), { op: "endStep" } as const];
-  return [step(label, "", [
+  return [step("replace the host's /proc by the container's or hide this process", "", [
     call("openat", [AT_FDCWD, "/proc", O.O_PATH | O.O_DIRECTORY | O.O_NOFOLLOW | O.O_CLOEXEC, 0], {
       out: own,
       onError: [{ errnos: ["*"], ops: otherwise }],
@@ -327,7 +334,7 @@ function init(
   const mountsByProc = lacksMountCalls(facts.refused);
   return [
     ...hideAgainSteps(joinedNamespaces(config)),
-    step("start a session", "", [
+    step("start a session and set the umask to 0", "", [
       call("setsid", [], { tolerate: ["EPERM"] }),
       // What is made has the mode that is asked for.
       call("umask", [0], { out: callersUmask }),
@@ -431,7 +438,7 @@ function umaskStep(config: Config): Step {
 
 /** Without a mount namespace runc leaves the umask alone. */
 function restoreUmaskStep(): Step {
-  return step("give the caller's umask back", "", [call("umask", [callersUmask])]);
+  return step("restore the caller's umask", "", [call("umask", [callersUmask])]);
 }
 
 const callersUmask = slot("umask");

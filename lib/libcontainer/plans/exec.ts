@@ -68,13 +68,14 @@ export function saidInExec({ env, noNewPrivileges }: Process, { listenFds, secco
  */
 function createdSteps(filter: FilterPlaces): readonly Step[] {
   const found = "tell the parent that the command was found";
+  const closed = "close the socket to the parent, which tells it that";
   const close = call("close", [fixedFd("sync")]);
-  if (filter.early.length > 0) return [step(found, "", [close])];
-  if (filter.late.length === 0) return [step(found, "", [tell("created"), close])];
+  if (filter.early.length > 0) return [step(`${closed} the command was found`, "", [close])];
+  if (filter.late.length === 0) return [step(`${found} and close the socket to it`, "", [tell("created"), close])];
   return [
     step(found, "", [tell("created")]),
     ...filter.late,
-    step("tell the parent that the filter is loaded", "", [close]),
+    step(`${closed} the filter is loaded`, "", [close]),
   ];
 }
 
@@ -97,7 +98,7 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
       ...execLabelSteps(process.selinuxLabel, facts.arch),
       ...appArmorSteps(process, facts),
       ...joinSteps(earlyJoined(joined, request.cgroup)),
-      step("take the process name runc:[2:INIT]", "", [
+      step("take the process name runc:[2:INIT] and close the host's /proc", "", [
         call("prctl", [Prctl.PR_SET_NAME, text("runc:[2:INIT]"), 0, 0, 0]),
         // Nothing of the host is to be open where the container's files are looked up (CVE-2024-21626).
         call("close", [fixedFd("proc")]),

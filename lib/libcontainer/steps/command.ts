@@ -231,7 +231,7 @@ export function lookupSteps(
     "PATH is process.env's, and it is searched inside the container",
   );
   return [
-    step(`look for ${command} in the container's PATH`, from, [set(program, 0)]),
+    step(`begin to look for ${command} in the container's PATH`, from, [set(program, 0)]),
     ...tries,
     step(`make sure that ${command} was found`, from, [
       when(program, "==", 0, [
@@ -257,7 +257,7 @@ const execErrors: readonly ErrnoName[] = [
 
 /** Makes sure that the program gets only the container's descriptors (CVE-2024-21626). */
 export function closeSteps(inheritedFds: number): readonly Step[] {
-  return [step("close everything that is not the container's", "", [
+  return [step("mark every descriptor that is not the container's close-on-exec", "", [
     call("close_range", [3 + inheritedFds, -1, CloseRange.CLOSE_RANGE_CLOEXEC]),
   ])];
 }

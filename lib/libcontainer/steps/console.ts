@@ -98,13 +98,14 @@ export function consoleSteps(process: Process, arch: Arch, options: { devConsole
   // struct winsize has 16 bits for each value.
   const height = (process.consoleSize?.height ?? 0) & 0xffff;
   const width = (process.consoleSize?.width ?? 0) & 0xffff;
+  const hasSize = height !== 0 && width !== 0;
   const size = struct(`{ws_row: ${height}, ws_col: ${width}}`, 8, [
     { at: 0, size: 2, value: height },
     { at: 2, size: 2, value: width },
   ]);
   const unlock = struct("[0]", 4, [{ at: 0, size: 4, value: 0 }]);
   const steps = [
-    step("open a pty", "/process/terminal", [
+    step(`open a pty and unlock it${hasSize ? ", and set its size" : ""}`, "/process/terminal", [
       openInside("/dev/pts/ptmx", master, O.O_RDWR | O.O_NOCTTY | O.O_NOFOLLOW, arch, {
         hint: { ENOENT: "process.terminal requires a devpts mounted on /dev/pts" },
       }),
@@ -112,15 +113,17 @@ export function consoleSteps(process: Process, arch: Arch, options: { devConsole
       call("ioctl", [master, Ioctl.TIOCSPTLCK, unlock]),
       // The slave is opened by its master, never by name.
       call("ioctl", [master, Ioctl.TIOCGPTPEER, O.O_RDWR | O.O_NOCTTY | O.O_CLOEXEC], { out: peer }),
-      ...(height !== 0 && width !== 0 ? [call("ioctl", [peer, Ioctl.TIOCSWINSZ, size])] : []),
+      ...(hasSize ? [call("ioctl", [peer, Ioctl.TIOCSWINSZ, size])] : []),
     ]),
-    ...(options.devConsole ? [step("bind the terminal on /dev/console", "/process/terminal", bindConsole(arch))] : []),
-    step("hand the terminal's master to the caller", "/process/terminal", [
+    ...(options.devConsole
+      ? [step("make /dev/console and bind the terminal on it", "/process/terminal", bindConsole(arch))]
+      : []),
+    step("send the terminal's master to the caller and close it", "/process/terminal", [
       ...sendFdOps(fixedFd("console"), master, "/dev/ptmx"),
       call("close", [fixedFd("console")]),
       call("close", [master]),
     ]),
-    step("use the terminal as stdio", "/process/terminal", [
+    step("make the terminal stdio and the controlling terminal", "/process/terminal", [
       ...[0, 1, 2].map((fd) => call("dup3", [peer, fd, 0])),
       call("close", [peer]),
       call("ioctl", [0, Ioctl.TIOCSCTTY, 0]),

@@ -65,7 +65,11 @@ export function openForHooksSteps(hooks: readonly Hook[], arch: Arch): readonly 
   );
   const waits = hooks.some(({ timeout }) => timeout !== undefined);
   const ops = [...further, ...(waits ? [call("epoll_create1", [O_CLOEXEC], { out: epoll })] : [])];
-  return ops.length === 0 ? [] : [step("open what startContainer hooks need", "/hooks/startContainer", ops)];
+  if (ops.length === 0) return [];
+  const opened = [further.length > 0 && "copies of the state", waits && "an epoll instance"].filter((one) =>
+    one !== false
+  );
+  return [step(`open ${opened.join(" and ")} for startContainer hooks`, "/hooks/startContainer", ops)];
 }
 
 /**

@@ -105,7 +105,7 @@ export function capabilitySteps(process: Process, facts: HostFacts): readonly St
     })
   );
   return [
-    step("set the capabilities", "/process/capabilities", [capsetOp(numbers)]),
+    step("set the effective, permitted and inheritable capabilities", "/process/capabilities", [capsetOp(numbers)]),
     step("set the ambient capabilities", "/process/capabilities/ambient", [
       call("prctl", [Prctl.PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0]),
       ...raise,

@@ -188,7 +188,7 @@ export function deviceSteps(config: Config, facts: HostFacts): readonly Step[] {
   const make = bind ? bindOps : nodeOps;
   const dev = slot("dev");
   const parent = slot("device directory");
-  const open = step("open /dev", "", ensureDirectory("/dev", dev, { arch: facts.arch }));
+  const open = step("open /dev or make it", "", ensureDirectory("/dev", dev, { arch: facts.arch }));
   const nodes = wantedDevices(config).map((wanted) => {
     checkDevice(wanted);
     const name = wanted.path.slice(wanted.path.lastIndexOf("/") + 1);
@@ -201,7 +201,11 @@ export function deviceSteps(config: Config, facts: HostFacts): readonly Step[] {
     ];
     return step(`make ${wanted.path}`, wanted.from, ops);
   });
-  return [open, ...nodes, step("make the links in /dev", "", [...linkOps(dev, facts), call("close", [dev])])];
+  return [
+    open,
+    ...nodes,
+    step("make the links in /dev and close /dev", "", [...linkOps(dev, facts), call("close", [dev])]),
+  ];
 }
 
 /** Opens the container's /dev/null and makes sure that it is that (CVE-2025-31133). */
@@ -224,7 +228,13 @@ export function reopenNullSteps(facts: HostFacts): readonly Step[] {
     when(slot("reopen"), "!=", 0, [call("dup3", [slot("null"), fd, 0])]),
   ];
   return [
-    step("open the container's /dev/null for stdio", "", openNullOps(facts, O_RDWR, "can't reopen /dev/null")),
-    ...[0, 1, 2].map((fd) => step(`use the container's /dev/null for descriptor ${fd} if it is one`, "", again(fd))),
+    step(
+      "open the container's /dev/null and verify its device number",
+      "",
+      openNullOps(facts, O_RDWR, "can't reopen /dev/null"),
+    ),
+    ...[0, 1, 2].map((fd) =>
+      step(`replace descriptor ${fd} by the container's /dev/null if it is the host's`, "", again(fd))
+    ),
   ];
 }

@@ -148,7 +148,7 @@ function refuseUnknown(annotations: Annotations): void {
 export function restrictSteps(annotations: Annotations): readonly Step[] {
   if (!asksForLandlock(annotations)) return [];
   return [
-    step("be restricted by Landlock from here on", "/annotations", [
+    step("restrict this process by the Landlock ruleset and close it", "/annotations", [
       call("landlock_restrict_self", [ruleset, 0], { meaning: { "*": "cannot restrict the process with Landlock" } }),
       call("close", [ruleset]),
     ]),

@@ -106,12 +106,22 @@ export function maskedPathSteps(config: Config, facts: HostFacts, isNullOpen: bo
     ])
   );
   return [
-    step("prepare to mask paths", "/linux/maskedPaths", [
-      ...(isNullOpen ? [] : openNullOps(facts, O.O_PATH, "can't mask paths")),
-      ...(old ? [] : makeMaskOps(config.linux?.mountLabel)),
+    ...(isNullOpen ? [] : [
+      step(
+        "open the container's /dev/null, to mask files with, and verify its device number",
+        "/linux/maskedPaths",
+        openNullOps(facts, O.O_PATH, "can't mask paths"),
+      ),
+    ]),
+    ...(old ? [] : [
+      step(
+        "make an empty read-only tmpfs, to mask directories with",
+        "/linux/maskedPaths",
+        makeMaskOps(config.linux?.mountLabel),
+      ),
     ]),
     ...masks,
-    step("leave the masked directories", "/linux/maskedPaths", [
+    step("enter / and close what masks paths", "/linux/maskedPaths", [
       call("chdir", ["/"]),
       call("close", [slot("null")]),
       ...(old ? [] : [call("close", [mask])]),

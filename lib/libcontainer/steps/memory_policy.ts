@@ -19,7 +19,7 @@ export function memoryPolicySteps(policy: MemoryPolicyNumbers | undefined): read
   // The kernel uses one bit less than this number. mm/mempolicy.c, get_nodes()
   const maxNode = 8 * set.length + 1;
   const name = Object.keys(memoryPolicyModes).find((word) => memoryPolicyModes[word] === mode) ?? String(mode);
-  return [step(`take memory by ${name}`, "/linux/memoryPolicy", [
+  return [step(`set the memory policy ${name}`, "/linux/memoryPolicy", [
     call("set_mempolicy", [mode | flags, mask, maxNode], {
       meaning: { "*": "set_mempolicy" },
       hint: {

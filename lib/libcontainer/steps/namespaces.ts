@@ -53,7 +53,7 @@ export function joinSteps(joined: readonly JoinedNamespace[]): readonly Step[] {
     ...others.map((one) => step(label(one), one.from, [setns(one, user !== undefined)])),
   ];
   if (user === undefined) return steps;
-  steps.push(step(label(user), user.from, [setns(user, false), ...becomeRoot]));
+  steps.push(step(`${label(user)} and become its root`, user.from, [setns(user, false), ...becomeRoot]));
   for (const one of others) {
     steps.push(step(`${label(one)} as root of the user namespace`, one.from, [
       when(slot(`joined ${one.type}`), "!=", 0, [setns(one, false)]),
@@ -85,7 +85,7 @@ function timeSteps(config: Config, arch: Arch): readonly Step[] {
       call("close", [slot("file")]),
     );
   }
-  return [step("create time namespace", "/linux/timeOffsets", ops)];
+  return [step(`create time namespace${ops.length > 1 ? " and set its clocks" : ""}`, "/linux/timeOffsets", ops)];
 }
 
 /**
@@ -101,7 +101,7 @@ export function createSteps(
   const steps: Step[] = [];
   if (made.includes("user")) {
     // Alone and first, because the other namespaces must belong to it. user_namespaces(7)
-    steps.push(step("create user namespace and map its ids", "/linux/uidMappings", [
+    steps.push(step("create user namespace and have the parent map its ids", "/linux/uidMappings", [
       call("unshare", [CloneFlag.CLONE_NEWUSER], {
         hint: {
           ENOSPC: "user.max_user_namespaces is reached or 0",
@@ -209,7 +209,7 @@ function openCgroupSteps({ cloneInto }: CgroupEntry, arch: Arch): readonly Step[
   const O = openFlag(arch);
   const refused = slot("refused");
   const procs = slot("procs");
-  return [step(`open ${cloneInto}`, "/linux/cgroupsPath", [
+  return [step(`open ${cloneInto} as a mount of its own or enter it`, "/linux/cgroupsPath", [
     call("open_tree", [AT_FDCWD, cloneInto, OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC], {
       out: cgroupDirectory,
       tolerate: ["*"],
@@ -260,7 +260,7 @@ const cgroupDirectory = slot("cgroup");
  */
 export function forkSteps(cgroup: CgroupEntry): readonly Step[] {
   const pid = slot("pid");
-  return [step("fork the container's process", "", [
+  return [step("fork the container's process, tell the parent its pid and exit", "", [
     {
       op: "fork",
       // CLONE_PARENT: the parent, not this stage, becomes the new process's parent and can wait for it. clone(2)

@@ -15,7 +15,7 @@ export const personalityDomains: Readonly<Record<string, number>> = { LINUX: 0x0
 export function personalitySteps(domain: number | undefined): readonly Step[] {
   if (domain === undefined) return [];
   const name = Object.keys(personalityDomains).find((word) => personalityDomains[word] === domain) ?? String(domain);
-  return [step(`take the personality ${name}`, "/linux/personality", [
+  return [step(`set the personality ${name}`, "/linux/personality", [
     call("personality", [domain], { meaning: { "*": "set_personality" } }),
   ])];
 }

@@ -47,12 +47,14 @@ function passwdOps(arch: Arch): readonly Op[] {
 
 /** `needsHome`: the parent fills in the last entry of the environment. */
 export function readySteps(options: { needsHome: boolean; arch: Arch }): readonly Step[] {
-  if (!options.needsHome) return [step("tell the parent that all is set up", "", [tell("ready"), ...awaitGo()])];
+  if (!options.needsHome) {
+    return [step("tell the parent that all is set up and wait for its go", "", [tell("ready"), ...awaitGo()])];
+  }
   // "HOME" as one little-endian word.
   const prefix = [..."HOME"].reduce((sum, letter, index) => sum + (letter.charCodeAt(0) << (8 * index)), 0);
   return [
-    step("send /etc/passwd to the parent, who looks for the user's home", "/process/env", passwdOps(options.arch)),
-    step("tell the parent that all is set up, get HOME", "/process/env", [
+    step("send /etc/passwd to the parent, which looks for the user's home", "/process/env", passwdOps(options.arch)),
+    step("tell the parent that all is set up and wait for its go and HOME", "/process/env", [
       store(homeEntry, 4, prefix),
       store(at(homeEntry, 4), 1, "=".charCodeAt(0)),
       tell("ready"),

@@ -57,10 +57,14 @@ function isolateStep(config: Config, rootfs: string): Step {
       then.length === 0 ? {} : { onError: [{ errnos: ["EINVAL"], ops: then }] },
     );
   const chain = [first!, ...rest].reduceRight<readonly Op[]>((then, path) => [makePrivate(path, then)], []);
-  return step("stop mounts from reaching the host", wanted ? "/linux/rootfsPropagation" : "", [
-    call("mount", [0, "/", 0, flags, 0]),
-    ...chain,
-  ]);
+  return step(
+    `make / ${wanted ?? "rslave"} and the mount that the rootfs is on private`,
+    wanted ? "/linux/rootfsPropagation" : "",
+    [
+      call("mount", [0, "/", 0, flags, 0]),
+      ...chain,
+    ],
+  );
 }
 
 /** `struct mount_attr`: its propagation is at 16. @see mount_setattr(2) */
@@ -69,11 +73,15 @@ const privateMount = struct("{propagation: MS_PRIVATE}", 32, [{ at: 16, size: 8,
 /** Makes the rootfs and everything below it a mount of its own, and keeps it open as the root of all further paths. */
 function takeRootStep(rootfs: string, first: readonly Op[] = []): Step {
   const flags = OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC | OpenTree.AT_RECURSIVE;
-  return step(`take ${rootfs} as the root file system`, "/root/path", [
-    call("open_tree", [AT_FDCWD, rootfs, flags], { out: root }),
-    ...first,
-    call("move_mount", [root, "", AT_FDCWD, rootfs, MoveMount.MOVE_MOUNT_F_EMPTY_PATH]),
-  ]);
+  return step(
+    `bind ${rootfs} on itself${first.length > 0 ? ", make it private" : ""} and keep it open as the root`,
+    "/root/path",
+    [
+      call("open_tree", [AT_FDCWD, rootfs, flags], { out: root }),
+      ...first,
+      call("move_mount", [root, "", AT_FDCWD, rootfs, MoveMount.MOVE_MOUNT_F_EMPTY_PATH]),
+    ],
+  );
 }
 
 /** All steps before the first mount of the config. */
@@ -93,7 +101,7 @@ export function prepareRootSteps(config: Config, { rootfs }: LaunchRequest): rea
 function pivotStep(arch: Arch): Step {
   const O = openFlag(arch);
   const old = slot("old root");
-  return step("make the rootfs the root", "/root/path", [
+  return step("make the rootfs the root, detach the old root and close both", "/root/path", [
     call("openat", [AT_FDCWD, "/", O.O_DIRECTORY | O.O_PATH | O.O_CLOEXEC, 0], { out: old }),
     call("fchdir", [root]),
     call("pivot_root", [".", "."]),
@@ -116,7 +124,7 @@ const enterByChroot: readonly Op[] = [call("chroot", ["."]), call("close", [root
  */
 function moveRootSteps(facts: HostFacts, rootfs: string): readonly Step[] {
   const cover = facts.fullProcMounts.map((path) =>
-    step(`take ${path} out of reach`, "", [
+    step(`unmount ${path} or cover it with a tmpfs`, "", [
       // It has disappeared meanwhile, alone or with the mount above it.
       call("mount", [0, path, 0, MS_SLAVE | MS_REC, 0], { endStepOn: ["ENOENT", "EINVAL"] }),
       call("umount2", [path, UmountFlag.MNT_DETACH], {
@@ -126,7 +134,7 @@ function moveRootSteps(facts: HostFacts, rootfs: string): readonly Step[] {
   );
   return [
     ...cover,
-    step("move the rootfs over the root", "/root/path", [
+    step("move the rootfs over the root, enter it by chroot and close it", "/root/path", [
       call("fchdir", [root]),
       call("mount", [rootfs, "/", 0, MountFlag.MS_MOVE, 0]),
       ...enterByChroot,
@@ -140,7 +148,9 @@ export function enterRootSteps(config: Config, facts: HostFacts, request: Launch
   if (!hasNamespace(config, "mount")) {
     // In the rootfs, also without pivot_root: otherwise the host's /proc would be unmounted, and the host's root
     // covered.
-    steps.push(step("make the rootfs the root", "/root/path", [call("fchdir", [root]), ...enterByChroot]));
+    steps.push(
+      step("make the rootfs the root by chroot and close it", "/root/path", [call("fchdir", [root]), ...enterByChroot]),
+    );
   } else if (request.noPivot) steps.push(...moveRootSteps(facts, request.rootfs));
   else steps.push(pivotStep(facts.arch));
   const wanted = config.linux?.rootfsPropagation;

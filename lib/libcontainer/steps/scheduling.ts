@@ -65,7 +65,7 @@ export function schedulerSteps(scheduler: Scheduler | undefined, options: { hasC
   const meaning = options.hasCpuset
     ? { EPERM: "process scheduler can't be used together with AllowedCPUs", "*": failed }
     : { "*": failed };
-  return [step(`schedule by ${policy}`, "/process/scheduler", [
+  return [step(`set the scheduling policy ${policy} and its parameters`, "/process/scheduler", [
     call("sched_setattr", [0, attributes, 0], {
       meaning,
       hint: {
@@ -103,7 +103,7 @@ export function ioPrioritySteps(ioPriority: IoPriority | undefined): readonly St
   if (ioPriority === undefined) return [];
   const { class: ioClass, priority } = ioPriority;
   const value = ioClasses[ioClass]! << IOPRIO_CLASS_SHIFT | priority;
-  return [step(`do input and output as ${ioClass} ${priority}`, "/process/ioPriority", [
+  return [step(`set the I/O priority ${ioClass} ${priority}`, "/process/ioPriority", [
     call("ioprio_set", [IOPRIO_WHO_PROCESS, 0, value], {
       meaning: { "*": "failed to set io priority" },
       hint: { EPERM: "IOPRIO_CLASS_RT requires CAP_SYS_NICE or CAP_SYS_ADMIN" },

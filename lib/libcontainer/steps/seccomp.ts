@@ -50,7 +50,16 @@ export function seccompSteps(filter: SeccompFilter): readonly Step[] {
     // The parent copies it with pidfd_getfd(2). Sending it would need sendmsg(2), which the profile may not allow.
     ? [...tellValue("seccomp", listener), ...awaitGo(), call("close", [listener])]
     : [];
-  return [step("load the seccomp filter", "/linux/seccomp", [load, ...handOver])];
+  return [
+    step(
+      `load the seccomp filter${handOver.length > 0 ? " and hand its listener to the parent" : ""}`,
+      "/linux/seccomp",
+      [
+        load,
+        ...handOver,
+      ],
+    ),
+  ];
 }
 
 /** The places in a plan with steps for a filter. */

@@ -40,7 +40,7 @@ export function appArmorSteps(process: ProfiledProcess, { arch, isConfined }: Ho
   };
   return [
     step(
-      `become confined by the AppArmor profile ${profile}${stacked ? ", beside the one of this runtime" : ""}`,
+      `set the AppArmor profile of the next execve to ${profile}${stacked ? ", beside the one of this runtime" : ""}`,
       "/process/apparmorProfile",
       writeProc("thread-self/attr/apparmor/exec", `${stacked ? "stack" : "exec"} ${profile}`, arch, {
         meaning: { "*": file("attr/apparmor/exec") },
@@ -60,7 +60,7 @@ export function execLabelSteps(label: string | undefined, arch: Arch): readonly 
   if (!label) return [];
   return [
     step(
-      `become ${label} for SELinux`,
+      `set the SELinux label of the next execve to ${label}`,
       "/process/selinuxLabel",
       writeProc("thread-self/attr/exec", label, arch, { meaning: { "*": "can't set process label" } }),
     ),

@@ -67,7 +67,7 @@ const KEYRING_PERMISSIONS_USERNS = 0x3f130000 | 0x00000008;
 export function keyringSteps(options: { id: string; init: boolean; userNamespace: boolean }): readonly Step[] {
   const ring = slot("keyring");
   const permissions = options.userNamespace ? KEYRING_PERMISSIONS_USERNS : KEYRING_PERMISSIONS;
-  return [step("join a session keyring", "", [
+  return [step(`join a session keyring${options.init ? " and set its permissions" : ""}`, "", [
     call("keyctl", [Keyctl.KEYCTL_JOIN_SESSION_KEYRING, { data: "text", text: `_ses.${options.id}` }, 0, 0, 0], {
       out: ring,
       // A kernel without keys has none to protect.
@@ -137,7 +137,7 @@ export function noNewPrivilegesSteps(process: Process): readonly Step[] {
 export function pidfdSteps(payload: "standard" | "setns"): readonly Step[] {
   const pidfd = slot("pidfd");
   const self = slot("self");
-  return [step("hand a pidfd of the process to the caller", "", [
+  return [step("send a pidfd of the process to the caller and close the socket to it", "", [
     call("getpid", [], { out: self }),
     call("pidfd_open", [self, 0], { out: pidfd }),
     ...sendFdOps(fixedFd("pidfd-socket"), pidfd, payload),

@@ -14,7 +14,9 @@ export function enterDirectorySteps(cwd: string, when_: "before setuid" | "after
   const meaning = { "*": `chdir to cwd (${JSON.stringify(cwd)}) set in config.json failed` };
   if (when_ === "before setuid") {
     return [
-      step(`enter ${cwd}`, "/process/cwd", [call("chdir", [cwd], { out: later, tolerate: ["EACCES"], meaning })]),
+      step(`enter ${cwd}`, "/process/cwd", [
+        call("chdir", [cwd], { out: later, tolerate: ["EACCES"], meaning }),
+      ]),
     ];
   }
   return [step(`enter ${cwd} as the user`, "/process/cwd", [
@@ -31,7 +33,7 @@ export function checkDirectorySteps(): readonly Step[] {
     "current working directory is outside of container mount namespace root -- possible container breakout detected";
   const name = buffer("cwd", 4096);
   const first = slot("type");
-  return [step("make sure that the working directory is inside", "/process/cwd", [
+  return [step("make sure that the working directory is inside the root", "/process/cwd", [
     call("getcwd", [name, 4096], { meaning: { ENOENT: why } }),
     load(at(name, 0), 1, first),
     when(first, "!=", "/".charCodeAt(0), [fail(0, why)]),

@@ -142,12 +142,27 @@ class Monitor {
   }
 
   plan(): Plan {
-    const { debug, pid } = this.#request;
+    const { debug, pid, stdio, notify, removal } = this.#request;
+    const duties = [
+      `forward signals to process ${pid}`,
+      debug && "log them",
+      stdio.kind !== "inherited" && "copy its streams",
+      notify !== undefined && "pass READY on",
+      "reap it",
+      removal.kind !== "none" && "remove its container",
+      "exit with its status",
+    ];
     return {
       stage: [
-        step("be called runc", "", [call("prctl", [Prctl.PR_SET_NAME, "runc", 0, 0, 0], { tolerate: ["*"] })]),
-        step("raise again what the runtime has caught", "", raiseAgain()),
-        step(`look after process ${pid}${debug ? ", and log what it is sent" : ""}`, "", [
+        step("take the process name runc", "", [
+          call("prctl", [Prctl.PR_SET_NAME, "runc", 0, 0, 0], { tolerate: ["*"] }),
+        ]),
+        step(
+          "raise again the signals that the runtime has caught, close their pipe and raise SIGCHLD",
+          "",
+          raiseAgain(),
+        ),
+        step(duties.filter((duty) => duty !== false).join(", "), "", [
           { op: "repeat", body: this.#turn(), until: { left: 0, right: 1 } },
         ]),
       ],

@@ -69,7 +69,10 @@ export function cgroup1Steps(
         ])
       )
     ),
-    step(`leave ${destination}`, from, [call("close", [base]), ...propagationThere(parsed, facts)]),
+    step(`close ${destination} and set its propagation if it has one`, from, [
+      call("close", [base]),
+      ...propagationThere(parsed, facts),
+    ]),
   ];
 }
 

@@ -49,7 +49,9 @@ export function finishMountSteps(mounts: readonly ParsedMount[]): readonly Step[
     }
     return ops.length === 0 ? [] : [
       step(
-        delayed ? `make ${destination} read-only` : `set attributes of all mounts on ${destination}`,
+        delayed
+          ? `make ${destination} read-only${ops.length > 1 ? " and set attributes of all mounts on it" : ""}`
+          : `set attributes of all mounts on ${destination}`,
         `${from}/options`,
         ops,
       ),

@@ -190,7 +190,7 @@ export function helperSteps(mounts: readonly HelpedMount[], arch: Arch): readonl
   const attributesOf = ({ ids }: HelpedMount) =>
     ids === undefined ? undefined : ids.mappings === undefined ? ownAttributes : known.get(mappingsKey(ids.mappings));
   return [
-    step("start a helper that opens sources of mounts on the host", "/mounts", [
+    step("start a helper that opens sources of mounts on the host and tell the parent its pid", "/mounts", [
       {
         op: "fork",
         // As the container's process it is the parent's child, who reaps it.
@@ -200,15 +200,21 @@ export function helperSteps(mounts: readonly HelpedMount[], arch: Arch): readonl
         parent: [...tellValue("helper", helper)],
       },
     ]),
-    helperStep("join the container's mount namespace", "", [
+    helperStep("receive the container's namespaces and join its mount namespace", "", [
       ...receiveFdOps(helpers, namespace, leave),
       call("setns", [namespace, CloneFlag.CLONE_NEWNS]),
       call("close", [namespace]),
       ...(own ? [...receiveFdOps(helpers, namespace, leave), store(at(ownAttributes, USERNS_FD), 8, namespace)] : []),
     ]),
     ...make,
-    ...mounts.map((mount) => helperStep(`open ${mount.path}`, mount.from, serveOps(mount, attributesOf(mount)))),
-    helperStep("let the helper go", "", leave),
+    ...mounts.map((mount) =>
+      helperStep(
+        `open ${mount.path} and send it to init`,
+        mount.from,
+        serveOps(mount, attributesOf(mount)),
+      )
+    ),
+    helperStep("end the helper", "", leave),
   ];
 }
 
@@ -222,7 +228,7 @@ export function meetHelperSteps(mounts: readonly HelpedMount[], arch: Arch): rea
     ...sendFdOps(inits, file, "n"),
     call("close", [file]),
   ];
-  return [step("show the helper the container's namespaces", "", [
+  return [step("send the container's namespaces to the helper", "", [
     call("close", [helpers]),
     ...show("mnt"),
     ...(own ? show("user") : []),
@@ -240,5 +246,5 @@ export function askHelperOps(out: Slot): readonly Op[] {
 
 /** After the last mount. Runs in: init. */
 export function leaveHelperSteps(): readonly Step[] {
-  return [step("let go of the helper", "", [call("close", [inits])])];
+  return [step("close the socket to the helper", "", [call("close", [inits])])];
 }

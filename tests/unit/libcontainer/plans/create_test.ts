@@ -51,7 +51,7 @@ Deno.test("the container's process enters its cgroups as its first act, but wher
   const unshare = "create",
     wait = "wait until",
     enter = "enter /sys/fs/cgroup/cpuset",
-    fork = "fork the container's process";
+    fork = "fork the container's process, tell the parent its pid and exit";
   const early = [wait, enter, unshare, fork], late = [unshare, fork, wait, enter];
   const cases: readonly (readonly [
     what: string,
@@ -93,7 +93,7 @@ Deno.test("a cgroup namespace is made where its cgroup has been entered", () => 
 
 Deno.test("where the container has no /proc, init leaves the host's for one of processes alone that is mounted nowhere", () => {
   const leaving = (change?: (draft: Draft<Config>) => void) =>
-    callLines([stepOf(init(change), "let go of the host's /proc")]);
+    callLines([stepOf(init(change), "replace the host's /proc by the container's or hide this process")]);
   const made = leaving((draft) => {
     draft.mounts = draft.mounts.filter(({ destination }) => destination !== "/proc");
   });
@@ -121,11 +121,11 @@ Deno.test("the stage enters the cgroups, then the namespaces, and forks last", (
     "run on every processor that the cpuset allows",
     "hide from the processes of the joined namespaces",
     "join time namespace /proc/1/ns/time",
-    "create user namespace and map its ids",
+    "create user namespace and have the parent map its ids",
     "become root of the user namespace",
     "create pid, network, ipc, uts, mount namespaces",
     "take the process name runc:[2:INIT]",
-    "fork the container's process",
+    "fork the container's process, tell the parent its pid and exit",
   ]);
 });
 
@@ -133,11 +133,11 @@ Deno.test("the stage enters the cgroups, then the namespaces, and forks last", (
 const order: readonly (readonly [before: string, after: string, why: string])[] = [
   ["join a session keyring", "mount proc", "runc's order"],
   ["bring the loopback device up", "mount proc", "runc's order"],
-  ["stop mounts from reaching the host", "take /bundle/rootfs", "the copy of the rootfs is a mount too"],
-  ["take /bundle/rootfs", "mount proc", "mounts are placed beneath its descriptor"],
-  ["leave /sys/fs/cgroup", "open /dev", "a mount may be /dev"],
-  ["make the links in /dev", "let the parent set limits", "hooks see what is mounted"],
-  ["let the parent set limits", "run createContainer hook", "runtime-spec, Lifecycle"],
+  ["make / ", "bind /bundle/rootfs", "the copy of the rootfs is a mount too"],
+  ["bind /bundle/rootfs", "mount proc", "mounts are placed beneath its descriptor"],
+  ["close /sys/fs/cgroup", "open /dev or make it", "a mount may be /dev"],
+  ["make the links in /dev and close /dev", "have the parent set limits", "hooks see what is mounted"],
+  ["have the parent set limits", "run createContainer hook", "runtime-spec, Lifecycle"],
   ["run createContainer hook", "make the rootfs the root", "the hooks see the host's paths"],
   ["make the rootfs the root", "make the root rshared", "before, it would have been the host's root"],
   ["make the rootfs the root", "open the container's /dev/null", "the container's, not the host's"],
@@ -160,18 +160,22 @@ const order: readonly (readonly [before: string, after: string, why: string])[] 
   ["give descriptor 0", "become uid", "only root may give files away"],
   ["set the additional groups", "become gid", "CAP_SETGID goes with root"],
   ["become gid", "become uid", "CAP_SETGID goes with root"],
-  ["become uid", "make sure that the working directory is inside", "the user's rights count"],
-  ["become uid", "set the capabilities", "setuid would change them"],
-  ["set the capabilities", "set the ambient capabilities", "ambient ones must be permitted and inheritable"],
-  ["set the ambient capabilities", "look for sh", "the user's rights count"],
+  ["become uid", "make sure that the working directory is inside the root", "the user's rights count"],
+  ["become uid", "set the effective, permitted and inheritable capabilities", "setuid would change them"],
+  [
+    "set the effective, permitted and inheritable capabilities",
+    "set the ambient capabilities",
+    "ambient ones must be permitted and inheritable",
+  ],
+  ["set the ambient capabilities", "begin to look for sh", "the user's rights count"],
   [
     "make sure that sh was found",
-    "tell the parent that the container is created",
+    "tell the parent that the container is created and close the socket to it",
     "a missing command is create's error",
   ],
   ["wait for start", "run startContainer hook", "runtime-spec, Lifecycle"],
-  ["run startContainer hook", "close everything", "hooks have descriptors of their own"],
-  ["close everything", "become sh", "CVE-2024-21626"],
+  ["run startContainer hook", "mark every descriptor", "hooks have descriptors of their own"],
+  ["mark every descriptor", "become sh", "CVE-2024-21626"],
 ];
 
 Deno.test("steps of init stand in the order that safety and runc ask for", () => {
@@ -230,7 +234,7 @@ Deno.test("init waits for limits before the pivot where a hook comes there, else
     const steps = labels(init((draft) => draft.hooks = hooks as never));
     const pivot = at(steps, "make the rootfs the root");
     const [asks, awaits] = waits
-      ? ["let the parent set limits", "let the parent set limits"]
+      ? ["have the parent set limits", "have the parent set limits"]
       : ["have the parent set limits", "wait until limits"];
     assert(at(steps, asks) < pivot, "the parent works while init pivots");
     assertEquals(at(steps, awaits) < pivot, waits);
@@ -246,7 +250,10 @@ Deno.test("what was not asked for leaves no step", () => {
     ["open a pty", (draft) => draft.process.terminal = false],
     ["make the root read-only", (draft) => draft.root.readonly = false],
     ["set the hostname", (draft) => draft.hostname = ""],
-    ["set the capabilities", (draft) => Object.assign(draft.process, { capabilities: undefined })],
+    [
+      "set the effective, permitted and inheritable capabilities",
+      (draft) => Object.assign(draft.process, { capabilities: undefined }),
+    ],
     ["set the additional groups", () => {}, { facts: { setgroupsAllowed: false } }],
     ["send /etc/passwd", (draft) => draft.process.env = ["HOME=/h"]],
     ["wait for start", () => {}, { request: { startBy: "parent" } }],
@@ -267,7 +274,7 @@ Deno.test("without a mount namespace nothing of the host is made read-only, and 
   });
   const all = labels(steps);
   assertEquals(all.filter((label) => label.endsWith("read-only")), []);
-  assertEquals(callLines([stepOf(steps, all[at(all, "give the caller's umask back")]!)]), ["umask($umask)"]);
+  assertEquals(callLines([stepOf(steps, all[at(all, "restore the caller's umask")]!)]), ["umask($umask)"]);
 });
 
 Deno.test("the umask is 022, or what process.user asks for", () => {
@@ -292,7 +299,7 @@ Deno.test("on cgroup v2 the child is born in its cgroup and makes the cgroup nam
   });
   assertEquals(labels(all.stage).filter((label) => label.includes("cgroup")), [
     "wait until the parent has made the cgroups",
-    "open /sys/fs/cgroup/box",
+    "open /sys/fs/cgroup/box as a mount of its own or enter it",
   ]);
   const steps = labels(all.init);
   assert(at(steps, "create cgroup namespace") < at(steps, "mount cgroup on"));
@@ -320,7 +327,9 @@ Deno.test("LISTEN_FDS replaces what process.env says", () => {
 
 Deno.test("a pidfd goes to the caller where one is asked for", () => {
   const has = (pidfdSocket: boolean) =>
-    labels(init(() => {}, { request: { pidfdSocket } })).includes("hand a pidfd of the process to the caller");
+    labels(init(() => {}, { request: { pidfdSocket } })).includes(
+      "send a pidfd of the process to the caller and close the socket to it",
+    );
   assertEquals([has(true), has(false)], [true, false]);
 });
 
@@ -365,10 +374,10 @@ Deno.test("scheduling, personality and memory policy follow no_new_privs in runc
   const all = planCreate(asking, facts, request);
   const after = labels(all.init).indexOf("give up new privileges") + 1;
   assertEquals(labels(all.init).slice(after, after + 4), [
-    "schedule by SCHED_BATCH",
-    "do input and output as IOPRIO_CLASS_RT 1",
-    "take the personality LINUX32",
-    "take memory by MPOL_LOCAL",
+    "set the scheduling policy SCHED_BATCH and its parameters",
+    "set the I/O priority IOPRIO_CLASS_RT 1",
+    "set the personality LINUX32",
+    "set the memory policy MPOL_LOCAL",
   ]);
   assertEquals(callLines([...all.stage, ...all.init]).filter((line) => line.startsWith("sched_setaffinity")), [
     "sched_setaffinity(0, 128, [all])",

@@ -33,30 +33,30 @@ Deno.test("a further process joins the container's namespaces and does what a fi
     "hide from the processes of the joined namespaces",
     "join pid namespace of the container's init",
     "join mount namespace of the container's init",
-    "take the process name runc:[2:INIT]",
-    "fork the container's process",
+    "take the process name runc:[2:INIT] and close the host's /proc",
+    "fork the container's process, tell the parent its pid and exit",
   ]);
   assertEquals(labels(all.init).filter((label) => !/^drop CAP_|^give descriptor/.test(label)), [
     "start a session",
     "join a session keyring",
     "give up new privileges",
-    "send /etc/passwd to the parent, who looks for the user's home",
-    "tell the parent that all is set up, get HOME",
+    "send /etc/passwd to the parent, which looks for the user's home",
+    "tell the parent that all is set up and wait for its go and HOME",
     "enter /w",
     "keep capabilities across setuid",
     "set the additional groups",
     "become gid 1000",
     "become uid 1000",
     "enter /w as the user",
-    "make sure that the working directory is inside",
+    "make sure that the working directory is inside the root",
     "stop keeping capabilities",
-    "set the capabilities",
+    "set the effective, permitted and inheritable capabilities",
     "set the ambient capabilities",
-    "look for sh in the container's PATH",
+    "begin to look for sh in the container's PATH",
     "look for /bin/sh",
     "make sure that sh was found",
-    "tell the parent that the command was found",
-    "close everything that is not the container's",
+    "tell the parent that the command was found and close the socket to it",
+    "mark every descriptor that is not the container's close-on-exec",
     "become sh",
   ]);
 });
@@ -67,7 +67,7 @@ Deno.test("nothing is mounted, named or hooked", () => {
     /^(mount|pivot_root|sethostname|umount2|unshare|open_tree)\(/.test(line)
   );
   assertEquals(calls, []);
-  assert(!labels(init).includes("bind the terminal on /dev/console"));
+  assert(!labels(init).includes("make /dev/console and bind the terminal on it"));
 });
 
 Deno.test("the host's procfs is closed before anything is looked up in the container", () => {
@@ -100,9 +100,9 @@ Deno.test("the session keyring is the container's, as it is", () => {
 
 Deno.test("exec can be born in a cgroup, send a pidfd, have a terminal and pass descriptors", () => {
   const all = plan({ terminal: true }, { cgroup: cgroup2Entry, pidfdSocket: true, inheritedFds: 3, listenFds: 1 });
-  assert(labels(all.stage).includes("open /sys/fs/cgroup/box"));
-  assert(labels(all.init).includes("open a pty"));
-  const sent = callLines([stepOf(all.init, "hand a pidfd of the process to the caller")]);
+  assert(labels(all.stage).includes("open /sys/fs/cgroup/box as a mount of its own or enter it"));
+  assert(labels(all.init).includes("open a pty and unlock it"));
+  const sent = callLines([stepOf(all.init, "send a pidfd of the process to the caller and close the socket to it")]);
   assert(sent.some((line) => line.includes('"setns"')));
   const env = pointedTo(callsNamed(all.init, "execve")[0]!.args[2] as never);
   assertEquals(env, ["PATH=/bin", "LISTEN_FDS=1", "LISTEN_PID=1", "<HOME entry>"]);
@@ -125,9 +125,9 @@ Deno.test("the affinity is the stage's first step and init's first step; the res
   assertEquals(labels(init)[0], "run on processors 1");
   const after = labels(init).indexOf("give up new privileges") + 1;
   assertEquals(labels(init).slice(after, after + 4), [
-    "schedule by SCHED_IDLE",
-    "do input and output as IOPRIO_CLASS_BE 4",
-    "take the personality LINUX32",
-    "take memory by MPOL_DEFAULT",
+    "set the scheduling policy SCHED_IDLE and its parameters",
+    "set the I/O priority IOPRIO_CLASS_BE 4",
+    "set the personality LINUX32",
+    "set the memory policy MPOL_DEFAULT",
   ]);
 });

@@ -134,8 +134,14 @@ Deno.test("a bind mount is made by mount(2) on descriptors, looked at again, and
   assert(text.includes("another process changed it") && text.includes("$mount_flags = 4129"), text);
   // All of it while the host's /proc is at hand.
   const labels = init.map(({ label }) => label);
-  assert(labels.indexOf("let go of the host's /proc") > labels.lastIndexOf("leave the masked directories"));
-  assert(labels.indexOf("let go of the host's /proc") > labels.findLastIndex((label) => label.endsWith("read-only")));
+  assert(
+    labels.indexOf("replace the host's /proc by the container's or hide this process") >
+      labels.lastIndexOf("enter / and close what masks paths"),
+  );
+  assert(
+    labels.indexOf("replace the host's /proc by the container's or hide this process") >
+      labels.findLastIndex((label) => label.endsWith("read-only")),
+  );
 });
 
 Deno.test("no new call for mounts is left in the default config's plan where one is refused", () => {

@@ -91,7 +91,7 @@ for (const kind of ["create", "run", "exec"] as const) {
     const init = initOf(kind, false, filterOf());
     const all = labels(init);
     const at = all.indexOf("load the seccomp filter");
-    assertEquals(all[at - 1], "close everything that is not the container's");
+    assertEquals(all[at - 1], "mark every descriptor that is not the container's close-on-exec");
     assert(all[at - 2]!.startsWith("tell the parent that all is set up"), all[at - 2]);
     // Before capset(2).
     assert(at < all.findIndex((label) => label.includes("capabilit")));
@@ -101,13 +101,13 @@ for (const kind of ["create", "run", "exec"] as const) {
     const init = initOf(kind, true, filterOf());
     const all = labels(init);
     const at = all.indexOf("load the seccomp filter");
-    assertEquals(all[at - 1], "close everything that is not the container's");
+    assertEquals(all[at - 1], "mark every descriptor that is not the container's close-on-exec");
     assertEquals(
       all[at - 2],
       {
         create: "make sure that sh was found",
         // Errors of the filter come after `created`, and are waited for.
-        run: "wait for the parent's start",
+        run: "tell the parent that the container is created and wait for its start",
         exec: "tell the parent that the command was found",
       }[kind],
     );
@@ -131,7 +131,7 @@ for (const kind of ["create", "run", "exec"] as const) {
 
 /** The ops that are carried out after the filter is loaded, but those after an execve(2) that failed. */
 function afterFilter(init: readonly Step[]): readonly Op[] {
-  const at = labels(init).indexOf("load the seccomp filter");
+  const at = labels(init).findIndex((label) => label.startsWith("load the seccomp filter"));
   assert(at > 0);
   const [load, ...handOver] = init[at]!.ops;
   assert(load?.op === "call" && load.call === "seccomp");

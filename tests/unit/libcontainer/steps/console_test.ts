@@ -16,13 +16,16 @@ const steps = (changes: Partial<Process> = {}, devConsole = true) =>
 
 Deno.test("there is a terminal only where one is asked for, and /dev/console only where a container is made", () => {
   assertEquals([steps({ terminal: false }), steps({ terminal: undefined })], [[], []]);
-  const rest = ["hand the terminal's master to the caller", "use the terminal as stdio"];
-  assertEquals(labels(steps()), ["open a pty", "bind the terminal on /dev/console", ...rest]);
-  assertEquals(labels(steps({}, false)), ["open a pty", ...rest]);
+  const rest = [
+    "send the terminal's master to the caller and close it",
+    "make the terminal stdio and the controlling terminal",
+  ];
+  assertEquals(labels(steps()), ["open a pty and unlock it", "make /dev/console and bind the terminal on it", ...rest]);
+  assertEquals(labels(steps({}, false)), ["open a pty and unlock it", ...rest]);
 });
 
 Deno.test("the pty comes from the container's own devpts, which is verified before it is used", () => {
-  const all = lines([stepOf(steps(), "open a pty")]);
+  const all = lines([stepOf(steps(), "open a pty and unlock it")]);
   assertEquals(
     all[0],
     '$master = openat2(AT_FDCWD, "/dev/pts/ptmx", {flags: O_RDWR|O_NOCTTY|O_CLOEXEC|O_NOFOLLOW, resolve: RESOLVE_NO_MAGICLINKS}, 24)',
@@ -53,7 +56,7 @@ Deno.test("the window's size is set where it is known, rows first", () => {
 });
 
 Deno.test("stdio becomes the terminal, which becomes the controlling one", () => {
-  assertEquals(callLines([stepOf(steps(), "use the terminal as stdio")]), [
+  assertEquals(callLines([stepOf(steps(), "make the terminal stdio and the controlling terminal")]), [
     "dup3($peer, 0, 0)",
     "dup3($peer, 1, 0)",
     "dup3($peer, 2, 0)",
@@ -63,7 +66,7 @@ Deno.test("stdio becomes the terminal, which becomes the controlling one", () =>
 });
 
 Deno.test("the master leaves by SCM_RIGHTS and is closed here", () => {
-  const step = stepOf(steps(), "hand the terminal's master to the caller");
+  const step = stepOf(steps(), "send the terminal's master to the caller and close it");
   assertEquals(callLines([step]).map((line) => line.split("(")[0]), ["sendmsg", "close", "close"]);
   assertEquals(callLines([step]).slice(1), ["close(<console>)", "close($master)"]);
 });
@@ -103,7 +106,7 @@ Deno.test("sendFdOps() makes a message header with one byte vector and one descr
 });
 
 Deno.test("/dev/console is made below /dev, and never opened: what the image has there may be any device", () => {
-  assertEquals(callLines([stepOf(steps(), "bind the terminal on /dev/console")]).slice(0, 3), [
+  assertEquals(callLines([stepOf(steps(), "make /dev/console and bind the terminal on it")]).slice(0, 3), [
     'openat2(AT_FDCWD, "/dev", {flags: O_CLOEXEC|O_PATH|O_DIRECTORY, resolve: RESOLVE_NO_MAGICLINKS}, 24)',
     'mknodat($dev, "console", 0100666, makedev(0, 0))',
     'openat2($dev, "console", {flags: O_PATH|O_CLOEXEC, resolve: RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS}, 24)',

@@ -50,8 +50,8 @@ Deno.test("a process that may gain privileges is refused: it could not restrict 
 Deno.test("the restriction is the last thing before the program is executed", () => {
   const { init } = planCreate(config((draft) => draft.annotations = { [read]: "/" }), facts, request);
   assertEquals(labels(init).slice(-3), [
-    "be restricted by Landlock from here on",
-    "close everything that is not the container's",
+    "restrict this process by the Landlock ruleset and close it",
+    "mark every descriptor that is not the container's close-on-exec",
     "become sh",
   ]);
 });

@@ -41,7 +41,7 @@ Deno.test("the tmpfs is read-only and has room for nothing; it has a label where
             facts,
             true,
           ),
-          "prepare to mask paths",
+          "make an empty read-only tmpfs, to mask directories with",
         ),
       ],
       "fsconfig",

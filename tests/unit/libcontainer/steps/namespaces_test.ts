@@ -85,13 +85,13 @@ Deno.test("with a user namespace, what its caller may not join is joined again a
   assertEquals(labels(steps).slice(1), [
     "join network namespace /n",
     "join mount namespace /m",
-    "join user namespace /u",
+    "join user namespace /u and become its root",
     "join network namespace /n as root of the user namespace",
     "join mount namespace /m as root of the user namespace",
   ]);
   const tolerated = callsNamed(steps, "setns").map(({ tolerate }) => tolerate ?? []);
   assertEquals(tolerated, [["EPERM"], ["EPERM"], [], [], []]);
-  assertEquals(callLines([stepOf(steps, "join user namespace /u")]), [
+  assertEquals(callLines([stepOf(steps, "join user namespace /u and become its root")]), [
     "setns(<ns-user>, CLONE_NEWUSER)",
     "setresgid(0, 0, 0)",
     "setresuid(0, 0, 0)",
@@ -109,7 +109,7 @@ Deno.test("new namespaces are made at once", () => {
 Deno.test("a new user namespace comes first and alone, and is mapped before anything is done as its root", () => {
   const steps = create(["pid", "user", "mount"]);
   assertEquals(labels(steps), [
-    "create user namespace and map its ids",
+    "create user namespace and have the parent map its ids",
     "become root of the user namespace",
     "create pid, mount namespaces",
   ]);
@@ -140,8 +140,8 @@ Deno.test("clock offsets are written as time_namespaces(7) has them", () => {
 Deno.test("the time namespace is made in the user namespace, while the process's files in /proc are still its own", () => {
   const offsets = { monotonic: { secs: 1 } };
   assertEquals(labels(create(["time", "user", "pid"], { offsets })), [
-    "create user namespace and map its ids",
-    "create time namespace",
+    "create user namespace and have the parent map its ids",
+    "create time namespace and set its clocks",
     "become root of the user namespace",
     "create pid namespaces",
   ]);

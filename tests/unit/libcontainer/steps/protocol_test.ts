@@ -56,7 +56,9 @@ Deno.test("HOME's buffer has room for its name, the longest path and a NUL", () 
 });
 
 Deno.test("without a HOME to look up nothing is read from the container", () => {
-  assertEquals(labels(readySteps({ needsHome: false, arch: "x86_64" })), ["tell the parent that all is set up"]);
+  assertEquals(labels(readySteps({ needsHome: false, arch: "x86_64" })), [
+    "tell the parent that all is set up and wait for its go",
+  ]);
 });
 
 Deno.test("/etc/passwd is sent in pieces that fit a message, ended by an empty one; a missing one is no error", () => {

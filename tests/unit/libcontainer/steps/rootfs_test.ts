@@ -48,7 +48,7 @@ Deno.test("the mount that the rootfs lies on becomes private: the nearest ancest
 
 Deno.test("the rootfs becomes a mount of its own, with what lies below", () => {
   const [, take] = prepareRootSteps(config(), request);
-  assertEquals(origins([take!]), [["take /bundle/rootfs as the root file system", "/root/path"]]);
+  assertEquals(origins([take!]), [["bind /bundle/rootfs on itself and keep it open as the root", "/root/path"]]);
   assertEquals(callLines([take!]), [
     'open_tree(AT_FDCWD, "/bundle/rootfs", OPEN_TREE_CLONE|AT_RECURSIVE|OPEN_TREE_CLOEXEC)',
     'move_mount($root, "", AT_FDCWD, "/bundle/rootfs", MOVE_MOUNT_F_EMPTY_PATH)',
@@ -73,9 +73,9 @@ Deno.test("without pivot_root whole procfs and sysfs mounts are unmounted or cov
     noPivot: true,
   });
   assertEquals(labels(steps), [
-    "take /proc out of reach",
-    "take /srv/sys out of reach",
-    "move the rootfs over the root",
+    "unmount /proc or cover it with a tmpfs",
+    "unmount /srv/sys or cover it with a tmpfs",
+    "move the rootfs over the root, enter it by chroot and close it",
   ]);
   assertEquals(lines(steps.slice(1)), [
     'mount(NULL, "/srv/sys", NULL, MS_REC|MS_SLAVE, NULL)  /* step is done if ENOENT, EINVAL */',
@@ -106,7 +106,9 @@ Deno.test("a joined mount namespace is pivoted too", () => {
   const joined = config((draft) => {
     draft.linux.namespaces = [{ type: "mount", path: "/proc/1/ns/mnt" }];
   });
-  assertEquals(labels(enterRootSteps(joined, facts, request)), ["make the rootfs the root"]);
+  assertEquals(labels(enterRootSteps(joined, facts, request)), [
+    "make the rootfs the root, detach the old root and close both",
+  ]);
   assertEquals(callsNamed(enterRootSteps(joined, facts, request), "pivot_root").length, 1);
 });
 

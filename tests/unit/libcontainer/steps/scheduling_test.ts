@@ -72,6 +72,6 @@ Deno.test("the I/O priority is the class above 13 bits of priority", () => {
   assertEquals(line("IOPRIO_CLASS_IDLE", 7), ["ioprio_set(1, 0, 24583)"]);
   assertEquals(ioPrioritySteps(undefined), []);
   assertEquals(origins(ioPrioritySteps({ class: "IOPRIO_CLASS_BE", priority: 4 })), [
-    ["do input and output as IOPRIO_CLASS_BE 4", "/process/ioPriority"],
+    ["set the I/O priority IOPRIO_CLASS_BE 4", "/process/ioPriority"],
   ]);
 });

@@ -80,11 +80,11 @@ Deno.test("planCreate() gives the label to the mounts, the queue, the masks, the
   );
   const order = [
     "label new keys p:r:t:s",
-    "join a session keyring",
+    "join a session keyring and set its permissions",
     `label /dev/mqueue ${LABEL}`,
-    "become confined by the AppArmor profile docker-default",
-    "become p:r:t:s for SELinux",
-    "let go of the host's /proc",
+    "set the AppArmor profile of the next execve to docker-default",
+    "set the SELinux label of the next execve to p:r:t:s",
+    "replace the host's /proc by the container's or hide this process",
     "mask /proc/acpi",
   ];
   assertEquals(labels(init).filter((label) => order.includes(label)), order);
@@ -103,7 +103,11 @@ Deno.test("planExec() writes labels while the host's procfs is open, before it j
   });
   const order = labels(stage);
   const join = order.findIndex((label) => label.includes("namespace"));
-  const places = ["label new keys a:b", "become a:b for SELinux", "become confined by the AppArmor profile p"]
+  const places = [
+    "label new keys a:b",
+    "set the SELinux label of the next execve to a:b",
+    "set the AppArmor profile of the next execve to p",
+  ]
     .map((label) => order.indexOf(label));
   assertEquals(places.every((place) => place >= 0 && place < join), true, order.join("\n"));
 });

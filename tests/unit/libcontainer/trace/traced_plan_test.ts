@@ -139,9 +139,11 @@ Deno.test("a mark reads CLOCK_MONOTONIC into its own message, and goes on withou
 
 Deno.test("the stage tells of its fork before it says who init is; init begins in the child", () => {
   const traced = tracePlan(create());
-  const fork = stepOf(traced.plan.stage, "fork the container's process").ops.at(-1) as ForkOp;
+  const fork = stepOf(traced.plan.stage, "fork the container's process, tell the parent its pid and exit").ops.at(
+    -1,
+  ) as ForkOp;
   const [done, ...others] = marksIn(fork.parent);
-  assertEquals(traced.marks[done!]!.step?.label, "fork the container's process");
+  assertEquals(traced.marks[done!]!.step?.label, "fork the container's process, tell the parent its pid and exit");
   assertEquals([others, isMark(fork.parent[0]!), (fork.parent.at(-1) as CallOp).call], [[], true, "exit_group"]);
   const [begins] = marksIn(fork.child);
   assertEquals(traced.marks[begins!], { actor: "init", step: undefined });
@@ -150,13 +152,19 @@ Deno.test("the stage tells of its fork before it says who init is; init begins i
 Deno.test("the helper tells of its steps alone; the stage, which passes by, does not", () => {
   const traced = tracePlan(create(userNamespace));
   const helpers = traced.marks.filter(({ actor }) => actor === "helper").map(({ step }) => step?.label);
-  assertEquals(helpers, [undefined, "join the container's mount namespace", "open /out", "let the helper go"]);
+  assertEquals(helpers, [
+    undefined,
+    "receive the container's namespaces and join its mount namespace",
+    "open /out and send it to init",
+    "end the helper",
+  ]);
   const { stage } = traced.plan;
-  const start = stepOf(stage, "start a helper that opens sources of mounts on the host").ops[0] as ForkOp;
+  const start = stepOf(stage, "start a helper that opens sources of mounts on the host and tell the parent its pid")
+    .ops[0] as ForkOp;
   const [inChild] = marksIn(start.child);
   const [inParent] = marksIn(start.parent);
   assertEquals([traced.marks[inChild!]!.actor, traced.marks[inParent!]!.actor], ["helper", "stage"]);
-  const only = stepOf(stage, "let the helper go").ops[0] as IfOp;
+  const only = stepOf(stage, "end the helper").ops[0] as IfOp;
   assertEquals((only.then.at(-1) as CallOp).call, "exit_group");
   assertEquals(marksIn(only.then).length, 1);
 });
@@ -169,8 +177,8 @@ Deno.test("a hook's fork does not tell: its parent does, when it has ended", () 
 Deno.test("nothing is told once the socket is closed, and of that step before it says its last word", () => {
   for (
     const [plan, label] of [
-      [create(), "tell the parent that the container is created"],
-      [exec(), "tell the parent that the command was found"],
+      [create(), "tell the parent that the container is created and close the socket to it"],
+      [exec(), "tell the parent that the command was found and close the socket to it"],
     ] as const
   ) {
     const { init } = tracePlan(plan).plan;
@@ -198,7 +206,7 @@ const filter: SeccompFilter = {
   program: new Uint8Array(8),
   flags: 0,
 };
-for (const [noNewPrivileges, after] of [[false, "get HOME"], [true, "make sure that sh was found"]] as const) {
+for (const [noNewPrivileges, after] of [[false, "and HOME"], [true, "make sure that sh was found"]] as const) {
   for (const flags of [0, 2]) {
     Deno.test(`from the filter on the clock is not read: noNewPrivileges ${noNewPrivileges}, flags ${flags}`, () => {
       const change = (draft: Draft<Config>) => draft.process.noNewPrivileges = noNewPrivileges;
@@ -231,7 +239,7 @@ Deno.test("in another time namespace the clock is not read", () => {
 
 Deno.test("a stage that becomes another program tells of it when that begins", () => {
   const plan = create();
-  const again = step("start this program again as init", "", [
+  const again = step("execute this program again as init", "", [
     call("execveat", [fixedFd("self"), "", stringPointers([], ""), stringPointers([], ""), 0]),
   ]);
   const traced = tracePlan({ stage: [...plan.stage, again], init: plan.init });

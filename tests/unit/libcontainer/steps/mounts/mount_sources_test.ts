@@ -61,15 +61,15 @@ Deno.test("the helper does one step a mount, in the config's order, and one for 
   ];
   const steps = helperSteps(helped(mounts, true), "x86_64");
   assertEquals(origins(steps), [
-    ["start a helper that opens sources of mounts on the host", "/mounts"],
-    ["join the container's mount namespace", ""],
+    ["start a helper that opens sources of mounts on the host and tell the parent its pid", "/mounts"],
+    ["receive the container's namespaces and join its mount namespace", ""],
     ["make a user namespace for the ids of /mounts/0", "/mounts/0/uidMappings"],
     ["make a user namespace for the ids of /mounts/2", "/mounts/2/uidMappings"],
-    ["open /a", "/mounts/0"],
-    ["open /b", "/mounts/2"],
-    ["open /c", "/mounts/3"],
-    ["open /d", "/mounts/4"],
-    ["let the helper go", ""],
+    ["open /a and send it to init", "/mounts/0"],
+    ["open /b and send it to init", "/mounts/2"],
+    ["open /c and send it to init", "/mounts/3"],
+    ["open /d and send it to init", "/mounts/4"],
+    ["end the helper", ""],
   ]);
   // All but the fork itself is the helper's alone: the stage, which has its pid, passes by.
   for (const { ops, label } of steps.slice(1)) {
@@ -100,14 +100,14 @@ Deno.test("the helper is forked before a user namespace is joined or made, and l
   const spec = asked([bind(), { destination: "/t", type: "tmpfs" }], true);
   const plan = planCreate(spec, facts, request);
   const stage = labels(plan.stage);
-  assert(stage.indexOf("let the helper go") < stage.indexOf("create user namespace and map its ids"));
+  assert(stage.indexOf("end the helper") < stage.indexOf("create user namespace and have the parent map its ids"));
   const init = labels(plan.init);
   const order = [
-    "show the helper the container's namespaces",
+    "send the container's namespaces to the helper",
     "bind /out on /in",
     "mount tmpfs on /t",
-    "let go of the helper",
-    "open /dev",
+    "close the socket to the helper",
+    "open /dev or make it",
   ];
   assertEquals(init.filter((label) => order.includes(label)), order);
   assertEquals(hasHelper(parse(spec.mounts), spec, facts), true);
