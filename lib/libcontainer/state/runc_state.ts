@@ -295,7 +295,8 @@ function parseStateJson(text: string): Partial<RuncState> | null {
   }
 }
 
-function brokenState(message: string, cause?: RuncError): RuncError {
+/** The error where state.json cannot be used. */
+export function brokenState(message: string, cause?: RuncError): RuncError {
   return new RuncError("state-invalid", message, {
     cause,
     hint: "the container cannot be used; runc delete --force removes what can be found of it",
