@@ -197,7 +197,8 @@ export interface RuncHook {
   readonly args: readonly string[] | null;
   readonly env: readonly string[] | null;
   readonly dir: string;
-  readonly timeout: number | null;
+  /** From 105 days on it is a bigint where it was read from a file. */
+  readonly timeout: number | bigint | null;
 }
 
 /** The container's cgroup: where, by which driver, and the resources among the same fields. */
@@ -360,7 +361,7 @@ function fromRuncHook({ path, args, env, timeout }: RuncHook): Hook {
     path,
     ...(args === null ? {} : { args }),
     ...(env === null ? {} : { env }),
-    ...(timeout === null ? {} : { timeout: timeout / 1e9 }),
+    ...(timeout === null ? {} : { timeout: Number(timeout) / 1e9 }),
   };
 }
 
