@@ -7,22 +7,28 @@ import { cgroupsNamed } from "./leftovers.ts";
 
 const needsV1 = { ignore: readCgroupLayout(kernel).mode === "v2" };
 
-/** What may stand in a state.json after a crash, or by mistake. */
-const broken: readonly [name: string, text: string][] = [
+/** What may stand in a state.json after a crash, or be there by mistake. A command: it makes the file instead. */
+const broken: readonly [name: string, content: string | readonly string[]][] = [
   ["an empty file", ""],
   ["half a file", '{"id":'],
   ["zeroes", "\0".repeat(512)],
   ["something else", "[1,2]"],
+  ["a fifo", ["/usr/bin/mkfifo"]],
+  ["a directory", ["/bin/mkdir"]],
+  ["an endless device", ["/bin/ln", "-s", "/dev/zero"]],
+  ["a symlink to itself", ["/bin/ln", "-s", "state.json"]],
+  ["larger than memory", ["/usr/bin/truncate", "-s", "1T"]],
   ["a state whose cgroups are no paths", '{"id":"box","init_process_pid":1,"config":{},"cgroup_paths":{"pids":1}}'],
 ];
 
-for (const [name, text] of broken) {
+for (const [name, content] of broken) {
   boxTest(
     `a state.json that is ${name}: delete refuses it, delete --force removes it, and says that it is a guess`,
     (box) => {
       const directory = `${box.root}/${box.id}`;
       Deno.mkdirSync(directory, { recursive: true });
-      Deno.writeTextFileSync(`${directory}/state.json`, text);
+      if (typeof content === "string") Deno.writeTextFileSync(`${directory}/state.json`, content);
+      else assertEquals(execute([...content, `${directory}/state.json`]).code, 0);
       const { code, hint = "" } = box.refused(["delete", box.id]);
       assertEquals([code, box.containers()], ["state-invalid", [box.id]]);
       assertMatch(hint, /delete --force/);

@@ -75,7 +75,7 @@ export class Container {
   /** Opens an existing container. @throws {RuncError} `id-invalid`, `container-missing`. */
   static load(runtime: Runtime, id: string): Container {
     const directory = new StateDirectory(runtime.root, id);
-    const state = inSpan(runtime.trace, "read the state", () => directory.load());
+    const state = inSpan(runtime.trace, "read the state", () => directory.load(runtime.kernel));
     return new Container(runtime, directory, state, loadCgroup(runtime, state));
   }
 
@@ -269,7 +269,7 @@ export class Container {
   /** Runs `action` while no other command changes this container. @throws {RuncError} `container-missing` where one has removed it. */
   #locked(action: () => void): void {
     using _lock = this.#directory.lock(this.#runtime.kernel);
-    const state = this.#directory.load();
+    const state = this.#directory.load(this.#runtime.kernel);
     // There may be another one of its name by now, which has another process.
     const [init, known] = [initOf(state), initOf(this.#state)];
     if (init.pid !== known.pid || init.startTime !== known.startTime) {

@@ -38,7 +38,7 @@ export function removeRemains(runtime: Runtime, id: string): boolean {
   const directory = new StateDirectory(runtime.root, id);
   using lock = directory.lock(runtime.kernel);
   if (lock === undefined) return true;
-  const why = reasonIn(directory);
+  const why = reasonIn(runtime, directory);
   if (why === undefined) return false;
   const cgroups = findCgroups(runtime, id);
   const removed = cgroups.flatMap((cgroup) => removeCgroups(runtime, id, cgroup));
@@ -56,9 +56,9 @@ export function removeRemains(runtime: Runtime, id: string): boolean {
 }
 
 /** Why the state cannot be read; undefined if it can. */
-function reasonIn(directory: StateDirectory): RuncError | undefined {
+function reasonIn({ kernel }: Runtime, directory: StateDirectory): RuncError | undefined {
   try {
-    directory.load();
+    directory.load(kernel);
     return undefined;
   } catch (error) {
     if (error instanceof RuncError) return error;

@@ -175,7 +175,8 @@ export interface RuncHook {
   readonly args: readonly string[] | null;
   readonly env: readonly string[] | null;
   readonly dir: string;
-  readonly timeout: number | null;
+  /** From 105 days on it is a bigint where it was read from a file. */
+  readonly timeout: number | bigint | null;
 }
 
 /** The container's cgroup: its paths, its driver, and the resources among the same fields. */
@@ -216,7 +217,8 @@ function parseStateJson(text: string): Partial<RuncState> | null {
   }
 }
 
-function brokenState(message: string, cause?: RuncError): RuncError {
+/** The error where state.json cannot be used. */
+export function brokenState(message: string, cause?: RuncError): RuncError {
   return new RuncError("state-invalid", message, {
     cause,
     hint: "the container cannot be used; delete it with: runc delete --force",
@@ -294,7 +296,7 @@ function fromRuncHook({ path, args, env, timeout }: RuncHook): Hook {
     path,
     ...(args === null ? {} : { args }),
     ...(env === null ? {} : { env }),
-    ...(timeout === null ? {} : { timeout: timeout / 1e9 }),
+    ...(timeout === null ? {} : { timeout: Number(timeout) / 1e9 }),
   };
 }
 

@@ -5,13 +5,18 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import { Flock, openFlag } from "../../ffi/constants.ts";
+import { FileType, Flock, openFlag } from "../../ffi/constants.ts";
 import { Errno } from "../../ffi/errno.ts";
 import { Fd } from "../../ffi/fd.ts";
 import { fileError, withFileErrors } from "../../ffi/file_error.ts";
+import { open, readUpTo } from "../../ffi/files.ts";
 import { cString, type Kernel, syscallError } from "../../ffi/kernel.ts";
+import { fstat } from "../../ffi/stat.ts";
 import { exactInteger } from "../../specs/json.ts";
-import { parseRuncState, type RuncState } from "./runc_state.ts";
+import { brokenState, parseRuncState, type RuncState } from "./runc_state.ts";
+
+/** Far more than any state has: it is read into memory as a whole. */
+const SIZE_LIMIT = 256 * 1024 * 1024;
 
 /** Letters, digits and `_+-.`: the id is a file name, a keyring's name, and a part of a cgroup's name. */
 function isAllowed(id: string): boolean {
@@ -154,16 +159,30 @@ export class StateDirectory {
     withFileErrors(() => Deno.renameSync(temporary, `${this.path}/state.json`));
   }
 
-  /** @throws {RuncError} `container-missing` if there is no state. */
-  load(): RuncState {
-    let text: string;
+  /** @throws {RuncError} `container-missing` where there is no state, `state-invalid` where it is broken. */
+  load(kernel: Kernel): RuncState {
+    return parseRuncState(new TextDecoder().decode(this.#read(kernel)));
+  }
+
+  /** state.json, a regular file: a read of anything else may wait without end, or have none. */
+  #read(kernel: Kernel): Uint8Array<ArrayBuffer> {
+    using file = this.#openState(kernel);
+    const status = fstat(kernel, file.number);
+    if (typeof status === "number") throw syscallError(`fstat(${file.label})`, -status);
+    if ((status.mode & FileType.S_IFMT) !== FileType.S_IFREG) throw brokenState("state.json is no regular file");
+    if (status.sizeBytes > SIZE_LIMIT) throw brokenState("state.json is larger than 256 MiB");
+    return readUpTo(kernel, file, status.sizeBytes);
+  }
+
+  #openState(kernel: Kernel): Fd {
     try {
-      text = Deno.readTextFileSync(`${this.path}/state.json`);
+      // Without a writer, the open of a fifo would wait.
+      return open(kernel, `${this.path}/state.json`, openFlag(kernel.arch).O_NONBLOCK);
     } catch (cause) {
-      if (!(cause instanceof Deno.errors.NotFound)) throw cause;
-      throw missingContainer(cause);
+      if (!(cause instanceof RuncError)) throw cause;
+      if (cause.errno === Errno.ENOENT) throw missingContainer(cause);
+      throw cause.errno === Errno.ELOOP ? brokenState("state.json is a symlink to itself", cause) : cause;
     }
-    return parseRuncState(text);
   }
 
   /** Removes the directory; ignores a missing one. */

@@ -113,6 +113,14 @@ Deno.test("a state of runc's and one of ours read the same", () => {
   assertEquals(versionOf(written()), "1.3.0");
 });
 
+Deno.test("a hook's timeout comes back from the file, however long it is", () => {
+  // In nanoseconds these are beyond the integers that a number holds exactly.
+  for (const timeout of [1, 9_007_200, 4_294_967_296, 9_223_372_036]) {
+    const hooks = { poststop: [{ path: "/bin/true", timeout }] };
+    assertEquals(hooksOf(written({ config: { ...config, hooks } })), hooks);
+  }
+});
+
 Deno.test("the accessors take what older files leave out for empty", () => {
   const state = parseRuncState(
     '{"id": "a", "init_process_pid": 1, "config": {"cgroups": null}, "namespace_paths": {}}',
