@@ -30,6 +30,7 @@
 export { createRuntime } from "./lib/libcontainer/container/create_runtime.ts";
 export type { Log, Runtime } from "./lib/libcontainer/runtime.ts";
 export { type Argument, Kernel } from "./lib/ffi/kernel.ts";
+export type { Ending } from "./lib/ffi/ending.ts";
 export { Fd } from "./lib/ffi/fd.ts";
 export type { Interrupts } from "./lib/ffi/poll.ts";
 export { type Arch, type SyscallName, type SyscallRow, syscalls } from "./lib/ffi/syscalls.ts";
@@ -41,6 +42,16 @@ export { defaultSpec, rootlessSpec } from "./lib/specs/default_spec.ts";
 export { parseConfig, type ParseOptions, parseProcess } from "./lib/specs/parse.ts";
 export { loadSpec, readConfig, type Spec } from "./lib/libcontainer/container/bundle.ts";
 export { hasOnlyCgroup2 } from "./lib/libcontainer/config/facts.ts";
+export type {
+  BindMount,
+  CgroupMount,
+  CommonMount,
+  FileSystemMount,
+  MountIds,
+  ParsedMount,
+  RemountMount,
+} from "./lib/libcontainer/config/mounts.ts";
+export type { MountOptions } from "./lib/libcontainer/config/mount_options.ts";
 export {
   configError,
   configWarnings,

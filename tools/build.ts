@@ -158,7 +158,7 @@ const snapshotFlags: readonly string[] = [
 const REHEARSALS = 2;
 
 /**
- * Takes a snapshot of the program into `directory`; see freeze/freeze.ts. If that is impossible, returns the reason.
+ * Takes a snapshot of the program into `directory`; see tools/snapshot/snapshot.ts. If that is impossible, returns the reason.
  */
 async function snapshotInto(directory: string, deno: string): Promise<string | undefined> {
   if (Deno.build.arch !== "x86_64") {

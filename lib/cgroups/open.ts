@@ -1,5 +1,6 @@
 /**
- * The driver of a container's cgroups by the cgroup file system: for a new container, and for one that exists. Runs in: parent.
+ * The drivers of a container's cgroups that use the cgroup file system, for new and existing containers. Runs in:
+ * parent.
  *
  * @module
  */
@@ -14,7 +15,7 @@ import { CgroupV1 } from "./v1/fs.ts";
 import { CgroupV2 } from "./v2/fs.ts";
 
 /**
- * The cgroups that a new container is to have. Makes nothing yet. `layout`: of this host.
+ * The cgroups of a new container. Creates nothing yet. `layout`: of this host.
  *
  * @throws {RuncError} as {@link cgroupPaths}.
  */
@@ -32,7 +33,7 @@ export function createCgroupManager(
 }
 
 /**
- * The cgroups of an existing container. `paths`: `cgroup_paths` of its state.json, also one that runc wrote.
+ * The cgroups of an existing container. `paths`: `cgroup_paths` of its state.json, which runc may have written.
  *
  * @throws {RuncError} `cgroup-failed` for a path that is not absolute and clean.
  */

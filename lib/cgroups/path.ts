@@ -53,7 +53,7 @@ export interface CgroupRequest {
  * device.
  */
 export function cgroupPaths(layout: CgroupLayout, request: CgroupRequest): Record<string, string> {
-  const path = cleanPath(request.cgroupsPath ?? "") || cleanPath(request.id);
+  const path = cleanCgroupsPath(request.cgroupsPath ?? "") || cleanCgroupsPath(request.id);
   const parentOf = layout.mode === "v2" ? parentV2 : parentV1;
   const paths: Record<string, string> = {};
   for (const controller of layout.mode === "v2" ? [""] : v1Controllers) {
@@ -75,7 +75,7 @@ export function cgroupPaths(layout: CgroupLayout, request: CgroupRequest): Recor
  * `path` without `.`, `..` and repeated slashes, resolved as if `/` were above it. The result can be joined to any
  * directory and stays below it. If nothing is left, it is `.`; an empty path stays empty.
  */
-export function cleanPath(path: string): string {
+export function cleanCgroupsPath(path: string): string {
   if (path === "") return "";
   const clean = resolve("/", path);
   return path.startsWith("/") ? clean : clean.slice(1) || ".";

@@ -108,7 +108,6 @@ export class Foreground implements Disposable {
     return this.#monitor!.become({
       environment: traceparent === undefined ? environment : withTraceparent(environment, traceparent),
       replace: this.#own.replace,
-      softFileLimit: this.#runtime.softFileLimit,
     });
   }
 

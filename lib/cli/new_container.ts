@@ -44,7 +44,10 @@ function giveUp({ container, process }: { container: Container; process: Contain
   container.destroy();
 }
 
-/** Creates the container of a command line; its process waits to be started. `prepare` runs before there is one. @throws {RuncError} and nothing is left. */
+/**
+ * Creates the container of a command line; its process waits to be started. `prepare` runs before that. @throws
+ * {RuncError} after removing everything.
+ */
 export function newContainer(
   context: Context,
   runtime: Runtime,

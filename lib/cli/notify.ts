@@ -12,7 +12,7 @@ import type { Context } from "./context.ts";
 /** Opens the proxy of a container that is created with NOTIFY_SOCKET set. */
 export type OpenNotify = (id: string) => NotifyProxy;
 
-/** What opens the proxy; undefined where NOTIFY_SOCKET is not set now. */
+/** The function that opens the proxy; undefined if NOTIFY_SOCKET is not set. */
 export function openNotifyFor(context: Context, runtime: Runtime): OpenNotify | undefined {
   const hostSocket = context.environment("NOTIFY_SOCKET");
   if (!hostSocket) return undefined;

@@ -20,7 +20,7 @@ import { type CommandName, specOf } from "./table.ts";
 import { traced } from "./trace.ts";
 import { versionText } from "./commands/version.ts";
 
-/** Carries out a command line (the words after the program's name) and returns the exit status. */
+/** Runs a command line (the words after the program's name) and returns the exit status. */
 export function main(words: readonly string[], host: Host): number {
   const { stdout, stderr } = host;
   try {
@@ -77,7 +77,7 @@ function execute(
 }
 
 function carryOut(context: Context, invocation: Invocation): number {
-  // Each takes the invocation of its own name, which is what it is given here.
+  // Each command function takes the invocation of its own name.
   const run = (bodies as Readonly<Record<CommandName, Command<CommandName>>>)[invocation.command];
   const body = (context: Context) => run(context, invocation);
   return context.global.trace ? traced(context, invocation, body) : body(context);

@@ -10,7 +10,7 @@
 
 import { RuncError } from "../errors.ts";
 import { Errno, errnoName, errnoText } from "./errno.ts";
-import { assemble, trampolineListing } from "./machine_code.ts";
+import { listingBytes, trampolineListing } from "./machine_code.ts";
 import type { Arch } from "./syscalls.ts";
 
 /** A C argument: an integer, a buffer passed by address, or NULL. */
@@ -89,7 +89,7 @@ export class Kernel {
       });
     }
     const errnoLocation = Deno.UnsafePointer.value(this.#address("__errno_location"));
-    const trampoline = this.mapCode(assemble(trampolineListing[this.arch], BigInt(errnoLocation)));
+    const trampoline = this.mapCode(listingBytes(trampolineListing[this.arch], BigInt(errnoLocation)));
     this.#call = bind(trampoline, callSignature);
     this.#callAsync = () => bind(trampoline, asyncSignature);
   }

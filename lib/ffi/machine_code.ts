@@ -126,7 +126,7 @@ export const snapshotListing: Listing = [
 ];
 
 /** The listing's bytes with `immediate` filled in. */
-export function assemble(listing: Listing, immediate = 0n): Uint8Array<ArrayBuffer> {
+export function listingBytes(listing: Listing, immediate = 0n): Uint8Array<ArrayBuffer> {
   const bytes: number[] = [];
   const little = (value: bigint, size: number) => {
     for (let i = 0; i < size; i++) bytes.push(Number((value >> BigInt(8 * i)) & 0xffn));

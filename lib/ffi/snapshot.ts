@@ -9,7 +9,7 @@
  */
 
 import { addressOf, alloc, type Kernel } from "./kernel.ts";
-import { assemble, snapshotListing } from "./machine_code.ts";
+import { listingBytes, snapshotListing } from "./machine_code.ts";
 
 /** The addresses that are needed to resume a snapshot in another process. */
 export interface SnapshotPoint {
@@ -57,7 +57,7 @@ export function stopForSnapshot(
   announce: (point: SnapshotPoint) => void,
 ): readonly string[] | undefined {
   const registers = alloc(8 * (REGISTERS + 1));
-  const code = kernel.mapCode(assemble(snapshotListing));
+  const code = kernel.mapCode(listingBytes(snapshotListing));
   announce(pointTo(kernel, registers));
   if (kernel.callAt(code, registers) === 0) return undefined;
   return wordsOn(new DataView(registers.buffer).getBigUint64(8 * REGISTERS, true));

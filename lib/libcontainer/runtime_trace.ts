@@ -1,5 +1,5 @@
 /**
- * What a runtime tells of what it does, as interfaces: what carries them out is loaded where somebody wants to know.
+ * The interfaces of a runtime's trace. The implementation is used only with a trace.
  *
  * @module
  */
@@ -8,37 +8,40 @@ import type { CgroupManager } from "../cgroups/manager.ts";
 import type { Plan, Step } from "../plan/op.ts";
 import type { Tracer } from "../trace/tracer.ts";
 
-/** Is told of what is done, for `Runtime.trace`. `Timeline` is one. */
+/** Records what is done, for `Runtime.trace`. `Timeline` implements it. */
 export interface RuntimeTrace extends Tracer {
-  /** The same cgroups, each call of which is told. */
+  /** Wraps cgroups so that each call is recorded. */
   cgroups(manager: CgroupManager): CgroupManager;
-  /** The times of a launch, and the plan that tells them. */
+  /** The times of a launch, and the plan that sends them. */
   steps(launch: TracedLaunch): LaunchTrace;
 }
 
-/** What is launched. */
+/** The launch to trace. */
 export interface TracedLaunch {
-  /** What is carried out. */
+  /** The plan that runs. */
   readonly plan: Plan;
-  /** The same without what the executor adds: its steps are numbered. */
+  /** The same plan without the executor's own steps: its steps are numbered. */
   readonly numbered: Plan;
-  /** Who carries out init's steps. */
+  /** What runs init's steps. */
   readonly executor: "native" | "deno";
 }
 
-/** Who carries steps out. The helper opens sources of mounts. */
+/** The processes that run steps. The helper opens sources of mounts. */
 export type Actor = "stage" | "helper" | "init";
 
-/** What is heard of the processes of one launch. */
+/** Records the processes of one launch. */
 export interface LaunchTrace {
-  /** What is to be encoded: the plan with marks, that tell when a step is done. */
+  /** The plan to encode: with marks, which report when a step is done. */
   readonly plan: Plan;
-  /** Says which process an actor is. */
+  /** Sets an actor's pid. */
   started(actor: Actor, pid: number): void;
-  /** Whether a message is a mark's; if so it is taken. @throws {RuncError} `protocol` for one that is not to be told. */
+  /** Takes a mark's message; returns false for all others. @throws {RuncError} `protocol` for an unexpected mark. */
   take(message: Uint8Array<ArrayBuffer>): boolean;
-  /** Tells the step that failed: the one that an error names, or the one that whoever is left was in. What follows from it is no failure. */
+  /**
+   * Records the failed step: the step of the error, or the current step of the remaining process. Later failures follow
+   * from it and are ignored.
+   */
   failed(error: unknown, step?: Step): void;
-  /** The socket's end: init has become its program, unless it is dead. */
+  /** The socket has ended: init has executed its program, or is dead. */
   ended(): void;
 }

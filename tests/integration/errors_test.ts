@@ -373,7 +373,7 @@ comparing("a limit that may not be raised names the field, and what it needs", (
   const limits = [{ type: "RLIMIT_NOFILE", soft: 2 ** 40, hard: 2 ** 40 }];
   const { msg, field, errno, hint } = box.runRefused(set("/process/rlimits", limits));
   assertMatch(msg, /error setting rlimit type 7: operation not permitted/);
-  assertEquals([field, errno, hint], ["/process/rlimits/0", "EPERM", "raising a hard limit needs CAP_SYS_RESOURCE"]);
+  assertEquals([field, errno, hint], ["/process/rlimits/0", "EPERM", "raising a hard limit requires CAP_SYS_RESOURCE"]);
 });
 
 comparing("a user who is not in the user namespace names the field", (box) => {

@@ -51,7 +51,7 @@ Deno.test({
       leastData: 0x4000000,
       ownPath: 0x400700,
       launcherPath: 0x400710,
-      sayings: { processor: 0x400720, file: 0x400740, memory: 0x400760, damaged: 0x400780 },
+      sayings: { processor: 0x400720, file: 0x400740, memory: 0x400760, damaged: 0x400780, descriptors: 0x4007a0 },
       fileSize: 0x1234_5678,
       point,
       threadId: 6n,

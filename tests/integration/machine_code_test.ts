@@ -2,8 +2,8 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import {
-  assemble,
   type Listing,
+  listingBytes,
   signalHandlerListing,
   snapshotListing,
   trampolineListing,
@@ -57,7 +57,7 @@ for (const arch of ["x86_64", "aarch64"] as const) {
       ignore: lacks(command),
       fn: () => {
         const instructions = rows.filter(({ mnemonic }) => mnemonic !== ".quad");
-        const lines = disassemble(command, args, assemble(code, immediate)).slice(0, instructions.length);
+        const lines = disassemble(command, args, listingBytes(code, immediate)).slice(0, instructions.length);
         assertEquals(
           lines.map(({ offset, text }) => `${offset}: ${normal(text)}`),
           instructions.map(({ offset, mnemonic }) => `${offset}: ${normal(filled(mnemonic, immediate))}`),
@@ -77,7 +77,7 @@ for (const arch of ["x86_64", "aarch64"] as const) {
 Deno.test("an address that aarch64 code loads is aligned to its size", () => {
   const quad = rowsOf(trampolineListing.aarch64).find(({ mnemonic }) => mnemonic === ".quad")!;
   assertEquals(quad.offset % 8, 0);
-  const code = assemble(trampolineListing.aarch64, 0x123456789abcdef0n);
+  const code = listingBytes(trampolineListing.aarch64, 0x123456789abcdef0n);
   assertEquals(new DataView(code.buffer).getBigUint64(quad.offset, true), 0x123456789abcdef0n);
   assertEquals(code.length, quad.offset + 8);
 });

@@ -1,7 +1,11 @@
 /** Callers with little room: few descriptors, a full disk; and what they hand over that is no text. */
 
-import { assert, assertEquals, assertMatch } from "@std/assert";
-import { afterShell, type Box, boxTest, type Change } from "./harness.ts";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { rlimitNames } from "../../lib/ffi/constants.ts";
+import { pipe } from "../../lib/ffi/files.ts";
+import { getRlimit, setRlimit } from "../../lib/ffi/process/process.ts";
+import { executableOf, readAll, writeText } from "./foreground_harness.ts";
+import { afterShell, type Box, boxTest, type Change, kernel, until } from "./harness.ts";
 
 /** The caller's limits, and a script. */
 const shell = (script: string): Change => (config) => {
@@ -19,6 +23,58 @@ boxTest("a caller whose soft limit of open files is small: run works, and the co
     const { code, stdout, stderr } = runWithFiles(box, { soft, hard: 64 }, shell("ulimit -Sn; ulimit -Hn"));
     assertEquals([code, stdout, stderr], [0, `${soft}\n64\n`, ""], `soft limit ${soft}`);
   }
+});
+
+boxTest("a caller whose soft limit of open files is below what the monitor polls: run ends", (box) => {
+  for (const soft of [0, 3, 4, 5, 6]) {
+    // Below 4 the container's own limit leaves no descriptor to look for the program with.
+    const own = Math.max(soft, 4);
+    const change: Change = (config) => {
+      shell("ulimit -Sn; ulimit -Hn; cat")(config);
+      if (own !== soft) config.process.rlimits = [{ type: "RLIMIT_NOFILE", soft: own, hard: 1024 }];
+    };
+    const limits = `${own}\n1024\n`;
+    const options = { prefix: afterShell(`ulimit -Sn ${soft}; ulimit -Hn 1024`) };
+    const { code, stdout, stderr } = box.run(change, { ...options, stdin: "file" });
+    assertEquals([code, stdout, stderr], [0, `${limits}file`, ""], `files, soft limit ${soft}`);
+
+    const [input, output, errors] = [pipe(kernel, "stdin"), pipe(kernel, "stdout"), pipe(kernel, "stderr")];
+    const ends = { stdin: input.read, stdout: output.write, stderr: errors.write };
+    using running = box.start(["run", box.id], { ...options, ...ends });
+    for (const end of Object.values(ends)) end.close();
+    writeText(input.write, "pipe");
+    input.write.close();
+    assertEquals(running.wait().code, 0, `pipes, soft limit ${soft}`);
+    assertEquals([readAll(output.read), readAll(errors.read)], [`${limits}pipe`, ""], `pipes, soft limit ${soft}`);
+    for (const { read } of [output, errors]) read.close();
+  }
+});
+
+boxTest("a caller whose soft limit of open files is smaller than the container needs is told so", (box) => {
+  box.write(shell("echo in"));
+  const { msg, code, hint } = box.refused(["run", box.id], { prefix: afterShell("ulimit -Sn 3; ulimit -Hn 1024") });
+  assertEquals([msg.endsWith('exec: "sh": too many open files'), code], [true, "command-failed"], msg);
+  assertMatch(hint!, /the caller's limit, leaves no descriptor/);
+});
+
+boxTest("a monitor that cannot wait any more says so and ends, and its process lives on", (box) => {
+  box.write(shell("echo ready; read -r line; echo $line; exec sleep 1000"));
+  const input = pipe(kernel, "stdin");
+  using running = box.start(["run", box.id], { stdin: input.read });
+  input.read.close();
+  running.says("ready\n");
+  until("the monitor", () => executableOf(running.pid).startsWith("/memfd:runc-monitor"));
+  const files = rlimitNames.indexOf("RLIMIT_NOFILE");
+  const { hard } = getRlimit(kernel, running.pid, files);
+  assertEquals(setRlimit(kernel, running.pid, files, { soft: 3n, hard }), 0);
+  // It is asked for the rows once more.
+  writeText(input.write, "on\n");
+  const { code, stderr } = running.wait();
+  input.write.close();
+  const { pid, status } = box.state();
+  assertEquals([code, status], [1, "running"]);
+  assertStringIncludes(stderr, `cannot monitor process ${pid} any more, it goes on alone: invalid argument`);
+  box.remove();
 });
 
 boxTest("hooks, also those that the monitor has run, have the caller's limit of open files", (box) => {
@@ -45,6 +101,12 @@ boxTest("a caller whose hard limit of open files is too small is told so, and no
     assertEquals(box.containers(), [], `hard limit ${hard}`);
   }
   assertEquals([...seen].sort(), [0, 1]);
+});
+
+boxTest("a hard limit of open files that does not let the program open its own file", (box) => {
+  const { code, stdout, stderr } = runWithFiles(box, { soft: 3, hard: 3 }, shell("echo in"));
+  assertEquals([code, stdout, stderr.split("\n").length], [1, "", 2], stderr);
+  assertMatch(stderr, /^runc: open \/proc\/self\/exe: too many open files\. .*ulimit -Hn/);
 });
 
 boxTest("a limit of open files in config.json that leaves none to look for the program with", (box) => {

@@ -234,7 +234,7 @@ userTest("a state directory that cannot be made is named, and how to choose anot
   user.write();
   const { code, stderr } = user.runc(["--root", "/sys/no/where", "run", "box"]);
   assertEquals(code, 1);
-  assertMatch(stderr, /cannot make the state directory \/sys\/no\/where: .*--root names another one/);
+  assertMatch(stderr, /cannot make the state directory \/sys\/no\/where: .*set another directory with --root/);
 });
 
 userTest("with --init deno nobody can write to the binary that the container can see", (user) => {

@@ -5,7 +5,7 @@ import { basename } from "@std/path";
 import { launcher } from "../../tools/build.ts";
 import { writeWhole } from "../../tools/durable.ts";
 import { takeSnapshot } from "../../tools/snapshot/snapshot.ts";
-import { boxTest, execute, isSnapshot, kernel, program, until } from "./harness.ts";
+import { boxTest, execute, isSnapshot, kernel, program, type Result, until } from "./harness.ts";
 
 const script = new URL("../fixtures/snapshot_program.ts", import.meta.url).pathname;
 const flags = "run --allow-all --quiet --no-config --no-lock --no-check --no-code-cache --v8-flags=--single-threaded";
@@ -94,6 +94,30 @@ withSnapshot("a frozen program goes on whatever the kernel's layout of addresses
     assertEquals([code, stderr], [7, ""], personality.join());
   }
   for (let time = 0; time < 100; time++) assertEquals(execute([path]).code, 7);
+});
+
+/** Runs the program under strace, which answers EEXIST to the mmap calls that `which` says. */
+function withTakenAddresses(path: string, directory: string, which: string): { outcome: Result; starts: number } {
+  const log = `${directory}/strace.log`;
+  const inject = ["-e", "trace=execve,mmap", "-e", `inject=mmap:error=EEXIST:when=${which}`];
+  const outcome = execute(["/usr/bin/strace", "-o", log, ...inject, path]);
+  return { outcome, starts: Deno.readTextFileSync(log).match(/^execve\(/gm)!.length };
+}
+
+withSnapshot("a program whose addresses are in use is executed again", ({ directory, path }) => {
+  // Each try gives up once in 64 times.
+  for (let time = 0; time < 10; time++) {
+    const { outcome, starts } = withTakenAddresses(path, directory, "4");
+    if (starts === 1) continue;
+    assertEquals([outcome.code, outcome.stderr, starts], [7, "", 2]);
+    return;
+  }
+  throw new Error("the program was never executed again");
+});
+
+withSnapshot("a program whose addresses stay in use ends, and says so", ({ directory, path }) => {
+  const { outcome } = withTakenAddresses(path, directory, "4+");
+  assertMatch(outcome.stderr, /memory cannot be restored at its addresses/);
 });
 
 /** Changes a file's bytes. */

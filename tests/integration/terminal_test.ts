@@ -293,5 +293,5 @@ comparing("refused: a terminal without a devpts", (box) => {
   });
   const { msg, field, hint } = box.refused(["create", "--console-socket", `${box.directory}/console`, box.id]);
   assertMatch(msg, /no such file or directory/);
-  assertEquals([field, hint], ["/process/terminal", "process.terminal needs a devpts mounted on /dev/pts"]);
+  assertEquals([field, hint], ["/process/terminal", "process.terminal requires a devpts mounted on /dev/pts"]);
 });

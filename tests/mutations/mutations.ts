@@ -106,7 +106,7 @@ export const mutations: readonly Mutation[] = [
   // --- /proc and /sys -------------------------------------------------------------------------------------------------------
   {
     name: "anything may be bound on /proc",
-    file: `${core}/steps/mounts/mounts.ts`,
+    file: `${core}/steps/mounts/bind.ts`,
     text: '...(destination === "/proc" ? procOnly(parsed, source, facts.arch) : refuseTarget(parsed, facts)),',
     replacement: '...(destination === "/proc" ? [] : refuseTarget(parsed, facts)),',
     tests: cve,
@@ -115,7 +115,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "a symlink leads a mount into /proc",
-    file: `${core}/steps/mounts/mounts.ts`,
+    file: `${core}/steps/mounts/place.ts`,
     text: 'when(slot("type"), "==", FsMagic.PROC, [\n      fail(',
     replacement: 'when(slot("type"), "==", 1, [\n      fail(',
     tests: cve,
@@ -341,6 +341,7 @@ export const mutations: readonly Mutation[] = [
     file: `${core}/plans/create.ts`,
     text: "    ...hideAgainSteps(joinedNamespaces(config)),\n",
     replacement: "",
+    also: [{ file: `${core}/plans/create.ts`, text: "    ...hideSteps(facts),\n", replacement: "" }],
     tests: isolation,
     filter: "CVE-2016-9962: nor into",
     says: /failed by deno[^]*^- +socket:\[/m,

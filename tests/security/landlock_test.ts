@@ -70,6 +70,6 @@ comparing("landlock: a path that is not there, and privileges that may be gained
     restricted(config);
     config.process.noNewPrivileges = false;
   });
-  assertEquals(privileged.msg, "runc run failed: org.opencontainers.landlock.* needs process.noNewPrivileges");
+  assertEquals(privileged.msg, "runc run failed: org.opencontainers.landlock.* requires process.noNewPrivileges");
   assertEquals(privileged.field, "/process/noNewPrivileges");
 });

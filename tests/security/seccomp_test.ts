@@ -502,8 +502,8 @@ for (const [name, commands, reason] of unusable) {
     assertEquals(box.sh(tryIt, filtered(noMkdir), options), denied);
     const log = `${box.directory}/log`;
     box.must(["--debug", "--log", log, "run", box.id], options);
-    assertMatch(Deno.readTextFileSync(log), /level=debug msg="the seccomp filter is not kept: /);
-    const line = Deno.readTextFileSync(log).split("\n").find((one) => one.includes("is not kept"))!;
+    assertMatch(Deno.readTextFileSync(log), /level=debug msg="the seccomp filter is not cached: /);
+    const line = Deno.readTextFileSync(log).split("\n").find((one) => one.includes("is not cached"))!;
     assertMatch(line, reason);
   });
 }

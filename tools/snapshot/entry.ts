@@ -1,6 +1,6 @@
 /**
- * The entry of the program that the snapshot is taken of: it starts, rehearses and stops. Each execution of the
- * snapshot resumes it there. tools/stopForSnapshot runs it.
+ * The entry of the program to snapshot: it starts, rehearses and stops. Each execution of the snapshot resumes it
+ * there. tools/snapshot runs it.
  *
  * @module
  */
@@ -19,7 +19,10 @@ const reexec = () => ({ path: Deno.readLinkSync("/proc/self/exe"), args: [] });
 
 const worldOf = (kernel: Kernel) => hostOf(kernel, { reexec, programKind: () => "snapshot" });
 
-/** Command lines for the bundles below a directory (tools/snapshot/rehearsal.ts). Containers that they make they remove. */
+/**
+ * Command lines for the bundles below a directory (tools/snapshot/rehearsal.ts). They remove the containers that they
+ * create.
+ */
 function rehearsals(directory: string): readonly (readonly string[])[] {
   const root = ["--root", `${directory}/state`];
   const run = (bundle: string) => ["run", "--bundle", `${directory}/${bundle}`, "rehearsal"];
@@ -77,7 +80,7 @@ function run(world: Host, words: readonly string[], exit: (status: number) => vo
   exit(status);
 }
 
-/** What comes right after the stopForSnapshot is rehearsed, too. */
+/** The code that runs right after the snapshot is rehearsed, too. */
 function rehearseStart(world: Host): void {
   const words = ["runc", "--version"].map((word) => cString(word));
   const stack = new BigUint64Array(words.length + 1);

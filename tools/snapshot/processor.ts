@@ -6,7 +6,7 @@
  */
 
 import { alloc, type Kernel } from "../../lib/ffi/kernel.ts";
-import { assemble, type Listing } from "../../lib/ffi/machine_code.ts";
+import { type Listing, listingBytes } from "../../lib/ffi/machine_code.ts";
 import type { CpuRequirement } from "./resume_x86_64.ts";
 
 /** `long cpuid(int leaf, int registers[4])`, subleaf 0: eax, ebx, ecx, edx. */
@@ -45,7 +45,7 @@ const instructions: readonly CpuRequirement[] = [
 
 /** The features of this processor. A processor that resumes the snapshot must have them too. */
 export function requirements(kernel: Kernel): readonly CpuRequirement[] {
-  const code = kernel.mapCode(assemble(cpuidListing));
+  const code = kernel.mapCode(listingBytes(cpuidListing));
   return instructions.flatMap(({ leaf, register, bits }) => {
     const registers = alloc(16);
     kernel.callAt(code, leaf, registers);

@@ -9,13 +9,14 @@
  *
  * The code does not wait, allocate or read: all calls were fixed when the file was written. If a call fails, or the
  * processor lacks a feature that the program was compiled for, it prints the reason on stderr and executes the
- * launcher, which starts the program from scratch. If there is no launcher either, or the file is incomplete, it prints
- * that and exits with status 1.
+ * launcher, which starts the program from scratch. If there is no launcher either, the file is incomplete, or the hard
+ * limit of open files leaves no descriptor, it prints that and exits with status 1.
  *
  * @see tools/snapshot/snapshot.ts
  * @module
  */
 
+import { Errno } from "../../lib/ffi/errno.ts";
 import type { SnapshotPoint } from "../../lib/ffi/snapshot.ts";
 import {
   andImm,
@@ -51,6 +52,7 @@ export const Sys = {
   execve: 59,
   getrlimit: 97,
   arch_prctl: 158,
+  setrlimit: 160,
   gettid: 186,
   set_tid_address: 218,
   exit_group: 231,
@@ -81,7 +83,7 @@ export interface CpuRequirement {
 }
 
 /** The reason why a snapshot cannot be resumed. */
-export type Reason = "processor" | "file" | "memory" | "damaged";
+export type Reason = "processor" | "file" | "descriptors" | "memory" | "damaged";
 
 /**
  * Messages for stderr, each with a final newline: one before the launcher is executed, one for when it cannot be
@@ -147,16 +149,51 @@ export function resumeCode(places: ResumePlaces, cpu: readonly CpuRequirement[])
     ...becomeThread(places),
     ...goOn(places),
     ...startAnew(places),
+    ...drawAgain(places),
   ]);
 }
 
 const call = (name: keyof typeof Sys): readonly Row[] => [movImm("eax", Sys[name]), syscall()];
 
-/** Opens the file and checks its size. A page beyond the file's end can be mapped, but using it raises SIGBUS. */
-const openFile = ({ ownPath, fileSize }: ResumePlaces): readonly Row[] => [
-  movImm("edi", ownPath),
+/** asm-generic/resource.h */
+const RLIMIT_DATA = 2, RLIMIT_NOFILE = 7, RLIMIT_AS = 9;
+
+/** Gets or sets a limit: the soft one at rbp - 16, the hard one at rbp - 8, below the stack. */
+const limit = (name: "getrlimit" | "setrlimit", resource: number): readonly Row[] => [
+  movImm("edi", resource),
+  lea("rsi", at("rbp", -16)),
+  ...call(name),
+];
+
+const openOwnFile = (path: number): readonly Row[] => [
+  movImm("edi", path),
   [movImm("esi", O_CLOEXEC), "O_RDONLY|O_CLOEXEC"],
   ...call("open"),
+];
+
+/**
+ * Opens the file and checks its size. A page beyond the file's end can be mapped, but using it raises SIGBUS.
+ *
+ * If the soft limit of open files leaves no descriptor, the hard limit applies for the open. The program, which raises
+ * the limit for itself, has to see the caller's.
+ */
+const openFile = ({ ownPath, fileSize }: ResumePlaces): readonly Row[] => [
+  ...openOwnFile(ownPath),
+  cmpImm("rax", -Errno.EMFILE),
+  short("jne", "opened"),
+  ...limit("getrlimit", RLIMIT_NOFILE),
+  [load("rbx", at("rbp", -16)), "the caller's soft limit"],
+  load("rax", at("rbp", -8)),
+  store(at("rbp", -16), "rax"),
+  ...limit("setrlimit", RLIMIT_NOFILE),
+  ...openOwnFile(ownPath),
+  mov("r12", "rax"),
+  store(at("rbp", -16), "rbx"),
+  ...limit("setrlimit", RLIMIT_NOFILE),
+  mov("rax", "r12"),
+  cmpImm("rax", -Errno.EMFILE),
+  near("je", "no_descriptor"),
+  "opened:",
   cmpImm("rax", -MAX_ERRNO),
   near("jae", "no_file"),
   [mov("r12", "rax"), "the descriptor; cpuid takes ebx"],
@@ -195,26 +232,21 @@ const makeCalls = (label: string, { from, to }: { from: number; to: number }): r
   cmp("rax", "rcx"),
   short("je", `${label}_good`),
   cmpImm("rcx", -1),
-  near("jne", "no_memory"),
+  near("jne", "not_mapped"),
   `${label}_good:`,
   lea("r13", at("r13", ENTRY_SIZE)),
   cmpImm("r13", to),
   short("jb", label),
 ];
 
-/** asm-generic/resource.h */
-const RLIMIT_DATA = 2, RLIMIT_AS = 9;
-
 /**
  * Reserves addresses, unless the caller has limits. Limits count reserved addresses even though they hold no memory.
  * Most callers have no limits.
  */
 const reserveAddresses = ({ reserve, reserveEnd, leastAddresses, leastData }: ResumePlaces): readonly Row[] => [
-  ...([[RLIMIT_AS, leastAddresses], [RLIMIT_DATA, leastData]] as const).flatMap(([limit, least]): readonly Row[] => [
-    movImm("edi", limit),
-    [lea("rsi", at("rbp", -16)), "the soft limit; below the stack"],
-    ...call("getrlimit"),
-    load("rax", at("rbp", -16)),
+  ...([[RLIMIT_AS, leastAddresses], [RLIMIT_DATA, leastData]] as const).flatMap(([resource, least]): readonly Row[] => [
+    ...limit("getrlimit", resource),
+    [load("rax", at("rbp", -16)), "the soft limit"],
     [cmpImm("rax", least), "RLIM_INFINITY is the largest of all"],
     near("jb", "no_memory"),
     cmpImm("rax", -1),
@@ -291,6 +323,59 @@ const startAnew = ({ launcherPath, sayings }: ResumePlaces): readonly Row[] => [
   "damaged:",
   movImm64("r14", BigInt(sayings.damaged)),
   short("jmp", "give_up"),
+  "no_descriptor:",
+  movImm64("r14", BigInt(sayings.descriptors)),
+  short("jmp", "give_up"),
+];
+
+/** include/uapi/linux/auxvec.h, asm-generic/errno-base.h */
+const AT_NULL = 0, AT_RANDOM = 25, AT_EXECFN = 31, EEXIST = 17;
+/** The code gives up once in this many tries, a power of two: 64 tries of 0.3 ms are less than Deno's start. */
+const TRIES = 64;
+
+/**
+ * Executes the file again if an address is in use. The kernel chooses the addresses of the stack, the vDSO and this
+ * file at random at each execve, and may choose one that the snapshot needs: once in some thousand starts.
+ *
+ * No counter survives execve, so the process's random bytes decide whether to try again.
+ */
+const drawAgain = ({ ownPath }: ResumePlaces): readonly Row[] => [
+  "not_mapped:",
+  cmpImm("rax", -EEXIST),
+  near("jne", "no_memory"),
+  load("rcx", at("rbp", 0)),
+  [lea("rdx", element("rbp", "rcx", 8, 16)), "envp"],
+  mov("r13", "rdx"),
+  "environment:",
+  load("rax", at("r13", 0)),
+  lea("r13", at("r13", 8)),
+  cmpImm("rax", 0),
+  short("jne", "environment"),
+  ...findAuxiliary("random_bytes", AT_RANDOM, "no_memory"),
+  load("eax", at("rdi", 0)),
+  andImm("eax", TRIES - 1),
+  near("je", "no_memory"),
+  // The name that the file was executed by, so that the process keeps its name.
+  ...findAuxiliary("own_name", AT_EXECFN, "by_link"),
+  lea("rsi", at("rbp", 8)),
+  ...call("execve"),
+  "by_link:",
+  movImm("edi", ownPath),
+  lea("rsi", at("rbp", 8)),
+  ...call("execve"),
+  near("jmp", "no_memory"),
+];
+
+/** Loads the value of an entry of the auxiliary vector, from r13 on, to rdi. getauxval(3) */
+const findAuxiliary = (label: string, type: number, missing: string): readonly Row[] => [
+  `${label}:`,
+  load("rax", at("r13", 0)),
+  load("rdi", at("r13", 8)),
+  lea("r13", at("r13", 16)),
+  cmpImm("rax", AT_NULL),
+  near("je", missing),
+  cmpImm("rax", type),
+  short("jne", label),
 ];
 
 /** Prints the message. A failed write is ignored. */

@@ -2,9 +2,9 @@
  * Takes a snapshot of a started program as an executable file: the memory of a Deno that has loaded the program, and
  * code that restores it.
  *
- * Deno needs some 20 ms to start and our program another 10 to be loaded, the same work each time. Here it is done once; whoever
- * executes the file goes on from lib/ffi/snapshot.ts, where the program has stopped. The file needs neither Deno nor libc nor itself
- * anywhere in particular: all that was in memory is in it.
+ * Deno needs some 20 ms to start, and our program another 10 to load, with the same work each time. The snapshot does
+ * this work once: executing the file continues in lib/ffi/snapshot.ts, where the program has stopped. The file needs
+ * neither Deno nor libc, and may be anywhere: it contains all of the memory.
  *
  *     0         ELF header, code, paths, table of calls        mapped by the kernel at BASE
  *     4096 × n  pages of memory                                mapped by the code at their old addresses
@@ -41,7 +41,7 @@ import { standIn } from "./vdso.ts";
 /** The program to snapshot, and the output file. */
 export interface SnapshotOptions {
   readonly deno: string;
-  /** Arguments for Deno: flags and script. The script calls {@link freeze} of lib/ffi/snapshot.ts. */
+  /** Arguments for Deno: flags and script. The script calls `stopForSnapshot` of lib/ffi/snapshot.ts. */
   readonly args: readonly string[];
   /** The output file. */
   readonly output: string;
@@ -233,6 +233,8 @@ function sayingsOf(launcher: string): Readonly<Record<Reason, Saying>> {
       `To fix it, ${advice}, or restore that file\n`,
   });
   const cut = "runc: the program's file is incomplete: copy, build or install it again\n";
+  const full = "runc: open /proc/self/exe: too many open files. To fix it, raise the hard limit of open files " +
+    "(ulimit -Hn), or close descriptors that runc inherits\n";
   return {
     processor: saying(
       "this processor lacks instructions that the program was built for",
@@ -244,6 +246,7 @@ function sayingsOf(launcher: string): Readonly<Record<Reason, Saying>> {
       "raise ulimit -v or ulimit -d if they are set, otherwise build the program on this host",
     ),
     damaged: { anew: cut, end: cut },
+    descriptors: { anew: full, end: full },
   };
 }
 

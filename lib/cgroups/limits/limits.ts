@@ -14,14 +14,14 @@ import { networkLimits } from "./network.ts";
 import { pidsLimits } from "./pids.ts";
 import { rdmaLimits } from "./rdma.ts";
 
-/** Whether `resources` has anything beside device rules. */
+/** Whether `resources` has anything besides device rules. */
 export function hasLimits(resources: Resources = {}): boolean {
   return Object.entries(resources).some(([name, value]) =>
     name !== "devices" && value !== undefined && Object.keys(value).length > 0
   );
 }
 
-/** The writes for v1. @throws {RuncError} `config-invalid` for impossible values. */
+/** The writes for v1. @throws {RuncError} `config-invalid` for invalid values. */
 export function limitsV1(resources: Resources, facts: MemoryFactsV1): readonly LimitWrite[] {
   const { cpu = {}, memory = {}, pids = {}, blockIO = {}, hugepageLimits = [], network = {}, rdma = {} } = resources;
   return [

@@ -12,11 +12,11 @@ import { isErrno, readCgroupFile, writeCgroupFile } from "../file.ts";
 import type { LimitWrite } from "./limit.ts";
 import type { CgroupFile } from "./remember_files.ts";
 
-/** The directory of a controller's cgroup, `undefined` where the container has no such cgroup. */
+/** The directory of a controller's cgroup, `undefined` if the container has no such cgroup. */
 export type DirectoryOf = (controller: string) => string | undefined;
 
 /**
- * Carries out `writes` in order. `tracer`: gets a span for each run of writes of one controller.
+ * Makes the `writes` in order. `tracer`: gets a span for each run of writes of one controller.
  *
  * @throws {RuncError} `cgroup-failed` for the first write that the kernel refuses or that has no cgroup.
  */
@@ -28,7 +28,7 @@ export function setLimits(writes: readonly LimitWrite[], directoryOf: DirectoryO
   }
 }
 
-/** Runs of writes of one controller. A write that is to be tried again after others is tried after those of its own run. */
+/** Runs of writes of one controller. A write to retry after others is retried at the end of its own run. */
 export function byController(writes: readonly LimitWrite[]): readonly (readonly LimitWrite[])[] {
   const groups: LimitWrite[][] = [];
   for (const write of writes) {

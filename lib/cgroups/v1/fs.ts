@@ -111,7 +111,7 @@ export class CgroupV1 implements CgroupManager {
    * it uncharges freed memory with a delay.
    */
   #limitMemory({ memory = {} }: Resources): void {
-    // Without killing, what is being set up would only fail for want of memory, and nobody would know.
+    // Without the OOM killer, setting up the container would fail for lack of memory, without a report.
     const early = { memory: { ...memory, disableOOMKiller: undefined } };
     this.#set(early);
   }
@@ -199,8 +199,8 @@ export class CgroupV1 implements CgroupManager {
   }
 
   /**
-   * The hierarchy that represents all of them where one answer is needed: devices, as in runc, or another one if a
-   * rootless container has no devices cgroup.
+   * The hierarchy that represents all of them: devices, as in runc, or another one if a rootless container has no
+   * devices cgroup.
    */
   get #main(): string | undefined {
     return this.#paths["devices"] ?? Object.values(this.#paths)[0];
@@ -270,10 +270,10 @@ function createGroup(
   }
 }
 
-/** Its own CPUs and memory nodes; those of the cgroup above where it has none. */
+/** Gives the cgroup its CPUs and memory nodes: its own, or those of the cgroup above if it has none. */
 function giveCpus(directory: string, fresh: boolean, limits: Resources | undefined): void {
   const own = cpusetLimits(limits?.cpu ?? {});
-  // The ones above first: a cgroup takes no CPU that they do not have.
+  // The cgroups above come first: a cgroup accepts only CPUs that they have.
   if (own.length > 0) inheritCpuset(dirname(directory), false);
   setLimits(own, () => directory);
   inheritCpuset(directory, fresh && own.length === 0);

@@ -9,7 +9,7 @@ import { Interruptible } from "../interruption.ts";
 import { newContainer } from "../new_container.ts";
 import { makeRuntime } from "../runtime.ts";
 
-/** Sets a container up; its process waits for `start`. */
+/** Creates a container. Its process waits for `start`. */
 export const run: Command<"create"> = (context, { args: [id = ""], options }) => {
   const runtime = makeRuntime(context);
   using interruptible = new DisposableStack();

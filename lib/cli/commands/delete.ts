@@ -11,7 +11,10 @@ import { isMissing, StateDirectory } from "../../libcontainer/state/store.ts";
 import type { Command } from "../context.ts";
 import { makeRuntime } from "../runtime.ts";
 
-/** Removes a container; what a killed `create` left without a state, too. By force also one whose state cannot be read. */
+/**
+ * Deletes a container, and also what a killed `create` left without a state. With --force, also a container with an
+ * unreadable state.
+ */
 export const run: Command<"delete"> = (context, invocation) => {
   const { args: [id = ""], options: { force } } = invocation;
   let container: Container;

@@ -26,7 +26,7 @@ export const run: Command<"monitor"> = (context, { args: [task, ...args] }) => {
   return 0;
 };
 
-/** `pid`: of the process. A container of the same id that somebody else has made meanwhile is theirs. */
+/** `pid`: of the container's process. Ignores a newer container with the same id. */
 function end(context: Context, id: string, pid: number): void {
   try {
     const container = Container.load(makeRuntime(context), id);

@@ -17,7 +17,7 @@ export const run: Command<"plan"> = (context, { args: [id = "container"], option
   const runtime = makeRuntime(context);
   const bundle = enterBundle(options.bundle);
   const config = readConfig(bundle, runtime.log);
-  // What root would do, whoever asks.
+  // The plan is always root's, independent of the user.
   const how = { noPivot: options["no-pivot"], asRoot: true };
   const spec = loadSpec(runtime, config, bundle, how);
   const seccomp = compileSeccomp(runtime, config, { store: false });

@@ -53,7 +53,7 @@ function parsePid(cell: string | undefined): number {
   return Number(cell);
 }
 
-/** Runs the host's ps. @throws {RuncError} `host-lacks` without ps, `usage` if it refuses its arguments. */
+/** Runs the host's ps. @throws {RuncError} `host-lacks` without ps, `usage` if ps rejects its arguments. */
 function hostTable(args: readonly string[]): string {
   const { success, code, signal, stdout, stderr } = runPs(args);
   const decoder = new TextDecoder();

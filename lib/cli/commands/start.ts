@@ -11,7 +11,7 @@ import type { Command } from "../context.ts";
 import { openNotifyFor } from "../notify.ts";
 import { makeRuntime } from "../runtime.ts";
 
-/** Starts a created container; with NOTIFY_SOCKET set it returns once the container has said that it is ready. */
+/** Starts a created container. With NOTIFY_SOCKET set, it returns when the container has reported READY. */
 export const run: Command<"start"> = (context, { args: [id = ""] }) => {
   const runtime = makeRuntime(context);
   const container = Container.load(runtime, id);

@@ -12,7 +12,7 @@ import { alloc, type Kernel } from "../kernel.ts";
 import { openFlag, signalNames } from "../constants.ts";
 import { Fd } from "../fd.ts";
 import { pipe } from "../files.ts";
-import { assemble, signalHandlerListing } from "../machine_code.ts";
+import { listingBytes, signalHandlerListing } from "../machine_code.ts";
 import type { Interrupts } from "../poll.ts";
 
 /** The signals that the foreground loop handles itself instead of only forwarding them. signal(7) */
@@ -106,7 +106,7 @@ export class SignalPipe implements Disposable, Interrupts {
     // If the pipe is full (65536 signals that nobody read), signals are lost; the handler never blocks.
     ({ read: this.#read, write: this.#write } = pipe(kernel, "signals", { nonblocking: true }));
     try {
-      const code = assemble(signalHandlerListing[kernel.arch], BigInt(this.#write.number));
+      const code = listingBytes(signalHandlerListing[kernel.arch], BigInt(this.#write.number));
       const action = handlerAction(kernel.mapCode(code));
       for (const signal of endingOnly ? endingSignals : caughtSignals) this.#catch(signal, action, endingOnly);
       if (endingOnly) return;

@@ -1,5 +1,5 @@
 /**
- * Reads the host's facts that a plan depends on, each once. Runs in: parent.
+ * Reads the host facts that a plan depends on, each once. Runs in: parent.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import type { Config, Process } from "../../specs/config.ts";
 import { type HostFacts, mayHaveToStack } from "./launch_request.ts";
 import { hostRoot, isHostIdMap } from "./id_mappings.ts";
 
-/** What the reader needs to know already. */
+/** What the reader must know already. */
 export interface FactsInput {
   readonly kernel: Kernel;
   readonly layout: CgroupLayout;
@@ -23,11 +23,11 @@ export interface FactsInput {
   readonly rootlessCgroups: boolean;
   readonly noPivot: boolean;
   readonly rootfs: string;
-  /** A process of the container whose namespaces are joined. */
+  /** A process of the container whose namespaces are to be joined. */
   readonly joinedPid?: number;
-  /** The user namespace that is joined denies setgroups(2). */
+  /** The user namespace to join denies setgroups(2). */
   readonly deniesSetgroups?: boolean;
-  /** The config, as far as it says who the container's root is on the host. */
+  /** The config's mappings, for the host ids of the container's root. */
   readonly config: Pick<Config, "linux">;
   /** The process to start. */
   readonly process: Process;
@@ -59,20 +59,23 @@ function fullProcMounts(rootfs: string): readonly string[] {
   });
 }
 
-/** Whether setgroups(2) is given up in the user namespace of `pid` for good, and in all that are made in it. user_namespaces(7) */
+/**
+ * Whether setgroups(2) is permanently denied in the user namespace of `pid` and in all created below it.
+ * user_namespaces(7)
+ */
 export function deniesSetgroups(pid: number | "self"): boolean {
   return readText(`/proc/${pid}/setgroups`)?.trim() === "deny";
 }
 
 /**
- * Whether a process sets its additional groups in the user namespace of `pid`. A user who asks for none keeps those that there are, as with
- * runc; one who asks for some was told before where that cannot be.
+ * Whether a process sets its additional groups in the user namespace of `pid`. Without root, a process that requests
+ * none keeps the current ones, like in runc. Validation has already rejected groups that cannot be set.
  */
 function setsGroups(pid: number | "self", { user }: Process): boolean {
   return (Deno.uid() === 0 || (user.additionalGids ?? []).length > 0) && !deniesSetgroups(pid);
 }
 
-/** Whether AppArmor confines us. Without it the file is not there, or not its own. */
+/** Whether an AppArmor profile confines us. Without AppArmor the file is missing or belongs to another module. */
 function isConfined(): boolean {
   const label = readText("/proc/thread-self/attr/apparmor/current")?.trim() ?? "unconfined";
   return label !== "unconfined";
@@ -81,7 +84,7 @@ function isConfined(): boolean {
 /** Linux has at most 8,192 processors. CONFIG_NR_CPUS, arch/x86/Kconfig */
 const USUAL_SET = 128, LARGEST_SET = 1024;
 
-/** The kernel refuses to fill a set that is smaller than its own. sched_getaffinity(2), EINVAL */
+/** The kernel rejects a set that is smaller than its own. sched_getaffinity(2), EINVAL */
 function processorSetBytes(kernel: Kernel): number {
   const result = kernel.call("sched_getaffinity", 0, USUAL_SET, alloc(USUAL_SET));
   return result === -Errno.EINVAL ? LARGEST_SET : USUAL_SET;
@@ -99,7 +102,7 @@ function hasPtrace(kernel: Kernel): boolean {
   return ((new DataView(sets.buffer).getUint32(0, true) >> capabilityNames.indexOf("CAP_SYS_PTRACE")) & 1) === 1;
 }
 
-/** Reads what is needed and nothing else. */
+/** Reads only the facts that the plan needs. */
 export function readFacts(input: FactsInput): HostFacts {
   const { layout, cgroupPaths, config } = input;
   const lastCapability = Number(readText("/proc/sys/kernel/cap_last_cap") ?? capabilityNames.length - 1);
@@ -124,7 +127,7 @@ export function readFacts(input: FactsInput): HostFacts {
   };
 }
 
-/** Whether this host has only cgroup2: what {@link defaultSpec} asks. */
+/** Whether this host has only cgroup2, for {@link defaultSpec}. */
 export function hasOnlyCgroup2(): boolean {
   const kernel = new Kernel();
   try {

@@ -1,5 +1,5 @@
 /**
- * What a plan depends on beside config.json: the host's facts, read once beforehand, and what the command line asked for.
+ * The inputs of a plan besides config.json: the host's facts, read once beforehand, and the command line's options.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import type { Process } from "../../specs/config.ts";
 import type { Arch, SyscallName } from "../../ffi/syscalls.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
 
-/** One hierarchy as a container's `cgroup` mount shows it. */
+/** One hierarchy in a container's `cgroup` mount. */
 export interface CgroupMountFact {
   /** Directory below the mount: `cpu,cpuacct`, `systemd`. */
   readonly name: string;
@@ -18,47 +18,52 @@ export interface CgroupMountFact {
   readonly controllers: string;
 }
 
-/** The host, as far as a plan depends on it. */
+/** The host's facts that a plan depends on. */
 export interface HostFacts {
-  /** The machine's. */
   readonly arch: Arch;
   /** /proc/sys/kernel/cap_last_cap. */
   readonly lastCapability: number;
   /** /proc/kcore exists. */
   readonly kcore: boolean;
-  /** This runtime itself is under a profile of AppArmor. Looked up where it matters. @see ../steps/security_labels.ts, mayHaveToStack */
+  /**
+   * An AppArmor profile confines this runtime. Read only if it matters. @see ../steps/security_labels.ts,
+   * mayHaveToStack
+   */
   readonly isConfined: boolean;
   /** This runtime itself runs in a user namespace. */
   readonly inUserNamespace: boolean;
   /** System calls that a sandbox around this runtime refuses. @see ../plans/outer_sandbox.ts */
   readonly refused?: ReadonlySet<SyscallName>;
-  /** The size of a set of processors that has room for all that the kernel can have: 128 bytes up to 1,024 of them, else 1,024. */
+  /** The size in bytes of a CPU set for all CPUs that the kernel can have: 128 for up to 1,024 CPUs, else 1,024. */
   readonly processorSetBytes: number;
-  /** Whom this runtime runs as. */
+  /** The effective user and group of this runtime. */
   readonly euid: number;
-  /** This runtime may look into a process that is not dumpable: it is root, with CAP_SYS_PTRACE. */
+  /** This runtime may inspect a process that is not dumpable: it is root, with CAP_SYS_PTRACE. */
   readonly mayTrace: boolean;
-  /** Failing to manage cgroups is to be expected: this runtime is not root, or `--rootless` says so. */
+  /** Failures to manage cgroups are ignored: this runtime is not root, or `--rootless` was given. */
   readonly rootlessCgroups: boolean;
-  /** The process sets its additional groups: this runtime is root, or there are some, and /proc/PID/setgroups does not say `deny`. */
+  /**
+   * The process sets its additional groups: this runtime is root, or the config lists some, and /proc/PID/setgroups is
+   * not `deny`.
+   */
   readonly setgroupsAllowed: boolean;
-  /** Which versions of cgroups are mounted. */
+  /** The mounted versions of cgroups. */
   readonly cgroupMode: "v1" | "hybrid" | "v2";
   /** v1 and hybrid: the hierarchies of a `cgroup` mount. */
   readonly cgroupMounts: readonly CgroupMountFact[];
   /** v2: the container's cgroup, absolute on the host. */
   readonly cgroup2Path?: string;
-  /** Mount points of whole procfs and sysfs mounts outside the rootfs: what --no-pivot has to cover. Empty otherwise. */
+  /** Mount points of whole procfs and sysfs mounts outside the rootfs, which --no-pivot must cover. Empty otherwise. */
   readonly fullProcMounts: readonly string[];
-  /** Host uid and gid of the container's root, where it has a user namespace. */
+  /** Host uid and gid of the container's root, if it has a user namespace. */
   readonly rootUid: number;
   /** See `rootUid`. */
   readonly rootGid: number;
 }
 
-/** How the stage and its child get into the container's cgroups by themselves. @see ../../cgroups/manager.ts, SelfJoin */
+/** How the stage and its child join the container's cgroups themselves. @see ../../cgroups/manager.ts, SelfJoin */
 export interface CgroupEntry {
-  /** The v1 files to write `0` to, in order, and which errors do not matter. */
+  /** The v1 files to write `0` to, in order, and the errors to ignore. */
   readonly taskFiles: readonly { readonly path: string; readonly tolerate?: "all" | "permission" }[];
   /** The cgroup2 directory that the child is born in. */
   readonly cloneInto?: string;
@@ -77,35 +82,38 @@ export function startFlags({ noPivot = false, noNewKeyring = false }: StartFlags
   return { noPivot, noNewKeyring };
 }
 
-/** What the caller of `create` and `run` asked for. */
+/** The options of `create` and `run`. */
 export interface LaunchRequest extends Required<StartFlags> {
-  /** Of the container. */
+  /** The container's id. */
   readonly id: string;
   /** Absolute. */
   readonly bundle: string;
-  /** Absolute, no symlink. */
+  /** Absolute, without symlinks. */
   readonly rootfs: string;
-  /** How its processes get into its cgroups. */
+  /** How the container's processes join its cgroups. */
   readonly cgroup: CgroupEntry;
-  /** Whether the parent moves the stage by its pid before it lets it go on: into a unit of systemd's, or a resctrl group. */
+  /**
+   * Whether the parent moves the stage by its pid before it lets it continue: into a unit of systemd, or a resctrl
+   * group.
+   */
   readonly stageIsMoved: boolean;
   /** Descriptors from 3 up that the container's process inherits: LISTEN_FDS first, then --preserve-fds. */
   readonly inheritedFds: number;
-  /** How many of them are LISTEN_FDS. */
+  /** How many of the inherited descriptors are LISTEN_FDS. */
   readonly listenFds: number;
-  /** Whether a pidfd goes to the fixed descriptor `pidfd-socket`. */
+  /** Whether to send a pidfd to the fixed descriptor `pidfd-socket`. */
   readonly pidfdSocket: boolean;
-  /** What ends the wait before execve: the exec fifo (create), or a message from the parent, who stays (run). */
+  /** What ends the wait before execve: the exec fifo (create), or a message from the parent, which stays (run). */
   readonly startBy: "fifo" | "parent";
   /** Directory with the notify socket on the host; bound to /run/notify. */
   readonly notifyDirectory?: string;
   /** linux.seccomp, compiled. */
   readonly seccomp?: SeccompFilter;
-  /** Who carries the plan out; `native` where absent. */
+  /** What runs the plan; absent: `native`. */
   readonly executor?: "native" | "deno";
 }
 
-/** Whether the profile cannot take the place of one that this runtime itself may be under: then it has to be added to that. */
+/** Whether the profile must be stacked on the runtime's own one, if there is one, because it may not replace it. */
 export function mayHaveToStack(
   { apparmorProfile, noNewPrivileges }: Pick<Process, "apparmorProfile" | "noNewPrivileges">,
 ): boolean {

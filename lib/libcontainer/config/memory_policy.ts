@@ -1,5 +1,5 @@
 /**
- * linux.memoryPolicy in the kernel's numbers. Pure.
+ * Converts linux.memoryPolicy to the kernel's numbers. Pure.
  *
  * @see set_mempolicy(2)
  * @module
@@ -26,17 +26,17 @@ export const memoryPolicyFlags: Readonly<Record<string, number>> = {
   MPOL_F_NUMA_BALANCING: 1 << 13,
 };
 
-/** A policy in the kernel's numbers, as state.json keeps it. */
+/** A policy as the kernel's numbers, in the format of state.json. */
 export interface MemoryPolicyNumbers {
-  /** Without flags. */
+  /** The mode without flags. */
   readonly mode: number;
   /** MPOL_F_*. */
   readonly flags: number;
-  /** Undefined where the config names none. */
+  /** Undefined if the config has none. */
   readonly nodes?: readonly number[];
 }
 
-/** The numbers of a policy that has been validated. */
+/** The numbers of a validated policy. */
 export function memoryPolicyNumbers({ mode, nodes = "", flags = [] }: MemoryPolicy): MemoryPolicyNumbers {
   return {
     mode: memoryPolicyModes[mode]!,

@@ -18,6 +18,7 @@ export interface MountOptions {
   readonly propagation: readonly number[];
   /** MOUNT_ATTR_* bits to set on the mount and all below it. */
   readonly recursiveSet: number;
+  /** MOUNT_ATTR_* bits to clear there. */
   readonly recursiveClear: number;
   /** `tmpcopyup`, `idmap`, `ridmap`, `copy-symlink`, `dest-nofollow`, `src-nofollow`. */
   readonly extensions: readonly string[];

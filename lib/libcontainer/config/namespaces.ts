@@ -1,5 +1,5 @@
 /**
- * linux.namespaces: the kinds, and which of them a config makes or joins. Pure.
+ * linux.namespaces: the types, and which of them a config creates or joins. Pure.
  *
  * @see namespaces(7)
  * @module
@@ -29,7 +29,7 @@ export const namespaceKinds = {
   time: { flag: CloneFlag.CLONE_NEWTIME, file: "time", stateName: "NEWTIME" },
 } as const satisfies Readonly<Record<NamespaceType, NamespaceKind>>;
 
-/** Whether devices of the host are to move into its network namespace. */
+/** Whether to move devices of the host into its network namespace. */
 export function hasNetworkDevices(config: Config): boolean {
   return Object.keys(config.linux?.netDevices ?? {}).length > 0;
 }
@@ -39,20 +39,22 @@ export function hasNamespace(config: Config, type: NamespaceType): boolean {
   return config.linux?.namespaces?.some((namespace) => namespace.type === type) ?? false;
 }
 
-/** Whether a new namespace of the type is made. */
+/** Whether a new namespace of the type is created. */
 export function makesNamespace(config: Config, type: NamespaceType): boolean {
   return config.linux?.namespaces?.some((namespace) => namespace.type === type && !namespace.path) ?? false;
 }
 
-/** A namespace to join: its type, and where config.json names it. The parent opens it as the fixed descriptor `ns-<type>`. */
+/**
+ * A namespace to join: its type, and its path in config.json. The parent opens it as the fixed descriptor `ns-<type>`.
+ */
 export interface JoinedNamespace {
   readonly type: NamespaceType;
   readonly from: string;
-  /** For the text of the step. */
+  /** For the step's label. */
   readonly path: string;
 }
 
-/** The namespaces that config.json joins by path, in its order. */
+/** The namespaces that config.json joins by path, in the config's order. */
 export function joinedNamespaces(config: Config): readonly JoinedNamespace[] {
   return (config.linux?.namespaces ?? []).flatMap((namespace, index) =>
     namespace.path ? [{ type: namespace.type, from: `/linux/namespaces/${index}`, path: namespace.path }] : []

@@ -1,8 +1,8 @@
 /**
- * Whether a config makes sense on this host: small rules, each of which yields problems, in the order in which runc checks.
- * The first problem's message is the error that runc would give.
+ * Validates a config for this host with small rules, in the order of runc's checks. The first problem's message is
+ * runc's error message.
  *
- * Nothing here fills in a default or touches the system.
+ * The rules set no defaults and do not touch the system.
  *
  * @see https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config.md
  * @module
@@ -10,6 +10,7 @@
 
 import type { Config, HookName, Process } from "../../specs/config.ts";
 import type { Problem } from "../../specs/problem.ts";
+import { type ParsedMount, parseMounts } from "./mounts.ts";
 import { hasNamespace } from "./namespaces.ts";
 import { namespaceOf, quote, type Rule, type ValidationFacts } from "./validate/facts.ts";
 import {
@@ -54,24 +55,31 @@ export { configError, type Problem } from "../../specs/problem.ts";
 export type { GroupFacts, RootfsFacts, Unreadable, ValidationFacts } from "./validate/facts.ts";
 export type { ProcessFacts } from "./validate/process.ts";
 
-/** All that is wrong with `config`, what runc would complain of first. Empty: it can be planned. */
-export function validate(config: Config, facts: ValidationFacts): readonly Problem[] {
-  return rules.flatMap(([field, rule]) => hasField(config, field) ? [...rule(config, facts)] : []);
+/**
+ * All problems of `config`, starting with the one that runc reports. Empty: the config can be planned. `mounts`: the
+ * parsed mounts of the config.
+ */
+export function validate(
+  config: Config,
+  facts: ValidationFacts,
+  mounts: readonly ParsedMount[] = parseMounts(config.mounts, { bundle: "/", rootfs: facts.rootfs.path }),
+): readonly Problem[] {
+  return rules.flatMap(([field, rule]) => hasField(config, field) ? [...rule(config, facts, mounts)] : []);
 }
 
-/** What is not an error but not right either; to be logged. */
+/** Warnings for the log: valid, but probably wrong. */
 export function configWarnings(config: Config): readonly Problem[] {
   return [...relativeDestinations(config), ...unknownAccess(config), ...repeatedMappings(config)];
 }
 
-/** All that is wrong with a process that `exec` is to start. `at`: the process's JSON pointer. */
+/** All problems of a process to start with `exec`. `at`: the process's JSON pointer. */
 export function validateProcess(process: Process, facts: ProcessFacts, at = ""): readonly Problem[] {
   return processRules.flatMap(([, , rule]) => [...rule(process, facts, at)]);
 }
 
 /**
- * The rules in order, each with the field that it is about: a rule does not run (and V8 does not compile it) where the config
- * does not have the field. Empty: it runs always.
+ * The rules in order, each with its field. A rule runs, and V8 compiles it, only if the config has the field. A rule
+ * with an empty field always runs.
  */
 const rules: readonly (readonly [field: string, rule: Rule])[] = [
   // When config.json has been read: utils_linux.go, validateProcessSpec.
@@ -109,7 +117,7 @@ const rules: readonly (readonly [field: string, rule: Rule])[] = [
   ["mounts", idMappedMounts],
   ...ofProcess("validate"),
   ["linux.memoryPolicy", memoryPolicyNodes],
-  // What runc finds out when it starts the container, or in the container.
+  // Problems that runc finds when it starts the container, or in the container.
   ...ofProcess("start"),
   ["linux.seccomp", seccompAgent],
   ["", namesHaveNoNul],
@@ -132,7 +140,7 @@ function ofProcess(time: CheckTime): readonly (readonly [field: string, rule: Ru
   ]);
 }
 
-/** The specification allows it to come with `start`; there is no way to say it there. */
+/** The specification allows the process to be set at `start`, but `start` has no option for it. */
 function* processPresent(config: Config): Iterable<Problem> {
   if (config.process !== undefined) return;
   yield { at: "/process", wanted: "a process", message: "process property must not be empty" };
@@ -142,7 +150,7 @@ function* rootPresent(config: Config): Iterable<Problem> {
   if (config.root === undefined) yield { at: "/root", wanted: "a root", message: "root must be specified" };
 }
 
-/** A directory whose path has no symlink: the one that is checked is then the one that is used. */
+/** A directory whose path has no symlink, so that the checked directory is the one used. */
 function* rootfsUsable(config: Config, { rootfs }: ValidationFacts): Iterable<Problem> {
   if (config.root === undefined) return;
   const problem = { at: "/root/path", found: config.root.path, wanted: "a directory without symlinks in its path" };
@@ -155,7 +163,7 @@ function* rootfsUsable(config: Config, { rootfs }: ValidationFacts): Iterable<Pr
   }
 }
 
-/** Without root, only a user namespace gives the rights to set up a container. */
+/** Without root, setting up a container needs the rights of a user namespace. */
 function* rootlessNeedsUser(config: Config, { rootlessEuid }: ValidationFacts): Iterable<Problem> {
   if (!rootlessEuid) return;
   if (!hasNamespace(config, "user")) {
@@ -173,7 +181,7 @@ function* rootlessNeedsUser(config: Config, { rootlessEuid }: ValidationFacts): 
 /** Bytes of a path, without its NUL. include/uapi/linux/limits.h */
 const PATH_MAX = 4095;
 
-/** Paths whose directories are made one by one: the kernel would refuse the whole path in the end. */
+/** Paths whose directories are created one by one: the kernel would reject the whole path later. */
 function* pathsFit({ process, mounts = [], linux: { devices = [] } = {} }: Config): Iterable<Problem> {
   const paths: readonly (readonly [path: string, at: string])[] = [
     [process?.cwd ?? "", "/process/cwd"],
@@ -181,14 +189,14 @@ function* pathsFit({ process, mounts = [], linux: { devices = [] } = {} }: Confi
     ...devices.map(({ path }, index) => [path, `/linux/devices/${index}/path`] as const),
   ];
   for (const [found, at] of paths) {
-    // A character is three bytes at most: most paths need not be counted.
+    // A character has at most three bytes, so most paths need no counting.
     if (found.length <= PATH_MAX / 3 || new TextEncoder().encode(found).length <= PATH_MAX) continue;
     const message = `${quote(`${found.slice(0, 60)}...`)}: file name too long`;
     yield { at, found, wanted: `a path of at most ${PATH_MAX} bytes`, message };
   }
 }
 
-/** sethostname(2) takes bytes with a length, uname(2) gives them back up to the first NUL. */
+/** sethostname(2) takes bytes with a length; uname(2) returns them up to the first NUL. */
 function* namesHaveNoNul(config: Config): Iterable<Problem> {
   for (const field of ["hostname", "domainname"] as const) {
     const found = config[field];
@@ -197,7 +205,7 @@ function* namesHaveNoNul(config: Config): Iterable<Problem> {
   }
 }
 
-/** A command, and time to run it in. */
+/** Each hook needs a command and a positive timeout. */
 function* hooksCanRun(config: Config): Iterable<Problem> {
   for (
     const [name, hooks] of Object.entries(config.hooks ?? {}) as [HookName, NonNullable<Config["hooks"]>[HookName]][]

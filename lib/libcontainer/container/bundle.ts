@@ -1,5 +1,5 @@
 /**
- * config.json from a bundle: read, parsed, checked. Runs in: parent.
+ * Reads, parses and validates a bundle's config.json. Runs in: parent.
  *
  * @module
  */
@@ -14,6 +14,7 @@ import { ignoredText, parseConfig } from "../../specs/parse.ts";
 import { resolve } from "@std/path";
 import type { StartFlags } from "../config/launch_request.ts";
 import { deniesSetgroups } from "../config/facts.ts";
+import { type ParsedMount, parseMounts } from "../config/mounts.ts";
 import { groupFacts } from "../launch/id_maps.ts";
 import { type JoinedMaps, readJoinedMaps } from "../launch/joined_maps.ts";
 import type { Runtime } from "../runtime.ts";
@@ -29,17 +30,19 @@ import {
   type ValidationFacts,
 } from "../config/validate.ts";
 
-/** A checked config and where it came from. */
+/** A validated config and its bundle. */
 export interface Spec {
-  /** It has passed validation. linux.uidMappings and gidMappings are those of a user namespace that is joined, too. */
+  /** The validated config. If it joins a user namespace, linux.uidMappings and gidMappings are that namespace's. */
   readonly config: Config;
+  /** The mounts of the config, parsed. */
+  readonly mounts: readonly ParsedMount[];
   /** The user namespace that it joins, if any, denies setgroups(2). */
   readonly deniesSetgroups: boolean;
   /** Absolute. */
   readonly bundle: string;
-  /** Absolute, a directory, no symlink on the way. */
+  /** Absolute, a directory, without symlinks. */
   readonly rootfs: string;
-  /** The host's cgroups, as they were when the config was checked against them. */
+  /** The host's cgroups at the time of validation. */
   readonly layout: CgroupLayout;
 }
 
@@ -52,7 +55,7 @@ export function readConfig(bundle: string, log: Runtime["log"]): Config {
     if (cause instanceof Deno.errors.NotFound) {
       throw new RuncError("config-invalid", "JSON specification file config.json not found", {
         cause,
-        hint: `"runc spec --bundle ${bundle}" writes one`,
+        hint: `create one with: runc spec --bundle ${bundle}`,
       });
     }
     throw new RuncError("config-invalid", `cannot read ${bundle}/config.json: ${(cause as Error).message}`, { cause });
@@ -67,14 +70,14 @@ function rootfsFacts(kernel: Kernel, path: string): RootfsFacts {
   } catch (cause) {
     const why = cause instanceof Deno.errors.NotFound ? "no such file or directory" : (cause as Error).message;
     const error = `stat ${path}: ${why}`;
-    // Deno does without where that is ENOSYS; EPERM it takes for an answer.
+    // Deno has a fallback for ENOSYS, but reports EPERM as the result.
     const isRefused = cause instanceof Deno.errors.PermissionDenied && refusedCalls(kernel).has("statx");
     if (isRefused) throw new RuncError("host-lacks", error, { cause, hint: refusalHint("statx") });
     return { path, error };
   }
 }
 
-/** The kinds of namespaces that the kernel has. */
+/** The types of namespaces that the kernel supports. */
 export function kernelNamespaces(): readonly NamespaceType[] {
   const files = new Set([...Deno.readDirSync("/proc/self/ns")].map(({ name }) => name));
   return namespaceTypes.filter((type) => files.has(namespaceKinds[type].file));
@@ -106,20 +109,21 @@ function joinedUser(
   }
 }
 
-/** The config with the ids that hold in the container: those of a user namespace that it joins. */
+/** The config with the mappings of the user namespace that it joins. */
 function withJoinedMaps(config: Config, joined: JoinedMaps | undefined): Config {
   if (joined === undefined) return config;
   const { uidMappings, gidMappings } = joined;
   return { ...config, linux: { ...config.linux, uidMappings, gidMappings } };
 }
 
-/** Whether SELinux is enabled: its file system is mounted, as every policy's loader does. selinux(8) */
+/** Whether SELinux is enabled: its file system is mounted, because loading a policy mounts it. selinux(8) */
 export function hasSelinux(kernel: Kernel): boolean {
   return isThere(kernel, "/sys/fs/selinux/enforce");
 }
 
 /**
- * Checks a config against the host. `bundle`: absolute. `asRoot`: as it would be for root. `readMaps`: the maps of a user namespace.
+ * Validates a config for the host. `bundle`: absolute. `asRoot`: as if for root. `readMaps`: reads the maps of a user
+ * namespace.
  *
  * @throws {RuncError} with every problem, `config-invalid` or `unsupported`.
  */
@@ -139,7 +143,7 @@ export function checkConfig(
     cgroup2: options.layout.mode === "v2",
     systemdCgroup: options.systemdCgroup,
     noPivot: options.noPivot,
-    // Asked only for a config that has a label.
+    // Read only if the config has a label.
     get selinux() {
       return hasSelinux(options.kernel);
     },
@@ -158,12 +162,14 @@ export function checkConfig(
       return root === undefined ? undefined : resctrlFeatures(options.kernel, root);
     },
   };
-  const problems = validate(config, facts);
+  const mounts = parseMounts(config.mounts, { bundle, rootfs: rootfs.path });
+  const problems = validate(config, facts, mounts);
   if (problems.length > 0) throw configError(problems);
   for (const { message } of configWarnings(config)) options.log("warning", message);
   const joined = theirs === undefined || "error" in theirs ? undefined : theirs;
   return {
     config: withJoinedMaps(config, joined),
+    mounts,
     deniesSetgroups: joined?.deniesSetgroups ?? false,
     bundle,
     rootfs: rootfs.path,
@@ -171,7 +177,7 @@ export function checkConfig(
   };
 }
 
-/** Checks a config and its bundle. @see checkConfig */
+/** Validates a config and its bundle. @see checkConfig */
 export function loadSpec(
   runtime: Runtime,
   config: Config,

@@ -1,5 +1,5 @@
 /**
- * The cgroups of a container, new or old, by the driver that it asks for. Runs in: parent.
+ * Creates or loads a container's cgroups with the driver that it requests. Runs in: parent.
  *
  * @module
  */
@@ -13,8 +13,8 @@ import { cgroupPathsOf, rootlessCgroupsOf, type RuncState, systemdOf, systemdPat
 import type { Runtime } from "../runtime.ts";
 
 /**
- * How stage and init get into the cgroups. Once the stage is in a user namespace it may not be born into one (clone3 answers EACCES): the parent then
- * moves it, before it goes on.
+ * How stage and init join the cgroups. A stage in a user namespace may not create its child in a cgroup (clone3 fails
+ * with EACCES): the parent then moves the stage before it continues.
  */
 export function cgroupEntry(selfJoin: SelfJoin, userNamespace: boolean): CgroupEntry {
   return userNamespace ? { taskFiles: [] } : selfJoin;
@@ -29,12 +29,12 @@ export function systemdOptions(runtime: Runtime, rootless: boolean) {
   return { ...cgroupOptions(runtime, rootless), environment: runtime.environment, warn };
 }
 
-/** The same cgroups, told of where somebody wants to know. */
+/** The same cgroups, traced if there is a trace. */
 export function withTrace({ trace }: Runtime, cgroup: CgroupManager): CgroupManager {
   return trace?.cgroups(cgroup) ?? cgroup;
 }
 
-/** The cgroups of a container that exists. */
+/** The cgroups of an existing container. */
 export function loadCgroup(runtime: Runtime, state: RuncState): CgroupManager {
   const paths = cgroupPathsOf(state);
   const rootless = rootlessCgroupsOf(state);

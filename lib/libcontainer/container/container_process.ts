@@ -1,5 +1,5 @@
 /**
- * A process of a container, and what creating one and `exec` have in common. Runs in: parent.
+ * A process of a container, shared by `create` and `exec`. Runs in: parent.
  *
  * @module
  */
@@ -21,29 +21,35 @@ import type { Runtime } from "../runtime.ts";
 import { handToAgent } from "../seccomp/agent.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
 
-/** Options that every process has, the first one and those of `exec`. */
+/** Options of the container's first process and of `exec`. */
 export interface ProcessOptions {
   /** stdin, stdout, stderr. */
   readonly stdio: readonly [number, number, number];
-  /** Connected socket that the terminal's master is sent to; needed when the process has a terminal. */
+  /** Connected socket that receives the terminal's master; required if the process has a terminal. */
   readonly consoleSocket?: Fd;
-  /** Connected socket that a pidfd of the process is sent to. */
+  /** Connected socket that receives a pidfd of the process. */
   readonly pidfdSocket?: Fd;
-  /** Descriptors from 3 up that the process inherits: LISTEN_FDS first. They must be open and not close-on-exec. */
+  /**
+   * Number of descriptors from 3 up that the process inherits, LISTEN_FDS first. They must be open and not
+   * close-on-exec.
+   */
   readonly inheritedFds?: number;
-  /** How many of them are LISTEN_FDS: the process is told by its environment. */
+  /** How many of them are LISTEN_FDS, as the process's environment says. */
   readonly listenFds?: number;
 }
 
-/** A process that this program started in a container, and is the parent of. */
+/** A process in a container, started by this program and its child. */
 export class ContainerProcess implements Ending, Disposable {
   readonly #runtime: Runtime;
   readonly #launch: Launch;
   readonly #onListener: (fd: number) => void;
-  /** On the host. */
+  /** The pid on the host. */
   readonly pid: number;
 
-  /** Takes `launch` over, after `created`. `onListener`: hands a seccomp listener of init to its agent, where that comes only then. */
+  /**
+   * Takes over `launch` after `created`. `onListener`: passes init's seccomp listener to its agent, if the filter is
+   * loaded only later.
+   */
   constructor(runtime: Runtime, launch: Launch, onListener: (fd: number) => void = () => {}) {
     this.#runtime = runtime;
     this.#launch = launch;
@@ -51,20 +57,21 @@ export class ContainerProcess implements Ending, Disposable {
     this.pid = launch.initPid;
   }
 
-  /** Becomes readable when it ends. Undefined where a sandbox around us refuses pidfd_open(2). */
+  /** Becomes readable when the process ends. Undefined if a sandbox around the runtime refuses pidfd_open(2). */
   get pidfd(): Fd | undefined {
     return this.#launch.init.pidfd;
   }
 
-  /** Whether it has ended. It is not reaped by that. */
+  /** Whether it has ended. Does not reap it. */
   get hasEnded(): boolean {
     return this.#launch.init.hasEnded;
   }
 
   /**
-   * Lets a process that was created with `startBy: "parent"` become its program.
+   * Lets a process created with `startBy: "parent"` execute its program.
    *
-   * @throws {RuncError} `hook-failed` of startContainer; with noNewPrivileges also for a seccomp filter that cannot be loaded.
+   * @throws {RuncError} `hook-failed` of startContainer; with noNewPrivileges also for a seccomp filter that cannot be
+   * loaded.
    */
   start(): void {
     try {
@@ -80,24 +87,24 @@ export class ContainerProcess implements Ending, Disposable {
     return this.#launch.init.signal(signal);
   }
 
-  /** Waits for its end without blocking the event loop, and reaps it. */
+  /** Waits for the process's end without blocking the event loop, and reaps it. */
   async wait(): Promise<ExitStatus> {
     const { kernel } = this.#runtime;
     while (!sawEnd(this, (await pollAsync(kernel, [watchEnd(this)], endTimeout(this, -1)))[0]));
     return this.reap();
   }
 
-  /** Waits for its end and reaps it. */
+  /** Waits for the process's end and reaps it. */
   reap(): ExitStatus {
     return this.#launch.init.reap() ?? { code: 0 };
   }
 
-  /** SIGKILL, and reaps it: after a failure. */
+  /** Kills the process with SIGKILL after a failure, and reaps it. */
   abort(): void {
     this.#launch.abort();
   }
 
-  /** Closes our descriptors; the process goes on. */
+  /** Closes our descriptors; the process continues. */
   [Symbol.dispose](): void {
     this.#launch[Symbol.dispose]();
   }
@@ -110,7 +117,7 @@ export function socketFds(options: Pick<ProcessOptions, "consoleSocket" | "pidfd
   return fds;
 }
 
-/** Says which names of process.capabilities mean nothing here. */
+/** Warns about names in process.capabilities that this kernel does not have. */
 export function warnOfCapabilities(runtime: Runtime, process: Process, facts: HostFacts): void {
   if (process.capabilities === undefined) return;
   const { unknown } = capabilityNumbers(process.capabilities, facts.lastCapability);
@@ -119,7 +126,7 @@ export function warnOfCapabilities(runtime: Runtime, process: Process, facts: Ho
   }
 }
 
-/** Gives a process the caller's soft limit of open files, where Deno has raised ours and so that process's. */
+/** Gives a process the caller's soft limit of open files, because Deno has raised ours, which the process inherited. */
 export function restoreFileLimit({ kernel, softFileLimit }: Runtime, pid: number): void {
   if (softFileLimit === undefined) return;
   const files = rlimitNames.indexOf("RLIMIT_NOFILE");
@@ -127,7 +134,10 @@ export function restoreFileLimit({ kernel, softFileLimit }: Runtime, pid: number
   setRlimit(kernel, pid, files, { soft: BigInt(softFileLimit), hard });
 }
 
-/** process.rlimits, by the parent, who may raise what the process no longer may; and the caller's own limit of open files. */
+/**
+ * Sets process.rlimits, and restores the caller's own limit of open files. The parent does it, because the process may
+ * no longer raise limits.
+ */
 export function setRlimits(runtime: Runtime, pid: number, process: Process): void {
   const { kernel } = runtime;
   if (!process.rlimits?.some(({ type }) => type === "RLIMIT_NOFILE")) restoreFileLimit(runtime, pid);
@@ -144,17 +154,17 @@ export function setRlimits(runtime: Runtime, pid: number, process: Process): voi
           call: `prlimit64(${pid}, ${type}, {soft: ${soft}, hard: ${hard}})`,
           errno: -result,
           errnoName: errnoName(-result),
-          hint: result === -Errno.EPERM ? "raising a hard limit needs CAP_SYS_RESOURCE" : undefined,
+          hint: result === -Errno.EPERM ? "raising a hard limit requires CAP_SYS_RESOURCE" : undefined,
         },
       );
     }
   });
 }
 
-/** Stands before whatever goes wrong from the start of the stage until the process is its program: callers look for these words. */
+/** The prefix of errors from the start of the stage until the process executes its program. Callers match it. */
 export const NOT_STARTED = "unable to start container process";
 
-/** Hands the seccomp listener of init to the agent that the profile names. */
+/** Passes init's seccomp listener to the profile's agent. */
 export function handListener(
   { kernel, trace, interrupts }: Runtime,
   launch: Launch,
@@ -166,7 +176,7 @@ export function handListener(
   inSpan(trace, "hand the seccomp listener to its agent", hand);
 }
 
-/** Nothing runs without the filter that its config asks for. */
+/** A process never runs without the filter of its config. */
 export function requireFilter(isAsked: boolean, filter: SeccompFilter | undefined): void {
   if (isAsked === (filter !== undefined)) return;
   const message = isAsked

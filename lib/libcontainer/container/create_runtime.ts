@@ -1,5 +1,5 @@
 /**
- * A {@link Runtime} with defaults, for programs that use the library. Reads no environment and no arguments.
+ * Creates a {@link Runtime} with defaults, for programs that use the library. Reads no environment and no arguments.
  *
  * @module
  */
@@ -8,24 +8,24 @@ import { resolve } from "@std/path";
 import { Kernel } from "../../ffi/kernel.ts";
 import type { Runtime } from "../runtime.ts";
 
-/** Where runc keeps the state of root's containers. */
+/** runc's state directory for root. */
 const DEFAULT_ROOT = "/run/runc";
-/** Where the command line keeps root's compiled seccomp filters. */
+/** The command line's cache of compiled seccomp filters for root. */
 const FILTER_CACHE = "/run/runc-seccomp";
 
 /**
- * The surroundings of containers: what `options` leaves out gets a default.
+ * Creates a runtime. Defaults for missing `options`:
  *
- * - `kernel`: a new one, which opens libc (1 ms). One a program is enough.
- * - `root`: `/run/runc`, which is also the command line's, so that either sees the other's containers.
- * - `executor`: `native`; `reexec`, which only `deno` needs, is this project's main.ts, run by the Deno that runs now.
- * - `filterCache`: `/run/runc-seccomp`, the command line's, as root; none otherwise.
- * - `systemdCgroup`: no; `rootlessCgroups`: unless we are root.
- * - `environment`: empty. Hooks that bring no environment get this one.
- * - `softFileLimit`: what Deno has raised it to, where the config does not limit it.
+ * - `kernel`: a new one, which opens libc (1 ms). One for each program is enough.
+ * - `root`: `/run/runc`, like the command line, so that both see each other's containers.
+ * - `executor`: `native`. `reexec`, which only `deno` needs, is this project's main.ts, run by the current Deno.
+ * - `filterCache`: `/run/runc-seccomp` as root, like the command line; otherwise none.
+ * - `systemdCgroup`: false. `rootlessCgroups`: true unless root.
+ * - `environment`: empty. Hooks without `env` get this one.
+ * - `softFileLimit`: the value that Deno has raised it to, unless the config limits it.
  * - `log`: drops everything.
  *
- * @throws {RuncError} `host-lacks` where libc cannot be opened.
+ * @throws {RuncError} `host-lacks` if libc cannot be opened.
  */
 export function createRuntime(options: Partial<Runtime> = {}): Runtime {
   return {

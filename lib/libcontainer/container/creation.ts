@@ -120,7 +120,7 @@ function startStage({ runtime, options, planned, descriptors }: Site, undo: Undo
     fds: descriptors.fds,
     inheritedFds: options.inheritedFds ?? 0,
     waits: options.startBy === "fifo",
-    says: saidInCreate(options.spec.config, planned.request, descriptors.hasHelper),
+    says: saidInCreate(options.spec.config, planned.request, descriptors.hasHelper, planned.mounts),
     filtered: planned.request.seccomp !== undefined,
     refused: planned.facts.refused,
   });

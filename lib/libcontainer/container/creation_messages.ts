@@ -9,7 +9,7 @@
 import type { CgroupManager } from "../../cgroups/manager.ts";
 import type { RdtGroup } from "../../cgroups/rdt/group.ts";
 import { inContext, RuncError } from "../../errors.ts";
-import type { Mount, Resources } from "../../specs/config.ts";
+import type { Resources } from "../../specs/config.ts";
 import { inSpan } from "../../trace/tracer.ts";
 import { copyTree, type Trees } from "../launch/copy_tree.ts";
 import { runHooks } from "../launch/host_hooks.ts";
@@ -18,12 +18,12 @@ import type { Launch, Message } from "../launch/launch.ts";
 import { makeTarget } from "../launch/make_target.ts";
 import { moveNetworkDevices } from "../launch/network_devices.ts";
 import { homeOf } from "../launch/passwd.ts";
-import { withNotify } from "../plans/create.ts";
 import type { Runtime } from "../runtime.ts";
 import type { RuncState } from "../state/runc_state.ts";
 import type { StateDirectory } from "../state/store.ts";
 import { directoryOf } from "../steps/devices.ts";
-import { destinationOf, mountPrefix } from "../steps/mounts/mounts.ts";
+import type { ParsedMount } from "../config/mounts.ts";
+import { mountPrefix } from "../steps/mounts/messages.ts";
 import { FIRST_DEVICE } from "../steps/protocol.ts";
 import { handListener, restoreFileLimit, setRlimits } from "./container_process.ts";
 import { creatingState, describeContainer, writeHookStates } from "./new_state.ts";
@@ -183,7 +183,7 @@ function makePlace(creating: Creating, { root, mount, isFile }: MessageOf<"targe
 
 function copyUp(creating: Creating, { from, to, mount: number }: MessageOf<"copyUp">): void {
   const { runtime, launch } = creating;
-  const mount = mountOf(creating, number);
+  const { mount } = mountOf(creating, number);
   const trees: Trees = { from, to, ...ownerOf(creating) };
   inContext(`${mountPrefix(mount)}: tmpcopyup: failed to copy`, () => {
     copyTree(runtime.kernel, trees, (source, copy) => launch.fill(source, copy));
@@ -199,13 +199,13 @@ function ownerOf({ planned: { facts } }: Creating): { uid: number; gid: number }
 function placeOf(creating: Creating, number: number): { path: string; prefix: string } {
   const device = creating.options.spec.config.linux?.devices?.[number - FIRST_DEVICE];
   if (device !== undefined) return { path: directoryOf(device), prefix: `cannot make ${device.path}` };
-  const mount = mountOf(creating, number);
-  return { path: destinationOf(mount, creating.planned.request.rootfs), prefix: mountPrefix(mount) };
+  const { mount, destination } = mountOf(creating, number);
+  return { path: destination, prefix: mountPrefix(mount) };
 }
 
 /** The mount that init names by its number. */
-function mountOf({ options, planned: { request } }: Creating, number: number): Mount {
-  const mount = withNotify(options.spec.config, request).mounts?.[number];
+function mountOf({ planned: { mounts } }: Creating, number: number): ParsedMount {
+  const mount = mounts[number];
   if (mount === undefined) throw new RuncError("internal", `init asked for mount ${number}, which there is not`);
   return mount;
 }

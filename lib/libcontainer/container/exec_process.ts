@@ -1,5 +1,5 @@
 /**
- * How a further process is started in a container. Runs in: parent.
+ * Starts another process in a container. Runs in: parent.
  *
  * @module
  */
@@ -59,29 +59,32 @@ import type { Runtime } from "../runtime.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
 import { configError, validateProcess } from "../config/validate.ts";
 
-/** What `exec` starts. */
+/** Options of `exec`. */
 export interface ExecOptions extends ProcessOptions {
-  /** The process; capability sets and noNewPrivileges that it does not have are the container's. */
+  /** The process. Missing capability sets and noNewPrivileges are taken from the container. */
   readonly process: Process;
-  /** Into a paused container too: the process then waits until it is resumed. */
+  /** Allow a paused container: the process then waits until the container is resumed. */
   readonly ignorePaused?: boolean;
-  /** Cgroups below the container's to start in, which must exist. */
+  /** Existing cgroups below the container's, to start the process in. */
   readonly subCgroups?: SubCgroups;
-  /** From {@link Container.compileSeccomp}; needed where the container has a profile. */
+  /** From {@link Container.compileSeccomp}; required if the container has a profile. */
   readonly seccomp?: SeccompFilter;
-  /** Is called with the process's pid while it becomes its program, and this one would only wait. What it throws ends it. */
+  /**
+   * Called with the process's pid while the process executes its program and the caller would only wait. An exception
+   * ends the process.
+   */
   readonly onProcess?: (pid: number) => void;
 }
 
-/** The container that a process is started in. */
+/** The container to start a process in. */
 export interface ExecContainer {
   readonly state: RuncState;
   readonly cgroup: CgroupManager;
-  /** For a seccomp agent. */
+  /** The container's state, for a seccomp agent. */
   readonly hookState: State;
 }
 
-/** Starts a further process in a container. @see Container.exec */
+/** Starts another process in a container. @see Container.exec */
 export function execProcess(runtime: Runtime, container: ExecContainer, options: ExecOptions): ContainerProcess {
   const { state } = container;
   const init = initOf(state);
@@ -98,7 +101,7 @@ export function execProcess(runtime: Runtime, container: ExecContainer, options:
   if (problems.length > 0) throw configError(problems);
   const { kernel } = runtime;
   const namespaces = joinable(state);
-  // A cgroup that was asked for by name is that one or none.
+  // An explicitly requested cgroup has no fallback.
   const isBelow = Object.keys(options.subCgroups ?? {}).length > 0;
   const cgroup = isBelow ? subCgroup(runtime, container, options.subCgroups!) : container.cgroup;
   const input = {
@@ -114,7 +117,7 @@ export function execProcess(runtime: Runtime, container: ExecContainer, options:
   };
   const facts = inSpan(runtime.trace, "read the host's facts", () => readFacts(input));
   const { initial = "" } = process.execCPUAffinity ?? {};
-  // In the words of runc's stage, which its tests look for.
+  // The words of runc's stage log, which its tests match.
   if (initial !== "") runtime.log("debug", `nsexec of ${idOf(state)}: affinity: ${affinityText(initial)}`);
   const request: ExecRequest = {
     id: idOf(state),
@@ -143,7 +146,7 @@ export function execProcess(runtime: Runtime, container: ExecContainer, options:
     for (const type of namespaces) {
       fds[`ns-${type}`] = open(kernel, `/proc/${initPid}/ns/${namespaceKinds[type].file}`, 0);
     }
-    // Its pid may be another's by now, and these that one's namespaces.
+    // Init's pid may be another process's by now, and the namespaces with it.
     if (!isAlive(init.pid, init.startTime)) throw new RuncError("container-state", EXEC_IN_STOPPED);
     const enterCgroup = (pid: number) => {
       if (isBelow) requireCgroups(cgroup.paths, pid);
@@ -156,14 +159,14 @@ export function execProcess(runtime: Runtime, container: ExecContainer, options:
     return inContext(NOT_STARTED, () => launchExec(runtime, plan, launched));
   } catch (error) {
     if (!(error instanceof RuncError) || cgroup.oomKills() === killsBefore) throw error;
-    // Somebody in there was killed; it may have been ours.
+    // A process in the cgroup was killed; it may have been this one.
     throw new RuncError(error.code, `${error.message} (possibly OOM-killed)`, { ...error, cause: error });
   } finally {
     for (const [name, fd] of Object.entries(fds)) if (name.startsWith("ns-")) fd.close();
   }
 }
 
-/** A group that is gone limits nothing any more. */
+/** A group that is gone has no limits any more. */
 function joinRdtGroup(runtime: Runtime, state: RuncState, pid: number): void {
   const group = rdtGroupOf(state);
   if (group === undefined || !isThere(runtime.kernel, group.path)) return;
@@ -180,7 +183,7 @@ function subCgroup(runtime: Runtime, container: ExecContainer, sub: SubCgroups):
   const paths = subCgroupPaths(container.cgroup.paths, sub);
   const { "": top } = container.cgroup.paths;
   const { "": directory } = paths;
-  // Where a user may not move processes, that user's systemd may.
+  // If a user may not move processes, that user's systemd may.
   if (rootless && systemdOf(state) && top !== undefined && directory !== undefined) {
     const options = { ...systemdOptions(runtime, rootless), below: directory.slice(top.length) || "/" };
     return withTrace(runtime, loadSystemdManager(paths, systemdPathOf(state), options));
@@ -188,7 +191,7 @@ function subCgroup(runtime: Runtime, container: ExecContainer, sub: SubCgroups):
   return withTrace(runtime, loadCgroupManager(paths, cgroupOptions(runtime, rootless)));
 }
 
-/** The namespaces that the config lists and that are not our own: setns(2) refuses to join the own user namespace. */
+/** The namespaces of the config except our own: setns(2) fails for the own user namespace. */
 function joinable(state: RuncState): readonly NamespaceType[] {
   return namespacesOf(state).map(({ type }) => type).filter((type) => {
     const { file } = namespaceKinds[type];
@@ -198,20 +201,20 @@ function joinable(state: RuncState): readonly NamespaceType[] {
   });
 }
 
-/** Speaks with the stage and init of an exec until the process is its program. */
+/** Exchanges messages with stage and init of an exec until the process executes its program. */
 function launchExec(
   runtime: Runtime,
   plan: Plan,
   options: ExecOptions & {
     fds: Readonly<Record<string, Fd>>;
     refused: HostFacts["refused"];
-    /** The container's, for a seccomp agent. */
+    /** The container's state, for a seccomp agent. */
     hookState: State;
     enterCgroup: (pid: number) => void;
     says: readonly Planned[];
   },
 ): ContainerProcess {
-  // Always natively: in the container's mount namespace there is no Deno, nor the libraries that it needs.
+  // Always native: the container's mount namespace has no Deno, nor the libraries that it needs.
   const launch = new Launch({ ...runtime, executor: "native" }, {
     plan,
     stdio: options.stdio,
@@ -224,7 +227,8 @@ function launchExec(
   try {
     options.enterCgroup(launch.stagePid);
     launch.go();
-    // Under a filter it closes the socket for a last word; a filter that comes late is loaded after `created`.
+    // Under a filter, init closes the socket instead of sending a last message; a late filter is loaded after
+    // `created`.
     const closes = options.seccomp !== undefined;
     let isReady = false;
     for (;;) {
@@ -248,7 +252,10 @@ function launchExec(
   }
 }
 
-/** A cgroup that passes controllers on takes no process. clone3(2), EBUSY with CLONE_INTO_CGROUP, or of the write that stands for it */
+/**
+ * A cgroup that delegates controllers accepts no processes. clone3(2), EBUSY with CLONE_INTO_CGROUP, or of the
+ * equivalent write
+ */
 function isBornNowhere(error: unknown): error is RuncError {
   return error instanceof RuncError && error.errnoName === "EBUSY" && /^(clone3|write)\(/.test(error.call ?? "");
 }

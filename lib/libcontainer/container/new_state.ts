@@ -55,6 +55,7 @@ export function describeContainer(
   const startTime = processStat(pid)?.startTime ?? 0;
   return toRuncState({
     config: spec.config,
+    mounts: spec.mounts,
     id,
     bundle: spec.bundle,
     rootfs: spec.rootfs,

@@ -1,5 +1,5 @@
 /**
- * Being told when a container runs out of memory, and when there is nothing more to tell of. Runs in: parent.
+ * Watches a container for OOM events and for its end. Runs in: parent.
  *
  * @module
  */
@@ -14,18 +14,18 @@ import type { Kernel } from "../../ffi/kernel.ts";
 
 /** A watch on a container's memory. */
 export interface OomWatch extends Disposable {
-  /** Readable when there is something to {@link next}: also at the end. */
+  /** Readable when {@link next} has something to return, and at the end. */
   readonly fd: number;
-  /** Whether there is nothing more to come: on v1 the cgroup is gone, on v2 nobody is in it. */
+  /** Whether there are no more events: on v1 the cgroup is gone, on v2 it has no processes. */
   readonly isOver: boolean;
-  /** Takes what happened, or waits for it. Whether it was that the container ran out of memory. */
+  /** Takes the next event, or waits for it. Returns whether it was an OOM event. */
   next(): boolean;
 }
 
 /**
  * Watches the cgroups of a container. `paths`: by controller on v1, under `""` on v2.
  *
- * @throws {RuncError} where the container has no cgroup of the memory controller.
+ * @throws {RuncError} if the container has no cgroup of the memory controller.
  */
 export function watchOom(kernel: Kernel, paths: Readonly<Record<string, string>>): OomWatch {
   const { "": unified, memory } = paths;
@@ -37,7 +37,7 @@ export function watchOom(kernel: Kernel, paths: Readonly<Record<string, string>>
 }
 
 /**
- * By an eventfd that the kernel is told of in cgroup.event_control.
+ * Uses an eventfd registered in cgroup.event_control.
  *
  * @see Documentation/admin-guide/cgroup-v1/memory.rst, OOM Control
  */
@@ -65,7 +65,7 @@ class OomWatchV1 implements OomWatch {
 
   next(): boolean {
     readEventfd(this.#kernel, this.#eventfd);
-    // The end of the cgroup is an event too.
+    // The removal of the cgroup is an event too.
     return !this.isOver;
   }
 
@@ -75,7 +75,7 @@ class OomWatchV1 implements OomWatch {
   }
 }
 
-/** By inotify: the kernel tells of a change in memory.events, and when the last process has left in cgroup.events. */
+/** Uses inotify: memory.events changes on an OOM event, cgroup.events when the last process has left. */
 class OomWatchV2 implements OomWatch {
   readonly #kernel: Kernel;
   readonly #directory: string;

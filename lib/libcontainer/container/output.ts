@@ -1,7 +1,8 @@
 /**
- * A process in a container with its output collected: what `Deno.Command`'s `output()` is for a program of the host. Runs in: parent.
+ * Runs a process in a container and collects its output, like `output()` of `Deno.Command` does for a program of the
+ * host. Runs in: parent.
  *
- * The event loop goes on meanwhile: a thread of its own waits for the process and its streams at once.
+ * The event loop is not blocked: a separate thread waits for the process and its streams.
  *
  * @module
  */
@@ -24,46 +25,46 @@ import { rootOwner } from "../config/id_mappings.ts";
 import type { Runtime } from "../runtime.ts";
 import { compileSeccomp } from "../seccomp/seccomp.ts";
 
-/** What both {@link runOutput} and {@link execOutput} take. */
+/** Options of {@link runOutput} and {@link execOutput}. */
 export interface OutputOptions {
-  /** What the process reads; nothing where absent. */
+  /** The process's input; absent: empty. */
   readonly stdin?: string | Uint8Array<ArrayBuffer>;
-  /** Kills the process (SIGKILL) when it is aborted; what it wrote until then is the output. */
+  /** Aborting it kills the process (SIGKILL); the output is what it has written until then. */
   readonly signal?: AbortSignal;
 }
 
-/** How to run a container. */
+/** Options for running a container. */
 export interface RunOutputOptions extends OutputOptions, StartFlags {
-  /** Letters, digits and `_+-.`; no container of the runtime may have it. */
+  /** Letters, digits and `_+-.`; the runtime must not have a container with this id. */
   readonly id: string;
-  /** Its process must not ask for a terminal. */
+  /** Its process must not have a terminal. */
   readonly spec: Spec;
 }
 
-/** What to run in a container. */
+/** Options for another process in a container. */
 export interface ExecOutputOptions extends OutputOptions {
-  /** It must not ask for a terminal. */
+  /** It must not have a terminal. */
   readonly process: Process;
 }
 
-/** How a process ended, and all that it wrote. */
+/** How a process ended, and its output. */
 export interface ProcessOutput {
-  /** As a shell has it: the exit code, or 128 + the number of the signal. */
+  /** Like a shell's: the exit code, or 128 + the number of the signal. */
   readonly code: number;
-  /** Number of the signal that it died of. */
+  /** Number of the signal that killed it. */
   readonly signal?: number;
-  /** What came from descriptor 1. */
+  /** The output of descriptor 1. */
   readonly stdout: Uint8Array<ArrayBuffer>;
-  /** What came from descriptor 2. */
+  /** The output of descriptor 2. */
   readonly stderr: Uint8Array<ArrayBuffer>;
 }
 
 type Written = Pick<ProcessOutput, "stdout" | "stderr">;
 
 /**
- * Creates a container, runs it to its end, and removes it.
+ * Creates a container, runs it until it ends, and removes it.
  *
- * @throws {RuncError} as {@link Container.create} and {@link Container.poststart}; nothing is left of the container.
+ * @throws {RuncError} as {@link Container.create} and {@link Container.poststart}; the container is then removed.
  */
 export async function runOutput(runtime: Runtime, options: RunOutputOptions): Promise<ProcessOutput> {
   const { id, spec, signal } = options;
@@ -86,14 +87,14 @@ export async function runOutput(runtime: Runtime, options: RunOutputOptions): Pr
       container.poststart();
     });
   } finally {
-    // Whatever else is in the container goes too.
+    // Ends the container's other processes too.
     container.destroy();
   }
 }
 
 /**
- * Runs a further process in a container to its end. A process that it leaves behind and that still holds stdout or stderr is
- * not waited for.
+ * Runs another process in a container until it ends. Does not wait for processes that it leaves behind, even if they
+ * hold stdout or stderr.
  *
  * @throws {RuncError} as {@link Container.exec}.
  */
@@ -110,7 +111,7 @@ export async function execOutput(
   return await outputOf(process, pipes, options);
 }
 
-/** Passes a process its input, lets it run by `start`, and waits for its end; after an error it is dead too. */
+/** Passes the process its input, lets it run with `start`, and waits for its end. Kills it after an error. */
 async function outputOf(
   process: ContainerProcess,
   pipes: Pipes,
@@ -118,7 +119,7 @@ async function outputOf(
   start: () => void = () => {},
 ): Promise<ProcessOutput> {
   const exchanged = pipes.exchange(process, stdin);
-  // Where something else fails first, that is the error to tell.
+  // An earlier error is the one to report.
   exchanged.catch(() => {});
   try {
     start();
@@ -126,7 +127,7 @@ async function outputOf(
     return { ...describe(status), ...await exchanged };
   } catch (error) {
     process.abort();
-    // Its descriptors are about to be closed.
+    // Its descriptors are closed soon.
     await exchanged.catch(() => {});
     throw error;
   }
@@ -145,7 +146,7 @@ async function ended(process: ContainerProcess, signal: AbortSignal | undefined)
   const kill = () => void process.signal(SIGKILL);
   signal?.addEventListener("abort", kill);
   try {
-    // It may have come while the container was created.
+    // It may have been aborted while the container was created.
     if (signal?.aborted) kill();
     return await process.wait();
   } finally {
@@ -164,7 +165,7 @@ class Pipes implements Disposable {
   readonly #stdout: { readonly read: Fd; readonly write: Fd };
   readonly #stderr: { readonly read: Fd; readonly write: Fd };
 
-  /** `owner`: ids of the container's root on the host, who may open /proc/self/fd/1 again. */
+  /** `owner`: host ids of the container's root, which may open /proc/self/fd/1 again. */
   constructor(kernel: Kernel, owner: { uid: number; gid: number }) {
     this.#kernel = kernel;
     this.#stdin = pipe(kernel, "stdin");
@@ -184,8 +185,8 @@ class Pipes implements Disposable {
   }
 
   /**
-   * Closes the process's ends, which it has by now; writes its input and reads its output until it has ended. What it has written is
-   * in the pipes then, and whoever else holds them is not waited for.
+   * Closes our copies of the process's ends; writes its input and reads its output until it has ended. All that it has
+   * written is in the pipes then, so other processes that hold them are not waited for.
    */
   async exchange(process: Ending, text: string | Uint8Array<ArrayBuffer> = ""): Promise<Written> {
     for (const end of [this.#stdin.read, this.#stdout.write, this.#stderr.write]) end.close();
@@ -211,12 +212,12 @@ class Pipes implements Disposable {
   }
 }
 
-/** As much as a pipe holds. pipe(7) */
+/** The default capacity of a pipe. pipe(7) */
 const CHUNK_SIZE = 64 * 1024;
-/** poll(2) does not look at it. */
+/** poll(2) ignores this descriptor. */
 const NOBODY = -1;
 
-/** What a process is to read. */
+/** The process's input. */
 class Input {
   readonly #kernel: Kernel;
   readonly #end: Fd;
@@ -232,12 +233,12 @@ class Input {
     this.#closeAtEnd();
   }
 
-  /** Writes what the pipe takes. */
+  /** Writes as much as the pipe accepts. */
   advance(): void {
     const piece = this.#rest.subarray(0, CHUNK_SIZE);
     const length = this.#kernel.retry("write", this.watched, piece, piece.length);
     if (length === -Errno.EAGAIN) return;
-    // The process has closed its stdin without reading all of it, or has ended.
+    // The process has closed its stdin early, or has ended.
     if (length === -Errno.EPIPE) this.#rest = this.#rest.subarray(this.#rest.length);
     else if (length < 0) throw syscallError(`write(${this.#end.label})`, -length);
     else this.#rest = this.#rest.subarray(length);
@@ -251,7 +252,7 @@ class Input {
   }
 }
 
-/** What a process writes. */
+/** The process's output. */
 class Output {
   readonly #kernel: Kernel;
   readonly #end: Fd;
@@ -265,19 +266,19 @@ class Output {
     this.watched = end.number;
   }
 
-  /** Reads what is there, `limit` bytes at most. Returns how many there were. */
+  /** Reads at most `limit` bytes. Returns how many were read. */
   advance(limit: number = CHUNK_SIZE): number {
     const bytes = alloc(Math.min(limit, CHUNK_SIZE));
     const length = this.#kernel.retry("read", this.watched, bytes, bytes.length);
     if (length === -Errno.EAGAIN) return 0;
     if (length < 0) throw syscallError(`read(${this.#end.label})`, -length);
-    // Waiting for more would be over at once, without end.
+    // At the end, poll(2) would return at once every time.
     if (length === 0) this.watched = NOBODY;
     else this.#pieces.push(bytes.slice(0, length));
     return length;
   }
 
-  /** Everything, with what is in the pipe now, and nothing that comes later. */
+  /** All output, including what is in the pipe now, but nothing written later. */
   finish(): Uint8Array<ArrayBuffer> {
     if (this.watched !== NOBODY) {
       const count = alloc(4);

@@ -14,7 +14,8 @@ import { inSpan } from "../../trace/tracer.ts";
 import { readFacts } from "../config/facts.ts";
 import { type HostFacts, type LaunchRequest, type StartFlags, startFlags } from "../config/launch_request.ts";
 import { hasNamespace } from "../config/namespaces.ts";
-import { planCreate } from "../plans/create.ts";
+import type { ParsedMount } from "../config/mounts.ts";
+import { containerMounts, planCreate } from "../plans/create.ts";
 import { enterWithoutClone3, withoutRefused } from "../plans/outer_sandbox.ts";
 import type { Runtime } from "../runtime.ts";
 import { hasSeccomp, type SeccompFilter } from "../seccomp/filter.ts";
@@ -46,6 +47,8 @@ export interface PlannedContainer {
   readonly facts: HostFacts;
   /** What was asked for beside config.json. */
   readonly request: LaunchRequest;
+  /** The mounts: those of the config, and those that this runtime adds. */
+  readonly mounts: readonly ParsedMount[];
   /** The container's cgroups, not made yet. */
   readonly cgroup: CgroupManager;
 }
@@ -59,9 +62,10 @@ export function planContainer(runtime: Runtime, options: PlanOptions & { asRoot?
   const read = inSpan(runtime.trace, "read the host's facts", () => factsFor(runtime, options, cgroup));
   const facts = options.asRoot ? { ...read, euid: 0, mayTrace: true } : read;
   const request = requestOf(runtime, options, { cgroup, facts });
-  const make = () => withoutRefused(planCreate(spec.config, facts, request), facts.refused, facts.arch);
+  const mounts = containerMounts(spec.config, request, spec.mounts);
+  const make = () => withoutRefused(planCreate(spec.config, facts, request, mounts), facts.refused, facts.arch);
   const plan = inSpan(runtime.trace, "plan", make);
-  return { plan, facts, request, cgroup };
+  return { plan, facts, request, mounts, cgroup };
 }
 
 function cgroupOf(runtime: Runtime, { id, spec }: PlanOptions): CgroupManager {
@@ -70,10 +74,10 @@ function cgroupOf(runtime: Runtime, { id, spec }: PlanOptions): CgroupManager {
   return createCgroupManager(spec.layout, request, cgroupOptions(runtime, runtime.rootlessCgroups));
 }
 
-function systemdCgroup(runtime: Runtime, id: string, { config, layout }: Spec): CgroupManager {
+function systemdCgroup(runtime: Runtime, id: string, { config, mounts, layout }: Spec): CgroupManager {
   requireSystemd(isThere("/run/systemd/system"));
   const { annotations = {}, linux } = config;
-  const request = { id, cgroupsPath: linux?.cgroupsPath, annotations, ownerUid: cgroupOwner({ config }) };
+  const request = { id, cgroupsPath: linux?.cgroupsPath, annotations, ownerUid: cgroupOwner({ config, mounts }) };
   return createSystemdManager(layout, request, systemdOptions(runtime, runtime.rootlessCgroups));
 }
 

@@ -1,9 +1,9 @@
 /**
- * What is left of a container whose state cannot be read: its directory, and cgroups and a unit that the id leads to. Runs in: parent.
+ * Removes a container whose state cannot be read: its directory, and the cgroups and the unit derived from its id. Runs
+ * in: parent.
  *
- * Where the container was is a guess then: where it would be by its id alone, without `linux.cgroupsPath`. So no process is killed that does
- * not look like a container's, and all that was guessed is told.
- *
+ * The location of the cgroups is then a guess: where they are for this id without `linux.cgroupsPath`. So it kills only
+ * processes that look like a container's, and reports everything that was guessed.
  * @module
  */
 
@@ -22,16 +22,17 @@ import { createSystemdManager } from "../../cgroups/systemd/manager.ts";
 import type { Runtime } from "../runtime.ts";
 import { isMissing, StateDirectory } from "../state/store.ts";
 
-/** Where systemd runs there is this directory. sd_booted(3) */
+/** This directory exists if systemd is running. sd_booted(3) */
 const SYSTEMD = "/run/systemd/system";
 
-/** Names of systemd's units that are cgroups: one of these beside the container's may be anybody's. */
+/** Names of systemd's units that have cgroups: such a cgroup may be another service's. */
 const UNIT = /\.(?:slice|scope|service|socket|mount|swap)$/;
 
 /**
- * Removes what is left of a container, for `delete --force`. False where its state can be read by now, or again: then nothing was removed.
+ * Removes the remains of a container, for `delete --force`. False if its state can be read now: nothing is removed
+ * then.
  *
- * @throws {RuncError} `cgroup-failed` where a cgroup of its cannot be removed.
+ * @throws {RuncError} `cgroup-failed` if a cgroup of the container cannot be removed.
  */
 export function removeRemains(runtime: Runtime, id: string): boolean {
   const directory = new StateDirectory(runtime.root, id);
@@ -41,20 +42,20 @@ export function removeRemains(runtime: Runtime, id: string): boolean {
   if (why === undefined) return false;
   const cgroups = findCgroups(runtime, id);
   const removed = cgroups.flatMap((cgroup) => removeCgroups(runtime, id, cgroup));
-  // A create that was killed before it had a cgroup: nothing was guessed.
+  // Nothing was guessed if `create` was killed before it created a cgroup.
   if (cgroups.length > 0 || !isMissing(why)) {
-    const also = removed.length === 0 ? "" : `, and what its id leads to: ${removed.join(" ")}`;
+    const also = removed.length === 0 ? "" : `, and these cgroups found by its id: ${removed.join(" ")}`;
     runtime.log(
       "warning",
       `the state of container ${id} cannot be read (${why.message}): removed its directory${also}; ` +
-        "cgroups in other places, if it had any, stay, and its poststop hooks were not run",
+        "cgroups in other places were not removed, and its poststop hooks were not run",
     );
   }
   directory.remove();
   return true;
 }
 
-/** Why there is no state; undefined where there is one. */
+/** Why the state cannot be read; undefined if it can. */
 function reasonIn(directory: StateDirectory): RuncError | undefined {
   try {
     directory.load();
@@ -65,7 +66,7 @@ function reasonIn(directory: StateDirectory): RuncError | undefined {
   }
 }
 
-/** Cgroups that are there, and that a container of this id without `linux.cgroupsPath` has. */
+/** The existing cgroups of a container with this id and without `linux.cgroupsPath`. */
 function findCgroups(runtime: Runtime, id: string): readonly CgroupManager[] {
   const layout = readCgroupLayout(runtime.kernel);
   const booted = isThere(SYSTEMD);
@@ -73,7 +74,7 @@ function findCgroups(runtime: Runtime, id: string): readonly CgroupManager[] {
   if (hasCgroups(layout, id) && !(booted && UNIT.test(id))) {
     found.push(createCgroupManager(layout, { id }, cgroupOptions(runtime, runtime.rootlessCgroups)));
   }
-  // Rootless, v1 has none.
+  // Rootless systemd supports only v2.
   if (booted && !(runtime.rootlessCgroups && layout.mode !== "v2")) {
     const options = systemdOptions(runtime, runtime.rootlessCgroups);
     found.push(createSystemdManager(layout, { id, annotations: {} }, options));
@@ -81,7 +82,7 @@ function findCgroups(runtime: Runtime, id: string): readonly CgroupManager[] {
   return found.filter((cgroup) => directoriesOf(cgroup).length > 0);
 }
 
-/** A host may have none at all. */
+/** The host may have no cgroups at all. */
 function hasCgroups(layout: CgroupLayout, id: string): boolean {
   try {
     return Object.keys(cgroupPaths(layout, { id })).length > 0;
@@ -95,15 +96,18 @@ function directoriesOf({ paths }: CgroupManager): readonly string[] {
   return [...new Set(Object.values(paths))].filter(isThere);
 }
 
-/** Ends what is in there and removes it; returns the directories. What may be somebody else's stays, and that is told. */
+/**
+ * Kills the processes in the cgroups and removes these; returns the directories. A cgroup that may belong to another
+ * service stays, with a warning.
+ */
 function removeCgroups(runtime: Runtime, id: string, cgroup: CgroupManager): readonly string[] {
   const directories = directoriesOf(cgroup);
   const strangers = [...new Set(directories.flatMap(processesIn))].filter((pid) => !looksContained(pid));
   if (strangers.length > 0) {
     runtime.log(
       "warning",
-      `${directories.join(" ")} may not be container ${id}'s, and stays: ` +
-        `of its processes these are in no mount namespace of their own: ${strangers.join(" ")}`,
+      `${directories.join(" ")} may not belong to container ${id} and was not removed: ` +
+        `these processes in it are in the host's mount namespace: ${strangers.join(" ")}`,
     );
     return [];
   }
@@ -113,8 +117,9 @@ function removeCgroups(runtime: Runtime, id: string, cgroup: CgroupManager): rea
 }
 
 /**
- * Whether a process is in another mount namespace than we are, as those of nearly every container are, and those of the host are not. One
- * that has ended is nobody's; one that is outside of our pid namespace has no number here, which cgroup2 shows as 0.
+ * Whether a process is in another mount namespace than the runtime: nearly every container's is, and the host's are
+ * not. A process that has ended counts as contained. One outside our pid namespace has no number here, which cgroup2
+ * shows as 0.
  */
 function looksContained(pid: number): boolean {
   try {
@@ -126,7 +131,7 @@ function looksContained(pid: number): boolean {
 
 const mountNamespace = (pid: string) => Deno.readLinkSync(`/proc/${pid}/ns/mnt`);
 
-/** @throws {RuncError} after 10 s, as for any other container. */
+/** @throws {RuncError} after 10 s, as for other containers. */
 function killAndWait({ kernel }: Runtime, cgroup: CgroupManager, directories: readonly string[]): void {
   if (directories.every((directory) => processesIn(directory).length === 0)) return;
   const deadline = monotonicMs(kernel) + 10_000;

@@ -1,5 +1,5 @@
 /**
- * What a container uses. Runs in: parent.
+ * A container's statistics. Runs in: parent.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import type { CgroupStats } from "../../cgroups/stats/types.ts";
 import { inContext } from "../../errors.ts";
 import type { Container } from "./container.ts";
 
-/** The statistics of a container's cgroups, as of now. @throws {RuncError} `cgroup-failed`. */
+/** Reads the current statistics of a container's cgroups. @throws {RuncError} `cgroup-failed`. */
 export function containerStats(container: Container): CgroupStats {
   const { cgroupPaths, rootlessCgroups, rdtGroup } = container;
   const stats = inContext(

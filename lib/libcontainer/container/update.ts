@@ -1,5 +1,5 @@
 /**
- * What `update` makes of a container's limits: the stored ones, with those that were given in their place. Pure.
+ * Computes a container's new limits for `update`: the stored ones, overridden by the given ones. Pure.
  *
  * @see runc 1.5.1, update.go
  * @module
@@ -17,10 +17,10 @@ import type {
 import type { RuncWeightDevice } from "../state/limits_state.ts";
 
 /**
- * `stored` with `given` in its place.
+ * `stored`, overridden by `given`.
  *
- * What is absent in `given` keeps its stored value, except for these, which are then left to the kernel as they are and forgotten: burst,
- * idle, cpus, mems, the limit of pids, and `unified`.
+ * Values absent in `given` keep their stored value. Exceptions are burst, idle, cpus, mems, the limit of pids, and
+ * `unified`: absent ones are removed from the state, and the kernel keeps its current value.
  */
 export function updatedLimits(stored: Resources, given: Resources): Resources {
   return {
@@ -34,7 +34,7 @@ export function updatedLimits(stored: Resources, given: Resources): Resources {
 }
 
 function updatedMemory(stored: MemoryResources, given: MemoryResources): MemoryResources {
-  // An old limit for the sum would be one without a limit for memory, which cgroup v2 cannot have.
+  // A memory+swap limit without a memory limit is impossible on cgroup v2, so the old one is dropped.
   const swap = given.swap ?? (given.limit !== undefined && BigInt(given.limit) === -1n ? 0 : stored.swap);
   return {
     ...stored,
@@ -46,7 +46,7 @@ function updatedMemory(stored: MemoryResources, given: MemoryResources): MemoryR
 }
 
 function updatedCpu(stored: CpuResources, given: CpuResources): CpuResources {
-  // An idle cgroup takes no shares: the old ones must not be set again.
+  // An idle cgroup accepts no shares, so the old ones must not be set again.
   const shares = given.shares ?? (given.idle === undefined ? stored.shares : 0);
   return {
     ...stored,
@@ -61,7 +61,7 @@ function updatedCpu(stored: CpuResources, given: CpuResources): CpuResources {
   };
 }
 
-/** Both or neither replace what is stored; of one alone the other stays. */
+/** If both are given, they replace the stored ones; if one is given, the other stays. */
 function updatedQuota(stored: CpuResources, given: CpuResources): Pick<CpuResources, "quota" | "period"> {
   if (isGiven(given.quota) === isGiven(given.period)) return { quota: given.quota, period: given.period };
   return isGiven(given.quota)
@@ -101,7 +101,9 @@ function withWeight(devices: readonly WeightDevice[], device: WeightDevice): rea
   return replaceLast(devices, device, merged);
 }
 
-/** Of two entries for a device the kernel keeps the last, so that one is replaced; without any, `next` is added. */
+/**
+ * The kernel uses the last of several entries for a device, so that one is replaced; without an entry, `next` is added.
+ */
 function replaceLast<Device extends { readonly major: number; readonly minor: number }>(
   devices: readonly Device[],
   { major, minor }: Device,

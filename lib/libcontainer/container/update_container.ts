@@ -1,5 +1,5 @@
 /**
- * Changing what a container may use. Runs in: parent.
+ * Changes a container's limits. Runs in: parent.
  *
  * @module
  */
@@ -15,7 +15,7 @@ import { withResources } from "../state/to_runc_state.ts";
 import { updatedLimits } from "./update.ts";
 import { type RdtSchemas, updatedRdt } from "./update_rdt.ts";
 
-/** A change that can be taken back. */
+/** A change that can be undone. */
 interface Step {
   /** In runc's words. */
   readonly what: "cgroup" | "intelrdt";
@@ -24,8 +24,8 @@ interface Step {
 }
 
 /**
- * Sets `resources` and `rdt` in the place of what `state` has, and returns the state that it then has. Nothing is changed where one of
- * them is refused.
+ * Replaces the limits in `state` by `resources` and `rdt`, and returns the new state. If one of them is refused,
+ * nothing is changed.
  *
  * @throws {RuncError} `cgroup-failed`, `config-invalid`, and as {@link updatedRdt}.
  */
@@ -43,7 +43,7 @@ export function updateContainer(
   const steps: Step[] = [{
     what: "cgroup",
     set: () => cgroup.set(changed),
-    // What was never set has its value too, which is more than runc puts back.
+    // Limits that were never set are remembered too. runc restores fewer.
     setBack: cgroup.remember(changed, stored),
   }];
   const path = rdtGroupOf(state)?.path;
@@ -63,7 +63,7 @@ function setAll(runtime: Runtime, steps: readonly Step[]): void {
     try {
       step.set();
     } catch (error) {
-      // The one that failed too: a part of it may have been set.
+      // Including the failed one, which may be partly set.
       for (const done of steps.slice(0, index + 1)) setBack(runtime, done);
       throw error;
     }
@@ -74,7 +74,7 @@ function setBack(runtime: Runtime, { what, setBack }: Step): void {
   try {
     setBack();
   } catch (error) {
-    // The refusal that led here is the one to tell; this one says what is left behind.
+    // The error that led here is thrown; this one is only logged.
     runtime.log(
       "warning",
       `Setting back ${what} configs failed due to error: ${

@@ -1,5 +1,5 @@
 /**
- * What `update` makes of a container's `linux.intelRdt`. Pure.
+ * Computes a container's new `linux.intelRdt` for `update`. Pure.
  *
  * @see runc 1.5.1, update.go
  * @module
@@ -8,13 +8,14 @@
 import { RuncError } from "../../errors.ts";
 import type { IntelRdt } from "../../specs/config.ts";
 
-/** The part of `linux.intelRdt` that can be changed. An empty text is not given. */
+/** The changeable part of `linux.intelRdt`. An empty text means not given. */
 export type RdtSchemas = Pick<IntelRdt, "l3CacheSchema" | "memBwSchema">;
 
 /**
- * `stored` with `given` in its place. `features`: what this host can limit.
+ * `stored`, overridden by `given`. `features`: the resctrl features of this host.
  *
- * @throws {RuncError} `host-lacks` for what the host cannot limit, `unsupported` for a container that was created without a group.
+ * @throws {RuncError} `host-lacks` for a feature that the host lacks, `unsupported` for a container that was created
+ * without a group.
  */
 export function updatedRdt(
   stored: IntelRdt | undefined,
@@ -35,5 +36,5 @@ export function updatedRdt(
 }
 
 function lacking(message: string): RuncError {
-  return new RuncError("host-lacks", message, { hint: "mount resctrl, where the processor and the kernel have it" });
+  return new RuncError("host-lacks", message, { hint: "mount resctrl, if the processor and the kernel support it" });
 }

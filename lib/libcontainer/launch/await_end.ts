@@ -1,5 +1,5 @@
 /**
- * Waiting for a child that is to end, as long as one wants. Runs in: parent.
+ * Waiting for a child to end, with a time limit. Runs in: parent.
  *
  * @module
  */

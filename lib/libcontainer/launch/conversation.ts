@@ -1,17 +1,18 @@
 /**
- * Which message of stage, helper and init is due when. The parent holds each against this table before it believes any of it: in the container
- * there may be programs that can take init's end of the socket and speak there. Pure.
+ * The order of the messages from stage, helper and init. The parent checks each message against this table before it
+ * uses it: a program in the container may get hold of init's end of the socket and send messages. Pure.
  *
- *     state        due, and from whom
+ *     state        expected messages, and their sender
  *     namespaces   helper, mapping, child: from the stage
  *     mounts       network, target, copyUp, hooks: from init
  *     content      copied: from init, for each file that the parent has sent
  *     root         passwd, ready: from init
  *     credentials  seccomp, created: from init
- *     filter       seccomp: from init, whose filter comes after its word `created`
+ *     filter       seccomp: from init, if its filter is loaded after `created`
  *     program      nothing
  *
- * A report may come in every state: an error, by which anybody can do no more than fail this start, and a warning of stage, helper or init.
+ * A report may come in every state: an error from any sender, because an error can only make this start fail, or a
+ * warning from stage, helper or init.
  *
  * @module
  */
@@ -20,33 +21,33 @@ import { RuncError } from "../../errors.ts";
 import { report } from "../../plan/native/format.ts";
 import { MESSAGE_SIZE, MessageKind, PASSWD_CHUNK, type Planned } from "../steps/protocol.ts";
 
-/** Names of kinds that are said with {@link MessageKind}. */
+/** Names of message kinds that {@link MessageKind} numbers, without `time`. */
 export type Kind = Exclude<keyof typeof MessageKind, "time">;
 
-/** Who sent a message, as the kernel tells it. @see unix(7), SCM_CREDENTIALS */
+/** The sender of a message, according to the kernel. @see unix(7), SCM_CREDENTIALS */
 export type Sender = "stage" | "helper" | "init" | "stranger";
 
-/** Where a conversation is. */
+/** The state of a conversation. */
 export type ConversationState = "namespaces" | "mounts" | "content" | "root" | "credentials" | "filter" | "program";
 
-/** A message, with nothing of it believed. */
+/** A message before it is checked. */
 export interface Statement {
   /** First u32 of the message. */
   readonly kind: number;
   readonly sender: Sender;
   /** The message's i64. */
   readonly value: bigint;
-  /** Bytes in all. */
+  /** Length of the message in bytes. */
   readonly length: number;
-  /** How many descriptors came with it. */
+  /** Number of descriptors received with it. */
   readonly descriptors: number;
 }
 
 interface Rule {
   readonly by: Sender;
-  /** The state that it leads to. */
+  /** The next state; absent: the state stays. */
   readonly to?: ConversationState;
-  /** It may come again. */
+  /** The message may be repeated. */
   readonly again?: true;
 }
 
@@ -77,13 +78,13 @@ type Range = readonly [first: bigint, last: bigint];
 const nothing: Range = [0n, 0n];
 const pid: Range = [1n, LAST_PID];
 
-/** The values of each kind; those of reports mean what the plan says. */
+/** The valid values of each kind. The plan defines the values of reports. */
 const values: Readonly<Partial<Record<Kind, Range>>> = {
   mapping: nothing,
   child: pid,
   helper: pid,
   network: nothing,
-  // Beside the mount's number: whether it is a file.
+  // The mount's number, and above it one bit: whether the target is a file.
   target: [0n, (1n << 33n) - 1n],
   copyUp: [0n, U32],
   // 0 or -errno. MAX_ERRNO, include/linux/err.h
@@ -91,16 +92,16 @@ const values: Readonly<Partial<Record<Kind, Range>>> = {
   hooks: nothing,
   passwd: nothing,
   ready: nothing,
-  // A descriptor's number.
+  // A descriptor number.
   seccomp: [0n, 0x7fffffffn],
   created: nothing,
 };
 
 const descriptors: Readonly<Partial<Record<Kind, number>>> = { target: 1, copyUp: 2 };
 
-/** More than a plan has mounts that init can ask for twice, and less than the parent's memory. */
+/** More than a plan has mounts that init can request twice, and little of the parent's memory. */
 const WARNING_LIMIT = 1024;
-/** read(2) of a file returns full pieces; a file system in user space may return smaller ones. */
+/** read(2) returns full pieces for most files; a user-space file system may return smaller ones. */
 const PASSWD_LIMIT = 65536;
 
 const kinds = new Map<number, Kind>(
@@ -109,20 +110,22 @@ const kinds = new Map<number, Kind>(
     .map((kind) => [MessageKind[kind], kind]),
 );
 
-/** A message that is not due, or is not what a message of its kind is. */
+/** The error for a message that is unexpected or malformed. */
 function refusal(who: string, what: string): RuncError {
   return new RuncError("protocol", `${who} ${what}`, {
-    hint: "a program in the container may have taken the socket to the runtime: nothing of the message was believed",
+    hint: "a program in the container may have taken over the socket to the runtime; the message was ignored",
   });
 }
 
-/** One conversation with stage and init. `planned`: what the plan has them say beside what each one says. */
+/**
+ * One conversation with stage, helper and init. `planned`: the messages of this plan besides those that every plan has.
+ */
 export class Conversation {
   readonly #planned: ReadonlySet<Kind | Planned>;
   #state: ConversationState = "namespaces";
-  /** Kinds that come once and have come. */
+  /** Kinds that may come only once and have come. */
   readonly #said = new Set<Kind>();
-  /** Mounts that a `target` or `copyUp` has come for. */
+  /** Mounts for which a `target` or `copyUp` has come. */
   readonly #asked = new Set<string>();
   #warnings = 0;
   #pieces = 0;
@@ -131,17 +134,17 @@ export class Conversation {
     this.#planned = new Set(planned);
   }
 
-  /** Where it is. */
+  /** The current state. */
   get state(): ConversationState {
     return this.#state;
   }
 
-  /** The parent has sent a file to be copied, and the answer is due. */
+  /** Expects the answer to a file that the parent has sent for copying. */
   expectCopied(): void {
     this.#state = "content";
   }
 
-  /** Takes a message. Returns its kind, where it is due; the conversation is then one step further. @throws {RuncError} `protocol` */
+  /** Checks a message and moves on to the next state. Returns the message's kind. @throws {RuncError} `protocol` */
   take(statement: Statement): Kind {
     const { sender, value, length } = statement;
     const kind = kinds.get(statement.kind);
@@ -160,9 +163,9 @@ export class Conversation {
     }
     const rule = table[this.#state][kind];
     if (rule === undefined || !this.#isPlanned(kind) || (!rule.again && this.#said.has(kind))) {
-      throw refusal(who, `sent a message "${kind}" that is not due`);
+      throw refusal(who, `sent a message "${kind}" at the wrong time`);
     }
-    if (rule.by !== sender) throw refusal(who, `sent a message "${kind}", which is the ${rule.by}'s to send`);
+    if (rule.by !== sender) throw refusal(who, `sent a message "${kind}", which only ${rule.by} may send`);
     const [first, last] = values[kind]!;
     if (value < first || value > last) throw refusal(who, `sent a message "${kind}" with the value ${value}`);
     this.#countAgain(kind, who, statement);
@@ -176,7 +179,7 @@ export class Conversation {
     return kind === "ready" || kind === "copied" || this.#planned.has(kind);
   }
 
-  /** Messages that may come again come for another mount, or with more of the file. */
+  /** A repeated message must be for another mount, or have the next piece of the file. */
   #countAgain(kind: Kind, who: string, { value, length }: Statement): void {
     if (kind === "target" || kind === "copyUp") {
       const asked = `${kind} ${value & U32}`;
@@ -187,13 +190,13 @@ export class Conversation {
       if (this.#said.has(kind) || ++this.#pieces > PASSWD_LIMIT) {
         throw refusal(who, 'sent a message "passwd" that is not due');
       }
-      // An empty piece is the end.
+      // An empty piece ends the file.
       if (length === MESSAGE_SIZE) this.#said.add(kind);
     }
   }
 
   #next(kind: Kind, { to }: Rule): ConversationState {
-    // A further process in a container has no mounts to make.
+    // A process that joins a container has no mounts to set up.
     if (kind === "child" && !this.#planned.has("hooks")) return "root";
     if (kind === "created" && this.#planned.has("lateSeccomp")) return "filter";
     return to ?? this.#state;

@@ -1,8 +1,9 @@
 /**
- * Copies what is in one directory into another, between descriptors: no name is ever resolved through a symlink, for the source is
- * somebody else's. Runs in: parent.
+ * Copies the content of one directory into another. It works on descriptors and follows no symlink: the source is not
+ * trusted. Runs in: parent.
  *
- * Types, owners, modes, links' targets and device numbers are kept, as runc keeps them; times and extended attributes are not.
+ * Like runc, it keeps types, owners, modes, symlinks' targets and device numbers, but not times and extended
+ * attributes.
  *
  * @module
  */
@@ -15,13 +16,16 @@ import { alloc, type Argument, cString, type Kernel } from "../../ffi/kernel.ts"
 import { fstat, type Stat } from "../../ffi/stat.ts";
 import { asFileOwner } from "./file_owner.ts";
 
-/** Deeper trees are refused: each level keeps two descriptors open. */
+/** Deeper trees fail: each level keeps two descriptors open. */
 const DEPTH_LIMIT = 200;
 /** PATH_MAX, the longest target of a symlink. limits.h */
 const PATH_MAX = 4096;
 const empty = cString("");
 
-/** The entries of a directory but `.` and `..`, as bytes with a NUL. Layout: struct linux_dirent64, getdents(2) */
+/**
+ * The names of a directory's entries without `.` and `..`, as bytes with a NUL. Layout: struct linux_dirent64,
+ * getdents(2)
+ */
 function names(copy: Copy, directory: Fd): readonly Uint8Array<ArrayBuffer>[] {
   const found: Uint8Array<ArrayBuffer>[] = [];
   const entries = alloc(32768);
@@ -40,7 +44,7 @@ function names(copy: Copy, directory: Fd): readonly Uint8Array<ArrayBuffer>[] {
   }
 }
 
-/** What fstat(2) says of a file. */
+/** The result of fstat(2). */
 interface Status {
   readonly type: number;
   readonly mode: number;
@@ -49,7 +53,7 @@ interface Status {
   readonly device: number;
 }
 
-/** Copies the content of an open file into another one. Returns 0 or −errno. */
+/** Copies the content of one open file to another. Returns 0 or −errno. */
 export type Fill = (from: Fd, to: Fd) => number;
 
 class Copy {
@@ -62,7 +66,7 @@ class Copy {
     this.#fill = fill;
   }
 
-  /** Calls libc; a failure tells where in the tree. */
+  /** Calls libc; an error names the path in the tree. */
   must(name: string, ...args: readonly Argument[]): number {
     return this.#check(name, this.#kernel.retry(name, ...args));
   }
@@ -122,13 +126,13 @@ class Copy {
         this.must("mknodat", to.number, name, status.type, status.device);
     }
     this.must("fchownat", to.number, name, status.uid, status.gid, AtFlag.AT_SYMLINK_NOFOLLOW);
-    // Last: a change of owner takes setuid and setgid away. chown(2)
+    // Last: chown(2) clears setuid and setgid.
     if (status.type !== FileType.S_IFLNK) this.must("fchmodat", to.number, name, status.mode, 0);
   }
 
   #content(file: Fd, to: Fd, name: Uint8Array<ArrayBuffer>): void {
     const O = openFlag(this.#kernel.arch);
-    // Through our own /proc it is this very file, whatever the name means by now.
+    // /proc/self/fd opens this very file, even if the name means another one by now.
     const number = this.must("open", cString(`/proc/self/fd/${file.number}`), O.O_NONBLOCK | O.O_CLOEXEC, 0);
     using input = new Fd(this.#kernel, number, this.#path.join("/"));
     const flags = O.O_WRONLY | O.O_CREAT | O.O_EXCL | O.O_CLOEXEC;
@@ -137,26 +141,26 @@ class Copy {
   }
 
   #link(file: Fd, to: Fd, name: Uint8Array<ArrayBuffer>): void {
-    // Zeroed, so that there is a NUL behind the text.
+    // One byte more than the text: it stays a NUL.
     const target = alloc(PATH_MAX + 1);
     this.must("readlinkat", file.number, empty, target, PATH_MAX);
     this.must("symlinkat", target, to.number, name);
   }
 }
 
-/** What is copied where. */
+/** The two directories, and the owner. */
 export interface Trees {
   /** A directory. */
   readonly from: Fd;
   /** An empty directory. */
   readonly to: Fd;
-  /** Who makes the files, for a file system of a user namespace takes none from users that it does not know. */
+  /** The user that creates the files: a file system of a user namespace accepts only users mapped there. */
   readonly uid: number;
   /** See `uid`. */
   readonly gid: number;
 }
 
-/** Copies everything in one directory into the other. @throws {RuncError} with the path below `from`. */
+/** Copies everything in `from` to `to`. @throws {RuncError} with the path below `from`. */
 export function copyTree(kernel: Kernel, { from, to, uid, gid }: Trees, fill: Fill): void {
   asFileOwner(kernel, { uid, gid }, () => new Copy(kernel, fill).directory(from, to));
 }

@@ -1,7 +1,8 @@
 /**
- * The other executor: carries out the same image as the native interpreter, with libc's syscall(2). Runs in: init, started by the stage.
+ * The JavaScript executor: runs the same image as the native interpreter, with libc's syscall(2). Runs in: init,
+ * started by the stage.
  *
- * It is the reference: what it does with an instruction is what format.ts says, in the order in which it says it.
+ * It is the reference implementation: it does for each instruction what format.ts says, in the same order.
  *
  * @module
  */
@@ -13,7 +14,7 @@ import { Errno } from "../../ffi/errno.ts";
 import { isInherited, open, sealedMemfd } from "../../ffi/files.ts";
 import { isSameFile } from "../../ffi/process/kcmp.ts";
 import { addressOf, alloc, type Kernel } from "../../ffi/kernel.ts";
-import { assemble, trapListing } from "../../ffi/machine_code.ts";
+import { listingBytes, trapListing } from "../../ffi/machine_code.ts";
 import { spawn } from "../../ffi/process/process.ts";
 import { syscallNumber } from "../../ffi/syscalls.ts";
 import {
@@ -34,7 +35,7 @@ import {
   VERSION,
 } from "../../plan/native/format.ts";
 
-/** The fixed descriptors' numbers follow each other: none is further than this behind the one that reports go to. */
+/** The fixed descriptors have consecutive numbers: none is more than this above the report descriptor. */
 const FIXED_LIMIT = 32;
 
 const TARGET_MASK = (1 << ERRNO_SHIFT) - 1;
@@ -55,7 +56,7 @@ interface Decoded {
 // elf(5): e_phoff, e_phnum, sizeof(Elf64_Phdr), and fields of a program header.
 const PROGRAM_HEADERS = 32, HEADER_COUNT = 56, HEADER_LENGTH = 56, PT_LOAD = 1, P_OFFSET = 8, P_FILESZ = 32;
 
-/** Offset of the program header of the second loadable segment: the program. */
+/** Offset of the program header of the second loadable segment, which is the program. */
 function programSegment(image: DataView): number {
   const start = Number(image.getBigUint64(PROGRAM_HEADERS, true));
   const loads: number[] = [];
@@ -63,14 +64,14 @@ function programSegment(image: DataView): number {
     const at = start + index * HEADER_LENGTH;
     if (image.getUint32(at, true) === PT_LOAD) loads.push(at);
   }
-  if (loads.length !== 2) throw new RuncError("internal", "the image has not two segments");
+  if (loads.length !== 2) throw new RuncError("internal", "the image does not have two segments");
   return loads[1]!;
 }
 
-/** A loaded image: its memory, and the code that walks its table. */
+/** A loaded image: its memory, and the code that runs its table. */
 export class Executor {
   readonly #kernel: Kernel;
-  /** The whole file, for children of fork. */
+  /** The whole file, for the children of forks. */
   readonly #image: Uint8Array<ArrayBuffer>;
   readonly #programAt: number;
   /** The program as the kernel sees it: header, table, data, zeroed memory. */
@@ -80,22 +81,22 @@ export class Executor {
   readonly #base: number;
   readonly #tableEnd: number;
   readonly #procFd: number;
-  /** The plan's fixed descriptors. The plan marks them close-on-exec, and a fork has them all the same. */
+  /** The plan's fixed descriptors. They are close-on-exec, but a forked child needs them. */
   readonly #given: readonly number[];
-  /** Deno's own copies of standard streams: they follow where the plan puts another file in a stream's place. */
+  /** Deno's own copies of the standard streams. When the plan replaces a stream, its copies are replaced too. */
   readonly #copies: readonly { readonly stream: number; readonly fd: number }[];
   /** Offset in the file of the program's ELF program header. */
   readonly #segment: number;
-  /** Words in the memory that hold addresses, and what they hold in the image. */
+  /** Positions in the memory that hold addresses, and their values in the image. */
   readonly #relocations: { readonly at: number; readonly address: bigint }[] = [];
   readonly #cloneNumber: number;
   readonly #execs: readonly number[];
   readonly #dup3: number;
   readonly #exitGroup: number;
-  /** Code that ends the process. Made beforehand: a filter may refuse what it takes. */
+  /** Code that ends the process. It is mapped early, because a seccomp filter may refuse mmap and mprotect later. */
   readonly #trap: Deno.PointerObject;
 
-  /** @throws {RuncError} `internal` for an image that is not of this version, or whose lengths do not fit. */
+  /** @throws {RuncError} `internal` for an image of another version, or with wrong lengths. */
   constructor(kernel: Kernel, image: Uint8Array<ArrayBuffer>, procFd: number) {
     this.#kernel = kernel;
     this.#image = image;
@@ -106,12 +107,12 @@ export class Executor {
     const file = new DataView(image.buffer, image.byteOffset + this.#programAt);
     const field = (name: keyof typeof header) => file.getUint32(header[name], true);
     if (field("magic") !== MAGIC || field("version") !== VERSION) {
-      throw new RuncError("internal", "this is not an image of this version of the program");
+      throw new RuncError("internal", "the image is of another version of the program");
     }
     const mapped = field("data") + field("dataLength");
     const end = this.#programAt + mapped + 4 * field("relocationCount");
     if (field("table") !== HEADER_SIZE || field("table") + field("tableLength") > mapped || end > image.length) {
-      throw new RuncError("internal", "the image's lengths do not fit");
+      throw new RuncError("internal", "the image has wrong lengths");
     }
     this.#memory = alloc(mapped + field("zeroLength"));
     this.#memory.set(image.subarray(this.#programAt, this.#programAt + mapped));
@@ -126,13 +127,13 @@ export class Executor {
     );
     this.#dup3 = syscallNumber("dup3", kernel.arch);
     this.#exitGroup = syscallNumber("exit_group", kernel.arch);
-    this.#trap = kernel.mapCode(assemble(trapListing[kernel.arch]));
+    this.#trap = kernel.mapCode(listingBytes(trapListing[kernel.arch]));
     this.#cloneNumber = syscallNumber("clone", kernel.arch);
     this.#execs = [syscallNumber("execve", kernel.arch), syscallNumber("execveat", kernel.arch)];
     this.#relocate(file, { at: field("relocations"), count: field("relocationCount"), data: field("data") });
   }
 
-  /** Moves the addresses in the data from where the image would be mapped to where this copy is. */
+  /** Relocates addresses in the data: from the address where the image would be mapped to the address of this copy. */
   #relocate(file: DataView, { at, count, data }: { at: number; count: number; data: number }): void {
     for (let index = 0; index < count; index++) {
       const where = data + file.getUint32(at + 4 * index, true);
@@ -142,7 +143,7 @@ export class Executor {
     }
   }
 
-  /** Carries out init, from its first instruction. Comes back only where the table ends without execve or exit. */
+  /** Runs init from its first instruction. Returns only if the table ends without execve or exit. */
   run(): void {
     let at = this.#view.getUint32(header.initEntry, true);
     while (at < this.#tableEnd) at = this.#step(this.#decode(at));
@@ -184,7 +185,7 @@ export class Executor {
     return BigInt(word | 0);
   }
 
-  /** Carries out one instruction; returns the offset of the next one. */
+  /** Runs one instruction and returns the offset of the next one. */
   #step(instruction: Decoded): number {
     const values = instruction.operands.map((operand) => this.#value(operand));
     if (instruction.code === this.#cloneNumber) return this.#fork(instruction);
@@ -227,13 +228,14 @@ export class Executor {
   }
 
   #call(instruction: Decoded, values: readonly bigint[]): number {
-    // What Deno and the snapshot ignore would stay so in the container's program. signal(7), "Execution of programs"
+    // The container's program would inherit ignored signals from Deno and the snapshot. signal(7), "Execution of
+    // programs"
     if (this.#execs.includes(instruction.code)) {
       for (const signal of [SIGPIPE, SIGXFSZ]) this.#kernel.call("signal", signal, SIG_DFL);
     }
     for (let tries = 0;; tries++) {
       const result = this.#kernel.call("syscall", instruction.code, ...values);
-      // A seccomp filter answers it.
+      // A seccomp filter can make exit_group return.
       if (instruction.code === this.#exitGroup) this.#stop();
       if (result === -Errno.EINTR) continue;
       if (result === -Errno.EAGAIN && (instruction.flags & Flag.retryAgain) !== 0 && tries < RETRY_LIMIT) continue;
@@ -255,8 +257,8 @@ export class Executor {
   }
 
   /**
-   * Whoever reads what the runtime prints waits until nobody has it open any more, and Deno keeps copies of what it was started with:
-   * they become the file that has taken the stream's place.
+   * Puts the stream's new file in the place of Deno's copies of the stream. Otherwise the copies would keep the
+   * runtime's output open, and its reader would wait for the end.
    */
   #follow(stream: number): void {
     const O_CLOEXEC = openFlag(this.#kernel.arch).O_CLOEXEC;
@@ -265,7 +267,7 @@ export class Executor {
     }
   }
 
-  /** Where in our memory an address lies that the table computed with. */
+  /** The offset in our memory of an address that the table has computed. */
   #inside(address: bigint, size: number): number {
     const at = Number(address - this.#address);
     if (at < 0 || at + size > this.#memory.length) {
@@ -292,7 +294,7 @@ export class Executor {
     view.setUint32(header.report + report.instruction, instruction.offset, true);
     view.setBigInt64(header.report + report.value, value, true);
     const message = this.#memory.slice(header.report, header.report + report.size);
-    // The parent knows where the native interpreter would have its table.
+    // The parent expects the table's address in the native interpreter.
     const cursor = view.getBigUint64(header.slots, true) - this.#address;
     new DataView(message.buffer).setBigUint64(report.cursor, BigInt.asUintN(64, BigInt(this.#base) + cursor), true);
     const fd = view.getUint32(header.reportFd, true);
@@ -305,16 +307,19 @@ export class Executor {
     return this.#stop();
   }
 
-  /** Where exit_group returns, as it does with some seccomp filters: what nobody can ignore, and libc's `_exit` and `abort` are not. */
+  /**
+   * For a seccomp filter that makes exit_group return: an illegal instruction raises a signal that nothing can block or
+   * ignore, unlike libc's `_exit` and `abort`.
+   */
   #stop(): never {
     this.#kernel.callAt(this.#trap);
     throw new RuncError("internal", "a trap returned");
   }
 
   /**
-   * A fork from which JavaScript would not come back alive: the child is the native interpreter, with a copy of this memory, started at
-   * the instruction after the clone with 0 in its slot. Descriptors and root are the same, as after a fork; the working directory is
-   * /proc, and the plan's child changes it.
+   * A fork. The child cannot run JavaScript, so it is the native interpreter with a copy of this memory: it starts at
+   * the instruction after the clone, with 0 in its slot. Descriptors and root are the same as after a fork. The working
+   * directory is /proc; the plan's child changes it.
    */
   #fork(instruction: Decoded): number {
     using image = sealedMemfd(this.#kernel, {
@@ -334,7 +339,10 @@ export class Executor {
     return this.#settle(instruction, BigInt(pid));
   }
 
-  /** An image that goes on after `instruction` as its child: this memory, its addresses as the native interpreter maps them. */
+  /**
+   * Creates an image whose child continues after `instruction`: this memory, with the addresses of the native
+   * interpreter.
+   */
   #snapshot(instruction: Decoded): Uint8Array<ArrayBuffer> {
     const copy = alloc(this.#programAt + this.#memory.length);
     copy.set(this.#image.subarray(0, this.#programAt));
@@ -344,19 +352,23 @@ export class Executor {
     for (let slot = 0; slot < SLOT_COUNT; slot++) {
       const at = header.slots + 8 * slot;
       const inside = view.getBigUint64(at, true) - this.#address;
-      // A slot may hold an address of this copy (the program that was found).
+      // A slot may hold an address in this copy, such as the path of the program found.
       if (inside >= 0n && inside < BigInt(this.#memory.length)) {
         view.setBigUint64(at, BigInt(this.#base) + inside, true);
       }
     }
     view.setUint32(header.entry, instruction.next, true);
     if (instruction.out !== NO_SLOT) view.setBigInt64(header.slots + 8 * instruction.out, 0n, true);
-    // What was zeroed memory has content now: the segment's length in the file becomes that in memory. elf(5), p_filesz
+    // The zeroed memory has content now, so the segment's length in the file becomes its length in memory. elf(5),
+    // p_filesz
     new DataView(copy.buffer).setBigUint64(this.#segment + P_FILESZ, BigInt(this.#memory.length), true);
     return copy;
   }
 
-  /** A fork would have all descriptors; execve leaves only those that are passed on: here, fixed ones and whatever a slot names. */
+  /**
+   * A fork inherits all descriptors, but execve only those passed on. This passes on the fixed ones and all that slots
+   * name.
+   */
   #openFds(): readonly { readonly to: number; readonly from: number }[] {
     const F_GETFD = 1;
     const numbers = Array.from({ length: SLOT_COUNT }, (_, slot) => this.#slot(slot)).filter((value) =>
@@ -368,7 +380,7 @@ export class Executor {
       .map((fd) => ({ to: fd, from: fd }));
   }
 
-  /** The container's /proc may be missing or not to be trusted: the host's is open as a descriptor. */
+  /** The container's /proc may be missing and is not trusted, so the host's is open as a descriptor. */
   #spawn(image: Fd): number {
     const O = openFlag(this.#kernel.arch);
     using back = open(this.#kernel, ".", O.O_PATH | O.O_DIRECTORY);
@@ -387,10 +399,10 @@ export class Executor {
 }
 
 /**
- * Carries out init of the image open as `imageFd`, which is closed; `procFd`: the host's procfs. Does not come back where the plan ends
- * in execve.
+ * Runs init of the image open as `imageFd`, and closes `imageFd`. `procFd`: the host's procfs. Does not return if the
+ * plan ends in execve.
  *
- * @throws {RuncError} where there is no image to carry out: nobody but the stage starts `init`.
+ * @throws {RuncError} if there is no valid image: only the stage starts `init`.
  */
 export function runInit(kernel: Kernel, fds: { imageFd: number; procFd: number }): void {
   const size = kernel.must(`lseek(${fds.imageFd}, 0, SEEK_END)`, "lseek", fds.imageFd, 0, 2);

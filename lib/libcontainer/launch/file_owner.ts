@@ -1,6 +1,6 @@
 /**
- * Making files that belong to the container's root from the first moment on: a change of owner afterwards goes by a name, which may mean
- * another file by then, and a file system of a user namespace takes none from users that it does not know. Runs in: parent.
+ * Creates files that belong to the container's root from the start. A later chown goes by name, which may mean another
+ * file by then, and a file system of a user namespace accepts only users mapped there. Runs in: parent.
  *
  * @module
  */
@@ -11,7 +11,8 @@ import { alloc, type Kernel } from "../../ffi/kernel.ts";
 const CAPABILITY_VERSION = 0x20080522;
 
 /**
- * Runs `make`, whose files belong to host ids `uid` and `gid`. Without root they are ours, who are the container's root.
+ * Runs `make`; the files that it creates belong to host ids `uid` and `gid`. Without root the owner is the caller, who
+ * is the container's root.
  *
  * Scope: thread. @see setfsuid(2)
  */
@@ -30,11 +31,14 @@ export function asFileOwner<Result>(
   }
 }
 
-/** Takes back the capabilities on files, which went when the user for files became another than root. Scope: thread. capabilities(7) */
+/**
+ * Restores the file capabilities, which setfsuid clears when it changes from root to another user. Scope: thread.
+ * capabilities(7)
+ */
 function raiseCapabilities(kernel: Kernel): void {
   const header = alloc(8);
   new DataView(header.buffer).setUint32(0, CAPABILITY_VERSION, true);
-  // Twice: effective, permitted, inheritable.
+  // Two sets each of effective, permitted, inheritable.
   const sets = alloc(24);
   kernel.must("capget(0)", "capget", header, sets);
   const view = new DataView(sets.buffer);

@@ -1,8 +1,8 @@
 /**
- * How the runtime becomes the monitor of plan.ts. Runs in: parent, once the process that it looks after runs.
+ * Replaces the runtime by the monitor of plan.ts. Runs in: parent, when the process that it supervises runs.
  *
- * execve(2) keeps the pid, the children, the blocked signals that wait, and the descriptors that are not close-on-exec: whatever our caller
- * left open, and those that are named here.
+ * execve(2) keeps the pid, the children, the pending blocked signals, and the descriptors that are not close-on-exec:
+ * those that the caller left open, and those named here.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { Ioctl, openFlag } from "../../ffi/constants.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { executable, open, setCloseOnExec, setNonblocking } from "../../ffi/files.ts";
 import { type Kernel, syscallError } from "../../ffi/kernel.ts";
-import { type EnvironmentEntry, type fexecve, withFileLimit } from "../../ffi/process/process.ts";
+import type { EnvironmentEntry, fexecve } from "../../ffi/process/process.ts";
 import type { SignalPipe } from "../../ffi/process/signals.ts";
 import { socketAddress } from "../../ffi/sockets.ts";
 import { encode } from "../../plan/native/encode.ts";
@@ -21,47 +21,50 @@ import type { NotifyProxy } from "./notify.ts";
 import type { Runtime } from "../runtime.ts";
 import { type MonitorStdio, planMonitor, type Removal } from "../plans/monitor/plan.ts";
 
-/** Our ends of the process's stdio. Our own are the descriptors 0, 1 and 2. */
+/** Our ends of the process's stdio. Our own stdio is descriptors 0, 1 and 2. */
 export type ForegroundStdio =
-  /** It uses ours, or none: there is nothing to copy. */
+  /** The process uses our stdio or none: nothing to copy. */
   | { readonly kind: "inherited" }
   | { readonly kind: "pipes"; readonly stdin: Fd; readonly stdout: Fd; readonly stderr: Fd }
-  /** `host` is raw already. */
+  /** `host` is already in raw mode. */
   | { readonly kind: "terminal"; readonly master: Fd; readonly host: HostTerminal };
 
-/** What a monitor is made for. */
+/** The process to supervise, and how. */
 export interface MonitorOptions {
   /** Our child, not reaped yet. */
   readonly pid: number;
   readonly stdio: ForegroundStdio;
-  /** Made before the child was, so that no signal is lost. */
+  /** Created before the child, so that no signal is lost. */
   readonly signals: SignalPipe;
-  /** Tells the service manager when the container is ready, and that we are what it is to supervise. */
+  /** Tells the service manager that the container is ready, and our pid as the process to supervise. */
   readonly notify?: NotifyProxy;
-  /** What there is to do once the process has ended. */
+  /** What to do after the process has ended. */
   readonly removal: Removal;
-  /** The container's. */
+  /** The container's state. */
   readonly id: string;
-  /** The arguments that the monitor is seen with, its name first. */
+  /** The monitor's arguments as ps shows them, its name first. */
   readonly argv: readonly string[];
-  /** How the runtime is executed again: absolute path, and arguments with its name and global options. */
+  /** How to execute the runtime again: absolute path, and arguments with its name and global options. */
   readonly again: { readonly path: string; readonly args: readonly string[] };
-  /** Whether debug records are written. */
+  /** Whether to write debug records. */
   readonly debug: boolean;
 }
 
-/** A monitor that this process can become. Made while the process that it is for is still being set up, it costs no time. */
+/**
+ * A monitor that this process can become. It is prepared while the process to supervise is still being set up, so it
+ * costs no time.
+ */
 export class Monitor implements Disposable {
   readonly #kernel: Kernel;
   readonly #options: MonitorOptions;
   readonly #waiting: Fd;
   readonly #program: Fd;
-  /** The container's, for as long as nobody else can have removed it. */
+  /** The container's state directory; opened while no other process can have removed it. */
   readonly #directory?: Fd;
-  /** Descriptors that it goes on with, our caller's 0, 1 and 2 aside: those are never close-on-exec. */
+  /** Descriptors that the monitor inherits, besides 0, 1 and 2, which are never close-on-exec. */
   readonly #kept: readonly number[];
 
-  /** Plans and encodes it. @throws {RuncError} */
+  /** Creates and encodes the monitor's plan. @throws {RuncError} */
   constructor(runtime: Runtime, options: MonitorOptions) {
     const { kernel } = runtime;
     const { signals, notify } = options;
@@ -83,33 +86,30 @@ export class Monitor implements Disposable {
         name: notify.hostSocket,
         mainPid: kernel.pid,
       },
-      again: { ...options.again, ownArguments: options.argv.length },
+      again: { ...options.again, ownArguments: options.argv.length, softFileLimit: runtime.softFileLimit },
     });
-    // Nobody is there for reports: the plan has none.
+    // No process reads the reports, and the plan has none.
     const { image } = encode(plan, { arch: kernel.arch, fds: { ...fds, sync: -1 }, fold: false });
     this.#program = executable(kernel, { name: "runc-monitor", content: image, directory: runtime.root });
     this.#kept = Object.values(fds).filter((fd) => fd > 2);
   }
 
   /**
-   * Becomes the monitor, and never returns. `environment`: `NAME=value` entries, the monitor's, and the runtime's when it is executed again.
-   * `replace`: how this process becomes another program. `softFileLimit`: the caller's limit of open files, where this process has raised it.
+   * Becomes the monitor and never returns. `environment`: `NAME=value` entries for the monitor, and for the runtime
+   * when it is executed again. `replace`: replaces this process by another program.
    *
-   * @throws {RuncError} where it cannot; the process lives on, and is the caller's.
+   * The monitor keeps the raised limit of open files: ppoll(2) refuses more rows than the soft limit allows.
+   *
+   * @throws {RuncError} if it fails; the process then continues.
    */
   become(
-    { environment, replace, softFileLimit }: {
-      environment: readonly EnvironmentEntry[];
-      replace: typeof fexecve;
-      softFileLimit?: number;
-    },
+    { environment, replace }: { environment: readonly EnvironmentEntry[]; replace: typeof fexecve },
   ): never {
     const kernel = this.#kernel;
     const { signals, argv } = this.#options;
     signals.holdBack();
     for (const fd of this.#kept) setCloseOnExec(kernel, fd, false);
-    // What the monitor starts is to have the caller's limit of open files; what is open stays so.
-    const result = withFileLimit(kernel, softFileLimit, () => replace(kernel, this.#program, argv, environment));
+    const result = replace(kernel, this.#program, argv, environment);
     for (const fd of this.#kept) setCloseOnExec(kernel, fd, true);
     throw syscallError(`execve(${this.#program.label})`, -result);
   }
@@ -126,7 +126,7 @@ function openDirectory(kernel: Kernel, path: string): Fd {
   return open(kernel, path, O.O_DIRECTORY);
 }
 
-/** The streams by the names that the plan has for them. */
+/** The streams by the plan's names. */
 function prepare(kernel: Kernel, stdio: ForegroundStdio): { stdio: MonitorStdio; fds: Record<string, number> } {
   if (stdio.kind === "inherited") return { stdio, fds: {} };
   const toPipe = stdio.kind === "pipes";
@@ -158,8 +158,8 @@ function prepare(kernel: Kernel, stdio: ForegroundStdio): { stdio: MonitorStdio;
 }
 
 /**
- * A terminal that no process has open answers EIO to its master and polls as hung up without end; but it may be opened again: getty does so.
- * As long as we have it open that does not happen. ioctl_tty(2), TIOCGPTPEER
+ * Keeps the terminal open. A terminal that no process has open returns EIO to its master and polls as hung up all the
+ * time, yet it may be opened again, as getty does. ioctl_tty(2), TIOCGPTPEER
  */
 function openSlave(kernel: Kernel, master: Fd): number {
   const O = openFlag(kernel.arch);

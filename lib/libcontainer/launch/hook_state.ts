@@ -9,11 +9,11 @@ import { fillAndSeal, open, sealableMemfd } from "../../ffi/files.ts";
 import { alloc, type Kernel } from "../../ffi/kernel.ts";
 import type { State } from "../../specs/state.ts";
 
-/** The stdin of hooks that are yet to run: the stage is given it before the state is known. */
+/** The stdin of hooks that run later. The stage gets it before the state is known. */
 export class HookStateFile implements Disposable {
   readonly #kernel: Kernel;
   readonly #file: Fd;
-  /** Read-only, and whoever opens it anew cannot write either: it is sealed before there is a hook. */
+  /** Read-only. Opening it again for writing fails too, because it is sealed before the first hook runs. */
   readonly stdin: Fd;
 
   constructor(kernel: Kernel) {
@@ -27,7 +27,7 @@ export class HookStateFile implements Disposable {
     }
   }
 
-  /** What the hooks read, for good. */
+  /** Writes the state that the hooks read, and seals the file. */
   write(state: State): void {
     const text = new TextEncoder().encode(JSON.stringify(state));
     const bytes = alloc(text.length);
@@ -35,7 +35,7 @@ export class HookStateFile implements Disposable {
     fillAndSeal(this.#kernel, this.#file, bytes);
   }
 
-  /** Closes what it is written by; `stdin` is whose who took it. */
+  /** Closes the descriptor for writing; the owner of `stdin` closes that. */
   [Symbol.dispose](): void {
     this.#file.close();
   }

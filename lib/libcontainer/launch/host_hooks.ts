@@ -1,5 +1,5 @@
 /**
- * prestart, createRuntime, poststart and poststop hooks: run by the parent, in its own namespaces. Runs in: parent.
+ * prestart, createRuntime, poststart and poststop hooks, which run in the runtime's namespaces. Runs in: parent.
  *
  * @module
  */
@@ -20,7 +20,7 @@ import type { Runtime } from "../runtime.ts";
 /** How much of a hook's output an error quotes, in bytes: enough for a stack trace, not for a flood. */
 export const OUTPUT_LIMIT = 64 * 1024;
 
-/** `exit status 3`, `signal: killed`: the words of Go's exec package, which callers know. */
+/** `exit status 3`, `signal: killed`: the texts of Go's os/exec, which callers match. */
 export function statusText(status: ExitStatus): string {
   if ("code" in status) return `exit status ${status.code}`;
   return `signal: ${signalTexts[status.signal] ?? status.signal}`;
@@ -59,9 +59,9 @@ function environmentOf(hook: Hook, { environment, rawEnvironment = [], trace }: 
 }
 
 /**
- * Waits for the hook, or kills it when its time is over, or a signal comes. Undefined: its time was over.
+ * Waits for the hook. Kills it at the timeout (result: undefined) or on a signal.
  *
- * @throws {RuncError} where nobody can say how it ended; what the runtime's interrupts throw.
+ * @throws {RuncError} if its exit status is unknown; what the runtime's interrupts throw.
  */
 function waitBounded(runtime: Runtime, pid: number, timeout: number | undefined): ExitStatus | undefined {
   using child = Child.find(runtime.kernel, pid);
@@ -76,8 +76,8 @@ function waitBounded(runtime: Runtime, pid: number, timeout: number | undefined)
   }
   if (!isOver) return undefined;
   const status = child?.reap();
-  // It may have refused: our caller ignores SIGCHLD.
-  if (status === undefined) throw new RuncError("hook-failed", `cannot find out how hook ${pid} ended`);
+  // The exit status is lost if our caller ignores SIGCHLD.
+  if (status === undefined) throw new RuncError("hook-failed", `the exit status of hook ${pid} is unknown`);
   return status;
 }
 
@@ -92,7 +92,7 @@ function runHook(
     argv: hook.args?.length ? hook.args : [hook.path],
     env: environmentOf(hook, runtime),
     cwd,
-    // Neither ours, nor what our caller left open.
+    // Neither our descriptors nor those that our caller left open.
     closeFrom: 3,
     softFileLimit: runtime.softFileLimit,
     fds: [
@@ -117,15 +117,16 @@ function runHook(
   runtime.log("debug", `${name}: ${said}`);
 }
 
-/** What a hook printed, as errors and the log tell it. */
+/** A hook's output, for errors and the log. */
 export function outputText(stdout: string, stderr: string): string {
   return `stdout: ${stdout}, stderr: ${stderr}`;
 }
 
 /**
- * Runs the hooks of one name in order. `state`: what they read on stdin. `cwd`: the bundle, or where the caller is.
+ * Runs the hooks of one name in order. `state`: their stdin. `cwd`: the bundle; absent: the current directory.
  *
- * @throws {RuncError} `hook-failed` with what the hook printed, at the first that fails; with `goOn` the failure goes there instead.
+ * @throws {RuncError} `hook-failed` with the hook's output, at the first failure; `goOn` gets the failure instead, and
+ * the next hook runs.
  */
 export function runHooks(
   runtime: Runtime,

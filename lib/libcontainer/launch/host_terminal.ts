@@ -1,5 +1,6 @@
 /**
- * The user's terminal while a container's terminal is shown on it, and how that one's master arrives. Runs in: parent.
+ * The user's terminal while it shows the container's terminal, and how the runtime gets the master of the latter. Runs
+ * in: parent.
  *
  * @module
  */
@@ -20,15 +21,18 @@ import {
   type TerminalAttributes,
 } from "../../ffi/terminal.ts";
 
-/** The user's terminal. `using` puts it back as it was on every way out. */
+/** The user's terminal. `using` restores its settings on every way out. */
 export class HostTerminal implements Disposable {
   readonly #kernel: Kernel;
   readonly fd: Fd;
-  /** What it is given back. */
+  /** The settings to restore. */
   readonly original: TerminalAttributes;
   #isRaw = false;
 
-  /** `fd`: taken over; the terminal that the user sits at where absent. @throws {RuncError} where there is none. */
+  /**
+   * `fd`: a descriptor of the terminal, owned by this object; absent: the controlling terminal. @throws {RuncError} if
+   * there is none.
+   */
   constructor(kernel: Kernel, fd: Fd = findHostTerminal(kernel)) {
     this.#kernel = kernel;
     this.fd = fd;
@@ -40,20 +44,20 @@ export class HostTerminal implements Disposable {
     }
   }
 
-  /** Every key goes to the container from now on, Ctrl-C too. @throws {RuncError} */
+  /** Sends every key to the container from now on, Ctrl-C too. @throws {RuncError} */
   makeRaw(): void {
     setRaw(this.#kernel, this.fd.number);
     this.#isRaw = true;
   }
 
-  /** Undoes {@link makeRaw}. A terminal that is gone meanwhile has nothing to restore. */
+  /** Undoes {@link makeRaw}. A terminal that is gone by now is ignored. */
   restore(): void {
     if (!this.#isRaw) return;
     this.#isRaw = false;
     setAttributes(this.#kernel, this.fd.number, this.original);
   }
 
-  /** Its size now. @throws {RuncError} */
+  /** The terminal's current size. @throws {RuncError} */
   get size(): ReturnType<typeof getWindowSize> {
     return getWindowSize(this.#kernel, this.fd.number);
   }
@@ -67,24 +71,24 @@ export class HostTerminal implements Disposable {
     try {
       this.restore();
     } catch {
-      // EIO: the terminal was hung up, which is one reason for us to end.
+      // EIO: the terminal was hung up, which can be the reason why we end.
     } finally {
       this.fd.close();
     }
   }
 }
 
-/** recvtty's limit for the name beside the descriptor, in bytes: internal/cmsg/cmsg.go @ runc v1.5.1. */
+/** recvtty's limit for the name sent with the descriptor, in bytes: internal/cmsg/cmsg.go @ runc v1.5.1. */
 const NAME_LIMIT = 4096;
 
 /**
- * Receives the master of the container's terminal from `socket`: one message, a name and exactly one descriptor. Its
- * ONLCR is cleared. What comes from a container is not trusted to be a terminal.
+ * Receives the master of the container's terminal from `socket`: one message with a name and exactly one descriptor.
+ * Clears its ONLCR. Checks that it is a terminal: the container is not trusted.
  *
  * @throws {RuncError}
  */
 export function receiveMaster(kernel: Kernel, socket: Fd): Fd {
-  // Room for more than one, to notice them; those beyond are closed by the kernel. unix(7), SCM_RIGHTS
+  // Space for more than one descriptor, to notice extra ones; the kernel closes the rest. unix(7), SCM_RIGHTS
   const { bytes, fds } = receive(kernel, socket, NAME_LIMIT, 2);
   try {
     const [master] = fds;

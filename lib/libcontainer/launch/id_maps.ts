@@ -1,6 +1,6 @@
 /**
- * The id maps of a new user namespace, written by the parent: by itself where the kernel lets it, else by newuidmap and newgidmap, which
- * know whose ids are whose. Runs in: parent.
+ * The id maps of a new user namespace. The parent writes them: itself where the kernel allows it, else with newuidmap
+ * and newgidmap, which know which ids belong to which user. Runs in: parent.
  *
  * @module
  */
@@ -10,13 +10,13 @@ import { mapText } from "../config/id_mappings.ts";
 import { RuncError } from "../../errors.ts";
 import type { GroupFacts } from "../config/validate/facts.ts";
 
-/** Who writes the maps: effective ids. */
+/** The writer's effective ids. */
 export interface MapWriter {
   readonly uid: number;
   readonly gid: number;
 }
 
-/** The two maps and what belongs to each. */
+/** The two maps: their files, tools, databases and config fields. */
 const kinds = {
   gid: { file: "gid_map", tool: "newgidmap", database: "/etc/subgid", field: "/linux/gidMappings" },
   uid: { file: "uid_map", tool: "newuidmap", database: "/etc/subuid", field: "/linux/uidMappings" },
@@ -24,7 +24,7 @@ const kinds = {
 
 type Kind = typeof kinds[keyof typeof kinds];
 
-/** As much of a map as an error of readable length has room for. */
+/** The map, cut to a length that suits an error message. */
 function shown(text: string): string {
   return JSON.stringify(text.length > 200 ? `${text.slice(0, 200)}...` : text);
 }
@@ -35,14 +35,18 @@ export function mapArguments(pid: number, mappings: readonly IdMapping[]): strin
 }
 
 /**
- * Whether a group map may be written by an unprivileged `writer`: it has its own group and no other. The kernel then wants setgroups(2)
- * given up first, since dropping a group can open a file that the group is denied. user_namespaces(7)
+ * Whether an unprivileged `writer` may write this group map: it maps the writer's own group only. The kernel then
+ * requires that setgroups(2) is denied first, because dropping a group can open a file that denies access to that
+ * group. user_namespaces(7)
  */
 export function mapsOwnGroupOnly(mappings: readonly IdMapping[], writer: MapWriter): boolean {
   return writer.uid !== 0 && mappings.length === 1 && mappings[0]!.size === 1 && mappings[0]!.hostID === writer.gid;
 }
 
-/** What a user's container can have of groups, its own user namespace being made. `isDenied`: setgroups(2) is, in the namespace that it is made in. */
+/**
+ * What a rootless container can do with groups in its new user namespace. `isDenied`: setgroups(2) is denied in the
+ * namespace that it is created in.
+ */
 export function groupFacts(
   mappings: readonly IdMapping[],
   { isDenied, writer }: { isDenied: boolean; writer: MapWriter },
@@ -64,12 +68,12 @@ function write(pid: number, kind: Kind, mappings: readonly IdMapping[], writer: 
   const text = mapText(mappings);
   const cause = tryWrite(path, text);
   if (cause === undefined) return;
-  // EPERM: those ids are not ours to map.
+  // EPERM: the caller may not map these ids.
   if (writer.uid !== 0 && cause instanceof Deno.errors.PermissionDenied) return writeByTool(pid, kind, mappings);
   throw new RuncError(
     "syscall-failed",
     `cannot write ${shown(text)} to ${path}: ${(cause as Error).message}`,
-    { field: kind.field, cause, hint: "mapping ids that are not your own needs CAP_SETUID and CAP_SETGID" },
+    { field: kind.field, cause, hint: "mapping other users' ids requires CAP_SETUID and CAP_SETGID" },
   );
 }
 
@@ -83,20 +87,20 @@ function writeByTool(pid: number, { tool, database, field }: Kind, mappings: rea
     said = new TextDecoder().decode(stderr).trim();
   } catch (cause) {
     if (!(cause instanceof Deno.errors.NotFound)) throw cause;
-    throw new RuncError("syscall-failed", `cannot map ids that are not your own: ${tool} is not installed`, {
+    throw new RuncError("syscall-failed", `cannot map other users' ids: ${tool} is not installed`, {
       field,
       cause,
-      hint: "it is in the package uidmap (Debian), shadow-utils (Fedora), shadow-subids (Alpine)",
+      hint: "install the package uidmap (Debian), shadow-utils (Fedora) or shadow-subids (Alpine)",
     });
   }
   throw new RuncError("syscall-failed", `${line}: ${said === "" ? "failed" : said}`, {
     field,
-    hint: `your own id and those that ${database} lists for you can be mapped, each once`,
+    hint: `map only your own id and the ids that ${database} lists for you, each once`,
   });
 }
 
 /**
- * Writes uid_map and gid_map of process `pid`, the first one in its user namespace.
+ * Writes uid_map and gid_map of process `pid`, the first process in its user namespace.
  *
  * @throws {RuncError} `syscall-failed` with the field.
  */
@@ -108,7 +112,7 @@ export function writeIdMaps(
   if (mapsOwnGroupOnly(maps.gid, writer)) {
     const cause = tryWrite(`/proc/${pid}/setgroups`, "deny");
     if (cause !== undefined) {
-      throw new RuncError("syscall-failed", `cannot give up setgroups of process ${pid}: ${(cause as Error).message}`, {
+      throw new RuncError("syscall-failed", `cannot deny setgroups for process ${pid}: ${(cause as Error).message}`, {
         field: kinds.gid.field,
         cause,
       });

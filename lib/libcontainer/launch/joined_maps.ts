@@ -1,8 +1,8 @@
 /**
  * The id maps of a user namespace that is joined by path. Runs in: parent, before a container is planned.
  *
- * The kernel shows maps below the /proc directory of a process in the namespace, and nowhere else. A path of that kind says which process;
- * for one that is bound elsewhere a process of ours goes in, and is gone again afterwards.
+ * The kernel shows the maps only in the /proc directory of a process in the namespace. If the path is in such a
+ * directory, that one is read. For a namespace mounted elsewhere, a short-lived process joins it.
  *
  * @see user_namespaces(7), "User and group ID mappings"
  * @module
@@ -18,17 +18,17 @@ import { closeForeignStep } from "../steps/namespaces.ts";
 import { awaitGo, tell } from "../steps/protocol.ts";
 import type { Runtime } from "../runtime.ts";
 
-/** What is fixed in a user namespace that somebody else made. */
+/** Properties of an existing user namespace. */
 export interface JoinedMaps {
-  /** As linux.uidMappings has them. */
+  /** In the format of linux.uidMappings. */
   readonly uidMappings: readonly IdMapping[];
-  /** As linux.gidMappings has them. */
+  /** In the format of linux.gidMappings. */
   readonly gidMappings: readonly IdMapping[];
-  /** setgroups(2) is given up in it for good. */
+  /** setgroups(2) is denied in it permanently. */
   readonly deniesSetgroups: boolean;
 }
 
-/** `container host size` a line. */
+/** Each line is `container host size`. */
 function parseMap(text: string): readonly IdMapping[] {
   return text.split("\n").filter((line) => line !== "").map((line) => {
     const [containerID, hostID, size] = line.trim().split(/\s+/).map(Number) as [number, number, number];
@@ -42,7 +42,7 @@ function mapsBelow(directory: string): JoinedMaps {
   return { uidMappings: read("uid_map"), gidMappings: read("gid_map"), deniesSetgroups };
 }
 
-/** A process that enters the user namespace and waits to be looked at. */
+/** A process that joins the user namespace and waits while the parent reads its maps. */
 const visit: Plan = {
   stage: [
     closeForeignStep(0),
@@ -56,7 +56,7 @@ const visit: Plan = {
   init: [],
 };
 
-/** @throws {RuncError} where it cannot be entered; {@link Deno.errors} where it cannot be opened. */
+/** @throws {RuncError} if it cannot be joined; {@link Deno.errors} if it cannot be opened. */
 export function readJoinedMaps(runtime: Runtime, path: string): JoinedMaps {
   const [, directory] = /^(\/proc\/(?:\d+|self))\/ns\/user$/.exec(path) ?? [];
   if (directory !== undefined) return mapsBelow(directory);

@@ -1,5 +1,6 @@
 /**
- * Carries a plan out: encodes it, starts the stage, and speaks with stage and init until the process is ready. Runs in: parent.
+ * Runs a plan: encodes it, starts the stage, and exchanges messages with stage and init until the process is ready.
+ * Runs in: parent.
  *
  * @module
  */
@@ -33,21 +34,21 @@ import type { Runtime } from "../runtime.ts";
 import type { LaunchTrace } from "../runtime_trace.ts";
 import { sealedSelf } from "./self.ts";
 
-/** What a launch is given. */
+/** The options of a launch. */
 export interface LaunchOptions {
   readonly plan: Plan;
   /** stdin, stdout, stderr of the process. */
   readonly stdio: readonly [number, number, number];
   /**
-   * The plan's fixed descriptors by name; `sync` and `proc` are added here. Closed by the caller, but for `hook-stdout` and `hook-stderr`,
-   * which the launch takes over.
+   * The plan's fixed descriptors by name; the launch adds `sync` and `proc`. The caller closes them, except
+   * `hook-stdout` and `hook-stderr`, which the launch closes.
    */
   readonly fds: Readonly<Record<string, Fd>>;
-  /** Descriptors from 3 up that the process inherits as they are. */
+  /** The process inherits this many descriptors from 3 up. */
   readonly inheritedFds: number;
-  /** The process is to wait, and to be small meanwhile. */
+  /** The process waits for `start`, and should use little memory until then. */
   readonly waits: boolean;
-  /** What the plan has stage and init say; anything else ends the launch. */
+  /** The messages that the plan has stage and init send; any other one ends the launch. */
   readonly says: readonly Planned[];
   /** The plan loads a seccomp filter. */
   readonly filtered?: boolean;
@@ -55,7 +56,7 @@ export interface LaunchOptions {
   readonly refused?: HostFacts["refused"];
 }
 
-/** What stage and init say, in order. */
+/** The messages of stage and init, in order. */
 export type Message =
   | { readonly kind: "mapping" | "network" | "hooks" | "ready" | "created" }
   | { readonly kind: "child"; readonly pid: number }
@@ -63,24 +64,24 @@ export type Message =
   | { readonly kind: "copied"; readonly result: number }
   /** `fd`: number of the seccomp listener in init. */
   | { readonly kind: "seccomp"; readonly fd: number }
-  /** The place of a mount is to be made in `root`. */
+  /** Create the target of a mount in `root`. */
   | { readonly kind: "target"; readonly mount: number; readonly isFile: boolean; readonly root: Fd }
-  /** What is in `from` is to be copied into `to`. */
+  /** Copy the content of `from` to `to`. */
   | { readonly kind: "copyUp"; readonly mount: number; readonly from: Fd; readonly to: Fd };
 
-/** Where in the plan a report comes from. */
+/** The place in the plan that a report comes from. */
 interface Where {
   readonly offset: number;
   readonly cursor: bigint;
 }
 
-/** A message that is no report has no cursor. */
+/** Only reports have a cursor. */
 function whereOf(view: DataView): Where {
   const cursor = view.byteLength >= report.size ? view.getBigUint64(report.cursor, true) : 0n;
   return { offset: view.getUint32(report.instruction, true), cursor };
 }
 
-/** More than any container's is known to have; a rootfs must not make the parent read without end. */
+/** Larger than the file of any known container. The limit keeps a rootfs from making the parent read forever. */
 const PASSWD_LIMIT = 16 * 1024 * 1024;
 
 /** A process being set up: the stage, then init. */
@@ -94,17 +95,17 @@ export class Launch implements Disposable {
   readonly stagePid: number;
   #stageReaped = false;
   #init?: Child;
-  /** It opens sources of mounts; undefined where there is none. */
+  /** Opens the sources of mounts; undefined if the plan needs no helper. */
   #helper?: Child;
   readonly #conversation: Conversation;
   readonly #isFiltered: boolean;
-  /** /etc/passwd of the container, in pieces: a letter may begin in one and end in the next. */
+  /** /etc/passwd of the container, in pieces: a character may be split between two. */
   readonly #passwd: Uint8Array<ArrayBuffer>[] = [];
   #passwdLength = 0;
-  /** Messages that came before the stage had told who init is: nobody knows yet whether they are init's. */
+  /** Messages received before the stage has sent init's pid: they may be init's. */
   readonly #early: Packet[] = [];
 
-  /** Starts the stage. It, or init, waits for {@link go}. @throws {RuncError} where it cannot be started. */
+  /** Starts the stage. It, or init, waits for {@link go}. @throws {RuncError} if it cannot be started. */
   constructor(runtime: Runtime, options: LaunchOptions) {
     const { kernel, trace } = runtime;
     this.#runtime = runtime;
@@ -122,7 +123,7 @@ export class Launch implements Disposable {
       const sources: Record<string, Fd> = { ...options.fds, sync: child, proc };
       if (self !== undefined) sources.self = self;
       const { numbers, spare } = fixNumbers(sources, options);
-      // The other executor reads the image that the stage runs from.
+      // The JavaScript executor reads the image that the stage is started from.
       if (self !== undefined) numbers.image = spare;
       const plan = self === undefined
         ? options.plan
@@ -142,7 +143,7 @@ export class Launch implements Disposable {
       if (self !== undefined) fds.push({ to: spare, from: image.number });
       this.#logSealing(self !== undefined);
       const start = () => this.#spawn(image, fds, options.stdio);
-      // The stage closes what was left open by mistake, but for that it needs close_range(2).
+      // The stage closes descriptors left open by mistake, but needs close_range(2) for that.
       const startAlone = () => withForeignMarked(kernel, 3 + options.inheritedFds, start);
       this.stagePid = inSpan(trace, "start the stage", options.refused?.has("close_range") ? startAlone : start);
       this.#trace?.started("stage", this.stagePid);
@@ -152,7 +153,7 @@ export class Launch implements Disposable {
     }
   }
 
-  /** runc's tests look for one of its ways to keep a container away from its binary by these words. */
+  /** The words with which runc logs how it protects its binary from the container; its tests match them. */
   #logSealing(ourBinaryRuns: boolean): void {
     const { log } = this.#runtime;
     log("debug", `runc exeseal: using /proc/self/exe clone: a sealed image of ${this.#encoded.image.length} bytes`);
@@ -168,7 +169,7 @@ export class Launch implements Disposable {
       env: [],
       fds: [...fds, ...standard],
     });
-    // The words of runc's own debug log, which its callers' tests look for: here the stage is nsexec's place.
+    // The words of runc's debug log, which its tests match: the stage has the part of nsexec.
     this.#runtime.log("debug", `nsexec container setup: stage is process ${pid}`);
     if (pid < 0) {
       throw syscallError(
@@ -180,18 +181,18 @@ export class Launch implements Disposable {
     return pid;
   }
 
-  /** The container's process, on the host; 0 before the stage has told. */
+  /** The container's process, on the host; 0 until the stage has sent it. */
   get initPid(): number {
     return this.#init?.pid ?? 0;
   }
 
-  /** The container's process. @throws {RuncError} `internal` before the stage has told. */
+  /** The container's process. @throws {RuncError} `internal` before the stage has sent its pid. */
   get init(): Child {
-    if (this.#init === undefined) throw new RuncError("internal", "nobody has told yet who init is");
+    if (this.#init === undefined) throw new RuncError("internal", "the pid of init is not known yet");
     return this.#init;
   }
 
-  /** Lets stage or init go on. `home`: the HOME that it asked for. */
+  /** Lets stage or init continue. `home`: the HOME that init has asked for. */
   go(home = ""): void {
     const text = new TextEncoder().encode(home + "\0");
     if (text.length > HOME_LIMIT) {
@@ -199,29 +200,32 @@ export class Launch implements Disposable {
     }
     const bytes = alloc(text.length);
     bytes.set(text);
-    // EPIPE: it is gone; the next `next` tells why.
+    // EPIPE: the process is gone; the next call of `next` reports why.
     send(this.#kernel, this.#sync.number, bytes);
   }
 
-  /** Has init, which asked for `copyUp`, copy a file's content: what that takes is then the container's. Returns 0 or −errno. @throws {RuncError} */
+  /**
+   * Makes init, which has sent `copyUp`, copy a file's content, so that the container's memory and CPU limits apply.
+   * Returns 0 or −errno. @throws {RuncError}
+   */
   fill(from: Fd, to: Fd): number {
     sendFd(this.#kernel, this.#sync, alloc(1).fill(1), from.number, to.number);
     this.#conversation.expectCopied();
     const said = this.next();
-    if (said.kind !== "copied") throw new RuncError("internal", `init copied nothing and said ${said.kind}`);
+    if (said.kind !== "copied") throw new RuncError("internal", `init sent "${said.kind}" instead of "copied"`);
     return said.result;
   }
 
-  /** /etc/passwd of the container, as far as init sent it. */
+  /** /etc/passwd of the container, as far as init has sent it. */
   get passwd(): string {
     const decoder = new TextDecoder();
     return this.#passwd.map((piece) => decoder.decode(piece, { stream: true })).join("") + decoder.decode();
   }
 
   /**
-   * Waits for the next thing that stage or init says.
+   * Waits for the next message of stage or init.
    *
-   * @throws {RuncError} `step-failed` for a failed step with all that is known about it, or where the process died.
+   * @throws {RuncError} `step-failed` for a failed step, with all details, or if the process died.
    */
   next(): Message {
     return inSpan(this.#runtime.trace, "wait for stage and init", (span) => {
@@ -232,7 +236,8 @@ export class Launch implements Disposable {
   }
 
   /**
-   * As {@link next}, of an init that closes the socket instead of a last word: undefined then. Where it has died that is known by its status.
+   * Like {@link next}, but for an init that closes the socket instead of sending a last message: returns undefined
+   * then. If init has died, its exit status shows it.
    *
    * @throws {RuncError} for a failed step.
    */
@@ -255,7 +260,10 @@ export class Launch implements Disposable {
     }
   }
 
-  /** The next message; an empty one at the end, which is init's end too, whoever holds its socket. `isOver`: tells of another end. */
+  /**
+   * The next message, or an empty one at the end. Init's end is the end, even if another process holds its socket.
+   * `isOver`: checks for another kind of end.
+   */
   #receive(isOver?: () => boolean): Packet {
     for (;;) {
       if (!this.#await(isOver)) return END;
@@ -265,7 +273,9 @@ export class Launch implements Disposable {
     }
   }
 
-  /** Waits for a message or the end of the stream. False: who speaks is gone, and somebody else keeps the socket open. */
+  /**
+   * Waits for a message or the end of the stream. False: the sender is gone, and another process keeps the socket open.
+   */
   #await(isOver = () => false): boolean {
     const { interrupts } = this.#runtime;
     const pidfd = this.#init?.pidfd;
@@ -280,7 +290,7 @@ export class Launch implements Disposable {
     }
   }
 
-  /** Asked where nothing is to be heard: without a pidfd, or before there is one. */
+  /** Checked when no message comes: if there is no pidfd, or not yet. */
   #speakerIsGone(): boolean {
     if (this.#init !== undefined) return this.#init.hasEnded;
     return this.#stageReaped || hasEnded(this.#kernel, this.stagePid);
@@ -293,24 +303,30 @@ export class Launch implements Disposable {
     return sender === this.#helper?.pid ? "helper" : "stranger";
   }
 
-  /** Init may speak before its stage has told who it is: then the stage's word, its last, is taken first. */
+  /**
+   * Init may send messages before the stage has sent init's pid. The stage's message, its last one, is then taken
+   * first.
+   */
   #nextMessage(isOver?: () => boolean): Packet {
     for (;;) {
       if (this.#init !== undefined) return this.#early.shift() ?? this.#receive(isOver);
       const message = this.#receive();
-      // The stage is gone and has named nobody; what was reported meanwhile may still say why.
+      // The stage has ended without sending init's pid. An early message may be the error that explains it.
       if (message.bytes.length === 0) return this.#early.find(isError) ?? message;
       if (this.#senderOf(message) !== "stranger") return message;
       this.#early.push(message);
       if (this.#early.length > EARLY_LIMIT) {
-        throw new RuncError("protocol", `more than ${EARLY_LIMIT} messages came before the stage had told who init is`);
+        throw new RuncError(
+          "protocol",
+          `received more than ${EARLY_LIMIT} messages before the stage sent the pid of init`,
+        );
       }
     }
   }
 
   /**
-   * Lets init, which waits for nothing else, become its program: the socket closes when it does. `onListener`: is called where it has loaded a
-   * filter with an agent, with the listener's number in init.
+   * Lets init, which waits for nothing else, execute its program: the socket closes then. `onListener`: called when
+   * init has loaded a filter with an agent, with the listener's number in init.
    *
    * @throws {RuncError} for a filter that cannot be loaded, and for a startContainer hook that failed.
    */
@@ -336,7 +352,10 @@ export class Launch implements Disposable {
     this.#logHooks();
   }
 
-  /** Whether init, which has closed its socket, has ended by a trap: its filter let it neither start the program nor say why not. */
+  /**
+   * Whether init closed its socket because it died by a trap: its filter prevents both the program's start and the
+   * report.
+   */
   #isTrapped(isProgram: () => boolean): boolean {
     if (this.#runtime.executor !== "native" || isProgram()) return false;
     awaitEnd(this.#runtime, this.init, LOOK_AGAIN_MS);
@@ -344,16 +363,16 @@ export class Launch implements Disposable {
   }
 
   /**
-   * Tells whether init has become its program, which closes its socket; but a startContainer hook may have taken that, and leave it with a
-   * process that stays. With the program the process's name changes.
+   * Checks whether init has executed its program, which closes its socket. A startContainer hook may have passed the
+   * socket on to a process that keeps it open; then the process's new name shows it.
    */
   #programWatch(): () => boolean {
-    // The other executor's name is not ours to say.
+    // Only the native interpreter has a fixed name.
     const before = this.#runtime.executor === "native" ? INIT_NAME : processStat(this.initPid)?.name;
     return () => processStat(this.initPid)?.name !== before;
   }
 
-  /** Takes a message where it is due. Its descriptors are the result's, or closed. @throws {RuncError} */
+  /** Takes an expected message. Its descriptors belong to the result, or are closed. @throws {RuncError} */
   #understand(message: Packet): Message | undefined {
     let said: Message | undefined;
     try {
@@ -410,7 +429,7 @@ export class Launch implements Disposable {
   ): Message {
     switch (kind) {
       case "target":
-        // The low half of the value is the number of the mount.
+        // The low half of the value is the mount's number.
         return { kind, mount: value % 0x100000000, isFile: value >= 0x100000000, root: fds[0]! };
       case "copyUp":
         return { kind, mount: value, from: fds[0]!, to: fds[1]! };
@@ -430,7 +449,10 @@ export class Launch implements Disposable {
     }
   }
 
-  /** Whom the stage names has to be our child: nobody else is ever signalled or waited for. @throws {RuncError} `protocol` */
+  /**
+   * The process named by the stage must be our child: the runtime signals and waits for no others. @throws {RuncError}
+   * `protocol`
+   */
   #childOf(kind: "child" | "helper", pid: number): Child {
     const isAnother = pid === this.stagePid || pid === this.#helper?.pid;
     const child = isAnother ? undefined : Child.find(this.#kernel, pid);
@@ -441,11 +463,11 @@ export class Launch implements Disposable {
   #takePasswd(piece: Uint8Array<ArrayBuffer>): void {
     this.#passwdLength += piece.length;
     if (this.#passwdLength > PASSWD_LIMIT) throw new RuncError("unsupported", "/etc/passwd is over 16 MiB");
-    // A small piece does not keep the buffer that it came in.
+    // A copy of a small piece releases the buffer that it came in.
     this.#passwd.push(piece.length < PASSWD_CHUNK ? piece.slice() : piece);
   }
 
-  /** Stage and helper have nothing to do any more: they have left, or leave by themselves. A signal can end the wait. */
+  /** Reaps stage and helper, which have ended or are about to. A signal can interrupt the wait. */
   #reapLeft(): void {
     if (!this.#stageReaped && !reapIfEnded(this.#kernel, this.stagePid)) {
       using stage = Child.find(this.#kernel, this.stagePid);
@@ -460,7 +482,10 @@ export class Launch implements Disposable {
     this.#helper = undefined;
   }
 
-  /** SIGKILL, and reaps it. What is in a frozen cgroup of v1 dies when that is thawed: nobody is kept waiting for that. */
+  /**
+   * Kills the child with SIGKILL and reaps it. A process in a frozen v1 cgroup dies only when it is thawed; that is not
+   * waited for.
+   */
   #end(child: Child | undefined): void {
     if (child === undefined) return;
     child.signal(9);
@@ -475,8 +500,8 @@ export class Launch implements Disposable {
   }
 
   /**
-   * The stage's last word, who init is, may be among what nobody has read yet: then there is an init to end. The stage is gone, so it was said
-   * before what is said from now on: a queue of messages holds some hundreds.
+   * The stage's last message, which has init's pid, may still be unread: then init must be killed. The stage has ended,
+   * so its message comes before all that is sent from now on; the queue holds some hundreds.
    */
   #findInit(): void {
     for (let count = 0; count < QUEUE_LIMIT && this.#init === undefined; count++) {
@@ -516,7 +541,7 @@ export class Launch implements Disposable {
     return new RuncError(code, message, { field: step.from || undefined, step: step.label, hint: op.hint });
   }
 
-  /** What the hooks that ran in the container have printed so far. */
+  /** The output of the hooks in the container so far. */
   #hooksSaid(): string {
     const said = (fd: Fd | undefined) => fd === undefined ? "" : readMemfd(this.#kernel, fd, OUTPUT_LIMIT);
     return outputText(said(this.#hookOutput.stdout), said(this.#hookOutput.stderr));
@@ -544,7 +569,7 @@ export class Launch implements Disposable {
     return error;
   }
 
-  /** Ends whatever was started and reaps it: after a failure. */
+  /** Kills and reaps all started processes after a failure. */
   abort(): void {
     this.#trace?.failed("killed, as the operation has failed");
     this.#end(this.#helper);
@@ -567,7 +592,7 @@ export class Launch implements Disposable {
   }
 }
 
-/** The interpreters end so where exit_group(2) returns. */
+/** The interpreters die by these signals if exit_group(2) returns. */
 const TRAPS: readonly number[] = [4, 5];
 
 const isTrap = (status: ExitStatus | undefined): boolean =>
@@ -575,7 +600,7 @@ const isTrap = (status: ExitStatus | undefined): boolean =>
 
 function deathHint(status: ExitStatus | undefined): string | undefined {
   if (!isTrap(status)) return undefined;
-  return "linux.seccomp refuses exit_group, and maybe more of what a process needs to start and to say what it lacks";
+  return "linux.seccomp refuses exit_group: allow it and the other system calls that every program requires";
 }
 
 function deathText(who: string, status: ExitStatus | undefined): string {
@@ -585,15 +610,15 @@ function deathText(who: string, status: ExitStatus | undefined): string {
   return `${who} ended before it was ready: ${status === undefined ? "ended" : statusText(status)}`;
 }
 
-/** How often a wait without a word looks whether there still is somebody to wait for. */
+/** How often a wait checks whether the other process still exists. */
 const LOOK_AGAIN_MS = 1000;
-/** A process that can die has died by then. */
+/** Time for a killed process to end. */
 const END_LIMIT_MS = 5000;
-/** Init says a few words before it has to wait for the parent. */
+/** Init sends only a few messages before it waits for the parent. */
 const EARLY_LIMIT = 128;
 /** A socket's buffer (net.core.wmem_default, 212,992 bytes) holds less than 300 messages. */
 const QUEUE_LIMIT = 1024;
-/** What the plan calls the process until it is its program. */
+/** The plan's name for the process until it executes its program. */
 const INIT_NAME = "runc:[2:INIT]";
 
 const END: Packet = { bytes: alloc(0), fds: [], sender: 0, isCut: false };
@@ -615,13 +640,16 @@ function duplicateFrom(kernel: Kernel, fd: Fd, least: number): Fd {
   return new Fd(kernel, number, fd.label);
 }
 
-/** Numbers for the fixed descriptors: above all that are in use and all that are inherited, so that no dup2 hits a source. */
+/**
+ * Numbers for the fixed descriptors. They are above all used and inherited ones, so that no dup2 overwrites a source.
+ */
 function fixNumbers(
   sources: Readonly<Record<string, Fd>>,
   options: LaunchOptions,
 ): { numbers: Record<string, number>; spare: number } {
   const used = Object.values(sources).map((fd) => fd.number);
-  // Two more: the image gets the lowest free number, which is one above those in use unless another thread of Deno was faster.
+  // Plus two: the image gets the lowest free number, which is one above those in use unless another thread of Deno took
+  // it.
   let next = Math.max(2 + options.inheritedFds, ...used, ...options.stdio) + 2;
   const numbers: Record<string, number> = {};
   numbers["last foreign"] = next - 1;
@@ -631,13 +659,13 @@ function fixNumbers(
   return { numbers, spare: next };
 }
 
-/** A process that waits is to be small; a traced plan keeps its steps apart. */
+/** A process that waits should be small; a traced plan keeps its steps apart. */
 function foldingOf({ waits }: LaunchOptions, trace: Runtime["trace"]): EncodeOptions["fold"] {
   if (trace !== undefined) return false;
   return waits || "large";
 }
 
-/** Marks all that is open from `first` on close-on-exec while `action` starts a child. */
+/** Marks all open descriptors from `first` up close-on-exec while `action` starts a child. */
 function withForeignMarked<Result>(kernel: Kernel, first: number, action: () => Result): Result {
   const foreign = [...Deno.readDirSync("/proc/self/fd")].map(({ name }) => Number(name))
     .filter((number) => number >= first && isInherited(kernel, number));
@@ -649,12 +677,12 @@ function withForeignMarked<Result>(kernel: Kernel, first: number, action: () => 
   }
 }
 
-/** The stage's child becomes this program again, as `init`, and finds the image by its descriptor. */
+/** Makes the stage's child execute this program again as `init`, with the image's descriptor. */
 function withReexec(plan: Plan, runtime: Runtime, numbers: Readonly<Record<string, number>>): Plan {
   const { path, args } = runtime.reexec;
   const argv = [path, ...args, "init", String(numbers.image), String(numbers.proc)];
-  // Nothing can be made below /proc: Deno then keeps its caches in memory, and no file of the host open in the waiting process. It would
-  // complain of that on a terminal.
+  // Nothing can be created below /proc. Deno then keeps its caches in memory, and the waiting process has no file of
+  // the host open. DENO_LOG=off suppresses Deno's warning about it on a terminal.
   const env = ["DENO_DIR=/proc/none", "DENO_LOG=off", "DENO_NO_UPDATE_CHECK=1", "NO_COLOR=1", "PATH=/usr/bin:/bin"];
   const reexec = step("start this program again as init", "", [
     call("execveat", [
@@ -672,7 +700,7 @@ function isCall(op: Instruction["op"]): op is CallOp {
   return op.op === "call";
 }
 
-/** A system call's failure, told with the words that its op brings for this errno. */
+/** The error for a failed system call, with the operation's own text for this errno if there is one. */
 function callFailure({ op, step, code, args }: Instruction, errno: number): RuncError {
   const name = errnoName(errno) as keyof NonNullable<CallOp["meaning"]>;
   const meaning = isCall(op) ? op.meaning : undefined;

@@ -1,8 +1,9 @@
 /**
- * Places of mounts behind dangling symlinks: what the links lead to is made, always inside the root. Runs in: parent, asked by init.
+ * Creates mount targets behind dangling symlinks: the files that the links point to, always inside the root. Runs in:
+ * parent, requested by init.
  *
- * runc follows such links for the sake of old images. Every component is opened or made below a descriptor, without following; where a
- * link leads is worked out here, and `..` goes back to the descriptor before.
+ * runc follows such links for old images. Every component is opened or created below a descriptor, without following
+ * symlinks. Links are resolved here; `..` returns to the parent's descriptor.
  *
  * @module
  */
@@ -16,13 +17,13 @@ import { asFileOwner } from "./file_owner.ts";
 
 /** MAXSYMLINKS, include/linux/namei.h */
 const LINK_LIMIT = 40;
-/** A name that others remove as often as we make it. */
+/** Limit of attempts while another process keeps removing the name. */
 const TRY_LIMIT = 128;
 const PATH_MAX = 4096;
 
-/** What is made. */
+/** What to create. */
 export interface Target {
-  /** Clean and absolute in the container. */
+  /** A clean absolute path in the container. */
   readonly path: string;
   /** An empty file; otherwise a directory. */
   readonly isFile: boolean;
@@ -34,7 +35,7 @@ export interface Target {
 class Walk {
   readonly #kernel: Kernel;
   readonly #target: Target;
-  /** The directories from the root to where we are. */
+  /** The directories from the root to the current one. */
   readonly #open: Fd[];
   readonly #ahead: string[];
   #links = 0;
@@ -48,7 +49,7 @@ class Walk {
   }
 
   run(): void {
-    // What is made has the mode that is asked for.
+    // The umask must not change the requested mode.
     const umask = this.#kernel.call("umask", 0);
     try {
       for (let name = this.#ahead.shift(); name !== undefined; name = this.#ahead.shift()) this.#enter(name);
@@ -59,7 +60,7 @@ class Walk {
   }
 
   #leave(): void {
-    // The root is init's descriptor, which the caller closes; above it there is nothing.
+    // The caller closes the root, which is init's descriptor; `..` stops at it.
     if (this.#open.length > 1) this.#open.pop()!.close();
   }
 
@@ -81,14 +82,14 @@ class Walk {
     this.#ahead.unshift(...link.split("/"));
   }
 
-  /** The text of a symlink; undefined for anything else. readlinkat(2), "empty string" */
+  /** The target of a symlink; undefined for other files. readlinkat(2), "empty string" */
   #linkOf(file: Fd): string | undefined {
     const text = alloc(PATH_MAX);
     const length = this.#kernel.retry("readlinkat", file.number, cString(""), text, PATH_MAX);
     return length < 0 ? undefined : new TextDecoder().decode(text.subarray(0, length));
   }
 
-  /** Makes what is missing, and enters it next. */
+  /** Creates the name if it is missing, and enters it next. */
   #make(here: number, name: string): void {
     const O = openFlag(this.#kernel.arch);
     const { isFile } = this.#target;
@@ -112,7 +113,7 @@ class Walk {
   }
 }
 
-/** Makes `target` inside `root`, with all that is missing on the way. @throws {RuncError} `step-failed` */
+/** Creates `target` inside `root`, with missing parents. @throws {RuncError} `step-failed` */
 export function makeTarget(kernel: Kernel, root: Fd, target: Target): void {
   asFileOwner(kernel, target, () => new Walk(kernel, root, target).run());
 }

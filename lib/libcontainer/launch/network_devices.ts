@@ -1,7 +1,8 @@
 /**
- * linux.netDevices: devices of the host that move into the container's network namespace. Runs in: parent, while init waits.
+ * linux.netDevices: moves devices of the host into the container's network namespace. Runs in: parent, while init
+ * waits.
  *
- * Nothing moves them back: that is the kernel's work when the namespace ends, or its owner's.
+ * Nothing here moves them back: the kernel does it when the namespace ends, or the namespace's owner.
  *
  * @see https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config-linux.md#network-devices
  * @module
@@ -15,7 +16,7 @@ import type { NetDevice } from "../../specs/config.ts";
 import { pointerToken } from "../../specs/problem.ts";
 import type { Runtime } from "../runtime.ts";
 
-/** Runs `work`; its error is told as `what`. */
+/** Runs `work`; its error starts with `what`. */
 function doing<Result>(what: string, work: () => Result): Result {
   try {
     return work();
@@ -24,12 +25,14 @@ function doing<Result>(what: string, work: () => Result): Result {
   }
 }
 
-/** Whether an address goes along: one that was configured, and that means something elsewhere. rtnetlink(7), IFA_F_PERMANENT */
+/**
+ * Whether to move an address with its device: it was configured, and its scope is global. rtnetlink(7), IFA_F_PERMANENT
+ */
 export function keepsAddress({ flags, scope }: DeviceAddress): boolean {
   return (flags & IFA_F_PERMANENT) !== 0 && scope === RT_SCOPE_UNIVERSE;
 }
 
-/** `192.0.2.1/24`, as ip(8) prints it; an IPv6 address without its short form. */
+/** `192.0.2.1/24`, as ip(8) prints it; IPv6 addresses are not abbreviated. */
 export function addressText({ address, prefixLength }: DeviceAddress): string {
   const isShort = address.length === 4;
   const parts = isShort
@@ -38,13 +41,16 @@ export function addressText({ address, prefixLength }: DeviceAddress): string {
   return `${parts.join(isShort ? "." : ":")}/${prefixLength}`;
 }
 
-/** The kernel renames after it has moved: a device whose name is taken would be lost with the namespace. net/core/rtnetlink.c, do_setlink() */
+/**
+ * The kernel renames a device after moving it: if the name is taken, the device is lost with the namespace.
+ * net/core/rtnetlink.c, do_setlink()
+ */
 function refuseTakenName(container: RouteSocket, name: string): void {
   if (!container.hasDevice(name)) return;
   throw new RuncError("syscall-failed", "file exists", {
     errno: 17,
     errnoName: "EEXIST",
-    hint: `the container's network namespace has a device ${name} already`,
+    hint: `the container's network namespace already has a device ${name}`,
   });
 }
 
@@ -64,14 +70,14 @@ function move(
     () => host.deviceIndex(name),
   );
   const moving = `fail to move network device ${name} to network namespace ${path}`;
-  // Before the host loses it.
+  // Checked before the device leaves the host.
   doing(moving, () => refuseTakenName(container, newName));
-  // Its addresses do not survive the move, nor IPv6's that it is down.
+  // The addresses are lost by the move; IPv6 addresses already by setting the device down.
   const addresses = doing("fail to get ip addresses", () => host.addresses(index));
-  // The kernel does not rename a device that is up, and the host is not to use it any more.
+  // The kernel renames only devices that are down, and the host must stop using it.
   doing("fail to set link down", () => host.setUp(index, false));
   doing(moving, () => host.move(index, namespace, newName));
-  // Another number, where the one that it had is taken there.
+  // The device gets another index if its own is in use in the namespace.
   const inside = doing(
     `link not found for interface ${newName} on namespace ${path} `,
     () => container.deviceIndex(newName),
@@ -90,10 +96,10 @@ function move(
 }
 
 /**
- * Moves `devices` into the network namespace of process `pid`, each with its permanent global addresses and perhaps a new name, and
- * brings them up.
+ * Moves `devices` into the network namespace of process `pid`, each with its permanent global addresses and optionally
+ * a new name, and brings them up.
  *
- * @throws {RuncError} `syscall-failed` with the device's field. Devices that have been moved stay moved.
+ * @throws {RuncError} `syscall-failed` with the device's field. Devices already moved stay there.
  */
 export function moveNetworkDevices(
   runtime: Runtime,

@@ -1,11 +1,11 @@
 /**
- * The sd_notify proxy: tells the service manager that started us when the container is ready. Runs in: parent.
+ * The sd_notify proxy: tells the service manager that started the runtime when the container is ready. Runs in: parent.
  *
  *     container ──READY=1──▶ <state directory>/notify/notify.sock
  *     proxy     ──READY=1, MAINPID=<pid>, BARRIER=1 with a pipe's write end──▶ the manager's $NOTIFY_SOCKET
  *     manager   ──closes the pipe: everything before is done──▶ proxy
  *
- * The container does not get the manager's own socket, so READY is all that it can say.
+ * The container does not get the manager's own socket, so READY is the only thing that it can send.
  *
  * @see sd_notify(3), sd_notify_barrier(3)
  * @module
@@ -24,32 +24,35 @@ import { inSpan, type Tracer } from "../../trace/tracer.ts";
 import { BARRIER_TIMEOUT_MS, DATAGRAM_LIMIT } from "../plans/monitor/notify.ts";
 import type { Log } from "../runtime.ts";
 
-/** Messages taken at once: a container that sends without end must not keep us from the rest. */
+/** Messages read at once: a container that keeps sending must not block the rest. */
 const BATCH = 64;
 
-/** What a proxy stands between. */
+/** The two ends of a proxy. */
 export interface NotifyProxyOptions {
-  /** `<state directory>/notify`: exists, and is bound into the container. */
+  /** `<state directory>/notify`: an existing directory, bound into the container. */
   readonly directory: string;
   /** The manager's socket: an absolute path, or `@` and an abstract name. */
   readonly hostSocket: string;
   readonly log: Log;
-  /** Is told how long the container takes until it is ready. */
+  /** Records how long the container takes to get ready. */
   readonly tracer?: Tracer;
 }
 
-/** Listens to the container. Its first READY is passed on; the rest is read, lest it blocks, and dropped. */
+/**
+ * Receives the container's messages. Passes on its first READY; reads and drops the rest, so that the container does
+ * not block.
+ */
 export class NotifyProxy implements Disposable {
   readonly #kernel: Kernel;
   readonly #options: NotifyProxyOptions;
-  /** Where the container's messages come. */
+  /** The socket that the container sends to. */
   readonly socket: Fd;
   #manager: Fd | undefined;
   #isReady = false;
-  /** The pipe that the manager closes, and until when it may (monotonicMs). */
+  /** The pipe that the manager closes, and the deadline for it (monotonicMs). */
   #barrier: { readonly pipe: Fd; readonly deadline: number } | undefined;
 
-  /** Binds `<directory>/notify.sock`, which every user may write to. @throws {RuncError} EADDRINUSE where it exists. */
+  /** Binds `<directory>/notify.sock`, writable for every user. @throws {RuncError} EADDRINUSE if it exists. */
   constructor(kernel: Kernel, options: NotifyProxyOptions) {
     this.#kernel = kernel;
     this.#options = options;
@@ -68,26 +71,26 @@ export class NotifyProxy implements Disposable {
     return this.#options.hostSocket;
   }
 
-  /** Whether the manager has been told, and has not confirmed it yet. */
+  /** Whether the manager has got the message and not confirmed it yet. */
   get awaitsManager(): boolean {
     return this.#barrier !== undefined;
   }
 
-  /** What to poll for before {@link advance}: the container first. */
+  /** The descriptors to poll before {@link advance}: the container's first. */
   get watches(): readonly Watch[] {
     const fds = this.#barrier === undefined ? [this.socket] : [this.socket, this.#barrier.pipe];
     return fds.map(({ number }) => ({ fd: number, events: POLLIN }));
   }
 
-  /** How long to wait before {@link advance} at most, in ms; negative: no limit. */
+  /** The longest time to wait before {@link advance}, in ms; negative: no limit. */
   get timeoutMs(): number {
     return this.#barrier === undefined ? -1 : Math.max(0, this.#barrier.deadline - monotonicMs(this.#kernel));
   }
 
   /**
-   * Deals with what has come, without waiting. `mainPid`: what the manager is to supervise from READY on.
+   * Handles received messages, without blocking. `mainPid`: the process that the manager supervises from READY on.
    *
-   * @throws {RuncError} where the manager cannot be told. It is not tried again.
+   * @throws {RuncError} if the message to the manager fails. It is not sent again.
    */
   advance(mainPid: number): void {
     if (this.#barrier !== undefined) this.#checkBarrier();
@@ -95,15 +98,15 @@ export class NotifyProxy implements Disposable {
   }
 
   /**
-   * Waits until the manager knows that the container is ready, or `process` has ended. Returns whether it
-   * is ready. @throws {RuncError} where the manager cannot be told.
+   * Waits until the manager knows that the container is ready, or `process` has ended. Returns whether it is ready.
+   * @throws {RuncError} if the message to the manager fails.
    */
   runUntilReady(options: { process: Ending; mainPid: number }): boolean {
     return inSpan(this.#options.tracer, "wait until the container is ready", () => this.#runUntilReady(options));
   }
 
   #runUntilReady(options: { process: Ending; mainPid: number }): boolean {
-    // A manager that cannot be reached is noticed at once, not when the container gets ready.
+    // Report an unreachable manager at once, not when the container gets ready.
     this.#connect();
     const { process } = options;
     for (;;) {
@@ -111,12 +114,12 @@ export class NotifyProxy implements Disposable {
       const ready = poll(this.#kernel, [watchEnd(process), ...this.watches], timeoutMs);
       this.advance(options.mainPid);
       if (this.#isReady && !this.awaitsManager) return true;
-      // Not before all that it had sent is read.
+      // Only after reading all that it has sent.
       if (!this.#isReady && ready[1] === 0 && sawEnd(process, ready[0])) return false;
     }
   }
 
-  /** {@link runUntilReady} for a container that is none the worse for a manager who does not listen: that is logged. */
+  /** Like {@link runUntilReady}, but an unreachable manager is only logged: the container works without it. */
   awaitReady(options: { process: Ending; mainPid: number }): void {
     try {
       this.runUntilReady(options);
@@ -136,7 +139,7 @@ export class NotifyProxy implements Disposable {
 
   #takeMessage(mainPid: number): void {
     const { bytes, fds } = receive(this.#kernel, this.socket, DATAGRAM_LIMIT);
-    // The container's own barrier: closing it says that we have read everything before.
+    // The container's own barrier: closing it confirms that all earlier messages are read.
     for (const fd of fds) fd.close();
     const line = readyLine(new TextDecoder().decode(bytes));
     if (line === undefined || this.#isReady) return;
@@ -188,7 +191,7 @@ export class NotifyProxy implements Disposable {
   }
 }
 
-/** Assignments are lines in any order (sd_notify(3)); runc sees READY only where it is the first. */
+/** Assignments are lines in any order (sd_notify(3)); runc accepts READY only as the first one. */
 function readyLine(message: string): string | undefined {
   return message.split("\n").find((line) => line.startsWith("READY="));
 }

@@ -4,7 +4,10 @@
  * @module
  */
 
-/** Home directory of `uid` in the text of an /etc/passwd, as runc finds it: the first line that fits. `/` where there is none. */
+/**
+ * The home directory of `uid` in the text of an /etc/passwd, found like runc does: in the first matching line. `/` if
+ * there is none.
+ */
 export function homeOf(uid: number, passwd: string): string {
   for (const line of passwd.split("\n")) {
     // name:password:uid:gid:gecos:directory:shell. passwd(5)

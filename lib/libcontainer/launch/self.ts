@@ -1,5 +1,5 @@
 /**
- * This program's own binary, in a form that a container cannot write to. Runs in: parent.
+ * This program's own binary, in a form that the container cannot write to. Runs in: parent.
  *
  * @module
  */
@@ -13,11 +13,12 @@ import { syscallNumber } from "../../ffi/syscalls.ts";
 import type { Runtime } from "../runtime.ts";
 
 /**
- * A descriptor of the binary that nobody can write through: whoever opens it by way of /proc/PID/exe is refused (CVE-2019-5736). Only
- * `executor: "deno"` needs it; natively the binary is never there.
+ * A descriptor of the binary that cannot be written through: opening /proc/PID/exe for writing fails (CVE-2019-5736).
+ * Only `executor: "deno"` needs it; with the native interpreter the binary is never visible there.
  *
- * Root's is on a read-only mount of its own, in no namespace. A user may not make one: the file itself does where the user may not write to
- * it, else a sealed copy in memory, which takes 40 ms and as many megabytes as Deno has.
+ * For root it is on a read-only mount of its own, in no namespace. A user may not create such a mount: then it is the
+ * file itself if the user may not write to it, else a sealed copy in memory. The copy takes 40 ms and as many megabytes
+ * as Deno has.
  */
 export function sealedSelf(runtime: Runtime): Fd {
   const { kernel } = runtime;

@@ -32,11 +32,14 @@ import { consoleSteps } from "../steps/console.ts";
 import { containerHookSteps, openForHooksSteps } from "../steps/container_hooks.ts";
 import { awaitGo, type Planned, tell } from "../steps/protocol.ts";
 import { deviceSteps, reopenNullSteps } from "../steps/devices.ts";
-import { cleanPath, root } from "../steps/in_root.ts";
+import { root } from "../steps/in_root.ts";
 import { restrictSteps } from "../steps/landlock.ts";
 import type { HostFacts, LaunchRequest } from "../config/launch_request.ts";
+import { fillsDev, labelMounts, type ParsedMount, parseMounts } from "../config/mounts.ts";
 import { maskedPathSteps, readonlyPathSteps } from "../steps/masked_paths.ts";
-import { finishMountSteps, helpedMounts, mountSteps } from "../steps/mounts/mounts.ts";
+import { finishMountSteps } from "../steps/mounts/finish.ts";
+import { helpedMounts } from "../steps/mounts/helped_mounts.ts";
+import { mountSteps } from "../steps/mounts/mounts.ts";
 import {
   closeForeignStep,
   createCgroupSteps,
@@ -56,13 +59,7 @@ import { lacksMountCalls } from "../steps/mounts/old_mounts.ts";
 import { helperSteps, leaveHelperSteps, meetHelperSteps } from "../steps/mounts/mount_sources.ts";
 import { personalityDomains } from "../steps/personality.ts";
 import { enterRootSteps, prepareRootSteps, readonlyRootSteps, workingDirectorySteps } from "../steps/rootfs.ts";
-import {
-  appArmorSteps,
-  execLabelSteps,
-  keyLabelSteps,
-  labelMounts,
-  queueLabelSteps,
-} from "../steps/security_labels.ts";
+import { appArmorSteps, execLabelSteps, keyLabelSteps, queueLabelSteps } from "../steps/security_labels.ts";
 import { placeFilter } from "../steps/seccomp.ts";
 import { hasListener } from "../seccomp/profile.ts";
 import {
@@ -195,8 +192,8 @@ function dieOnSignalSteps(facts: HostFacts): readonly Step[] {
   );
 }
 
-function mountsProc({ mounts = [] }: Config): boolean {
-  return mounts.some(({ type, destination }) => type === "proc" && cleanPath(destination) === "/proc");
+function mountsProc(mounts: readonly ParsedMount[]): boolean {
+  return mounts.some(({ mount, path }) => mount.type === "proc" && path === "/proc");
 }
 
 /**
@@ -222,7 +219,12 @@ function detachedProcOps(own: Slot, hide: readonly Op[]): readonly Op[] {
  * The host's /proc has served: who can look at this process's descriptors from inside the container (an `exec` into a created one) must not
  * find it there. What waits for `start` does with the container's own; where that has none, nobody may look (CVE-2024-21626's kind).
  */
-function leaveHostProcSteps(config: Config, request: LaunchRequest, facts: HostFacts): readonly Step[] {
+function leaveHostProcSteps(
+  mounts: readonly ParsedMount[],
+  config: Config,
+  request: LaunchRequest,
+  facts: HostFacts,
+): readonly Step[] {
   const label = "let go of the host's /proc";
   // The other executor forks for a hook through a procfs.
   const isNeeded = request.startBy === "fifo" || (config.hooks?.startContainer?.length ?? 0) > 0;
@@ -232,7 +234,7 @@ function leaveHostProcSteps(config: Config, request: LaunchRequest, facts: HostF
   const type = slot("type");
   const statfs = buffer("statfs", 120);
   const hide: readonly Op[] = [call("prctl", [Prctl.PR_SET_DUMPABLE, 0, 0, 0, 0]), { op: "endStep" }];
-  const otherwise = mountsProc(config) ? hide : [...detachedProcOps(own, hide), { op: "endStep" } as const];
+  const otherwise = mountsProc(mounts) ? hide : [...detachedProcOps(own, hide), { op: "endStep" } as const];
   return [step(label, "", [
     call("openat", [AT_FDCWD, "/proc", O.O_PATH | O.O_DIRECTORY | O.O_NOFOLLOW | O.O_CLOEXEC, 0], {
       out: own,
@@ -246,9 +248,14 @@ function leaveHostProcSteps(config: Config, request: LaunchRequest, facts: HostF
   ])];
 }
 
-function stage(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
+function stage(
+  config: Config,
+  facts: HostFacts,
+  request: LaunchRequest,
+  mounts: readonly ParsedMount[],
+): readonly Step[] {
   const { cgroup } = request;
-  const helped = helpedMounts(withNotify(config, request), facts, request);
+  const helped = helpedMounts(mounts, config, facts);
   if (helped.length === 0 && entersLate(config, request)) return lateStage(config, facts, request);
   return [
     ...firstSteps(config, facts, request),
@@ -301,15 +308,20 @@ function lateStage(config: Config, facts: HostFacts, request: LaunchRequest): re
   ];
 }
 
-function init(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
+function init(
+  config: Config,
+  facts: HostFacts,
+  request: LaunchRequest,
+  mounts: readonly ParsedMount[],
+): readonly Step[] {
   const process = config.process!;
-  const { personality, memoryPolicy } = config.linux ?? {};
+  const { personality, memoryPolicy, mountLabel } = config.linux ?? {};
   const notify = request.notifyDirectory === undefined ? [] : [`NOTIFY_SOCKET=${NOTIFY_PLACE}/notify.sock`];
   const env = environment(process.env, [...notify, ...listenEntries(request.listenFds)]);
   const inUserNamespace = hasNamespace(config, "user");
   const ownMounts = hasNamespace(config, "mount");
-  const mounted = labelMounts(withNotify(config, request));
-  const helped = helpedMounts(mounted, facts, request);
+  const ownDev = fillsDev(mounts);
+  const helped = helpedMounts(mounts, config, facts);
   const filter = placeFilter(request.seccomp, process, closeSteps(request.inheritedFds));
   const hooks = startContainerHooks(config, env, request, facts);
   const mountsByProc = lacksMountCalls(facts.refused);
@@ -331,10 +343,10 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
     ...networkDeviceSteps(config),
     ...prepareRootSteps(config, request),
     ...(helped.length === 0 ? [] : meetHelperSteps(helped, facts.arch)),
-    ...mountSteps(mounted, facts, request),
+    ...mountSteps(labelMounts(mounts, mountLabel), config, facts),
     ...(helped.length === 0 ? [] : leaveHelperSteps()),
-    ...queueLabelSteps(config, facts.arch),
-    ...deviceSteps(config, facts),
+    ...queueLabelSteps(mounts, mountLabel, facts.arch),
+    ...(ownDev ? deviceSteps(config, facts) : []),
     // The old root is still there for the hooks, and the mounts already are.
     ...limitSteps(config),
     // The first program that is not ours may come next.
@@ -342,13 +354,13 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
     ...createContainerHookSteps(config),
     ...enterRootSteps(config, facts, request),
     ...awaitLimitSteps(config),
-    ...reopenNullSteps(config, facts),
+    ...(ownDev ? reopenNullSteps(facts) : []),
     ...workingDirectorySteps(process.cwd, facts.arch),
     // After the config's mounts, for the pty is of the container's devpts; before the root is read-only, for /dev/console is made in it.
     ...consoleSteps(process, facts.arch, { devConsole: true }),
     ...(request.pidfdSocket ? pidfdSteps("standard") : []),
     ...(ownMounts
-      ? [...finishMountSteps(config, request), ...readonlyRootSteps(config), umaskStep(config)]
+      ? [...finishMountSteps(mounts), ...readonlyRootSteps(config), umaskStep(config)]
       : [restoreUmaskStep()]),
     ...nameSteps(config),
     ...appArmorSteps(process, facts),
@@ -357,12 +369,12 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
     // As late as the host's /proc is at hand: nothing is executed before the program but hooks.
     ...execLabelSteps(process.selinuxLabel, facts.arch),
     ...hooks.open,
-    ...(mountsByProc ? [] : leaveHostProcSteps(config, request, facts)),
+    ...(mountsByProc ? [] : leaveHostProcSteps(mounts, config, request, facts)),
     // After every mount: a later one here would bring back a writable view.
     ...readonlyPathSteps(config, facts),
-    ...maskedPathSteps(config, facts),
+    ...maskedPathSteps(config, facts, ownDev),
     // What a link of the image may lead to meanwhile is in no mount namespace of ours: nothing can be mounted there.
-    ...(mountsByProc ? leaveHostProcSteps(config, request, facts) : []),
+    ...(mountsByProc ? leaveHostProcSteps(mounts, config, request, facts) : []),
     ...noNewPrivilegesSteps(process),
     ...attributeSteps(process, {
       hasCpuset: (config.linux?.resources?.cpu?.cpus ?? "") !== "",
@@ -381,20 +393,25 @@ function init(config: Config, facts: HostFacts, request: LaunchRequest): readonl
 }
 
 /** Whether the launch has to be given the fixed descriptors `sources-init` and `sources-helper`, a connected pair. */
-export function hasHelper(config: Config, facts: HostFacts, request: LaunchRequest): boolean {
-  return helpedMounts(withNotify(config, request), facts, request).length > 0;
+export function hasHelper(mounts: readonly ParsedMount[], config: Config, facts: HostFacts): boolean {
+  return helpedMounts(mounts, config, facts).length > 0;
 }
 
 /** What the plan has stage and init say. `helped`: see {@link hasHelper}. */
-export function saidInCreate(config: Config, request: LaunchRequest, helped: boolean): readonly Planned[] {
+export function saidInCreate(
+  config: Config,
+  request: LaunchRequest,
+  helped: boolean,
+  mounts: readonly ParsedMount[] = containerMounts(config, request),
+): readonly Planned[] {
   const { env, noNewPrivileges } = config.process!;
   const { seccomp, startBy } = request;
   const says: Planned[] = ["child", "hooks", "created"];
-  if (withNotify(config, request).mounts?.length || config.linux?.devices?.length) says.push("target");
+  if (mounts.length > 0 || config.linux?.devices?.length) says.push("target");
   if (helped) says.push("helper");
   if (makesNamespace(config, "user")) says.push("mapping");
   if (hasNetworkDevices(config)) says.push("network");
-  if (config.mounts?.some(({ options }) => options?.includes("tmpcopyup"))) says.push("copyUp");
+  if (mounts.some(({ options }) => options.extensions.includes("tmpcopyup"))) says.push("copyUp");
   if (needsHome(env, request.notifyDirectory !== undefined || request.listenFds > 0)) says.push("passwd");
   if (seccomp !== undefined && hasListener(seccomp.profile)) {
     says.push(noNewPrivileges && startBy === "parent" ? "lateSeccomp" : "seccomp");
@@ -422,23 +439,35 @@ const callersUmask = slot("umask");
 /** Where the container finds the sd_notify proxy's socket. */
 const NOTIFY_PLACE = "/run/notify";
 
-/** The config with what is mounted beside its own mounts: the sd_notify proxy's directory is the last. */
-export function withNotify(config: Config, request: LaunchRequest): Config {
-  if (request.notifyDirectory === undefined) return config;
+/**
+ * The container's mounts: the config's, and the sd_notify proxy's directory as the last one. `own`: those of the config, where they are parsed
+ * already.
+ */
+export function containerMounts(
+  config: Config,
+  request: LaunchRequest,
+  own: readonly ParsedMount[] = parseMounts(config.mounts, request),
+): readonly ParsedMount[] {
+  if (request.notifyDirectory === undefined) return own;
   const mount = {
     destination: NOTIFY_PLACE,
     type: "bind",
     source: request.notifyDirectory,
     options: ["bind", "nosuid", "noexec", "nodev", "ro"],
   };
-  return { ...config, mounts: [...(config.mounts ?? []), mount] };
+  return [...own, ...parseMounts([mount], request, own.length)];
 }
 
 /**
- * The plan that starts the container of `config`. Pure: equal arguments give equal plans.
+ * The plan that starts the container of `config`. Pure: equal arguments give equal plans. `mounts`: see {@link containerMounts}.
  *
  * `config` has been validated. @throws {RuncError} for what only planning finds, with the field.
  */
-export function planCreate(config: Config, facts: HostFacts, request: LaunchRequest): Plan {
-  return { stage: stage(config, facts, request), init: init(config, facts, request) };
+export function planCreate(
+  config: Config,
+  facts: HostFacts,
+  request: LaunchRequest,
+  mounts: readonly ParsedMount[] = containerMounts(config, request),
+): Plan {
+  return { stage: stage(config, facts, request, mounts), init: init(config, facts, request, mounts) };
 }

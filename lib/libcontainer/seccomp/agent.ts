@@ -1,5 +1,6 @@
 /**
- * Gives the listener of a filter with SCMP_ACT_NOTIFY to the agent that decides about these calls. Runs in: parent.
+ * Sends the listener of a filter with SCMP_ACT_NOTIFY to the agent that decides about the system calls. Runs in:
+ * parent.
  *
  * @see https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config-linux.md#containerprocessstate
  * @module
@@ -17,9 +18,9 @@ import type { SeccompProfile } from "./profile.ts";
 
 /** A listener in the process that has loaded the filter. */
 export interface Listener {
-  /** Of the process, on the host. */
+  /** The process's pid on the host. */
   readonly pid: number;
-  /** Number of the descriptor there. */
+  /** The descriptor's number in that process. */
   readonly fd: number;
 }
 
@@ -33,10 +34,10 @@ function takeListener(kernel: Kernel, { pid, fd }: Listener): Fd {
 }
 
 /**
- * Sends the listener with the container's state to the agent. `goOn` is called once the process no longer has to wait: it may need the
- * agent's answer to go on.
+ * Sends the listener and the container's state to the agent. `goOn`: called when the process can continue; it may need
+ * the agent's answer to continue.
  *
- * @throws {RuncError} where the agent cannot be reached.
+ * @throws {RuncError} if the agent cannot be reached.
  */
 export function handToAgent(
   kernel: Kernel,
@@ -77,7 +78,7 @@ function connectAgent(kernel: Kernel, path: string, interrupts?: Interrupts): Fd
     throw new RuncError(
       "host-lacks",
       `failed to connect with seccomp agent specified in the seccomp profile: ${why}`,
-      { ...error, field: "/linux/seccomp/listenerPath", cause: error, hint: "is the agent running?" },
+      { ...error, field: "/linux/seccomp/listenerPath", cause: error, hint: "check that the agent is running" },
     );
   }
 }

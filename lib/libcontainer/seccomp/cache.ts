@@ -1,9 +1,12 @@
 /**
- * Compiled filters on disk: compiling docker's profile takes longer than all the rest of a start. Runs in: parent.
+ * Compiled filters on disk: compiling Docker's profile takes longer than the rest of a start. Runs in: parent.
  *
- * They are in a directory of their own, where no state is and nobody lists containers: /run/runc-seccomp, or without root
- * $XDG_RUNTIME_DIR/runc-seccomp. A filter is a protection, so nobody else may have been able to write it: the directory and the file must be ours and not
- * others' to write, which is asked of descriptors that no symlink led to, and a file must be whole. Anything else is as if it were not there.
+ * They have a directory of their own, without container states, so that no command lists it as containers:
+ * /run/runc-seccomp, or without root $XDG_RUNTIME_DIR/runc-seccomp.
+ *
+ * A filter protects the host, so no other user may be able to write it. Directory and file must belong to us and not be
+ * writable for others, which is checked on descriptors opened without following symlinks. A file must be complete. A
+ * file that fails a check is ignored.
  *
  * @module
  */
@@ -17,20 +20,23 @@ import { randomBytes } from "../../ffi/random.ts";
 import { fstat } from "../../ffi/stat.ts";
 
 const MAGIC = new TextEncoder().encode("RUNCBPF2");
-/** Magic, then little-endian: u64 hash of what follows, u32 length of the key, u32 length of the program. Key and program follow, each padded to 8. */
+/**
+ * Magic, then little-endian: u64 hash of the rest, u32 length of the key, u32 length of the program. Key and program
+ * follow, each padded to 8 bytes.
+ */
 const HEADER_SIZE = 24;
 const HASH_AT = 8, LENGTHS_AT = 16;
-/** 8 bytes an instruction, of which there are 4096 at most. */
+/** 8 bytes an instruction, at most 4096 instructions. */
 const MAX_PROGRAM = 8 * 4096;
-/** A host's containers have one or two profiles in common; more are kept for those that are generated. */
+/** The containers of a host usually share one or two profiles. The limit is higher for generated profiles. */
 const MAX_ENTRIES = 16;
-/** Names of entries, finished or not. What else somebody has put there stays. */
+/** Names of entries, complete or temporary. Other files in the directory are left alone. */
 const ENTRY_NAME = /^[0-9a-f]{16}(?:\.[0-9a-f]{16})?$/;
 
-/** All that a filter depends on, as text. An entry holds it: no two profiles are ever taken for each other. */
+/** All that a filter depends on, as text. The entry stores it, so that no profile gets another one's filter. */
 export type Key = string;
 
-/** Two hashes of 32 bits, of Murmur3's kind, over words: they name an entry, and tell whether it is whole. */
+/** Two 32-bit hashes like Murmur3, over words. They name an entry, and detect an incomplete one. */
 function hash(bytes: Uint8Array<ArrayBuffer>): bigint {
   const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
   let low = 0x9747b28c ^ bytes.length, high = 0x1b873593 ^ bytes.length;
@@ -46,12 +52,12 @@ function hash(bytes: Uint8Array<ArrayBuffer>): bigint {
 
 const padded = (length: number) => Math.ceil(length / 8) * 8;
 
-/** The cache in a directory. */
+/** A cache directory. */
 export class FilterCache {
   readonly #kernel: Kernel;
   readonly #path: string;
 
-  /** `path`: absolute; the directory is made when the first filter is written. */
+  /** `path`: absolute. The directory is created when the first filter is written. */
   constructor(kernel: Kernel, path: string) {
     this.#kernel = kernel;
     this.#path = path;
@@ -64,7 +70,7 @@ export class FilterCache {
     return hash(words).toString(16).padStart(16, "0");
   }
 
-  /** @throws {RuncError} where it is missing, or others may have written there. */
+  /** @throws {RuncError} if it is missing, or other users can write to it. */
   #openDirectory(): Fd {
     const O = openFlag(this.#kernel.arch);
     const directory = open(this.#kernel, this.#path, O.O_DIRECTORY | O.O_NOFOLLOW);
@@ -77,7 +83,7 @@ export class FilterCache {
     }
   }
 
-  /** A file in there. `mode`: of a new one. @throws {RuncError} */
+  /** Opens a file of the cache. `mode`: of a new file. @throws {RuncError} */
   #open(directory: Fd, name: string, flags: number, mode = 0): Fd {
     const O = openFlag(this.#kernel.arch);
     const call = `openat(${this.#path}, ${JSON.stringify(name)})`;
@@ -85,7 +91,7 @@ export class FilterCache {
     return new Fd(this.#kernel, this.#kernel.must(call, "openat", directory.number, cString(name), safe, mode), name);
   }
 
-  /** The program of a key; undefined where there is none that can be trusted. */
+  /** The program of a key; undefined if there is none or it is not trusted. */
   read(key: Key): Uint8Array<ArrayBuffer> | undefined {
     try {
       using directory = this.#openDirectory();
@@ -94,20 +100,23 @@ export class FilterCache {
       if (sizeBytes > HEADER_SIZE + padded(3 * key.length) + MAX_PROGRAM) return undefined;
       return decodeEntry(key, readUpTo(this.#kernel, file, sizeBytes));
     } catch (error) {
-      // Not there, not ours, or not to be read: then it is compiled.
+      // The file is missing, not ours, or unreadable: the profile is compiled.
       if (error instanceof RuncError) return undefined;
       throw error;
     }
   }
 
-  /** Keeps a program, and removes the oldest ones beyond the limit. @throws {RuncError} where it cannot be written, or would not be believed. */
+  /**
+   * Writes a program, and removes the oldest ones beyond the limit. @throws {RuncError} if it cannot be written, or
+   * would not be trusted.
+   */
   write(key: Key, program: Uint8Array<ArrayBuffer>): void {
     const kernel = this.#kernel;
-    // Who is there before us decides who owns it; that is looked at next.
+    // The directory may already exist; the next call checks its owner.
     kernel.call("mkdir", cString(this.#path), 0o700);
     using directory = this.#openDirectory();
     const name = this.#name(key);
-    // No other's, not that of a process with our pid that died here either.
+    // A name that no other process uses, not even a dead one with our pid.
     const temporary = `${name}.${randomBytes(kernel, 8).toHex()}`;
     const O = openFlag(kernel.arch);
     {
@@ -119,7 +128,7 @@ export class FilterCache {
     this.#prune(directory);
   }
 
-  /** Those of processes that died meanwhile count: they are old some day. */
+  /** Temporary files of dead processes count too: some day they are the oldest. */
   #prune(directory: Fd): void {
     const names = [...Deno.readDirSync(this.#path)].map(({ name }) => name).filter((name) => ENTRY_NAME.test(name));
     if (names.length <= MAX_ENTRIES) return;
@@ -128,16 +137,17 @@ export class FilterCache {
     for (const { name } of entries.slice(MAX_ENTRIES)) this.#remove(directory, name);
   }
 
-  /** Whoever writes at the same time may be faster. */
+  /** Another process may remove it first. */
   #remove({ number }: Fd, name: string): void {
     this.#kernel.call("unlinkat", number, cString(name), 0);
   }
 }
 
 /**
- * Does nothing where an open file is of that type, belongs to the user of this process, and nobody else may write to it. Returns its size.
+ * Checks an open file: it has this type, belongs to the user of this process, and is not writable for others. Returns
+ * its size.
  *
- * @throws {RuncError} where not.
+ * @throws {RuncError} if not.
  */
 function requireOurs(kernel: Kernel, fd: Fd, type: number): number {
   const status = fstat(kernel, fd.number);
@@ -148,7 +158,7 @@ function requireOurs(kernel: Kernel, fd: Fd, type: number): number {
   return status.sizeBytes;
 }
 
-/** What a file of the cache holds. */
+/** The content of an entry. */
 export function encodeEntry(key: Key, program: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const text = new TextEncoder().encode(key);
   const programAt = HEADER_SIZE + padded(text.length);
@@ -163,7 +173,7 @@ export function encodeEntry(key: Key, program: Uint8Array<ArrayBuffer>): Uint8Ar
   return entry;
 }
 
-/** The program in an entry; undefined where it is another key's, or not whole. */
+/** The program in an entry; undefined if the entry has another key or is incomplete. */
 export function decodeEntry(key: Key, entry: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> | undefined {
   if (entry.length < HEADER_SIZE || entry.length % 8 !== 0) return undefined;
   const decoder = new TextDecoder();

@@ -1,5 +1,5 @@
 /**
- * From a seccomp profile to the kernel's BPF program: libseccomp's, with the ENOSYS stub before it. Runs in: parent.
+ * Compiles a seccomp profile to the kernel's BPF program: libseccomp's program after the ENOSYS stub. Runs in: parent.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import { encodeBpf, enosysStub } from "./enosys_stub.ts";
 import { seccompActions as Action, seccompOperators as Operator } from "./names.ts";
 import type { SeccompCondition, SeccompProfile, SeccompRule } from "./profile.ts";
 
-/** SCMP_ACT values by the profile's numbers; `errno`: the low 16 bits are one. seccomp.h */
+/** SCMP_ACT values by the profile's numbers. `errno`: the low 16 bits are an errno. seccomp.h */
 const actionValues: Readonly<Record<number, { readonly value: number; readonly errno?: true }>> = {
   [Action.SCMP_ACT_KILL]: { value: 0x00000000 },
   [Action.SCMP_ACT_KILL_THREAD]: { value: 0x00000000 },
@@ -63,16 +63,16 @@ const archTokens: Readonly<Record<string, number>> = {
   loong64: 0xc0000102,
 };
 
-/** Of two ways to look for a number the tree is the faster one from here on. runc has the same limit. */
+/** From this number of rules on, libseccomp's binary tree is faster than its list. runc has the same limit. */
 const TREE_FROM = 33;
 /** BPF_MAXINSNS, include/uapi/linux/bpf_common.h */
 const MAX_INSTRUCTIONS = 4096;
 const INSTRUCTION_SIZE = 8;
 
-/** A default that lets a call through, or to a tracer who answers for itself, is right for calls that the profile does not know too. */
+/** Defaults that also suit system calls unknown to the profile: they allow the call, or leave it to a tracer. */
 const permissive: readonly number[] = [Action.SCMP_ACT_ALLOW, Action.SCMP_ACT_LOG, Action.SCMP_ACT_TRACE];
 
-/** @throws {RuncError} `config-invalid` for what libseccomp refuses, with its words for it. */
+/** @throws {RuncError} `config-invalid` for what libseccomp rejects, with runc's message. */
 export function compileProfile(library: Libseccomp, profile: SeccompProfile, log: Log): Uint8Array<ArrayBuffer> {
   const defaultAction = actionValue(profile.default_action, profile.default_errno_ret);
   const rules = profile.syscalls ?? [];
@@ -88,7 +88,7 @@ export function compileProfile(library: Libseccomp, profile: SeccompProfile, log
   program.set(filter, stub.length);
   const count = program.length / INSTRUCTION_SIZE;
   if (count > MAX_INSTRUCTIONS) {
-    throw refused(`the filter has ${count} instructions; the kernel takes ${MAX_INSTRUCTIONS}`);
+    throw refused(`the filter has ${count} instructions; the kernel accepts at most ${MAX_INSTRUCTIONS}`);
   }
   return program;
 }
@@ -96,10 +96,10 @@ export function compileProfile(library: Libseccomp, profile: SeccompProfile, log
 function stubOf(library: Libseccomp, profile: SeccompProfile) {
   const { default_action, default_errno_ret } = profile;
   if (permissive.includes(default_action)) return [];
-  // It is what the default answers.
+  // Then it is already the answer of the default.
   if (default_action === Action.SCMP_ACT_ERRNO && default_errno_ret === Errno.ENOSYS) return [];
   const names = (profile.syscalls ?? []).map(({ name }) => name);
-  // The native one is always filtered, whether the profile names it or not.
+  // libseccomp always filters the native architecture, even if the profile does not list it.
   const archs = new Set([...(profile.architectures ?? []).map((name) => archTokens[name]!), library.nativeArch]);
   return enosysStub([...archs].map((arch) => ({
     arch,
@@ -110,7 +110,7 @@ function stubOf(library: Libseccomp, profile: SeccompProfile) {
 function actionValue(action: number, errno: number | null | undefined): number {
   const known = actionValues[action];
   if (known === undefined) throw refused("action in seccomp profile is invalid: invalid action, cannot use in rule");
-  // The low 16 bits, as libseccomp's macros cut it.
+  // The low 16 bits, as in libseccomp's macros.
   return known.errno ? known.value | ((errno ?? Errno.EPERM) & 0xffff) : known.value;
 }
 
@@ -134,11 +134,11 @@ interface Target {
 function addRule({ library, context, native, defaultAction, log }: Target, rule: SeccompRule): void {
   if (rule.name === "") throw refused("empty string is not a valid syscall");
   const action = actionValue(rule.action, rule.errnoRet);
-  // libseccomp refuses a rule that says what is done anyway.
+  // libseccomp rejects a rule with the default action.
   if (action === defaultAction) return;
   const number = library.resolve(rule.name, native);
   if (number === UNKNOWN_SYSCALL) {
-    // A profile is written for many kernels and libraries: what none of them here knows cannot be called by name either.
+    // Profiles are written for many kernels and libraries. A call unknown here cannot be called by name.
     log("debug", `unknown seccomp syscall ${JSON.stringify(rule.name)} ignored`);
     return;
   }
@@ -150,7 +150,9 @@ function addRule({ library, context, native, defaultAction, log }: Target, rule:
   }
 }
 
-/** The conditions that must hold together; where one argument has two of them, each is a rule of its own, as it has always been. */
+/**
+ * Conditions that must hold together. If one argument has two conditions, each one becomes its own rule, as in runc.
+ */
 function alternatives({ name, args }: SeccompRule): readonly (readonly Comparison[])[] {
   const comparisons = (args ?? []).map((condition) => toComparison(name, condition));
   const indexes = new Set(comparisons.map(({ argument }) => argument));

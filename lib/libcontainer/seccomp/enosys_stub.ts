@@ -1,8 +1,10 @@
 /**
- * Instructions before a filter: a system call with a number beyond all that the profile names answers ENOSYS, not what the profile does
- * by default. C libraries fall back to older calls on ENOSYS, but take EPERM for the last word. Pure.
+ * Instructions before a filter: they return ENOSYS for a system call with a higher number than all in the profile,
+ * instead of the profile's default action. On ENOSYS, C libraries fall back to older calls; on EPERM they give up.
+ * Pure.
  *
- * It looks at `struct seccomp_data` (nr at 0, arch at 4) and is, for each architecture that the profile is for:
+ * They read `struct seccomp_data` (nr at 0, arch at 4). The program, with one block for each architecture of the
+ * profile:
  *
  *     ld [4]
  *     jeq #arch, 0, next        (one block an architecture)
@@ -20,11 +22,10 @@
 
 /** `struct sock_filter`. */
 export interface BpfInstruction {
-  /** Opcode. */
   readonly code: number;
-  /** How many instructions are skipped where a condition holds. */
+  /** Number of instructions to skip if a condition holds. */
   readonly jt: number;
-  /** How many where not. */
+  /** Number of instructions to skip if not. */
   readonly jf: number;
   /** The operand. */
   readonly k: number;
@@ -51,23 +52,23 @@ const NUMBER = 0, ARCH = 4;
 /** An x32 system call: x86_64's architecture with this bit in the number. arch/x86/include/uapi/asm/unistd.h */
 const X32_BIT = 0x40000000;
 const X32_ARCH = 0x4000003e, X86_64_ARCH = 0xc000003e;
-/** setup(2), which the kernel leaves for a system call that it does not know. arch/s390/kernel/syscall.c */
+/** setup(2): the kernel uses its number for unknown system calls. arch/s390/kernel/syscall.c */
 const S390_ARCHS: readonly number[] = [0x16, 0x80000016];
 
 const SIZE = 8;
 
-/** The largest number that a profile names on an architecture. */
+/** The largest system call number of a profile on an architecture. */
 export interface LastSyscall {
-  /** SCMP_ARCH token: AUDIT_ARCH of it, but for x32. */
+  /** SCMP_ARCH token: its AUDIT_ARCH value, except for x32. */
   readonly arch: number;
-  /** 0 where it names none: the architecture then has no block. */
+  /** 0 if the profile has none: the architecture then has no block. */
   readonly last: number;
 }
 
 const instruction = (code: number, k: number, jt = 0, jf = 0): BpfInstruction => ({ code, jt, jf, k });
 const load = (offset: number) => instruction(Bpf.LD_W_ABS, offset);
 
-/** The checks of one architecture's numbers; they go on at their end + 0 for ENOSYS, + 1 for the filter. */
+/** The checks for one architecture's numbers. They continue at their end + 0 for ENOSYS, + 1 for the filter. */
 function checks(auditArch: number, lasts: readonly LastSyscall[]): readonly BpfInstruction[] {
   const lastOf = (wanted: number) => lasts.find(({ arch }) => arch === wanted)?.last;
   const beyond = (last: number, jt = 0, jf = 1) => instruction(Bpf.JMP_JGT_K, last, jt, jf);
@@ -82,7 +83,7 @@ function checks(auditArch: number, lasts: readonly LastSyscall[]): readonly BpfI
   return [...setup, beyond(last)];
 }
 
-/** The stub for a profile that names up to these numbers; empty where it names none. It runs into what follows it. */
+/** The stub for these largest numbers; empty if there are none. Its last jump leads to the instruction after it. */
 export function enosysStub(lasts: readonly LastSyscall[]): readonly BpfInstruction[] {
   const byAuditArch = Map.groupBy(
     lasts.filter(({ last }) => last > 0),
@@ -90,7 +91,7 @@ export function enosysStub(lasts: readonly LastSyscall[]): readonly BpfInstructi
   );
   if (byAuditArch.size === 0) return [];
   let stub: readonly BpfInstruction[] = [];
-  // From the last block to the first: only then is known how far the filter is.
+  // From last to first, because each block needs the distance to the filter.
   for (const [auditArch, archs] of [...byAuditArch].reverse()) {
     const body = [load(NUMBER), ...checks(auditArch, archs), instruction(Bpf.RET_K, RETURN_ENOSYS)];
     const block = [...body, instruction(Bpf.JMP_JA, stub.length)];
@@ -99,7 +100,7 @@ export function enosysStub(lasts: readonly LastSyscall[]): readonly BpfInstructi
   return [load(ARCH), ...stub];
 }
 
-/** The instructions as the kernel takes them, `struct sock_filter[]` (little-endian, as both machines are). */
+/** The instructions as `struct sock_filter[]` (little-endian, like both machines). */
 export function encodeBpf(program: readonly BpfInstruction[]): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(new ArrayBuffer(SIZE * program.length));
   const view = new DataView(bytes.buffer);

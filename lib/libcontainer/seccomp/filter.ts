@@ -10,7 +10,7 @@ import type { SeccompProfile } from "./profile.ts";
 
 /** A filter ready to be loaded. */
 export interface SeccompFilter {
-  /** What it was made from. */
+  /** The profile that it was compiled from. */
   readonly profile: SeccompProfile;
   /** `struct sock_filter[]`, 8 bytes each. */
   readonly program: Uint8Array<ArrayBuffer>;
@@ -18,7 +18,10 @@ export interface SeccompFilter {
   readonly flags: number;
 }
 
-/** Whether a config asks for a filter: without an action and without rules it does not. specconv/spec_linux.go, SetupSeccomp */
+/**
+ * Whether a config requires a filter: it does not if it has neither a default action nor rules. specconv/spec_linux.go,
+ * SetupSeccomp
+ */
 export function hasSeccomp({ linux }: Config): boolean {
   const { defaultAction = "", syscalls = [] } = linux?.seccomp ?? {};
   return defaultAction !== "" || syscalls.length > 0;

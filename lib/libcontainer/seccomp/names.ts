@@ -1,5 +1,5 @@
 /**
- * The words of a seccomp profile, and the numbers that stand for them.
+ * The words of a seccomp profile and their numbers.
  *
  * Source: runc 1.5.1, libcontainer/configs/config.go; include/uapi/linux/seccomp.h and audit.h.
  *
@@ -53,7 +53,8 @@ export const seccompArchs = {
 } as const;
 
 /**
- * Flags and their bits in seccomp(2). TSYNC is taken and does nothing: one thread loads the filter, and at execve it is the only one.
+ * Flags and their bits in seccomp(2). TSYNC is accepted and has no effect: one thread loads the filter, and it is the
+ * only one at execve.
  */
 export const seccompFlags = {
   SECCOMP_FILTER_FLAG_TSYNC: 0,

@@ -1,5 +1,5 @@
 /**
- * A profile's filter: from the cache, or compiled and put there. Runs in: parent.
+ * Gets a profile's filter from the cache, or compiles and caches it. Runs in: parent.
  *
  * @module
  */
@@ -14,10 +14,13 @@ import { compileProfile } from "./compile.ts";
 import type { SeccompFilter } from "./filter.ts";
 import { filterFlags, type SeccompProfile, type SeccompRule } from "./profile.ts";
 
-/** Raised when the same profile is compiled to another program than before. */
+/** Part of the cache key. Increase it when the same profile compiles to another program than before. */
 const COMPILER_VERSION = 1;
 
-/** `store`: keep what was compiled. @throws {RuncError} for a profile that cannot be compiled, or flags that the kernel lacks. */
+/**
+ * `store`: cache a compiled filter. @throws {RuncError} for a profile that cannot be compiled, or flags that the kernel
+ * lacks.
+ */
 export function prepareFilter(runtime: Runtime, profile: SeccompProfile, options: { store: boolean }): SeccompFilter {
   const flags = filterFlags(profile);
   refuseUnsupportedFlags(runtime, profile);
@@ -26,12 +29,12 @@ export function prepareFilter(runtime: Runtime, profile: SeccompProfile, options
   const cache = runtime.filterCache === undefined ? undefined : new FilterCache(kernel, runtime.filterCache);
   let program = cache?.read(key);
   if (program === undefined) {
-    // Not kept from an earlier container.
+    // There is no cached program.
     const compile = () => compileProfile(new Libseccomp(kernel), profile, runtime.log);
     program = inSpan(runtime.trace, "compile the profile", compile);
     if (options.store && cache !== undefined) store(runtime, cache, key, program);
   }
-  // In the words of runc's debug log, which its callers' tests look for.
+  // The words of runc's debug log, which its tests match.
   runtime.log("debug", `seccomp filter flags: ${flags}`);
   return { profile, program, flags };
 }
@@ -40,12 +43,12 @@ function store(runtime: Runtime, cache: FilterCache, key: Key, program: Uint8Arr
   try {
     cache.write(key, program);
   } catch (error) {
-    // The next container compiles it again.
-    runtime.log("debug", `the seccomp filter is not kept: ${(error as Error).message}`);
+    // Then the next container compiles it again.
+    runtime.log("debug", `the seccomp filter is not cached: ${(error as Error).message}`);
   }
 }
 
-/** All that the program depends on; flags and listener are not in it. */
+/** All that the program depends on. Flags and listener are not part of it. */
 function keyOf(runtime: Runtime, compiler: string, profile: SeccompProfile): Key {
   const { default_action, default_errno_ret = null, architectures, syscalls } = profile;
   return JSON.stringify([
@@ -60,7 +63,7 @@ function keyOf(runtime: Runtime, compiler: string, profile: SeccompProfile): Key
   ]);
 }
 
-/** The rules, in their order, as short as they can be told: a profile names hundreds of system calls, most of which it just allows. */
+/** The rules in their order, in a short form: a profile lists hundreds of system calls, and most are simply allowed. */
 function grouped(rules: readonly SeccompRule[]): readonly unknown[] {
   const groups: unknown[] = [];
   let last: SeccompRule | undefined;
@@ -78,7 +81,7 @@ function grouped(rules: readonly SeccompRule[]): readonly unknown[] {
   return groups;
 }
 
-/** Of the flags only this one is younger than the oldest kernel that this program runs on: Linux 5.19. */
+/** Only this flag is newer than the oldest supported kernel: Linux 5.19. */
 function refuseUnsupportedFlags({ kernel }: Runtime, { flags }: SeccompProfile): void {
   const flag = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV";
   if (!flags?.includes(flag) || supportsSeccompFlags(kernel, [flag])) return;
@@ -87,7 +90,7 @@ function refuseUnsupportedFlags({ kernel }: Runtime, { flags }: SeccompProfile):
     "error adding WaitKill flag to seccomp filter: SetWaitKill requires Linux >= 5.19",
     {
       field: "/linux/seccomp/flags",
-      hint: `take ${flag} out of linux.seccomp.flags`,
+      hint: `remove ${flag} from linux.seccomp.flags`,
     },
   );
 }

@@ -1,5 +1,5 @@
 /**
- * A seccomp profile in the form that state.json keeps: names are numbers, and every rule is for one system call. Pure.
+ * A seccomp profile in the format of state.json: names are numbers, and every rule is for one system call. Pure.
  *
  * Source: runc 1.5.1, libcontainer/specconv/spec_linux.go (SetupSeccomp).
  *
@@ -10,17 +10,16 @@ import { SeccompFilterFlag } from "../../ffi/constants.ts";
 import type { Integer64, Seccomp } from "../../specs/config.ts";
 import { seccompActions, seccompArchs, seccompFlags, seccompOperators } from "./names.ts";
 
-/** libcontainer's configs.Seccomp. A list may be null in a file of runc's. */
+/** libcontainer's configs.Seccomp. Lists may be null in runc's files. */
 export interface SeccompProfile {
   /** A number of {@link seccompActions}. */
   readonly default_action: number;
-  /** As {@link seccompArchs} has them. */
+  /** Values of {@link seccompArchs}. */
   readonly architectures: readonly string[] | null;
   /** Names of {@link seccompFlags}. */
   readonly flags?: readonly string[] | null;
   /** One system call each. */
   readonly syscalls: readonly SeccompRule[] | null;
-  /** The errno of the default action. */
   readonly default_errno_ret?: number | null;
   /** The agent's socket. */
   readonly listener_path?: string;
@@ -28,25 +27,22 @@ export interface SeccompProfile {
   readonly listener_metadata?: string;
 }
 
-/** What is done about one system call. */
+/** The rule for one system call. */
 export interface SeccompRule {
-  /** The system call. */
   readonly name: string;
   /** A number of {@link seccompActions}. */
   readonly action: number;
-  /** The errno of the action. */
   readonly errnoRet: number | null;
-  /** Conditions. */
   readonly args: readonly SeccompCondition[] | null;
 }
 
 /** A condition on one argument. */
 export interface SeccompCondition {
-  /** 0 to 5. */
+  /** The argument's index, 0 to 5. */
   readonly index: number;
-  /** To compare with. */
+  /** The value to compare with. */
   readonly value: Integer64;
-  /** What the masked argument must be. */
+  /** The value that the masked argument must have. */
   readonly value_two: Integer64;
   /** A number of {@link seccompOperators}. */
   readonly op: number;
@@ -59,7 +55,7 @@ export function toProfile(seccomp: Seccomp): SeccompProfile {
   const actions: Table = seccompActions;
   const operators: Table = seccompOperators;
   const archs: Readonly<Record<string, string>> = seccompArchs;
-  // An empty list is none, no list is the default.
+  // An empty list means no flags; no list means the default.
   const flags = seccomp.flags ?? ["SECCOMP_FILTER_FLAG_SPEC_ALLOW"];
   return {
     default_action: actions[seccomp.defaultAction]!,
@@ -88,12 +84,12 @@ function nullIfEmpty<Item>(list: readonly Item[]): readonly Item[] | null {
   return list.length === 0 ? null : list;
 }
 
-/** Whether an agent is asked about some system call. */
+/** Whether an agent decides about some system call. */
 export function hasListener(profile: SeccompProfile): boolean {
   return (profile.syscalls ?? []).some(({ action }) => action === seccompActions.SCMP_ACT_NOTIFY);
 }
 
-/** The flags that seccomp(2) is to be called with. */
+/** The flags for seccomp(2). */
 export function filterFlags(profile: SeccompProfile): number {
   const bits: Table = seccompFlags;
   const listener = hasListener(profile) ? SeccompFilterFlag.SECCOMP_FILTER_FLAG_NEW_LISTENER : 0;

@@ -1,5 +1,5 @@
 /**
- * linux.seccomp: the filter that a container's processes run under. What compiles it is prepare.ts.
+ * linux.seccomp: the filter for a container's processes. prepare.ts compiles it.
  *
  * @module
  */
@@ -12,11 +12,12 @@ import { prepareFilter } from "./prepare.ts";
 import { type SeccompProfile, toProfile } from "./profile.ts";
 
 /**
- * Compiles the profile of a config that has been checked; undefined where it has none. {@link Container.create} needs it.
+ * Compiles the profile of a validated config; undefined if it has none. {@link Container.create} needs the result.
  *
- * `store`: whether the filter is kept in {@link Runtime.filterCache}, for the next container with this profile; it is unless this says no.
+ * `store`: whether to keep the filter in {@link Runtime.filterCache} for the next container with this profile (default:
+ * true).
  *
- * @throws {RuncError} `host-lacks` without libseccomp, `config-invalid` for what it cannot compile.
+ * @throws {RuncError} `host-lacks` without libseccomp, `config-invalid` for a profile that it cannot compile.
  */
 export function compileSeccomp(
   runtime: Runtime,
@@ -27,7 +28,7 @@ export function compileSeccomp(
   return compileStored(runtime, toProfile(config.linux!.seccomp!), options);
 }
 
-/** As {@link compileSeccomp}, for a profile as state.json keeps it. */
+/** Like {@link compileSeccomp}, for a profile in the format of state.json. */
 export function compileStored(
   runtime: Runtime,
   profile: SeccompProfile,

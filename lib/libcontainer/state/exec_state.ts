@@ -8,17 +8,17 @@ import { maskMembers } from "../steps/cpu_affinity.ts";
 import type { MemoryPolicyNumbers } from "../config/memory_policy.ts";
 import type { RuncState } from "./runc_state.ts";
 
-/** The umask that the config asked for; undefined where it had none. */
+/** The umask from the config; undefined if it had none. */
 export function umaskOf({ config }: RuncState): number | undefined {
   return config.umask ?? undefined;
 }
 
-/** linux.personality in the kernel's numbers; undefined where the config had none. */
+/** linux.personality as the kernel's numbers; undefined if the config had none. */
 export function personalityOf({ config }: RuncState): number | undefined {
   return config.personality?.domain;
 }
 
-/** linux.memoryPolicy; undefined where the config had none. */
+/** linux.memoryPolicy; undefined if the config had none. */
 export function memoryPolicyOf({ config }: RuncState): MemoryPolicyNumbers | undefined {
   if (config.memory_policy === undefined || config.memory_policy === null) return undefined;
   const { mode = 0, flags = 0, nodes } = config.memory_policy;
@@ -30,7 +30,7 @@ export function noNewKeyringOf({ config }: RuncState): boolean {
   return config.no_new_keyring ?? false;
 }
 
-/** Whether the container is confined to some processors. */
+/** Whether the container is restricted to certain CPUs. */
 export function hasCpusetOf({ config }: RuncState): boolean {
   return (config.cgroups?.cpuset_cpus ?? "") !== "";
 }

@@ -1,8 +1,8 @@
 /**
- * runc's state.json: what we write so that runc can go on with a container of ours, and how we read one of either.
+ * runc's state.json, written so that runc can manage our containers, and read for containers of either.
  *
- * The fields and their names are runc 1.5's. Older ones (1.0, 1.1) wrote zero values where 1.5 leaves a field out, so a
- * reader takes both for the same: ask the accessors below, not the fields.
+ * The fields and their names are those of runc 1.5. Older versions (1.0, 1.1) wrote zero values for fields that 1.5
+ * omits. The accessors below treat both alike, so use them and not the fields.
  *
  * Source: runc 1.5.1, libcontainer/container_linux.go (State), libcontainer/configs (Config), opencontainers/cgroups
  * (Cgroup).
@@ -32,7 +32,7 @@ import type { SeccompProfile } from "../seccomp/profile.ts";
 import type { RuncLimits } from "./limits_state.ts";
 import type { RuncProcess } from "./process_state.ts";
 
-/** state.json. What is optional may also be `null` or zero in a file of runc 1.1. */
+/** state.json. Optional fields may also be `null` or zero in a file of runc 1.1. */
 export interface RuncState {
   readonly id: string;
   readonly init_process_pid: number;
@@ -46,7 +46,7 @@ export interface RuncState {
   readonly cgroup_paths?: Readonly<Record<string, string>> | null;
   /** By {@link RuncNamespaceType}. */
   readonly namespace_paths: Readonly<Record<string, string>>;
-  /** Where the first process's standard streams led at its start. */
+  /** The targets of the first process's standard streams at its start. */
   readonly external_descriptors?: readonly string[] | null;
   readonly intel_rdt_path?: string;
   readonly intel_rdt_mon_path?: string;
@@ -76,7 +76,7 @@ export interface RuncConfig extends RuncProcess {
   readonly sysctl?: Readonly<Record<string, string>> | null;
   readonly seccomp?: SeccompProfile | null;
   readonly Hooks: Readonly<Partial<Record<HookName, readonly RuncHook[] | null>>> | null;
-  /** The specification's version that the runtime implements, not the one that the bundle follows. */
+  /** The version of the specification that the runtime implements, not the one in config.json. */
   readonly version: string;
   /** The annotations and `bundle`, as `key=value`. */
   readonly labels: readonly string[] | null;
@@ -105,16 +105,16 @@ export interface RuncMemoryPolicy {
   readonly nodes?: readonly Integer64[] | null;
 }
 
-/** The names that libcontainer has for the kinds of namespaces. */
+/** libcontainer's names for the types of namespaces. */
 export type RuncNamespaceType = (typeof namespaceKinds)[NamespaceType]["stateName"];
 
-/** A namespace of the container, joined where it has a path. */
+/** A namespace of the container; joined if it has a path. */
 export interface RuncNamespace {
   readonly type: RuncNamespaceType;
   readonly path?: string;
 }
 
-/** A mount with its options taken apart. */
+/** A mount with its options parsed. */
 export interface RuncMount {
   readonly source: string;
   readonly destination: string;
@@ -128,7 +128,7 @@ export interface RuncMount {
   readonly id_mapping?: RuncMountIds | null;
 }
 
-/** Whose ids a mount has: those of a namespace, or mappings. */
+/** The ids of a mount: those of a namespace, or mappings. */
 export interface RuncMountIds {
   readonly recursive?: boolean;
   readonly userns_path?: string;
@@ -144,7 +144,7 @@ export interface RuncMountAttr {
   readonly Userns_fd: number;
 }
 
-/** A rule of the device controller; -1 is any number. */
+/** A rule of the device controller; -1 matches any number. */
 export interface RuncDeviceRule {
   /** The letter's code: 99 is `c`. */
   readonly type: number;
@@ -178,13 +178,13 @@ export interface RuncHook {
   readonly timeout: number | null;
 }
 
-/** The container's cgroup: where, by which driver, and the resources among the same fields. */
+/** The container's cgroup: its paths, its driver, and the resources among the same fields. */
 export interface RuncCgroup extends RuncLimits {
   readonly name?: string;
   readonly parent?: string;
   readonly path?: string;
   readonly scope_prefix?: string;
-  /** Missing, as every other resource may be, in files of older versions. */
+  /** May be missing in files of older versions, like every other resource. */
   readonly devices?: readonly RuncDeviceRule[] | null;
   readonly Systemd?: boolean;
   readonly Rootless?: boolean;
@@ -194,7 +194,7 @@ export interface RuncCgroup extends RuncLimits {
 /**
  * Reads state.json.
  *
- * @throws {RuncError} `state-invalid` when it is broken: it is written by renaming, so nobody saw it half done.
+ * @throws {RuncError} `state-invalid` if it is broken. It is written by renaming, so it is never read half written.
  */
 export function parseRuncState(text: string): RuncState {
   const state = parseStateJson(text);
@@ -219,7 +219,7 @@ function parseStateJson(text: string): Partial<RuncState> | null {
 function brokenState(message: string, cause?: RuncError): RuncError {
   return new RuncError("state-invalid", message, {
     cause,
-    hint: "the container cannot be used; runc delete --force removes what can be found of it",
+    hint: "the container cannot be used; delete it with: runc delete --force",
   });
 }
 
@@ -255,7 +255,7 @@ function labelsOf({ config }: RuncState): readonly (readonly [key: string, value
   });
 }
 
-/** The specification's version that `state` prints. */
+/** The specification's version in the output of `state`. */
 export function versionOf({ config }: RuncState): string {
   return config.version || OCI_VERSION;
 }
@@ -265,7 +265,7 @@ export function rootfsOf({ config }: RuncState): string {
   return config.rootfs;
 }
 
-/** The namespaces of the container's own, not those that it shares with the host, with paths that `exec` can join. */
+/** The container's own namespaces, without those shared with the host, with paths that `exec` can join. */
 export function namespacesOf(state: RuncState): readonly Required<Namespace>[] {
   return (state.config.namespaces ?? []).flatMap(({ type: name }) => {
     const type = namespaceTypes.find((candidate) => namespaceKinds[candidate].stateName === name);
@@ -274,12 +274,12 @@ export function namespacesOf(state: RuncState): readonly Required<Namespace>[] {
   });
 }
 
-/** Whether the container made its pid namespace: its processes then end with its first one. */
+/** Whether the container has created its pid namespace: its processes then end with its first one. */
 export function ownsPids({ config }: RuncState): boolean {
   return (config.namespaces ?? []).some(({ type, path }) => type === namespaceKinds.pid.stateName && !path);
 }
 
-/** The hooks, as config.json had them. */
+/** The hooks from config.json. */
 export function hooksOf({ config }: RuncState): Hooks {
   return Object.fromEntries(
     hookNames.flatMap((name) => {
@@ -313,14 +313,16 @@ function fromRuncMapping({ container_id, host_id, size }: RuncIdMapping): IdMapp
   return { containerID: container_id, hostID: host_id, size };
 }
 
-/** linux.intelRdt; undefined where the config had none. */
+/** linux.intelRdt; undefined if the config had none. */
 export function intelRdtOf({ config: { intel_rdt } }: RuncState): IntelRdt | undefined {
   if (intel_rdt === undefined || intel_rdt === null) return undefined;
   const { l3_cache_schema: l3CacheSchema, schemata, ...rest } = intel_rdt;
   return { ...rest, l3CacheSchema, schemata: schemata ?? undefined };
 }
 
-/** Its resctrl group; undefined where it has none. `shared`: a class of service that outlives the container. */
+/**
+ * The container's resctrl group; undefined if it has none. `shared`: a class of service that outlives the container.
+ */
 export function rdtGroupOf(
   state: RuncState,
 ): { readonly path: string; readonly monitoringPath?: string; readonly shared: boolean } | undefined {
@@ -330,7 +332,7 @@ export function rdtGroupOf(
   return { path, monitoringPath, shared: (state.config.intel_rdt?.closID ?? "") !== "" };
 }
 
-/** linux.seccomp; undefined where the config had none. */
+/** linux.seccomp; undefined if the config had none. */
 export function seccompOf({ config }: RuncState): SeccompProfile | undefined {
   return config.seccomp ?? undefined;
 }
@@ -340,7 +342,7 @@ export function cgroupPathsOf(state: RuncState): Readonly<Record<string, string>
   return state.cgroup_paths ?? {};
 }
 
-/** The rules of the device controller; none in a file without resources. */
+/** The rules of the device controller; empty for a file without resources. */
 export function deviceRulesOf({ config }: RuncState): readonly RuncDeviceRule[] {
   return config.cgroups?.devices ?? [];
 }
@@ -350,18 +352,18 @@ export function systemdOf({ config }: RuncState): boolean {
   return config.cgroups?.Systemd ?? false;
 }
 
-/** What the config called the unit. */
+/** The parts of the unit's name from the config. */
 export function systemdPathOf({ config }: RuncState): SystemdPath {
   const { name = "", parent = "", scope_prefix = "" } = config.cgroups ?? {};
   return { name, slice: parent, prefix: scope_prefix };
 }
 
-/** Whether failures to manage the cgroup are to be expected. */
+/** Whether failures to manage the cgroup are ignored. */
 export function rootlessCgroupsOf({ config }: RuncState): boolean {
   return (config.rootless_cgroups ?? config.cgroups?.Rootless) ?? false;
 }
 
-/** Whether it was started by a user who is not root. */
+/** Whether it was started without root. */
 export function rootlessEuidOf({ config }: RuncState): boolean {
   return config.rootless_euid ?? false;
 }

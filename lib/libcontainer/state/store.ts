@@ -1,5 +1,5 @@
 /**
- * The state directory: `<root>/<id>/state.json`, the exec fifo, and what else a container keeps there. Runs in: parent.
+ * The state directory: `<root>/<id>/state.json`, the exec fifo, and a container's other files. Runs in: parent.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import { cString, type Kernel, syscallError } from "../../ffi/kernel.ts";
 import { exactInteger } from "../../specs/json.ts";
 import { parseRuncState, type RuncState } from "./runc_state.ts";
 
-/** Letters, digits and `_+-.`: the id is a file name, a keyring's name and part of a cgroup's. */
+/** Letters, digits and `_+-.`: the id is a file name, a keyring's name, and a part of a cgroup's name. */
 function isAllowed(id: string): boolean {
   return /^[\w+.-]+$/.test(id) && id !== "." && id !== "..";
 }
@@ -23,11 +23,11 @@ export function checkId(id: string): void {
   if (id === "") throw new RuncError("id-invalid", "container id cannot be empty");
   if (isAllowed(id)) return;
   throw new RuncError("id-invalid", "invalid container ID format", {
-    hint: `${JSON.stringify(id)} is none: use letters, digits and the characters _ + - . only; not . or ..`,
+    hint: `container IDs may contain only letters, digits and _ + - . (not . or ..): ${JSON.stringify(id)}`,
   });
 }
 
-/** The error where there is no container. */
+/** The error for a container that does not exist. */
 export function missingContainer(cause?: unknown): RuncError {
   return new RuncError("container-missing", "container does not exist", { cause });
 }
@@ -47,12 +47,12 @@ function makeRoot(path: string): void {
       errno,
       errnoName,
       cause,
-      hint: "--root names another one",
+      hint: "set another directory with --root",
     });
   }
 }
 
-/** One container's directory. An allowed id has no slash and is not `..`: joined to the root it stays below it. */
+/** One container's directory. A valid id has no slash and is not `..`, so the path stays below the root. */
 export class StateDirectory {
   readonly path: string;
 
@@ -72,7 +72,7 @@ export class StateDirectory {
 
   /** @throws {RuncError} `container-exists`. */
   make(kernel: Kernel, root: string): void {
-    // 0711: the container's root, who may be another user on the host, reaches the notify socket through it.
+    // 0711: the container's root, maybe another user on the host, must reach the notify socket through the directory.
     let made = kernel.retry("mkdir", cString(this.path), 0o711);
     if (made === -Errno.ENOENT) {
       makeRoot(root);
@@ -80,15 +80,15 @@ export class StateDirectory {
     }
     if (made === -Errno.EEXIST) {
       throw new RuncError("container-exists", "container with given ID already exists", {
-        hint: `runc delete ${this.id} removes a stopped one`,
+        hint: `delete a stopped container with: runc delete ${this.id}`,
       });
     }
     if (made < 0) kernel.must(`mkdir(${JSON.stringify(this.path)})`, "mkdir", cString(this.path), 0o711);
-    // The umask may have taken bits away.
+    // chmod, because of the umask.
     kernel.must(`chmod(${this.path}, 0711)`, "chmod", cString(this.path), 0o711);
   }
 
-  /** Makes the exec fifo, for the container's root to open. `owner`: its ids on the host. */
+  /** Creates the exec fifo, which the container's root can open. `owner`: host ids of the container's root. */
   makeFifo(kernel: Kernel, owner: { uid: number; gid: number }): void {
     const path = cString(this.fifo);
     kernel.must(`mkfifo(${JSON.stringify(this.fifo)})`, "mkfifo", path, 0o622);
@@ -103,16 +103,17 @@ export class StateDirectory {
     return isThere(this.fifo);
   }
 
-  /** Whether there is a directory, with a state in it or not. */
+  /** Whether the directory exists, with or without a state. */
   exists(): boolean {
     return isThere(this.path);
   }
 
   /**
-   * Keeps other commands from changing the container until it is disposed of; those that only look are not held up, nor is what runs in it.
-   * undefined where there is no directory, or none any more. Whoever is killed leaves no lock. flock(2)
+   * Locks the container against changes by other commands until the lock is disposed of. It does not block commands
+   * that only read, nor the container's processes. undefined if the directory does not exist (any more). flock(2) ends
+   * with its process, so a killed process leaves no lock.
    *
-   * Not to be held while something runs that may call us for the same container, as hooks do.
+   * Do not hold it while something runs that may call the runtime for the same container, such as a hook.
    */
   lock(kernel: Kernel): Fd | undefined {
     const { O_DIRECTORY, O_CLOEXEC } = openFlag(kernel.arch);
@@ -132,7 +133,7 @@ export class StateDirectory {
     }
   }
 
-  /** Whether the directory that was opened is still the container's: it may have been removed meanwhile, and another one made. */
+  /** Whether the opened directory is still the container's. It may have been removed and created again. */
   #isAt({ number }: Fd): boolean {
     const opened = Deno.statSync(`/proc/self/fd/${number}`);
     try {
@@ -144,16 +145,16 @@ export class StateDirectory {
     }
   }
 
-  /** Writes state.json as a whole or not at all. */
+  /** Writes state.json atomically. */
   save(kernel: Kernel, state: RuncState): void {
-    // Whoever was killed here may have left one, and had the same pid: in a pid namespace they are few.
+    // A process killed here may have left a file, and may have had our pid: a pid namespace has few of them.
     const temporary = `${this.path}/state-${kernel.pid}`;
     const text = JSON.stringify(state, exactInteger);
     withFileErrors(() => Deno.writeTextFileSync(temporary, text, { mode: 0o600 }));
     withFileErrors(() => Deno.renameSync(temporary, `${this.path}/state.json`));
   }
 
-  /** @throws {RuncError} `container-missing` where there is no state. */
+  /** @throws {RuncError} `container-missing` if there is no state. */
   load(): RuncState {
     let text: string;
     try {
@@ -165,14 +166,14 @@ export class StateDirectory {
     return parseRuncState(text);
   }
 
-  /** Removes the directory; missing is fine. */
+  /** Removes the directory; ignores a missing one. */
   remove(): void {
     const error = removing(this.path, { recursive: true });
     if (error?.errno === Errno.EMFILE || error?.errno === Errno.ENFILE) this.#removeKnown();
     else if (error !== undefined) throw error;
   }
 
-  /** Without a descriptor: what is in it is not read from it. */
+  /** Works without a descriptor: nothing is read from the directory. */
   #removeKnown(): void {
     for (const path of [this.fifo, `${this.path}/state.json`, `${this.notify}/notify.sock`, this.notify, this.path]) {
       const error = removing(path);
@@ -181,7 +182,7 @@ export class StateDirectory {
   }
 }
 
-/** Removes a file or a directory; missing is fine. Returns what the system says against it. */
+/** Removes a file or directory; ignores a missing one. Returns the system's error text. */
 function removing(path: string, options?: Deno.RemoveOptions): RuncError | undefined {
   try {
     Deno.removeSync(path, options);
@@ -203,7 +204,10 @@ function isThere(path: string): boolean {
   }
 }
 
-/** The directories below `root`, sorted: ids, and what only looks like one. @throws {Deno.errors.NotFound} where there is no root. */
+/**
+ * The directories below `root`, sorted: container ids, and names that look like ids. @throws {Deno.errors.NotFound} if
+ * the root is missing.
+ */
 export function containerIds(root: string): readonly string[] {
   return [...Deno.readDirSync(root)].filter(({ isDirectory }) => isDirectory).map(({ name }) => name).sort();
 }

@@ -1,12 +1,11 @@
 /**
- * The state of a new container as runc would write it. Reading is in ./runc_state.ts.
+ * The state of a new container, in runc's format. ./runc_state.ts reads it.
  *
  * @module
  */
 
-import { resolve } from "@std/path";
 import { ALL_LETTERS, alwaysAllowed, ANY } from "../../cgroups/devices/rules.ts";
-import { cleanPath, parseSystemdPath } from "../../cgroups/path.ts";
+import { cleanCgroupsPath, parseSystemdPath } from "../../cgroups/path.ts";
 import { MountFlag } from "../../ffi/constants.ts";
 import {
   type Config,
@@ -16,7 +15,6 @@ import {
   type IdMapping,
   type IntelRdt,
   type LinuxDevice,
-  type Mount,
   type Namespace,
   type NamespaceType,
   type NetDevice,
@@ -27,7 +25,7 @@ import { maskWords } from "../steps/cpu_affinity.ts";
 import type { StartFlags } from "../config/launch_request.ts";
 import { type MemoryPolicyNumbers, memoryPolicyNumbers } from "../config/memory_policy.ts";
 import { parseMountOptions } from "../config/mount_options.ts";
-import { isBind, type MountIds, mountIds } from "../steps/mounts/mounts.ts";
+import { isBind, type MountIds, type ParsedMount } from "../config/mounts.ts";
 import { hasNamespace, makesNamespace, namespaceKinds } from "../config/namespaces.ts";
 import { personalityDomains } from "../steps/personality.ts";
 import type { SeccompProfile } from "../seccomp/profile.ts";
@@ -49,9 +47,11 @@ import type {
   RuncState,
 } from "./runc_state.ts";
 
-/** What a container's state is made of. */
+/** The data for a container's state. */
 export interface StateInput extends StartFlags {
   readonly config: Config;
+  /** The mounts of the config, parsed. */
+  readonly mounts: readonly ParsedMount[];
   readonly id: string;
   /** Absolute. */
   readonly bundle: string;
@@ -63,20 +63,20 @@ export interface StateInput extends StartFlags {
   /** RFC 3339, UTC. */
   readonly created: string;
   readonly cgroupPaths: Readonly<Record<string, string>>;
-  /** The kinds of namespaces that the kernel has. */
+  /** The types of namespaces that the kernel supports. */
   readonly kernelNamespaces: readonly NamespaceType[];
-  /** Where the first process's standard streams lead. */
+  /** The targets of the first process's standard streams. */
   readonly externalDescriptors?: readonly string[];
   readonly rootlessEuid?: boolean;
   readonly rootlessCgroups?: boolean;
   readonly systemdCgroup?: boolean;
   /** The resctrl group's directory, and that of its monitoring group. */
   readonly intelRdt?: { readonly path: string; readonly monitoringPath?: string };
-  /** linux.seccomp as {@link RuncConfig} has it. */
+  /** linux.seccomp in the format of {@link RuncConfig}. */
   readonly seccomp?: SeccompProfile;
 }
 
-/** The nodes that every container has, and the device rules that no config can switch off. */
+/** The device nodes of every container, and the device rules that no config can turn off. */
 const allowedDevices: readonly { readonly path?: string; readonly rule: RuncDeviceRule }[] = alwaysAllowed.map(
   ({ path, type = "a", major = ANY, minor = ANY, access }) => ({ path, rule: deviceRule(type, major, minor, access) }),
 );
@@ -91,7 +91,7 @@ function deviceRule(
   return { type: type.charCodeAt(0), major, minor, permissions, allow };
 }
 
-/** The state as runc would write it: fields in its order, left out where it would leave them out. */
+/** Creates the state with runc's fields, in runc's order, and with runc's omissions. */
 export function toRuncState(input: StateInput): RuncState {
   const { rootlessEuid = false, rootlessCgroups = false, externalDescriptors = [] } = input;
   return omitEmpty({
@@ -119,7 +119,7 @@ function toRuncConfig(input: StateInput): RuncConfig {
     umask: process?.user.umask,
     readonlyfs: root?.readonly ?? false,
     rootPropagation: propagationFlag(linux.rootfsPropagation),
-    mounts: (config.mounts ?? []).map((mount) => toRuncMount(mount, input)),
+    mounts: input.mounts.map((mount) => toRuncMount(mount, input)),
     devices: toRuncDevices(input),
     netDevices: linux.netDevices && toRuncNetDevices(linux.netDevices),
     mount_label: linux.mountLabel,
@@ -158,7 +158,7 @@ function toRuncConfig(input: StateInput): RuncConfig {
   }, ["intel_rdt", "memory_policy", "rootfs", "mounts", "devices", "namespaces", "umask", "oom_score_adj", "labels"]);
 }
 
-/** Every kind that the kernel has, also those that the container shares with the host. */
+/** Every type that the kernel supports, including those shared with the host. */
 function namespacePaths({ pid, kernelNamespaces }: StateInput): Readonly<Record<string, string>> {
   return Object.fromEntries(
     kernelNamespaces.map((type) => [namespaceKinds[type].stateName, `/proc/${pid}/ns/${namespaceKinds[type].file}`]),
@@ -170,16 +170,13 @@ function propagationFlag(propagation: string | undefined): number | undefined {
 }
 
 /** specconv, createLibcontainerMount: a bind mount's type and relative source are resolved here. */
-function toRuncMount(mount: Mount, input: StateInput): RuncMount {
-  const { source = "", destination, type = "", options = [] } = mount;
-  const { flags, clearedFlags, propagation, data, recursiveSet, recursiveClear, extensions } = parseMountOptions(
-    options,
-  );
-  const bind = isBind(mount);
+function toRuncMount(parsed: ParsedMount, input: StateInput): RuncMount {
+  const { mount: { source = "", destination, type = "" }, options, ids } = parsed;
+  const { flags, clearedFlags, propagation, data, recursiveSet, recursiveClear, extensions } = options;
   return omitEmpty({
-    source: bind && !source.startsWith("/") ? resolve(input.bundle, source) : source,
+    source: isBind(parsed) ? parsed.source : source,
     destination,
-    device: bind ? "bind" : type,
+    device: isBind(parsed) ? "bind" : type,
     flags,
     cleared_flags: clearedFlags,
     propagation_flags: propagation,
@@ -188,11 +185,11 @@ function toRuncMount(mount: Mount, input: StateInput): RuncMount {
       ? undefined
       : { Attr_set: recursiveSet, Attr_clr: recursiveClear, Propagation: 0, Userns_fd: 0 },
     extensions: extensions.includes("tmpcopyup") ? 1 : 0,
-    id_mapping: toRuncMountIds(mountIds(mount), input),
+    id_mapping: toRuncMountIds(ids, input),
   }, ["source", "destination", "device", "id_mapping"]);
 }
 
-/** `idmap` and `ridmap` without mappings mean those of the container's user namespace. */
+/** `idmap` and `ridmap` without mappings use those of the container's user namespace. */
 function toRuncMountIds(ids: MountIds | undefined, input: StateInput): RuncMountIds | undefined {
   if (ids === undefined) return undefined;
   const { recursive, mappings } = ids;
@@ -222,13 +219,13 @@ function toRuncDevice(device: LinuxDevice, owner: { readonly uid?: number; reado
   }, ["major", "minor", "permissions", "allow", "file_mode"]);
 }
 
-/** A default device that the config has a device of its own for gets neither node nor rule. */
+/** A default device that is also in the config gets neither its default node nor its default rule. */
 function ownAllowedDevices(config: Config): typeof allowedDevices {
   const paths = (config.linux?.devices ?? []).map(({ path }) => path);
   return allowedDevices.filter(({ path }) => path === undefined || !paths.includes(path));
 }
 
-/** In a user namespace every node belongs to its root. */
+/** In a user namespace every node belongs to the namespace's root. */
 function rootOwner(input: StateInput): { readonly uid?: number; readonly gid?: number } {
   if (!hasNamespace(input.config, "user")) return {};
   return { uid: hostId(mappingsOf(input, "uidMappings"), 0), gid: hostId(mappingsOf(input, "gidMappings"), 0) };
@@ -281,7 +278,7 @@ function toRuncHook({ path, args, env, timeout }: Hook): RuncHook {
   };
 }
 
-/** specconv, CreateCgroupConfig. The limits stand among these fields. */
+/** specconv, CreateCgroupConfig. The limits are among these fields. */
 function toRuncCgroup(input: StateInput): RuncCgroup {
   const { config, rootlessCgroups = false, systemdCgroup = false } = input;
   return omitEmpty({
@@ -299,7 +296,7 @@ function toRuncCgroup(input: StateInput): RuncCgroup {
   }, ["owner_uid", ...limitPointers]);
 }
 
-/** `state` with other limits, and with another linux.intelRdt where one is given. */
+/** Pointers in Go (burst, idle, pids, swappiness) are written even if 0, because 0 is a valid limit. */
 export function withResources(state: RuncState, resources: Resources, rdt?: IntelRdt): RuncState {
   const { config } = state;
   return {
@@ -312,7 +309,7 @@ export function withResources(state: RuncState, resources: Resources, rdt?: Inte
   };
 }
 
-/** `cgroup` with other limits, written as {@link toRuncState} writes it. */
+/** `cgroup` with other limits, in the format of {@link toRuncState}. */
 export function withLimits(cgroup: RuncCgroup, resources: Resources): RuncCgroup {
   const { Systemd, Rootless, owner_uid, ...before } = cgroup;
   const changed = { ...before, ...toRuncLimits(resources), Systemd, Rootless, owner_uid };
@@ -320,7 +317,7 @@ export function withLimits(cgroup: RuncCgroup, resources: Resources): RuncCgroup
 }
 
 function pathFields({ config, id }: StateInput): RuncCgroup {
-  const path = cleanPath(config.linux?.cgroupsPath ?? "");
+  const path = cleanCgroupsPath(config.linux?.cgroupsPath ?? "");
   return path === "" ? { name: id } : { path };
 }
 
@@ -329,12 +326,11 @@ function systemdCgroupFields({ config, id }: StateInput): RuncCgroup {
   return { name, parent: slice, scope_prefix: prefix };
 }
 
-/** A container that can write to its own cgroup directory owns it, as the user of its process: the host id. */
-export function cgroupOwner(input: Pick<StateInput, "config">): number | undefined {
+/** The owner of the cgroup directory, if the container can write to it: the host id of its process's user. */
+export function cgroupOwner(input: Pick<StateInput, "config" | "mounts">): number | undefined {
   const { config } = input;
-  const writable = (config.mounts ?? []).some(({ source, destination, options = [] }) =>
-    source === "cgroup" && resolve("/", destination) === "/sys/fs/cgroup" &&
-    (parseMountOptions(options).flags & MountFlag.MS_RDONLY) === 0
+  const writable = input.mounts.some(({ mount, path, options }) =>
+    mount.source === "cgroup" && path === "/sys/fs/cgroup" && (options.flags & MountFlag.MS_RDONLY) === 0
   );
   if (!writable || !makesNamespace(config, "cgroup")) return undefined;
   const uid = config.process?.user.uid ?? 0;

@@ -1,5 +1,5 @@
 /**
- * The container's program: environment, look-up, execve. Runs in: init, as the user.
+ * The container's program: environment, path search, execve. Runs in: init, as the user.
  *
  * @module
  */
@@ -14,17 +14,18 @@ import type { Arch } from "../../ffi/syscalls.ts";
 import { homeEntry } from "./protocol.ts";
 import { loadStat, statBuffer } from "./stat.ts";
 
-/** The environment as execve gets it; `needsHome`: HOME must be looked up in the container's /etc/passwd. */
+/** The environment for execve. `needsHome`: HOME must be looked up in the container's /etc/passwd. */
 export interface Environment {
   readonly entries: readonly string[];
   readonly needsHome: boolean;
 }
 
 /**
- * Checks and tidies process.env: of two entries with one name the last stays, at its place; an empty HOME is looked up. Where there is no
- * process.env at all, there is no HOME either, as in runc (libcontainer/env.go @ v1.5.1). `added`: what the runtime adds.
+ * Checks and cleans up process.env: of two entries with one name the last value stays, and an empty HOME is looked up.
+ * Without process.env, HOME is not set, as in runc (libcontainer/env.go @ v1.5.1). `added`: entries that the runtime
+ * adds.
  *
- * @throws {RuncError} for an entry without `=` or without a name, or with a NUL.
+ * @throws {RuncError} for an entry without `=`, without a name, or with a NUL.
  */
 export function environment(
   given: readonly string[] | undefined,
@@ -44,7 +45,7 @@ export function environment(
   return { entries, needsHome: !entries.some((entry) => entry.startsWith("HOME=")) };
 }
 
-/** What {@link environment} says of HOME, without the rest. `added`: whether the runtime adds something. */
+/** Whether HOME must be looked up, as in {@link environment}. `added`: whether the runtime adds an entry. */
 export function needsHome(given: readonly string[] | undefined, added: boolean): boolean {
   if (given === undefined) return added;
   const home = given.findLast((entry) => entry.startsWith("HOME="));
@@ -59,12 +60,12 @@ function entryProblem(entry: string): string | undefined {
   return undefined;
 }
 
-/** What a process with socket activation finds in its environment: sd_listen_fds(3). */
+/** The environment of a process with socket activation: sd_listen_fds(3). */
 export function listenEntries(listenFds: number): readonly string[] {
   return listenFds > 0 ? [`LISTEN_FDS=${listenFds}`, "LISTEN_PID=1"] : [];
 }
 
-/** The environment as execve takes it; a HOME that is looked up comes last. */
+/** The environment for execve. A HOME that is looked up comes last. */
 export function environmentPointers(env: Environment): Data {
   const items: (string | Data)[] = [...env.entries];
   if (env.needsHome) items.push(homeEntry);
@@ -78,22 +79,25 @@ const X_OK = 1;
 const lookup = slot("lookup");
 const program = slot("program");
 
-/** What is to follow from a look at a file. */
+/** What to do after checking a file. */
 type Outcomes =
-  /** An error where it is no program for the process. */
+  /** The errors for a file that the process cannot run. */
   | {
     readonly refused: Pick<CallOp, "meaning" | "hint">;
     readonly directory: readonly Op[];
-    /** Its mode does not let the process execute it. */
+    /** For a file whose mode does not let the process execute it. */
     readonly denied: readonly Op[];
   }
-  /** The end of the step, without a word. */
+  /** Ends the step without an error. */
   | "endStep";
 
-/** Takes a file for the program, if it can be executed. */
+/** Uses the file as the program if it can be executed. */
 type Look = (path: string, otherwise: Outcomes) => readonly Op[];
 
-/** Two calls: only a directory opens with O_DIRECTORY. `tooManyFiles`: for where nothing more can be opened. */
+/**
+ * Two calls, because only a directory can be opened with O_DIRECTORY. `tooManyFiles`: for when no more descriptor can
+ * be opened.
+ */
 function lookByOpening(arch: Arch, tooManyFiles: Op): Look {
   const O = openFlag(arch);
   return (path, otherwise) => {
@@ -111,8 +115,8 @@ function lookByOpening(arch: Arch, tooManyFiles: Op): Look {
 }
 
 /**
- * With no call that runc has not here (Go's exec.LookPath): newfstatat(2), and faccessat2(2), which a seccomp profile may be older than. Where
- * that is refused the mode says who may execute the file.
+ * Uses only calls that runc makes here too (Go's exec.LookPath): newfstatat(2), and faccessat2(2), which an older
+ * seccomp profile may not have. If faccessat2 is refused, the file's mode decides whether the process may execute it.
  */
 function lookByMode({ uid, gid, additionalGids = [] }: User, arch: Arch): Look {
   const [mode, type, owner, group, bit] = ["mode", "type", "owner", "group", "bit"].map(slot) as [
@@ -157,19 +161,23 @@ function lookByMode({ uid, gid, additionalGids = [] }: User, arch: Arch): Look {
 
 const found = (path: string): Op => set(program, text(path));
 
-/** The names that args[0] may mean: itself with a slash in it, else below each directory of the container's PATH. */
+/**
+ * The candidates for args[0]: the name itself if it has a slash, else the name below each directory of the container's
+ * PATH.
+ */
 export function candidates(command: string, env: readonly string[]): readonly string[] {
   if (command.includes("/")) return [command];
   const path = env.findLast((entry) => entry.startsWith("PATH="))?.slice("PATH=".length);
   if (path === undefined || path === "") return [];
-  // An empty element means the working directory, which Go's and so runc's look-up refuses to run from.
+  // An empty element means the working directory. Go, and so runc, does not run programs found there.
   return path.split(":").filter((directory) => directory.startsWith("/")).map((directory) =>
     `${directory === "/" ? "" : directory.replace(/\/+$/, "")}/${command}`
   );
 }
 
 /**
- * Finds the program now, so that a missing one is an error of `create`. `careful`: a seccomp filter is in force, or may not know faccessat2(2).
+ * Finds the program before execve, so that a missing one is an error of `create`. `careful`: a seccomp filter is in
+ * force, and may not allow faccessat2(2).
  *
  * `env`: entries of the environment.
  */
@@ -191,7 +199,7 @@ export function lookupSteps(
   if (command.includes("/")) {
     const stat = (errno: ErrnoName) => `exec: ${quoted}: stat ${command}: ${errnoText(Errno[errno])}`;
     const denied = `exec: ${quoted}: permission denied`;
-    const hint = "the file needs its execute bit for process.user";
+    const hint = "make the file executable for process.user";
     const refused = {
       meaning: {
         ENOENT: stat("ENOENT"),
@@ -227,7 +235,7 @@ export function lookupSteps(
     ...tries,
     step(`make sure that ${command} was found`, from, [
       when(program, "==", 0, [
-        // What the last file that there was answered.
+        // The error of the last existing candidate.
         ...(options.careful ? [] : [when(lookup, "==", -Errno.EMFILE, [tooManyFiles])]),
         missing,
       ]),
@@ -235,7 +243,7 @@ export function lookupSteps(
   ];
 }
 
-/** execve's usual refusals. The parent may have gone: what is left to tell with is the container's own stderr. */
+/** The usual errors of execve. The parent may have gone, so they are printed on the container's stderr. */
 const execErrors: readonly ErrnoName[] = [
   "ENOENT",
   "EACCES",
@@ -247,14 +255,14 @@ const execErrors: readonly ErrnoName[] = [
   "ETXTBSY",
 ];
 
-/** Sees to it that the program gets no descriptor that is not the container's (CVE-2024-21626). */
+/** Makes sure that the program gets only the container's descriptors (CVE-2024-21626). */
 export function closeSteps(inheritedFds: number): readonly Step[] {
   return [step("close everything that is not the container's", "", [
     call("close_range", [3 + inheritedFds, -1, CloseRange.CLOSE_RANGE_CLOEXEC]),
   ])];
 }
 
-/** Becomes the program. Exit 255 where execve refuses. */
+/** Executes the program. Exits with 255 if execve fails. */
 export function execSteps(process: Process, env: Environment): readonly Step[] {
   const args = process.args!;
   const say = (reason: string): readonly Op[] => {

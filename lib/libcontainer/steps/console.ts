@@ -1,5 +1,6 @@
 /**
- * The container's terminal: a pty of its own devpts, whose master goes to the caller. Runs in: init, after pivot_root.
+ * The container's terminal: a pty of the container's devpts. The master is sent to the caller. Runs in: init, after
+ * pivot_root.
  *
  * @module
  */
@@ -16,7 +17,10 @@ import { loadStat, statBuffer } from "./stat.ts";
 const master = slot("master");
 const peer = slot("peer");
 
-/** Sends one descriptor with a text over a connected socket, both fixed when the plan is encoded. @see unix(7), SCM_RIGHTS */
+/**
+ * Sends one descriptor with a text over a connected socket; both are fixed when the plan is encoded. @see unix(7),
+ * SCM_RIGHTS
+ */
 export function sendFdOps(socket: Operand, fd: Operand, payload: string): readonly Op[] {
   // cmsghdr: length 20, SOL_SOCKET, SCM_RIGHTS, the descriptor; padded to 24.
   const control = struct("{SCM_RIGHTS}", 24, [
@@ -42,7 +46,9 @@ export function sendFdOps(socket: Operand, fd: Operand, payload: string): readon
 
 const statfs = buffer("statfs", 120);
 
-/** Refuses what is not the ptmx of a devpts: 5:2, inode 2 (CVE-2025-52565). Documentation/filesystems/devpts.rst */
+/**
+ * Fails for files other than the ptmx of a devpts: 5:2, inode 2 (CVE-2025-52565). Documentation/filesystems/devpts.rst
+ */
 function verifyMaster(arch: Arch): readonly Op[] {
   const refuse = fail(
     0,
@@ -63,7 +69,7 @@ function verifyMaster(arch: Arch): readonly Op[] {
   ];
 }
 
-/** /dev/console is the terminal too, bound over a file that is made for it. */
+/** Mounts the terminal on /dev/console too, over a file created for it. */
 function bindConsole(arch: Arch): readonly Op[] {
   const O = openFlag(arch);
   const dev = slot("dev");
@@ -82,11 +88,14 @@ function bindConsole(arch: Arch): readonly Op[] {
   ];
 }
 
-/** Opens a pty, sends its master over the fixed descriptor `console`, and makes it stdio and the controlling terminal. */
+/**
+ * Opens a pty, sends its master over the fixed descriptor `console`, and makes the slave stdio and the controlling
+ * terminal.
+ */
 export function consoleSteps(process: Process, arch: Arch, options: { devConsole: boolean }): readonly Step[] {
   if (!process.terminal) return [];
   const O = openFlag(arch);
-  // struct winsize has 16 bits for each.
+  // struct winsize has 16 bits for each value.
   const height = (process.consoleSize?.height ?? 0) & 0xffff;
   const width = (process.consoleSize?.width ?? 0) & 0xffff;
   const size = struct(`{ws_row: ${height}, ws_col: ${width}}`, 8, [
@@ -97,11 +106,11 @@ export function consoleSteps(process: Process, arch: Arch, options: { devConsole
   const steps = [
     step("open a pty", "/process/terminal", [
       openInside("/dev/pts/ptmx", master, O.O_RDWR | O.O_NOCTTY | O.O_NOFOLLOW, arch, {
-        hint: { ENOENT: "process.terminal needs a devpts mounted on /dev/pts" },
+        hint: { ENOENT: "process.terminal requires a devpts mounted on /dev/pts" },
       }),
       ...verifyMaster(arch),
       call("ioctl", [master, Ioctl.TIOCSPTLCK, unlock]),
-      // The slave by its master, never by name.
+      // The slave is opened by its master, never by name.
       call("ioctl", [master, Ioctl.TIOCGPTPEER, O.O_RDWR | O.O_NOCTTY | O.O_CLOEXEC], { out: peer }),
       ...(height !== 0 && width !== 0 ? [call("ioctl", [peer, Ioctl.TIOCSWINSZ, size])] : []),
     ]),

@@ -1,7 +1,8 @@
 /**
- * createContainer and startContainer hooks: run by init itself, in the container's namespaces. Runs in: init.
+ * createContainer and startContainer hooks, which run in the container's namespaces. Runs in: init.
  *
- * The parent prepared their stdin (a sealed file with the container's state) and reads what they print; both are fixed descriptors.
+ * The parent prepares their stdin (a sealed file with the container's state) and reads their output; both are fixed
+ * descriptors.
  *
  * @module
  */
@@ -29,28 +30,31 @@ const status = buffer("wait status", 8);
 
 const POLLIN = 1;
 
-/** How a hook starts. */
+/** How to start hooks. */
 export interface HookEntry {
-  /** Puts it in its working directory, and gives it what is not init's own. */
+  /** Enters the working directory, and undoes settings of init that the hook must not inherit. */
   readonly ops: readonly Op[];
   /**
-   * A seccomp filter is in force. Carried out natively, no call may follow that runc has not here, and {@link openForHooksSteps} have
-   * run. The other executor's forks have every descriptor anew, and make many a call.
+   * A seccomp filter is in force, and {@link openForHooksSteps} have run. The native executor then makes only calls
+   * that runc makes here too. The JavaScript executor makes more: each of its forks gets every descriptor anew.
    */
   readonly filtered?: "native" | "deno";
-  /** Descriptors from 3 up that are the program's and not the hooks'. */
+  /** Descriptors from 3 up that belong to the program and not to the hooks. */
   readonly inheritedFds: number;
 }
 
-/** With so many hooks each has a descriptor of its own for the state, and a slot for it. Further ones rewind the first one's. */
+/**
+ * Up to this number, each hook has its own descriptor for the state, and a slot for it. Further hooks rewind the first
+ * one's.
+ */
 const OWN_INPUTS = 16;
 
 const epoll = slot("epoll");
 const ownInput = (index: number) => slot(`state for hook ${index}`);
 
 /**
- * Opens what hooks need that run under a filter: the state for each, which begins at its start, and an epoll instance where one has a timeout.
- * Runs while the host's /proc is at hand.
+ * Opens what hooks need under a filter: for each one the state, positioned at its start, and an epoll instance if a
+ * hook has a timeout. Runs while the host's /proc is available.
  */
 export function openForHooksSteps(hooks: readonly Hook[], arch: Arch): readonly Step[] {
   if (hooks.length === 0) return [];
@@ -64,7 +68,9 @@ export function openForHooksSteps(hooks: readonly Hook[], arch: Arch): readonly 
   return ops.length === 0 ? [] : [step("open what startContainer hooks need", "/hooks/startContainer", ops)];
 }
 
-/** The state as stdin, read from its start: nobody has read what was opened for this hook alone. */
+/**
+ * Makes the state the hook's stdin, positioned at its start. A descriptor of its own is there already, as it is unread.
+ */
 function inputOps(name: string, index: number, { filtered }: HookEntry): readonly Op[] {
   const first = fixedFd(`${name}-stdin`);
   const own = filtered === "native" && index < OWN_INPUTS;
@@ -72,7 +78,7 @@ function inputOps(name: string, index: number, { filtered }: HookEntry): readonl
   return [call("lseek", [first, 0, 0]), call("dup3", [first, 0, 0])];
 }
 
-/** What runs in the fork: stdio as prepared, nothing else open, then the hook. */
+/** The child's ops: stdio as prepared, no other descriptors, then the hook. */
 function childOps(hook: Hook, env: Data, name: string, index: number, enter: HookEntry): readonly Op[] {
   const args = hook.args?.length ? hook.args : [hook.path];
   return [
@@ -80,7 +86,7 @@ function childOps(hook: Hook, env: Data, name: string, index: number, enter: Hoo
     ...inputOps(name, index, enter),
     call("dup3", [fixedFd("hook-stdout"), 1, 0]),
     call("dup3", [fixedFd("hook-stderr"), 2, 0]),
-    // All others have been marked before the filter was loaded, which may refuse close_range(2).
+    // All others were marked before the filter was loaded, because it may refuse close_range(2).
     ...(enter.filtered === "native"
       ? Array.from({ length: enter.inheritedFds }, (_, number) => call("close", [3 + number]))
       : [call("close_range", [3, -1, CloseRange.CLOSE_RANGE_CLOEXEC], enter.filtered ? { tolerate: ["*"] } : {})]),
@@ -96,10 +102,10 @@ function childOps(hook: Hook, env: Data, name: string, index: number, enter: Hoo
 
 /** epoll_ctl(2) */
 const EPOLL_CTL_ADD = 1, EPOLLIN = 1;
-/** The longest time that epoll_wait(2) takes, in milliseconds. */
+/** The longest timeout of epoll_wait(2), in milliseconds. */
 const LONGEST = 0x7fffffff;
 
-/** Waits at most `timeout` seconds by pidfd, then kills. */
+/** Waits by pidfd for at most `timeout` seconds, then kills the hook. */
 function boundedWait(
   hook: Hook,
   name: string,
@@ -118,7 +124,8 @@ function boundedWait(
       fail(0, `error running ${name} hook #${index}: hook ran past specified timeout of ${seconds}`),
     ]);
   if (filtered === "native") {
-    // As Go waits: its programs never call ppoll(2). struct epoll_event is 12 bytes on x86_64 and 16 on aarch64, its events the first 4.
+    // Waits with epoll like Go, which never calls ppoll(2). struct epoll_event has 12 bytes on x86_64 and 16 on
+    // aarch64; its first 4 are the events.
     const event = struct("{events: EPOLLIN}", 16, [{ at: 0, size: 4, value: EPOLLIN }]);
     return [
       load(pidfd, 4, open),
@@ -142,12 +149,13 @@ function boundedWait(
 /** The hooks that init runs itself. */
 export const containerHookNames = ["createContainer", "startContainer"] as const satisfies readonly HookName[];
 
-type ContainerHookName = (typeof containerHookNames)[number];
+/** The name of such a hook. */
+export type ContainerHookName = (typeof containerHookNames)[number];
 
 /**
- * One step a hook, in order; the first that fails ends the start.
+ * One step for each hook, in order. The first failure ends the start.
  *
- * `env`: what a hook without `env` gets.
+ * `env`: the environment of hooks without `env`.
  */
 export function containerHookSteps(
   name: ContainerHookName,

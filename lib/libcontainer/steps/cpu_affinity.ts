@@ -1,5 +1,5 @@
 /**
- * process.execCPUAffinity: which processors a process that `exec` starts may run on, before and after it is in its cgroup.
+ * process.execCPUAffinity: the CPUs for a process started by `exec`, before and after it joins its cgroup.
  *
  * @see sched_setaffinity(2)
  * @module
@@ -12,15 +12,18 @@ import type { HostFacts } from "../config/launch_request.ts";
 import { affinityStep } from "./small_steps.ts";
 import { parseCpuList } from "../config/validate/cpu_list.ts";
 
-/** Words of 64 bits in libc's `cpu_set_t`: those of a set without larger numbers. */
+/** 64-bit words in libc's `cpu_set_t`: the size of a set without larger numbers. */
 const WORDS = 16;
 
-/** How many words `members`, which are in order, take. */
+/** How many words `members` need. They are in order. */
 function wordCount(members: readonly number[]): number {
   return Math.max(WORDS, ((members.at(-1) ?? 0) >> 6) + 1);
 }
 
-/** A set as `cpu_set_t` has it and as state.json keeps it: words of 64 bits, number 0 in the lowest bit of the first. `members`: in order. */
+/**
+ * A set in the format of `cpu_set_t` and state.json: 64-bit words, CPU 0 in the lowest bit of the first. `members`: in
+ * order.
+ */
 export function maskWords(members: readonly number[]): readonly Integer64[] {
   const words = Array.from({ length: wordCount(members) }, () => 0n);
   for (const member of members) words[member >> 6]! |= 1n << BigInt(member & 63);
@@ -36,7 +39,7 @@ export function maskMembers(words: readonly Integer64[]): readonly number[] {
   );
 }
 
-/** The same set in memory, little-endian: 128 bytes, or more where a number needs it. */
+/** The same set in memory, little-endian: 128 bytes, or more if a number requires it. */
 export function maskBytes(members: readonly number[]): Uint8Array {
   const mask = new Uint8Array(8 * wordCount(members));
   for (const member of members) mask[member >> 3]! |= 1 << (member & 7);
@@ -51,18 +54,21 @@ function setAffinity(moment: "initial" | "final", list: string): Step {
     [
       call("sched_setaffinity", [0, set.length, bytes(set, `[${list}]`)], {
         meaning: { "*": `error setting ${moment} CPU affinity` },
-        hint: { EINVAL: "none of these processors is online and in the cpuset" },
+        hint: { EINVAL: "name at least one CPU that is online and in the cpuset" },
       }),
     ],
   );
 }
 
-/** What the process may run on until it is in its cgroup. Runs in: stage, first of all. */
+/** Sets the CPUs until the process joins its cgroup. Runs in: stage, as its first step. */
 export function initialAffinitySteps({ initial = "" }: CpuAffinity = {}): readonly Step[] {
   return initial === "" ? [] : [setAffinity("initial", initial)];
 }
 
-/** Where nothing at all is configured: every processor, for ours are not the container's. Runs in: stage, in the cgroup. */
+/**
+ * Without a configured affinity, allows every CPU, because the container must not inherit the runtime's. Runs in:
+ * stage, in the cgroup.
+ */
 export function resetAffinitySteps(
   { initial = "", final = "" }: CpuAffinity = {},
   facts: Pick<HostFacts, "processorSetBytes">,
@@ -70,12 +76,12 @@ export function resetAffinitySteps(
   return initial === "" && final === "" ? [affinityStep(facts)] : [];
 }
 
-/** What it may run on from then on. Runs in: init, first of all. */
+/** Sets the CPUs from then on. Runs in: init, as its first step. */
 export function finalAffinitySteps({ final = "" }: CpuAffinity = {}): readonly Step[] {
   return final === "" ? [] : [setAffinity("final", final)];
 }
 
-/** The first 64 processors of a list as one number, `0x3`: enough for a log. */
+/** The first 64 CPUs of a list as one number, `0x3`, for the log. */
 export function affinityText(list: string): string {
   return `0x${maskWords(parseCpuList(list))[0]!.toString(16)}`;
 }

@@ -1,5 +1,5 @@
 /**
- * Who the container's process is: user, groups, capabilities. Runs in: init, after pivot_root.
+ * User, groups and capabilities of the container's process. Runs in: init, after pivot_root.
  *
  * @module
  */
@@ -16,7 +16,7 @@ import { loadStat, statBuffer } from "./stat.ts";
 /** _LINUX_CAPABILITY_VERSION_3, include/uapi/linux/capability.h */
 const CAPABILITY_VERSION = 0x20080522;
 
-/** The capability sets as numbers, and the names that this kernel does not know. */
+/** The capability sets as numbers, and the names unknown to this kernel. */
 export interface CapabilityNumbers {
   readonly bounding: ReadonlySet<number>;
   readonly effective: ReadonlySet<number>;
@@ -26,7 +26,7 @@ export interface CapabilityNumbers {
   readonly unknown: readonly string[];
 }
 
-/** Looks the names up. Unknown ones, and those above the kernel's last capability, are left out and listed. */
+/** Looks up the names. Unknown ones, and those above the kernel's last capability, are omitted and listed. */
 export function capabilityNumbers(capabilities: Capabilities, lastCapability: number): CapabilityNumbers {
   const unknown = new Set<string>();
   const numbers = (names: readonly string[] | undefined) => {
@@ -54,14 +54,14 @@ function word(set: ReadonlySet<number>, high: boolean): number {
   return bits >>> 0;
 }
 
-/** capset(2) of effective, permitted and inheritable. */
+/** capset(2) with effective, permitted and inheritable. */
 function capsetOp({ effective, permitted, inheritable }: CapabilityNumbers): Op {
   const header = struct("{version: _LINUX_CAPABILITY_VERSION_3, pid: 0}", 8, [
     { at: 0, size: 4, value: CAPABILITY_VERSION },
   ]);
   const show = (set: ReadonlySet<number>) => [...set].map((number) => capabilityNames[number]).join("|") || "0";
   const text = `{effective: ${show(effective)}, permitted: ${show(permitted)}, inheritable: ${show(inheritable)}}`;
-  // Two times {effective, permitted, inheritable}: the low 32 capabilities, then the high ones.
+  // Twice {effective, permitted, inheritable}: the low 32 capabilities, then the high ones.
   const data = struct(
     text,
     24,
@@ -72,11 +72,14 @@ function capsetOp({ effective, permitted, inheritable }: CapabilityNumbers): Op 
   );
   return call("capset", [header, data], {
     meaning: { "*": "unable to apply caps" },
-    hint: { EPERM: "the caller of the runtime lacks one of process.capabilities.permitted" },
+    hint: { EPERM: "the runtime needs all of process.capabilities.permitted itself" },
   });
 }
 
-/** Drops everything else from the bounding set: before setuid, while CAP_SETPCAP is there. capabilities(7) */
+/**
+ * Drops all other capabilities from the bounding set. Runs before setuid, while CAP_SETPCAP is effective.
+ * capabilities(7)
+ */
 export function boundingSteps(process: Process, facts: HostFacts): readonly Step[] {
   if (process.capabilities === undefined) return [];
   const { bounding } = capabilityNumbers(process.capabilities, facts.lastCapability);
@@ -88,7 +91,7 @@ export function boundingSteps(process: Process, facts: HostFacts): readonly Step
   );
 }
 
-/** The other four sets. Ambient comes last, and what cannot be raised is a warning. */
+/** Sets the other four sets. Ambient comes last; one that cannot be raised is a warning. */
 export function capabilitySteps(process: Process, facts: HostFacts): readonly Step[] {
   if (process.capabilities === undefined) return [];
   const numbers = capabilityNumbers(process.capabilities, facts.lastCapability);
@@ -110,7 +113,7 @@ export function capabilitySteps(process: Process, facts: HostFacts): readonly St
   ];
 }
 
-/** Gives stdio to the user, except /dev/null, and except where that is not possible: then it works as it is. */
+/** Gives stdio to the user, except /dev/null. Errors are ignored: stdio then works unchanged. */
 export function ownStdioSteps(process: Process, fds: readonly number[], arch: Arch): readonly Step[] {
   const { uid } = process.user;
   const [owner, device] = [slot("uid"), slot("device")];
@@ -119,7 +122,7 @@ export function ownStdioSteps(process: Process, fds: readonly number[], arch: Ar
     loadStat("uid", owner, arch),
     loadStat("rdev", device, arch),
     when(owner, "!=", uid, [
-      // 1:3 is /dev/null: everybody's.
+      // 1:3 is /dev/null, which all users share.
       when(device, "!=", deviceNumber(1, 3), [
         call("fchown", [fd, uid, -1], { tolerate: ["EINVAL", "EPERM", "EROFS"] }),
       ]),
@@ -143,7 +146,7 @@ export function userSteps(process: Process, options: { setgroupsAllowed: boolean
     EINVAL: `cannot ${call} to unmapped ${id} in user namespace`,
   });
   const mapHint = (kind: "uid" | "gid") => ({
-    EINVAL: `linux.${kind}Mappings must have it; without root, as far as /etc/sub${kind} lists it for you`,
+    EINVAL: `add it to linux.${kind}Mappings; without root, /etc/sub${kind} must list it for you`,
   });
   const steps: Step[] = [];
   if (options.setgroupsAllowed) {
@@ -162,7 +165,7 @@ export function userSteps(process: Process, options: { setgroupsAllowed: boolean
   return steps;
 }
 
-/** PR_SET_KEEPCAPS: permitted capabilities survive setuid, so that capset can choose among them. */
+/** PR_SET_KEEPCAPS keeps the permitted capabilities across setuid, so that capset can select from them. */
 export const keepCapabilities = (on: boolean): Step =>
   step(on ? "keep capabilities across setuid" : "stop keeping capabilities", "/process/capabilities", [
     call("prctl", [Prctl.PR_SET_KEEPCAPS, on ? 1 : 0, 0, 0, 0]),

@@ -13,7 +13,6 @@ import { defaultDevices } from "../../specs/default_devices.ts";
 import { RuncError } from "../../errors.ts";
 import { cleanPath, ensureDirectory, ensureFile, openInside } from "./in_root.ts";
 import type { HostFacts } from "../config/launch_request.ts";
-import { isBind } from "./mounts/mounts.ts";
 import { makesNamespace } from "../config/namespaces.ts";
 import { FIRST_DEVICE } from "./protocol.ts";
 import { loadStat, statBuffer } from "./stat.ts";
@@ -182,14 +181,8 @@ export function directoryOf({ path }: LinuxDevice): string {
   return clean.slice(0, clean.lastIndexOf("/")) || "/";
 }
 
-/** Whether /dev is the container's own to fill: not where it is a bind mount. */
-export function fillsDev(config: Config): boolean {
-  return !(config.mounts ?? []).some((mount) => cleanPath(mount.destination) === "/dev" && isBind(mount));
-}
-
-/** Nodes and links in the rootfs's /dev, all below descriptors of it (CVE-2026-41579). Runs before pivot_root. */
+/** Nodes and links in the rootfs's /dev, which is the container's own, all below descriptors of it (CVE-2026-41579). Runs before pivot_root. */
 export function deviceSteps(config: Config, facts: HostFacts): readonly Step[] {
-  if (!fillsDev(config)) return [];
   const bind = facts.inUserNamespace || makesNamespace(config, "user") ||
     (config.linux?.namespaces?.some(({ type }) => type === "user") ?? false);
   const make = bind ? bindOps : nodeOps;
@@ -222,8 +215,7 @@ export function openNullOps(facts: HostFacts, flags: number, why: string): reado
 }
 
 /** stdin, stdout and stderr that are the host's /dev/null become the container's, which stays open in the slot `null`. Runs after pivot_root. */
-export function reopenNullSteps(config: Config, facts: HostFacts): readonly Step[] {
-  if (!fillsDev(config)) return [];
+export function reopenNullSteps(facts: HostFacts): readonly Step[] {
   const { O_RDWR } = openFlag(facts.arch);
   const again = (fd: number): readonly Op[] => [
     ...loadIdentity(fd, facts.arch),

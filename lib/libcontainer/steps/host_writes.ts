@@ -1,5 +1,6 @@
 /**
- * Values written to files of the host's procfs, through a descriptor that was opened before the container's own mounts exist.
+ * Writes values to files of the host's procfs, through a descriptor that was opened before the container's own mounts
+ * exist.
  *
  * @module
  */
@@ -10,13 +11,14 @@ import { openFlag, Resolve } from "../../ffi/constants.ts";
 import type { Arch } from "../../ffi/syscalls.ts";
 import { openHow } from "./in_root.ts";
 
-/** What {@link writeProc} may be told beside the file. */
+/** Options of {@link writeProc} besides the file. */
 type Rest = Pick<CallOp, "meaning" | "hint" | "tolerate" | "endStepOn">;
 
 /**
- * Writes `value` to `path` below the host's /proc. Mounts, links and magic links on the way are refused (CVE-2025-52881).
+ * Writes `value` to `path` below the host's /proc. Fails if mounts, symlinks or magic links are on the way
+ * (CVE-2025-52881).
  *
- * `older`: the file where there is no `path`.
+ * `older`: the file to write if `path` does not exist.
  */
 export function writeProc(
   path: string,

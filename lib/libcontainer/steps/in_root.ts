@@ -1,9 +1,11 @@
 /**
- * Paths inside the rootfs: never resolved by string, always beneath an open descriptor of the root. Runs in: init, before pivot_root.
+ * Paths inside the rootfs. They are never resolved as strings, always beneath an open descriptor of the root. Runs in:
+ * init, before pivot_root.
  *
  * @module
  */
 
+import { resolve } from "@std/path";
 import { AT_FDCWD, FileType, formatFlags, MsgFlag, openFlag, Resolve } from "../../ffi/constants.ts";
 import type { Arch } from "../../ffi/syscalls.ts";
 import { Errno, type ErrnoName } from "../../ffi/errno.ts";
@@ -20,7 +22,7 @@ export function openHow(how: { flags: number; mode?: number; resolve: number }, 
   ]);
 }
 
-/** One struct for each way to open, for structs are stored once an identity: a pure memo. */
+/** One struct for each way to open: the encoder stores a struct once for each object. This is a pure memo. */
 const cache = new Map<string, Struct>();
 
 function cachedHow(key: string, how: { flags: number; mode?: number; resolve: number }, show: () => string): Struct {
@@ -29,36 +31,34 @@ function cachedHow(key: string, how: { flags: number; mode?: number; resolve: nu
   return known;
 }
 
-/** The root of the container's file system while it is being built. */
+/** The root of the container's file system while it is being set up. */
 export const root: Slot = slot("root");
 
-/** Lexically clean and absolute: `/a/../b//c` is `/b/c`. */
+/** `path` as an absolute path below the root, without `.`, `..` and repeated slashes: `/a/../b//c` is `/b/c`. */
 export function cleanPath(path: string): string {
-  const parts: string[] = [];
-  for (const part of path.split("/")) {
-    if (part === "..") parts.pop();
-    else if (part !== "" && part !== ".") parts.push(part);
-  }
-  return "/" + parts.join("/");
+  return resolve("/", path);
 }
 
-/** What {@link openInRoot} may be told beside the path. */
+/** Options of {@link openInRoot} besides the path. */
 export interface InRootOptions {
   readonly arch: Arch;
   /** Directories only. */
   readonly directory?: boolean;
-  /** Refuse symlinks in every component: procfs and sysfs must be where the path says. */
+  /** Reject symlinks in every component: procfs and sysfs must be mounted where the path says. */
   readonly noSymlinks?: boolean;
-  /** Do not follow the last component where it is a symlink. */
+  /** Do not follow the last component if it is a symlink. */
   readonly noFollow?: boolean;
   /**
-   * The number of the mount whose place it is: what a dangling symlink leads to is then made by the parent. Absent: it is refused, which
-   * takes fewer instructions.
+   * The number of the mount to create a target for. If the path leads to a dangling symlink, the parent then creates
+   * the target. Absent: a dangling symlink is an error, which takes fewer instructions.
    */
   readonly askFor?: number;
 }
 
-/** Opens a path inside the rootfs with O_PATH; symlinks are resolved as the container would. @see openat2(2), RESOLVE_IN_ROOT */
+/**
+ * Opens a path inside the rootfs with O_PATH; symlinks are resolved like in the container. @see openat2(2),
+ * RESOLVE_IN_ROOT
+ */
 export function openInRoot(
   path: string,
   out: Slot,
@@ -77,18 +77,18 @@ export function openInRoot(
   return call("openat2", [root, path, how, 24], { out, retryAgain: true, ...rest });
 }
 
-/** What {@link makeParents} leaves open. */
+/** The descriptor that {@link makeParents} leaves open. */
 export const parent: Slot = slot("parent");
 
 /**
- * Where the parent can be asked, a component that exists and cannot be opened is a dangling symlink. What follows is then done with no
- * descriptor, to no effect, until the path as a whole is tried again.
+ * If the parent can be asked, a component that exists but cannot be opened is taken for a dangling symlink. The next
+ * calls then fail for lack of a descriptor, which is ignored, until the whole path is tried again.
  */
 function tolerance({ askFor }: InRootOptions): { opened: readonly ErrnoName[]; used: readonly ErrnoName[] } {
   return askFor === undefined ? { opened: [], used: [] } : { opened: ["ENOENT"], used: ["EBADF"] };
 }
 
-/** What {@link askOps} sends: equal for all mounts but for its value. */
+/** The message of {@link askOps}. Only its value differs between mounts. */
 const request = struct("{target, mount, is file}", MESSAGE_SIZE, [{ at: 0, size: 4, value: MessageKind.target }]);
 const control = struct("{SCM_RIGHTS}", 24, [
   // cmsghdr: length 20, SOL_SOCKET, SCM_RIGHTS, the descriptor; padded to 24.
@@ -104,7 +104,7 @@ const requestHeader = struct("{iov: target, control: SCM_RIGHTS}", 56, [
   { at: 40, size: 8, value: 24 },
 ]);
 
-/** Has the parent make the place of a mount, and opens it. @see ../launch/make_target.ts */
+/** Asks the parent to create a mount target, and opens it. @see ../launch/make_target.ts */
 function askOps(mount: number, isFile: Operand, open: CallOp): readonly Op[] {
   return [
     store(at(request, 8), 4, mount),
@@ -118,7 +118,8 @@ function askOps(mount: number, isFile: Operand, open: CallOp): readonly Op[] {
 }
 
 /**
- * The ops that make each missing directory of `directories` (path components), leaving the last one open in {@link parent}.
+ * The ops that create the missing ones of `directories` (path components), and leave the last one open in {@link
+ * parent}.
  *
  * `meaning`: the text of an error.
  */
@@ -140,7 +141,7 @@ export function makeParents(
   return ops;
 }
 
-/** Opens the directory `path` inside the rootfs, made with all its parents (0755) where it is missing. `path`: clean. */
+/** Opens the directory `path` inside the rootfs, and creates it with its parents (0755) if missing. `path`: clean. */
 export function ensureDirectory(
   path: string,
   out: Slot,
@@ -149,7 +150,7 @@ export function ensureDirectory(
 ): readonly Op[] {
   const components = path.split("/").slice(1);
   const open = openInRoot(path, out, { ...options, directory: true }, rest);
-  // The last one made is the one that was asked for.
+  // The last directory is the requested one.
   const make: Op[] = [...makeParents(components, options), { op: "add", left: parent, right: 0, out }];
   const { askFor } = options;
   if (askFor !== undefined) make.push(when(out, "==", -Errno.ENOENT, askOps(askFor, 0, open)));
@@ -157,8 +158,8 @@ export function ensureDirectory(
 }
 
 /**
- * Opens the mount target `path`, made where it is missing: an empty file (0644) where the value of `isFile` is not 0, else a directory.
- * `path`: clean.
+ * Opens the mount target `path`, and creates it if missing: an empty file (0644) if the value of `isFile` is not 0,
+ * else a directory. `path`: clean.
  */
 export function ensureTarget(path: string, out: Slot, isFile: Operand, options: InRootOptions): readonly Op[] {
   const O = openFlag(options.arch);
@@ -168,7 +169,7 @@ export function ensureTarget(path: string, out: Slot, isFile: Operand, options: 
   const { askFor } = options;
   const { used } = tolerance(options);
   const exists = askFor === undefined
-    ? { meaning: { EEXIST: `mountpoint ${JSON.stringify(path)} is a symlink that leads to nothing` } }
+    ? { meaning: { EEXIST: `mountpoint ${JSON.stringify(path)} is a dangling symlink` } }
     : { tolerate: ["EEXIST", ...used] as const };
   const make: Op[] = [
     ...makeParents(components.slice(0, -1), options),
@@ -193,8 +194,8 @@ export function ensureTarget(path: string, out: Slot, isFile: Operand, options: 
 }
 
 /**
- * Opens an absolute path once the rootfs is the root, but the host's /proc is still open: no link that /proc has to a descriptor is followed.
- * @see openat2(2), RESOLVE_NO_MAGICLINKS
+ * Opens an absolute path when the rootfs is the root but the host's /proc is still open. It follows none of the links
+ * in /proc that lead to descriptors. @see openat2(2), RESOLVE_NO_MAGICLINKS
  */
 export function openInside(
   path: string,
@@ -214,8 +215,9 @@ export function openInside(
 }
 
 /**
- * Opens the file `name` in the open directory `directory` to be mounted on, made with `mode` where it is missing. What is there is not
- * opened but by O_PATH, for opening a device has effects, and opening a fifo waits. A symlink is refused.
+ * Opens the file `name` in the open directory `directory` as a mount target, and creates it with `mode` if missing. It
+ * opens an existing file only with O_PATH, because opening a device has effects and opening a fifo blocks. A symlink is
+ * an error.
  */
 export function ensureFile(directory: Operand, name: string, out: Slot, mode: number, arch: Arch): readonly Op[] {
   const { O_PATH, O_CLOEXEC } = openFlag(arch);
@@ -231,8 +233,8 @@ export function ensureFile(directory: Operand, name: string, out: Slot, mode: nu
 }
 
 /**
- * Leaves 0 in `out` where a directory is open as `fd`, which it enters, and another number for any other file. A directory that we may not
- * search is one all the same. fchdir(2)
+ * Leaves 0 in `out` if `fd` is a directory, which it enters, and another number for any other file. A directory that
+ * may not be searched counts as a directory too. fchdir(2)
  */
 export function isFileOp(fd: Operand, out: Slot): CallOp {
   return call("fchdir", [fd], {
@@ -242,7 +244,7 @@ export function isFileOp(fd: Operand, out: Slot): CallOp {
   });
 }
 
-/** Opens an absolute path of the host, O_PATH. */
+/** Opens an absolute path of the host with O_PATH. */
 export function openHost(path: string, out: Slot, arch: Arch, rest: Partial<CallOp> = {}): CallOp {
   const O = openFlag(arch);
   return call("openat", [AT_FDCWD, path, O.O_PATH | O.O_CLOEXEC, 0], { out, ...rest });

@@ -1,6 +1,6 @@
 /**
- * Landlock, an addition to what runc does, asked for by annotations: the process and all that it starts reach only the files beneath the
- * paths that are named, whatever the modes of others say. Runs in: init.
+ * Landlock, requested by annotations; runc has no such feature. The process and its descendants can access only the
+ * files beneath the listed paths, regardless of file modes. Runs in: init.
  *
  * @see landlock(7)
  * @module
@@ -36,14 +36,14 @@ export const LandlockAccess = {
 const { EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, REFER, TRUNCATE } = LandlockAccess;
 const EVERYTHING = Object.values(LandlockAccess).reduce((all, bit) => all | bit);
 const READ = READ_FILE | READ_DIR;
-/** All that a rule about one file may have. */
+/** All rights that a rule for a file may have. */
 const OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE;
 
 type Annotations = Readonly<Record<string, string>>;
 
 const PREFIX = "org.opencontainers.landlock.";
 
-/** The annotations, and what each allows beneath its paths. */
+/** The annotations, and the rights that each grants beneath its paths. */
 const grants: readonly (readonly [annotation: string, access: number])[] = [
   [`${PREFIX}read`, READ],
   [`${PREFIX}execute`, READ | EXECUTE],
@@ -54,12 +54,15 @@ const RULE_PATH_BENEATH = 1;
 const ruleset = slot("ruleset");
 const handled = slot("handled");
 
-/** Whether any of the annotations is there: everything that none of them names is then out of reach. */
+/** Whether any of the annotations is set: all paths that none of them lists are then inaccessible. */
 export function asksForLandlock(annotations: Annotations): boolean {
   return Object.keys(annotations).some((name) => name.startsWith(PREFIX));
 }
 
-/** The newest rights that the kernel knows: it refuses a ruleset with any that it does not. Older ones lack TRUNCATE (before 6.2) and REFER (before 5.19). */
+/**
+ * All rights that the kernel knows: it rejects a ruleset with unknown ones. Older kernels lack TRUNCATE (before 6.2)
+ * and REFER (before 5.19).
+ */
 function createRuleset(): readonly Op[] {
   const attempt = (rights: number, older: readonly number[]): readonly Op[] => {
     const [next, ...rest] = older;
@@ -95,21 +98,23 @@ function ruleSteps(annotation: string, path: string, access: number, arch: Arch)
       meaning: { "*": `cannot open ${path} for ${annotation}` },
     }),
     store(at(rule, 8), 4, place),
-    // EINVAL: a file, which nothing can be made in.
+    // EINVAL: a file, for which rights of directories are invalid.
     ...add(access, { onError: [{ errnos: ["EINVAL"], ops: add(access & OF_FILES) }] }),
     call("close", [place]),
   ]);
 }
 
 /**
- * Makes the ruleset of a config's annotations and leaves it open: whatever is wrong with it is an error of `create`. No step without them.
+ * Creates the ruleset of a config's annotations and leaves it open, so that its errors are errors of `create`. No steps
+ * without annotations.
  *
- * @throws {RuncError} `config-invalid` for a process that may gain privileges: the kernel would refuse it when it is too late to tell.
+ * @throws {RuncError} `config-invalid` for a process that may gain privileges: the kernel would refuse it, but too late
+ * to report.
  */
 export function landlockSteps(annotations: Annotations, process: Process, arch: Arch): readonly Step[] {
   if (!asksForLandlock(annotations)) return [];
   if (!process.noNewPrivileges) {
-    throw new RuncError("config-invalid", `${PREFIX}* needs process.noNewPrivileges`, {
+    throw new RuncError("config-invalid", `${PREFIX}* requires process.noNewPrivileges`, {
       field: "/process/noNewPrivileges",
     });
   }
@@ -122,7 +127,7 @@ export function landlockSteps(annotations: Annotations, process: Process, arch: 
   return [step("make a Landlock ruleset, which allows nothing", "/annotations", createRuleset()), ...rules];
 }
 
-/** A word that means nothing would restrict more than was meant, a path that is not absolute something else. */
+/** A misspelt name would restrict more than intended, and a relative path something else. */
 function refuseUnknown(annotations: Annotations): void {
   for (const [name, paths] of Object.entries(annotations)) {
     if (!name.startsWith(PREFIX)) continue;
@@ -130,7 +135,7 @@ function refuseUnknown(annotations: Annotations): void {
     if (!grants.some(([known]) => known === name)) {
       throw new RuncError("config-invalid", `unknown annotation ${name}`, {
         field,
-        hint: `there are ${grants.map(([known]) => known).join(", ")}`,
+        hint: `use one of ${grants.map(([known]) => known).join(", ")}`,
       });
     }
     const relative = paths.split(":").find((path) => path !== "" && !path.startsWith("/"));
@@ -139,12 +144,12 @@ function refuseUnknown(annotations: Annotations): void {
   }
 }
 
-/** Restricts the calling thread by the ruleset of {@link landlockSteps}. */
+/** Restricts the calling thread with the ruleset of {@link landlockSteps}. */
 export function restrictSteps(annotations: Annotations): readonly Step[] {
   if (!asksForLandlock(annotations)) return [];
   return [
     step("be restricted by Landlock from here on", "/annotations", [
-      call("landlock_restrict_self", [ruleset, 0], { meaning: { "*": "cannot be restricted by Landlock" } }),
+      call("landlock_restrict_self", [ruleset, 0], { meaning: { "*": "cannot restrict the process with Landlock" } }),
       call("close", [ruleset]),
     ]),
   ];

@@ -1,5 +1,5 @@
 /**
- * Paths that the container may not see or not write. Runs in: init, after pivot_root.
+ * Paths that the container may not read or not write. Runs in: init, after pivot_root.
  *
  * @module
  */
@@ -19,7 +19,7 @@ import {
 import { call, slot, step, struct, when } from "../../plan/build.ts";
 import type { Op, Slot, Step } from "../../plan/op.ts";
 import type { Config } from "../../specs/config.ts";
-import { fillsDev, openNullOps } from "./devices.ts";
+import { openNullOps } from "./devices.ts";
 import { cleanPath, isFileOp } from "./in_root.ts";
 import type { HostFacts } from "../config/launch_request.ts";
 import { withContext } from "../config/mount_options.ts";
@@ -29,7 +29,7 @@ const target = slot("target");
 const copy = slot("copy");
 /** Descriptor of the masking tmpfs. */
 const mask = slot("mask");
-/** Whether it lies on some directory already. */
+/** Whether it is already mounted on some directory. */
 const used = slot("mask is used");
 
 function place(fd: Slot): Op {
@@ -43,8 +43,9 @@ function placeCopyOf(fd: Slot): readonly Op[] {
 }
 
 /**
- * An empty read-only tmpfs, which has no place yet. It is known by its descriptor from the first moment on: looked up by the name of a
- * masked directory it could be another one by then, and what every further directory shows (CVE-2025-31133's kind).
+ * An empty read-only tmpfs that is not mounted yet. It is used by its descriptor from the start: looked up by the name
+ * of a masked directory, it could be another mount by then, which all further directories would show (similar to
+ * CVE-2025-31133).
  */
 function makeMaskOps(label: string | undefined): readonly Op[] {
   const context = slot("file system");
@@ -64,14 +65,17 @@ function makeMaskOps(label: string | undefined): readonly Op[] {
   ];
 }
 
-/** A tmpfs for each directory, on its descriptor. */
+/** A separate tmpfs for each directory, by its descriptor. */
 function maskByMount(label: string | undefined, { arch }: HostFacts): readonly Op[] {
   const data = withContext("nr_blocks=1,nr_inodes=1", label);
   return mountOn(target, { type: "tmpfs", flags: MountFlag.MS_RDONLY, data }, arch);
 }
 
-/** linux.maskedPaths: files show the container's /dev/null, directories nothing. */
-export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step[] {
+/**
+ * linux.maskedPaths: files show the container's /dev/null, directories are empty. `isNullOpen`: the slot `null` holds it,
+ * verified.
+ */
+export function maskedPathSteps(config: Config, facts: HostFacts, isNullOpen: boolean): readonly Step[] {
   const paths = (config.linux?.maskedPaths ?? []).map((path, index) => ({ path, index, clean: cleanPath(path) }));
   const seen = new Set<string>();
   const distinct = paths.filter(({ clean }) => !seen.has(clean) && seen.add(clean));
@@ -81,7 +85,7 @@ export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step
   const isFile = slot("is file");
   const masks = distinct.map(({ path, index, clean }) =>
     step(`mask ${path}`, `/linux/maskedPaths/${index}`, [
-      // The usual list names files that many kernels lack.
+      // The default list has files that many kernels lack.
       call("openat", [AT_FDCWD, clean, O.O_PATH | O.O_CLOEXEC, 0], {
         out: target,
         endStepOn: ["ENOENT"],
@@ -94,7 +98,7 @@ export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step
         0,
         placeCopyOf(slot("null")),
         old ? maskByMount(config.linux?.mountLabel, facts) : [
-          // A mount is copied only where it has a place: further directories show copies of the first one's.
+          // Only a mounted file system can be copied: further directories get copies of the first one's mount.
           when(used, "!=", 0, placeCopyOf(mask), [place(mask), { op: "add", left: 1, right: 0, out: used }]),
         ],
       ),
@@ -103,8 +107,7 @@ export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step
   );
   return [
     step("prepare to mask paths", "/linux/maskedPaths", [
-      // Open and verified already where stdio was looked at.
-      ...(fillsDev(config) ? [] : openNullOps(facts, O.O_PATH, "can't mask paths")),
+      ...(isNullOpen ? [] : openNullOps(facts, O.O_PATH, "can't mask paths")),
       ...(old ? [] : makeMaskOps(config.linux?.mountLabel)),
     ]),
     ...masks,
@@ -116,7 +119,7 @@ export function maskedPathSteps(config: Config, facts: HostFacts): readonly Step
   ];
 }
 
-/** linux.readonlyPaths: a read-only copy of each over itself. What the config mounts below it stays as the config says. */
+/** linux.readonlyPaths: a read-only copy of each path over itself. Mounts of the config below it stay unchanged. */
 export function readonlyPathSteps(config: Config, facts: HostFacts): readonly Step[] {
   const O = openFlag(facts.arch);
   const attributes = struct("{attr_set: MOUNT_ATTR_RDONLY}", 32, [
@@ -126,9 +129,9 @@ export function readonlyPathSteps(config: Config, facts: HostFacts): readonly St
   return (config.linux?.readonlyPaths ?? []).map((path, index) =>
     step(`make ${path} read-only`, `/linux/readonlyPaths/${index}`, [
       call("openat", [AT_FDCWD, cleanPath(path), O.O_PATH | O.O_CLOEXEC, 0], { out: target, endStepOn: ["ENOENT"] }),
-      // From here by descriptor: the name may mean another file by now.
+      // From here on by descriptor: the name may mean another file by now.
       call("open_tree", [target, "", flags], { out: copy }),
-      // Before it is placed: there is no moment at which it can be written through.
+      // Before it is mounted, so that it is never writable.
       call("mount_setattr", [copy, "", AtFlag.AT_EMPTY_PATH, attributes, 32], {
         meaning: { "*": `can't make ${JSON.stringify(path)} read-only` },
       }),

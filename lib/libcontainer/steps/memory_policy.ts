@@ -1,5 +1,5 @@
 /**
- * linux.memoryPolicy: which NUMA nodes the container's memory comes from. Runs in: init; execve keeps it.
+ * linux.memoryPolicy: the NUMA nodes that provide the container's memory. Runs in: init; the policy survives execve.
  *
  * @see set_mempolicy(2)
  * @module
@@ -16,7 +16,7 @@ export function memoryPolicySteps(policy: MemoryPolicyNumbers | undefined): read
   const { mode, flags, nodes } = policy;
   const set = maskBytes(nodes ?? []);
   const mask = nodes === undefined ? 0 : bytes(set, `[${nodes.join(",")}]`);
-  // The kernel takes one less than it is told. mm/mempolicy.c, get_nodes()
+  // The kernel uses one bit less than this number. mm/mempolicy.c, get_nodes()
   const maxNode = 8 * set.length + 1;
   const name = Object.keys(memoryPolicyModes).find((word) => memoryPolicyModes[word] === mode) ?? String(mode);
   return [step(`take memory by ${name}`, "/linux/memoryPolicy", [

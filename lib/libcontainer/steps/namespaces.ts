@@ -1,5 +1,5 @@
 /**
- * Namespaces: joined by path or made new, the user namespace's id maps, clock offsets. Runs in: stage.
+ * Namespaces, joined by path or new; a user namespace's id maps; clock offsets. Runs in: stage.
  *
  * @module
  */
@@ -21,18 +21,22 @@ const becomeRoot: readonly Op[] = [
   call("setresuid", [0, 0, 0]),
 ];
 
-/** Processes of the namespaces that are joined must not reach into this one through ptrace or /proc (CVE-2016-9962). */
+/** Processes in the joined namespaces must not access this one through ptrace or /proc (CVE-2016-9962). */
 const hideStep = (): Step =>
   step("hide from the processes of the joined namespaces", "", [call("prctl", [Prctl.PR_SET_DUMPABLE, 0, 0, 0, 0])]);
 
-/** The same once more: the other executor's execve has undone it. PR_SET_DUMPABLE(2const). Runs in: init, as its first act. */
+/**
+ * Sets it again after the JavaScript executor's execve, which has reset it. PR_SET_DUMPABLE(2const). Runs in: init, as
+ * its first step.
+ */
 export function hideAgainSteps(joined: readonly JoinedNamespace[]): readonly Step[] {
   return joined.length === 0 ? [] : [hideStep()];
 }
 
 /**
- * Joins namespaces in an order that works whoever owns them: those that the caller may join first, then the user namespace, then, with
- * its capabilities, those that were refused before. setns(2): joining needs CAP_SYS_ADMIN in the owning user namespace.
+ * Joins namespaces in an order that works regardless of their owners: first those that the caller may join, then the
+ * user namespace, then, with its capabilities, those that were refused before. setns(2): joining requires CAP_SYS_ADMIN
+ * in the owning user namespace.
  */
 export function joinSteps(joined: readonly JoinedNamespace[]): readonly Step[] {
   if (joined.length === 0) return [];
@@ -59,13 +63,16 @@ export function joinSteps(joined: readonly JoinedNamespace[]): readonly Step[] {
 }
 
 function offsetsText(offsets: TimeOffsets): string {
-  // "<clock> <seconds> <nanoseconds>" a line. time_namespaces(7)
+  // Each line is "<clock> <seconds> <nanoseconds>". time_namespaces(7)
   return Object.entries(offsets)
     .map(([clock, offset]) => `${clock} ${offset.secs ?? 0} ${offset.nanosecs ?? 0}\n`)
     .join("");
 }
 
-/** A new time namespace and its clocks, which can be set only before the first process is in it. time_namespaces(7) */
+/**
+ * Creates a time namespace and sets its clocks, which is possible only before the first process is in it.
+ * time_namespaces(7)
+ */
 function timeSteps(config: Config, arch: Arch): readonly Step[] {
   if (!makesNamespace(config, "time")) return [];
   const ops: Op[] = [call("unshare", [CloneFlag.CLONE_NEWTIME])];
@@ -82,8 +89,8 @@ function timeSteps(config: Config, arch: Arch): readonly Step[] {
 }
 
 /**
- * Makes the new namespaces that config.json asks for. `cgroupLater`: but for the cgroup namespace, whose root is to be a cgroup that is entered
- * later. @see createCgroupSteps
+ * Creates the new namespaces of config.json. `cgroupLater`: without the cgroup namespace, because its root must be a
+ * cgroup that is entered later. @see createCgroupSteps
  */
 export function createSteps(
   config: Config,
@@ -93,7 +100,7 @@ export function createSteps(
   const made = (config.linux?.namespaces ?? []).filter(({ path }) => !path).map(({ type }) => type);
   const steps: Step[] = [];
   if (made.includes("user")) {
-    // Alone and first: the other namespaces must belong to it. user_namespaces(7)
+    // Alone and first, because the other namespaces must belong to it. user_namespaces(7)
     steps.push(step("create user namespace and map its ids", "/linux/uidMappings", [
       call("unshare", [CloneFlag.CLONE_NEWUSER], {
         hint: {
@@ -106,7 +113,8 @@ export function createSteps(
       ...awaitGo(),
     ]));
   }
-  // Before the change of uid: that makes the process non-dumpable, and its files in /proc then belong to the host's root.
+  // Before the change of uid, which makes the process non-dumpable, so that its files in /proc belong to the host's
+  // root.
   steps.push(...timeSteps(config, arch));
   if (made.includes("user")) steps.push(step("become root of the user namespace", "/linux/uidMappings", becomeRoot));
   const rest = made.filter((type) =>
@@ -119,7 +127,7 @@ export function createSteps(
   return steps;
 }
 
-/** The cgroup namespace that {@link createSteps} has left out. Runs in: init, before its own steps. */
+/** Creates the cgroup namespace that {@link createSteps} has omitted. Runs in: init, before its own steps. */
 export function createCgroupSteps(config: Config, cgroup: CgroupEntry): readonly Step[] {
   if (!makesNamespace(config, "cgroup") || waitsForChild("cgroup", cgroup)) return [];
   return [createCgroup()];
@@ -128,31 +136,34 @@ export function createCgroupSteps(config: Config, cgroup: CgroupEntry): readonly
 const createCgroup = () =>
   step("create cgroup namespace", "/linux/namespaces", [call("unshare", [CloneFlag.CLONE_NEWCGROUP])]);
 
-/** A child that is born in its cgroup must make the cgroup namespace itself: the namespace's root is its maker's cgroup. */
+/**
+ * A child that is born in its cgroup must create the cgroup namespace itself: the namespace's root is the creator's
+ * cgroup.
+ */
 function waitsForChild(type: NamespaceType, cgroup: CgroupEntry): boolean {
   return type === "cgroup" && cgroup.cloneInto !== undefined;
 }
 
-/** Those of `joined` that the stage joins. @see lateJoinSteps */
+/** The ones of `joined` that the stage joins. @see lateJoinSteps */
 export function earlyJoined(joined: readonly JoinedNamespace[], cgroup: CgroupEntry): readonly JoinedNamespace[] {
   return joined.filter(({ type }) => !waitsForChild(type, cgroup));
 }
 
 /**
- * The cgroup namespace that is joined after all others: where cgroup2 is mounted with nsdelegate, a process in the namespace has nobody
- * born into a cgroup from outside of it (ENOENT). Runs in: init. cgroup_attach_permissions in kernel/cgroup/cgroup.c
+ * Joins the cgroup namespace after all others. If cgroup2 is mounted with nsdelegate, a process in the namespace cannot
+ * create a child in a cgroup outside it (ENOENT). Runs in: init. cgroup_attach_permissions in kernel/cgroup/cgroup.c
  */
 export function lateJoinSteps(joined: readonly JoinedNamespace[], cgroup: CgroupEntry): readonly Step[] {
   return joinSteps(joined.filter(({ type }) => waitsForChild(type, cgroup)));
 }
 
-/** The cgroup namespace, where the stage could not make it. Runs in: init. cgroup_namespaces(7) */
+/** Creates the cgroup namespace if the stage could not. Runs in: init. cgroup_namespaces(7) */
 export function ownCgroupNamespaceSteps(config: Config, cgroup: CgroupEntry): readonly Step[] {
   if (!makesNamespace(config, "cgroup") || !waitsForChild("cgroup", cgroup)) return [];
   return [createCgroup()];
 }
 
-/** Descriptors that our caller left open by mistake are not the container's. The fixed ones stand between them. Runs in: stage. */
+/** Closes descriptors that the caller left open by mistake. The fixed ones are between them. Runs in: stage. */
 export function closeForeignStep(inheritedFds: number): Step {
   return step("close what the caller left open", "", [
     call("close_range", [3 + inheritedFds, fixedFd("last foreign"), 0]),
@@ -162,7 +173,7 @@ export function closeForeignStep(inheritedFds: number): Step {
 
 const awaitCgroups = (): Step => step("wait until the parent has made the cgroups", "/linux/cgroupsPath", awaitGo());
 
-/** This process, which has one thread, goes in by itself: far cheaper than being put there. */
+/** This single-threaded process joins by itself, which is far cheaper than being moved. */
 function enterSteps(cgroup: CgroupEntry, arch: Arch): readonly Step[] {
   const O = openFlag(arch);
   const file = slot("file");
@@ -186,11 +197,12 @@ const readonlyAndPrivate = struct("{attr_set: MOUNT_ATTR_RDONLY, propagation: MS
 ]);
 
 /**
- * Opens the cgroup2 directory, if there is one, that the container's process is to be born in. That process inherits the descriptor, and is seen by
- * the container's others from its first moment: one with CAP_SYS_PTRACE opens /proc/PID/fd/N and goes up from there. So it is a mount of its own, with
- * nothing above it, that nobody can write through.
+ * Opens the cgroup2 directory, if there is one, in which the container's process is to be born. That process inherits
+ * the descriptor, and the container's other processes see it from the start: one with CAP_SYS_PTRACE could open
+ * /proc/PID/fd/N and go up from there. So the directory is a read-only mount of its own, with nothing above it.
  *
- * Where no such mount can be made, this process enters the cgroup before it forks. That is slow, for the kernel then waits for an RCU grace period.
+ * If no such mount can be created, this process enters the cgroup before it forks. That is slow, because the kernel
+ * then waits for an RCU grace period.
  */
 function openCgroupSteps({ cloneInto }: CgroupEntry, arch: Arch): readonly Step[] {
   if (cloneInto === undefined) return [];
@@ -202,7 +214,7 @@ function openCgroupSteps({ cloneInto }: CgroupEntry, arch: Arch): readonly Step[
       out: cgroupDirectory,
       tolerate: ["*"],
     }),
-    // Without a copy EBADF.
+    // EBADF if there is no copy.
     call("mount_setattr", [cgroupDirectory, "", AtFlag.AT_EMPTY_PATH, readonlyAndPrivate, 32], {
       out: refused,
       tolerate: ["*"],
@@ -217,12 +229,18 @@ function openCgroupSteps({ cloneInto }: CgroupEntry, arch: Arch): readonly Step[
   ])];
 }
 
-/** Enters the cgroups before other namespaces are joined or made: the paths are the host's, and so are the rights. Runs in: stage. */
+/**
+ * Enters the cgroups before joining or creating other namespaces: the paths and the permissions are the host's. Runs
+ * in: stage.
+ */
 export function enterCgroupSteps(cgroup: CgroupEntry, arch: Arch): readonly Step[] {
   return [awaitCgroups(), ...enterSteps(cgroup, arch), ...openCgroupSteps(cgroup, arch)];
 }
 
-/** The same around the fork, where that does not matter: what can be done without the parent is done while it makes the cgroups. */
+/**
+ * Enters the cgroups around the fork if the order does not matter: the stage then works while the parent creates the
+ * cgroups.
+ */
 export function enterCgroupLater(
   cgroup: CgroupEntry,
   arch: Arch,
@@ -233,16 +251,19 @@ export function enterCgroupLater(
     : { beforeFork: [awaitCgroups(), ...openCgroupSteps(cgroup, arch)], afterFork: enter };
 }
 
-/** Open cgroup2 directory that the container's process is born in, or {@link NO_CGROUP}. */
+/** Open cgroup2 directory in which the container's process is born, or {@link NO_CGROUP}. */
 const cgroupDirectory = slot("cgroup");
 
-/** Each stage's end: it forks the container's process, tells the parent its pid, and goes. What follows is the container's process's. */
+/**
+ * The end of each stage: forks the container's process, sends its pid to the parent, and exits. The following steps are
+ * the container's process's.
+ */
 export function forkSteps(cgroup: CgroupEntry): readonly Step[] {
   const pid = slot("pid");
   return [step("fork the container's process", "", [
     {
       op: "fork",
-      // The parent, not this stage, is to be the new process's parent, and can wait for it. clone(2)
+      // CLONE_PARENT: the parent, not this stage, becomes the new process's parent and can wait for it. clone(2)
       flags: CloneFlag.CLONE_PARENT | CloneFlag.SIGCHLD,
       intoCgroup: cgroup.cloneInto === undefined ? undefined : cgroupDirectory,
       out: pid,

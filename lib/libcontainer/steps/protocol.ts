@@ -2,34 +2,35 @@
  * The messages between parent, stage and init, on one SOCK_SEQPACKET pair.
  *
  *     parent                     stage                       init
- *       | ------- go ------------> |   the cgroups are there; for init where it enters them
- *       | <------ helper pid ----- |   (where ./mounts/mount_sources.ts needs one)
+ *       | ------- go ------------> |   the cgroups exist; for init if init enters them
+ *       | <------ helper pid ----- |   (if ./mounts/mount_sources.ts needs a helper)
  *       | <------ mapping -------- |   (new user namespace)
  *       | ------- go ------------> |
  *       | <------ child pid ------ |  forks ----------------> |
  *       |                          x  exits
- *       | <------ network ------------------------------------ |   only where linux.netDevices has any
+ *       | <------ network ------------------------------------ |   only if linux.netDevices is not empty
  *       | ------- go ----------------------------------------> |
- *       | <------ target, root ------------------------------- |   a mount's or device's place is behind a dangling symlink
+ *       | <------ target, root ------------------------------- |   a mount or device target behind a dangling symlink
  *       | ------- go ----------------------------------------> |
  *       | <------ copyUp, directory, tmpfs ------------------- |   for each tmpfs with `tmpcopyup`
- *       | ------- two descriptors ---------------------------> |   for each file in there
+ *       | ------- two descriptors ---------------------------> |   for each file in the directory
  *       | <------ copied, errno ------------------------------ |
  *       | ------- go ----------------------------------------> |
- *       | <------ hooks ------------------------------------- |   mounts are done, still in the old root; limits, device rules
- *       | ------- go ----------------------------------------> |   waited for later where there are no hooks
- *       | <------ passwd * ----------------------------------- |   only where env has no HOME
- *       | <------ ready -------------------------------------- |   all but credentials is done
+ *       | <------ hooks ------------------------------------- |   mounts done, old root; limits, device rules
+ *       | ------- go ----------------------------------------> |   without hooks, init waits for it later
+ *       | <------ passwd * ----------------------------------- |   only if env has no HOME
+ *       | <------ ready -------------------------------------- |   all done except credentials
  *       | ------- go, home directory ------------------------> |
- *       | <------ seccomp, number of the listener ------------ |   only with an agent; with noNewPrivileges later, maybe after created
+ *       | <------ seccomp, number of the listener ------------ |   with an agent; maybe after created (noNewPrivileges)
  *       | ------- go ----------------------------------------> |
  *       | <------ created ------------------------------------ |   the command was found
- *       | ------- go ----------------------------------------> |   run only; create leaves, and start writes the exec fifo
+ *       | ------- go ----------------------------------------> |   for run; create exits, and start opens the exec fifo
  *
- * In `exec` under a filter that came early there is no `created`: it closes the socket.
+ * With a filter that is loaded early, `exec` sends no `created`; it closes the socket.
  *
- * At any time a report (kind error or warning, see ../../plan/native/format.ts) may come instead, of a plan that is traced the time of a step
- * beside it, and the end of the stream means that the peer died. The parent reads all of it as it would a stranger's.
+ * Instead of each message a report may come (kind error or warning, see ../../plan/native/format.ts), and from a traced
+ * plan also the time of a step. The end of the stream means that the peer has died. The parent does not trust any of
+ * it.
  *
  * @module
  */
@@ -56,26 +57,26 @@ export const MessageKind = {
   time: 20,
 } as const;
 
-/** What `target` speaks of: a number of `mounts`, or from here on of `linux.devices`. */
+/** The value of `target`: an index of `mounts`, or from this number on an index of `linux.devices`. */
 export const FIRST_DEVICE = 0x1000000;
 
 /** A message is u32 kind, u32 zero, i64 value; `passwd` is followed by up to {@link PASSWD_CHUNK} bytes. */
 export const MESSAGE_SIZE = 16;
 /** `time` is u32 kind, u32 number of the mark, struct timespec; see traced_plan.ts. */
 export const TIME_SIZE = 24;
-/** Small: a buffer of that size is made for each message. */
+/** Small, because a buffer of this size is allocated for each message. */
 export const PASSWD_CHUNK = 4096;
 /** The longest `HOME=` value that the parent sends, with its NUL: PATH_MAX. */
 export const HOME_LIMIT = 4096;
 
-/** `NAME=value` of HOME, filled in when the parent answers `ready`. */
+/** The `NAME=value` entry of HOME, filled in from the parent's answer to `ready`. */
 export const homeEntry = buffer("HOME entry", HOME_LIMIT + 5);
 
 const reply = slot("reply");
 
 /**
- * A seccomp filter may be in force: write(2) and read(2) are what runc calls there too, sendto(2) and recvfrom(2) are not. A parent that is gone sends
- * SIGPIPE, and that is the end, as it is to be.
+ * Uses write(2) and read(2), which runc calls too, because a seccomp filter may be in force that does not allow
+ * sendto(2) and recvfrom(2). If the parent is gone, SIGPIPE ends this process, as it should.
  */
 const send = (message: Data): Op => call("write", [fixedFd("sync"), message, MESSAGE_SIZE]);
 
@@ -94,7 +95,7 @@ export function tellValue(kind: keyof typeof MessageKind, value: { slot: string 
   ];
 }
 
-/** Waits for the parent's word; ends the process where the parent is gone. */
+/** Waits for the parent's message; ends the process if the parent is gone. */
 export function awaitGo(into = at(buffer("reply", 8), 0), limit = 8): readonly Op[] {
   return [
     call("read", [fixedFd("sync"), into, limit], { out: reply }),
@@ -102,7 +103,7 @@ export function awaitGo(into = at(buffer("reply", 8), 0), limit = 8): readonly O
   ];
 }
 
-/** What is said only where the plan has it. `lateSeccomp`: "seccomp", after "created". */
+/** Messages that depend on the plan. `lateSeccomp`: "seccomp" after "created". */
 export type Planned =
   | "helper"
   | "mapping"

@@ -1,5 +1,6 @@
 /**
- * The last word with the parent before credentials change: limits are set, the state is saved, HOME is known. Runs in: init.
+ * The last exchange with the parent before credentials change: limits are set, the state is saved, HOME is known. Runs
+ * in: init.
  *
  * @module
  */
@@ -14,7 +15,7 @@ const chunk = buffer("passwd", MESSAGE_SIZE + PASSWD_CHUNK);
 const file = slot("file");
 const length = slot("length");
 
-/** Sends the container's /etc/passwd in pieces, for the parent to look HOME up in; an empty piece ends it. */
+/** Sends the container's /etc/passwd in pieces, so that the parent can look up HOME. An empty piece ends it. */
 function passwdOps(arch: Arch): readonly Op[] {
   const O = openFlag(arch);
   const size = slot("message size");
@@ -24,7 +25,7 @@ function passwdOps(arch: Arch): readonly Op[] {
   ];
   return [
     store(chunk, 4, MessageKind.passwd),
-    // Not blocking: the rootfs may hold a fifo of that name.
+    // Nonblocking, because the file may be a fifo.
     call("openat", [AT_FDCWD, "/etc/passwd", O.O_NONBLOCK | O.O_NOCTTY | O.O_CLOEXEC, 0], {
       out: file,
       endStepOn: ["*"],
@@ -44,7 +45,7 @@ function passwdOps(arch: Arch): readonly Op[] {
   ];
 }
 
-/** `needsHome`: the environment ends with an entry that the parent fills in. */
+/** `needsHome`: the parent fills in the last entry of the environment. */
 export function readySteps(options: { needsHome: boolean; arch: Arch }): readonly Step[] {
   if (!options.needsHome) return [step("tell the parent that all is set up", "", [tell("ready"), ...awaitGo()])];
   // "HOME" as one little-endian word.

@@ -1,5 +1,5 @@
 /**
- * The container's root: taken from the host, and entered. Runs in: init.
+ * The container's root: separated from the host, and entered. Runs in: init.
  *
  * @module
  */
@@ -43,12 +43,12 @@ function ancestors(path: string): readonly string[] {
   return [...all, "/"];
 }
 
-/** Cuts the rootfs off from the host: what is mounted here must not show there. */
+/** Separates the rootfs from the host: mounts made here must not appear there. */
 function isolateStep(config: Config, rootfs: string): Step {
   const wanted = config.linux?.rootfsPropagation;
   const flags = wanted ? propagationFlags[wanted]! : MS_SLAVE | MS_REC;
-  // The mount that the rootfs lies on: the first of its ancestors that is a mount point, found by trying. EINVAL is "not one".
-  // Reading mountinfo instead would be a race.
+  // The mount of the rootfs is the first of its ancestors that is a mount point, found by trying. EINVAL means that it
+  // is not one. Reading mountinfo instead would be a race.
   const [first, ...rest] = ancestors(rootfs);
   const makePrivate = (path: string, then: readonly Op[]): Op =>
     call(
@@ -66,7 +66,7 @@ function isolateStep(config: Config, rootfs: string): Step {
 /** `struct mount_attr`: its propagation is at 16. @see mount_setattr(2) */
 const privateMount = struct("{propagation: MS_PRIVATE}", 32, [{ at: 16, size: 8, value: MS_PRIVATE }]);
 
-/** Makes the rootfs a mount of its own, with all that lies below, and keeps it open as the root of all further paths. */
+/** Makes the rootfs and everything below it a mount of its own, and keeps it open as the root of all further paths. */
 function takeRootStep(rootfs: string, first: readonly Op[] = []): Step {
   const flags = OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC | OpenTree.AT_RECURSIVE;
   return step(`take ${rootfs} as the root file system`, "/root/path", [
@@ -76,16 +76,20 @@ function takeRootStep(rootfs: string, first: readonly Op[] = []): Step {
   ]);
 }
 
-/** Everything before the first mount of the config. */
+/** All steps before the first mount of the config. */
 export function prepareRootSteps(config: Config, { rootfs }: LaunchRequest): readonly Step[] {
   if (hasNamespace(config, "mount")) return [isolateStep(config, rootfs), takeRootStep(rootfs)];
-  // The host's own mounts stay as they are. The rootfs is one more, private, which whoever asked for this can unmount with all below it.
+  // The host's own mounts stay unchanged. The rootfs is one more mount, a private one, which the caller can unmount
+  // with everything below it.
   return [takeRootStep(rootfs, [
     call("mount_setattr", [root, "", AtFlag.AT_EMPTY_PATH | AtFlag.AT_RECURSIVE, privateMount, 32]),
   ])];
 }
 
-/** pivot_root(2) onto the open root, the old one stacked below and then taken away. Needs no directory inside the rootfs. */
+/**
+ * pivot_root(2) onto the open root. The old root is stacked below it and then unmounted. Requires no directory inside
+ * the rootfs.
+ */
 function pivotStep(arch: Arch): Step {
   const O = openFlag(arch);
   const old = slot("old root");
@@ -94,8 +98,8 @@ function pivotStep(arch: Arch): Step {
     call("fchdir", [root]),
     call("pivot_root", [".", "."]),
     call("fchdir", [old]),
-    // The unmount must not reach the host. Slave rather than private: a private copy would keep a mount busy that the host
-    // takes away meanwhile.
+    // The unmount must not propagate to the host. Slave instead of private: a private copy would keep a mount busy that
+    // the host unmounts meanwhile.
     call("mount", [0, ".", 0, MS_SLAVE | MS_REC, 0]),
     call("umount2", [".", UmountFlag.MNT_DETACH]),
     call("close", [old]),
@@ -107,13 +111,13 @@ function pivotStep(arch: Arch): Step {
 const enterByChroot: readonly Op[] = [call("chroot", ["."]), call("close", [root]), call("chdir", ["/"])];
 
 /**
- * Without pivot_root the host's mounts stay in the namespace, and a whole procfs among them would let the kernel allow a new one without
- * the masks: each is unmounted, or covered where that is not allowed.
+ * Without pivot_root the host's mounts stay in the namespace. With a whole procfs among them, the kernel would allow a
+ * new one without the masks. So each one is unmounted, or covered if that is not allowed.
  */
 function moveRootSteps(facts: HostFacts, rootfs: string): readonly Step[] {
   const cover = facts.fullProcMounts.map((path) =>
     step(`take ${path} out of reach`, "", [
-      // Gone meanwhile, with what was above it or alone.
+      // It has disappeared meanwhile, alone or with the mount above it.
       call("mount", [0, path, 0, MS_SLAVE | MS_REC, 0], { endStepOn: ["ENOENT", "EINVAL"] }),
       call("umount2", [path, UmountFlag.MNT_DETACH], {
         onError: [{ errnos: ["EINVAL", "EPERM"], ops: [call("mount", ["tmpfs", path, "tmpfs", 0, 0])] }],
@@ -130,24 +134,25 @@ function moveRootSteps(facts: HostFacts, rootfs: string): readonly Step[] {
   ];
 }
 
-/** Makes the rootfs the process's root. */
+/** Makes the rootfs the root of the process. */
 export function enterRootSteps(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
   const steps: Step[] = [];
   if (!hasNamespace(config, "mount")) {
-    // Without pivot_root too: it would be the host's /proc that is taken away, and the host's root that is covered.
+    // In the rootfs, also without pivot_root: otherwise the host's /proc would be unmounted, and the host's root
+    // covered.
     steps.push(step("make the rootfs the root", "/root/path", [call("fchdir", [root]), ...enterByChroot]));
   } else if (request.noPivot) steps.push(...moveRootSteps(facts, request.rootfs));
   else steps.push(pivotStep(facts.arch));
   const wanted = config.linux?.rootfsPropagation;
   const flags = wanted ? propagationFlags[wanted]! : 0;
   if (flags & (MS_SHARED | MS_UNBINDABLE | MS_SLAVE)) {
-    // Only now: before, the same flag on the old root would have changed the host's mount.
+    // Only now: before, the flag would have changed the host's mount.
     steps.push(step(`make the root ${wanted}`, "/linux/rootfsPropagation", [call("mount", [0, "/", 0, flags, 0])]));
   }
   return steps;
 }
 
-/** `root.readonly`: once nothing is made in it any more. */
+/** `root.readonly`, when nothing more is created in it. */
 export function readonlyRootSteps(config: Config): readonly Step[] {
   if (!config.root?.readonly) return [];
   const attributes = struct("{attr_set: MOUNT_ATTR_RDONLY}", 32, [
@@ -159,8 +164,9 @@ export function readonlyRootSteps(config: Config): readonly Step[] {
 }
 
 /**
- * The working directory, made where it is missing (0755). It is the root's already, but the host's /proc is still open: a link of the image
- * may lead to its descriptor, and from there to the host (CVE-2024-21626's kind). Beneath a descriptor of the root no such link is followed.
+ * The working directory, created if missing (0755). The rootfs is already the root, but the host's /proc is still open:
+ * a symlink in the image may lead to its descriptor, and from there to the host (similar to CVE-2024-21626). Below a
+ * descriptor of the root, no such link is followed.
  */
 export function workingDirectorySteps(cwd: string, arch: Arch): readonly Step[] {
   const components = cleanPath(cwd).split("/").filter((part) => part !== "");
@@ -173,9 +179,9 @@ export function workingDirectorySteps(cwd: string, arch: Arch): readonly Step[] 
     call("close", [root]),
   ];
   return [step(`make sure that ${cwd} exists`, "/process/cwd", [
-    // Most often it exists: one look saves two system calls a component.
+    // It exists in most cases: one check saves two system calls for each component.
     call("faccessat", [AT_FDCWD, cwd, 0], {
-      // Without search permission for us, the user may still have it: chdir tells.
+      // EACCES: this process may not search it, but the user may; chdir will show.
       tolerate: ["EACCES"],
       onError: [{ errnos: ["ENOENT"], ops: make }],
     }),

@@ -32,10 +32,15 @@ const schedulerFlags: Readonly<Record<string, number>> = {
   SCHED_FLAG_UTIL_CLAMP_MAX: 0x40,
 };
 
-/** `struct sched_attr` with its clamps, include/uapi/linux/sched/types.h: without room for them the kernel refuses their flags. */
+/**
+ * `struct sched_attr` with its clamp fields, include/uapi/linux/sched/types.h: without them the kernel rejects their
+ * flags.
+ */
 const SCHED_ATTR_SIZE = 56;
 
-/** sched_setattr(2). `hasCpuset`: the container is confined to some processors. @throws {RuncError} for a word that is none of the kernel's. */
+/**
+ * sched_setattr(2). `hasCpuset`: the container is restricted to certain CPUs. @throws {RuncError} for an unknown name.
+ */
 export function schedulerSteps(scheduler: Scheduler | undefined, options: { hasCpuset: boolean }): readonly Step[] {
   if (scheduler === undefined) return [];
   const { policy, nice = 0, priority = 0, flags = [], runtime = 0, deadline = 0, period = 0 } = scheduler;
@@ -56,7 +61,7 @@ export function schedulerSteps(scheduler: Scheduler | undefined, options: { hasC
     { at: 40, size: 8, value: period },
   ]);
   const failed = "error setting scheduler";
-  // SCHED_DEADLINE wants every processor of the root domain in the affinity: sched_setattr(2), EPERM.
+  // SCHED_DEADLINE requires every CPU of the root domain in the affinity: sched_setattr(2), EPERM.
   const meaning = options.hasCpuset
     ? { EPERM: "process scheduler can't be used together with AllowedCPUs", "*": failed }
     : { "*": failed };
@@ -90,7 +95,7 @@ const ioClasses: Readonly<Record<string, number>> = {
   IOPRIO_CLASS_IDLE: 3,
 };
 const IOPRIO_CLASS_SHIFT = 13;
-/** include/uapi/linux/ioprio.h. The process is one thread; what it starts inherits its priority. */
+/** include/uapi/linux/ioprio.h. The process has one thread; its children inherit the priority. */
 const IOPRIO_WHO_PROCESS = 1;
 
 /** ioprio_set(2). The class has been validated. */
@@ -101,7 +106,7 @@ export function ioPrioritySteps(ioPriority: IoPriority | undefined): readonly St
   return [step(`do input and output as ${ioClass} ${priority}`, "/process/ioPriority", [
     call("ioprio_set", [IOPRIO_WHO_PROCESS, 0, value], {
       meaning: { "*": "failed to set io priority" },
-      hint: { EPERM: "IOPRIO_CLASS_RT needs CAP_SYS_NICE or CAP_SYS_ADMIN" },
+      hint: { EPERM: "IOPRIO_CLASS_RT requires CAP_SYS_NICE or CAP_SYS_ADMIN" },
     }),
   ])];
 }

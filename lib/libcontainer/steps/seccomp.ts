@@ -1,5 +1,6 @@
 /**
- * The steps that load a seccomp filter. Runs in: init, where the process's noNewPrivileges says; execve keeps it.
+ * The steps that load a seccomp filter. Runs in: init, at a point that depends on the process's noNewPrivileges; the
+ * filter survives execve.
  *
  * @see seccomp(2)
  * @module
@@ -22,7 +23,7 @@ const failure: Pick<CallOp, "meaning" | "hint"> = {
   },
 };
 
-/** A program with as many instructions as one has at most, and so with a length of 16 bits. struct sock_fprog */
+/** A program with the maximum number of instructions; the length has 16 bits. struct sock_fprog */
 function programData({ program }: SeccompFilter) {
   const count = program.length / 8;
   return struct(`{len: ${count}, filter: [${count} instructions]}`, 16, [
@@ -32,7 +33,8 @@ function programData({ program }: SeccompFilter) {
 }
 
 /**
- * Loads the filter. From here on init makes only calls that runc makes there too: docs/design.md, "After the seccomp filter", has the list.
+ * Loads the filter. From here on init makes only calls that runc makes there too: docs/design.md, "After the seccomp
+ * filter", lists them.
  */
 export function seccompSteps(filter: SeccompFilter): readonly Step[] {
   const { flags, profile } = filter;
@@ -45,25 +47,25 @@ export function seccompSteps(filter: SeccompFilter): readonly Step[] {
       ...(hasListener(profile) ? { out: listener } : {}),
     });
   const handOver = hasListener(profile)
-    // The parent takes its copy with pidfd_getfd(2): passing it on from here would take sendmsg(2), which the profile may not have.
+    // The parent copies it with pidfd_getfd(2). Sending it would need sendmsg(2), which the profile may not allow.
     ? [...tellValue("seccomp", listener), ...awaitGo(), call("close", [listener])]
     : [];
   return [step("load the seccomp filter", "/linux/seccomp", [load, ...handOver])];
 }
 
-/** The places in a plan where something happens because of a filter. */
+/** The places in a plan with steps for a filter. */
 export interface FilterPlaces {
-  /** While there still are privileges: without no_new_privs loading takes CAP_SYS_ADMIN. */
+  /** While the process still has privileges: without no_new_privs, loading requires CAP_SYS_ADMIN. */
   readonly early: readonly Step[];
-  /** With no_new_privs, as late as can be: what comes before needs no place in the profile. */
+  /** With no_new_privs, as late as possible: the profile need not allow the calls before it. */
   readonly late: readonly Step[];
-  /** Right before execve. */
+  /** Just before execve. */
   readonly close: readonly Step[];
 }
 
 /**
- * Where the filter is loaded. `close`: marks all open descriptors to be closed by execve; done before the filter, which may refuse
- * close_range(2). What is opened later is close-on-exec by itself.
+ * Where the filter is loaded. `close`: marks all open descriptors close-on-exec. This runs before the filter, which may
+ * refuse close_range(2). Descriptors opened later are close-on-exec anyway.
  */
 export function placeFilter(
   filter: SeccompFilter | undefined,

@@ -1,7 +1,7 @@
 /**
- * AppArmor profiles and SELinux labels: what the process becomes at execve, and what its mounts are labelled.
+ * AppArmor profiles and SELinux labels, for the process at execve and for its mounts.
  *
- * Labels are written through the host's procfs: the container's may be anything by then (CVE-2019-16884, CVE-2025-52881).
+ * Labels are written through the host's procfs: the container's is not trusted (CVE-2019-16884, CVE-2025-52881).
  *
  * @module
  */
@@ -10,21 +10,21 @@ import { FsMagic } from "../../ffi/constants.ts";
 import type { Arch } from "../../ffi/syscalls.ts";
 import { buffer, call, fail, load, slot, step, when } from "../../plan/build.ts";
 import type { Step } from "../../plan/op.ts";
-import type { Config, Mount, Process } from "../../specs/config.ts";
+import type { Process } from "../../specs/config.ts";
 import { writeProc } from "./host_writes.ts";
-import { cleanPath, openInRoot } from "./in_root.ts";
+import { openInRoot } from "./in_root.ts";
 import { type HostFacts, mayHaveToStack } from "../config/launch_request.ts";
-import { withContext } from "../config/mount_options.ts";
-import { isBind } from "./mounts/mounts.ts";
+import { isBind, type ParsedMount } from "../config/mounts.ts";
 
-/** What {@link appArmorSteps} is about. */
+/** Options of {@link appArmorSteps}. */
 type ProfiledProcess = Pick<Process, "apparmorProfile" | "noNewPrivileges">;
 
 /**
- * process.apparmorProfile, taken on at the next execve. Runs in: stage or init, as the process itself: AppArmor lets nobody else.
+ * process.apparmorProfile, which takes effect at the next execve. Runs in: stage or init, as the process itself,
+ * because AppArmor accepts it from no other process.
  *
- * With no_new_privs execve may only take rights away. A process that is confined keeps its profile, so, and has this one beside it: both
- * have to allow what it does. To change from one to the other, as runc asks in this case too, is EPERM.
+ * With no_new_privs, execve may only reduce rights. So a confined process keeps its profile and stacks this one on it:
+ * both must allow an action. Changing the profile, as runc requests in this case too, fails with EPERM.
  *
  * @see aa_change_onexec(2), aa_stack_onexec(2), apparmor_bprm_creds_for_exec() in security/apparmor/domain.c
  */
@@ -52,7 +52,10 @@ export function appArmorSteps(process: ProfiledProcess, { arch, isConfined }: Ho
   ];
 }
 
-/** process.selinuxLabel, taken on at the next execve; a fork takes it along. Runs in: stage or init. @see setexeccon(3) */
+/**
+ * process.selinuxLabel, which takes effect at the next execve; a forked child inherits it. Runs in: stage or init. @see
+ * setexeccon(3)
+ */
 export function execLabelSteps(label: string | undefined, arch: Arch): readonly Step[] {
   if (!label) return [];
   return [
@@ -65,7 +68,8 @@ export function execLabelSteps(label: string | undefined, arch: Arch): readonly 
 }
 
 /**
- * The label of keys that are made from now on, the session keyring's; execve ends it. Runs in: stage or init, before the keyring is made.
+ * The label for keys created from now on, for the session keyring. execve resets it. Runs in: stage or init, before the
+ * keyring is created.
  *
  * @see setkeycreatecon(3)
  */
@@ -75,46 +79,37 @@ export function keyLabelSteps(label: string | undefined, arch: Arch): readonly S
     step(
       `label new keys ${label}`,
       "/process/selinuxLabel",
-      // Where the kernel has no such file it labels no keys.
+      // A kernel without this file labels no keys.
       writeProc("self/attr/keycreate", label, arch, { endStepOn: ["ENOENT"] }),
     ),
   ];
 }
 
-/** These have labels of their own, by the policy. */
-const unlabelledTypes: readonly (string | undefined)[] = ["proc", "sysfs", "mqueue", "cgroup"];
-
-function withMountContext(mount: Mount, label: string): Mount {
-  if (isBind(mount) || unlabelledTypes.includes(mount.type)) return mount;
-  return { ...mount, options: [...(mount.options ?? []), withContext("", label)] };
-}
-
-/** `config` with linux.mountLabel as an option of every mount that takes one. */
-export function labelMounts(config: Config): Config {
-  const label = config.linux?.mountLabel;
-  if (!label) return config;
-  return { ...config, mounts: config.mounts?.map((mount) => withMountContext(mount, label)) };
-}
-
-/** A message queue's file system knows no mount option: its directory gets the label. Runs in: init, after the mounts. */
-export function queueLabelSteps(config: Config, arch: Arch): readonly Step[] {
-  const label = config.linux?.mountLabel;
+/**
+ * A message queue file system has no such mount option: its directory gets the label. Runs in: init, after the mounts.
+ */
+export function queueLabelSteps(
+  mounts: readonly ParsedMount[],
+  label: string | undefined,
+  arch: Arch,
+): readonly Step[] {
   if (!label) return [];
   const [target, type, statfs] = [slot("target"), slot("type"), buffer("statfs", 120)];
   const size = new TextEncoder().encode(label).length + 1;
-  return (config.mounts ?? []).flatMap((mount, index) =>
-    mount.type !== "mqueue" || isBind(mount) ? [] : [
-      step(`label ${mount.destination} ${label}`, `/mounts/${index}`, [
-        openInRoot(cleanPath(mount.destination), target, { arch, directory: true }),
-        // Not another directory that has got the name meanwhile: a label gives access.
+  return mounts.flatMap((parsed) => {
+    const { mount, from, path } = parsed;
+    return mount.type !== "mqueue" || isBind(parsed) ? [] : [
+      step(`label ${mount.destination} ${label}`, from, [
+        openInRoot(path, target, { arch, directory: true }),
+        // It must not be another directory that has got the name meanwhile, because a label grants access.
         call("fstatfs", [target, statfs]),
         load(statfs, 4, type),
-        when(type, "!=", FsMagic.MQUEUE, [fail(0, `${mount.destination} is not the message queues any more`)]),
+        when(type, "!=", FsMagic.MQUEUE, [fail(0, `${mount.destination} is no longer the message queue file system`)]),
         call("fchdir", [target]),
-        // There is no SELinux.
+        // The host has no SELinux.
         call("setxattr", [".", "security.selinux", label, size, 0], { tolerate: ["EOPNOTSUPP"] }),
         call("close", [target]),
       ]),
-    ]
-  );
+    ];
+  });
 }

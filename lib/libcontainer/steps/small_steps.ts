@@ -1,5 +1,5 @@
 /**
- * Parts of the config that take a system call or two. Runs in: stage or init, as each says.
+ * Fields of the config that need one or two system calls. Runs in: stage or init, as noted.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import { writeProc } from "./host_writes.ts";
 import type { HostFacts } from "../config/launch_request.ts";
 import { makesNamespace } from "../config/namespaces.ts";
 
-/** process.oomScoreAdj. Runs in: stage, before anything makes the process's files in /proc another user's. proc(5) */
+/** process.oomScoreAdj. Runs in: stage, while the process's files in /proc still belong to the same user. proc(5) */
 export function oomScoreSteps(process: Process, arch: Arch): readonly Step[] {
   if (process.oomScoreAdj === undefined) return [];
   return [
@@ -22,7 +22,7 @@ export function oomScoreSteps(process: Process, arch: Arch): readonly Step[] {
       `set oom_score_adj to ${process.oomScoreAdj}`,
       "/process/oomScoreAdj",
       writeProc("self/oom_score_adj", String(process.oomScoreAdj), arch, {
-        hint: { EACCES: "a lower value than the caller's needs CAP_SYS_RESOURCE" },
+        hint: { EACCES: "a value below the caller's requires CAP_SYS_RESOURCE" },
       }),
     ),
   ];
@@ -31,18 +31,19 @@ export function oomScoreSteps(process: Process, arch: Arch): readonly Step[] {
 const AFFINITY_KEPT = "resetting the CPU affinity failed -- the container process may inherit runc's CPU affinity";
 
 /**
- * The runtime may be confined to some processors: the container is to have all that its cpuset allows. Runs where the cgroups have just been entered.
+ * Removes the runtime's CPU affinity, so that the container can use its whole cpuset. Runs right after entering the
+ * cgroups.
  *
  * @see HostFacts.processorSetBytes
  */
 export function affinityStep({ processorSetBytes }: Pick<HostFacts, "processorSetBytes">): Step {
-  // The kernel ignores bits beyond the processors that it has. sched_setaffinity(2)
+  // The kernel ignores bits beyond its CPUs. sched_setaffinity(2)
   const all = bytes(new Uint8Array(processorSetBytes).fill(0xff), "[all]");
   const result = slot("affinity");
   return step("run on every processor that the cpuset allows", "", [
     call("sched_setaffinity", [0, processorSetBytes, all], {
       out: result,
-      // Whatever it is, as in runc: a sandbox around this runtime may refuse it.
+      // All errors are ignored, as in runc: a sandbox around this runtime may refuse the call.
       onError: [{
         errnos: ["*"],
         ops: [{ op: "warn", value: result, why: AFFINITY_KEPT }],
@@ -51,12 +52,18 @@ export function affinityStep({ processorSetBytes }: Pick<HostFacts, "processorSe
   ]);
 }
 
-/** KEY_POS_ALL | KEY_USR_VIEW | KEY_USR_READ | KEY_USR_LINK, what a new session keyring has, and search for the user. keyctl(3) */
+/**
+ * KEY_POS_ALL | KEY_USR_VIEW | KEY_USR_READ | KEY_USR_LINK, the permissions of a new session keyring, plus search for
+ * the user. keyctl(3)
+ */
 const KEYRING_PERMISSIONS = 0x3f130000 | 0x00080000;
-/** The same with search for others: in a user namespace the container's root is nobody's owner. */
+/** The same plus search for others, because in a user namespace the container's root does not own the keyring. */
 const KEYRING_PERMISSIONS_USERNS = 0x3f130000 | 0x00000008;
 
-/** A session keyring of the container's own. `init`: it is new, and made searchable. Runs in: init. @see session-keyring(7) */
+/**
+ * Creates a session keyring for the container. `init`: creates a new one and makes it searchable. Runs in: init. @see
+ * session-keyring(7)
+ */
 export function keyringSteps(options: { id: string; init: boolean; userNamespace: boolean }): readonly Step[] {
   const ring = slot("keyring");
   const permissions = options.userNamespace ? KEYRING_PERMISSIONS_USERNS : KEYRING_PERMISSIONS;

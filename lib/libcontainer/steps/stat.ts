@@ -1,5 +1,5 @@
 /**
- * What fstat(2) says of a file, in a plan.
+ * The result of fstat(2) in a plan.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import type { Arch } from "../../ffi/syscalls.ts";
 import { at, buffer, load } from "../../plan/build.ts";
 import type { LoadOp, Slot } from "../../plan/op.ts";
 
-/** Receives the result of fstat(2) and newfstatat(2). */
+/** Buffer for the result of fstat(2) and newfstatat(2). */
 export const statBuffer = buffer("stat", STAT_SIZE);
 
 /** Reads one field of {@link statBuffer}. */

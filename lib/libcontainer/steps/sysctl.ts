@@ -1,7 +1,8 @@
 /**
  * linux.sysctl. Runs in: init.
  *
- * The host's procfs serves: which namespace a file below /proc/sys speaks of depends on who opens it, not on the mount.
+ * It uses the host's procfs: the namespace of a file below /proc/sys is that of the process which opens it, not of the
+ * mount.
  *
  * @module
  */
@@ -13,14 +14,17 @@ import type { Config } from "../../specs/config.ts";
 import type { Arch } from "../../ffi/syscalls.ts";
 import { writeProc } from "./host_writes.ts";
 
-/** The path below /proc/sys of a key. Whichever of `.` and `/` comes first separates its parts; the other one stands for a dot in a part. sysctl(8) */
+/**
+ * The path of a key below /proc/sys. The first `.` or `/` is the separator; the other character stands for a dot in a
+ * component. sysctl(8)
+ */
 export function sysctlPath(key: string): string {
   const first = key.search(/[./]/);
   if (first >= 0 && key[first] === "/") return key;
   return [...key].map((letter) => letter === "." ? "/" : letter === "/" ? "." : letter).join("");
 }
 
-/** One step a key. @throws {RuncError} for a key that would leave its directory. */
+/** One step for each key. @throws {RuncError} for a key that would leave its directory. */
 export function sysctlSteps(config: Config, arch: Arch): readonly Step[] {
   return Object.entries(config.linux?.sysctl ?? {}).map(([key, value]) => {
     refuseClimbing(key);
@@ -32,7 +36,7 @@ export function sysctlSteps(config: Config, arch: Arch): readonly Step[] {
   });
 }
 
-/** `net/../kernel/x` begins with `net` and is not: no part of a path below /proc/sys is empty or made of dots only. */
+/** Rejects keys such as `net/../kernel/x`: no component of a path below /proc/sys is empty or has only dots. */
 function refuseClimbing(key: string): void {
   const parts = sysctlPath(key).split("/");
   if (!parts.some((part) => part === "" || part === "." || part === "..")) return;

@@ -1,5 +1,5 @@
 /**
- * process.cwd: entered, and checked to be inside. Runs in: init.
+ * process.cwd: enters it and checks that it is inside the container. Runs in: init.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import type { Step } from "../../plan/op.ts";
 
 const later = slot("chdir later");
 
-/** Enters `cwd` as root where root may, else as the user (a home directory on NFS, or 0700). */
+/** Enters `cwd` as root if root may, else as the user (a home directory on NFS, or with mode 0700). */
 export function enterDirectorySteps(cwd: string, when_: "before setuid" | "after setuid"): readonly Step[] {
   const meaning = { "*": `chdir to cwd (${JSON.stringify(cwd)}) set in config.json failed` };
   if (when_ === "before setuid") {
@@ -23,8 +23,8 @@ export function enterDirectorySteps(cwd: string, when_: "before setuid" | "after
 }
 
 /**
- * Refuses a directory that is not below the container's root: one reached through a leaked descriptor, say (CVE-2024-21626).
- * getcwd(2): the name of such a directory does not begin with a slash, or there is none.
+ * Rejects a directory outside the container's root, for example one reached through a leaked descriptor
+ * (CVE-2024-21626). getcwd(2): the path of such a directory does not begin with a slash, or getcwd fails.
  */
 export function checkDirectorySteps(): readonly Step[] {
   const why =

@@ -1,5 +1,5 @@
 /**
- * The steps of one launch as spans: what stage, helper and init tell of their times. Runs in: parent.
+ * The steps of one launch as spans, from the times that stage, helper and init send. Runs in: parent.
  *
  * @module
  */
@@ -13,18 +13,18 @@ import { MessageKind, TIME_SIZE } from "../steps/protocol.ts";
 import type { Actor, LaunchTrace, TracedLaunch } from "../runtime_trace.ts";
 import { type Mark, tracePlan } from "./traced_plan.ts";
 
-/** One of the processes, from its first mark on. */
+/** The timeline of one of the processes, from its first mark on. */
 interface Course {
   readonly process: TracedProcess;
   readonly span: ReturnType<Recorder["add"]>;
-  /** When its last step was done. */
+  /** The time at which its last step was done. */
   lastMs: number;
 }
 
-/** Hooks whose environment the plan has. */
+/** Hooks whose environment is part of the plan. */
 const INSIDE = containerHookNames.map((name) => `/hooks/${name}/`);
 
-/** The times of one launch. See {@link LaunchTrace} for what is not told here. */
+/** The times of one launch. {@link LaunchTrace} documents the methods. */
 export class StepTimes implements LaunchTrace {
   readonly plan: Plan;
   readonly #recorder: Recorder;
@@ -34,7 +34,7 @@ export class StepTimes implements LaunchTrace {
   readonly #hookSpans = new Map<Step, string>();
   readonly #processes: Readonly<Record<Actor, TracedProcess>>;
   readonly #courses = new Map<Actor, Course>();
-  /** Numbers of marks that have been told. */
+  /** Numbers of marks already received. */
   readonly #told = new Set<number>();
   #isOver = false;
 
@@ -69,7 +69,7 @@ export class StepTimes implements LaunchTrace {
     const number = view.getUint32(4, true);
     const mark = this.#marks[number];
     if (mark === undefined || this.#told.has(number)) {
-      throw new RuncError("protocol", `init told a time that it has not to tell: ${number}`);
+      throw new RuncError("protocol", `init sent an unexpected time mark: ${number}`);
     }
     const seconds = Number(view.getBigInt64(8, true));
     const nanoseconds = Number(view.getBigInt64(16, true));
@@ -96,17 +96,17 @@ export class StepTimes implements LaunchTrace {
     if (mark !== undefined) this.#reach(number, mark, undefined);
   }
 
-  /** Init, as soon as there is one. */
+  /** The latest process: init if it has started. */
   get #latest(): Actor {
     return this.#courses.has("init") ? "init" : "stage";
   }
 
-  /** `toldMs`: by the clock of who tells; absent: it has none, and ours counts. */
+  /** `toldMs`: by the sender's clock; absent: the sender has sent no time, and our clock is used. */
   #reach(number: number, mark: Mark, toldMs: number | undefined, failure?: { readonly error: unknown }): void {
     this.#told.add(number);
     const nowMs = this.#recorder.now();
     const course = this.#courses.get(mark.actor);
-    // Whatever it tells: nothing was done before what it did before, and nothing will be.
+    // The sender is not trusted: a step cannot end before the previous one, or in the future.
     const earliest = course?.lastMs ?? this.#recorder.root.startMs;
     const atMs = Math.min(Math.max(toldMs ?? nowMs, earliest), nowMs);
     if (course === undefined || mark.step === undefined) return this.#begin(mark, atMs);
@@ -146,7 +146,7 @@ export class StepTimes implements LaunchTrace {
       ...(number === undefined ? {} : { "runc.step": number }),
       ...(step.from === "" ? {} : { "runc.config": step.from }),
       ...(byParent ? { "runc.clock": "parent" } : {}),
-      // It goes on after a hook only where that has ended with 0.
+      // Init continues after a hook only if the hook exits with 0.
       ...(this.#hookSpans.has(step) ? { "process.exit.code": 0 } : {}),
     };
   }

@@ -15,25 +15,26 @@ import type { LaunchTrace, RuntimeTrace, TracedLaunch } from "../runtime_trace.t
 import { StepTimes } from "./step_times.ts";
 import { TracedCgroups } from "./traced_cgroups.ts";
 
-/** What a timeline is about. */
+/** The operation that a timeline records. */
 export interface TimelineOptions {
-  /** The operation: `runc create`. */
+  /** The operation's name: `runc create`. */
   readonly name: string;
-  /** What the operation as a whole says of itself. */
+  /** Attributes of the whole operation. */
   readonly attributes?: Attributes;
-  /** W3C Trace Context of the caller, as TRACEPARENT has it. One that is not valid begins a new trace, as none does. */
+  /** W3C Trace Context of the caller, in the format of TRACEPARENT. Without a valid one, a new trace begins. */
   readonly traceparent?: string;
 }
 
 /**
- * Everything that is done with a {@link Runtime} that has it: by this process, by stage and init step by step, by hooks.
+ * Records everything done with its {@link Runtime}: by this process, by stage and init for each step, and by hooks.
  *
- * For one operation, or several of which none begins while another one waits: what begins meanwhile counts as a part of it.
+ * It is for one operation, or for several in sequence: an operation that begins during another one counts as a part of
+ * it.
  */
 export class Timeline implements RuntimeTrace {
   readonly #recorder: Recorder;
 
-  /** The operation begins now. */
+  /** Starts the operation. */
   constructor(kernel: Kernel, { name, attributes, traceparent = "" }: TimelineOptions) {
     this.#recorder = new Recorder({
       now: () => monotonicMs(kernel),
@@ -45,7 +46,7 @@ export class Timeline implements RuntimeTrace {
     }, { name, attributes, pid: kernel.pid, parent: parseTraceparent(traceparent) });
   }
 
-  /** W3C Trace Context for a program that is a part of what is done now. */
+  /** W3C Trace Context for a program that is part of the current span. */
   get traceparent(): string {
     return this.#recorder.traceparent;
   }
@@ -55,22 +56,22 @@ export class Timeline implements RuntimeTrace {
     return this.#recorder.span(name, action, details);
   }
 
-  /** Says more of the operation as a whole. */
+  /** Adds attributes to the whole operation. */
   set(attributes: Attributes): void {
     this.#recorder.set(attributes);
   }
 
-  /** The same cgroups, each call of which is told. */
+  /** Wraps cgroups so that each call is recorded. */
   cgroups(manager: CgroupManager): CgroupManager {
     return new TracedCgroups(manager, this.#recorder);
   }
 
-  /** The times of a launch, and the plan that tells them. */
+  /** The times of a launch, and the plan that sends them. */
   steps(launch: TracedLaunch): LaunchTrace {
     return new StepTimes(this.#recorder, launch);
   }
 
-  /** Ends the operation. `error`: what it ended with. */
+  /** Ends the operation. `error`: the error that it ended with. */
   finish(error?: unknown): Trace {
     return this.#recorder.finish(error);
   }

@@ -1,5 +1,5 @@
 /**
- * A container's cgroups, each call of which is a span. Runs in: parent.
+ * Wraps a container's cgroups: each call is a span. Runs in: parent.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import type { SendSignal } from "../../cgroups/processes.ts";
 import type { Resources } from "../../specs/config.ts";
 import type { Tracer } from "../../trace/tracer.ts";
 
-/** See {@link CgroupManager} for the methods. What only looks, and takes no time, is no span. */
+/** {@link CgroupManager} documents the methods. Quick read-only calls have no span. */
 export class TracedCgroups implements CgroupManager {
   readonly #cgroups: CgroupManager;
   readonly #tracer: Tracer;

@@ -1,16 +1,16 @@
 /**
- * A plan that tells when each of its steps is done: the same steps in the same order, with marks between them. Pure.
+ * A plan that reports when each of its steps is done: the same steps in the same order, with marks between them. Pure.
  *
- * A mark reads CLOCK_MONOTONIC and tells the parent on the socket that all messages take:
+ * A mark reads CLOCK_MONOTONIC and sends it to the parent on the socket for all messages:
  *
  *     stage or init  ------ time, number of the mark, struct timespec ------>  parent
  *
- * It tells no time, and the parent then takes its own,
+ * In these cases a mark sends no time, and the parent uses its own clock:
  *
- * - once a seccomp filter is loaded: of all that is needed here, only write(2) is in every profile;
- * - once a time namespace is joined or made, whose clock may be another one.
+ * - after a seccomp filter is loaded: of the calls needed here, only write(2) is in every profile;
+ * - after a time namespace is joined or created, because its clock may differ.
  *
- * Nothing is told any more once the socket is closed: what init does while it waits for `start`, and after, is not seen.
+ * No marks are sent once the socket is closed: the trace does not show init while it waits for `start`, and after that.
  *
  * @module
  */
@@ -22,7 +22,7 @@ import { isTraceparent, traceparentEntry } from "../../trace/context.ts";
 import { MessageKind, TIME_SIZE } from "../steps/protocol.ts";
 import type { Actor } from "../runtime_trace.ts";
 
-/** What a mark tells. Its number is its place in the list. */
+/** The meaning of a mark. Its number is its index in the list. */
 export interface Mark {
   readonly actor: Actor;
   /** The step that is done; absent: the actor begins. */
@@ -32,12 +32,16 @@ export interface Mark {
 /** A plan with marks. */
 export interface TracedPlan {
   readonly plan: Plan;
-  /** Those of one actor stand in the order in which they are told. The last one of a plan that ends in execve is told by nobody: the socket's end tells it. */
+  /**
+   * The marks of one actor are in the order in which they are sent. The last mark of a plan that ends in execve is
+   * never sent; the socket's end replaces it.
+   */
   readonly marks: readonly Mark[];
 }
 
 /**
- * Puts the marks in. `traceparentOf`: what the program that a step starts is to find as TRACEPARENT; undefined: nothing is changed.
+ * Adds the marks. `traceparentOf`: the TRACEPARENT for the program that a step starts; undefined: the environment
+ * stays.
  */
 export function tracePlan(plan: Plan, traceparentOf: (step: Step) => string | undefined = () => undefined): TracedPlan {
   const marking = new Marking(traceparentOf);
@@ -50,12 +54,12 @@ class Marking {
   readonly marks: Mark[] = [];
   readonly #traceparentOf: (step: Step) => string | undefined;
   #actor: Actor = "stage";
-  /** Which is 0 in the helper. */
+  /** The slot with the helper's pid; 0 in the helper. */
   #helper: Slot | undefined;
   #hasClock = true;
   #isFiltered = false;
   #isOpen = true;
-  /** A step of the stage's that becomes another program, which goes on with init. */
+  /** A step of the stage that executes another program, which continues as init. */
   #replaced: Step | undefined;
 
   constructor(traceparentOf: (step: Step) => string | undefined) {
@@ -82,7 +86,7 @@ class Marking {
     return [step];
   }
 
-  /** The step after which there are two. The helper goes on with the next steps, init with those of its own. */
+  /** The fork step: afterwards there are two processes. The helper continues with the next steps, init with its own. */
   #forkStep(step: Step, fork: ForkOp): Step {
     const next = ends(fork.parent) ? "init" : "helper";
     if (next === "init") this.#actor = "init";
@@ -140,12 +144,12 @@ class Marking {
     const send = call("write", [fixedFd("sync"), message, TIME_SIZE]);
     if (this.#isFiltered) return [{ ...send, tolerate: ["*"] }];
     if (!this.#hasClock) return [send];
-    // A filter that our caller is under may refuse it: no time is told then.
+    // A filter around the caller may refuse it: then the mark has no time.
     return [call("clock_gettime", [Clock.CLOCK_MONOTONIC, at(message, 8)], { tolerate: ["*"] }), send];
   }
 }
 
-/** Whether the process ends with these ops. */
+/** Whether the process exits with these ops. */
 function ends(ops: readonly Op[]): boolean {
   return isCall(ops.at(-1), "exit_group");
 }
@@ -186,7 +190,7 @@ function hasTime(flags: Operand | undefined): boolean {
   return typeof flags === "number" && (flags & CloneFlag.CLONE_NEWTIME) !== 0;
 }
 
-/** The ops with an entry more in the environment of what a fork executes. */
+/** Adds an entry to the environment of the program that a fork executes. */
 function withEntry(ops: readonly Op[], entry: string): readonly Op[] {
   return ops.map((op) => op.op === "fork" ? { ...op, child: op.child.map((inner) => intoExec(inner, entry)) } : op);
 }
@@ -197,7 +201,7 @@ function intoExec(op: Op, entry: string): Op {
   return { ...op, args: [path, argv, addEntry(environment, entry)] };
 }
 
-/** A `char *[]` with this TRACEPARENT, and no other one. */
+/** A `char *[]` with this TRACEPARENT in the place of any other one. */
 function addEntry({ words }: Struct, entry: string): Struct {
   const items = words.map(({ value }) => value as Data);
   const kept = items.filter((item) => !(item.data === "text" && isTraceparent(item.text)));

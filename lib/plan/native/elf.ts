@@ -13,19 +13,13 @@
  */
 
 import type { Arch } from "../../ffi/syscalls.ts";
+import { elfHeaders, elfHeadersSize, type LoadedSegment, SegmentFlag } from "./elf_headers.ts";
 import { CODE_BASE, PROGRAM_BASE } from "./format.ts";
 import { exitOffset, interpreterCode } from "./interpreter_code.ts";
 
-const ELF_HEADER_SIZE = 64;
-const PROGRAM_HEADER_SIZE = 56;
-const PROGRAM_HEADERS = 3;
-const CODE_OFFSET = ELF_HEADER_SIZE + PROGRAM_HEADERS * PROGRAM_HEADER_SIZE;
+const SEGMENTS = 2;
+const CODE_OFFSET = elfHeadersSize(SEGMENTS);
 
-/** include/uapi/linux/elf-em.h */
-const machine: Record<Arch, number> = { x86_64: 62, aarch64: 183 };
-/** include/uapi/linux/elf.h */
-const ET_EXEC = 2, PT_LOAD = 1, PT_GNU_STACK = 0x6474e551;
-const PF_X = 1, PF_W = 2, PF_R = 4;
 /** The largest page size, which some arm64 kernels use. It lets one page of the file serve both segments. */
 const SEGMENT_ALIGN = 0x10000;
 
@@ -60,64 +54,31 @@ export function buildImage(parts: ImageParts): { image: Uint8Array<ArrayBuffer>;
   const code = Uint8Array.fromHex(interpreterCode[arch]);
   const programOffset = programOffsetAfter(code.length);
   const image = new Uint8Array(programOffset + program.length + trailer.length);
-  const view = new DataView(image.buffer);
-  writeElfHeader(view, arch);
   const codeEnd = CODE_OFFSET + code.length;
-  const segments: readonly Segment[] = [
-    { type: PT_LOAD, flags: PF_R | PF_X, offset: 0, address: CODE_BASE, fileSize: codeEnd, memorySize: codeEnd },
+  const { PF_R, PF_W, PF_X } = SegmentFlag;
+  const segments: readonly LoadedSegment[] = [
     {
-      type: PT_LOAD,
+      flags: PF_R | PF_X,
+      offset: 0,
+      address: CODE_BASE,
+      fileSize: codeEnd,
+      memorySize: codeEnd,
+      align: SEGMENT_ALIGN,
+    },
+    {
       flags: PF_R | PF_W,
       offset: programOffset,
       address: PROGRAM_BASE + programOffset,
       fileSize: program.length,
       memorySize: program.length + zeroLength,
+      align: SEGMENT_ALIGN,
     },
-    // Requests a non-executable stack. arch/x86/include/asm/elf.h says what happens without this header.
-    { type: PT_GNU_STACK, flags: PF_R | PF_W, offset: 0, address: 0, fileSize: 0, memorySize: 0 },
   ];
-  segments.forEach((segment, index) => writeSegment(view, ELF_HEADER_SIZE + index * PROGRAM_HEADER_SIZE, segment));
+  image.set(elfHeaders({ arch, entry: CODE_BASE + CODE_OFFSET, segments }));
   image.set(code, CODE_OFFSET);
   image.set(program, programOffset);
   image.set(trailer, programOffset + program.length);
   return { image, programOffset };
 }
 
-interface Segment {
-  readonly type: number;
-  readonly flags: number;
-  readonly offset: number;
-  readonly address: number;
-  readonly fileSize: number;
-  readonly memorySize: number;
-}
-
 const programOffsetAfter = (codeLength: number) => Math.ceil((CODE_OFFSET + codeLength) / 16) * 16;
-
-/** `Elf64_Ehdr`. Fields that are not set are 0. */
-function writeElfHeader(view: DataView, arch: Arch): void {
-  view.setUint32(0, 0x7f454c46); // "\x7fELF"
-  view.setUint8(4, 2); // ELFCLASS64
-  view.setUint8(5, 1); // ELFDATA2LSB
-  view.setUint8(6, 1); // EV_CURRENT
-  view.setUint16(16, ET_EXEC, true); // e_type
-  view.setUint16(18, machine[arch], true); // e_machine
-  view.setUint32(20, 1, true); // e_version
-  view.setUint32(24, CODE_BASE + CODE_OFFSET, true); // e_entry, low half
-  view.setUint32(32, ELF_HEADER_SIZE, true); // e_phoff, low half
-  view.setUint16(52, ELF_HEADER_SIZE, true); // e_ehsize
-  view.setUint16(54, PROGRAM_HEADER_SIZE, true); // e_phentsize
-  view.setUint16(56, PROGRAM_HEADERS, true); // e_phnum
-}
-
-/** `Elf64_Phdr`. Every number fits into the low half of its 64 bits. */
-function writeSegment(view: DataView, at: number, segment: Segment): void {
-  view.setUint32(at, segment.type, true); // p_type
-  view.setUint32(at + 4, segment.flags, true); // p_flags
-  view.setUint32(at + 8, segment.offset, true); // p_offset
-  view.setUint32(at + 16, segment.address, true); // p_vaddr
-  view.setUint32(at + 24, segment.address, true); // p_paddr
-  view.setUint32(at + 32, segment.fileSize, true); // p_filesz
-  view.setUint32(at + 40, segment.memorySize, true); // p_memsz
-  view.setUint32(at + 48, segment.type === PT_LOAD ? SEGMENT_ALIGN : 16, true); // p_align
-}

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import type { CgroupLayout, Hierarchy } from "../../../lib/cgroups/layout.ts";
-import { cgroupPaths, cleanPath, parseSystemdPath, requireSystemd } from "../../../lib/cgroups/path.ts";
+import { cgroupPaths, cleanCgroupsPath, parseSystemdPath, requireSystemd } from "../../../lib/cgroups/path.ts";
 import { RuncError } from "../../../lib/errors.ts";
 
 const v1 = (controllers: readonly string[], ownPath = "/own"): Hierarchy => ({
@@ -54,7 +54,7 @@ Deno.test("cgroupPaths() refuses v1 without devices, and a host without cgroups"
   }
 });
 
-Deno.test("cleanPath() never leads upwards", () => {
+Deno.test("cleanCgroupsPath() never leads upwards", () => {
   const cases: readonly [path: string, wanted: string][] = [
     ["", ""],
     [".", "."],
@@ -67,7 +67,7 @@ Deno.test("cleanPath() never leads upwards", () => {
     ["/a/../../b", "/b"],
     ["..a/b", "..a/b"],
   ];
-  for (const [path, wanted] of cases) assertEquals(cleanPath(path), wanted, path);
+  for (const [path, wanted] of cases) assertEquals(cleanCgroupsPath(path), wanted, path);
 });
 
 Deno.test("parseSystemdPath() wants two colons", () => {

@@ -1,9 +1,9 @@
 /** How listings become bytes. What the bytes mean is tested with objdump: tests/integration/machine_code_test.ts. */
 
 import { assertEquals } from "@std/assert";
-import { assemble, type Listing, signalHandlerListing, trampolineListing } from "../../../lib/ffi/machine_code.ts";
+import { type Listing, listingBytes, signalHandlerListing, trampolineListing } from "../../../lib/ffi/machine_code.ts";
 
-Deno.test("assemble() puts the rows' bytes one after the other and patches immediates in, lowest byte first", () => {
+Deno.test("listingBytes() puts the rows' bytes one after the other and patches immediates in, lowest byte first", () => {
   const cases: readonly [listing: Listing, immediate: bigint, hex: string][] = [
     [[], 0n, ""],
     [[["90", "nop"], ["0f 05", "syscall"]], 0n, "900f05"],
@@ -16,24 +16,24 @@ Deno.test("assemble() puts the rows' bytes one after the other and patches immed
     [[["{movz-w0}", "mov"]], 0x1234n, "80468252"],
     [[["{movz-w0}", "mov"]], 0xffffn, "e0ff9f52"],
   ];
-  for (const [listing, immediate, hex] of cases) assertEquals(assemble(listing, immediate).toHex(), hex);
+  for (const [listing, immediate, hex] of cases) assertEquals(listingBytes(listing, immediate).toHex(), hex);
 });
 
 Deno.test("assembled code holds the address or the descriptor where the instruction has it", () => {
   const address = 0x7f1122334455n;
   const bytes = "5544332211" + "7f0000";
-  const x86 = assemble(trampolineListing.x86_64, address).toHex();
+  const x86 = listingBytes(trampolineListing.x86_64, address).toHex();
   assertEquals(x86.split(bytes).length, 2);
   assertEquals(x86.slice(0, x86.indexOf(bytes)).endsWith("48b8"), true);
-  assertEquals(assemble(trampolineListing.aarch64, address).toHex().endsWith(bytes), true);
-  assertEquals(assemble(signalHandlerListing.x86_64, 300n).toHex().includes("bf2c010000"), true);
-  assertEquals(assemble(signalHandlerListing.aarch64, 300n).toHex().includes("80258052"), true);
+  assertEquals(listingBytes(trampolineListing.aarch64, address).toHex().endsWith(bytes), true);
+  assertEquals(listingBytes(signalHandlerListing.x86_64, 300n).toHex().includes("bf2c010000"), true);
+  assertEquals(listingBytes(signalHandlerListing.aarch64, 300n).toHex().includes("80258052"), true);
 });
 
 Deno.test("aarch64 instructions are four bytes each", () => {
   for (const listing of [trampolineListing.aarch64, signalHandlerListing.aarch64]) {
     for (const row of listing.filter(([, mnemonic]) => mnemonic !== ".quad")) {
-      assertEquals(assemble([row], 0n).length, 4, row[1]);
+      assertEquals(listingBytes([row], 0n).length, 4, row[1]);
     }
   }
 });

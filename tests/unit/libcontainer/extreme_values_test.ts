@@ -12,6 +12,7 @@ import { mapText } from "../../../lib/libcontainer/config/id_mappings.ts";
 import { planCreate } from "../../../lib/libcontainer/plans/create.ts";
 import { planExec } from "../../../lib/libcontainer/plans/exec.ts";
 import { filterFlags, toProfile } from "../../../lib/libcontainer/seccomp/profile.ts";
+import { parseMounts } from "../../../lib/libcontainer/config/mounts.ts";
 import { toRuncState } from "../../../lib/libcontainer/state/to_runc_state.ts";
 import { configError, validate, type ValidationFacts } from "../../../lib/libcontainer/config/validate.ts";
 import { encode } from "../../../lib/plan/native/encode.ts";
@@ -271,6 +272,7 @@ function workOut(text: string): void {
   mapText(config.linux?.uidMappings ?? []);
   const state = toRuncState({
     config,
+    mounts: parseMounts(config.mounts, request),
     id: "box",
     bundle: "/bundle",
     rootfs: "/bundle/rootfs",

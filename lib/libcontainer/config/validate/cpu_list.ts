@@ -1,16 +1,16 @@
 /**
- * Lists of CPUs or memory nodes as config.json writes them: `0-3,7`.
+ * Lists of CPUs or memory nodes in config.json: `0-3,7`.
  *
  * @module
  */
 
-/** The largest number that runc takes. Linux has at most 8,192 processors and 1,024 memory nodes. */
+/** The largest number that runc accepts. Linux has at most 8,192 processors and 1,024 memory nodes. */
 const LARGEST = 65536;
 
 /**
  * The members of a list, in order. Spaces and empty elements are allowed.
  *
- * @throws {RangeError} Not a list; the message says why.
+ * @throws {RangeError} if it is not a list, with the reason.
  */
 export function parseCpuList(list: string): readonly number[] {
   const elements = list.split(",").map((element) => element.trim()).filter((element) => element !== "");
@@ -23,7 +23,7 @@ export function parseCpuList(list: string): readonly number[] {
   return members;
 }
 
-/** What is wrong with a list; undefined if it is one. An empty text is an empty list. */
+/** The error in a list; undefined if it is valid. An empty text is an empty list. */
 export function cpuListError(list: string): string | undefined {
   try {
     parseCpuList(list);

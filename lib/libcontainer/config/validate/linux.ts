@@ -26,7 +26,7 @@ export function* rootfsPropagation(config: Config, { noPivot }: ValidationFacts)
   }
 }
 
-/** Whether a memory policy's mode takes nodes, set_mempolicy(2). */
+/** How many nodes a memory policy's mode requires, set_mempolicy(2). */
 const policyNodes: Readonly<Record<string, "none" | "some" | "any">> = {
   MPOL_DEFAULT: "none",
   MPOL_LOCAL: "none",
@@ -39,7 +39,7 @@ const policyNodes: Readonly<Record<string, "none" | "some" | "any">> = {
 
 const POLICY_FLAGS = Object.keys(memoryPolicyFlags);
 
-/** The words of a memory policy. */
+/** Checks the words of a memory policy. */
 export function* memoryPolicyWords(config: Config): Iterable<Problem> {
   const policy = config.linux?.memoryPolicy;
   if (policy === undefined) return;
@@ -61,7 +61,7 @@ export function* memoryPolicyWords(config: Config): Iterable<Problem> {
   }
 }
 
-/** The nodes fit the mode. */
+/** Checks that the nodes fit the mode. */
 export function* memoryPolicyNodes(config: Config): Iterable<Problem> {
   const { mode = "", nodes = "" } = config.linux?.memoryPolicy ?? {};
   if (cpuListError(nodes) !== undefined) return;
@@ -82,7 +82,7 @@ export function* personalityDomain(config: Config): Iterable<Problem> {
   yield { at: "/linux/personality/domain", found: domain, wanted: "LINUX, LINUX32", message };
 }
 
-/** Interfaces move into a network namespace, by root, under names that the kernel takes. */
+/** Only root may move interfaces, only into a network namespace, and the kernel must accept their names. */
 export function* netDevices(config: Config, { rootlessEuid, rootlessCgroups }: ValidationFacts): Iterable<Problem> {
   const devices = Object.entries(config.linux?.netDevices ?? {});
   if (devices.length === 0) return;
@@ -102,12 +102,12 @@ export function* netDevices(config: Config, { rootlessEuid, rootlessCgroups }: V
   }
 }
 
-/** dev_valid_name() in net/core/dev.c, with the limit that runc has. */
+/** dev_valid_name() in net/core/dev.c, with runc's limit. */
 function isDeviceName(name: string): boolean {
   return name.length > 0 && name.length <= 16 && name !== "." && name !== ".." && !/[/: ]/.test(name);
 }
 
-/** resctrl: the host has what is asked for, and the group's name is a file name. */
+/** The host must support the requested resctrl features, and the group's name must be a file name. */
 export function* intelRdt(config: Config, facts: ValidationFacts): Iterable<Problem> {
   const rdt = config.linux?.intelRdt;
   if (rdt === undefined) return;

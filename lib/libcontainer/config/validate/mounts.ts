@@ -7,53 +7,52 @@
 
 import type { Config, Mount } from "../../../specs/config.ts";
 import type { Problem } from "../../../specs/problem.ts";
-import { parseMountOptions } from "../mount_options.ts";
-import { isBind } from "../../steps/mounts/mounts.ts";
+import { isBind, type ParsedMount } from "../mounts.ts";
 import { hasNamespace } from "../namespaces.ts";
 import { quote, type ValidationFacts } from "./facts.ts";
 import { mappingError } from "./namespaces.ts";
 
-/** Each mount with its pointer. */
-export function mountsWithPointers(config: Config): readonly (readonly [mount: Mount, at: string])[] {
-  return (config.mounts ?? []).map((mount, index) => [mount, `/mounts/${index}`] as const);
-}
-
-/** There is a destination, and mount(2) can be told what the fields say. */
-export function* mountFields(config: Config): Iterable<Problem> {
-  for (const [mount, at] of mountsWithPointers(config)) {
+/** A mount needs a destination, and its fields must be valid strings for mount(2). */
+export function* mountFields(_: Config, __: ValidationFacts, mounts: readonly ParsedMount[]): Iterable<Problem> {
+  for (const { mount, from } of mounts) {
     if (mount.destination === "") {
       const message = `invalid mount ${show(mount)}: mount destination must not be empty`;
-      yield { at: `${at}/destination`, wanted: "a path in the container", message };
+      yield { at: `${from}/destination`, wanted: "a path in the container", message };
     }
     for (const field of ["destination", "type", "source"] as const) {
       if (!mount[field]?.includes("\0")) continue;
       const message = `invalid mount ${show(mount)}: mount field contains null byte`;
-      yield { at: `${at}/${field}`, found: mount[field], wanted: "no NUL", message };
+      yield { at: `${from}/${field}`, found: mount[field], wanted: "no NUL", message };
     }
   }
 }
 
-/** The kernel ignores a file system's options in a bind mount, and nothing may be ignored. */
-export function* bindsHaveNoData(config: Config): Iterable<Problem> {
-  for (const [mount, at] of mountsWithPointers(config)) {
-    if (!isBind(mount)) continue;
-    const { data } = parseMountOptions(mount.options ?? []);
-    if (data === "") continue;
+/** The kernel ignores file system options of a bind mount; ignored options are an error. */
+export function* bindsHaveNoData(_: Config, __: ValidationFacts, mounts: readonly ParsedMount[]): Iterable<Problem> {
+  for (const parsed of mounts) {
+    const { mount, from, options: { data } } = parsed;
+    if (!isBind(parsed) || data === "") continue;
     const message = `invalid mount ${show(mount)}: ` +
       `bind mounts cannot have any filesystem-specific options applied (${data})`;
-    yield { at: `${at}/options`, found: data, wanted: "options of bind mounts only", message };
+    yield { at: `${from}/options`, found: data, wanted: "options of bind mounts only", message };
   }
 }
 
-/** What mount_setattr(2) asks of an id-mapped mount. */
-export function* idMappedMounts(config: Config, { rootlessEuid }: ValidationFacts): Iterable<Problem> {
-  for (const [mount, at] of mountsWithPointers(config)) {
-    const { uidMappings = [], gidMappings = [], options = [] } = mount;
-    const hasNone = uidMappings.length === 0 && gidMappings.length === 0;
-    if (hasNone && !options.includes("idmap") && !options.includes("ridmap")) continue;
-    // Without mappings of its own a mount has those of the container.
-    const isComplete = hasNone ? hasNamespace(config, "user") : uidMappings.length > 0 && gidMappings.length > 0;
-    const flaw = !isBind(mount)
+/** The conditions of mount_setattr(2) for an id-mapped mount. */
+export function* idMappedMounts(
+  config: Config,
+  { rootlessEuid }: ValidationFacts,
+  mounts: readonly ParsedMount[],
+): Iterable<Problem> {
+  for (const parsed of mounts) {
+    const { mount, from, ids } = parsed;
+    if (ids === undefined) continue;
+    const { mappings } = ids;
+    // A mount without mappings uses the container's.
+    const isComplete = mappings === undefined
+      ? hasNamespace(config, "user")
+      : mappings.uid.length > 0 && mappings.gid.length > 0;
+    const flaw = !isBind(parsed)
       ? "id-mapped mounts are only supported for bind-mounts"
       : rootlessEuid
       ? "id-mapped mounts are not supported for rootless containers"
@@ -61,33 +60,38 @@ export function* idMappedMounts(config: Config, { rootlessEuid }: ValidationFact
       ? "id-mapped mounts must have both uid and gid mappings specified"
       : undefined;
     if (flaw === undefined) continue;
-    yield { at, found: mount, wanted: "a mount without mappings", message: `invalid mount ${show(mount)}: ${flaw}` };
+    const message = `invalid mount ${show(mount)}: ${flaw}`;
+    yield { at: from, found: mount, wanted: "a mount without mappings", message };
   }
 }
 
-/** Without root, a file system's `uid=` and `gid=` can only name ids that the user namespace has. */
-export function* rootlessMountIds(config: Config, facts: ValidationFacts): Iterable<Problem> {
+/** Without root, `uid=` and `gid=` of a file system must be ids of the user namespace. */
+export function* rootlessMountIds(
+  config: Config,
+  facts: ValidationFacts,
+  mounts: readonly ParsedMount[],
+): Iterable<Problem> {
   if (!facts.rootlessEuid) return;
-  for (const [{ options = [] }, at] of mountsWithPointers(config)) {
-    for (const option of options.flatMap((entry) => entry.split(","))) {
+  for (const { from, options: { data } } of mounts) {
+    for (const option of data.split(",")) {
       const [, kind, id] = option.match(/^(uid|gid)=(\d+)$/) ?? [];
       if (id === undefined) continue;
       const error = mappingError(config, facts, kind as "uid" | "gid", Number(id));
       if (error === undefined) continue;
       const message = `cannot specify ${option} mount option for rootless container: ${error}`;
-      const hint = `linux.${kind}Mappings can have ids that /etc/sub${kind} lists for you`;
-      yield { at: `${at}/options`, found: option, wanted: "an id that is mapped", message, hint };
+      const hint = `add the id to linux.${kind}Mappings; /etc/sub${kind} must list it for you`;
+      yield { at: `${from}/options`, found: option, wanted: "an id that is mapped", message, hint };
     }
   }
 }
 
-/** Not an error: a relative destination is taken from the container's root, as specifications before 1.0 had it. */
-export function* relativeDestinations(config: Config): Iterable<Problem> {
-  for (const [{ destination }, at] of mountsWithPointers(config)) {
+/** Not an error: a relative destination starts at the container's root, as in specifications before 1.0. */
+export function* relativeDestinations({ mounts = [] }: Config): Iterable<Problem> {
+  for (const [index, { destination }] of mounts.entries()) {
     if (destination === "" || destination.startsWith("/")) continue;
     const message = `mount destination ${destination} is not absolute. ` +
       "Support for non-absolute mount destinations will be removed in a future release.";
-    yield { at: `${at}/destination`, found: destination, wanted: "an absolute path", message };
+    yield { at: `/mounts/${index}/destination`, found: destination, wanted: "an absolute path", message };
   }
 }
 

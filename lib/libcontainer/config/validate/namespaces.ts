@@ -1,5 +1,5 @@
 /**
- * Rules for `linux.namespaces` and for what makes sense in a namespace of a certain kind only.
+ * Rules for `linux.namespaces`, and for fields that require a certain namespace.
  *
  * @see https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config-linux.md#namespaces
  * @module
@@ -12,7 +12,7 @@ import { namespaceOf, quote, type ValidationFacts } from "./facts.ts";
 
 const TYPES: readonly string[] = namespaceTypes;
 
-/** Every entry is of a known kind, and there is one of each. */
+/** Each entry has a known type, and each type occurs once. */
 export function* namespacesKnownOnce(config: Config): Iterable<Problem> {
   const seen = new Set<string>();
   for (const [index, { type, path = "" }] of (config.linux?.namespaces ?? []).entries()) {
@@ -29,7 +29,7 @@ export function* namespacesKnownOnce(config: Config): Iterable<Problem> {
   }
 }
 
-/** A user namespace by path comes with its mappings: the config may repeat them, but not change them. */
+/** A user namespace by path has its own mappings: the config may repeat them, but not change them. */
 export function* joinedUserMappings(config: Config, { joinedUser }: ValidationFacts): Iterable<Problem> {
   const path = namespaceOf(config, "user")?.path ?? "";
   if (path === "" || joinedUser === undefined) return;
@@ -46,7 +46,7 @@ export function* joinedUserMappings(config: Config, { joinedUser }: ValidationFa
   yield { at: "/linux/uidMappings", found: uidMappings, wanted: `no mappings, or those of ${path}`, message };
 }
 
-/** Not an error, for containerd and CRI-O write such configs: a user namespace by path, and its mappings too. */
+/** Not an error: containerd and CRI-O write configs with a user namespace by path and also its mappings. */
 export function* repeatedMappings(config: Config): Iterable<Problem> {
   const path = namespaceOf(config, "user")?.path ?? "";
   if (path === "") return;
@@ -65,7 +65,7 @@ function sameMappings(some: readonly IdMapping[], others: readonly IdMapping[]):
   });
 }
 
-/** The container's root owns its files, so it must be somebody on the host. */
+/** The container's root owns its files, so it needs an id on the host. */
 export function* rootIsMapped(config: Config, facts: ValidationFacts): Iterable<Problem> {
   if (!hasNamespace(config, "user")) return;
   for (const kind of ["uid", "gid"] as const) {
@@ -74,7 +74,7 @@ export function* rootIsMapped(config: Config, facts: ValidationFacts): Iterable<
   }
 }
 
-/** Why an id of the container is nobody on the host; undefined if it is somebody, or if there is no user namespace. */
+/** The error for a container id without a host id; undefined if it has one, or if there is no user namespace. */
 export function mappingError(
   config: Config,
   facts: ValidationFacts,
@@ -89,7 +89,7 @@ export function mappingError(
   return mapped ? undefined : `user namespaces enabled, but no mapping found for ${kind} ${id}`;
 }
 
-/** The mappings that hold in the container; undefined where they could not be read, which has been reported already. */
+/** The container's mappings; undefined if they could not be read, which is already reported. */
 function mappingsOf(
   config: Config,
   { joinedUser }: ValidationFacts,
@@ -99,7 +99,7 @@ function mappingsOf(
   return joinedUser === undefined || "error" in joinedUser ? undefined : joinedUser[`${kind}Mappings`];
 }
 
-/** hostname and domainname belong to the UTS namespace: without one they would be the host's. */
+/** hostname and domainname belong to the UTS namespace: without a new one they would change the host's. */
 export function* namesNeedUts(config: Config): Iterable<Problem> {
   if (hasNamespace(config, "uts")) return;
   for (const field of ["hostname", "domainname"] as const) {
@@ -110,7 +110,7 @@ export function* namesNeedUts(config: Config): Iterable<Problem> {
   }
 }
 
-/** Masking is mounting: without a mount namespace it would happen to the host. */
+/** Paths are masked by mounts: without a mount namespace this would change the host. */
 export function* restrictionsNeedMount(config: Config): Iterable<Problem> {
   if (hasNamespace(config, "mount")) return;
   for (const field of ["maskedPaths", "readonlyPaths"] as const) {
@@ -121,7 +121,7 @@ export function* restrictionsNeedMount(config: Config): Iterable<Problem> {
   }
 }
 
-/** The kernel has every kind of namespace that is asked for. */
+/** The kernel must support every requested type of namespace. */
 export function* kernelHasNamespaces(config: Config, { kernelNamespaces }: ValidationFacts): Iterable<Problem> {
   for (const [index, { type }] of (config.linux?.namespaces ?? []).entries()) {
     if (kernelNamespaces.includes(type) || !TYPES.includes(type)) continue;
@@ -130,7 +130,7 @@ export function* kernelHasNamespaces(config: Config, { kernelNamespaces }: Valid
   }
 }
 
-/** Mappings are those of the container's user namespace. */
+/** Mappings require a user namespace. */
 export function* mappingsNeedUser(config: Config): Iterable<Problem> {
   if (hasNamespace(config, "user")) return;
   for (const field of ["uidMappings", "gidMappings"] as const) {

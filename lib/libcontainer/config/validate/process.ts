@@ -11,13 +11,13 @@ import type { Problem } from "../../../specs/problem.ts";
 import { cpuListError } from "./cpu_list.ts";
 import { quote, type ValidationFacts } from "./facts.ts";
 
-/** What the rules for a process need to know; `at` is the pointer of the process, `/process` in a config. */
+/** The input of the rules for a process. `at`: the JSON pointer of the process, `/process` in a config. */
 export type ProcessRule = (process: Process, facts: ProcessFacts, at: string) => Iterable<Problem>;
 
-/** The part of the facts that concerns a process. */
+/** The facts that concern a process. */
 export type ProcessFacts = Pick<ValidationFacts, "selinux" | "rootlessEuid" | "groups">;
 
-/** What must be there for anything to be run. */
+/** The fields that every process needs. */
 function* processBasics(
   { cwd, args = [], selinuxLabel = "" }: Process,
   facts: ProcessFacts,
@@ -51,7 +51,7 @@ function* affinityLists({ execCPUAffinity }: Process, _facts: ProcessFacts, at: 
 const NICE_POLICIES = ["SCHED_OTHER", "SCHED_BATCH"];
 const PRIORITY_POLICIES = ["SCHED_FIFO", "SCHED_RR"];
 
-/** What sched_setattr(2) takes together. */
+/** The combinations that sched_setattr(2) accepts. */
 function* schedulerFields({ scheduler }: Process, _facts: ProcessFacts, at: string): Iterable<Problem> {
   if (scheduler === undefined) return;
   const { policy, nice = 0, priority = 0, runtime = 0, deadline = 0, period = 0 } = scheduler;
@@ -76,7 +76,7 @@ function* schedulerFields({ scheduler }: Process, _facts: ProcessFacts, at: stri
 
 const IO_CLASSES = ["IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE"];
 
-/** What ioprio_set(2) takes. */
+/** The values that ioprio_set(2) accepts. */
 function* ioPriorityFields({ ioPriority }: Process, _facts: ProcessFacts, at: string): Iterable<Problem> {
   if (ioPriority === undefined) return;
   const { priority, class: ioClass } = ioPriority;
@@ -90,7 +90,7 @@ function* ioPriorityFields({ ioPriority }: Process, _facts: ProcessFacts, at: st
   }
 }
 
-/** getrlimit(2) knows the names; a soft limit above the hard one is its EINVAL. */
+/** Names of getrlimit(2). The kernel rejects a soft limit above the hard one with EINVAL. */
 function* rlimitTypes({ rlimits = [] }: Process, _facts: ProcessFacts, at: string): Iterable<Problem> {
   for (const [index, { type, hard, soft }] of rlimits.entries()) {
     const here = `${at}/rlimits/${index}`;
@@ -103,7 +103,7 @@ function* rlimitTypes({ rlimits = [] }: Process, _facts: ProcessFacts, at: strin
   }
 }
 
-/** What setgroups(2) will say to a user. Where it is denied every group is refused, in runc's words. */
+/** What setgroups(2) accepts without root. If it is denied, every group is rejected, with runc's message. */
 function* rootlessGroups({ user }: Process, facts: ProcessFacts, at: string): Iterable<Problem> {
   const { additionalGids = [] } = user;
   if (!facts.rootlessEuid || additionalGids.length === 0) return;
@@ -119,12 +119,12 @@ function* rootlessGroups({ user }: Process, facts: ProcessFacts, at: string): It
   for (const [index, gid] of additionalGids.entries()) {
     if (mappings.some(({ containerID, size }) => gid >= containerID && gid < containerID + size)) continue;
     const message = `cannot set additional group ${gid}: it is not mapped in the user namespace`;
-    const hint = "linux.gidMappings must have it, as far as /etc/subgid lists it for you";
+    const hint = "add it to linux.gidMappings; /etc/subgid must list it for you";
     yield { at: `${here}/${index}`, found: gid, wanted: "a gid of linux.gidMappings", message, hint };
   }
 }
 
-/** `NAME=VALUE` each. */
+/** Each entry is `NAME=VALUE`. */
 function* environmentEntries({ env = [] }: Process, _facts: ProcessFacts, at: string): Iterable<Problem> {
   for (const [index, entry] of env.entries()) {
     const equals = entry.indexOf("=");

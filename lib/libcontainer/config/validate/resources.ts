@@ -29,7 +29,7 @@ export function* deviceTypes(config: Config): Iterable<Problem> {
   }
 }
 
-/** systemd's form is three parts; as a path it can be anything. */
+/** With systemd the path has three parts; otherwise it can be any path. */
 export function* cgroupsPathForm(config: Config, { systemdCgroup }: ValidationFacts): Iterable<Problem> {
   const path = config.linux?.cgroupsPath ?? "";
   if (!systemdCgroup || path === "" || path.split(":").length === 3) return;
@@ -38,7 +38,7 @@ export function* cgroupsPathForm(config: Config, { systemdCgroup }: ValidationFa
   yield { at: "/linux/cgroupsPath", found: path, wanted: "slice:prefix:name", message };
 }
 
-/** What the device controller takes. */
+/** The values that the device controller accepts. */
 export function* deviceRules(config: Config): Iterable<Problem> {
   for (const [index, { access = "", type = "" }] of (config.linux?.resources?.devices ?? []).entries()) {
     const at = `/linux/resources/devices/${index}`;
@@ -56,7 +56,7 @@ export function* deviceRules(config: Config): Iterable<Problem> {
   }
 }
 
-/** Letters that runc passes over. A rule without any other is refused, because nobody can have meant it. */
+/** Letters that runc ignores. A rule with only such letters is rejected, because it has no useful meaning. */
 export function* unknownAccess(config: Config): Iterable<Problem> {
   for (const [index, { access = "" }] of (config.linux?.resources?.devices ?? []).entries()) {
     const unknown = unknownAccessLetters(access);
@@ -70,7 +70,7 @@ export function* unknownAccess(config: Config): Iterable<Problem> {
   }
 }
 
-/** Files of cgroup v2 exist in cgroup v2. */
+/** Files of cgroup v2 exist only in cgroup v2. */
 export function* unifiedNeedsCgroup2(config: Config, { cgroup2 }: ValidationFacts): Iterable<Problem> {
   const unified = config.linux?.resources?.unified ?? {};
   if (cgroup2 || Object.keys(unified).length === 0) return;
@@ -79,7 +79,7 @@ export function* unifiedNeedsCgroup2(config: Config, { cgroup2 }: ValidationFact
 }
 
 /**
- * cgroup v2 limits swap alone and config.json limits memory and swap together, so that swap is a difference.
+ * cgroup v2 limits swap alone, while config.json limits memory and swap together: swap is the difference.
  */
 export function* swapIsADifference(config: Config, { cgroup2 }: ValidationFacts): Iterable<Problem> {
   const { swap = 0, limit = 0 } = config.linux?.resources?.memory ?? {};

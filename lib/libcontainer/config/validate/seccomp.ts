@@ -1,5 +1,5 @@
 /**
- * Rules for linux.seccomp: its words, and what an agent can be asked.
+ * Rules for linux.seccomp: its names, and the system calls that an agent can decide about.
  *
  * @see https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config-linux.md#seccomp
  * @module
@@ -19,7 +19,7 @@ function* knownWord(kind: string, table: object, found: string, at: string): Ite
   yield { at: AT + at, found, wanted: Object.keys(table).join(", "), message };
 }
 
-/** In the order in which runc converts them: specconv/spec_linux.go, SetupSeccomp. */
+/** In the order of runc's conversion: specconv/spec_linux.go, SetupSeccomp. */
 export function* seccompWords(config: Config): Iterable<Problem> {
   if (!hasSeccomp(config)) return;
   const { defaultAction, flags = [], architectures = [], syscalls = [] } = config.linux!.seccomp!;
@@ -40,7 +40,7 @@ export function* seccompWords(config: Config): Iterable<Problem> {
   }
 }
 
-/** Init tells the parent with write(2) where the listener is: nobody could answer for that call. */
+/** Init sends the listener's number to the parent with write(2): no agent could answer that call yet. */
 export function* seccompAgent(config: Config): Iterable<Problem> {
   if (!hasSeccomp(config)) return;
   const { defaultAction, syscalls = [], listenerPath = "" } = config.linux!.seccomp as Seccomp;

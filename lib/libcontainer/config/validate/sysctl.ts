@@ -1,5 +1,5 @@
 /**
- * Rules for `linux.sysctl`: only parameters that belong to a namespace of the container may be set, the others are the host's.
+ * Rules for `linux.sysctl`: only parameters of the container's own namespaces may be set; all others are the host's.
  *
  * @see namespaces(7), ipc_namespaces(7), /proc/sys in proc(5)
  * @module
@@ -14,7 +14,7 @@ import { quote, type ValidationFacts } from "./facts.ts";
 interface Family {
   readonly names: readonly string[];
   readonly namespace: NamespaceType;
-  /** Why not, where the container has no such namespace. */
+  /** The reason to reject them if the container has no such namespace. */
   readonly refusal: (name: string) => string;
 }
 
@@ -45,14 +45,14 @@ const families: readonly Family[] = [
     refusal: (name) => `sysctl ${quote(name)} is not in a separate kernel namespace`,
   },
   {
-    // These limit how many namespaces of each kind there may be: on the host that is the administrator's to say.
+    // These limit the number of namespaces of each type, which is up to the host's administrator.
     names: ["user."],
     namespace: "user",
     refusal: (name) => `setting ucounts without a user namespace not allowed: ${name}`,
   },
 ];
 
-/** Every parameter belongs to a namespace that the container does not share with us. */
+/** Every parameter must belong to a namespace that the container does not share with the host. */
 export function* sysctlsAreNamespaced(config: Config, facts: ValidationFacts): Iterable<Problem> {
   for (const [key, found] of Object.entries(config.linux?.sysctl ?? {})) {
     const message = refusal(dottedName(key), config, facts);
@@ -73,7 +73,7 @@ function refusal(name: string, config: Config, { joinedNetwork }: ValidationFact
   const family = families.find(({ names }) => names.some((entry) => matches(entry, name)));
   if (family === undefined) return `sysctl ${quote(name)} is not in a separate kernel namespace`;
   if (!hasNamespace(config, family.namespace)) return family.refusal(name);
-  // A network namespace by path may be the very one that we are in.
+  // A network namespace by path may be our own.
   if (family.namespace !== "network" || joinedNetwork === undefined) return undefined;
   if ("error" in joinedNetwork) return `invalid netns path: ${joinedNetwork.error}`;
   return joinedNetwork.isOurs ? family.refusal(name) : undefined;
@@ -84,8 +84,8 @@ function matches(entry: string, name: string): boolean {
 }
 
 /**
- * The parameter's name with dots. Where a slash comes first, slashes separate and a dot stands for itself, which a slash
- * does otherwise: `net/ipv4/conf/eno2.100` is `net.ipv4.conf.eno2/100`.
+ * The parameter's name with dots. If a slash comes first, slashes separate, and a dot in the name becomes a slash:
+ * `net/ipv4/conf/eno2.100` is `net.ipv4.conf.eno2/100`.
  *
  * @see sysctl(8)
  */

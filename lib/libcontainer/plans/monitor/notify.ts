@@ -1,5 +1,6 @@
 /**
- * The sd_notify proxy as ops of the monitor: what ../../launch/notify.ts does for a container that is started in the background. Pure.
+ * The sd_notify proxy as ops of the monitor. ../../launch/notify.ts does the same for a container started in the
+ * background. Pure.
  *
  *     container ──READY=1──▶ <state directory>/notify/notify.sock
  *     monitor   ──READY=1, MAINPID=<pid>, BARRIER=1 with a pipe's write end──▶ the manager's $NOTIFY_SOCKET
@@ -10,6 +11,7 @@
  */
 
 import { MsgFlag, openFlag } from "../../../ffi/constants.ts";
+import { Errno } from "../../../ffi/errno.ts";
 import type { Arch } from "../../../ffi/syscalls.ts";
 import {
   at,
@@ -30,19 +32,22 @@ import { sendFdOps } from "../../steps/console.ts";
 import { errnoOf, type Reexec, say } from "./reexec.ts";
 import { PollEvent, type Row } from "./poll_table.ts";
 
-/** How long the manager may take, in ms: notify_socket.go @ runc v1.5.1. One that knows no barrier never answers. */
+/**
+ * How long the manager may take, in ms: notify_socket.go @ runc v1.5.1. A manager that does not know barriers never
+ * answers.
+ */
 export const BARRIER_TIMEOUT_MS = 30_000;
 
-/** A longer datagram is cut, as runc does: it is a few short assignments. */
+/** A longer datagram is cut, like in runc: a valid one is a few short assignments. */
 export const DATAGRAM_LIMIT = 4096;
 
-/** Who is told what. */
+/** The message to the manager. */
 export interface NotifyRequest {
   /** The manager's `struct sockaddr_un`. */
   readonly address: Uint8Array;
-  /** The same as text, for messages. */
+  /** The address as text, for messages. */
   readonly name: string;
-  /** What the manager is to supervise from READY on: the monitor's own pid. */
+  /** The process that the manager supervises from READY on: the monitor's own pid. */
   readonly mainPid: number;
 }
 
@@ -61,16 +66,22 @@ const problem = slot("problem");
 const barrier = slot("barrier");
 const writeEnd = slot("barrier write end");
 
-/** What the manager still has to confirm: the address of how long it may take, or 0. The monitor's own end waits for it. */
+/**
+ * The address of the time left for the manager to confirm, or 0 if nothing is outstanding. The monitor waits for the
+ * confirmation before it ends.
+ */
 export const awaited = slot("awaited");
 
-/** Room for a newline behind a datagram, and for a look at six bytes at its end. */
+/** Space for a newline after a datagram, and for reading six bytes at its end. */
 const datagram = buffer("datagram", DATAGRAM_LIMIT + 8);
-/** `struct timespec`, which ppoll(2) counts down. */
+/** `struct timespec`; ppoll(2) updates it with the time left. */
 const barrierTime = buffer("time for the barrier", 16);
 const pair = buffer("barrier pipe", 8);
 
-/** Looks for a line that begins with `READY=`, which may be any: sd_notify(3). Runs `found` where there is one, from `line` to `line end`. */
+/**
+ * Searches all lines for one that begins with `READY=`: sd_notify(3). If there is one, runs `found` with the line
+ * between `line` and `line end`.
+ */
 function findReady(found: readonly Op[]): readonly Op[] {
   const second = slot("second half");
   const isOver = slot("search is over");
@@ -78,7 +89,7 @@ function findReady(found: readonly Op[]): readonly Op[] {
   return [
     set(from, datagram),
     { op: "add", left: from, right: length, out: last },
-    // So that the last line ends as all do.
+    // So that the last line ends with a newline too.
     store(last, 1, NEWLINE),
     set(isOver, 0),
     {
@@ -103,7 +114,7 @@ function findReady(found: readonly Op[]): readonly Op[] {
   ];
 }
 
-/** Calls in order, then `then`. Where one fails nothing that follows it is done, and `problem` becomes −errno. */
+/** Makes the calls in order, then `then`. If one fails, the rest is skipped and `problem` becomes −errno. */
 function inOrder(calls: readonly CallOp[], then: readonly Op[]): readonly Op[] {
   const [first, ...rest] = calls;
   if (first === undefined) return then;
@@ -118,7 +129,7 @@ export class NotifySteps {
   readonly #arch: Arch;
   readonly #rows: { readonly container: Row; readonly barrier: Row };
 
-  /** `rows`: of the descriptor `notify`, and one that the barrier gets. */
+  /** `rows`: those of the descriptor `notify` and of the barrier. */
   constructor(
     request: NotifyRequest,
     options: { again: Reexec; arch: Arch; rows: { container: Row; barrier: Row } },
@@ -129,7 +140,10 @@ export class NotifySteps {
     this.#rows = options.rows;
   }
 
-  /** Deals with what has come. The first READY is passed on; the rest is read, lest it blocks the container, and dropped. */
+  /**
+   * Handles received messages. Passes on the first READY; reads and drops the rest, so that the container does not
+   * block.
+   */
   react(): readonly Op[] {
     const { container, barrier: row } = this.#rows;
     const confirmed = [
@@ -140,17 +154,20 @@ export class NotifySteps {
     return [
       ...row.whenReady(confirmed),
       ...container.whenReady([
-        // Descriptors that come along are the container's own barrier: nobody takes them, which closes them.
+        // Received descriptors are the container's own barrier. No buffer takes them, so the kernel closes them.
         call("recvfrom", [fixedFd("notify"), datagram, DATAGRAM_LIMIT, MsgFlag.MSG_DONTWAIT, 0, 0], {
           out: length,
           tolerate: ["*"],
         }),
-        when(isTold, "==", 0, whenFailed(length, [], findReady([set(isTold, 1), ...this.#tell()]))),
+        // A socket that cannot be read stays ready, so it is not waited for any more.
+        ...whenFailed(length, [when(length, "!=", -Errno.EAGAIN, container.ignore())], [
+          when(isTold, "==", 0, findReady([set(isTold, 1), ...this.#tell()])),
+        ]),
       ]),
     ];
   }
 
-  /** For a manager that does not know barriers, and so never answers. */
+  /** For a manager that does not know barriers and never answers. */
   timedOut(): readonly Op[] {
     return [
       ...say(this.#again, "warning", "Timeout after waiting 30s for barrier. Ignored."),
@@ -198,7 +215,7 @@ export class NotifySteps {
     ];
   }
 
-  /** The container is not the worse for a manager that does not listen. */
+  /** An unreachable manager is only logged: the container works without it. */
   #complain(): readonly Op[] {
     const { ops, errno } = errnoOf(problem);
     const message = `cannot tell the service manager at ${JSON.stringify(this.#request.name)}: {errno}`;

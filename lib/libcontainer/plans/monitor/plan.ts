@@ -1,17 +1,19 @@
 /**
- * The monitor: what a foreground `run` or `exec` becomes as soon as its process runs, as a plan. Pure.
+ * The monitor as a plan: a foreground `run` or `exec` becomes it as soon as its process runs. Pure.
  *
- * It looks after the process until it has ended and its output has been passed on: forwards signals, copies the streams of its stdio, passes
- * READY on to the service manager, reaps, removes the container, ends with the process's status. One loop around one ppoll(2);
- * nothing else waits, so that a slow reader delays neither signals nor the other streams, but for the lock at the end.
+ * It supervises the process until the process has ended and its output is passed on: it forwards signals, copies the
+ * stdio streams, passes READY on to the service manager, reaps, removes the container, and exits with the process's
+ * status. It is one loop around one ppoll(2). Besides the lock at the end only ppoll blocks, so a slow reader delays
+ * neither signals nor the other streams.
  *
- * Nobody hears what it could report, so every call in the loop says what happens where it fails.
+ * No process reads its reports, so every call in the loop handles its own failure.
  *
  * @module
  */
 
 import type { IoMode } from "../../../ffi/channel.ts";
 import { AT_FDCWD, AtFlag, Flock, Ioctl, Prctl } from "../../../ffi/constants.ts";
+import { Errno } from "../../../ffi/errno.ts";
 import { Signal } from "../../../ffi/process/signals.ts";
 import type { Arch } from "../../../ffi/syscalls.ts";
 import {
@@ -34,15 +36,16 @@ import { awaited, type NotifyRequest, NotifySteps } from "./notify.ts";
 import { PollTable, type Row } from "./poll_table.ts";
 import { advance, type End, type Stream, whenFlushed } from "./streams.ts";
 
-/** How our own standard streams are read and written; a terminal has no stderr beside its stdout. */
+/** How to read and write our own standard streams. A terminal has no separate stderr. */
 type Manners<Name extends string> = Readonly<Record<Name, IoMode>>;
 
 type Output = "stdout" | "stderr";
 
 /**
- * The process's stdio, by fixed descriptors: our ends are `stdin`, `stdout` and `stderr`. `pipes`: its ends are `stdin pipe`, `stdout pipe` and
- * `stderr pipe`. `terminal`: its master is `master`, `slave` keeps it from hanging up, and ours is `host terminal`, raw by now, to be given back
- * `attributes` (the kernel's `struct termios`).
+ * The process's stdio, by fixed descriptors. Our ends are `stdin`, `stdout` and `stderr`. `pipes`: the process's ends
+ * are `stdin pipe`, `stdout pipe` and `stderr pipe`. `terminal`: `master` is its master, and `slave` keeps it from
+ * hanging up; `host terminal` is ours, already raw, and gets back `attributes` (the kernel's `struct termios`) at the
+ * end.
  */
 export type MonitorStdio =
   | { readonly kind: "inherited" }
@@ -53,27 +56,33 @@ export type MonitorStdio =
     readonly attributes: Uint8Array;
   };
 
-/** What is to be done as soon as the process has been reaped; its last output may still be on the way. */
+/** What to do once the process has been reaped; its last output may still be unread. */
 export type Removal =
   | { readonly kind: "none" }
-  /** Directories of cgroups, and the state directory, which is open as the fixed descriptor `state directory`. Where one resists, the runtime is executed again. */
+  /**
+   * Remove these cgroup directories and the state directory, which is open as the fixed descriptor `state directory`.
+   * If one cannot be removed, execute the runtime again.
+   */
   | { readonly kind: "directories"; readonly cgroups: readonly string[]; readonly state: string }
-  /** There is more to it: the runtime is executed again, with `options` beside its global ones. */
+  /** More is to be removed: execute the runtime again, with `options` besides its global ones. */
   | { readonly kind: "runtime"; readonly options?: readonly string[] };
 
-/** What the monitor looks after. Signals that it forwards are blocked; `signals` is a signalfd(2) of them, `caught signals` has those that came before. */
+/**
+ * The process to supervise. The forwarded signals are blocked. `signals` is a signalfd(2) for them; `caught signals`
+ * has those received before.
+ */
 export interface MonitorRequest {
   readonly arch: Arch;
-  /** Our child, not reaped yet: until then the number is its own. */
+  /** Our child. It is not reaped yet, so no other process can have the pid. */
   readonly pid: number;
   readonly stdio: MonitorStdio;
   /** The container's socket is the fixed descriptor `notify`. */
   readonly notify?: NotifyRequest;
   readonly removal: Removal;
-  /** Its name below the runtime's root. */
+  /** The container's directory name below the runtime's root. */
   readonly id: string;
   readonly again: Reexec;
-  /** Every forwarded signal is logged. */
+  /** Log every forwarded signal. */
   readonly debug: boolean;
 }
 
@@ -82,25 +91,29 @@ const WNOHANG = 1;
 const SIGNAL_INFO_SIZE = 128;
 
 const result = slot("result");
+/** −errno where waiting or reading signals failed as it never does; 0 otherwise. */
+const broken = slot("broken");
 /** 1 once the process has been reaped. */
 const hasEnded = slot("process has ended");
-/** 1 where nothing was ready the last time that ppoll(2) did not wait. */
+/** 1 if nothing was ready the last time that ppoll(2) did not block. */
 const isIdle = slot("nothing is ready");
-/** 1 where a stream of output is at its end: nothing more of it is passed on. */
+/** 1 if an output stream has ended: nothing more of it is passed on. */
 const isOver = (name: Output) => slot(`${name} is over`);
-/** How many bytes of the process are in a pipe of output still: known once it has ended. */
+/** How many bytes from the process are still in an output pipe: known once it has ended. */
 const leftOf = (name: Output) => slot(`${name} left`);
-/** The monitor's own. */
+/** The monitor's exit status. */
 const status = slot("exit status");
-/** Open since the container was made: by it the directory is told from another one of its name that is made after its removal. */
+/** Open since the container was created. It distinguishes the directory from a later one with the same name. */
 const stateDirectory = fixedFd("state directory");
 
 const noTime = struct("{0, 0}", 16, []);
 
-/** Rows of the poll table. Signals first: whatever happened before the process's end is then seen with that end, or before. */
+/**
+ * Rows of the poll table. Signals come first, so that events before the process's end are seen before it or with it.
+ */
 const RowIndex = { signals: 0, notify: 1, barrier: 2, streams: 3 } as const;
 
-/** The plan of a monitor. Its only process is the `stage`. */
+/** The plan of a monitor. It is a single process, the `stage`. */
 export function planMonitor(request: MonitorRequest): Plan {
   return new Monitor(request).plan();
 }
@@ -115,7 +128,7 @@ class Monitor {
     this.#request = request;
     const notify = request.notify === undefined ? undefined : fixedFd("notify");
     const streams = sources[request.stdio.kind];
-    // The third row gets its descriptor when a barrier is raised.
+    // The third row gets its descriptor when a barrier is created.
     this.#table = new PollTable([fixedFd("signals"), notify, undefined, ...streams.map(fixedFd)]);
     this.#streams = streamsOf(request.stdio, streams.map((_, index) => this.#row(RowIndex.streams + index)));
     if (request.notify !== undefined) {
@@ -142,10 +155,18 @@ class Monitor {
     };
   }
 
-  /** Waits once, and deals with all that was there. READY and output count before the end. */
+  /** Waits once, and handles all events. */
   #turn(): readonly Op[] {
     return [
       ...this.#wait(),
+      ...whenFailed(result, [when(result, "!=", -Errno.EINTR, [set(broken, result)])], this.#react()),
+      when(broken, "!=", 0, this.#giveUp()),
+    ];
+  }
+
+  /** READY and output count before the end. */
+  #react(): readonly Op[] {
+    return [
       ...this.#row(RowIndex.signals).whenReady(this.#takeSignal()),
       ...this.#notify?.react() ?? [],
       ...this.#streams.flatMap((stream, index) => advance(stream, this.#row(RowIndex.streams + index))),
@@ -153,7 +174,7 @@ class Monitor {
     ];
   }
 
-  /** After the process's end what is still there is taken first, without waiting, until nothing is. */
+  /** After the process has ended, polls without blocking until nothing is left to read. */
   #wait(): readonly Op[] {
     const timeout = slot("timeout");
     return [
@@ -163,11 +184,23 @@ class Monitor {
       set(isIdle, 0),
       when(result, "==", 0, [
         set(isIdle, 1),
-        // Only the manager has a limit, and it counts only where it was waited for.
+        // The wait has a limit only while the manager's answer is outstanding.
         ...(this.#notify === undefined
           ? []
           : [when(awaited, "!=", 0, [when(timeout, "==", awaited, this.#notify.timedOut())])]),
       ]),
+    ];
+  }
+
+  /** Ends after an unexpected errno, −`broken`: another try could go on for ever. The process is left as it is. */
+  #giveUp(): readonly Op[] {
+    const { pid, again } = this.#request;
+    const { ops, errno } = errnoOf(broken);
+    return [
+      ...ops,
+      ...this.#restore(),
+      ...say(again, "error", `cannot monitor process ${pid} any more, it goes on alone: {errno}`, errno),
+      call("exit_group", [1]),
     ];
   }
 
@@ -185,7 +218,7 @@ class Monitor {
             ...(terminal ? [when(signal, "==", Signal.SIGINT, this.#interrupted())] : []),
           ]),
         ]),
-      ]),
+      ], [when(result, "!=", -Errno.EAGAIN, [set(broken, result)])]),
     ];
   }
 
@@ -203,12 +236,15 @@ class Monitor {
     ];
   }
 
-  /** As runc does it (tty.go @ v1.5.1, handleInterrupt): the terminal is restored, the process has got the signal and may live on. */
+  /**
+   * Like runc (tty.go @ v1.5.1, handleInterrupt): restores the terminal; the process has got the signal and may
+   * continue.
+   */
   #interrupted(): readonly Op[] {
     return [...this.#restore(), call("exit_group", [0])];
   }
 
-  /** Either terminal may be gone (SIGHUP comes then too); a wrong size is no reason to end. */
+  /** Either terminal may be gone (then SIGHUP comes too); a wrong size is no reason to end. */
   #resize(): readonly Op[] {
     const size = buffer("window size", 8);
     const { again, debug } = this.#request;
@@ -228,12 +264,12 @@ class Monitor {
   #restore(): readonly Op[] {
     const { stdio } = this.#request;
     if (stdio.kind !== "terminal") return [];
-    // A terminal that is gone has nothing to restore.
+    // A terminal that is gone needs no restoring.
     const attributes = bytes(stdio.attributes, "{as before}");
     return [call("ioctl", [fixedFd("host terminal"), Ioctl.TCSETS, attributes], { tolerate: ["*"] })];
   }
 
-  /** Reaps every child that has ended: ours, and as a subreaper the container's orphans. */
+  /** Reaps all children that have ended: the process, and with a subreaper also the container's orphans. */
   #reap(): readonly Op[] {
     const child = slot("ended child");
     const wait = buffer("status", 8);
@@ -255,14 +291,14 @@ class Monitor {
     }];
   }
 
-  /** Bytes for the process, which nobody reads any more. */
+  /** Drops bytes for the process, which has ended. */
   #stopInput(): readonly Op[] {
     return this.#streams.find(({ name }) => name === "stdin")?.finish ?? [];
   }
 
   /**
-   * How much is in the pipes of output: all that the process has written is passed on, and nobody who has inherited a pipe from it is waited for.
-   * A pipe that is closed by now has nothing.
+   * Counts the bytes in the output pipes: all that the process has written is passed on, but other processes that
+   * inherited the pipes are not waited for. A closed pipe counts as empty.
    */
   #countOutput(): readonly Op[] {
     const count = buffer("bytes in a pipe", 8);
@@ -272,7 +308,10 @@ class Monitor {
     ]);
   }
 
-  /** Once the process has ended: a pipe of output is over as soon as as many bytes have come through as it left, or no more come. */
+  /**
+   * After the process has ended: an output pipe is over when all its counted bytes have been read, or when no more
+   * come.
+   */
   #finishOutput(): readonly Op[] {
     return this.#outputPipes().map(({ isOver, left, stream }) =>
       when(isOver, "==", 0, [
@@ -302,7 +341,7 @@ class Monitor {
     const { removal, again, id, pid } = this.#request;
     const left = slot("something is left");
     const options = removal.kind === "runtime" ? removal.options ?? [] : [];
-    // What goes wrong there is logged, and the process's status stays, as in runc.
+    // Its failure is logged, and the process's status stays, like in runc.
     const byRuntime = runAgain(again, ["monitor", ...options, task, id, String(pid)], slot("removal failed"));
     switch (removal.kind) {
       case "none":
@@ -314,19 +353,22 @@ class Monitor {
     }
   }
 
-  /** Nothing is ready any more, and the process has ended. */
+  /** The end, when nothing is ready any more and the process has ended. */
   #endIfOver(): readonly Op[] {
     const { kind } = this.#request.stdio;
     const end: readonly Op[] = [when(awaited, "==", 0, [...this.#restore(), call("exit_group", [status])])];
     return [
-      // What is in a terminal by now is all.
+      // A terminal gets no more output: what it has now is the rest.
       ...(kind === "terminal" ? [whenFlushed(this.#streams[0]!, [set(isOver("stdout"), 1)])] : []),
       ...outputs[kind].reduce((ops, name) => [when(isOver(name), "==", 1, ops)], end),
     ];
   }
 }
 
-/** Signals that came to other threads of the runtime are numbers in a pipe. Blocked by now, they wait for the descriptor. */
+/**
+ * Signals that other threads of the runtime have received are numbers in a pipe. They are raised again: now blocked,
+ * they wait for the signalfd.
+ */
 function raiseAgain(): readonly Op[] {
   const number = buffer("number", 8);
   const [self, signal] = [slot("own pid"), slot("signal")];
@@ -344,12 +386,16 @@ function raiseAgain(): readonly Op[] {
       until: { left: result, right: 0 },
     },
     call("close", [fixedFd("caught signals")], { tolerate: ["*"] }),
-    // A thread that has taken a signal and has been ended before it could tell of it is all that loses one. Losing this one would be for ever.
+    // A signal is lost if a thread is ended between receiving it and writing its number. A lost SIGCHLD would never
+    // come again, so it is always raised.
     call("kill", [self, Signal.SIGCHLD], { tolerate: ["*"] }),
   ];
 }
 
-/** From a wait status in `result` to what a shell reports: the code, or 128 + the signal's number. WIFSIGNALED, WTERMSIG, wait(2) */
+/**
+ * Converts a wait status in `result` to a shell's: the exit code, or 128 + the signal's number. WIFSIGNALED, WTERMSIG,
+ * wait(2)
+ */
 function shellStatus(): readonly Op[] {
   const signal = slot("signal");
   return [
@@ -361,8 +407,8 @@ function shellStatus(): readonly Op[] {
 }
 
 /**
- * Removes cgroups, then the state, unless somebody else has done so: under the lock of state_store.ts, and only as long as there is a state.
- * `left` becomes 1 where something is left; missing is fine.
+ * Removes cgroups and the state if they still exist: under the lock of store.ts, and only while there is a state.
+ * `left` becomes 1 if something could not be removed; missing files are fine.
  */
 function removeAll(
   { cgroups, state }: Removal & { kind: "directories" },
@@ -381,38 +427,44 @@ function removeAll(
     when(result, "==", 0, [
       ...cgroups.map(removeDirectory),
       ...(hasNotify ? [unlink(`${state}/notify/notify.sock`, 0), removeDirectory(`${state}/notify`)] : []),
-      // Not before the rest is gone: without its state nobody could go on.
+      // Last: without the state, a failed removal could not be continued.
       when(left, "==", 0, [
         unlink(`${state}/state.json`, 0),
-        // From here on nothing says whose it is but that we are at it.
+        // From here on only this process knows whose directory it is.
         store(task, 4, TASK_DIRECTORY),
         removeDirectory(state),
       ]),
     ]),
-    // With it the lock goes, which the runtime needs for what is left.
+    // This releases the lock, which the runtime needs for the rest.
     call("close", [stateDirectory], { tolerate: ["*"] }),
   ];
 }
 
-/** What the runtime is executed again for: `end`, to remove the container; `dir`, to remove its directory, which has no state any more. */
+/**
+ * The task of the runtime executed again: `end` removes the container; `dir` removes its directory, which has no state
+ * any more.
+ */
 const task = bytes(Uint8Array.of(0x65, 0x6e, 0x64, 0), "end");
 /** `dir` as a little-endian word. */
 const TASK_DIRECTORY = 0x00726964;
 
-/** Where the bytes of each stream come from, in the order of {@link streamsOf}. */
+/** The sources of the streams, in the order of {@link streamsOf}. */
 const sources = {
   inherited: [],
   pipes: ["stdout pipe", "stderr pipe", "stdin"],
   terminal: ["master", "stdin"],
 } as const satisfies Record<MonitorStdio["kind"], readonly string[]>;
 
-/** Its streams of output: the first of its streams. */
+/** The output streams, which are the first streams. */
 const outputs = { inherited: [], pipes: ["stdout", "stderr"], terminal: ["stdout"] } as const satisfies Record<
   MonitorStdio["kind"],
   readonly Output[]
 >;
 
-/** The streams of a process's stdio. `rows`: of their sources. stdin is not waited for: it may never end. */
+/**
+ * The streams of a process's stdio. `rows`: of their sources. The monitor does not wait for the end of stdin, which may
+ * never come.
+ */
 function streamsOf(stdio: MonitorStdio, rows: readonly Row[]): readonly Stream[] {
   const close = (name: string) => call("close", [fixedFd(name)], { tolerate: ["*"] });
   const end = (name: string, manner: IoMode) => ({ fd: fixedFd(name), manner });
@@ -424,7 +476,7 @@ function streamsOf(stdio: MonitorStdio, rows: readonly Row[]): readonly Stream[]
       left: leftOf(name),
       source: end(`${name} pipe`, "pipe"),
       sink: end(name, manners[name]),
-      // Its next write raises SIGPIPE.
+      // The process's next write raises SIGPIPE.
       finish: [...rows[index]!.ignore(), close(`${name} pipe`), set(isOver(name), 1)],
     });
     const isClosed = slot("stdin is closed");

@@ -1,5 +1,5 @@
 /**
- * What the monitor waits for: rows of poll(2), which its ops change as they go on. Pure.
+ * The descriptors that the monitor polls: rows of poll(2), which its ops change at run time. Pure.
  *
  * @module
  */
@@ -7,28 +7,28 @@
 import { at, load, slot, store, struct, when } from "../../../plan/build.ts";
 import type { FixedFd, Op, Operand, Struct } from "../../../plan/op.ts";
 
-/** Events of poll(2) that are waited for. Errors and the other side's end are told without being asked for. */
+/** Events of poll(2) to wait for. Errors and hang-ups are always reported. */
 export const PollEvent = { POLLIN: 1, POLLOUT: 4 } as const;
 
-/** One `struct pollfd`: int fd, short events, short revents. A negative descriptor is not looked at. */
+/** One `struct pollfd`: int fd, short events, short revents. poll(2) ignores a negative descriptor. */
 export interface Row {
-  /** From now on this is waited for. */
+  /** Waits for these events from now on. */
   watch(fd: Operand, events: number): readonly Op[];
-  /** From now on nothing is, and what happened in this turn is forgotten. */
+  /** Waits for nothing from now on, and drops the events of this turn. */
   ignore(): readonly Op[];
-  /** Runs `ops` where what was waited for has happened. */
+  /** Runs `ops` if an awaited event has occurred. */
   whenReady(ops: readonly Op[]): readonly Op[];
 }
 
 const ROW_SIZE = 8, EVENTS = 4, REVENTS = 6;
 const revents = slot("revents");
 
-/** `struct pollfd[]`. Pure: two tables share nothing. */
+/** `struct pollfd[]`. Two tables share no memory. */
 export class PollTable {
   readonly data: Struct;
   readonly count: number;
 
-  /** `fds`: what is waited for to be readable in the beginning, a row each; none of its own where undefined. */
+  /** `fds`: descriptors to wait for until readable at first, one row each; undefined: a row without a descriptor. */
   constructor(fds: readonly (FixedFd | undefined)[]) {
     this.count = fds.length;
     this.data = struct(
@@ -43,7 +43,7 @@ export class PollTable {
 
   row(index: number): Row {
     const field = (offset: number) => at(this.data, ROW_SIZE * index + offset);
-    // Four bytes: the revents behind the events become 0.
+    // Four bytes: this also clears the revents, which follow the events.
     const set = (fd: Operand, events: number) => [store(field(0), 4, fd), store(field(EVENTS), 4, events)];
     return {
       watch: set,

@@ -1,12 +1,14 @@
 /**
- * What the monitor leaves to the runtime: it executes it as a child and waits for it, as the ops of a plan. Pure.
+ * Ops that execute the runtime again as a child of the monitor and wait for it, for tasks that the monitor cannot do.
+ * Pure.
  *
- * The child is `runc monitor …` (lib/cli/commands/monitor.ts), with the monitor's environment, which is the runtime's own.
+ * The child is `runc monitor …` (lib/cli/commands/monitor.ts), with the monitor's environment, which is the runtime's
+ * own.
  *
  * @module
  */
 
-import { CloneFlag } from "../../../ffi/constants.ts";
+import { CloneFlag, rlimitNames } from "../../../ffi/constants.ts";
 import {
   at,
   buffer,
@@ -23,24 +25,26 @@ import {
 } from "../../../plan/build.ts";
 import type { Data, Op, Operand, Slot } from "../../../plan/op.ts";
 
-/** The runtime as a program. */
+/** How to execute the runtime. */
 export interface Reexec {
   /** Absolute path. */
   readonly path: string;
-  /** What stands before the words of a command: the program's name and global options. */
+  /** The arguments before a command: the program's name and global options. */
   readonly args: readonly string[];
-  /** How many arguments the monitor itself was executed with; its environment stands behind them. */
+  /** The number of the monitor's own arguments; its environment follows them in memory. */
   readonly ownArguments: number;
+  /** The soft limit of open files that it starts with. Absent: the monitor's own, which has not been raised. */
+  readonly softFileLimit?: number;
 }
 
 const child = slot("child");
 const environment = slot("environment");
 const SIG_SETMASK = 2;
-/** `sigset_t` of the kernel: a bit for each of 64 signals. */
+/** The kernel's `sigset_t`: one bit for each of 64 signals. */
 const SIGSET_SIZE = 8;
 const STDERR = 2;
 
-/** Runs the runtime with `words` to its end. `status` becomes 0 where it succeeded, anything else where not. */
+/** Runs the runtime with `words` and waits for its end. `status` becomes 0 on success, another value on failure. */
 export function runAgain(again: Reexec, words: readonly (string | Data)[], status: Slot): readonly Op[] {
   const known = words.flatMap((word) => typeof word === "string" ? [word] : word.data === "bytes" ? [word.show] : []);
   const argv = stringPointers([...again.args, ...words], JSON.stringify(known));
@@ -49,9 +53,10 @@ export function runAgain(again: Reexec, words: readonly (string | Data)[], statu
   return [
     call("clone", [CloneFlag.SIGCHLD, 0, 0, 0, 0], { out: child, tolerate: ["*"] }),
     when(child, "==", 0, [
-      // Signals are blocked in the monitor, and would stay so.
+      // The child would inherit the monitor's blocked signals.
       call("rt_sigprocmask", [SIG_SETMASK, struct("[]", SIGSET_SIZE, []), 0, SIGSET_SIZE], { tolerate: ["*"] }),
       call("close_range", [3, -1, 0], { tolerate: ["*"] }),
+      ...limitFiles(again.softFileLimit),
       // The stack holds argc, argv, NULL, and the environment.
       { op: "add", left: stack, right: 8 * (again.ownArguments + 2), out: environment },
       call("execve", [again.path, argv, environment], { tolerate: ["*"] }),
@@ -66,10 +71,29 @@ export function runAgain(again: Reexec, words: readonly (string | Data)[], statu
   ];
 }
 
+/** Sets the soft limit of open files and keeps the hard one. */
+function limitFiles(soft: number | undefined): readonly Op[] {
+  if (soft === undefined) return [];
+  const RLIMIT_NOFILE = rlimitNames.indexOf("RLIMIT_NOFILE");
+  // `struct rlimit64`: the soft limit, the hard limit.
+  const limit = buffer("limit of open files", 16);
+  const result = slot("limit is known");
+  return [
+    call("prlimit64", [0, RLIMIT_NOFILE, 0, limit], { out: result, tolerate: ["*"] }),
+    when(result, "==", 0, [
+      store(limit, 8, soft),
+      call("prlimit64", [0, RLIMIT_NOFILE, limit, 0], { tolerate: ["*"] }),
+    ]),
+  ];
+}
+
 const high = slot("high"), low = slot("low");
 const LETTER_A = 0x61;
 
-/** A number below 256 as an argument: two letters from `a` to `p`, the high four bits first. Ops cannot divide by ten. */
+/**
+ * A number below 256 as an argument: two letters from `a` to `p`, the high four bits first. Ops have no division for
+ * decimal digits.
+ */
 function letters(value: Operand, name: string): { argument: Data; write: readonly Op[] } {
   const argument = bytes(Uint8Array.of(LETTER_A, LETTER_A, 0), `"<${name}>"`);
   return {
@@ -87,12 +111,12 @@ function letters(value: Operand, name: string): { argument: Data; write: readonl
 
 const errno = slot("errno");
 
-/** A slot with −errno as an errno. */
+/** The errno from a slot with −errno. */
 export function errnoOf(result: Slot): { readonly ops: readonly Op[]; readonly errno: Slot } {
   return { ops: [{ op: "sub", left: 0, right: result, out: errno }], errno };
 }
 
-/** Logs `message`, in which `{signal}` and `{errno}` stand for the numbers, in their order. */
+/** Logs `message`; `{signal}` and `{errno}` in it stand for the numbers, in order. */
 export function say(
   again: Reexec,
   level: "debug" | "warning" | "error",

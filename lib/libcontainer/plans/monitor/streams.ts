@@ -1,7 +1,7 @@
 /**
- * Bytes on their way from one descriptor to another, a bounded number at a time, as ops of the monitor. Pure.
+ * Copies bytes from one descriptor to another, a limited number at a time, as ops of the monitor. Pure.
  *
- * A stream neither loses bytes nor waits: a sink that takes none stops the reading, and nothing else.
+ * A stream loses no bytes and does not block. A sink that accepts nothing stops only the reading of its own source.
  *
  * @module
  */
@@ -24,27 +24,27 @@ export interface Stream {
   readonly name: string;
   readonly source: End;
   readonly sink: End;
-  /** Done when no byte will pass any more: the source is at its end, or the sink refuses bytes. */
+  /** Run when no more bytes can pass: the source has ended, or the sink rejects bytes. */
   readonly finish: readonly Op[];
-  /** Whatever is read is counted down there. */
+  /** A counter, reduced by the bytes read. */
   readonly left?: Slot;
 }
 
 /**
- * How many bytes are on their way at once: for a sink that may block what a pipe that polls as writable takes without (PIPE_BUF, pipe(7)). The
- * memory of each stream counts: the monitor lives as long as its container.
+ * How many bytes to copy at once. A sink that may block gets only what a pipe that polls as writable accepts without
+ * blocking (PIPE_BUF, pipe(7)). Each stream's memory counts, because the monitor lives as long as its container.
  */
 const chunkSize = ({ sink }: Stream) => sink.manner === "blocking" ? 4096 : 8192;
-/** Between pipes no byte is copied: as much as a pipe holds by default. */
+/** Splicing between pipes copies no bytes: the default capacity of a pipe. */
 const SPLICE_SIZE = 64 * 1024;
 
 const result = slot("result");
 const last = slot("last");
 const how = { out: result, tolerate: ["*"] } as const;
 
-/** Bytes that wait for the sink. */
+/** Number of bytes waiting for the sink. */
 const pendingOf = ({ name }: Stream) => slot(`${name} pending`);
-/** 1 where bytes of a pipe wait for another one. */
+/** 1 if bytes in a source pipe wait for the sink pipe. */
 const atSinkOf = ({ name }: Stream) => slot(`${name} waits for sink`);
 
 const memoryOf = (stream: Stream) => buffer(`${stream.name} bytes`, chunkSize(stream));
@@ -65,11 +65,11 @@ function writeOp(stream: Stream): Op {
     : call("write", [fd, ...bytes], how);
 }
 
-/** What was read, `result`, is not left any more. */
+/** Reduces the counter by the bytes read, `result`. */
 const countDown = ({ left }: Stream): readonly Op[] =>
   left === undefined ? [] : [{ op: "sub", left, right: result, out: left }];
 
-/** Reads once. 0 is the end; an error is too, as it is to whoever reads a file. */
+/** Reads once. 0 is the end of the stream, and so is an error. */
 function fill(stream: Stream, row: Row): readonly Op[] {
   const { name, sink } = stream;
   const filled = [set(pendingOf(stream), result), set(slot(`${name} from`), memoryOf(stream))];
@@ -86,7 +86,7 @@ function fill(stream: Stream, row: Row): readonly Op[] {
   ];
 }
 
-/** Writes once. An error, EPIPE most often, says that nobody reads any more. */
+/** Writes once. An error, mostly EPIPE, means that the reader is gone. */
 function flush(stream: Stream, row: Row): readonly Op[] {
   const { name, source, sink } = stream;
   const [pending, from] = [pendingOf(stream), slot(`${name} from`)];
@@ -103,7 +103,10 @@ function flush(stream: Stream, row: Row): readonly Op[] {
   ];
 }
 
-/** Moves bytes from pipe to pipe. EAGAIN is the source's word or the sink's: whichever was not waited for is the next to be. */
+/**
+ * Moves bytes from pipe to pipe. EAGAIN can come from the source or the sink: the one not polled this time is polled
+ * next.
+ */
 function splice(stream: Stream, row: Row): readonly Op[] {
   const { source, sink, finish } = stream;
   const atSink = atSinkOf(stream);
@@ -120,10 +123,13 @@ function splice(stream: Stream, row: Row): readonly Op[] {
   ];
 }
 
-/** Whether bytes go from pipe to pipe. */
+/** Whether both ends are pipes. */
 const isSpliced = ({ source, sink }: Stream) => source.manner === "pipe" && sink.manner === "pipe";
 
-/** Reads or writes what is possible now, where the row's descriptor is ready. What is waited for is the source, or the sink of bytes that are pending. */
+/**
+ * If the row's descriptor is ready, reads or writes as much as possible now. The row polls the source, or the sink
+ * while bytes are pending.
+ */
 export function advance(stream: Stream, row: Row): readonly Op[] {
   if (isSpliced(stream)) return row.whenReady(splice(stream, row));
   const pending = pendingOf(stream);
@@ -133,6 +139,6 @@ export function advance(stream: Stream, row: Row): readonly Op[] {
   return row.whenReady(ops);
 }
 
-/** Runs `ops` where nothing waits for the sink. */
+/** Runs `ops` if no bytes wait for the sink. */
 export const whenFlushed = (stream: Stream, ops: readonly Op[]): Op =>
   when(isSpliced(stream) ? atSinkOf(stream) : pendingOf(stream), "==", 0, ops);

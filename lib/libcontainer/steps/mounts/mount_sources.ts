@@ -22,7 +22,8 @@ import { at, buffer, call, fail, fixedFd, load, slot, step, store, struct, text,
 import type { Data, Op, Operand, Slot, Step, Struct } from "../../../plan/op.ts";
 import { sendFdOps } from "../console.ts";
 import { mapText } from "../../config/id_mappings.ts";
-import type { HelpedMount, MountIds } from "./mounts.ts";
+import type { MountIds } from "../../config/mounts.ts";
+import type { HelpedMount } from "./helped_mounts.ts";
 import { tellValue } from "../protocol.ts";
 
 const inits = fixedFd("sources-init");

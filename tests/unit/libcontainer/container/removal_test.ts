@@ -13,6 +13,7 @@ const cgroupPaths = { cpu: "/sys/fs/cgroup/cpu,cpuacct/a", cpuacct: "/sys/fs/cgr
 function stateOf(config: Config, more: { systemdCgroup?: boolean; intelRdt?: { path: string } } = {}): RuncState {
   return toRuncState({
     config,
+    mounts: [],
     id: "a",
     bundle: "/bundle",
     rootfs: "/bundle/rootfs",

@@ -23,12 +23,13 @@ import {
 import { hasCpusetOf, memoryPolicyOf, personalityOf, umaskOf } from "../../../../lib/libcontainer/state/exec_state.ts";
 import { completeProcess, processOf } from "../../../../lib/libcontainer/state/process_state.ts";
 import { type StateInput, toRuncState } from "../../../../lib/libcontainer/state/to_runc_state.ts";
+import { parseMounts } from "../../../../lib/libcontainer/config/mounts.ts";
 import { toProfile } from "../../../../lib/libcontainer/seccomp/profile.ts";
 import type { Config, Process } from "../../../../lib/specs/config.ts";
 import { parseConfig } from "../../../../lib/specs/parse.ts";
 
 const config = parseConfig(JSON.stringify(configOfRunc));
-const input: StateInput = {
+const input: Omit<StateInput, "mounts"> = {
   config,
   id: stateOfRunc.id,
   bundle: "/srv/bundle",
@@ -52,23 +53,27 @@ function withoutZeros(value: unknown): unknown {
   );
 }
 
+function toState(changes: Partial<Omit<StateInput, "mounts">> = {}) {
+  const all = { ...input, ...changes };
+  return toRuncState({ ...all, mounts: parseMounts(all.config.mounts, all) });
+}
+
 /** As it comes back from the file. */
-const written = (changes: Partial<StateInput> = {}) =>
-  parseRuncState(JSON.stringify(toRuncState({ ...input, ...changes })));
+const written = (changes: Partial<Omit<StateInput, "mounts">> = {}) => parseRuncState(JSON.stringify(toState(changes)));
 
 Deno.test("toRuncState() writes what runc 1.1.5 wrote for the same config", () => {
   const expected = withoutZeros(stateOfRunc) as { config: { version: string; mounts: object[] } };
   expected.config.version = "1.3.0";
   // "suid": runc remembers it since 1.2.
   Object.assign(expected.config.mounts.at(-1)!, { cleared_flags: 2 });
-  assertEquals<unknown>(withoutZeros(toRuncState(input)), expected);
+  assertEquals<unknown>(withoutZeros(toState()), expected);
 });
 
 Deno.test("toRuncState() has runc's fields in runc's order", () => {
   const known = Object.keys(stateOfRunc.config);
-  const ours = Object.keys(toRuncState(input).config).filter((key) => known.includes(key));
+  const ours = Object.keys(toState().config).filter((key) => known.includes(key));
   assertEquals(ours, known.filter((key) => ours.includes(key)));
-  assertEquals(Object.keys(toRuncState(input)), [
+  assertEquals(Object.keys(toState()), [
     "id",
     "init_process_pid",
     "init_process_start",
@@ -270,7 +275,7 @@ Deno.test("linux.seccomp is kept with 64-bit values exact, and read from files o
       args: [{ index: 0, value: 0xffff_ffff_ffff_fffen, op: "SCMP_CMP_EQ" }],
     }],
   });
-  const state = toRuncState({ ...input, seccomp: profile });
+  const state = toState({ seccomp: profile });
   assertEquals(seccompOf(state), profile);
   const text = JSON.stringify(state, (_, value) => typeof value === "bigint" ? "big" : value);
   assert(text.includes('"seccomp":{"default_action":4,"architectures":null,'), text);

@@ -42,7 +42,7 @@ Deno.test("the ruleset handles what the kernel knows: without truncate, then wit
 
 Deno.test("a process that may gain privileges is refused: it could not restrict itself", () => {
   const lax = { ...process, noNewPrivileges: false };
-  assertThrows(() => landlockSteps({ [read]: "/" }, lax, "x86_64"), RuncError, "needs process.noNewPrivileges");
+  assertThrows(() => landlockSteps({ [read]: "/" }, lax, "x86_64"), RuncError, "requires process.noNewPrivileges");
   assertEquals(landlockSteps({}, lax, "x86_64"), []);
   assertEquals([restrictSteps({}), restrictSteps({ [read]: "" }).length], [[], 1]);
 });

@@ -1,10 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
+import { planCreate } from "../../../../lib/libcontainer/plans/create.ts";
 import { maskedPathSteps, readonlyPathSteps } from "../../../../lib/libcontainer/steps/masked_paths.ts";
 import { callLines, callsNamed, labels, lines, origins, stepOf, structArg, structHex } from "../../plan_reader.ts";
-import { config, facts } from "../fixed.ts";
+import { config, facts, request } from "../fixed.ts";
 
 const masks = (...paths: readonly string[]) =>
-  maskedPathSteps(config((draft) => draft.linux.maskedPaths = [...paths]), facts);
+  maskedPathSteps(config((draft) => draft.linux.maskedPaths = [...paths]), facts, true);
 const readonlys = (...paths: readonly string[]) =>
   readonlyPathSteps(config((draft) => draft.linux.readonlyPaths = [...paths]), facts);
 
@@ -38,6 +39,7 @@ Deno.test("the tmpfs is read-only and has room for nothing; it has a label where
               Object.assign(draft.linux, { mountLabel });
             }),
             facts,
+            true,
           ),
           "prepare to mask paths",
         ),
@@ -77,7 +79,8 @@ Deno.test("the masking /dev/null is verified also where /dev is a bind mount", (
   const bound = config((draft) => {
     draft.mounts = [{ destination: "/dev", source: "/dev", options: ["bind"] }] as never;
   });
-  assert(lines(maskedPathSteps(bound, facts)).some((line) => line.includes("container's /dev/null is invalid")));
+  const prepare = stepOf(planCreate(bound, facts, request).init, "prepare to mask paths");
+  assert(lines([prepare]).some((line) => line.includes("container's /dev/null is invalid")));
 });
 
 Deno.test("a read-only path is a copy of the tree that is read-only before it is placed", () => {

@@ -1,12 +1,12 @@
 import { assertEquals } from "@std/assert";
 import { withContext } from "../../../../lib/libcontainer/config/mount_options.ts";
+import { parseMounts } from "../../../../lib/libcontainer/config/mounts.ts";
 import { planCreate } from "../../../../lib/libcontainer/plans/create.ts";
 import { planExec } from "../../../../lib/libcontainer/plans/exec.ts";
 import {
   appArmorSteps,
   execLabelSteps,
   keyLabelSteps,
-  labelMounts,
   queueLabelSteps,
 } from "../../../../lib/libcontainer/steps/security_labels.ts";
 import { type callLines, callsNamed, labels } from "../../plan_reader.ts";
@@ -55,37 +55,13 @@ Deno.test("without a label or profile there is no step", () => {
     assertEquals([execLabelSteps, keyLabelSteps].flatMap((steps) => steps(none, "x86_64")), []);
     assertEquals(appArmorSteps({ apparmorProfile: none }, facts), []);
   }
-  assertEquals(labelMounts(config()), config());
-  assertEquals(queueLabelSteps(config(), "x86_64"), []);
+  assertEquals(queueLabelSteps(parseMounts(config().mounts, request), undefined, "x86_64"), []);
 });
 
 Deno.test("withContext() quotes the label, whose commas are not the options'", () => {
   assertEquals(withContext("", LABEL), `context="${LABEL}"`);
   assertEquals(withContext("mode=755", "a:b"), 'mode=755,context="a:b"');
   assertEquals([withContext("mode=755", ""), withContext("mode=755", undefined)], ["mode=755", "mode=755"]);
-});
-
-Deno.test("labelMounts() labels file systems, not binds, not those with labels of their own", () => {
-  const mounts = [
-    { destination: "/proc", type: "proc" },
-    { destination: "/sys", type: "sysfs" },
-    { destination: "/dev", type: "tmpfs", options: ["mode=755"] },
-    { destination: "/dev/pts", type: "devpts", options: ["newinstance"] },
-    { destination: "/dev/mqueue", type: "mqueue" },
-    { destination: "/sys/fs/cgroup", type: "cgroup" },
-    { destination: "/data", type: "tmpfs", source: "/data", options: ["rbind"] },
-  ];
-  const labelled = labelMounts({ ...config(), mounts, linux: { mountLabel: LABEL } });
-  assertEquals(
-    labelled.mounts!.filter((mount, index) => mount !== mounts[index]).map(({ destination, options }) => [
-      destination,
-      options,
-    ]),
-    [
-      ["/dev", ["mode=755", `context="${LABEL}"`]],
-      ["/dev/pts", ["newinstance", `context="${LABEL}"`]],
-    ],
-  );
 });
 
 Deno.test("planCreate() gives the label to the mounts, the queue, the masks, the keyring and the process", () => {

@@ -455,6 +455,69 @@ Deno.test("with debug every forwarded signal is logged", () => {
   assertEquals(executedBy(child), ["monitor", "say", "debug", `forwarding signal {signal} to ${PID}`, "ea"]);
 });
 
+Deno.test("the runtime is executed with the caller's soft limit of open files, the monitor keeps its own", () => {
+  const again = { path: "/runc", args: ["runc", "--root", "/r"], ownArguments: 3 };
+  const scene = new Scene({ removal: { kind: "runtime" }, again: { ...again, softFileLimit: 5 } });
+  scene.kernel.isChild = true;
+  assertEquals([scene.ends(0).run(), scene.kernel.executed?.[0]], [undefined, "/runc"]);
+  // Read, then set: the soft limit is 5 where the kernel's answer had 0.
+  assertEquals(scene.made("clone", "prlimit64").map(([name, ...args]) => [name, ...args.slice(0, 3)]), [
+    ["clone", Signal.SIGCHLD, 0, 0],
+    ["prlimit64", 0, 7, 0],
+    ["prlimit64", 0, 7, "\x05"],
+  ]);
+});
+
+// --- unexpected errnos -----------------------------------------------------------------------------------------------
+
+Deno.test("ppoll is repeated after EINTR, and what was ready before is not taken for ready", () => {
+  const scene = new Scene();
+  let turns = 0;
+  const answer = scene.kernel.answer;
+  scene.kernel.answer = (op, called) => {
+    if (op.op !== "call" || op.call !== "ppoll") return answer(op, called);
+    turns++;
+    return turns === 2 ? { result: -Errno.EINTR } : answer(op, called);
+  };
+  const reads: number[] = [];
+  const stdin = scene.file("stdin"), read = stdin.read;
+  stdin.read = (limit) => (reads.push(turns), read.call(stdin, limit));
+  stdin.feed("one");
+  assertEquals([scene.then(() => {}).ends(0).run(), reads.includes(1), reads.includes(2)], [0, true, false]);
+});
+
+for (const call of ["ppoll", "read"]) {
+  Deno.test(`a ${call} that fails as it never does ends the monitor with an error and status 1`, () => {
+    const fails = (scene: Scene) =>
+      scene.then(() => {
+        scene.kernel.failing.set(call, Errno.EINVAL);
+        scene.kernel.signal(15);
+      });
+    for (const stdio of [pipes, terminal, { kind: "inherited" } as const]) {
+      const scene = fails(new Scene({ stdio }));
+      // The next turn is the one that fails.
+      assertEquals([scene.run(), scene.made("clone", "exit_group").map(([name]) => name)], [1, [
+        "clone",
+        "exit_group",
+      ]]);
+      const isRestored = scene.made("ioctl", "clone").map(([name]) => name)[0] === "ioctl";
+      assertEquals(isRestored, stdio === terminal);
+    }
+    const message = `cannot monitor process ${PID} any more, it goes on alone: {errno}`;
+    assertEquals(executedBy(fails(new Scene())), ["monitor", "say", "error", message, "bg"]);
+  });
+}
+
+Deno.test("a socket of READY that cannot be read is not waited for any more", () => {
+  const scene = new Scene({ notify });
+  scene.then(() => {
+    scene.kernel.failing.set("recvfrom", Errno.ENOTCONN);
+    scene.file("notify").feed("READY=1");
+  });
+  assertEquals(scene.ends(0).run(), 0);
+  assertEquals(scene.made("recvfrom").length, 1);
+});
+
 // --- sd_notify -------------------------------------------------------------------------------------------------------
 
 const notify = { address: new TextEncoder().encode("\x01\0/m\0"), name: "/m", mainPid: 42 };

@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { helperSteps, meetHelperSteps } from "../../../../../lib/libcontainer/steps/mounts/mount_sources.ts";
-import { helpedMounts, needsHelp } from "../../../../../lib/libcontainer/steps/mounts/mounts.ts";
+import { type BindMount, parseMounts } from "../../../../../lib/libcontainer/config/mounts.ts";
+import { helpedMounts, needsHelp } from "../../../../../lib/libcontainer/steps/mounts/helped_mounts.ts";
 import { hasHelper, planCreate } from "../../../../../lib/libcontainer/plans/create.ts";
 import type { Mount } from "../../../../../lib/specs/config.ts";
 import { allOps, callLines, callsNamed, labels, origins } from "../../../plan_reader.ts";
@@ -15,7 +16,8 @@ const asked = (mounts: readonly Mount[], user = false) =>
     draft.mounts = mounts as Draft<Mount>[];
     if (user) draft.linux.namespaces.push({ type: "user", path: "" });
   });
-const helped = (mounts: readonly Mount[], user = false) => helpedMounts(asked(mounts, user), facts, request);
+const parse = (mounts: readonly Mount[] | undefined) => parseMounts(mounts, request);
+const helped = (mounts: readonly Mount[], user = false) => helpedMounts(parse(mounts), asked(mounts, user), facts);
 
 Deno.test("needsHelp(): mounts with other ids, and in a user namespace all of root's", () => {
   const cases: readonly [mount: Mount, user: boolean, euid: number, needs: boolean][] = [
@@ -27,7 +29,11 @@ Deno.test("needsHelp(): mounts with other ids, and in a user namespace all of ro
     [bind({ options: ["rbind", "ridmap"] }), false, 0, true],
   ];
   for (const [mount, user, euid, needs] of cases) {
-    assertEquals(needsHelp(mount, asked([mount], user), euid), needs, JSON.stringify({ mount, user, euid }));
+    assertEquals(
+      needsHelp(parse([mount])[0] as BindMount, asked([mount], user), euid),
+      needs,
+      JSON.stringify({ mount, user, euid }),
+    );
   }
 });
 
@@ -104,12 +110,12 @@ Deno.test("the helper is forked before a user namespace is joined or made, and l
     "open /dev",
   ];
   assertEquals(init.filter((label) => order.includes(label)), order);
-  assertEquals(hasHelper(spec, facts, request), true);
+  assertEquals(hasHelper(parse(spec.mounts), spec, facts), true);
 });
 
 Deno.test("who needs no helper has none", () => {
   const plain = asked([bind(), { destination: "/t", type: "tmpfs" }]);
-  assertEquals(hasHelper(plain, facts, request), false);
+  assertEquals(hasHelper(parse(plain.mounts), plain, facts), false);
   const { stage } = planCreate(plain, facts, request);
   assertEquals(stage.flatMap(({ ops }) => allOps(ops)).filter((op) => op.op === "fork").length, 1);
 });

@@ -1,13 +1,10 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { RuncError } from "../../../../../lib/errors.ts";
 import type { HostFacts } from "../../../../../lib/libcontainer/config/launch_request.ts";
-import {
-  finishMountSteps,
-  helpedMounts,
-  isBind,
-  mountIds,
-  mountSteps,
-} from "../../../../../lib/libcontainer/steps/mounts/mounts.ts";
+import { parseMounts } from "../../../../../lib/libcontainer/config/mounts.ts";
+import { finishMountSteps } from "../../../../../lib/libcontainer/steps/mounts/finish.ts";
+import { helpedMounts } from "../../../../../lib/libcontainer/steps/mounts/helped_mounts.ts";
+import { mountSteps } from "../../../../../lib/libcontainer/steps/mounts/mounts.ts";
 import type { Step } from "../../../../../lib/plan/op.ts";
 import type { Mount } from "../../../../../lib/specs/config.ts";
 import { allOps, callLines, callsNamed, callsOf, labels, origins, structArg, structHex } from "../../../plan_reader.ts";
@@ -20,10 +17,9 @@ interface Around {
 
 function steps(mounts: readonly Mount[], around: Around = {}): readonly Step[] {
   const spec = config((draft) => {
-    draft.mounts = mounts as never;
     if (around.cgroupNamespace) draft.linux.namespaces.push({ type: "cgroup", path: "" });
   });
-  return mountSteps(spec, around.facts ?? facts, request);
+  return mountSteps(parseMounts(mounts, request), spec, around.facts ?? facts);
 }
 
 /** The calls that put something somewhere, in order. */
@@ -162,8 +158,7 @@ Deno.test("a tmpfs is writable until everything is made in it", () => {
   const flags = (options: readonly string[]) => placing(steps([{ ...tmpfs, options }])).at(-1);
   assertEquals(flags(["ro", "mode=755"]), 'mount("tmpfs", ".", "tmpfs", 0, "mode=755")');
   assertEquals(flags(["ro", "nosuid", "mode=755"]), 'mount("tmpfs", ".", "tmpfs", MS_NOSUID, "mode=755")');
-  const spec = (mounts: readonly Mount[]) => config((draft) => draft.mounts = mounts as never);
-  const later = (...mounts: readonly Mount[]) => origins(finishMountSteps(spec(mounts), request));
+  const later = (...mounts: readonly Mount[]) => origins(finishMountSteps(parseMounts(mounts, request)));
   assertEquals(later({ ...tmpfs, options: ["ro"] }), [["make /t read-only", "/mounts/0/options"]]);
   assertEquals(later(tmpfs, { destination: "/dev", type: "devtmpfs", options: ["ro"] }), [
     ["make /dev read-only", "/mounts/1/options"],
@@ -180,8 +175,7 @@ Deno.test("whatever is mounted on /dev is writable until the nodes are made", ()
 });
 
 Deno.test("a mount with files open for writing is made read-only five times, with pauses between them", () => {
-  const spec = config((draft) => draft.mounts = [{ ...tmpfs, options: ["ro"] }] as never);
-  const all = callsOf(finishMountSteps(spec, request));
+  const all = callsOf(finishMountSteps(parseMounts([{ ...tmpfs, options: ["ro"] }], request)));
   assertEquals(all.map(({ call }) => call).join(" "), `mount_setattr${" ppoll mount_setattr".repeat(4)}`);
   for (const call of all.filter(({ call }) => call === "mount_setattr").slice(0, -1)) {
     assertEquals(call.onError?.map(({ errnos }) => errnos), [["EBUSY"]]);
@@ -215,11 +209,8 @@ Deno.test("bind with remount changes the mount that is there, and takes no sourc
   assertEquals(placing(all).map((line) => line.split(",")[0]), Array(4).fill("mount_setattr($target"));
   // ro and nothing else; the same without what is locked; noexec for the tree; slaves.
   assertEquals(attributes(all), ["1 20000e 0", "1 200000 0", "8 0 0", "0 0 80000"]);
-  const parsed = config((draft) => {
-    draft.linux.namespaces.push({ type: "user", path: "" });
-    draft.mounts = [bind("remount", "ro")] as never;
-  });
-  assertEquals(helpedMounts(parsed, facts, request), []);
+  const user = config((draft) => draft.linux.namespaces.push({ type: "user", path: "" }));
+  assertEquals(helpedMounts(parseMounts([bind("remount", "ro")], request), user, facts), []);
 });
 
 Deno.test("propagation is set on the very mount that was placed, whatever its name means by then", () => {
@@ -237,12 +228,6 @@ Deno.test("copy-symlink goes with no other of crun's options", () => {
     const error = assertThrows(() => steps([bind("copy-symlink", other)]), RuncError, "copy-symlink goes with neither");
     assertEquals([error.code, error.field], ["config-invalid", "/mounts/0/options"]);
   }
-});
-
-Deno.test("of idmap and ridmap the later one counts", () => {
-  const ids = (...options: string[]) => mountIds({ destination: "/in", options })?.recursive;
-  assertEquals([ids("bind"), ids("idmap"), ids("ridmap")], [undefined, false, true]);
-  assertEquals([ids("idmap", "ridmap"), ids("ridmap", "idmap")], [true, false]);
 });
 
 Deno.test("crun's options decide whether symlinks are followed", () => {
@@ -307,16 +292,6 @@ Deno.test("tmpcopyup makes a tmpfs without a place, with the options that mount(
     assertEquals(seen, [...begin, ...set, make, `fsmount($file_system, FSMOUNT_CLOEXEC, ${attributes})`, place]);
     assert(asked!.includes("sync"));
   }
-});
-
-Deno.test("isBind() looks at the options, not at the type", () => {
-  const cases: readonly [mount: Mount, is: boolean][] = [
-    [{ destination: "/", options: ["bind"] }, true],
-    [{ destination: "/", type: "tmpfs", options: ["ro", "rbind"] }, true],
-    [{ destination: "/", type: "bind" }, false],
-    [{ destination: "/", type: "bind", options: ["ro"] }, false],
-  ];
-  for (const [mount, is] of cases) assertEquals(isBind(mount), is);
 });
 
 Deno.test("a relative bind source is below the bundle", () => {
@@ -419,7 +394,7 @@ Deno.test("options with r in front are set on the whole tree", () => {
 Deno.test("a file system of its own gets them at the end: mount points are made in it first", () => {
   const mounts = [{ ...tmpfs, options: ["mode=755", "rnoexec", "rprivate"] }];
   assertEquals(attributes(steps(mounts)), ["0 0 40000"]);
-  const last = finishMountSteps({ ...config(), mounts }, request);
+  const last = finishMountSteps(parseMounts(mounts, request));
   assertEquals(last.map(({ label, from }) => [label, from]), [[
     "set attributes of all mounts on /t",
     "/mounts/0/options",

@@ -1,0 +1,144 @@
+/**
+ * The mounts of config.json, each parsed once: validation, the plan and state.json read the same result. Pure, and total: what is wrong with a
+ * mount is for the rules in ./validate/mounts.ts and for the plan to say.
+ *
+ * @module
+ */
+
+import { resolve } from "@std/path";
+import { MountFlag } from "../../ffi/constants.ts";
+import type { IdMapping, Mount } from "../../specs/config.ts";
+import { type MountOptions, parseMountOptions, withContext } from "./mount_options.ts";
+
+/** Which ids a mount shows: those of a user namespace made for the mappings, or of the container's. */
+export interface MountIds {
+  /** Absent: the container's user namespace. */
+  readonly mappings?: { readonly uid: readonly IdMapping[]; readonly gid: readonly IdMapping[] };
+  /** The mounts below it too: `ridmap`. */
+  readonly recursive: boolean;
+}
+
+/** What every mount has. */
+export interface CommonMount {
+  /** As config.json has it: for messages. */
+  readonly mount: Mount;
+  /** Its number in config.json. */
+  readonly index: number;
+  /** Its JSON pointer. */
+  readonly from: string;
+  /** Where it goes in the container: clean and absolute. One that names the rootfs as the host does is meant inside it, as runc reads it. */
+  readonly destination: string;
+  /** The same with the rootfs's path where config.json has it. This is what runc compares with /dev, /proc and /sys/fs/cgroup. */
+  readonly path: string;
+  /** Its options, parsed. */
+  readonly options: MountOptions;
+  /** Absent: it shows the ids that its file system has. Only a bind mount can have others. */
+  readonly ids?: MountIds;
+}
+
+/** A new mount of what is mounted already. */
+export interface BindMount extends CommonMount {
+  /** Tells the kinds of mounts apart. */
+  readonly kind: "bind";
+  /** Absolute: a relative source is below the bundle. */
+  readonly source: string;
+  /** With what is mounted below the source. */
+  readonly recursive: boolean;
+}
+
+/** `bind` with `remount`: changes the mount that is there. One with other ids is a new mount in any case. */
+export interface RemountMount extends CommonMount {
+  /** Tells the kinds of mounts apart. */
+  readonly kind: "remount";
+  /** Absolute; only state.json has it. */
+  readonly source: string;
+}
+
+/** The container's cgroups. */
+export interface CgroupMount extends CommonMount {
+  /** Tells the kinds of mounts apart. */
+  readonly kind: "cgroup";
+}
+
+/** Any other file system. */
+export interface FileSystemMount extends CommonMount {
+  /** Tells the kinds of mounts apart. */
+  readonly kind: "fileSystem";
+}
+
+/** A mount of config.json. */
+export type ParsedMount = BindMount | RemountMount | CgroupMount | FileSystemMount;
+
+/** What the paths of mounts are relative to. Both are absolute. */
+export interface MountPaths {
+  /** Of a bind mount's relative source. */
+  readonly bundle: string;
+  /** A destination may begin with it. */
+  readonly rootfs: string;
+}
+
+/** Parses the mounts of config.json, in its order. `first`: the number of the first one. */
+export function parseMounts(
+  mounts: readonly Mount[] | undefined,
+  paths: MountPaths,
+  first = 0,
+): readonly ParsedMount[] {
+  return (mounts ?? []).map((mount, index) => parseMount(mount, first + index, paths));
+}
+
+function parseMount(mount: Mount, index: number, { bundle, rootfs }: MountPaths): ParsedMount {
+  const options = parseMountOptions(mount.options ?? []);
+  const path = resolve("/", mount.destination);
+  const common: CommonMount = {
+    mount,
+    index,
+    from: `/mounts/${index}`,
+    destination: path.startsWith(`${rootfs}/`) ? path.slice(rootfs.length) : path,
+    path,
+    options,
+    ids: parseIds(mount, options),
+  };
+  // The option makes a bind mount, whatever the type says.
+  if (options.flags & MountFlag.MS_BIND) {
+    const { source = "" } = mount;
+    const absolute = source.startsWith("/") ? source : resolve(bundle, source);
+    if (options.flags & MountFlag.MS_REMOUNT && common.ids === undefined) {
+      return { ...common, kind: "remount", source: absolute };
+    }
+    return { ...common, kind: "bind", source: absolute, recursive: (options.flags & MountFlag.MS_REC) !== 0 };
+  }
+  return { ...common, kind: mount.type === "cgroup" ? "cgroup" : "fileSystem" };
+}
+
+/** The ids of a mount with mappings, or with `idmap` or `ridmap`, of which the later one counts. */
+function parseIds(
+  { uidMappings: uid = [], gidMappings: gid = [] }: Mount,
+  options: MountOptions,
+): MountIds | undefined {
+  const option = options.extensions.findLast((name) => name === "idmap" || name === "ridmap");
+  const hasMappings = uid.length + gid.length > 0;
+  if (!hasMappings && option === undefined) return undefined;
+  return { mappings: hasMappings ? { uid, gid } : undefined, recursive: option === "ridmap" };
+}
+
+/** Whether a mount has no file system of its own: a bind mount, or the change of one. */
+export function isBind(mount: ParsedMount): mount is BindMount | RemountMount {
+  return mount.kind === "bind" || mount.kind === "remount";
+}
+
+/** Whether /dev is the container's own to fill: not where it is a bind mount. */
+export function fillsDev(mounts: readonly ParsedMount[]): boolean {
+  return !mounts.some((mount) => mount.path === "/dev" && isBind(mount));
+}
+
+/** These have labels of their own, by the policy. */
+const unlabelledTypes: readonly (string | undefined)[] = ["proc", "sysfs", "mqueue", "cgroup"];
+
+/** `mounts` with linux.mountLabel as an option of each file system that takes one. */
+export function labelMounts(mounts: readonly ParsedMount[], label: string | undefined): readonly ParsedMount[] {
+  if (!label) return mounts;
+  return mounts.map((mount) => {
+    if (isBind(mount) || unlabelledTypes.includes(mount.mount.type)) return mount;
+    return { ...mount, options: { ...mount.options, data: withContext(mount.options.data, label) } };
+  });
+}
