@@ -23,10 +23,12 @@ const { MS_BIND, MS_REC, MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC } = MountFlag
 
 const cgroupFlags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 
-/** As the directory that the tmpfs lies on: that of a sysfs is 0555. sysfs_create_mount_point, fs/sysfs/dir.c */
-function cgroupDirectoryMode({ destination }: CgroupMount, mounts: readonly ParsedMount[]): string {
-  const isOfSysfs = mounts.some(({ mount, path }) => mount.type === "sysfs" && `${path}/fs/cgroup` === destination);
-  return isOfSysfs ? "555" : "755";
+/**
+ * The directory gets the mode of the directory below it, which is 0555 on a sysfs (sysfs_create_mount_point,
+ * fs/sysfs/dir.c). runc 1.1.5 changes it after the mount, too, so the mount's option stays mode=755.
+ */
+function isOnSysfs({ destination }: CgroupMount, mounts: readonly ParsedMount[]): boolean {
+  return mounts.some(({ mount, path }) => mount.type === "sysfs" && `${path}/fs/cgroup` === destination);
 }
 
 /** v1: a tmpfs with one directory a hierarchy, and symlinks for joined names (`cpu` → `cpu,cpuacct`). */
@@ -46,9 +48,10 @@ export function cgroup1Steps(
       type: "tmpfs",
       source: "tmpfs",
       flags: cgroupFlags,
-      data: withContext(`mode=${cgroupDirectoryMode(parsed, mounts)}`, config.linux?.mountLabel),
+      data: withContext("mode=755", config.linux?.mountLabel),
     }),
     openInRoot(destination, base, { arch: facts.arch, directory: true }),
+    ...(isOnSysfs(parsed, mounts) ? [call("fchmodat", [base, ".", 0o555])] : []),
   ];
   return [
     step(`mount tmpfs for cgroups on ${destination}`, from, tmpfs),
