@@ -20,6 +20,7 @@ export interface CgroupMountFact {
 
 /** The host's facts that a plan depends on. */
 export interface HostFacts {
+  /** The processor architecture. */
   readonly arch: Arch;
   /** /proc/sys/kernel/cap_last_cap. */
   readonly lastCapability: number;

@@ -15,14 +15,12 @@ import { joinedNamespaces } from "../config/namespaces.ts";
 import { HookStateFile } from "../launch/hook_state.ts";
 import { hasHelper } from "../plans/create.ts";
 import type { StateDirectory } from "../state/store.ts";
+import { type ContainerHookName, containerHookNames } from "../steps/container_hooks.ts";
 import { socketFds } from "./container_process.ts";
 import type { PlannedContainer, PlanOptions } from "./planning.ts";
 
 /** What hooks in the container read on stdin, by hook kind: it is written once init's pid is known. */
-export interface HookStateFiles {
-  createContainer?: HookStateFile;
-  startContainer?: HookStateFile;
-}
+export type HookStateFiles = Partial<Record<ContainerHookName, HookStateFile>>;
 
 /** The plan's fixed descriptors. The caller's sockets stay open; all others are closed when this is disposed of. */
 export class StageDescriptors implements Disposable {
@@ -65,11 +63,11 @@ export class StageDescriptors implements Disposable {
   }
 
   #openHookFiles({ hooks }: Config): void {
-    if (!hooks?.createContainer?.length && !hooks?.startContainer?.length) return;
+    if (!containerHookNames.some((name) => hooks?.[name]?.length)) return;
     for (const name of ["stdout", "stderr"]) {
       this.fds[`hook-${name}`] = this.#hookOutput.use(memfd(this.#kernel, `hook ${name}`));
     }
-    for (const name of ["createContainer", "startContainer"] as const) {
+    for (const name of containerHookNames) {
       const file = this.#ours.use(new HookStateFile(this.#kernel));
       this.hookStates[name] = file;
       this.#keep(`${name}-stdin`, file.stdin);

@@ -20,6 +20,7 @@ export interface SeccompProfile {
   readonly flags?: readonly string[] | null;
   /** One system call each. */
   readonly syscalls: readonly SeccompRule[] | null;
+  /** The errno that the default action returns. */
   readonly default_errno_ret?: number | null;
   /** The agent's socket. */
   readonly listener_path?: string;
@@ -29,10 +30,13 @@ export interface SeccompProfile {
 
 /** The rule for one system call. */
 export interface SeccompRule {
+  /** The name of the system call. */
   readonly name: string;
   /** A number of {@link seccompActions}. */
   readonly action: number;
+  /** The errno that the action returns. */
   readonly errnoRet: number | null;
+  /** The conditions on arguments; all of them must hold. */
   readonly args: readonly SeccompCondition[] | null;
 }
 

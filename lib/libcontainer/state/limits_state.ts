@@ -50,13 +50,13 @@ export interface RuncLimits {
   readonly memory_check_before_update?: boolean;
 }
 
-/** Weights of a block device; 0 where it has none. */
+/** Weights of a block device; 0 if not set. */
 export interface RuncWeightDevice extends WeightDevice {
   readonly weight: number;
   readonly leafWeight: number;
 }
 
-/** Pointers in Go (burst, idle, pids, swappiness) are written even when 0, as a limit of 0 is one. */
+/** Pointers in Go (burst, idle, pids, swappiness) are written even if 0, because 0 is a valid limit. */
 export const limitPointers = ["cpu_burst", "cpu_idle", "pids_limit", "memory_swappiness"] as const;
 
 /** The limits as state.json has them. */
@@ -103,7 +103,10 @@ function toRuncWeight({ major, minor, weight = 0, leafWeight = 0 }: WeightDevice
   return { major, minor, weight, leafWeight };
 }
 
-/** The limits in a container's state, without device rules: those are never set again, because others may have added to them. */
+/**
+ * The limits in a container's state, without device rules. Those are never set again, because other programs may have
+ * added some.
+ */
 export function limitsOf({ config }: { readonly config: { readonly cgroups: RuncLimits | null } }): Resources {
   const cgroup = config.cgroups ?? {};
   return {

@@ -4,7 +4,10 @@
  * @module
  */
 
-/** `object` without the fields that Go's omitempty leaves out: false, 0, "", empty lists and maps. `keep`: fields without it. */
+/**
+ * `object` without the fields that Go's omitempty omits: false, 0, "", empty lists and maps. `keep`: fields without
+ * omitempty.
+ */
 export function omitEmpty<Type extends object>(object: Type, keep: readonly (keyof Type)[] = []): Type {
   const kept = Object.entries(object).filter(([key, value]) =>
     value !== undefined && (keep.includes(key as keyof Type) || !isEmpty(value))

@@ -153,7 +153,8 @@ function boundedWait(
 /** The hooks that init runs itself. */
 export const containerHookNames = ["createContainer", "startContainer"] as const satisfies readonly HookName[];
 
-type ContainerHookName = (typeof containerHookNames)[number];
+/** The name of such a hook. */
+export type ContainerHookName = (typeof containerHookNames)[number];
 
 /**
  * One step for each hook, in order. The first failure ends the start.

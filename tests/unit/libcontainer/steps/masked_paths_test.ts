@@ -79,7 +79,10 @@ Deno.test("the masking /dev/null is verified also where /dev is a bind mount", (
   const bound = config((draft) => {
     draft.mounts = [{ destination: "/dev", source: "/dev", options: ["bind"] }] as never;
   });
-  const prepare = stepOf(planCreate(bound, facts, request).init, "prepare to mask paths");
+  const prepare = stepOf(
+    planCreate(bound, facts, request).init,
+    "open the container's /dev/null, to mask files with, and verify its device number",
+  );
   assert(lines([prepare]).some((line) => line.includes("container's /dev/null is invalid")));
 });
 
