@@ -2,12 +2,13 @@
  * What is left of a container whose state cannot be read: its directory, and cgroups and a unit that the id leads to. Runs in: parent.
  *
  * Where the container was is a guess then: where it would be by its id alone, without `linux.cgroupsPath`. So no process is killed that does
- * not look like a container's, and all that was guessed is told.
+ * not look like a container's, nor where all are in cgroups below, and all that was guessed is told. A container of the same id, whose state is
+ * in another directory, cannot be told apart.
  *
  * @module
  */
 
-import { processesIn } from "../../cgroups/processes.ts";
+import { processesIn, processesOf } from "../../cgroups/processes.ts";
 import { cgroupPaths } from "../../cgroups/path.ts";
 import { type CgroupLayout, readCgroupLayout } from "../../cgroups/layout.ts";
 import type { CgroupManager } from "../../cgroups/manager.ts";
@@ -104,6 +105,18 @@ function removeCgroups(runtime: Runtime, id: string, cgroup: CgroupManager): rea
       "warning",
       `${directories.join(" ")} may not be container ${id}'s, and stays: ` +
         `of its processes these are in no mount namespace of their own: ${strangers.join(" ")}`,
+    );
+    return [];
+  }
+  // The cgroup above an engine's containers may have the name of one: `docker`, `kubepods`.
+  if (
+    directories.some((each) => processesIn(each).length > 0) &&
+    !directories.some((each) => processesOf(each).length > 0)
+  ) {
+    runtime.log(
+      "warning",
+      `${directories.join(" ")} may not be container ${id}'s, and stays: ` +
+        "all processes are in cgroups below, as those of other containers would be",
     );
     return [];
   }
