@@ -113,4 +113,24 @@ if (!needsV1.ignore) {
       });
     },
   );
+
+  boxTest(
+    "delete --force kills nothing where all processes are in cgroups below: they may be other containers'",
+    (box) => {
+      withLostState(box, ({ id, pid, prefix }) => {
+        const own = cgroupsNamed(id).filter((path) => path.endsWith(`/${id}`));
+        assert(own.length > 5, own.join());
+        for (const path of own) {
+          Deno.mkdirSync(`${path}/${id}-other`);
+          for (const file of path.includes("/cpuset/") ? ["cpuset.cpus", "cpuset.mems"] : []) {
+            Deno.writeTextFileSync(`${path}/${id}-other/${file}`, Deno.readTextFileSync(`${path}/${file}`));
+          }
+          Deno.writeTextFileSync(`${path}/${id}-other/cgroup.procs`, `${pid}`);
+        }
+        const { code, stderr } = box.runc(["delete", "--force", id], { prefix });
+        assertEquals([code, isAlive(pid), box.containers()], [0, true, []]);
+        assertMatch(stderr, new RegExp(`may not be container ${id}'s, and stays: all processes are in cgroups below`));
+      });
+    },
+  );
 }

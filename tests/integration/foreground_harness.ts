@@ -109,7 +109,7 @@ export class Driver implements Disposable {
 
   /** Starts it. `stdio`: 0, 1, 2 of the driver. */
   start(options: Omit<DriverOptions, "log">, stdio: readonly [Fd, Fd, Fd]): this {
-    const flags = ["--no-config", "--no-lock", "--cached-only", "--no-check"];
+    const flags = ["--no-lock", "--cached-only", "--no-check"];
     const text = JSON.stringify({ ...options, log: this.log });
     const argv = [...this.prefix, Deno.execPath(), "run", "-A", ...flags, driverPath, text];
     const given = Object.entries(this.fds).map(([to, fd]) => ({ from: fd.number, to: Number(to) }));

@@ -3,11 +3,13 @@
  * in: parent.
  *
  * The location of the cgroups is then a guess: where they are for this id without `linux.cgroupsPath`. So it kills only
- * processes that look like a container's, and reports everything that was guessed.
+ * processes that look like a container's, and none where all of them are in cgroups below. It reports everything that
+ * was guessed. It cannot tell a container of the same id whose state is in another directory.
+ *
  * @module
  */
 
-import { processesIn } from "../../cgroups/processes.ts";
+import { processesIn, processesOf } from "../../cgroups/processes.ts";
 import { cgroupPaths } from "../../cgroups/path.ts";
 import { type CgroupLayout, readCgroupLayout } from "../../cgroups/layout.ts";
 import type { CgroupManager } from "../../cgroups/manager.ts";
@@ -108,6 +110,18 @@ function removeCgroups(runtime: Runtime, id: string, cgroup: CgroupManager): rea
       "warning",
       `${directories.join(" ")} may not belong to container ${id} and was not removed: ` +
         `these processes in it are in the host's mount namespace: ${strangers.join(" ")}`,
+    );
+    return [];
+  }
+  // The cgroup above an engine's containers may have the name of one: `docker`, `kubepods`.
+  if (
+    directories.some((each) => processesIn(each).length > 0) &&
+    !directories.some((each) => processesOf(each).length > 0)
+  ) {
+    runtime.log(
+      "warning",
+      `${directories.join(" ")} may not be container ${id}'s, and stays: ` +
+        "all processes are in cgroups below, as those of other containers would be",
     );
     return [];
   }
