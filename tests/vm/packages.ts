@@ -6,8 +6,15 @@
 
 import { giveUp, type Outcome, reason, runTool } from "../../tools/bundle.ts";
 
-/** Where all packages are from. */
-export const mirror = "http://deb.debian.org/debian";
+/**
+ * Where all packages are from: the mirror of Debian that this machine's own apt sources name. It has every suite. Ends
+ * the program with a line where no source is one.
+ */
+export function mirror(): string {
+  const format = "--format=$(COMPONENT) $(REPO_URI)";
+  const { stdout } = must("apt-get", ["indextargets", format, "Created-By: Packages"], "read the apt sources");
+  return /^main (\S+\/debian)\/?$/m.exec(stdout)?.[1] ?? giveUp("no apt source of this machine is a mirror of Debian");
+}
 
 /** What a suite of Debian has. */
 export class Suite implements Disposable {
@@ -19,7 +26,7 @@ export class Suite implements Disposable {
     this.#directory = directory;
     Deno.mkdirSync(`${directory}/lists/partial`, { recursive: true });
     const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    Deno.writeTextFileSync(`${directory}/sources`, `deb [signed-by=${keyring}] ${mirror} ${name} main\n`);
+    Deno.writeTextFileSync(`${directory}/sources`, `deb [signed-by=${keyring}] ${mirror()} ${name} main\n`);
     this.#options = [
       `-oDir::Etc::SourceList=${directory}/sources`,
       "-oDir::Etc::SourceParts=-",

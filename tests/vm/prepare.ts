@@ -148,7 +148,7 @@ function makeDisk(directory: string, modules: string): void {
   const packages = `--include=${guestPackages.join(",")}`;
   must(
     "mmdebstrap",
-    ["--mode=root", "--variant=minbase", packages, ...without, "bookworm", tree, mirror],
+    ["--mode=root", "--variant=minbase", packages, ...without, "bookworm", tree, mirror()],
     "get the virtual machine's packages from Debian",
   );
   for (const [path, text] of Object.entries(guestFiles)) {
