@@ -86,7 +86,7 @@ const commonOpenFlags = {
 const openFlags = {
   x86_64: { ...commonOpenFlags, O_DIRECTORY: 0o200000, O_NOFOLLOW: 0o400000 },
   aarch64: { ...commonOpenFlags, O_DIRECTORY: 0o40000, O_NOFOLLOW: 0o100000 },
-} as const;
+} as const satisfies Record<Arch, Record<string, number>>;
 
 export type OpenFlags = { readonly [Name in keyof typeof openFlags.x86_64]: number };
 
@@ -94,6 +94,22 @@ export type OpenFlags = { readonly [Name in keyof typeof openFlags.x86_64]: numb
 export function openFlag(arch: Arch): OpenFlags {
   return openFlags[arch];
 }
+
+/** The size of `struct stat` in bytes, on x86_64; less on aarch64. */
+export const STAT_SIZE = 144;
+
+/**
+ * Offsets in `struct stat`; `dev`, `ino`, `rdev` and `size` have 8 bytes, the others 4.
+ *
+ * Source: arch/x86/include/uapi/asm/stat.h and include/uapi/asm-generic/stat.h
+ */
+export const statOffsets = {
+  x86_64: { dev: 0, ino: 8, mode: 24, uid: 28, gid: 32, rdev: 40, size: 48 },
+  aarch64: { dev: 0, ino: 8, mode: 16, uid: 24, gid: 28, rdev: 32, size: 48 },
+} as const satisfies Record<Arch, Record<string, number>>;
+
+/** The fields of `struct stat`. */
+export type StatField = keyof (typeof statOffsets)["x86_64"];
 
 /** include/uapi/linux/openat2.h */
 export const Resolve = {

@@ -1,25 +1,11 @@
 /**
- * `struct stat`, whose layout each architecture has its own of. statx(2) has one for all, but profiles of seccomp need not have that.
- *
- * Source: arch/x86/include/uapi/asm/stat.h and include/uapi/asm-generic/stat.h
+ * fstat(2). statx(2) has one layout for all architectures, but seccomp profiles may lack it.
  *
  * @module
  */
 
+import { STAT_SIZE, statOffsets } from "./constants.ts";
 import { alloc, type Kernel } from "./kernel.ts";
-import type { Arch } from "./syscalls.ts";
-
-/** In bytes, on x86_64; less on aarch64. */
-export const STAT_SIZE = 144;
-
-/** Offsets of fields; `dev`, `ino`, `rdev` and `size` have 8 bytes, the others 4. */
-export const statOffsets = {
-  x86_64: { dev: 0, ino: 8, mode: 24, uid: 28, gid: 32, rdev: 40, size: 48 },
-  aarch64: { dev: 0, ino: 8, mode: 16, uid: 24, gid: 28, rdev: 32, size: 48 },
-} as const satisfies Record<Arch, Record<string, number>>;
-
-/** Names of the fields. */
-export type StatField = keyof (typeof statOffsets)["x86_64"];
 
 /** What fstat(2) says of a file. */
 export interface Stat {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { STAT_SIZE, type StatField, statOffsets } from "../../ffi/stat.ts";
+import { STAT_SIZE, type StatField, statOffsets } from "../../ffi/constants.ts";
 import type { Arch } from "../../ffi/syscalls.ts";
 import { at, buffer, load } from "../../plan/build.ts";
 import type { LoadOp, Slot } from "../../plan/op.ts";
