@@ -7,7 +7,21 @@
  */
 
 import type { BlockIoResources, ThrottleDevice, WeightDevice } from "../../specs/config.ts";
-import { isGiven, type LimitWrite } from "./limit.ts";
+import { isGiven, type LimitWrite, type StateNames } from "./limit.ts";
+
+/** The fields in state.json. */
+export const blockIoStateNames = {
+  values: {
+    weight: "blkio_weight",
+    leafWeight: "blkio_leaf_weight",
+    weightDevice: "blkio_weight_device",
+    throttleReadBpsDevice: "blkio_throttle_read_bps_device",
+    throttleWriteBpsDevice: "blkio_throttle_write_bps_device",
+    throttleReadIOPSDevice: "blkio_throttle_read_iops_device",
+    throttleWriteIOPSDevice: "blkio_throttle_write_iops_device",
+  },
+  pointers: {},
+} as const satisfies StateNames<BlockIoResources>;
 
 type Throttle =
   | "throttleReadBpsDevice"

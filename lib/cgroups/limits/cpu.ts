@@ -7,7 +7,21 @@
 
 import type { CpuResources, Integer64 } from "../../specs/config.ts";
 import { cpuWeight } from "./cpu_weight.ts";
-import { isGiven, type LimitWrite } from "./limit.ts";
+import { isGiven, type LimitWrite, type StateNames } from "./limit.ts";
+
+/** The fields in state.json. */
+export const cpuStateNames = {
+  values: {
+    shares: "cpu_shares",
+    quota: "cpu_quota",
+    period: "cpu_period",
+    realtimeRuntime: "cpu_rt_quota",
+    realtimePeriod: "cpu_rt_period",
+    cpus: "cpuset_cpus",
+    mems: "cpuset_mems",
+  },
+  pointers: { burst: "cpu_burst", idle: "cpu_idle" },
+} as const satisfies StateNames<CpuResources>;
 
 /** The kernel's default period, for a quota without one. Documentation/admin-guide/cgroup-v2.rst, cpu.max */
 const DEFAULT_PERIOD_US = 100_000;

@@ -36,6 +36,17 @@ export interface LimitWrite {
   readonly readBack?: boolean;
 }
 
+/**
+ * The names that fields of `T` have in runc's state.json, below `config.cgroups`. A field without a name is not stored,
+ * so `update` does not set it again.
+ */
+export interface StateNames<T> {
+  /** Absent there if 0 or empty. */
+  readonly values: { readonly [Field in keyof T]?: string };
+  /** Pointers in runc's Go types: written even if 0, because 0 is a valid limit. */
+  readonly pointers: { readonly [Field in keyof T]?: string };
+}
+
 /** Whether a number in config.json is present and not 0. In runc's Go types 0 means absent. */
 export function isGiven(value: Integer64 | undefined): value is Integer64 {
   return value !== undefined && BigInt(value) !== 0n;

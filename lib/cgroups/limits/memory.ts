@@ -7,7 +7,19 @@
 
 import { RuncError } from "../../errors.ts";
 import type { Integer64, MemoryResources } from "../../specs/config.ts";
-import { isGiven, type LimitWrite } from "./limit.ts";
+import { isGiven, type LimitWrite, type StateNames } from "./limit.ts";
+
+/** The fields in state.json. Kernel memory is no limit of current kernels. */
+export const memoryStateNames = {
+  values: {
+    limit: "memory",
+    reservation: "memory_reservation",
+    swap: "memory_swap",
+    disableOOMKiller: "oom_kill_disable",
+    checkBeforeUpdate: "memory_check_before_update",
+  },
+  pointers: { swappiness: "memory_swappiness" },
+} as const satisfies StateNames<MemoryResources>;
 
 /** The current state, which decides the order of writes on v1. */
 export interface MemoryFactsV1 {

@@ -1,53 +1,52 @@
 /**
- * linux.resources in state.json, without device rules: each field is in {@link RuncLimits}, {@link toRuncLimits} and
- * {@link limitsOf}. Pure.
+ * linux.resources in state.json, without device rules. What has the format of config.json is stored under the names
+ * that the files in cgroups/limits/ give it; the rest is in {@link toRuncLimits} and {@link limitsOf}. Pure.
  *
  * @module
  */
 
+import { blockIoStateNames } from "../../cgroups/limits/block_io.ts";
+import { cpuStateNames } from "../../cgroups/limits/cpu.ts";
 import { cpuWeight } from "../../cgroups/limits/cpu_weight.ts";
-import { isGiven } from "../../cgroups/limits/limit.ts";
+import { isGiven, type StateNames } from "../../cgroups/limits/limit.ts";
+import { memoryStateNames } from "../../cgroups/limits/memory.ts";
+import { pidsStateNames } from "../../cgroups/limits/pids.ts";
 import type {
   BlockIoResources,
   CpuResources,
   Integer64,
   MemoryResources,
+  PidsResources,
   Resources,
-  ThrottleDevice,
   WeightDevice,
 } from "../../specs/config.ts";
 
+/** Fields of `T` by their names in state.json. Null stands for an absent pointer or list. */
+type Stored<T, Names> = {
+  readonly [Field in keyof T & keyof Names as Names[Field] & string]?: T[Field] | null;
+};
+
+type StoredValues<T, Names extends StateNames<T>> =
+  & Stored<T, Names["values"]>
+  & Stored<T, Names["pointers"]>;
+
+type Scalars =
+  & StoredValues<MemoryResources, typeof memoryStateNames>
+  & StoredValues<CpuResources, typeof cpuStateNames>
+  & StoredValues<PidsResources, typeof pidsStateNames>
+  & StoredValues<BlockIoResources, typeof blockIoStateNames>;
+
 /** The limits among the other fields of the container's cgroup. */
-export interface RuncLimits {
-  readonly memory?: Integer64;
-  readonly memory_reservation?: Integer64;
-  readonly memory_swap?: Integer64;
-  readonly cpu_shares?: Integer64;
-  readonly cpu_quota?: Integer64;
-  readonly cpu_burst?: Integer64 | null;
-  readonly cpu_period?: Integer64;
-  readonly cpu_rt_quota?: Integer64;
-  readonly cpu_rt_period?: Integer64;
-  readonly cpuset_cpus?: string;
-  readonly cpuset_mems?: string;
-  readonly cpu_idle?: Integer64 | null;
-  readonly pids_limit?: Integer64 | null;
-  readonly blkio_weight?: number;
-  readonly blkio_leaf_weight?: number;
-  readonly blkio_weight_device?: readonly RuncWeightDevice[] | null;
-  readonly blkio_throttle_read_bps_device?: readonly ThrottleDevice[] | null;
-  readonly blkio_throttle_write_bps_device?: readonly ThrottleDevice[] | null;
-  readonly blkio_throttle_read_iops_device?: readonly ThrottleDevice[] | null;
-  readonly blkio_throttle_write_iops_device?: readonly ThrottleDevice[] | null;
+export type RuncLimits = Scalars & StructuredLimits;
+
+/** The limits whose format differs from config.json's. */
+interface StructuredLimits {
   readonly hugetlb_limit?: readonly { readonly page_size: string; readonly limit: Integer64 }[] | null;
-  readonly oom_kill_disable?: boolean;
-  readonly memory_swappiness?: Integer64 | null;
   readonly net_prio_ifpriomap?: readonly { readonly interface: string; readonly priority: number }[] | null;
   readonly net_cls_classid_u?: number;
   readonly rdma?: Readonly<Record<string, { readonly hca_handles?: number; readonly hca_objects?: number }>> | null;
   readonly cpu_weight?: Integer64;
   readonly unified?: Readonly<Record<string, string>> | null;
-  readonly memory_check_before_update?: boolean;
 }
 
 /** Weights of a block device; 0 if not set. */
@@ -56,36 +55,23 @@ export interface RuncWeightDevice extends WeightDevice {
   readonly leafWeight: number;
 }
 
-/** Pointers in Go (burst, idle, pids, swappiness) are written even if 0, because 0 is a valid limit. */
-export const limitPointers = ["cpu_burst", "cpu_idle", "pids_limit", "memory_swappiness"] as const;
+/** Pointers in Go are written even if 0, because 0 is a valid limit. */
+export const limitPointers = [
+  ...namesIn(memoryStateNames.pointers),
+  ...namesIn(cpuStateNames.pointers),
+  ...namesIn(pidsStateNames.pointers),
+  ...namesIn(blockIoStateNames.pointers),
+];
 
 /** The limits as state.json has them. */
 export function toRuncLimits(resources: Resources): RuncLimits {
   const { memory = {}, cpu = {}, pids = {}, blockIO = {}, network = {}, rdma = {} } = resources;
   return {
-    memory: memory.limit,
-    memory_reservation: memory.reservation,
-    memory_swap: memory.swap,
-    cpu_shares: cpu.shares,
-    cpu_quota: cpu.quota,
-    cpu_burst: cpu.burst,
-    cpu_period: cpu.period,
-    cpu_rt_quota: cpu.realtimeRuntime,
-    cpu_rt_period: cpu.realtimePeriod,
-    cpuset_cpus: cpu.cpus,
-    cpuset_mems: cpu.mems,
-    cpu_idle: cpu.idle,
-    pids_limit: pids.limit,
-    blkio_weight: blockIO.weight,
-    blkio_leaf_weight: blockIO.leafWeight,
-    blkio_weight_device: blockIO.weightDevice?.map(toRuncWeight),
-    blkio_throttle_read_bps_device: blockIO.throttleReadBpsDevice,
-    blkio_throttle_write_bps_device: blockIO.throttleWriteBpsDevice,
-    blkio_throttle_read_iops_device: blockIO.throttleReadIOPSDevice,
-    blkio_throttle_write_iops_device: blockIO.throttleWriteIOPSDevice,
+    ...stored(memory, memoryStateNames),
+    ...stored(cpu, cpuStateNames),
+    ...stored(pids, pidsStateNames),
+    ...stored({ ...blockIO, weightDevice: blockIO.weightDevice?.map(toRuncWeight) }, blockIoStateNames),
     hugetlb_limit: resources.hugepageLimits?.map(({ pageSize, limit }) => ({ page_size: pageSize, limit })),
-    oom_kill_disable: memory.disableOOMKiller,
-    memory_swappiness: memory.swappiness,
     net_prio_ifpriomap: network.priorities?.map(({ name, priority }) => ({ interface: name, priority })),
     net_cls_classid_u: network.classID,
     rdma: Object.fromEntries(
@@ -95,7 +81,6 @@ export function toRuncLimits(resources: Resources): RuncLimits {
     ),
     cpu_weight: isGiven(cpu.shares) ? cpuWeight(cpu.shares) : undefined,
     unified: resources.unified,
-    memory_check_before_update: memory.checkBeforeUpdate,
   };
 }
 
@@ -110,10 +95,10 @@ function toRuncWeight({ major, minor, weight = 0, leafWeight = 0 }: WeightDevice
 export function limitsOf({ config }: { readonly config: { readonly cgroups: RuncLimits | null } }): Resources {
   const cgroup = config.cgroups ?? {};
   return {
-    memory: memoryOf(cgroup),
-    cpu: cpuOf(cgroup),
-    pids: { limit: cgroup.pids_limit ?? undefined },
-    blockIO: blockIoOf(cgroup),
+    memory: given<MemoryResources>(cgroup, memoryStateNames),
+    cpu: given<CpuResources>(cgroup, cpuStateNames),
+    pids: given<PidsResources>(cgroup, pidsStateNames),
+    blockIO: given<BlockIoResources>(cgroup, blockIoStateNames),
     hugepageLimits: (cgroup.hugetlb_limit ?? []).map(({ page_size, limit }) => ({ pageSize: page_size, limit })),
     network: {
       classID: cgroup.net_cls_classid_u,
@@ -128,39 +113,22 @@ export function limitsOf({ config }: { readonly config: { readonly cgroups: Runc
   };
 }
 
-function memoryOf(cgroup: RuncLimits): MemoryResources {
-  return {
-    limit: cgroup.memory,
-    reservation: cgroup.memory_reservation,
-    swap: cgroup.memory_swap,
-    swappiness: cgroup.memory_swappiness ?? undefined,
-    disableOOMKiller: cgroup.oom_kill_disable,
-    checkBeforeUpdate: cgroup.memory_check_before_update,
-  };
+/** `limits` by their names in state.json. */
+function stored<T extends object, const Names extends StateNames<T>>(limits: T, names: Names): StoredValues<T, Names> {
+  const rows = pairs(names).map(([field, name]) => [name, limits[field as keyof T]]);
+  return Object.fromEntries(rows) as StoredValues<T, Names>;
 }
 
-function cpuOf(cgroup: RuncLimits): CpuResources {
-  return {
-    shares: cgroup.cpu_shares,
-    quota: cgroup.cpu_quota,
-    burst: cgroup.cpu_burst ?? undefined,
-    period: cgroup.cpu_period,
-    realtimeRuntime: cgroup.cpu_rt_quota,
-    realtimePeriod: cgroup.cpu_rt_period,
-    cpus: cgroup.cpuset_cpus,
-    mems: cgroup.cpuset_mems,
-    idle: cgroup.cpu_idle ?? undefined,
-  };
+/** The inverse of {@link stored}. */
+function given<T>(cgroup: RuncLimits, names: StateNames<T>): T {
+  const values = cgroup as Readonly<Record<string, unknown>>;
+  return Object.fromEntries(pairs(names).map(([field, name]) => [field, values[name] ?? undefined])) as T;
 }
 
-function blockIoOf(cgroup: RuncLimits): BlockIoResources {
-  return {
-    weight: cgroup.blkio_weight,
-    leafWeight: cgroup.blkio_leaf_weight,
-    weightDevice: cgroup.blkio_weight_device ?? [],
-    throttleReadBpsDevice: cgroup.blkio_throttle_read_bps_device ?? [],
-    throttleWriteBpsDevice: cgroup.blkio_throttle_write_bps_device ?? [],
-    throttleReadIOPSDevice: cgroup.blkio_throttle_read_iops_device ?? [],
-    throttleWriteIOPSDevice: cgroup.blkio_throttle_write_iops_device ?? [],
-  };
+function pairs<T>({ values, pointers }: StateNames<T>): readonly (readonly [field: string, name: string])[] {
+  return Object.entries<string>({ ...values, ...pointers });
+}
+
+function namesIn<T extends object>(pointers: T): readonly T[keyof T][] {
+  return Object.values(pointers);
 }
