@@ -188,7 +188,7 @@ boxTest("a slice, a path or an annotation that cannot be is refused, and leaves 
   ]);
   assertMatch(refused((config) => config.linux.cgroupsPath = "/a/b")[0]!, /format "slice:prefix:name"/);
   const properties: readonly [name: string, value: string, message: RegExp][] = [
-    ["TimeoutStopSec", "int32 -7", /-7 s are not 0 to 2\^64 - 1 microseconds$/],
+    ["TimeoutStopSec", "int32 -7", /-7 s is out of range: must be 0 to 2\^64 - 1 microseconds$/],
     ["TasksMax", "uint64 18446744073709551616", /does not fit D-Bus type uint64$/],
     ["Slice", "'a--b.slice'", /^invalid slice name: a--b.slice$/],
     ["Documentation", "objectpath 'a'", /can't parse "'a'" as type o$/],
