@@ -151,7 +151,9 @@ async function install(prefix: string, options: BuildOptions): Promise<void> {
  * this runs in a mount namespace in which DESTDIR's PREFIX is mounted at PREFIX. Returns the exit status.
  */
 function installAside(prefix: string, destdir: string, words: readonly string[]): number {
-  const needed = [Deno.execPath(), projectDir].find((path) => path.startsWith(`${prefix}/`));
+  const needed = [Deno.execPath(), projectDir, Deno.realPathSync("/bin/sh")].find((path) =>
+    path.startsWith(`${prefix}/`)
+  );
   if (needed !== undefined) {
     giveUp(`--destdir: ${needed} is below ${prefix}, which DESTDIR hides during the installation`);
   }

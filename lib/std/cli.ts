@@ -1,7 +1,7 @@
 /**
  * The part of `@std/cli` that this project's tools use.
  *
- * @see https://jsr.io/@std/cli
+ * @see jsr:@std/cli
  * @module
  */
 

@@ -1,7 +1,7 @@
 /**
  * The part of `@std/fs` that this project uses.
  *
- * @see https://jsr.io/@std/fs
+ * @see jsr:@std/fs
  * @module
  */
 

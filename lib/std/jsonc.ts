@@ -1,7 +1,7 @@
 /**
  * The part of `@std/jsonc` that this project uses: JSON with comments and trailing commas.
  *
- * @see https://jsr.io/@std/jsonc
+ * @see jsr:@std/jsonc
  * @module
  */
 

@@ -1,7 +1,7 @@
 /**
  * The part of `@std/path` that this project uses, POSIX only. It works on strings and does not access the file system.
  *
- * @see https://jsr.io/@std/path
+ * @see jsr:@std/path
  * @module
  */
 

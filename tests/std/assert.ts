@@ -1,7 +1,7 @@
 /**
  * The part of `@std/assert` that this project's tests use.
  *
- * @see https://jsr.io/@std/assert
+ * @see jsr:@std/assert
  * @module
  */
 
