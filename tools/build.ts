@@ -13,7 +13,7 @@ import { settleAll, writeWholeText } from "./durable.ts";
 import { takeSnapshot } from "./snapshot/snapshot.ts";
 import { makeRehearsalBundles } from "./snapshot/rehearsal.ts";
 
-/** The flags of every start of the program. bench/startup.ts measures with the same ones. */
+/** The flags of every start of the program. bench/startup.ts measures with the same flags. */
 export const denoFlags: readonly string[] = [
   "--allow-all",
   "--quiet",
@@ -157,9 +157,7 @@ const snapshotFlags: readonly string[] = [
  */
 const REHEARSALS = 2;
 
-/**
- * Takes a snapshot of the program into `directory`; see tools/snapshot/snapshot.ts. If that is impossible, returns the reason.
- */
+/** Writes a snapshot of the program into `directory`, see tools/snapshot/snapshot.ts. If it fails, returns why. */
 async function snapshotInto(directory: string, deno: string): Promise<string | undefined> {
   if (Deno.build.arch !== "x86_64") {
     return `snapshots need x86_64, this machine is ${Deno.build.arch}`;

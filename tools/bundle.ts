@@ -1,5 +1,5 @@
 /**
- * Makes one file of JavaScript of main.ts and all it imports: what the launcher and the compiled program run.
+ * Bundles main.ts and all its imports into one JavaScript file, which the launcher and the compiled program run.
  *
  * @module
  */
@@ -12,10 +12,10 @@ export const projectDir: string = resolve(import.meta.dirname ?? ".", "..");
 /** The output directory of all builds. */
 export const distDir: string = join(projectDir, "dist");
 
-/** What stands in the source in the place of the commit, see lib/cli/commands/version.ts. */
+/** The placeholder for the commit in the source, see lib/cli/commands/version.ts. */
 const COMMIT_MARK = "@RUNC_COMMIT@";
 
-/** Ends the tool with one line that says why. */
+/** Ends the tool with an error message of one line. */
 export function giveUp(why: string): never {
   console.error(`error: ${why}`);
   Deno.exit(1);
@@ -45,7 +45,7 @@ export function runTool(program: string, args: readonly string[], environment: R
   }
 }
 
-/** Writes runc.js, main.ts and all that it imports in one file, into `directory`; returns its path. */
+/** Bundles main.ts and all its imports into runc.js in `directory`. Returns its path. */
 export function bundle(directory: string = distDir): string {
   ensureDirSync(directory);
   const made = bundleOf("main.ts", directory);
@@ -54,7 +54,7 @@ export function bundle(directory: string = distDir): string {
   return entry;
 }
 
-/** Writes the program that the snapshot is taken of, tools/snapshot/entry.ts and all that it imports, into `directory`; returns its path. */
+/** Bundles the snapshot's program, tools/snapshot/entry.ts and all its imports, into `directory`. Returns its path. */
 export function bundleSnapshot(directory: string): string {
   const path = bundleOf("tools/snapshot/entry.ts", directory);
   const remembered = /Deno\.(?:pid|ppid|osRelease|exit|stdin|stdout|stderr)\b|performance\.now|setTimeout|crypto\./
@@ -65,7 +65,7 @@ export function bundleSnapshot(directory: string): string {
   return path;
 }
 
-/** One file of what `source`, a path in the project, imports: `NAME.js` in `directory`. */
+/** Bundles `source`, a path in the project, and all its imports into `NAME.js` in `directory`. Returns its path. */
 function bundleOf(source: string, directory: string): string {
   runBundler(["--outdir", directory, join(projectDir, source)]);
   const path = join(directory, basename(source).replace(/\.ts$/, ".js"));
@@ -88,7 +88,7 @@ function embedCommit(path: string): void {
   if (commit !== undefined) Deno.writeTextFileSync(path, script.replace(COMMIT_MARK, commit));
 }
 
-/** The commit as in `v1.0.0-3-gabcdef-dirty`: the hash, and whether files differ from it. Undefined without git. */
+/** The hash of the commit, with `-dirty` if files differ from it. Undefined without git. */
 function currentCommit(): string | undefined {
   const head = runTool("git", ["rev-parse", "HEAD"]);
   if (!head.success) return undefined;

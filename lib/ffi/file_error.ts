@@ -7,7 +7,7 @@
 import { RuncError } from "../errors.ts";
 import { errnoName, errnoText } from "./errno.ts";
 
-/** What Deno calls some of its functions, and what the system call is. */
+/** The system calls of some of Deno's functions, by the name in Deno's messages. */
 const calls: Readonly<Record<string, string>> = {
   readfile: "read",
   writefile: "write",
@@ -17,9 +17,10 @@ const calls: Readonly<Record<string, string>> = {
 };
 
 /**
- * An error that the system gave to one of Deno's functions, worded as Go words it: `write /x: no space left on device`. Undefined for any other.
+ * The error of a system call in one of Deno's functions, in Go's words: `write /x: no space left on device`. Undefined
+ * for any other error.
  *
- * Deno has all of it in the message alone: `No space left on device (os error 28): writefile '/x'`.
+ * Deno gives the details only in the message: `No space left on device (os error 28): writefile '/x'`.
  */
 export function fileError(cause: unknown): RuncError | undefined {
   if (!(cause instanceof Error) || cause instanceof RuncError) return undefined;
@@ -37,7 +38,10 @@ export function fileError(cause: unknown): RuncError | undefined {
   });
 }
 
-/** Runs `action`, which calls one of Deno's file functions. @throws {RuncError} `syscall-failed` with the path and the errno. */
+/**
+ * Runs `action`, which calls one of Deno's file functions. @throws {RuncError} `syscall-failed` with the path and the
+ * errno.
+ */
 export function withFileErrors<Result>(action: () => Result): Result {
   try {
     return action();

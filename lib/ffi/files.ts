@@ -17,7 +17,7 @@ const FD_CLOEXEC = 1;
 /** unistd.h */
 const F_OK = 0, W_OK = 2;
 const MFD_CLOEXEC = 1, MFD_ALLOW_SEALING = 2, MFD_EXEC = 0x10;
-/** include/uapi/asm-generic/fcntl.h; comes with O_DIRECTORY. */
+/** include/uapi/asm-generic/fcntl.h; needs O_DIRECTORY. */
 const O_TMPFILE = 0o20000000;
 const F_SEAL_SEAL = 1, F_SEAL_SHRINK = 2, F_SEAL_GROW = 4, F_SEAL_WRITE = 8;
 
@@ -42,7 +42,7 @@ export function openPath(kernel: Kernel, path: string): Fd {
   return open(kernel, path, openFlag(kernel.arch).O_PATH);
 }
 
-/** A pipe, both ends close-on-exec. `nonblocking`: and O_NONBLOCK. @see pipe(2) */
+/** A pipe, both ends close-on-exec. `nonblocking`: also O_NONBLOCK. @see pipe(2) */
 export function pipe(kernel: Kernel, label: string, { nonblocking = false } = {}): { read: Fd; write: Fd } {
   const pair = alloc(8);
   const { O_CLOEXEC, O_NONBLOCK } = openFlag(kernel.arch);
@@ -54,16 +54,16 @@ export function pipe(kernel: Kernel, label: string, { nonblocking = false } = {}
   };
 }
 
-/** Whether a sandbox around us refuses a call that needs no right. */
+/** Whether a sandbox around us refused a call that needs no privilege. */
 const isRefused = (result: number): boolean => result === -Errno.EPERM || result === -Errno.ENOSYS;
 
-/** Where a file without a name is made in place of one in memory: the first is in memory, too. */
+/** Directories for a file without a name, the substitute for a memfd. The first is in memory, too. */
 const UNNAMED_PLACES = ["/dev/shm", "/run", "/tmp"];
 
 /** A file without a name. It cannot be sealed. */
 class UnnamedFile extends Fd {}
 
-/** A file that has no name and gets none. Undefined where none of the usual places takes one. @see open(2), O_TMPFILE */
+/** A file that has no name and cannot get one. Undefined if no usual place allows it. @see open(2), O_TMPFILE */
 function unnamedFile(kernel: Kernel, label: string): UnnamedFile | undefined {
   const O = openFlag(kernel.arch);
   const flags = O_TMPFILE | O.O_DIRECTORY | O.O_RDWR | O.O_EXCL | O.O_CLOEXEC;
@@ -74,7 +74,7 @@ function unnamedFile(kernel: Kernel, label: string): UnnamedFile | undefined {
   return undefined;
 }
 
-/** An empty file in memory; where a sandbox around us refuses that, one without a name. @see memfd_create(2) */
+/** An empty memfd; if a sandbox around us refuses it, a file without a name. @see memfd_create(2) */
 export function memfd(kernel: Kernel, name: string): Fd {
   const number = kernel.retry("memfd_create", cString(name), MFD_CLOEXEC);
   if (number >= 0) return new Fd(kernel, number, name);
@@ -98,7 +98,7 @@ export function readMemfd(kernel: Kernel, fd: Fd, limit: number): string {
   return new TextDecoder().decode(bytes.subarray(0, length));
 }
 
-/** An empty file in memory that {@link fillAndSeal} takes. @see memfd_create(2) */
+/** An empty memfd for {@link fillAndSeal}; a file without a name as in {@link memfd}. @see memfd_create(2) */
 export function sealableMemfd(kernel: Kernel, name: string): Fd {
   const number = kernel.retry("memfd_create", cString(name), MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (number >= 0) return new Fd(kernel, number, name);
@@ -129,7 +129,7 @@ export function sealedMemfd(
   let number = kernel.retry("memfd_create", name, options.executable ? flags | MFD_EXEC : flags);
   // EINVAL: Linux before 6.3 does not know MFD_EXEC and makes every memfd executable.
   if (number === -Errno.EINVAL) number = kernel.retry("memfd_create", name, flags);
-  // What is executed wants a place that is not mounted noexec: see `executable`.
+  // An executable file needs a directory that is not mounted noexec: see `executable`.
   if (isRefused(number) && !options.executable) {
     const instead = readOnlyFile(kernel, options.name, options.content);
     if (instead !== undefined) return instead;
@@ -150,8 +150,8 @@ export function sealedMemfd(
 const PROT_READ_WRITE = 3, MAP_SHARED_ANONYMOUS = 0x21;
 
 /**
- * `content` as a file that nobody wrote: the one behind shared memory, which has its length from the start, and zeroes up to a whole page. The limit
- * of a file's size (RLIMIT_FSIZE) is for what is written. @see proc_pid_map_files(5)
+ * `content` as the file behind shared memory. It has its length from the start, with zeroes up to a whole page. So
+ * RLIMIT_FSIZE, which limits write(2), does not apply. @see proc_pid_map_files(5)
  *
  * @throws {RuncError} EPERM without CAP_CHECKPOINT_RESTORE and CAP_SYS_ADMIN.
  */
@@ -185,11 +185,11 @@ function sharedMemory(kernel: Kernel, { name, content }: { name: string; content
 }
 
 /**
- * `content` as a file that can be executed but not written: a sealed memfd or, if vm.memfd_noexec=2 or a sandbox forbids
- * that, an unlinked file in `directory`. @see Documentation/userspace-api/mfd_noexec.rst
+ * `content` as a file that can be executed but not written: a sealed memfd or, if vm.memfd_noexec=2 or a sandbox
+ * forbids that, an unlinked file in `directory`. @see Documentation/userspace-api/mfd_noexec.rst
  *
- * If the caller's RLIMIT_FSIZE is below its length, writing would raise a signal. Then it is written through a shared
- * mapping.
+ * If the caller's RLIMIT_FSIZE is below the content's length, write(2) would raise a signal. Then it is written through
+ * a shared mapping.
  */
 export function executable(
   kernel: Kernel,
@@ -265,7 +265,8 @@ export function fchown(kernel: Kernel, fd: Fd, uid: number, gid: number): void {
  */
 export function isThere(kernel: Kernel, path: string): boolean {
   const result = kernel.call("faccessat", AT_FDCWD, cString(path), F_OK, AtFlag.AT_SYMLINK_NOFOLLOW);
-  // glibc makes faccessat2(2) of it, and does without where that is ENOSYS. A sandbox around us may say EPERM. readlink(2): EINVAL is no link.
+  // glibc calls faccessat2(2), and has a fallback for ENOSYS. A sandbox around us may answer EPERM instead. EINVAL of
+  // readlink(2): `path` is not a symlink.
   if (result !== -Errno.EPERM) return result === 0;
   const link = kernel.call("readlink", cString(path), alloc(1), 1);
   return link >= 0 || link === -Errno.EINVAL;
@@ -276,11 +277,11 @@ export function isThere(kernel: Kernel, path: string): boolean {
  */
 export function isWritable(kernel: Kernel, path: string): boolean {
   const result = kernel.call("faccessat", AT_FDCWD, cString(path), W_OK, AccessFlag.AT_EACCESS);
-  // As in {@link isThere}. This program has no real ids other than its effective ones.
+  // EPERM: as in {@link isThere}. access(2) checks the real ids; in this program they equal the effective ids.
   return result === 0 || (result === -Errno.EPERM && kernel.call("access", cString(path), W_OK) === 0);
 }
 
-/** Reads `length` bytes, or as many as there are. @throws {RuncError} */
+/** Reads `length` bytes, or fewer if the file ends earlier. @throws {RuncError} */
 export function readUpTo(kernel: Kernel, fd: Fd, length: number): Uint8Array<ArrayBuffer> {
   const bytes = alloc(length);
   let done = 0;
@@ -293,7 +294,8 @@ export function readUpTo(kernel: Kernel, fd: Fd, length: number): Uint8Array<Arr
 }
 
 /**
- * The id of the mount that `path` leads to, as mountinfo has it; undefined where the path leads nowhere, or the kernel does not tell.
+ * The id of the mount of `path`, as in mountinfo. Undefined if the path cannot be resolved, or the kernel does not
+ * report the id.
  *
  * @see statx(2), STATX_MNT_ID (Linux 5.8)
  */

@@ -43,17 +43,17 @@ export function poll(kernel: Kernel, watches: readonly Watch[], timeoutMs = -1):
   return ready <= 0 ? watches.map(() => 0) : decode(table);
 }
 
-/** Something that ends a wait: a descriptor that becomes readable, and what then says whether the wait is over. */
+/** Ends a wait: a descriptor that becomes readable, and a check that then decides whether the wait is over. */
 export interface Interrupts {
-  /** Becomes readable where {@link check} has to be asked. */
+  /** Becomes readable when {@link check} must be called. */
   readonly fd: number;
-  /** Says what has come: returns where that is nothing for this wait. @throws what ends the operation. */
+  /** Returns if the wait continues. @throws the error that ends the operation. */
   check(): void;
 }
 
 /**
- * Waits until one of `fds` is readable or at its end, or `timeoutMs` (negative: no limit) is over. Returns whether each is, in order. What is
- * there already comes before an interrupt. @throws what `interrupts` does.
+ * Waits until one of `fds` is readable or at its end, or `timeoutMs` (negative: no limit) has passed. Returns whether
+ * each is ready, in order. A ready descriptor has precedence over an interrupt. @throws what `interrupts` throws.
  */
 export function awaitReadable(
   kernel: Kernel,

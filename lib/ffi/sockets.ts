@@ -69,12 +69,12 @@ export function socketAddress(path: string): Uint8Array<ArrayBuffer> {
   return address;
 }
 
-/** How often it is asked anew whether there is room for one more connection. */
+/** Interval between attempts to connect while the listener's backlog is full. */
 const CONNECT_AGAIN_MS = 10;
 
 /**
- * A socket connected to the AF_UNIX socket at `path`. Where nobody accepts connections, and no more can wait, it waits for that; `interrupts` can
- * end it. @throws {RuncError} with the path and the errno; what `interrupts` throws.
+ * A socket connected to the AF_UNIX socket at `path`. If the listener's backlog is full, this waits; `interrupts` can
+ * end the wait. @throws {RuncError} with the path and the errno; what `interrupts` throws.
  */
 export function connectUnix(kernel: Kernel, path: string, type: "stream" | "dgram", interrupts?: Interrupts): Fd {
   const kind = (type === "stream" ? SOCK_STREAM : SOCK_DGRAM) | (interrupts === undefined ? 0 : SOCK_NONBLOCK);
@@ -117,15 +117,18 @@ export function send(kernel: Kernel, fd: number, bytes: Uint8Array<ArrayBuffer>)
 export interface Packet {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly fds: readonly Fd[];
-  /** The pid of who sent it, as this process sees it; 0 where {@link tellSenders} was not asked for, or it is in no namespace that we see. */
+  /**
+   * The sender's pid in our pid namespace. 0 without {@link tellSenders}, or if our namespace does not contain the
+   * sender.
+   */
   readonly sender: number;
-  /** It was longer, or came with more descriptors, than was asked for. */
+  /** The message was longer, or had more descriptors, than the receiver allowed. */
   readonly isCut: boolean;
 }
 
 /**
- * From now on each message comes with the pid of its sender. The kernel writes it; another one can be given only by who has CAP_SYS_ADMIN,
- * and only of a process in the sender's own pid namespace. @see unix(7), SO_PASSCRED @throws {RuncError}
+ * Makes the kernel add the sender's pid to each message from now on. Only a sender with CAP_SYS_ADMIN can give another
+ * pid, and only of a process in its own pid namespace. @see unix(7), SO_PASSCRED @throws {RuncError}
  */
 export function tellSenders(kernel: Kernel, socket: Fd): void {
   const one = alloc(4);
@@ -194,12 +197,15 @@ export function receive(kernel: Kernel, socket: Fd, limit: number, maxFds = 1): 
   return message;
 }
 
-/** Like {@link receive}, but does not wait: undefined if no message is there. @throws {RuncError} */
+/** Like {@link receive}, but does not wait: undefined if no message has arrived. @throws {RuncError} */
 export function receiveIfThere(kernel: Kernel, socket: Fd, limit: number, maxFds = 1): Packet | undefined {
   return receiveWith(kernel, socket, { limit, maxFds, flags: MsgFlag.MSG_DONTWAIT });
 }
 
-/** cmsghdr is 16 bytes (length, level, type), and what follows it padded to a multiple of 8. `struct ucred` is 12: pid, uid, gid. */
+/**
+ * cmsghdr is 16 bytes (length, level, type). Its data is padded to a multiple of 8. `struct ucred` is 12 bytes: pid,
+ * uid, gid.
+ */
 const HEADER = 16, CREDENTIALS = HEADER + 16;
 const padded = (length: number) => (length + 7) & ~7;
 
@@ -219,7 +225,7 @@ function receiveWith(
   return { bytes: payload.subarray(0, length), ...readControl(kernel, view, control), isCut };
 }
 
-/** Every descriptor that has arrived is owned by the result. */
+/** The result owns every descriptor that has arrived. */
 function readControl(
   kernel: Kernel,
   header: DataView,

@@ -7,18 +7,18 @@
 import { STAT_SIZE, statOffsets } from "./constants.ts";
 import { alloc, type Kernel } from "./kernel.ts";
 
-/** What fstat(2) says of a file. */
+/** A file's data from fstat(2). */
 export interface Stat {
   /** Type and permissions. */
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
-  /** The device that it is, as the kernel encodes it. */
+  /** The device number of a device file, in the kernel's encoding. */
   readonly rdev: number;
   readonly sizeBytes: number;
 }
 
-/** fstat(2). Returns −errno where it fails. */
+/** fstat(2). Returns −errno on failure. */
 export function fstat(kernel: Kernel, fd: number): Stat | number {
   const buffer = alloc(STAT_SIZE);
   const result = kernel.retry("fstat", fd, buffer);

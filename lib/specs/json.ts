@@ -6,12 +6,12 @@
 
 import { RuncError } from "../errors.ts";
 
-/** As deep as Go's encoding/json reads. */
+/** The nesting limit of Go's encoding/json. */
 const MAX_DEPTH = 10_000;
 
 /**
- * Parses the first JSON value of a text, as runc does, and ignores what follows. An integer that a number cannot hold
- * exactly becomes a bigint. `file`: the name of the text in messages. `onTrailing` receives the place of what follows,
+ * Parses the first JSON value of a text, as runc does, and ignores the rest. An integer that a number cannot hold
+ * exactly becomes a bigint. `file`: the name of the text in messages. `onTrailing` receives the place of the rest,
  * `12:5`.
  *
  * @throws {RuncError} `config-invalid`: `config.json:12:5: expected a value, found "}"`.
@@ -22,7 +22,7 @@ export function parseJson(text: string, file: string, onTrailing?: (place: strin
       // Up to 15 digits are always exact, and a reviver makes parsing some ten times slower.
       return /\d{16}/.test(text) ? JSON.parse(text, keepInteger) : JSON.parse(text);
     } catch (cause) {
-      // The reviver is called by a recursion, which ends some thousand values deep with a RangeError.
+      // V8 calls the reviver recursively. At a depth of some thousand values it throws a RangeError.
       if (!(cause instanceof SyntaxError || cause instanceof RangeError)) throw cause;
     }
   }
@@ -39,7 +39,7 @@ export function parseJson(text: string, file: string, onTrailing?: (place: strin
   return result.value;
 }
 
-/** Whether there are brackets enough. Text that is shorter than so many pairs is not looked at. */
+/** Whether the text has enough brackets to be too deep. A text shorter than that many pairs is not searched. */
 function mayBeTooDeep(text: string): boolean {
   return text.length > 2 * MAX_DEPTH && text.split("[").length + text.split("{").length > MAX_DEPTH;
 }
@@ -70,7 +70,7 @@ function placeOf(text: string, offset: number): string {
 const OTHER_SCALAR = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y;
 const SPACE = /[ \t\r\n]*/y;
 
-/** What is allowed at a place in the text. */
+/** The tokens that are allowed at a place in the text. */
 type Expecting = "value" | "first item" | "key" | "first key" | "more";
 
 const expectations: Readonly<Record<Exclude<Expecting, "more">, string>> = {
@@ -80,7 +80,7 @@ const expectations: Readonly<Record<Exclude<Expecting, "more">, string>> = {
   "first key": 'a field name or "}"',
 };
 
-/** The first value, and where something follows it; or where the text stops being JSON, and what should stand there. */
+/** The first value and the offset of the text after it; or the offset of the first error and what is expected there. */
 type FirstValue =
   | { readonly value: unknown; readonly trailing?: number }
   | { readonly offset: number; readonly expected: string };
@@ -96,7 +96,7 @@ interface Unfinished {
 function addTo(unfinished: Unfinished, value: unknown): void {
   const { value: target, key } = unfinished;
   if (Array.isArray(target)) target.push(value);
-  // Assigned, this one name would set the prototype.
+  // An assignment to this name would set the prototype.
   else if (key === "__proto__") {
     Object.defineProperty(target, key, { value, writable: true, enumerable: true, configurable: true });
   } else target[key] = value;
@@ -107,7 +107,10 @@ function scalarOf(token: string): unknown {
   return typeof value === "number" ? exactNumber(value, token) : value;
 }
 
-/** The string that begins at `offset`; undefined where none does. One pattern for all of it would need a stack as large as the string. */
+/**
+ * The string that begins at `offset`. Undefined if none does. A regular expression for the whole string would need a
+ * stack as large as the string.
+ */
 function stringAt(text: string, offset: number): string | undefined {
   if (text[offset] !== '"') return undefined;
   let end = offset + 1;
@@ -122,12 +125,11 @@ function stringAt(text: string, offset: number): string | undefined {
 }
 
 /**
- * Reads what JSON.parse cannot (RFC 8259): a value with text behind it, and one that is deep and has large integers.
- * Finds the place where a text stops being JSON, which V8 gives in some of its messages only. Not recursive, so the
- * stack is no limit.
+ * Reads what JSON.parse cannot (RFC 8259): a value with text after it, and a deep value with large integers. Finds the
+ * place of a syntax error, which only some of V8's messages contain. Not recursive, so the stack is not a limit.
  */
 function readFirstValue(text: string): FirstValue {
-  /** What is being read, the innermost last. */
+  /** The lists and objects that are being read, innermost last. */
   const open: Unfinished[] = [];
   let expecting: Expecting = "value";
   let offset = 0;

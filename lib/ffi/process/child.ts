@@ -1,5 +1,5 @@
 /**
- * A child of this process, by a descriptor that stays its own.
+ * A child of this process, identified by a pidfd if possible.
  *
  * @module
  */
@@ -21,14 +21,14 @@ function exitStatus(info: DataView): ExitStatus {
 }
 
 /**
- * A child that somebody else has named. As long as it is not reaped its number is its own, and it is reaped here alone; where there are
- * pidfds it is signalled and waited for by one.
+ * A child whose pid another process has sent. The kernel does not reuse the pid before the child is reaped, and only
+ * this object reaps it. Signals and waits use {@link pidfd} if it is defined.
  */
 export class Child implements Disposable {
   readonly #kernel: Kernel;
-  /** As this process sees it. */
+  /** In this process's pid namespace. */
   readonly pid: number;
-  /** Becomes readable when it ends; undefined where a seccomp filter that we run under refuses pidfd_open(2). */
+  /** Becomes readable when the child ends. Undefined if a seccomp filter on this process refuses pidfd_open(2). */
   readonly pidfd?: Fd;
   #status?: ExitStatus;
   #isReaped = false;
@@ -39,7 +39,7 @@ export class Child implements Disposable {
     this.pidfd = pidfd;
   }
 
-  /** The child `pid`; undefined where that is no child of ours that nobody has reaped. @throws {RuncError} */
+  /** The child `pid`. Undefined if it is not our child, or is already reaped. @throws {RuncError} */
   static find(kernel: Kernel, pid: number): Child | undefined {
     if (!Number.isInteger(pid) || pid < 1) return undefined;
     const number = kernel.retry("syscall", syscallNumber("pidfd_open", kernel.arch), pid, 0);
@@ -49,7 +49,7 @@ export class Child implements Disposable {
       throw syscallError(`pidfd_open(${pid})`, -number);
     }
     const child = new Child(kernel, pid, number < 0 ? undefined : new Fd(kernel, number, `pidfd of ${pid}`));
-    // What a pid is said to be is believed of nobody: the kernel says which are ours.
+    // The sender of the pid is not trusted: the kernel reports whether it is our child.
     if (child.#waitid(WNOHANG | WNOWAIT).result !== -Errno.ECHILD) return child;
     child.pidfd?.close();
     return undefined;
@@ -64,14 +64,14 @@ export class Child implements Disposable {
     };
   }
 
-  /** Whether it has ended. It is not reaped by that. */
+  /** Whether it has ended. Does not reap it. */
   get hasEnded(): boolean {
     if (this.#isReaped) return true;
     const { result, info } = this.#waitid(WNOHANG | WNOWAIT);
     return result < 0 || info.getInt32(SIGNO, true) !== 0;
   }
 
-  /** How it ended. It is not reaped by that. Undefined where it lives, or somebody else has reaped it. */
+  /** How it ended. Does not reap it. Undefined if it still runs, or other code has reaped it. */
   get status(): ExitStatus | undefined {
     if (this.#isReaped) return this.#status;
     const { result, info } = this.#waitid(WNOHANG | WNOWAIT);
@@ -86,7 +86,7 @@ export class Child implements Disposable {
       : pidfdSendSignal(this.#kernel, this.pidfd, signal);
   }
 
-  /** Waits for its end and reaps it, once. Undefined where somebody else has. */
+  /** Waits for its end and reaps it, once. Undefined if other code has reaped it. */
   reap(): ExitStatus | undefined {
     if (this.#isReaped) return this.#status;
     const { result, info } = this.#waitid(0);
@@ -96,7 +96,7 @@ export class Child implements Disposable {
     return this.#status;
   }
 
-  /** Closes the descriptor; the child goes on. */
+  /** Closes the descriptor; the child continues. */
   [Symbol.dispose](): void {
     this.pidfd?.close();
   }

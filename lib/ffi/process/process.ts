@@ -16,12 +16,12 @@ const POSIX_SPAWN_SETSIGDEF = 0x04, POSIX_SPAWN_SETSIGMASK = 0x08;
 
 const P_PID = 1, WEXITED = 4, WNOHANG = 1;
 
-/** `NAME=value`; where that is no UTF-8, its bytes with a NUL at their end. */
+/** `NAME=value`; if it is not UTF-8, its bytes with a final NUL. */
 export type EnvironmentEntry = string | Uint8Array<ArrayBuffer>;
 
 const at = (address: bigint) => new Deno.UnsafePointerView(Deno.UnsafePointer.create(address)!);
 
-/** This process's environment as it was given it, byte for byte. @see environ(7) */
+/** This process's environment, byte for byte as received. @see environ(7) */
 export function processEnvironment(kernel: Kernel): readonly EnvironmentEntry[] {
   const entries: EnvironmentEntry[] = [];
   const list = at(kernel.addressIfAny("environ")!).getBigUint64();
@@ -30,7 +30,7 @@ export function processEnvironment(kernel: Kernel): readonly EnvironmentEntry[] 
     const address = at(list).getBigUint64(offset);
     if (address === 0n) return entries;
     const text = at(address).getCString();
-    // It stands for bytes that are no UTF-8, unless it is there itself.
+    // U+FFFD replaces bytes that are not UTF-8, unless the entry itself contains U+FFFD.
     entries.push(text.includes("\ufffd") ? exactEntry(kernel, address, text) : text);
   }
 }
@@ -78,14 +78,14 @@ function stringArray(texts: readonly EnvironmentEntry[]): Uint8Array<ArrayBuffer
  * posix_spawn(3) with every signal at its default and none blocked. Deno ignores SIGPIPE, and a child would inherit
  * that.
  *
- * Returns the child's pid, or −errno. glibc uses a vfork-like clone, so this includes a failed execve. −EMFILE also means
- * that the limit of open files does not allow the number of a descriptor.
+ * Returns the child's pid, or −errno. glibc uses a vfork-like clone, so this includes a failed execve. −EMFILE also
+ * means that the limit of open files does not allow the number of a descriptor.
  */
 export function spawn(kernel: Kernel, options: SpawnOptions): number {
   const actions = alloc(FILE_ACTIONS_SIZE);
   kernel.call("posix_spawn_file_actions_init", actions);
   for (const { to, from } of options.fds) {
-    // It answers EBADF for a number that the limit of open files has no room for: the same as too many of them.
+    // EBADF: the limit of open files does not allow the number. EMFILE, too many open files, has the same cause.
     if (kernel.call("posix_spawn_file_actions_adddup2", actions, from, to) !== 0) return -Errno.EMFILE;
   }
   if (options.closeFrom !== undefined) {
@@ -114,15 +114,15 @@ export function spawn(kernel: Kernel, options: SpawnOptions): number {
 }
 
 /**
- * Replaces this process by the program that `fd` is open on. Pid and children stay; of the descriptors only those that
- * are not close-on-exec stay. Returns −errno on failure.
+ * Executes the file open as `fd` in this process. The pid, the children and the descriptors that are not close-on-exec
+ * stay. Returns −errno on failure.
  *
  * @see fexecve(3)
  */
 export function fexecve(kernel: Kernel, fd: Fd, argv: readonly string[], env: readonly EnvironmentEntry[]): number {
   const [args, entries] = [stringArray(argv), stringArray(env)];
   const result = kernel.call("fexecve", fd.number, args, entries);
-  // A sandbox around us refuses execveat(2). For ENOSYS glibc does the same.
+  // EPERM: a sandbox around us refuses execveat(2). For ENOSYS glibc has the same fallback.
   if (result !== -Errno.EPERM) return result;
   return kernel.call("execve", cString(`/proc/self/fd/${fd.number}`), args, entries);
 }
@@ -149,7 +149,7 @@ export function waitChild(kernel: Kernel, pid: number): ExitStatus | undefined {
   return exitStatus(new DataView(status.buffer).getInt32(0, true));
 }
 
-/** Reaps the child `pid` if it has ended. Returns whether there is nothing left of it. @see wait(2) */
+/** Reaps the child `pid` if it has ended. Returns false if it still runs. @see wait(2) */
 export function reapIfEnded(kernel: Kernel, pid: number): boolean {
   return kernel.retry("waitpid", pid, alloc(4), WNOHANG) !== 0;
 }
@@ -175,8 +175,8 @@ export function kill(kernel: Kernel, pid: number, signal: number): number {
 }
 
 /**
- * A pidfd of `pid`, close-on-exec. Undefined if the process does not exist. OtherProcess in ../ending.ts does without.
- * @see pidfd_open(2) @throws {RuncError}
+ * A pidfd of `pid`, close-on-exec. Undefined if the process does not exist. OtherProcess in
+ * ../ending.ts has a fallback. @see pidfd_open(2) @throws {RuncError}
  */
 export function pidfdOpen(kernel: Kernel, pid: number): Fd | undefined {
   const number = kernel.retry("syscall", syscallNumber("pidfd_open", kernel.arch), pid, 0);
@@ -241,7 +241,8 @@ export function getRlimit(kernel: Kernel, pid: number, resource: number): Rlimit
 const RLIMIT_NOFILE = 7;
 
 /**
- * Raises this process's soft limit of open files to the hard one where it is below `least`. Returns what it was; undefined where it is left as it is.
+ * Raises this process's soft limit of open files to the hard limit if it is below `least`. Returns the old soft limit;
+ * undefined if the limit did not change.
  *
  * @see getrlimit(2)
  */
@@ -254,12 +255,12 @@ export function raiseFileLimit(kernel: Kernel, least: number): number | undefine
 /** Index in rlimitNames. */
 const RLIMIT_FSIZE = 1;
 
-/** The soft limit of a file's size, in bytes. Whoever writes beyond it gets SIGXFSZ. @see getrlimit(2) */
+/** The soft limit of a file's size, in bytes. A process that writes beyond it gets SIGXFSZ. @see getrlimit(2) */
 export function fileSizeLimit(kernel: Kernel): bigint {
   return getRlimit(kernel, 0, RLIMIT_FSIZE).soft;
 }
 
-/** Does `action`, which starts a program, with `soft` as the soft limit of open files; undefined: with what is set. */
+/** Runs `action`, which starts a program, with the soft limit `soft` of open files. Undefined: the current limit. */
 export function withFileLimit<Result>(kernel: Kernel, soft: number | undefined, action: () => Result): Result {
   if (soft === undefined) return action();
   const own = getRlimit(kernel, 0, RLIMIT_NOFILE);

@@ -1,5 +1,6 @@
 /**
- * Which newer system calls a sandbox around this program refuses: an engine's seccomp profile that does not know them answers EPERM or ENOSYS.
+ * The newer system calls that a sandbox around this program refuses. An engine's seccomp profile answers EPERM or
+ * ENOSYS to calls that it does not know.
  *
  * @module
  */
@@ -9,10 +10,13 @@ import { Errno } from "../errno.ts";
 import type { Kernel } from "../kernel.ts";
 import { type SyscallName, syscallNumber } from "../syscalls.ts";
 
-/** What the kernel refuses with another errno before it looks at anything else: a flag or a size that there is not. */
+/** An invalid flag or size. The kernel refuses it with another errno before it makes other checks. */
 const BAD = 0x40000000;
 
-/** Arguments with which a call does nothing and fails, but neither with EPERM nor with ENOSYS; see {@link mountRights} for the exceptions. */
+/**
+ * Arguments with which a call does nothing and fails, but neither with EPERM nor with ENOSYS. {@link mountRights} has
+ * the exceptions.
+ */
 const probes: readonly (readonly [call: SyscallName, ...args: readonly number[]])[] = [
   ["clone3", 0, 0],
   ["close_range", 1, 0, 0],
@@ -30,13 +34,16 @@ const probes: readonly (readonly [call: SyscallName, ...args: readonly number[]]
   ["statx", -1, 0, BAD, 0, 0],
 ];
 
-/** These look first whether the caller may mount, and say EPERM where it may not: all of them do so then. may_mount in fs/namespace.c */
+/**
+ * These calls first check whether the caller may mount. If it may not, all of them fail with EPERM. may_mount in
+ * fs/namespace.c
+ */
 const mountRights: readonly SyscallName[] = ["fsmount", "fsopen", "move_mount"];
 
-/** Nothing is refused. */
+/** No call is refused. */
 const none: ReadonlySet<SyscallName> = new Set();
 
-/** The calls that are refused. One call where no filter is in force, which is asked first. @see PR_GET_SECCOMP(2const) */
+/** The refused calls. Checks first whether a filter is in force, with one call. @see PR_GET_SECCOMP(2const) */
 export function refusedCalls(kernel: Kernel): ReadonlySet<SyscallName> {
   if (kernel.call("prctl", Prctl.PR_GET_SECCOMP, 0, 0, 0, 0) === 0) return none;
   const answers = new Map(

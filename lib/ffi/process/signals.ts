@@ -47,7 +47,10 @@ const untouched: Readonly<Record<number, string>> = {
 export const caughtSignals: readonly number[] = Array.from({ length: LAST_SIGNAL }, (_, index) => index + 1)
   .filter((signal) => untouched[signal] === undefined);
 
-/** What ends an operation that waits: the terminal's hangup and keys, and kill(1). A caller who ignores one does not want that. */
+/**
+ * The signals that end a waiting operation: from the terminal's hangup and keys, and from kill(1). A signal that the
+ * caller ignores does not end it.
+ */
 export const endingSignals: readonly number[] = [1, 2, 3, 15];
 
 /**
@@ -96,14 +99,14 @@ export class SignalPipe implements Disposable, Interrupts {
   readonly #before = new Map<number, Bytes>();
   #maskBefore?: Bytes;
   readonly #ending: Set<number>;
-  /** Numbers of signals that {@link check} has found and that are somebody else's to take. */
+  /** Numbers of signals that {@link check} has read but not reported: {@link holdBack} writes them back. */
   #found: number[] = [];
 
   /** @throws {RuncError} */
   constructor(kernel: Kernel, { endingOnly = false }: { endingOnly?: boolean } = {}) {
     this.#kernel = kernel;
     this.#ending = new Set(endingSignals);
-    // If the pipe is full (65536 signals that nobody read), signals are lost; the handler never blocks.
+    // If the pipe is full (65536 unread signals), signals are lost; the handler never blocks.
     ({ read: this.#read, write: this.#write } = pipe(kernel, "signals", { nonblocking: true }));
     try {
       const code = listingBytes(signalHandlerListing[kernel.arch], BigInt(this.#write.number));
@@ -121,7 +124,7 @@ export class SignalPipe implements Disposable, Interrupts {
     }
   }
 
-  /** What our caller ignores ends nothing: it is left ignored where it is not forwarded either. */
+  /** A signal that our caller ignores does not end the operation. With `endingOnly` it stays ignored. */
   #catch(signal: number, action: Bytes, endingOnly: boolean): void {
     const before = setAction(this.#kernel, signal, action);
     const isIgnored = new DataView(before.buffer).getBigUint64(sigaction.handler, true) === SIG_IGN;
@@ -130,7 +133,7 @@ export class SignalPipe implements Disposable, Interrupts {
     else this.#before.set(signal, before);
   }
 
-  /** Looks at the signals that have come. @throws {RuncError} `interrupted` for the first that ends what is done. */
+  /** Reads the signals that have arrived. @throws {RuncError} `interrupted` for the first that ends the operation. */
   check(): void {
     const bytes = alloc(256);
     const count = this.#kernel.retry("read", this.#read.number, bytes, bytes.length);
@@ -143,12 +146,12 @@ export class SignalPipe implements Disposable, Interrupts {
     throw new RuncError("interrupted", `interrupted by ${signalNames[signal]}`, { signal });
   }
 
-  /** Readable when signals came: one byte each, the signal's number. */
+  /** Readable when signals have arrived: one byte each, the signal's number. */
   get fd(): number {
     return this.#read.number;
   }
 
-  /** A descriptor to read the signals from that {@link holdBack} blocks. @see signalfd(2) @throws {RuncError} */
+  /** A signalfd for the signals that {@link holdBack} blocks. @see signalfd(2) @throws {RuncError} */
   openWaiting(): Fd {
     const { O_NONBLOCK, O_CLOEXEC } = openFlag(this.#kernel.arch);
     const flags = O_NONBLOCK | O_CLOEXEC;
@@ -157,8 +160,8 @@ export class SignalPipe implements Disposable, Interrupts {
   }
 
   /**
-   * Blocks the signals in this thread, so they stay pending, also across execve(2). execve ends the other threads; what
-   * they still catch until then is in the pipe. @throws {RuncError}
+   * Blocks the signals in this thread, so they stay pending, also across execve(2). execve ends the other threads; the
+   * signals that they catch until then are in the pipe. @throws {RuncError}
    */
   holdBack(): void {
     if (this.#found.length > 0) {
@@ -176,7 +179,7 @@ export class SignalPipe implements Disposable, Interrupts {
     this.#maskBefore = undefined;
     for (const [signal, action] of this.#before) this.#kernel.call("sigaction", signal, action, null);
     this.#before.clear();
-    // Closed last: a handler that still runs on another thread has until here to write.
+    // Closed last: until here, a handler that still runs on another thread can write.
     this.#write.close();
     this.#read.close();
   }

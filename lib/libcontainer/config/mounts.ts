@@ -1,6 +1,6 @@
 /**
- * The mounts of config.json, each parsed once: validation, the plan and state.json read the same result. Pure, and total: what is wrong with a
- * mount is for the rules in ./validate/mounts.ts and for the plan to say.
+ * The mounts of config.json, each parsed once: validation, the plan and state.json read the same result. Pure. The
+ * parser accepts every mount; the rules in ./validate/mounts.ts and the plan report errors.
  *
  * @module
  */
@@ -10,15 +10,15 @@ import { MountFlag } from "../../ffi/constants.ts";
 import type { IdMapping, Mount } from "../../specs/config.ts";
 import { type MountOptions, parseMountOptions, withContext } from "./mount_options.ts";
 
-/** Which ids a mount shows: those of a user namespace made for the mappings, or of the container's. */
+/** The ids that a mount shows: of a user namespace made for the mappings, or of the container's. */
 export interface MountIds {
   /** Absent: the container's user namespace. */
   readonly mappings?: { readonly uid: readonly IdMapping[]; readonly gid: readonly IdMapping[] };
-  /** The mounts below it too: `ridmap`. */
+  /** Also for the mounts below: `ridmap`. */
   readonly recursive: boolean;
 }
 
-/** What every mount has. */
+/** Fields of every mount. */
 export interface CommonMount {
   /** As config.json has it: for messages. */
   readonly mount: Mount;
@@ -26,29 +26,29 @@ export interface CommonMount {
   readonly index: number;
   /** Its JSON pointer. */
   readonly from: string;
-  /** Where it goes in the container: clean and absolute. One that names the rootfs as the host does is meant inside it, as runc reads it. */
+  /** Path in the container, clean and absolute. Like in runc, a leading path of the rootfs on the host is removed. */
   readonly destination: string;
-  /** The same with the rootfs's path where config.json has it. This is what runc compares with /dev, /proc and /sys/fs/cgroup. */
+  /** The same without that removal. runc compares this path with /dev, /proc and /sys/fs/cgroup. */
   readonly path: string;
   /** Its options, parsed. */
   readonly options: MountOptions;
-  /** Absent: it shows the ids that its file system has. Only a bind mount can have others. */
+  /** Absent: the mount shows the ids of its file system. Only a bind mount can have others. */
   readonly ids?: MountIds;
 }
 
-/** A new mount of what is mounted already. */
+/** A new mount of an existing file or directory. */
 export interface BindMount extends CommonMount {
-  /** Tells the kinds of mounts apart. */
+  /** Distinguishes the kinds of mounts. */
   readonly kind: "bind";
   /** Absolute: a relative source is below the bundle. */
   readonly source: string;
-  /** With what is mounted below the source. */
+  /** With the mounts below the source. */
   readonly recursive: boolean;
 }
 
-/** `bind` with `remount`: changes the mount that is there. One with other ids is a new mount in any case. */
+/** `bind` with `remount`: changes an existing mount. With other ids it is always a new mount. */
 export interface RemountMount extends CommonMount {
-  /** Tells the kinds of mounts apart. */
+  /** Distinguishes the kinds of mounts. */
   readonly kind: "remount";
   /** Absolute; only state.json has it. */
   readonly source: string;
@@ -56,22 +56,22 @@ export interface RemountMount extends CommonMount {
 
 /** The container's cgroups. */
 export interface CgroupMount extends CommonMount {
-  /** Tells the kinds of mounts apart. */
+  /** Distinguishes the kinds of mounts. */
   readonly kind: "cgroup";
 }
 
 /** Any other file system. */
 export interface FileSystemMount extends CommonMount {
-  /** Tells the kinds of mounts apart. */
+  /** Distinguishes the kinds of mounts. */
   readonly kind: "fileSystem";
 }
 
 /** A mount of config.json. */
 export type ParsedMount = BindMount | RemountMount | CgroupMount | FileSystemMount;
 
-/** What the paths of mounts are relative to. Both are absolute. */
+/** Base paths of mounts. Both are absolute. */
 export interface MountPaths {
-  /** Of a bind mount's relative source. */
+  /** Base of a bind mount's relative source. */
   readonly bundle: string;
   /** A destination may begin with it. */
   readonly rootfs: string;
@@ -98,7 +98,7 @@ function parseMount(mount: Mount, index: number, { bundle, rootfs }: MountPaths)
     options,
     ids: parseIds(mount, options),
   };
-  // The option makes a bind mount, whatever the type says.
+  // The option makes a bind mount; the type has no effect.
   if (options.flags & MountFlag.MS_BIND) {
     const { source = "" } = mount;
     const absolute = source.startsWith("/") ? source : resolve(bundle, source);
@@ -110,7 +110,7 @@ function parseMount(mount: Mount, index: number, { bundle, rootfs }: MountPaths)
   return { ...common, kind: mount.type === "cgroup" ? "cgroup" : "fileSystem" };
 }
 
-/** The ids of a mount with mappings, or with `idmap` or `ridmap`, of which the later one counts. */
+/** The ids of a mount with mappings, `idmap` or `ridmap`. If both options are set, the last one counts. */
 function parseIds(
   { uidMappings: uid = [], gidMappings: gid = [] }: Mount,
   options: MountOptions,
@@ -121,17 +121,17 @@ function parseIds(
   return { mappings: hasMappings ? { uid, gid } : undefined, recursive: option === "ridmap" };
 }
 
-/** Whether a mount has no file system of its own: a bind mount, or the change of one. */
+/** Whether a mount makes no file system: a bind mount or its remount. */
 export function isBind(mount: ParsedMount): mount is BindMount | RemountMount {
   return mount.kind === "bind" || mount.kind === "remount";
 }
 
-/** Whether /dev is the container's own to fill: not where it is a bind mount. */
+/** Whether the plan fills /dev: not if /dev is a bind mount. */
 export function fillsDev(mounts: readonly ParsedMount[]): boolean {
   return !mounts.some((mount) => mount.path === "/dev" && isBind(mount));
 }
 
-/** These have labels of their own, by the policy. */
+/** The policy labels these file systems. */
 const unlabelledTypes: readonly (string | undefined)[] = ["proc", "sysfs", "mqueue", "cgroup"];
 
 /** `mounts` with linux.mountLabel as an option of each file system that takes one. */

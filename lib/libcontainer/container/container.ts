@@ -1,7 +1,7 @@
 /**
- * A container: created, started, looked at, signalled, entered and removed. Runs in: parent.
+ * A container: creates, starts, inspects, signals, enters and removes it. Runs in: parent.
  *
- * Calls are synchronous, as the kernel's are; only waiting for the end of a process is not.
+ * Calls are synchronous, like system calls. Only waiting for the end of a process is asynchronous.
  *
  * @module
  */
@@ -49,11 +49,11 @@ import { containerIds, isMissing, missingContainer, StateDirectory } from "../st
 import { updateContainer } from "./update_container.ts";
 import type { RdtSchemas } from "./update_rdt.ts";
 
-/** What a container is created from. */
+/** The options of {@link Container.create}. */
 export interface CreateOptions extends PlanOptions, ProcessOptions {
   /**
-   * Is called while the container's process is being set up, and the parent would only wait: what takes time and needs only that process's pid
-   * is done meanwhile. What it throws ends the creation.
+   * Called while the container's process is being set up and the parent would only wait. It can do slow work that
+   * needs only the process's pid. An exception ends the creation.
    */
   readonly onProcess?: (container: Container) => void;
 }
@@ -79,15 +79,15 @@ export class Container {
     return new Container(runtime, directory, state, loadCgroup(runtime, state));
   }
 
-  /** Ids of all containers below the runtime's root, sorted. */
+  /** The ids of all containers below the runtime's root, sorted. */
   static ids(runtime: Runtime): readonly string[] {
     return containerIds(runtime.root);
   }
 
   /**
-   * Creates a container: everything is set up and its process waits to be started.
+   * Creates a container: sets everything up. Its process then waits to be started.
    *
-   * @throws {RuncError} and leaves nothing behind: no cgroup, mount, process or state directory.
+   * @throws {RuncError} No cgroup, mount, process or state directory is left then.
    */
   static create(
     runtime: Runtime,
@@ -99,22 +99,22 @@ export class Container {
     return { container: containerOf(created), process: created.process };
   }
 
-  /** Its name below the runtime's root. */
+  /** The container's name below the runtime's root. */
   get id(): string {
     return idOf(this.#state);
   }
 
-  /** Host pid of the container's init. */
+  /** The host pid of the container's init. */
   get pid(): number {
     return initOf(this.#state).pid;
   }
 
-  /** Absolute. */
+  /** The absolute path of the bundle. */
   get bundle(): string {
     return bundleOf(this.#state);
   }
 
-  /** Whether systemd made its cgroup: what removes it or enters it wants a runtime with {@link Runtime.systemd}. */
+  /** Whether systemd created its cgroup. To remove or enter it, the runtime needs {@link Runtime.systemd}. */
   get usesSystemd(): boolean {
     return systemdOf(this.#state);
   }
@@ -123,7 +123,7 @@ export class Container {
     return { state: this.#state, cgroup: this.#cgroup, directory: this.#directory };
   }
 
-  /** Computed from the kernel's view, never stored. */
+  /** The status as the kernel sees it. It is not stored. */
   status(): Status {
     if (this.#cgroup.exists() && this.#cgroup.freezerState() === "frozen") return "paused";
     if (!hasLiveInit(this.#state)) return "stopped";
@@ -168,16 +168,16 @@ export class Container {
     };
   }
 
-  /** Runs this container's hooks of a name on the host. `failed`: told of each failure instead of the first ending it. */
+  /** Runs the hooks `name` on the host. `failed` receives each failure. Without it, the first failure is thrown. */
   runHooks(name: HookName, status: Status, failed?: (error: RuncError) => void): void {
     const cwd = name === "poststop" ? undefined : this.bundle;
     runHooks(this.#runtime, name, hooksOf(this.#state)[name], this.#hookState(status), { cwd, goOn: failed });
   }
 
   /**
-   * Starts a container in state `created`, and runs its poststart hooks.
+   * Starts a container in state `created`, and runs its poststart hooks. `beforeStart` runs once the state is checked.
    *
-   * `beforeStart` runs once it is known that it can be started. @throws {RuncError} `container-state` in any other state.
+   * @throws {RuncError} `container-state` in any other state.
    */
   start(beforeStart: () => void = () => {}): void {
     const status = this.status();
@@ -197,7 +197,7 @@ export class Container {
     this.poststart();
   }
 
-  /** poststart hooks; where one fails the container is killed. @throws {RuncError} `hook-failed`. */
+  /** Runs the poststart hooks. If one fails, the container is killed. @throws {RuncError} `hook-failed`. */
   poststart(): void {
     try {
       this.runHooks("poststart", "running");
@@ -208,7 +208,7 @@ export class Container {
   }
 
   /**
-   * Sends a signal: to init, or for SIGKILL with a shared pid namespace to all processes of the cgroup.
+   * Sends a signal to init. SIGKILL with a shared pid namespace is sent to all processes of the cgroup.
    *
    * @throws {RuncError} `container-state` (`container not running`).
    */
@@ -217,9 +217,10 @@ export class Container {
   }
 
   /**
-   * Removes a container that is stopped, or, after SIGKILL, one that was only created. `force`: kills it in any state.
+   * Removes a stopped container. Kills and removes one that was only created, with `force` one in any state.
    *
-   * @throws {RuncError} `container-state` where it runs, `container-missing` where somebody else has removed it, unless by `force`.
+   * @throws {RuncError} without `force`: `container-state` if it is running or paused, `container-missing` if another
+   * process has removed it.
    */
   delete(options: { force?: boolean } = {}): void {
     try {
@@ -234,7 +235,7 @@ export class Container {
     this.#poststop();
   }
 
-  /** What has to end before a container is removed has ended then. */
+  /** Ends the processes that must end before the container is removed. */
   #end(force: boolean): void {
     const status = this.status();
     if (force || status === "created") killAndWait(this.#runtime, this.#target);
@@ -243,18 +244,18 @@ export class Container {
         hint: "runc kill stops it, runc delete --force does both",
       });
     }
-    // Whose init was gone already: nothing has thawed what else is in there, and on v1 it cannot end before.
+    // If init had already ended, the other processes are still frozen. On v1 they cannot exit in this state.
     if (status === "paused") this.#cgroup.thaw();
   }
 
-  /** What {@link destroy} has to do, for a monitor. */
+  /** The work of {@link destroy}, for a monitor. */
   get removal(): Removal {
     return removalOf(this.#target);
   }
 
   /**
-   * Removes cgroup and state of a container whose init is gone, then runs its poststop hooks; a failed one is logged. Does nothing where
-   * somebody else has removed it.
+   * Removes cgroup and state of a container whose init has ended, then runs its poststop hooks. A failed hook is
+   * logged. Does nothing if another process has removed the container.
    */
   destroy(): void {
     try {
@@ -266,27 +267,27 @@ export class Container {
     this.#poststop();
   }
 
-  /** Runs `action` while no other command changes this container. @throws {RuncError} `container-missing` where one has removed it. */
+  /** Runs `action` under the container's lock. @throws {RuncError} `container-missing` if it was removed meanwhile. */
   #locked(action: () => void): void {
     using _lock = this.#directory.lock(this.#runtime.kernel);
     const state = this.#directory.load(this.#runtime.kernel);
-    // There may be another one of its name by now, which has another process.
+    // A new container can have the same name. Its init is another process.
     const [init, known] = [initOf(state), initOf(this.#state)];
     if (init.pid !== known.pid || init.startTime !== known.startTime) {
       throw missingContainer();
     }
-    // Another update may have changed it.
+    // Another update can have changed the state.
     this.#state = state;
     action();
   }
 
-  /** These hooks may call us for what was this container: not under its lock. */
+  /** Runs without the lock, because the hooks may call this runtime for the same container. */
   #poststop(): void {
     this.runHooks("poststop", "stopped", (error) => this.#runtime.log("warning", error.message));
   }
 
   /**
-   * Stops all its processes, and returns when they have stopped.
+   * Freezes all its processes, and returns when they are frozen.
    *
    * @throws {RuncError} `container-state` (`container not running`) unless it is created or running.
    */
@@ -302,7 +303,7 @@ export class Container {
     });
   }
 
-  /** Lets the processes of a paused container go on. @throws {RuncError} `container-state` (`container not paused`). */
+  /** Thaws the processes of a paused container. @throws {RuncError} `container-state` (`container not paused`). */
   resume(): void {
     this.#locked(() => {
       if (this.status() !== "paused") throw new RuncError("container-state", "container not paused");
@@ -311,11 +312,11 @@ export class Container {
   }
 
   /**
-   * Changes its limits: what `resources` leaves out stays as it is, and device rules are never touched. Where the kernel refuses one, the old
-   * ones are set again. `rdt`: new schemas for a container that has `linux.intelRdt`.
+   * Changes its limits. Limits missing in `resources`, and all device rules, stay as they are. If the kernel refuses a
+   * limit, the old limits are set again. `rdt`: new schemas for a container with `linux.intelRdt`.
    *
-   * @throws {RuncError} `container-state` (`container not running`); `cgroup-failed` for a limit that the kernel refuses; `host-lacks` or
-   * `unsupported` for `rdt` where the host or the container has none.
+   * @throws {RuncError} `container-state` (`container not running`); `cgroup-failed` for a limit that the kernel
+   * refuses; `host-lacks` or `unsupported` for `rdt` if the host or the container does not have it.
    */
   update(resources: Resources, rdt: RdtSchemas = {}): void {
     this.#locked(() => {
@@ -326,7 +327,7 @@ export class Container {
     });
   }
 
-  /** Its group of the resctrl file system; undefined without `linux.intelRdt`, or on a host without resctrl. */
+  /** Its group in the resctrl file system. Undefined without `linux.intelRdt`, or on a host without resctrl. */
   get rdtGroup(): RdtPlace | undefined {
     const group = rdtGroupOf(this.#state);
     const root = group === undefined ? undefined : resctrlRoot(this.#runtime.kernel);
@@ -338,12 +339,12 @@ export class Container {
     return this.#cgroup.paths;
   }
 
-  /** Whether failures to use its cgroups are to be expected. */
+  /** Whether failures to use its cgroups are expected. */
   get rootlessCgroups(): boolean {
     return rootlessCgroupsOf(this.#state);
   }
 
-  /** Host pids of all processes in its cgroup and those below; none where it has stopped. */
+  /** The host pids of all processes in its cgroup and those below. Empty if the container has stopped. */
   processes(): readonly number[] {
     try {
       return this.#cgroup.processes();
@@ -352,7 +353,7 @@ export class Container {
     }
   }
 
-  /** Does nothing where a process can be started in it. @throws {RuncError} `container-state` where not. */
+  /** Checks that {@link exec} can start a process in the container. @throws {RuncError} `container-state` if not. */
   refuseExec(options: { ignorePaused?: boolean } = {}): void {
     const status = this.status();
     if (status === "stopped") throw new RuncError("container-state", EXEC_IN_STOPPED);
@@ -361,13 +362,13 @@ export class Container {
     }
   }
 
-  /** Ids of the container's root on the host. */
+  /** The host's ids of the container's root. */
   get rootOwner(): { uid: number; gid: number } {
     const { uidMappings, gidMappings } = mappingsOfState(this.#state);
     return { uid: hostRoot(uidMappings), gid: hostRoot(gidMappings) };
   }
 
-  /** The filter that its profile asks for, which {@link exec} needs; undefined where it has none. @see compileSeccomp */
+  /** Compiles its seccomp profile, for {@link exec}. Undefined if it does not have one. @see compileSeccomp */
   compileSeccomp(): SeccompFilter | undefined {
     const profile = seccompOf(this.#state);
     if (profile === undefined) return undefined;
@@ -375,9 +376,9 @@ export class Container {
   }
 
   /**
-   * Starts a further process in the container.
+   * Starts another process in the container.
    *
-   * @throws {RuncError} and the process is gone again.
+   * @throws {RuncError} No process is left then.
    */
   exec(options: ExecOptions): ContainerProcess {
     this.refuseExec(options);

@@ -1,5 +1,5 @@
 /**
- * How a container is created, and the way back where that fails. Runs in: parent.
+ * Creates a container, and undoes the creation if it fails. Runs in: parent.
  *
  * @module
  */
@@ -25,15 +25,15 @@ import { planContainer, type PlannedContainer, type PlanOptions } from "./planni
 import { StageDescriptors } from "./stage_descriptors.ts";
 import { Undo } from "./undo.ts";
 
-/** What a container is created from. */
+/** The options of {@link createContainer}. */
 export type CreationOptions = PlanOptions & ProcessOptions;
 
-/** A container that was made, and its process. */
+/** A new container and its process. */
 export interface Created extends PendingContainer {
   readonly process: ContainerProcess;
 }
 
-/** Creates a container. `onProcess`: is called while init has most to do without the parent. @see Container.create */
+/** Creates a container. `onProcess` is called while init works alone for the longest time. @see Container.create */
 export function createContainer(
   runtime: Runtime,
   options: CreationOptions,
@@ -42,7 +42,7 @@ export function createContainer(
   const directory = new StateDirectory(runtime.root, options.id);
   const planned = planContainer(runtime, options);
   warnOfIgnored(runtime, options.spec.config, planned);
-  // Closed after all that is undone, and when there is nothing to undo.
+  // The descriptors are closed after the undo, and also after a success.
   using descriptors = new StageDescriptors(runtime.kernel);
   using undo = new Undo(runtime.log);
   makeDirectory(runtime, options, directory, undo);
@@ -53,7 +53,7 @@ export function createContainer(
   return { directory, cgroup: planned.cgroup, ...made };
 }
 
-/** All that a launch needs. */
+/** The inputs of a launch. */
 interface Site extends Pick<Creating, "runtime" | "planned" | "directory" | "onProcess"> {
   readonly options: CreationOptions;
   readonly descriptors: StageDescriptors;
@@ -70,16 +70,16 @@ function warnOfPersonality(runtime: Runtime, { linux }: Config): void {
   if (flags.length > 0) runtime.log("warning", `ignoring unsupported personality flags: [${flags.join(" ")}]`);
 }
 
-/** Linux no longer limits the kernel's memory apart, and runc ignores both fields. */
+/** Linux no longer limits kernel memory separately, and runc ignores both fields. */
 function warnOfKernelMemory(runtime: Runtime, { memory }: Resources): void {
   if (memory?.kernel === undefined && memory?.kernelTCP === undefined) return;
   runtime.log("warning", "Kernel memory settings are ignored and will be removed");
 }
 
-/** The container exists from here on: without it, there is nothing to undo, and no hook to run. */
+/** Creates the state directory. The container exists from here on. Before, no undo and no hook are necessary. */
 function makeDirectory(runtime: Runtime, options: CreationOptions, directory: StateDirectory, undo: Undo): void {
   directory.make(runtime.kernel, runtime.root);
-  // Last of all, when nothing of the container is left.
+  // The hooks run last, after everything else is removed.
   undo.defer(() => runPoststop(runtime, options));
   undo.defer(() => directory.remove());
   if (options.notify) Deno.mkdirSync(directory.notify, { mode: 0o755 });
@@ -93,11 +93,12 @@ function runPoststop(runtime: Runtime, options: CreationOptions): void {
 
 function launchProcess(site: Site, undo: Undo): Pick<Created, "state" | "process"> {
   const { runtime, options, planned: { cgroup }, descriptors } = site;
-  // A cgroup and a resctrl group are made after the stage, which enters them, and can be removed only after their processes have ended.
+  // The cgroup and the resctrl group are created after the stage, which enters them. They can be removed only after
+  // their processes have ended.
   const groups = undo.place();
   const launch = startStage(site, undo);
   const limits = limitsOf(options.spec.config);
-  // The stage starts meanwhile.
+  // Meanwhile, the stage starts.
   inContext("unable to apply cgroup configuration", () => makeCgroup(site, launch.stagePid, { limits, undo: groups }));
   const rdtGroup = makeRdtGroup(site, launch.stagePid, groups);
   warnOfNoCgroup(runtime, options.spec.config, cgroup);
@@ -130,7 +131,11 @@ function startStage({ runtime, options, planned, descriptors }: Site, undo: Undo
   return launch;
 }
 
-/** Makes the cgroup, for the stage and its children. With a user namespace the stage cannot enter by itself. @see cgroupEntry */
+/**
+ * Creates the cgroup, for the stage and its children. With a user namespace the stage cannot enter it by itself.
+ *
+ * @see cgroupEntry
+ */
 function makeCgroup(
   { runtime, options, planned: { cgroup } }: Site,
   pid: number,
@@ -143,19 +148,19 @@ function makeCgroup(
   if (hasNamespace(config, "user")) cgroup.join(pid);
 }
 
-/** Init is gone, and all of its pid namespace with it; in another's namespace a hook of its may still run. */
+/** Kills what outlived init. Its own pid namespace ends with init. In a shared one, a hook may still run. */
 function killLeft({ kernel }: Runtime, config: Config, cgroup: CgroupManager): void {
   if (makesNamespace(config, "pid") || !cgroup.exists()) return;
   cgroup.kill((pid, signal) => void kill(kernel, pid, signal));
 }
 
-/** Makes the resctrl group of `linux.intelRdt`, and moves the stage into it; undefined on a host without resctrl. */
+/** Creates the resctrl group of `linux.intelRdt`, and moves the stage into it. Undefined on a host without resctrl. */
 function makeRdtGroup({ runtime, options }: Site, pid: number, undo: Undo): RdtGroup | undefined {
   const { intelRdt } = options.spec.config.linux ?? {};
   const root = intelRdt === undefined ? undefined : resctrlRoot(runtime.kernel);
   if (root === undefined) return undefined;
   const group = new RdtGroup(root, options.id, intelRdt!);
-  // Also where it was made only in part.
+  // A partly created group is removed too.
   undo.defer(() => group.undo());
   inContext("unable to apply Intel RDT configuration", () =>
     inSpan(runtime.trace, "make the Intel RDT group", () => {
@@ -173,7 +178,7 @@ function warnOfNoCgroup(runtime: Runtime, config: Config, { refused }: CgroupMan
   );
 }
 
-/** Where init failed after a kill for lack of memory, that kill is the reason. */
+/** Runs `action`. If it fails and the kernel has killed a process for lack of memory, reports that as the reason. */
 function tellingOom<Result>(cgroup: CgroupManager, action: () => Result): Result {
   try {
     return action();

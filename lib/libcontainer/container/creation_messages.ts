@@ -1,7 +1,7 @@
 /**
- * What the parent does for each message of stage and init while a container is created. Runs in: parent.
+ * Handles the messages of stage and init while a container is created. Runs in: parent.
  *
- * Which message is due when is not decided here: `launch/conversation.ts` holds each against its table before it comes here.
+ * `launch/conversation.ts` has already checked each message against its table of the allowed order.
  *
  * @module
  */
@@ -30,14 +30,14 @@ import { creatingState, describeContainer, writeHookStates } from "./new_state.t
 import type { PlannedContainer, PlanOptions } from "./planning.ts";
 import type { HookStateFiles } from "./stage_descriptors.ts";
 
-/** A container that is being made. */
+/** A container that is being created. */
 export interface PendingContainer {
   readonly directory: StateDirectory;
   readonly state: RuncState;
   readonly cgroup: CgroupManager;
 }
 
-/** A creation whose stage or init speaks. */
+/** A creation whose stage or init sends messages. */
 export interface Creating {
   readonly runtime: Runtime;
   readonly options: PlanOptions;
@@ -45,16 +45,16 @@ export interface Creating {
   readonly directory: StateDirectory;
   readonly launch: Launch;
   readonly hookStates: HookStateFiles;
-  /** linux.resources, where it has limits. */
+  /** linux.resources, if it has limits. */
   readonly limits?: Resources;
   readonly rdtGroup?: RdtGroup;
-  /** Is called while init has most to do without the parent. */
+  /** Called while init works alone for the longest time. */
   readonly onProcess: (container: PendingContainer) => void;
 }
 
-/** What has been done so far. */
+/** The progress so far. */
 interface Progress {
-  /** Known once the stage has told who init is. */
+  /** Undefined until the stage has reported init's pid. */
   state?: RuncState;
   isLimited: boolean;
 }
@@ -63,7 +63,7 @@ type Kind = Message["kind"];
 type MessageOf<K extends Kind> = Message & { readonly kind: K };
 type Handlers = { readonly [K in Kind]: (creating: Creating, said: MessageOf<K>, progress: Progress) => void };
 
-/** Does what stage and init ask for, until the container is created. @throws {RuncError} */
+/** Handles the messages of stage and init until the container is created. @throws {RuncError} */
 export function converse(creating: Creating): RuncState {
   const progress: Progress = { isLimited: false };
   for (;;) {
@@ -77,7 +77,7 @@ function handle<K extends Kind>(kind: K, creating: Creating, said: MessageOf<K>,
   handlers[kind](creating, said, progress);
 }
 
-/** In the order in which they come. */
+/** The handlers, in the order of the messages. */
 const handlers: Handlers = {
   mapping(creating) {
     inSpan(creating.runtime.trace, "write the id maps", () => mapIds(creating));
@@ -112,7 +112,7 @@ const handlers: Handlers = {
   },
 
   copied() {
-    // Launch.fill takes the answer to each file itself.
+    // Launch.fill receives the answer for each file itself.
     throw new RuncError("internal", "init copied a file that nobody waits for");
   },
 
@@ -121,7 +121,7 @@ const handlers: Handlers = {
     limit(creating, progress);
     runHostHooks(creating);
     launch.go();
-    // From here init has most to do without us.
+    // From here on, init works alone for the longest time.
     onProcess({ directory, cgroup, state: stateOf(progress) });
   },
 
@@ -143,7 +143,7 @@ const handlers: Handlers = {
   },
 };
 
-/** Hands the seccomp listener of a new container's init to the agent. `fd`: its number in init. */
+/** Sends the seccomp listener of a new container's init to the agent. `fd`: its number in init. */
 export function handListenerOf(runtime: Runtime, options: PlanOptions, launch: Launch, fd: number): void {
   handListener(runtime, launch, { seccomp: options.seccomp, fd, hookState: creatingState(options, launch.initPid) });
 }
@@ -161,7 +161,7 @@ function mapIds({ options, planned: { facts }, launch }: Creating): void {
 /** Sets the limits, once. */
 function limit({ options, planned: { cgroup }, limits, rdtGroup }: Creating, progress: Progress): void {
   if (progress.isLimited) return;
-  // Device rules first: what may happen before a limit is refused is then contained.
+  // Device rules come first, so that they are in force even if a limit is refused.
   cgroup.setDevices(options.spec.config.linux?.resources?.devices ?? []);
   if (limits !== undefined) inContext("error setting cgroup config for procHooks process", () => cgroup.set(limits));
   rdtGroup?.limit();
@@ -190,12 +190,12 @@ function copyUp(creating: Creating, { from, to, mount: number }: MessageOf<"copy
   });
 }
 
-/** The container's root, on the host. */
+/** The host's ids of the container's root. */
 function ownerOf({ planned: { facts } }: Creating): { uid: number; gid: number } {
   return { uid: facts.rootUid, gid: facts.rootGid };
 }
 
-/** The thing that init names by a number: a mount's place, or the directory of a device. */
+/** The path that init names by a number: the target of a mount, or the directory of a device. */
 function placeOf(creating: Creating, number: number): { path: string; prefix: string } {
   const device = creating.options.spec.config.linux?.devices?.[number - FIRST_DEVICE];
   if (device !== undefined) return { path: directoryOf(device), prefix: `cannot make ${device.path}` };

@@ -1,5 +1,5 @@
 /**
- * The fifo by which a created container is started: init waits to open it. Runs in: parent.
+ * The fifo that starts a created container: init blocks in open(2) on it. Runs in: parent.
  *
  * @module
  */
@@ -14,13 +14,13 @@ import { alloc, type Kernel } from "../../ffi/kernel.ts";
 import { poll, POLLIN } from "../../ffi/poll.ts";
 import { missingContainer, type StateDirectory } from "../state/store.ts";
 
-/** runc's words, which callers match. */
+/** runc's message, which callers match. */
 export const ALREADY_RUNNING = "cannot start an already running container";
 
 /**
- * Reads the byte that init writes when the fifo opens: of two starts only one gets it. `pid`: init's.
+ * Reads the byte that init writes when the fifo opens. Only one of two starts gets it. `pid`: init's.
  *
- * @throws {RuncError} where another command has started or removed the container since it was looked at, or init has ended.
+ * @throws {RuncError} if another command has started or removed the container meanwhile, or init has ended.
  */
 export function readExecFifo(kernel: Kernel, directory: StateDirectory, pid: number): void {
   using fifo = openFifo(kernel, directory);
@@ -32,7 +32,8 @@ export function readExecFifo(kernel: Kernel, directory: StateDirectory, pid: num
     const [ready = 0, end = 0] = poll(kernel, watches, 100);
     const hasEnded = init === undefined || sawEnd(init, end);
     if (ready === 0 && !hasEnded) {
-      // Whoever opens a fifo that init has closed already is not told of its end: fifo(7). The start that was faster removes it.
+      // If init closed the fifo before we opened it, poll(2) does not report its end, see fifo(7). The faster start
+      // removes the fifo.
       if (!directory.hasFifo()) throw new RuncError("container-state", ALREADY_RUNNING);
       continue;
     }
@@ -58,7 +59,7 @@ function openFifo(kernel: Kernel, directory: StateDirectory): Fd {
   }
 }
 
-/** Removes a file that another command may have removed meanwhile. */
+/** Removes a file. Another command may have removed it meanwhile. */
 function removeIfThere(path: string): void {
   try {
     Deno.removeSync(path);

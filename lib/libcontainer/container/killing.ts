@@ -1,5 +1,5 @@
 /**
- * Signals for a container: to its init, or to all processes of its cgroup. Runs in: parent.
+ * Sends signals to a container's init, or to all processes of its cgroup. Runs in: parent.
  *
  * @module
  */
@@ -16,21 +16,21 @@ import type { Runtime } from "../runtime.ts";
 import { isAlive } from "../state/process_status.ts";
 import { initOf, ownsPids, rootlessCgroupsOf, type RuncState } from "../state/runc_state.ts";
 
-/** A container, as far as it can be signalled. */
+/** The parts of a container that are needed to signal it. */
 export interface KillTarget {
   readonly state: RuncState;
   readonly cgroup: CgroupManager;
 }
 
-/** Whether its init lives: a process with its pid and its start time. */
+/** Whether init is alive: a process with its pid and its start time. */
 export function hasLiveInit(state: RuncState): boolean {
   const { pid, startTime } = initOf(state);
   return isAlive(pid, startTime);
 }
 
 /**
- * Sends a signal: to init, or for SIGKILL with a shared pid namespace to all processes of the cgroup. `all`: a container that does not run is no
- * failure.
+ * Sends a signal to init. SIGKILL with a shared pid namespace is sent to all processes of the cgroup. `all`: a
+ * container that is not running is not an error.
  *
  * @throws {RuncError} `container-state` (`container not running`).
  */
@@ -44,7 +44,7 @@ export function killContainer(
   }
 }
 
-/** Whether there was a process to signal. */
+/** Sends the signal. Returns false if no process existed to signal. */
 function signalContainer(runtime: Runtime, target: KillTarget, signal: number): boolean {
   const { state, cgroup } = target;
   if (signal === 9 && !ownsPids(state) && killCgroup(runtime, target)) return true;
@@ -52,21 +52,21 @@ function signalContainer(runtime: Runtime, target: KillTarget, signal: number): 
   const result = signalInit(runtime, state, signal);
   if (result === -Errno.ESRCH) return false;
   if (result < 0) throw new RuncError("syscall-failed", `unable to signal init: ${errnoText(-result)}`);
-  // Process 1 ends last, when all others have: one that is frozen does not on v1.
+  // Process 1 ends only after all others of its pid namespace. On v1 a frozen process does not end.
   if (signal === 9) cgroup.thawToKill();
   return true;
 }
 
-/** Init by a descriptor that is its own for sure: between a look at the start time and kill(2) its pid could become another's. */
+/** Opens init. Its pid alone is not safe: another process can get it between a check of the start time and kill(2). */
 function openInit({ kernel }: Runtime, state: RuncState): OtherProcess | undefined {
   const init = OtherProcess.find(kernel, initOf(state).pid);
-  // Whoever has the pid now has been open since, so it is init if this is still init's start time.
+  // The process is open before its start time is checked. If the start time is still init's, the process is init.
   if (init === undefined || hasLiveInit(state)) return init;
   init[Symbol.dispose]();
   return undefined;
 }
 
-/** Returns 0 or −errno: ESRCH where init is gone. */
+/** Sends a signal to init. Returns 0 or −errno: ESRCH if init has ended. */
 export function signalInit(runtime: Runtime, state: RuncState, signal: number): number {
   return inSpan(runtime.trace, `send signal ${signal} to init`, () => {
     using init = openInit(runtime, state);
@@ -74,7 +74,7 @@ export function signalInit(runtime: Runtime, state: RuncState, signal: number): 
   });
 }
 
-/** Whether it could. Without root the cgroup may be nobody's: init alone is killed then. */
+/** Kills all processes of the cgroup. Returns false if it does not exist or, without root, cannot be used. */
 export function killCgroup(runtime: Runtime, { state, cgroup }: KillTarget): boolean {
   try {
     return cgroup.kill((pid, number) => void kill(runtime.kernel, pid, number));
@@ -90,7 +90,7 @@ export function killCgroup(runtime: Runtime, { state, cgroup }: KillTarget): boo
   }
 }
 
-/** SIGKILL, then waits for init's end. @throws {RuncError} after 10 s, runc's limit. */
+/** Sends SIGKILL, then waits for the end of init. @throws {RuncError} after 10 s, runc's limit. */
 export function killAndWait(runtime: Runtime, target: KillTarget): void {
   using init = openInit(runtime, target.state);
   killContainer(runtime, target, { signal: 9, all: true });
@@ -99,10 +99,10 @@ export function killAndWait(runtime: Runtime, target: KillTarget): void {
 
 function awaitEnd({ kernel }: Runtime, { cgroup }: KillTarget, init: OtherProcess): void {
   const deadline = monotonicMs(kernel) + 10_000;
-  // Nearly always it has ended within the first 100 ms.
+  // Init nearly always ends within the first 100 ms.
   while (!sawEnd(init, poll(kernel, [watchEnd(init)], endTimeout(init, 100))[0])) {
     if (monotonicMs(kernel) >= deadline) throw new RuncError("container-state", "container init still running");
-    // A process of the container may have frozen another since.
+    // A process of the container can have frozen another one meanwhile.
     cgroup.thawToKill();
   }
 }

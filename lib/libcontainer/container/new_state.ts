@@ -1,5 +1,5 @@
 /**
- * What is told of a container that is being created: to hooks, and in state.json. Runs in: parent.
+ * The state of a container that is being created, for hooks and for state.json. Runs in: parent.
  *
  * @module
  */
@@ -19,7 +19,7 @@ import { kernelNamespaces } from "./bundle.ts";
 import type { PlanOptions } from "./planning.ts";
 import type { HookStateFiles } from "./stage_descriptors.ts";
 
-/** What hooks of the host read on stdin. Pure. */
+/** The state that hooks on the host read on stdin. Pure. */
 export function creatingState({ id, spec }: Pick<PlanOptions, "id" | "spec">, pid: number): State {
   const { annotations = {} } = spec.config;
   return {
@@ -32,20 +32,20 @@ export function creatingState({ id, spec }: Pick<PlanOptions, "id" | "spec">, pi
   };
 }
 
-/** What poststop hooks read after a failed creation: a container that was never started is stopped all the same. Pure. */
+/** The state that poststop hooks read after a failed creation: `stopped`, although it was never started. Pure. */
 export function neverStartedState(options: Pick<PlanOptions, "id" | "spec">): State {
   const { pid: _, ...state } = creatingState(options, 0);
   return { ...state, status: "stopped" };
 }
 
-/** Writes what hooks in the container read: their pid is the container's own view of init. */
+/** Writes the state that hooks in the container read. Its pid is init's pid as seen in the container. */
 export function writeHookStates(files: HookStateFiles, state: State, config: Config): void {
   const inside = makesNamespace(config, "pid") ? { ...state, pid: 1 } : state;
   files.createContainer?.write({ ...inside, status: "creating" });
   files.startContainer?.write({ ...inside, status: "created" });
 }
 
-/** What state.json says of a container whose init is process `pid`. */
+/** The content of state.json for a container whose init is process `pid`. */
 export function describeContainer(
   runtime: Runtime,
   options: PlanOptions,
@@ -79,7 +79,7 @@ function linkOf(path: string): string {
   try {
     return Deno.readLinkSync(path);
   } catch {
-    // Closed, or not ours to read: CRIU, which alone uses it, then has nothing to restore.
+    // The descriptor is closed, or we may not read it. Only CRIU uses it, and then has nothing to restore.
     return "";
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The way back of an operation that fails. Runs in: parent.
+ * Undoes the steps of an operation that fails. Runs in: parent.
  *
  * @module
  */
@@ -7,8 +7,8 @@
 import type { Log } from "../runtime.ts";
 
 /**
- * What was done is undone on `dispose`, last first, unless {@link keep} was called. A failed undo keeps no other one from running: it is logged
- * as a warning. The error that led here is the one to report; the warning says what is left behind.
+ * On `dispose`, undoes the registered steps, last first, unless {@link keep} was called. If one undo fails, the others
+ * still run. The failure is logged as a warning, which says what is left. The error to report is the operation's own.
  */
 export class Undo implements Disposable {
   readonly #log: Log;
@@ -18,7 +18,7 @@ export class Undo implements Disposable {
     this.#log = log;
   }
 
-  /** Registers what undoes a thing that has just been made. */
+  /** Registers the undo of a step that has just been done. */
   defer(undo: () => void): void {
     this.#stack.defer(() => {
       try {
@@ -29,12 +29,12 @@ export class Undo implements Disposable {
     });
   }
 
-  /** A place in the order for things that are made later than the ones after it, and must nevertheless be undone after these. */
+  /** Reserves a place in the order. Steps registered there later are undone as if they had been registered now. */
   place(): Undo {
     return this.#stack.use(new Undo(this.#log));
   }
 
-  /** The operation has succeeded: nothing is undone. */
+  /** Marks the operation as successful: nothing is undone. */
   keep(): void {
     this.#stack.move();
   }

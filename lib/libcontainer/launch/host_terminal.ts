@@ -50,7 +50,7 @@ export class HostTerminal implements Disposable {
     this.#isRaw = true;
   }
 
-  /** Undoes {@link makeRaw}. A terminal that is gone by now is ignored. */
+  /** Undoes {@link makeRaw}. @throws {RuncError} if the terminal was hung up. */
   restore(): void {
     if (!this.#isRaw) return;
     this.#isRaw = false;

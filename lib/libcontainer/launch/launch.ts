@@ -153,7 +153,7 @@ export class Launch implements Disposable {
     }
   }
 
-  /** The words with which runc logs how it protects its binary from the container; its tests match them. */
+  /** Logs runc's messages about the protection of its binary from the container; runc's tests match them. */
   #logSealing(ourBinaryRuns: boolean): void {
     const { log } = this.#runtime;
     log("debug", `runc exeseal: using /proc/self/exe clone: a sealed image of ${this.#encoded.image.length} bytes`);
@@ -169,7 +169,7 @@ export class Launch implements Disposable {
       env: [],
       fds: [...fds, ...standard],
     });
-    // The words of runc's debug log, which its tests match: the stage has the part of nsexec.
+    // A message of runc's debug log, which runc's tests match. The stage does the work of nsexec.
     this.#runtime.log("debug", `nsexec container setup: stage is process ${pid}`);
     if (pid < 0) {
       throw syscallError(
@@ -216,7 +216,7 @@ export class Launch implements Disposable {
     return said.result;
   }
 
-  /** /etc/passwd of the container, as far as init has sent it. */
+  /** The part of the container's /etc/passwd that init has sent. */
   get passwd(): string {
     const decoder = new TextDecoder();
     return this.#passwd.map((piece) => decoder.decode(piece, { stream: true })).join("") + decoder.decode();
@@ -261,7 +261,7 @@ export class Launch implements Disposable {
   }
 
   /**
-   * The next message, or an empty one at the end. Init's end is the end, even if another process holds its socket.
+   * The next message, or an empty one at the end. Init's end counts, even if another process holds its socket.
    * `isOver`: checks for another kind of end.
    */
   #receive(isOver?: () => boolean): Packet {
@@ -290,7 +290,7 @@ export class Launch implements Disposable {
     }
   }
 
-  /** Checked when no message comes: if there is no pidfd, or not yet. */
+  /** Checked when no message arrives: a pidfd may be missing, or not exist yet. */
   #speakerIsGone(): boolean {
     if (this.#init !== undefined) return this.#init.hasEnded;
     return this.#stageReaped || hasEnded(this.#kernel, this.stagePid);
@@ -325,8 +325,8 @@ export class Launch implements Disposable {
   }
 
   /**
-   * Lets init, which waits for nothing else, execute its program: the socket closes then. `onListener`: called when
-   * init has loaded a filter with an agent, with the listener's number in init.
+   * Lets init execute its program, which closes the socket. Init waits only for this. `onListener`: called when init
+   * has loaded a filter with an agent, with the listener's number in init.
    *
    * @throws {RuncError} for a filter that cannot be loaded, and for a startContainer hook that failed.
    */
@@ -483,8 +483,8 @@ export class Launch implements Disposable {
   }
 
   /**
-   * Kills the child with SIGKILL and reaps it. A process in a frozen v1 cgroup dies only when it is thawed; that is not
-   * waited for.
+   * Kills the child with SIGKILL and reaps it. A process in a frozen v1 cgroup dies only when it is thawed, so the
+   * wait has a limit.
    */
   #end(child: Child | undefined): void {
     if (child === undefined) return;
@@ -501,7 +501,7 @@ export class Launch implements Disposable {
 
   /**
    * The stage's last message, which has init's pid, may still be unread: then init must be killed. The stage has ended,
-   * so its message comes before all that is sent from now on; the queue holds some hundreds.
+   * so its message precedes all later ones. The queue holds a few hundred messages.
    */
   #findInit(): void {
     for (let count = 0; count < QUEUE_LIMIT && this.#init === undefined; count++) {
@@ -681,7 +681,7 @@ function withForeignMarked<Result>(kernel: Kernel, first: number, action: () => 
 function withReexec(plan: Plan, runtime: Runtime, numbers: Readonly<Record<string, number>>): Plan {
   const { path, args } = runtime.reexec;
   const argv = [path, ...args, "init", String(numbers.image), String(numbers.proc)];
-  // Nothing can be created below /proc. Deno then keeps its caches in memory, and the waiting process has no file of
+  // No file can be created below /proc. Deno then keeps its caches in memory, and the waiting process has no file of
   // the host open. DENO_LOG=off suppresses Deno's warning about it on a terminal.
   const env = ["DENO_DIR=/proc/none", "DENO_LOG=off", "DENO_NO_UPDATE_CHECK=1", "NO_COLOR=1", "PATH=/usr/bin:/bin"];
   const reexec = step("execute this program again as init", "", [

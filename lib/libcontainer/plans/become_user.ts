@@ -1,6 +1,6 @@
 /**
- * What `create` and `exec` have in common: init takes the attributes of its process, becomes the process's user, and
- * finds the program. Runs in: init, after the namespaces and the root are entered.
+ * The common part of `create` and `exec`: init sets the process's attributes, becomes its user, and finds the program.
+ * Runs in: init, after it has entered the namespaces and the root.
  *
  * A field of `process` that becomes steps is listed here, once for both commands.
  *
@@ -21,7 +21,7 @@ import { ioPrioritySteps, schedulerSteps } from "../steps/scheduling.ts";
 import type { FilterPlaces } from "../steps/seccomp.ts";
 import { checkDirectorySteps, enterDirectorySteps } from "../steps/working_directory.ts";
 
-/** What the process takes from its container's config. */
+/** Attributes of the process from its container's config. */
 export interface ContainerAttributes {
   /** The container is confined to some processors. */
   readonly hasCpuset?: boolean;
@@ -31,7 +31,7 @@ export interface ContainerAttributes {
   readonly memoryPolicy?: MemoryPolicyNumbers;
 }
 
-/** Sets what needs the rights that the process has not any more as its user. */
+/** Sets attributes that require rights which the process loses when it becomes its user. */
 export function attributeSteps(process: Process, container: ContainerAttributes): readonly Step[] {
   return [
     ...schedulerSteps(process.scheduler, { hasCpuset: container.hasCpuset ?? false }),
@@ -41,19 +41,22 @@ export function attributeSteps(process: Process, container: ContainerAttributes)
   ];
 }
 
-/** How the process becomes its user. `annotations`: the container's, which ask for Landlock. */
+/** Options of {@link becomeUserSteps}. `annotations`: the container's, which may request Landlock. */
 export interface BecomeUserOptions {
   readonly env: Environment;
   readonly filter: FilterPlaces;
   readonly annotations?: Readonly<Record<string, string>>;
 }
 
-/** From root in the container to the process's user, with its capabilities and in its directory; then the program is looked up. */
+/**
+ * Changes from the container's root to the process's user, with its capabilities and in its directory. Then looks up
+ * the program.
+ */
 export function becomeUserSteps(process: Process, facts: HostFacts, options: BecomeUserOptions): readonly Step[] {
   const { env, filter, annotations = {} } = options;
   return [
     ...readySteps({ needsHome: env.needsHome, arch: facts.arch }),
-    // Without no_new_privs a filter needs CAP_SYS_ADMIN, so it comes before the capabilities go.
+    // Without no_new_privs, loading a filter requires CAP_SYS_ADMIN, so this precedes the drop of capabilities.
     ...filter.early,
     ...enterDirectorySteps(process.cwd, "before setuid"),
     ...boundingSteps(process, facts),

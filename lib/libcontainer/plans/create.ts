@@ -1,5 +1,6 @@
 /**
- * The plan of a new container, as a table of contents. The order is the security argument; each comment says why.
+ * The plan of a new container, as a table of contents. The order of the steps is a security property; each comment
+ * gives the reason.
  *
  * @module
  */
@@ -74,7 +75,10 @@ import {
 import { sysctlSteps } from "../steps/sysctl.ts";
 import { attributeSteps, becomeUserSteps } from "./become_user.ts";
 
-/** Whether init waits before the pivot: for the parent's hooks, or because a createContainer hook follows, the first program that is not ours. */
+/**
+ * Whether init waits before pivot_root: for the parent's hooks, or because a createContainer hook follows, which is the
+ * first foreign program.
+ */
 export function hasRuntimeHooks(config: Config): boolean {
   const { prestart = [], createRuntime = [], createContainer = [] } = config.hooks ?? {};
   return prestart.length + createRuntime.length + createContainer.length > 0;
@@ -83,7 +87,7 @@ export function hasRuntimeHooks(config: Config): boolean {
 const setProcessName = (name: string): Step =>
   step(`take the process name ${name}`, "", [call("prctl", [Prctl.PR_SET_NAME, text(name), 0, 0, 0])]);
 
-/** Sysctls and hooks may be about them, so init waits. */
+/** Init waits, because sysctls and hooks may refer to the devices. */
 function networkDeviceSteps(config: Config): readonly Step[] {
   if (!hasNetworkDevices(config)) return [];
   return [
@@ -95,8 +99,8 @@ function networkDeviceSteps(config: Config): readonly Step[] {
 }
 
 /**
- * Limits and device rules come into force once the mounts are made, which may be of devices that the container is not to open. Without hooks
- * the parent works while init goes on.
+ * Limits and device rules come into force after the mounts, because a mount may need a device that the container must
+ * not open. Without hooks, init continues while the parent works.
  */
 function limitSteps(config: Config): readonly Step[] {
   if (!hasRuntimeHooks(config)) {
@@ -110,16 +114,16 @@ function limitSteps(config: Config): readonly Step[] {
   ];
 }
 
-/** Nothing that the image has is opened before: it may be any device. */
+/** Init opens no file of the image before this step, because the file may be any device. */
 function awaitLimitSteps(config: Config): readonly Step[] {
   if (hasRuntimeHooks(config)) return [];
   return [step("wait until limits and device rules are in force", "/linux/resources", awaitGo())];
 }
 
 /**
- * Hooks in the container, and what is executed in a created one, may have all of this process's rights; they get at its memory and its
- * descriptors, the socket to the parent among them, only with CAP_SYS_PTRACE. execve puts it back. Where the runtime itself may not look into
- * such a process, it could not enter a created container any more.
+ * Hooks in the container, and programs that `exec` runs in a created one, may have all rights of this process. If it is
+ * not dumpable, they need CAP_SYS_PTRACE to access its memory and descriptors, such as the socket to the parent. execve
+ * resets this. Omitted if the runtime may not inspect such a process, because it could not enter a created container.
  */
 function hideSteps({ mayTrace }: HostFacts): readonly Step[] {
   if (!mayTrace) return [];
@@ -130,17 +134,17 @@ function createContainerHookSteps(config: Config): readonly Step[] {
   const hooks = config.hooks?.createContainer ?? [];
   if (hooks.length === 0) return [];
   const none = struct("/* 0 vars */", 8, []);
-  // Init has none while it makes files. What a hook makes has the mode that its caller's files have.
+  // Init has umask 0 while it creates files. Hooks get the caller's umask.
   const ops = [call("fchdir", [root]), call("umask", [callersUmask])];
   return containerHookSteps("createContainer", hooks, none, { ops, inheritedFds: 0 });
 }
 
-/** What a startContainer hook is, and what it needs to have been opened. */
+/** startContainer hooks. `open`: opens the descriptors that `run` needs. */
 function startContainerHooks(config: Config, env: Environment, request: LaunchRequest, facts: HostFacts) {
   const hooks = config.hooks?.startContainer ?? [];
   const { seccomp, executor = "native", inheritedFds } = request;
   const filtered = seccomp === undefined ? undefined : executor;
-  // A fork is where init is: in the program's directory. Those of the other executor are elsewhere.
+  // A native fork has init's working directory, process.cwd. A fork of the JavaScript executor has another one.
   const ops = executor === "native" ? [] : [call("chdir", [config.process!.cwd])];
   const entry = { ops, filtered, inheritedFds };
   return {
@@ -150,12 +154,13 @@ function startContainerHooks(config: Config, env: Environment, request: LaunchRe
 }
 
 /**
- * Told by whoever starts the container: by the exec fifo, whose reader `start` is, or by the parent that stayed. `filter`: loads a filter that
- * comes late. A parent that stayed says its word before: waiting for it takes read(2), which runc needs no more under such a filter.
+ * Waits for the start: on the exec fifo until `start` reads it, or for a message from the parent, if it stays.
+ * `filter`: loads a late filter. The parent's message is read before that, because runc no longer calls read(2) under
+ * such a filter.
  */
 function startSteps(filter: readonly Step[], request: LaunchRequest, facts: HostFacts): readonly Step[] {
   if (request.startBy === "parent") {
-    // The socket stays open until execve closes it: a filter that cannot be loaded is told, and a startContainer hook that fails.
+    // execve closes the socket. Until then it reports failures to load the filter and of startContainer hooks.
     return [
       step("tell the parent that the container is created and wait for its start", "", [tell("created"), ...awaitGo()]),
       ...filter,
@@ -167,10 +172,10 @@ function startSteps(filter: readonly Step[], request: LaunchRequest, facts: Host
     ...filter,
     step("tell the parent that the container is created and close the socket to it", "", [
       tell("created"),
-      // The fifo is open by path only; through a procfs it opens for writing, which waits for a reader: `start`.
       call("close", [fixedFd("sync")]),
     ]),
     step("wait for start on the exec fifo and close it", "", [
+      // The fifo is open with O_PATH. A procfs opens it for writing, which waits for a reader: `start`.
       call("openat", [fixedFd("proc"), { data: "fdPath", fd: "fifo" }, O.O_WRONLY | O.O_CLOEXEC, 0], { out: fifo }),
       call("write", [fifo, "0", 1]),
       call("close", [fifo]),
@@ -183,8 +188,9 @@ function startSteps(filter: readonly Step[], request: LaunchRequest, facts: Host
 const SA_RESTORER = 0x04000000;
 
 /**
- * As PID 1 this process would ignore every signal that it does not catch, and `runc kill` could not end a created container but by SIGKILL.
- * So it catches the usual ones with the interpreter's own way out; execve puts all back.
+ * As PID 1, this process would ignore every signal that it does not catch, and `runc kill` could end a created
+ * container only with SIGKILL. So it catches the usual signals. The handler is the interpreter's code that exits.
+ * execve resets all handlers.
  */
 function dieOnSignalSteps(facts: HostFacts): readonly Step[] {
   const address = exitAddress(facts.arch);
@@ -205,9 +211,10 @@ function mountsProc(mounts: readonly ParsedMount[]): boolean {
 }
 
 /**
- * Where the container has no /proc, one of its pid namespace that is mounted nowhere, and has nothing but processes. To hide is not enough: who has
- * CAP_SYS_PTRACE in the host's user namespace takes a descriptor by pidfd_getfd(2) from whomever it likes. In a user namespace such a mount is refused,
- * and nobody in there has that capability over this process, whose memory is of the host's.
+ * For a container without /proc: a detached procfs of its pid namespace, with processes only. Hiding is not enough: a
+ * process with CAP_SYS_PTRACE in the host's user namespace can take a descriptor from any process by pidfd_getfd(2). In
+ * a user namespace, the kernel refuses such a mount. No process in that namespace has the capability over this one,
+ * because this one's memory belongs to the host's user namespace.
  */
 function detachedProcOps(own: Slot, hide: readonly Op[]): readonly Op[] {
   const context = slot("context");
@@ -224,8 +231,9 @@ function detachedProcOps(own: Slot, hide: readonly Op[]): readonly Op[] {
 }
 
 /**
- * The host's /proc has served: who can look at this process's descriptors from inside the container (an `exec` into a created one) must not
- * find it there. What waits for `start` does with the container's own; where that has none, nobody may look (CVE-2024-21626's kind).
+ * The host's /proc is no longer needed. A process in the container that can inspect this one's descriptors (an `exec`
+ * into a created container) must not find it (similar to CVE-2024-21626). The wait for `start` uses the container's
+ * /proc. If the container has none, this process uses {@link detachedProcOps} or hides.
  */
 function leaveHostProcSteps(
   mounts: readonly ParsedMount[],
@@ -233,7 +241,7 @@ function leaveHostProcSteps(
   request: LaunchRequest,
   facts: HostFacts,
 ): readonly Step[] {
-  // The other executor forks for a hook through a procfs.
+  // The JavaScript executor needs a procfs to fork for a hook.
   const isNeeded = request.startBy === "fifo" || (config.hooks?.startContainer?.length ?? 0) > 0;
   if (!isNeeded) return [step("close the host's /proc", "", [call("close", [fixedFd("proc")])])];
   const O = openFlag(facts.arch);
@@ -266,10 +274,10 @@ function stage(
   if (helped.length === 0 && entersLate(config, request)) return lateStage(config, facts, request);
   return [
     ...firstSteps(config, facts, request),
-    // Before any namespace: all of the container's processes are to be born inside.
+    // Before any namespace, so that all of the container's processes start in the cgroups.
     ...enterCgroupSteps(cgroup, facts.arch),
     affinityStep(facts),
-    // While it still has the host's rights.
+    // While the stage still has the host's rights.
     ...(helped.length === 0 ? [] : helperSteps(helped, facts.arch)),
     ...joinSteps(earlyJoined(joinedNamespaces(config), cgroup)),
     ...createSteps(config, facts.arch, { cgroup, cgroupLater: false }),
@@ -281,14 +289,15 @@ function stage(
 function firstSteps(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
   return [
     closeForeignStep(request.inheritedFds),
-    // While the process's files in /proc are still its own.
+    // While the process's files in /proc still belong to its user.
     ...oomScoreSteps(config.process!, facts.arch),
   ];
 }
 
 /**
- * Whether the cgroups can still be reached when all namespaces are there, and nobody looks for the stage before. In a pid namespace that is joined
- * others would see the files by which the container's process enters them.
+ * Whether the cgroups are still accessible after all namespaces are created, and the parent does not move the stage
+ * before. In a joined pid namespace, other processes would see the files that the container's process opens to enter
+ * the cgroups.
  */
 function entersLate(config: Config, { stageIsMoved }: LaunchRequest): boolean {
   return !stageIsMoved && !hasNamespace(config, "user") &&
@@ -296,8 +305,8 @@ function entersLate(config: Config, { stageIsMoved }: LaunchRequest): boolean {
 }
 
 /**
- * The container's process enters its cgroups as its first act. Namespaces and process are then made while the parent makes the cgroups, and none of
- * them is charged to the container's memory.
+ * The container's process enters its cgroups as its first step. The stage creates the namespaces, and without
+ * `cloneInto` also that process, while the parent creates the cgroups. These are not charged to the container's memory.
  */
 function lateStage(config: Config, facts: HostFacts, request: LaunchRequest): readonly Step[] {
   const { cgroup } = request;
@@ -336,7 +345,7 @@ function init(
     ...hideAgainSteps(joinedNamespaces(config)),
     step("start a session and set the umask to 0", "", [
       call("setsid", [], { tolerate: ["EPERM"] }),
-      // What is made has the mode that is asked for.
+      // Created files get exactly the requested mode.
       call("umask", [0], { out: callersUmask }),
     ]),
     ...lateJoinSteps(joinedNamespaces(config), request.cgroup),
@@ -354,16 +363,17 @@ function init(
     ...(helped.length === 0 ? [] : leaveHelperSteps()),
     ...queueLabelSteps(mounts, mountLabel, facts.arch),
     ...(ownDev ? deviceSteps(config, facts) : []),
-    // The old root is still there for the hooks, and the mounts already are.
+    // Hooks need the old root and the finished mounts.
     ...limitSteps(config),
-    // The first program that is not ours may come next.
+    // The next step may run the first foreign program.
     ...hideSteps(facts),
     ...createContainerHookSteps(config),
     ...enterRootSteps(config, facts, request),
     ...awaitLimitSteps(config),
     ...(ownDev ? reopenNullSteps(facts) : []),
     ...workingDirectorySteps(process.cwd, facts.arch),
-    // After the config's mounts, for the pty is of the container's devpts; before the root is read-only, for /dev/console is made in it.
+    // After the config's mounts, because the pty is in the container's devpts. Before the root is read-only, because
+    // /dev/console is created in it.
     ...consoleSteps(process, facts.arch, { devConsole: true }),
     ...(request.pidfdSocket ? pidfdSteps("standard") : []),
     ...(ownMounts
@@ -373,14 +383,15 @@ function init(
     ...appArmorSteps(process, facts),
     // Before masks and read-only paths, which may cover /proc/sys.
     ...sysctlSteps(config, facts.arch),
-    // As late as the host's /proc is at hand: nothing is executed before the program but hooks.
+    // As late as the host's /proc is available. From here on, only hooks are executed before the program.
     ...execLabelSteps(process.selinuxLabel, facts.arch),
     ...hooks.open,
     ...(mountsByProc ? [] : leaveHostProcSteps(mounts, config, request, facts)),
-    // After every mount: a later one here would bring back a writable view.
+    // After all other mounts: a later mount on such a path would make it writable again.
     ...readonlyPathSteps(config, facts),
     ...maskedPathSteps(config, facts, ownDev),
-    // What a link of the image may lead to meanwhile is in no mount namespace of ours: nothing can be mounted there.
+    // Until here, a symlink of the image may lead into the host's /proc. Nothing can be mounted there, because it is in
+    // another mount namespace.
     ...(mountsByProc ? leaveHostProcSteps(mounts, config, request, facts) : []),
     ...noNewPrivilegesSteps(process),
     ...attributeSteps(process, {
@@ -392,19 +403,19 @@ function init(
     ...becomeUserSteps(process, facts, { env, filter, annotations: config.annotations }),
     ...startSteps(filter.late, request, facts),
     ...hooks.run,
-    // Nothing is opened any more but the program.
+    // From here on, only the program is opened.
     ...restrictSteps(config.annotations ?? {}),
     ...filter.close,
     ...execSteps(process, env),
   ];
 }
 
-/** Whether the launch has to be given the fixed descriptors `sources-init` and `sources-helper`, a connected pair. */
+/** Whether the launch needs the fixed descriptors `sources-init` and `sources-helper`, a connected pair. */
 export function hasHelper(mounts: readonly ParsedMount[], config: Config, facts: HostFacts): boolean {
   return helpedMounts(mounts, config, facts).length > 0;
 }
 
-/** What the plan has stage and init say. `helped`: see {@link hasHelper}. */
+/** The messages that stage and init send. `helped`: see {@link hasHelper}. */
 export function saidInCreate(
   config: Config,
   request: LaunchRequest,
@@ -427,7 +438,7 @@ export function saidInCreate(
 }
 
 function clearGroupsStep(): Step {
-  // The host's groups mean nothing in the user namespace. EPERM: its setgroups is denied.
+  // The host's groups mean nothing in the user namespace. EPERM: setgroups is denied in it.
   return step("leave the host's groups", "/linux/gidMappings", [call("setgroups", [0, 0], { tolerate: ["EPERM"] })]);
 }
 
@@ -436,19 +447,18 @@ function umaskStep(config: Config): Step {
   return step(`set the umask to 0${umask.toString(8)}`, "/process/user/umask", [call("umask", [umask])]);
 }
 
-/** Without a mount namespace runc leaves the umask alone. */
+/** Without a mount namespace, runc does not change the umask. */
 function restoreUmaskStep(): Step {
   return step("restore the caller's umask", "", [call("umask", [callersUmask])]);
 }
 
 const callersUmask = slot("umask");
 
-/** Where the container finds the sd_notify proxy's socket. */
+/** The directory of the sd_notify proxy's socket in the container. */
 const NOTIFY_PLACE = "/run/notify";
 
 /**
- * The container's mounts: the config's, and the sd_notify proxy's directory as the last one. `own`: those of the config, where they are parsed
- * already.
+ * The container's mounts: the config's, then the sd_notify proxy's directory. `own`: the config's, if already parsed.
  */
 export function containerMounts(
   config: Config,
@@ -466,9 +476,10 @@ export function containerMounts(
 }
 
 /**
- * The plan that starts the container of `config`. Pure: equal arguments give equal plans. `mounts`: see {@link containerMounts}.
+ * The plan that starts the container of `config`. Pure: equal arguments give equal plans. `mounts`: see
+ * {@link containerMounts}.
  *
- * `config` has been validated. @throws {RuncError} for what only planning finds, with the field.
+ * `config` has been validated. @throws {RuncError} for errors that only planning finds, with the field.
  */
 export function planCreate(
   config: Config,

@@ -29,10 +29,10 @@ import { hasListener } from "../seccomp/profile.ts";
 import { keyringSteps, noNewPrivilegesSteps, oomScoreSteps, pidfdSteps } from "../steps/small_steps.ts";
 import { attributeSteps, becomeUserSteps, type ContainerAttributes } from "./become_user.ts";
 
-/** What `exec` depends on beside the process. */
+/** The inputs of `exec` besides the process. */
 export interface ExecRequest extends ContainerAttributes {
   readonly id: string;
-  /** The container's namespaces; each is joined through init's, the fixed descriptor `ns-<type>`. */
+  /** The container's namespaces. The fixed descriptor `ns-<type>` is init's namespace, which is joined. */
   readonly namespaces: readonly NamespaceType[];
   readonly cgroup: CgroupEntry;
   readonly noNewKeyring: boolean;
@@ -41,7 +41,7 @@ export interface ExecRequest extends ContainerAttributes {
   readonly inheritedFds: number;
   readonly listenFds: number;
   readonly pidfdSocket: boolean;
-  /** The container's: Landlock is asked for by them. */
+  /** The container's, which may request Landlock. */
   readonly annotations?: Readonly<Record<string, string>>;
   /** The container's linux.seccomp, compiled. */
   readonly seccomp?: SeccompFilter;
@@ -52,19 +52,19 @@ function umaskSteps(umask: number | undefined): readonly Step[] {
   return [step(`set the umask to 0${umask.toString(8)}`, "/process/user/umask", [call("umask", [umask])])];
 }
 
-/** What the plan has stage and init say. */
+/** The messages that stage and init send. */
 export function saidInExec({ env, noNewPrivileges }: Process, { listenFds, seccomp }: ExecRequest): readonly Planned[] {
   const says: Planned[] = ["child"];
   if (needsHome(env, listenFds > 0)) says.push("passwd");
-  // Under a filter that came early the socket is closed instead.
+  // Under an early filter, init closes the socket instead.
   if (seccomp === undefined || noNewPrivileges) says.push("created");
   if (seccomp !== undefined && hasListener(seccomp.profile)) says.push(noNewPrivileges ? "lateSeccomp" : "seccomp");
   return says;
 }
 
 /**
- * Tells the parent that the process is ready, with no call that runc has not under a filter: it never writes here, and closes its socket. So
- * does this one, and a word comes only where no filter is in force yet.
+ * Reports to the parent that the process is ready. Under a filter, makes only calls that runc makes there: runc does
+ * not write, it closes its socket. So init closes its socket too, and sends a message only if no filter is in force.
  */
 function createdSteps(filter: FilterPlaces): readonly Step[] {
   const found = "tell the parent that the command was found";
@@ -79,7 +79,7 @@ function createdSteps(filter: FilterPlaces): readonly Step[] {
   ];
 }
 
-/** The plan that runs `process` in the container. Pure. @throws {RuncError} for what only planning finds. */
+/** The plan that runs `process` in the container. Pure. @throws {RuncError} for errors that only planning finds. */
 export function planExec(process: Process, facts: HostFacts, request: ExecRequest): Plan {
   const env = environment(process.env, listenEntries(request.listenFds));
   const joined = request.namespaces.map((type) => ({ type, from: "", path: "of the container's init" }));
@@ -87,27 +87,27 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
   const filter = placeFilter(request.seccomp, process, closeSteps(request.inheritedFds));
   return {
     stage: [
-      // What the process may run on holds before all that it does.
+      // First, so that the configured CPUs apply to all following steps.
       ...initialAffinitySteps(process.execCPUAffinity),
       closeForeignStep(request.inheritedFds),
       ...oomScoreSteps(process, facts.arch),
       ...enterCgroupSteps(request.cgroup, facts.arch),
       ...resetAffinitySteps(process.execCPUAffinity, facts),
-      // While the host's /proc is at hand; a fork takes all of them along.
+      // While the host's /proc is available. The forked child inherits all of these.
       ...(request.noNewKeyring ? [] : keyLabelSteps(process.selinuxLabel, facts.arch)),
       ...execLabelSteps(process.selinuxLabel, facts.arch),
       ...appArmorSteps(process, facts),
       ...joinSteps(earlyJoined(joined, request.cgroup)),
       step("take the process name runc:[2:INIT] and close the host's /proc", "", [
         call("prctl", [Prctl.PR_SET_NAME, text("runc:[2:INIT]"), 0, 0, 0]),
-        // Nothing of the host is to be open where the container's files are looked up (CVE-2024-21626).
+        // No file of the host may be open when the container's files are looked up (CVE-2024-21626).
         call("close", [fixedFd("proc")]),
       ]),
       ...forkSteps(request.cgroup),
     ],
     init: [
       ...lateJoinSteps(joined, request.cgroup),
-      // Entering a cgroup may have changed what the stage had.
+      // Entering a cgroup may have changed the stage's CPU affinity.
       ...finalAffinitySteps(process.execCPUAffinity),
       step("start a session", "", [call("setsid", [], { tolerate: ["EPERM"] })]),
       ...(request.noNewKeyring ? [] : keyringSteps({ id: request.id, init: false, userNamespace })),

@@ -1,6 +1,6 @@
 /**
- * A plan for where a sandbox around this runtime refuses newer system calls: the same plan with other calls in their place, as far as nothing
- * is lost by that; what has no other way fails with an error that names the call and the sandbox. Pure.
+ * Adapts a plan to a sandbox around this runtime that refuses newer system calls. Other calls replace them, unless that
+ * weakens a protection. A call without a replacement fails with an error that names the call and the sandbox. Pure.
  *
  * docs/outer_sandbox.md has the table of all calls.
  *
@@ -20,10 +20,10 @@ type Refused = ReadonlySet<SyscallName>;
 
 const SANDBOX = "a sandbox around this runtime refuses it, such as the seccomp profile of an engine";
 
-/** What to tell of calls that are refused: `statx: a sandbox around …`. */
+/** The hint for refused calls: `statx: a sandbox around …`. */
 export const refusalHint = (...calls: readonly SyscallName[]): string => `${calls.join(", ")}: ${SANDBOX}`;
 
-/** Calls that are named where they are refused and nothing has taken their place. */
+/** Calls that the error names if they are refused and have no replacement. */
 const needed: readonly SyscallName[] = [
   "open_tree",
   "move_mount",
@@ -34,14 +34,14 @@ const needed: readonly SyscallName[] = [
   "pidfd_open",
 ];
 
-/** The plan without the calls that are refused. Where none is, it is the plan itself. */
+/** The plan without the refused calls. Returns the same plan if no call is refused. */
 export function withoutRefused(plan: Plan, refused: Refused | undefined, arch: Arch): Plan {
   if (refused === undefined || refused.size === 0) return plan;
   const replacing = new Replacing(refused, arch);
   return { stage: replacing.steps(plan.stage), init: replacing.steps(plan.init) };
 }
 
-/** Without clone3(2) a process cannot be born in a cgroup: it enters it, as it does with those of v1. */
+/** Without clone3(2) a process cannot start in a cgroup2. It enters it later, as it enters those of v1. */
 export function enterWithoutClone3(entry: CgroupEntry, refused: Refused | undefined): CgroupEntry {
   const { cloneInto, taskFiles } = entry;
   if (cloneInto === undefined || !refused?.has("clone3")) return entry;
@@ -70,7 +70,7 @@ class Replacing {
   #op(op: Op): readonly Op[] {
     switch (op.op) {
       case "call":
-        // Its other attempts are made with it.
+        // OldMounts also replaces the calls of `onError`, which repeat the attempt.
         if (op.call === "mount_setattr" && this.#mounts !== undefined) return this.#call(op);
         return this.#call({
           ...op,
@@ -96,7 +96,7 @@ class Replacing {
       case "close_range":
         return closeOneByOne(op);
       case "faccessat2":
-        // Real and effective ids are the same where this is called.
+        // Real and effective ids are equal at this point.
         return [{ ...op, call: "faccessat", args: op.args.slice(0, 3) }];
       case "execveat":
         return executeByName(op);
@@ -108,7 +108,7 @@ class Replacing {
   }
 }
 
-/** Names the sandbox where the call is refused. */
+/** Adds a hint that names the sandbox, for a refused call. */
 function withHint(op: CallOp): CallOp {
   const hint = refusalHint(op.call);
   return { ...op, hint: { ...op.hint, EPERM: hint, ENOSYS: hint } };
@@ -118,8 +118,8 @@ function withHint(op: CallOp): CallOp {
 const F_SETFD = 2, FD_CLOEXEC = 1;
 
 /**
- * The numbers one after the other, up to the greatest that a fixed descriptor has. What is above was closed by the parent; what the plan
- * opens itself is close-on-exec by itself.
+ * Closes or marks the descriptors one by one, up to the highest fixed one. The parent marked higher ones close-on-exec
+ * before it started the stage. Those that the plan opens are close-on-exec anyway.
  */
 function closeOneByOne({ args: [from, to, flags] }: CallOp): readonly Op[] {
   if (typeof from !== "number") return [];
@@ -141,7 +141,7 @@ function closeOneByOne({ args: [from, to, flags] }: CallOp): readonly Op[] {
   ];
 }
 
-/** Through the host's procfs. */
+/** Executes a descriptor by its link in the host's procfs. */
 function executeByName(op: CallOp): readonly Op[] {
   const [file, , argv, environment] = op.args;
   if (typeof file !== "object" || !("fd" in file)) return [op];
@@ -154,8 +154,9 @@ function executeByName(op: CallOp): readonly Op[] {
 const SYMLINK = `a symlink is followed by openat2(2) alone, and ${SANDBOX}`;
 
 /**
- * openat2(2) by hand: each component is opened below the one before, and no symlink is followed. So nothing leads out of the root, nor to a magic
- * link; that is what RESOLVE_IN_ROOT, _BENEATH, _NO_SYMLINKS and _NO_MAGICLINKS are for. In a procfs the end has to be on the same mount.
+ * Replaces openat2(2): opens each component below the previous one, and follows no symlink. So no path leads out of the
+ * root or to a magic link, as with RESOLVE_IN_ROOT, _BENEATH, _NO_SYMLINKS and _NO_MAGICLINKS. In a procfs, the last
+ * component must be on the same mount.
  */
 class Walk {
   readonly #op: CallOp;
@@ -207,7 +208,7 @@ class Walk {
         hint: { ELOOP: SYMLINK, ENOTDIR: SYMLINK, ...this.#op.hint },
       });
     const [first = ".", ...rest] = components;
-    // A procfs of the host: its own link `self` is no file of a container.
+    // In the host's procfs, `self` is the kernel's link. A container cannot change it, so it is followed.
     const noFollow = (name: string) => isProc && name === "self" ? 0 : O.O_NOFOLLOW;
     const flagsOf = (index: number, name: string) =>
       index === Math.max(components.length - 1, 0) ? this.#flags | noFollow(name) : through | noFollow(name);
@@ -233,7 +234,7 @@ class Walk {
     ];
   }
 
-  /** What the last descriptor must be. */
+  /** Checks the last descriptor. */
   #checks(isProc: boolean): readonly Op[] {
     if (isProc) return this.#sameMount();
     // O_PATH with O_NOFOLLOW opens the link itself.
@@ -251,7 +252,10 @@ class Walk {
     ]);
   }
 
-  /** Of the procfs that the walk began in, and on its mount: something mounted over a file would take what is written (CVE-2025-52881). */
+  /**
+   * The file must be in a procfs, on the mount where the walk began. Otherwise a mount over the file would receive the
+   * data that is written (CVE-2025-52881).
+   */
   #sameMount(): readonly Op[] {
     const [start] = this.#op.args as [Operand];
     const [type, ours, theirs] = [slot("type"), slot("mount of proc"), slot("mount of file")];
@@ -275,7 +279,7 @@ class Walk {
     ]);
   }
 
-  /** Runs `ops` where the walk ended with one of these errnos. */
+  /** Runs `ops` if the walk ended with one of these errnos. */
   #dispatch(result: Slot, errnos: readonly (ErrnoName | "*")[], ops: readonly Op[]): readonly Op[] {
     return errnos.flatMap((name) => name === "*" ? whenFailed(result, ops) : [when(result, "==", -Errno[name], ops)]);
   }

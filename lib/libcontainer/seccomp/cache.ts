@@ -30,7 +30,7 @@ const HASH_AT = 8, LENGTHS_AT = 16;
 const MAX_PROGRAM = 8 * 4096;
 /** The containers of a host usually share one or two profiles. The limit is higher for generated profiles. */
 const MAX_ENTRIES = 16;
-/** Names of entries, complete or temporary. Other files in the directory are left alone. */
+/** Names of entries, complete or temporary. Other files in the directory stay. */
 const ENTRY_NAME = /^[0-9a-f]{16}(?:\.[0-9a-f]{16})?$/;
 
 /** All that a filter depends on, as text. The entry stores it, so that no profile gets another one's filter. */
@@ -128,7 +128,7 @@ export class FilterCache {
     this.#prune(directory);
   }
 
-  /** Temporary files of dead processes count too: some day they are the oldest. */
+  /** Temporary files of dead processes count too: they are removed when they are the oldest. */
   #prune(directory: Fd): void {
     const names = [...Deno.readDirSync(this.#path)].map(({ name }) => name).filter((name) => ENTRY_NAME.test(name));
     if (names.length <= MAX_ENTRIES) return;

@@ -24,12 +24,12 @@ const fileTypes: Readonly<Record<string, number>> = {
   p: FileType.S_IFIFO,
 };
 
-/** A device to make and where config.json asks for it; empty for a default one. */
+/** A device to make and its JSON pointer in config.json, `from`; empty for a default device. */
 interface Wanted {
   readonly device: LinuxDevice;
   readonly path: string;
   readonly from: string;
-  /** In linux.devices; −1 for a default one. */
+  /** Index in linux.devices; −1 for a default device. */
   readonly index: number;
 }
 
@@ -43,7 +43,7 @@ function wantedDevices(config: Config): readonly Wanted[] {
   const defaults = defaultDevices
     .filter(({ path }) => !listed.some((one) => one.path === path))
     .map((device): Wanted => ({ device, path: device.path, from: "", index: -1 }));
-  // /dev/ptmx is a link, always.
+  // /dev/ptmx is always a link.
   return [...listed, ...defaults].filter(({ path }) => path !== "/dev/ptmx");
 }
 
@@ -52,7 +52,7 @@ export function deviceNumber(major: number, minor: number): number {
   return ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0;
 }
 
-/** Puts type and device number of the file open as `fd` in slots. */
+/** Loads type and device number of the file open as `fd` into slots. */
 function loadIdentity(fd: Operand, arch: Arch): readonly Op[] {
   return [
     call("fstat", [fd, statBuffer]),
@@ -62,7 +62,7 @@ function loadIdentity(fd: Operand, arch: Arch): readonly Op[] {
   ];
 }
 
-/** Runs `then` unless the identity in the slots is that of a character device with these numbers. */
+/** Runs `then` unless the slots have this type, by default a character device, and these numbers. */
 function unlessDevice(
   major: number,
   minor: number,
@@ -85,7 +85,7 @@ function unlessWanted({ device }: Wanted, node: Operand, arch: Arch, otherwise: 
   return [...loadIdentity(node, arch), ...unlessDevice(...numbers, otherwise, fileTypes[device.type])];
 }
 
-/** Owner of a new node; verified first, for the name may mean another file by now (CVE-2025-52565 was one). */
+/** Sets the owner of a new node. Verifies it first: the name may be another file now (example: CVE-2025-52565). */
 function ownOps(wanted: Wanted, parent: Operand, name: string, facts: HostFacts): readonly Op[] {
   const { path, device: { uid = 0, gid = 0 } } = wanted;
   if (uid === 0 && gid === 0) return [];
@@ -100,7 +100,7 @@ function ownOps(wanted: Wanted, parent: Operand, name: string, facts: HostFacts)
   ];
 }
 
-/** What the image has in the place of a device stays, as runc leaves it; that it is another file is told. */
+/** A file of the image in the place of a device stays, like in runc. A warning reports a different file. */
 function keepOps(wanted: Wanted, parent: Operand, name: string, facts: HostFacts): readonly Op[] {
   const O = openFlag(facts.arch);
   const node = slot("node");
@@ -112,7 +112,7 @@ function keepOps(wanted: Wanted, parent: Operand, name: string, facts: HostFacts
   ];
 }
 
-/** The node itself, below the open directory `parent`; one that exists stays as it is. */
+/** Makes the node in the open directory `parent`; an existing file stays. */
 function nodeOps(wanted: Wanted, parent: Operand, name: string, facts: HostFacts): readonly Op[] {
   const { device, index } = wanted;
   const mode = fileTypes[device.type]! | ((device.fileMode ?? 0o666) & 0o7777);
@@ -120,7 +120,7 @@ function nodeOps(wanted: Wanted, parent: Operand, name: string, facts: HostFacts
   const made = slot("made");
   const own = ownOps(wanted, parent, name, facts);
   const bind = { errnos: ["EPERM", "EACCES"], ops: bindOps(wanted, parent, name, facts) } as const;
-  // Of the usual devices only /dev/null matters, and that is looked at before it is used.
+  // Of the default devices only /dev/null matters. It is verified before its use.
   const keep = index < 0 ? [] : [{ errnos: ["EEXIST"], ops: keepOps(wanted, parent, name, facts) } as const];
   return [
     call("mknodat", [parent, name, mode, number], {
@@ -132,7 +132,7 @@ function nodeOps(wanted: Wanted, parent: Operand, name: string, facts: HostFacts
   ];
 }
 
-/** The host's node, bound over an empty file: a user namespace may not make device nodes. */
+/** Binds the host's node over an empty file: a process in a user namespace cannot make device nodes. */
 function bindOps({ path }: Wanted, parent: Operand, name: string, facts: HostFacts): readonly Op[] {
   const node = slot("node");
   const copy = slot("copy");
@@ -175,13 +175,16 @@ function linkOps(dev: Operand, facts: HostFacts): readonly Op[] {
   ];
 }
 
-/** The directory that a device of the config goes to, clean and absolute in the container. */
+/** The directory of a device of the config, clean and absolute in the container. */
 export function directoryOf({ path }: LinuxDevice): string {
   const clean = cleanPath(path);
   return clean.slice(0, clean.lastIndexOf("/")) || "/";
 }
 
-/** Nodes and links in the rootfs's /dev, which is the container's own, all below descriptors of it (CVE-2026-41579). Runs before pivot_root. */
+/**
+ * Makes nodes and links in the rootfs's /dev, which is the container's own. All names are relative to open directories
+ * (CVE-2026-41579). Runs before pivot_root.
+ */
 export function deviceSteps(config: Config, facts: HostFacts): readonly Step[] {
   const bind = facts.inUserNamespace || makesNamespace(config, "user") ||
     (config.linux?.namespaces?.some(({ type }) => type === "user") ?? false);
@@ -208,7 +211,7 @@ export function deviceSteps(config: Config, facts: HostFacts): readonly Step[] {
   ];
 }
 
-/** Opens the container's /dev/null and makes sure that it is that (CVE-2025-31133). */
+/** Opens the container's /dev/null and verifies its type and number (CVE-2025-31133). */
 export function openNullOps(facts: HostFacts, flags: number, why: string): readonly Op[] {
   const null_ = slot("null");
   return [
@@ -218,7 +221,10 @@ export function openNullOps(facts: HostFacts, flags: number, why: string): reado
   ];
 }
 
-/** stdin, stdout and stderr that are the host's /dev/null become the container's, which stays open in the slot `null`. Runs after pivot_root. */
+/**
+ * Replaces stdin, stdout and stderr by the container's /dev/null if they are the host's. The container's stays open in
+ * the slot `null`. Runs after pivot_root.
+ */
 export function reopenNullSteps(facts: HostFacts): readonly Step[] {
   const { O_RDWR } = openFlag(facts.arch);
   const again = (fd: number): readonly Op[] => [

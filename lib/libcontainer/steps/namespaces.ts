@@ -26,8 +26,8 @@ const hideStep = (): Step =>
   step("hide from the processes of the joined namespaces", "", [call("prctl", [Prctl.PR_SET_DUMPABLE, 0, 0, 0, 0])]);
 
 /**
- * Sets it again after the JavaScript executor's execve, which has reset it. PR_SET_DUMPABLE(2const). Runs in: init, as
- * its first step.
+ * Clears the dumpable attribute again after the JavaScript executor's execve, which has reset it.
+ * PR_SET_DUMPABLE(2const). Runs in: init, as its first step.
  */
 export function hideAgainSteps(joined: readonly JoinedNamespace[]): readonly Step[] {
   return joined.length === 0 ? [] : [hideStep()];
@@ -137,14 +137,13 @@ const createCgroup = () =>
   step("create cgroup namespace", "/linux/namespaces", [call("unshare", [CloneFlag.CLONE_NEWCGROUP])]);
 
 /**
- * A child that is born in its cgroup must create the cgroup namespace itself: the namespace's root is the creator's
- * cgroup.
+ * A child created in its cgroup must create the cgroup namespace itself: the namespace's root is the creator's cgroup.
  */
 function waitsForChild(type: NamespaceType, cgroup: CgroupEntry): boolean {
   return type === "cgroup" && cgroup.cloneInto !== undefined;
 }
 
-/** The ones of `joined` that the stage joins. @see lateJoinSteps */
+/** The namespaces of `joined` that the stage joins. @see lateJoinSteps */
 export function earlyJoined(joined: readonly JoinedNamespace[], cgroup: CgroupEntry): readonly JoinedNamespace[] {
   return joined.filter(({ type }) => !waitsForChild(type, cgroup));
 }
@@ -163,7 +162,7 @@ export function ownCgroupNamespaceSteps(config: Config, cgroup: CgroupEntry): re
   return [createCgroup()];
 }
 
-/** Closes descriptors that the caller left open by mistake. The fixed ones are between them. Runs in: stage. */
+/** Closes descriptors that the caller left open by mistake. The fixed ones are between both ranges. Runs in: stage. */
 export function closeForeignStep(inheritedFds: number): Step {
   return step("close what the caller left open", "", [
     call("close_range", [3 + inheritedFds, fixedFd("last foreign"), 0]),
@@ -197,9 +196,9 @@ const readonlyAndPrivate = struct("{attr_set: MOUNT_ATTR_RDONLY, propagation: MS
 ]);
 
 /**
- * Opens the cgroup2 directory, if there is one, in which the container's process is to be born. That process inherits
- * the descriptor, and the container's other processes see it from the start: one with CAP_SYS_PTRACE could open
- * /proc/PID/fd/N and go up from there. So the directory is a read-only mount of its own, with nothing above it.
+ * Opens the cgroup2 directory, if any, in which the container's process is created. That process inherits the
+ * descriptor, and the container's other processes see it from the start: one with CAP_SYS_PTRACE could open
+ * /proc/PID/fd/N and walk up from it. So the directory is a read-only mount of its own, without a parent directory.
  *
  * If no such mount can be created, this process enters the cgroup before it forks. That is slow, because the kernel
  * then waits for an RCU grace period.
@@ -251,12 +250,12 @@ export function enterCgroupLater(
     : { beforeFork: [awaitCgroups(), ...openCgroupSteps(cgroup, arch)], afterFork: enter };
 }
 
-/** Open cgroup2 directory in which the container's process is born, or {@link NO_CGROUP}. */
+/** Open cgroup2 directory in which the container's process is created, or {@link NO_CGROUP}. */
 const cgroupDirectory = slot("cgroup");
 
 /**
- * The end of each stage: forks the container's process, sends its pid to the parent, and exits. The following steps are
- * the container's process's.
+ * The end of each stage: forks the container's process, sends its pid to the parent, and exits. The container's process
+ * runs the following steps.
  */
 export function forkSteps(cgroup: CgroupEntry): readonly Step[] {
   const pid = slot("pid");

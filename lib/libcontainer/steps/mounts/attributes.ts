@@ -41,7 +41,7 @@ function toAttributes(flags: number): number {
   return attributeOf.reduce((bits, [flag, attribute]) => flags & flag ? bits | attribute : bits, 0);
 }
 
-/** The attributes that a remount with `flags` would leave: exactly these, and the access times only where one is named. */
+/** The attributes after a remount with `flags`: exactly these. Access times change only if `flags` names one. */
 export function remountAttributes(flags: number): { set: number; clear: number } {
   let set = toAttributes(flags);
   let all = attributeOf.reduce((bits, [, attribute]) => bits | attribute, 0) & ~MountAttr.MOUNT_ATTR_NODIRATIME;
@@ -51,11 +51,11 @@ export function remountAttributes(flags: number): { set: number; clear: number }
     if (flags & MountFlag.MS_STRICTATIME) set |= MountAttr.MOUNT_ATTR_STRICTATIME;
     else if (flags & MountFlag.MS_NOATIME) set |= MountAttr.MOUNT_ATTR_NOATIME;
   }
-  // attr_clr must hold the whole of _ATIME where a mode is set. mount_setattr(2)
+  // If a mode is set, attr_clr must contain all of _ATIME. mount_setattr(2)
   return { set, clear: all & ~(set & ~MountAttr.MOUNT_ATTR__ATIME) };
 }
 
-/** Sets the options of the bind mount that is open as `fd`: mostly a copy that nobody can see yet. */
+/** Sets the options of the bind mount that is open as `fd`: usually a copy that is not visible yet. */
 export function bindAttributes(parsed: ParsedMount, fd: Slot): readonly Op[] {
   const { mount, options } = parsed;
   const flags = options.flags & ~(MS_BIND | MS_REC | MS_REMOUNT);
@@ -65,11 +65,11 @@ export function bindAttributes(parsed: ParsedMount, fd: Slot): readonly Op[] {
     const setattr = (attributes: Struct, rest: Partial<CallOp> = {}) =>
       call("mount_setattr", [fd, "", AtFlag.AT_EMPTY_PATH, attributes, 32], rest);
     const why = { "*": `${mountPrefix(mount)}: failed to set user-requested vfs flags on bind-mount` };
-    // EPERM: an option that a parent user namespace locked would be cleared. Then only those go that were named; if one of
-    // them is locked, that is an error. mount_namespaces(7), "Restrictions on mount namespaces"
+    // EPERM: the call would clear an option that a parent user namespace locked. The second call clears only named
+    // options. A locked one is then an error. mount_namespaces(7), "Restrictions on mount namespaces"
     const named = toAttributes(options.clearedFlags);
     const atime = clear & MountAttr.MOUNT_ATTR__ATIME;
-    // The one that is never locked: fs/namespace.c, can_change_locked_flags.
+    // NOSYMFOLLOW is never locked: fs/namespace.c, can_change_locked_flags.
     const unlocked = clear & MountAttr.MOUNT_ATTR_NOSYMFOLLOW;
     const locked = named !== 0
       ? `cannot clear locked flags ${formatFlags(MountFlag, options.clearedFlags)}`
@@ -95,7 +95,7 @@ export function bindAttributes(parsed: ParsedMount, fd: Slot): readonly Op[] {
   return ops;
 }
 
-/** Sets the propagation of the mount that is open as `fd`, one call a flag. mount_setattr(2) */
+/** Sets the propagation of the mount that is open as `fd`, one call per flag. mount_setattr(2) */
 export function propagation({ options, mount }: ParsedMount, fd: Slot): readonly Op[] {
   return options.propagation.map((flags) => {
     const value = flags & ~MS_REC;
@@ -107,7 +107,7 @@ export function propagation({ options, mount }: ParsedMount, fd: Slot): readonly
   });
 }
 
-/** The same for what now lies on the destination. */
+/** Sets the propagation of the mount on the destination. */
 export function propagationThere(parsed: ParsedMount, facts: HostFacts): readonly Op[] {
   if (parsed.options.propagation.length === 0) return [];
   const { arch, noFollow } = placeOptions(parsed, facts);

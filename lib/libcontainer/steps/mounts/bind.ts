@@ -1,5 +1,5 @@
 /**
- * Bind mounts: a copy of a mount, which gets its options before anybody can see it. Runs in: init, before pivot_root.
+ * Bind mounts: a copy of a mount gets its options before it is visible. Runs in: init, before pivot_root.
  *
  * @module
  */
@@ -20,7 +20,7 @@ import { needsHelp } from "./helped_mounts.ts";
 import { mountMeaning, mountPrefix } from "./messages.ts";
 import { placeOptions, procOnly, refuseTarget } from "./place.ts";
 
-/** Nothing of a bind mount's options may be ignored. */
+/** Refuses options that a bind mount would ignore, and options that exclude each other. */
 export function refuseBindOptions({ mount, from, options: { data, extensions } }: BindMount | RemountMount): void {
   if (data !== "") {
     throw new RuncError(
@@ -35,7 +35,7 @@ export function refuseBindOptions({ mount, from, options: { data, extensions } }
   }
 }
 
-/** Takes a copy of the source, in the helper where init cannot, and puts it on its place. */
+/** Copies the source, in the helper if init cannot, and moves the copy to its place. */
 export function bindStep(parsed: BindMount, config: Config, facts: HostFacts): Step {
   const { source: path, recursive, destination, options, from } = parsed;
   const meaning = mountMeaning(parsed, options.flags, "");
@@ -43,7 +43,7 @@ export function bindStep(parsed: BindMount, config: Config, facts: HostFacts): S
     cloneMount(AT_FDCWD, path, recursive, { meaning }, lookupOf(options)),
   ];
   const mountOps: Op[] = [
-    // What the target has to be if it must be made.
+    // The type of the target, if it must be made.
     isFileOp(source, slot("is file")),
     ...ensureTarget(destination, target, slot("is file"), placeOptions(parsed, facts)),
     ...(destination === "/proc" ? procOnly(parsed, source, facts.arch) : refuseTarget(parsed, facts)),
@@ -58,12 +58,12 @@ export function bindStep(parsed: BindMount, config: Config, facts: HostFacts): S
 }
 
 /**
- * crun's `copy-symlink`: a source that is a symlink is not mounted, its like is made instead. What exists has to be a symlink as long; that it
- * leads to the same place cannot be seen from here.
+ * crun's `copy-symlink`: if the source is a symlink, makes the same symlink instead of a mount. An existing file must
+ * be a symlink of the same length. The plan cannot compare the texts of symlinks.
  */
 function unlessSymlink(parsed: BindMount, otherwise: readonly Op[], facts: HostFacts): readonly Op[] {
   const { destination, index } = parsed;
-  // Zeroed: there is a NUL behind the text.
+  // The buffer is zeroed: a NUL ends the text.
   const text = buffer(`symlink of mount ${index}`, PATH_MAX + 1);
   const length = slot("length");
   const found = slot("length of what is there");
@@ -93,7 +93,7 @@ function unlessSymlink(parsed: BindMount, otherwise: readonly Op[], facts: HostF
     call("close", [source]),
   ];
   return [
-    // Of the copy itself: the source may have become another file. ENOENT: it is none. readlink(2), "empty string"
+    // Reads the copy: the source may be another file now. ENOENT: not a symlink. readlink(2), "empty string"
     call("readlinkat", [source, "", text, PATH_MAX], { out: length, tolerate: ["ENOENT"] }),
     when(length, "==", -Errno.ENOENT, otherwise, copy),
   ];

@@ -1,5 +1,5 @@
 /**
- * The calls that bring a mount: a new file system on its place, or a copy of a mount that is moved there. Runs in: init.
+ * The calls that make a mount: a new file system on its place, or a copy that moves to its place. Runs in: init.
  *
  * @module
  */
@@ -11,13 +11,13 @@ import type { MountOptions } from "../../config/mount_options.ts";
 import type { ParsedMount } from "../../config/mounts.ts";
 import { mountHint, mountMeaning } from "./messages.ts";
 
-/** The place of a mount, open. */
+/** The open place of a mount. */
 export const target = slot("target");
 
-/** A copy of a mount, which {@link placeMount} puts on its place. */
+/** A copy of a mount, which {@link placeMount} moves to its place. */
 export const source = slot("source");
 
-/** A file system of its own, mounted on "." of its place. */
+/** Mounts a new file system on "." of its place. */
 export function mountHere(
   parsed: ParsedMount,
   how: { type: string; source: string; flags: number; data: string },
@@ -45,12 +45,12 @@ export function cloneMount(
   return call("open_tree", [directory, path, flags], { out: source, ...rest });
 }
 
-/** crun's `src-nofollow` mounts a symlink itself; `copy-symlink` has to see it. */
+/** crun's `src-nofollow` mounts a symlink itself; `copy-symlink` reads it. */
 export function lookupOf({ extensions }: MountOptions): number {
   return extensions.includes("src-nofollow") || extensions.includes("copy-symlink") ? OpenTree.AT_SYMLINK_NOFOLLOW : 0;
 }
 
-/** Puts the copy in `source` on the place open as `on`. Its descriptor is then that of the mount there. @see move_mount(2) */
+/** Moves the copy in `source` to the place open as `on`. `source` then refers to the mount. @see move_mount(2) */
 export function placeMount(on: Operand, rest: Partial<CallOp> = {}): CallOp {
   const flags = MoveMount.MOVE_MOUNT_F_EMPTY_PATH | MoveMount.MOVE_MOUNT_T_EMPTY_PATH;
   return call("move_mount", [source, "", on, "", flags], rest);

@@ -1,5 +1,5 @@
 /**
- * The container's cgroups, as it sees them. Runs in: init, before pivot_root.
+ * The container's view of its cgroups. Runs in: init, before pivot_root.
  *
  * @module
  */
@@ -24,14 +24,14 @@ const { MS_BIND, MS_REC, MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC } = MountFlag
 const cgroupFlags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 
 /**
- * The directory gets the mode of the directory below it, which is 0555 on a sysfs (sysfs_create_mount_point,
- * fs/sysfs/dir.c). runc 1.1.5 changes it after the mount, too, so the mount's option stays mode=755.
+ * The tmpfs gets the mode of the directory that it covers: 0555 on a sysfs (sysfs_create_mount_point, fs/sysfs/dir.c).
+ * Like runc 1.1.5, the plan changes it after the mount. The mount's option stays mode=755.
  */
 function isOnSysfs({ destination }: CgroupMount, mounts: readonly ParsedMount[]): boolean {
   return mounts.some(({ mount, path }) => mount.type === "sysfs" && `${path}/fs/cgroup` === destination);
 }
 
-/** v1: a tmpfs with one directory a hierarchy, and symlinks for joined names (`cpu` → `cpu,cpuacct`). */
+/** v1: a tmpfs with one directory per hierarchy, and symlinks for joined names (`cpu` → `cpu,cpuacct`). */
 export function cgroup1Steps(
   parsed: CgroupMount,
   mounts: readonly ParsedMount[],
@@ -86,7 +86,7 @@ function mountHierarchy(parsed: CgroupMount, hierarchy: CgroupMountFact): readon
   return mountHere(parsed, { type: "cgroup", source: name, flags, data: hierarchy.controllers });
 }
 
-/** Without the namespace it is a copy of the container's part of the host's mount. */
+/** Without a cgroup namespace: a copy of the container's part of the host's mount. */
 function bindHierarchy(parsed: CgroupMount, hierarchy: CgroupMountFact): readonly Op[] {
   const { options } = parsed;
   const bind = { ...parsed, options: { ...options, flags: options.flags | MS_BIND | MS_REC } };
@@ -101,10 +101,10 @@ function bindHierarchy(parsed: CgroupMount, hierarchy: CgroupMountFact): readonl
 }
 
 /**
- * v2: a cgroup2 mount; where that is refused, and without a cgroup namespace, a copy of the host's.
+ * v2: a cgroup2 mount. If the kernel refuses it, or without a cgroup namespace: a copy of the host's mount.
  *
- * A new mount made in the host's cgroup namespace sets the options of the host's own: nsdelegate and memory_recursiveprot, which systemd
- * asks for, would be gone for all. apply_cgroup_root_flags in kernel/cgroup/cgroup.c
+ * A new mount in the host's cgroup namespace changes the options of the host's mount. It would clear nsdelegate and
+ * memory_recursiveprot, which systemd sets, for all. apply_cgroup_root_flags in kernel/cgroup/cgroup.c
  */
 export function cgroup2Ops(parsed: CgroupMount, config: Config, facts: HostFacts): readonly Op[] {
   const { mount, destination, options } = parsed;
@@ -118,7 +118,7 @@ export function cgroup2Ops(parsed: CgroupMount, config: Config, facts: HostFacts
   }) as [CallOp, CallOp, CallOp];
   const place: Op[] = [...bindAttributes(bind, source), placeMount(target), call("close", [source])];
   const nothing = withContext("nr_blocks=1,nr_inodes=1", config.linux?.mountLabel);
-  // Without root the cgroup may be out of sight. Then nothing is to be seen rather than what /sys shows there, writable (CVE-2023-25809).
+  // Without root the cgroup may be invisible. Then a tmpfs hides the writable cgroups of /sys (CVE-2023-25809).
   const copy: Op[] = facts.rootlessCgroups
     ? [
       cloneMount(AT_FDCWD, path, false, { tolerate: ["ENOENT"] }),

@@ -1,8 +1,10 @@
 /**
- * The option `tmpcopyup`: a tmpfs that begins with the content of the directory that it covers. Runs in: init, before pivot_root.
+ * The option `tmpcopyup`: a tmpfs that starts with the content of the directory that it covers. Runs in: init, before
+ * pivot_root.
  *
- * The tmpfs is made without a place. The parent, who can do recursion, makes in one what is in the other; then it is moved into place. Files
- * are filled by init, which is in the container's cgroup: a tmpfs is memory, and an image must not have it at the host's expense.
+ * Init makes the tmpfs without a place. The parent can recurse: it makes the directory's tree in the tmpfs. Then init
+ * moves the tmpfs to its place. Init copies the content of files, because a tmpfs uses memory: the kernel must charge
+ * it to the container's cgroup, not to the host.
  *
  * @module
  */
@@ -15,7 +17,7 @@ import { MESSAGE_SIZE, MessageKind, tellValue } from "../protocol.ts";
 
 /** A tmpfs to be made. */
 export interface CopiedTmpfs {
-  /** Number of the mount in the config: tells the parent which one it is. */
+  /** Number of the mount in the config: identifies it to the parent. */
   readonly index: number;
   readonly source: string;
   /** MS_* flags without MS_RDONLY. */
@@ -24,7 +26,7 @@ export interface CopiedTmpfs {
   readonly attributes: number;
   /** Mount data: `size=64k,mode=755`. */
   readonly data: string;
-  /** Sets `mode` to that of the covered directory; none where the data have one. */
+  /** Sets `mode` to the mode of the covered directory; no ops if the data have a mode. */
   readonly inheritMode: (set: (mode: Operand) => Op) => readonly Op[];
   readonly meaning: CallOp["meaning"];
 }
@@ -37,7 +39,7 @@ const fileSystemFlags: readonly (readonly [flag: number, name: string])[] = [
   [MountFlag.MS_LAZYTIME, "lazytime"],
 ];
 
-/** Makes the tmpfs and leaves it, with its content, in the slot `source`; `target` is open on the directory that it is to cover. */
+/** Makes the tmpfs with its content in the slot `source`. `target`: the open directory that it will cover. */
 export function copyUpOps(tmpfs: CopiedTmpfs, target: Operand, source: Slot): readonly Op[] {
   const { meaning } = tmpfs;
   const context = slot("file system");
@@ -47,7 +49,7 @@ export function copyUpOps(tmpfs: CopiedTmpfs, target: Operand, source: Slot): re
     call("fsconfig", [context, FsConfig.FSCONFIG_SET_FLAG, name, 0, 0], { meaning });
   const options = splitData(tmpfs.data).map((option) => {
     const [name = "", ...value] = option.split("=");
-    // The quotes are for what separates options, which nothing does here.
+    // Quotes protect commas in mount data. fsconfig(2) takes one option per call and needs no quotes.
     return value.length === 0 ? setFlag(name) : set(name, value.join("=").replace(/^"(.*)"$/, "$1"));
   });
   return [
@@ -64,10 +66,10 @@ export function copyUpOps(tmpfs: CopiedTmpfs, target: Operand, source: Slot): re
   ];
 }
 
-/** At most what sendfile(2) does in one call. */
+/** The most that sendfile(2) copies in one call. */
 const CHUNK = 0x7ffff000;
 
-/** Copies between the two descriptors that the parent sends, and answers with 0 or −errno; a first byte of 0 comes without any, and ends it. */
+/** Copies between two descriptors from the parent and answers 0 or −errno. First byte 0, without descriptors: end. */
 function fillOps(): readonly Op[] {
   const wish = buffer("wish", 8);
   const control = buffer("pair of descriptors", 24);
@@ -104,7 +106,7 @@ function fillOps(): readonly Op[] {
     body: [
       store(at(header, 40), 8, 24),
       call("recvmsg", [fixedFd("sync"), header, MsgFlag.MSG_CMSG_CLOEXEC], { out: got }),
-      // The parent is gone.
+      // The parent has exited.
       when(got, "==", 0, [call("exit_group", [1])]),
       load(wish, 1, more),
       when(more, "!=", 0, copy),

@@ -1,5 +1,5 @@
 /**
- * File systems of their own: proc, sysfs and all others as mount(2) takes them; ./tmpfs.ts has tmpfs. Runs in: init, before pivot_root.
+ * New file systems: proc, sysfs and other types of mount(2); ./tmpfs.ts has tmpfs. Runs in: init, before pivot_root.
  *
  * @module
  */
@@ -29,7 +29,7 @@ export function fileSystemOps(parsed: FileSystemMount, facts: HostFacts): readon
   }
 }
 
-/** procfs and sysfs: only on a real directory, through no symlink (CVE-2019-19921, CVE-2023-27561). */
+/** procfs and sysfs: only on a real directory, without symlinks in its path (CVE-2019-19921, CVE-2023-27561). */
 function kernelFsOps(parsed: FileSystemMount, facts: HostFacts): readonly Op[] {
   const { mount, destination, options } = parsed;
   const ordinary = `${mountPrefix(mount)}: filesystem ${
@@ -48,7 +48,7 @@ function kernelFsOps(parsed: FileSystemMount, facts: HostFacts): readonly Op[] {
   ];
 }
 
-/** Any other type, as mount(2) takes it. */
+/** Any other type of mount(2). */
 function plainOps(parsed: FileSystemMount, facts: HostFacts): readonly Op[] {
   const { mount, destination, options } = parsed;
   return [
@@ -63,7 +63,7 @@ function plainOps(parsed: FileSystemMount, facts: HostFacts): readonly Op[] {
   ];
 }
 
-/** Something is made in it first: mount points in a tmpfs, device nodes in /dev. */
+/** Whether a mount becomes read-only later: the plan first makes mount points in a tmpfs and device nodes in /dev. */
 export function isReadOnlyLater({ mount, destination, options }: ParsedMount): boolean {
   return (options.flags & MS_RDONLY) !== 0 && (mount.type === "tmpfs" || destination === "/dev");
 }

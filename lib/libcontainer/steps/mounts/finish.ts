@@ -1,5 +1,5 @@
 /**
- * What is left to do to mounts once everything is made in them. Runs in: init, after pivot_root.
+ * Changes to mounts after all files are made in them. Runs in: init, after pivot_root.
  *
  * @module
  */
@@ -12,10 +12,13 @@ import { mountAttr } from "./attributes.ts";
 import { isReadOnlyLater } from "./file_system.ts";
 import { mountPrefix } from "./messages.ts";
 
-/** How often an attempt is made where files are open for writing, and the nanoseconds between two: as in runc, rootfs_linux.go, remountReadonly. */
+/**
+ * Number of attempts while files are open for writing, and nanoseconds between two. Same as runc: rootfs_linux.go,
+ * remountReadonly.
+ */
 const READ_ONLY_TRIES = 5, READ_ONLY_PAUSE = 100_000_000;
 
-/** Makes the mount read-only. EBUSY: something has a file in it open for writing, a hook's child perhaps, which may be about to end. */
+/** Makes the mount read-only. EBUSY: a process, such as a hook's child, has a file open for writing and may exit. */
 function makeReadOnlyOp({ destination, mount }: ParsedMount): CallOp {
   const attributes = mountAttr(MountAttr.MOUNT_ATTR_RDONLY, 0);
   const pause = struct("{tv_nsec: 100000000}", 16, [{ at: 8, size: 8, value: READ_ONLY_PAUSE }]);
@@ -32,8 +35,8 @@ function makeReadOnlyOp({ destination, mount }: ParsedMount): CallOp {
 }
 
 /**
- * What would have kept mount points and device nodes from being made: tmpfs mounts and /dev that are to be read-only, and attributes of
- * all mounts below one that is no bind mount. Runs in: init, after pivot_root.
+ * Makes tmpfs mounts and /dev read-only, and sets attributes of all mounts below a mount that is not a bind mount. If
+ * set earlier, these prevent new mount points and device nodes. Runs in: init, after pivot_root.
  */
 export function finishMountSteps(mounts: readonly ParsedMount[]): readonly Step[] {
   return mounts.flatMap((parsed) => {

@@ -1,5 +1,5 @@
 /**
- * Which bind mounts need the helper of ./mount_sources.ts: those with other ids, and in a user namespace all of root's. Pure.
+ * Bind mounts that need the helper of ./mount_sources.ts: with other ids, and all of root's in a user namespace. Pure.
  *
  * @module
  */
@@ -18,7 +18,7 @@ export interface HelpedMount {
   readonly from: string;
   /** Absolute, in init's mount namespace. */
   readonly path: string;
-  /** With what is mounted below. */
+  /** With the mounts below. */
   readonly recursive: boolean;
   /** AT_SYMLINK_NOFOLLOW, or 0. */
   readonly lookup: number;
@@ -29,7 +29,7 @@ export interface HelpedMount {
   readonly prefix: string;
 }
 
-/** Whether the helper takes this bind mount's source. Without root it could do no more than init can. */
+/** Whether the helper takes this bind mount's source. Without root it has no more rights than init. */
 export function needsHelp({ ids }: BindMount, config: Config, euid: number): boolean {
   return ids !== undefined || (euid === 0 && hasNamespace(config, "user"));
 }

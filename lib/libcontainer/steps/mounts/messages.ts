@@ -1,5 +1,5 @@
 /**
- * What the caller reads when a mount fails. Pure.
+ * Error texts of failed mounts. Pure.
  *
  * @module
  */
@@ -14,14 +14,17 @@ export function mountPrefix(mount: Mount): string {
   return `error mounting ${JSON.stringify(mount.source ?? "")} to rootfs at ${JSON.stringify(mount.destination)}`;
 }
 
-/** What the caller reads when a mount fails: runc's words, which Docker and podman look into. */
+/** Error text of a failed mount: runc's text, which Docker and podman search. */
 export function mountMeaning({ mount }: ParsedMount, flags: number, data: string): CallOp["meaning"] {
   const parts = [`src=${mount.source ?? ""}`, `dst=${mount.destination}`, `flags=${formatFlags(MountFlag, flags)}`];
   if (data !== "") parts.push(`data=${data}`);
   return { "*": `${mountPrefix(mount)}: mount ${parts.join(", ")}` };
 }
 
-/** What a user namespace lacks where the kernel refuses it a file system. user_namespaces(7), "Interaction of user namespaces and other types" */
+/**
+ * The namespace that a file system needs in a user namespace. user_namespaces(7), "Interaction of user namespaces and
+ * other types"
+ */
 const refusalHints: Readonly<Record<string, CallOp["hint"]>> = {
   proc: { EPERM: ownerHint("procfs", "pid") },
   sysfs: { EPERM: `${ownerHint("sysfs", "network")}; without one, bind /sys` },
@@ -33,7 +36,7 @@ function ownerHint(what: string, namespace: string): string {
   return `in a user namespace ${what} takes a new ${namespace} namespace too, an entry of linux.namespaces`;
 }
 
-/** Why mount(2) may have refused. */
+/** Possible reasons for an error of mount(2). */
 export function mountHint(type: string, data: string): CallOp["hint"] {
   const ids = data.split(",").filter((option) => /^[ug]id=/.test(option)).join(" and ");
   return ids === "" ? refusalHints[type] : {

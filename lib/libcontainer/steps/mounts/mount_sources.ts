@@ -1,17 +1,17 @@
 /**
- * Sources of bind mounts that init cannot take by itself: in a user namespace a directory above them may be closed to it, and to give a
- * mount other ids needs the rights of the host.
+ * Sources of bind mounts that init cannot open. In a user namespace init may have no access to a parent directory.
+ * Other ids for a mount need rights on the host.
  *
- * A helper does it, forked by the stage before that enters a user namespace. It joins init's mount namespace, where earlier mounts of the
- * config may be part of a later one's source, and hands over copies of mounts, one for each that init asks for, in the config's order.
+ * The stage forks a helper before it enters a user namespace. The helper joins init's mount namespace, because a source
+ * may be below an earlier mount of the config. It sends init a copy of a mount per request, in the config's order.
  *
  *     helper (host's user namespace)              init
  *       | <----- its mount namespace ------------- |
- *       | <----- its user namespace -------------- |   where a mount takes its ids from there
+ *       | <----- its user namespace -------------- |   if a mount takes its ids from it
  *       | <----- next ---------------------------- |
- *       | ------ copy of a mount ----------------> |   and so on; the helper leaves after the last one
+ *       | ------ copy of a mount ----------------> |   repeated; the helper exits after the last mount
  *
- * Both report errors to the parent; where one is gone, the end of the stream ends the other.
+ * Both report errors to the parent. If one exits, the other reads the end of the stream and exits.
  *
  * @module
  */
@@ -32,7 +32,7 @@ const reply = slot("reply");
 const helper = slot("helper");
 const source = slot("source");
 
-/** Receives one descriptor into `out`; `gone` runs where the peer is no more. @see unix(7), SCM_RIGHTS */
+/** Receives one descriptor into `out`; `gone` runs if the peer has exited. @see unix(7), SCM_RIGHTS */
 function receiveFdOps(socket: Operand, out: Slot, gone: readonly Op[]): readonly Op[] {
   const control = buffer("received control", 24);
   const vector = struct("{1 byte}", 16, [
@@ -46,7 +46,7 @@ function receiveFdOps(socket: Operand, out: Slot, gone: readonly Op[]): readonly
     { at: 40, size: 8, value: 24 },
   ]);
   return [
-    // What the kernel does not write must not be an older answer: -1 is no descriptor.
+    // If the kernel writes no descriptor, the buffer must not have an old one: -1 is not a descriptor.
     store(at(control, 16), 4, -1),
     store(at(header, 40), 8, 24),
     call("recvmsg", [socket, header, MsgFlag.MSG_CMSG_CLOEXEC], { out: reply }),
@@ -57,7 +57,7 @@ function receiveFdOps(socket: Operand, out: Slot, gone: readonly Op[]): readonly
 
 const leave: readonly Op[] = [call("exit_group", [0])];
 
-/** A step that only the helper carries out: it and the stage come from one fork. */
+/** A step that only the helper runs: after the fork the stage has the same steps. */
 function helperStep(label: string, from: string, ops: readonly Op[]): Step {
   return step(label, from, [when(helper, "==", 0, ops)]);
 }
@@ -65,7 +65,7 @@ function helperStep(label: string, from: string, ops: readonly Op[]): Step {
 /** Equal texts are the same mappings. */
 const mappingsKey = ({ uid, gid }: NonNullable<MountIds["mappings"]>) => `${mapText(uid)}/${mapText(gid)}`;
 
-/** `struct mount_attr` that sets ids; the user namespace's descriptor is written at 24 when it is known. @see mount_setattr(2) */
+/** `struct mount_attr` that sets ids. The plan writes the user namespace's descriptor at 24. @see mount_setattr(2) */
 function idAttributes(): Struct {
   return struct("{attr_set: MOUNT_ATTR_IDMAP, userns_fd}", 32, [{ at: 0, size: 8, value: MountAttr.MOUNT_ATTR_IDMAP }]);
 }
@@ -73,8 +73,8 @@ function idAttributes(): Struct {
 const USERNS_FD = 24;
 
 /**
- * Makes a user namespace with these mappings and writes its descriptor to `userns`: a child is born in it, and lives until it is open.
- * The child tells its pid as text, by which the host's /proc shows it.
+ * Makes a user namespace with these mappings and writes its descriptor to `userns`. A child starts in the namespace and
+ * exits when the descriptor is open. The child sends its pid in the host's /proc, as text.
  */
 function makeUserNamespaceOps(
   mappings: NonNullable<MountIds["mappings"]>,
@@ -124,7 +124,7 @@ function makeUserNamespaceOps(
         call("openat", [directory, "ns/user", O.O_CLOEXEC, 0], { out: file, meaning }),
         store(userns, 8, file),
         call("close", [directory]),
-        // It has waited for this.
+        // The child waits for this.
         call("close", [ours]),
         call("wait4", [child, 0, 0, 0]),
       ],
@@ -137,7 +137,7 @@ const AF_UNIX = 1, SOCK_SEQPACKET = 5;
 /** A pid has at most 10 digits. */
 const PID_SIZE = 16;
 
-/** Waits for init's word, and answers with a copy of the mount. */
+/** Waits for init's request and sends a copy of the mount. */
 function serveOps(mount: HelpedMount, attributes: Struct | undefined): readonly Op[] {
   const { path, recursive, lookup, ids, meaning, prefix } = mount;
   const flags = OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC | (recursive ? OpenTree.AT_RECURSIVE : 0) |
@@ -158,7 +158,7 @@ function serveOps(mount: HelpedMount, attributes: Struct | undefined): readonly 
     call("open_tree", [AT_FDCWD, path, flags], {
       out: source,
       meaning,
-      // mount_namespaces(7): what mounts cover for one user namespace stays covered for those below it.
+      // mount_namespaces(7): files covered in one user namespace stay covered in its descendants.
       hint: recursive ? undefined : { EINVAL: `use rbind, if something is mounted below ${path}` },
     }),
     ...setIds,
@@ -167,7 +167,7 @@ function serveOps(mount: HelpedMount, attributes: Struct | undefined): readonly 
   ];
 }
 
-/** Starts the helper, where there is something to help with. Runs in: stage, before it joins or creates namespaces. */
+/** Starts the helper for these mounts. Runs in: stage, before it joins or creates namespaces. */
 export function helperSteps(mounts: readonly HelpedMount[], arch: Arch): readonly Step[] {
   const mapped = mounts.filter((mount) => mount.ids !== undefined);
   const own = mapped.some(({ ids }) => ids!.mappings === undefined);
@@ -193,7 +193,7 @@ export function helperSteps(mounts: readonly HelpedMount[], arch: Arch): readonl
     step("start a helper that opens sources of mounts on the host and tell the parent its pid", "/mounts", [
       {
         op: "fork",
-        // As the container's process it is the parent's child, who reaps it.
+        // Like the container's process, the helper is a child of the parent, which reaps it.
         flags: CloneFlag.CLONE_PARENT | CloneFlag.SIGCHLD,
         out: helper,
         child: [call("close", [inits])],
@@ -218,7 +218,7 @@ export function helperSteps(mounts: readonly HelpedMount[], arch: Arch): readonl
   ];
 }
 
-/** Init's first words to the helper: what it needs to know of init. Runs in: init, before the first mount. */
+/** Sends init's namespaces to the helper. Runs in: init, before the first mount. */
 export function meetHelperSteps(mounts: readonly HelpedMount[], arch: Arch): readonly Step[] {
   const O = openFlag(arch);
   const file = slot("file");
@@ -238,13 +238,13 @@ export function meetHelperSteps(mounts: readonly HelpedMount[], arch: Arch): rea
 /** Puts the helper's next copy of a mount in `out`. Runs in: init. */
 export function askHelperOps(out: Slot): readonly Op[] {
   return [
-    // EPIPE: it has failed, and reported that.
+    // EPIPE: the helper has failed and reported the error.
     call("sendto", [inits, text("m"), 1, MsgFlag.MSG_NOSIGNAL, 0, 0], { tolerate: ["EPIPE", "ECONNRESET"] }),
     ...receiveFdOps(inits, out, [call("exit_group", [1])]),
   ];
 }
 
-/** After the last mount. Runs in: init. */
+/** Closes the socket after the last mount. Runs in: init. */
 export function leaveHelperSteps(): readonly Step[] {
   return [step("close the socket to the helper", "", [call("close", [inits])])];
 }

@@ -1,7 +1,9 @@
 /**
- * The mounts of config.json, in its order; each kind has a file of its own. Runs in: init, in its mount namespace, before pivot_root.
+ * The mounts of config.json, in its order; each kind has its own file. Runs in: init, in its mount namespace, before
+ * pivot_root.
  *
- * A mount's place is a descriptor from the moment it is resolved: file systems are mounted on "." of it, copies of mounts are moved onto it.
+ * A mount's place is resolved once and is then a descriptor. File systems are mounted on its "."; copies of mounts are
+ * moved onto it.
  *
  * @module
  */
@@ -18,7 +20,7 @@ import { fileSystemOps } from "./file_system.ts";
 import { refuseInsideProc, refuseRootItself } from "./place.ts";
 import { remountStep } from "./remount.ts";
 
-/** All mounts, in the config's order, writable where something has to be made in them. */
+/** All mounts, in the config's order. A mount stays writable if files must be made in it. */
 export function mountSteps(mounts: readonly ParsedMount[], config: Config, facts: HostFacts): readonly Step[] {
   return mounts.flatMap((parsed) => {
     refuseRootItself(parsed);

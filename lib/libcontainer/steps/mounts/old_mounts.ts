@@ -1,9 +1,10 @@
 /**
- * Mounts made by mount(2), for where a sandbox around this runtime refuses the calls that came after it: open_tree, move_mount, mount_setattr
- * and fsopen. Pure.
+ * Mounts made by mount(2), if a sandbox around this runtime refuses the newer calls: open_tree, move_mount,
+ * mount_setattr and fsopen. Pure.
  *
- * Both ends of a mount are descriptors still, told to mount(2) by their links in the host's procfs. But a bind mount has its place before it has its
- * options, and is looked up there again for those: it has to be the file that was meant, else the start fails. runc does the same.
+ * Source and place of a mount are still descriptors; mount(2) gets their links in the host's procfs. But a bind mount
+ * is in its place before it has its options. To set them, the plan opens the place again. If that is another file than
+ * the source, the start fails. runc does the same.
  *
  * @module
  */
@@ -15,7 +16,7 @@ import { at, buffer, call, fail, fixedFd, load, set, slot, when } from "../../..
 import type { CallOp, FdPath, Op, Operand, Slot, Struct, Text } from "../../../plan/op.ts";
 import { loadStat, statBuffer } from "../stat.ts";
 
-/** The calls that mount(2) takes the place of. */
+/** The calls that mount(2) replaces. */
 export const newMountCalls: readonly SyscallName[] = [
   "open_tree",
   "move_mount",
@@ -31,7 +32,7 @@ export function lacksMountCalls(refused: ReadonlySet<SyscallName> | undefined): 
 }
 
 const SOURCE = "mount source", PLACE = "mount place";
-/** The fixed descriptors that a plan has then; nothing is open there before. */
+/** Additional fixed descriptors of a plan with mount(2); they are closed at first. */
 export const mountDescriptors: readonly string[] = [SOURCE, PLACE];
 const linkOf = (fd: string): FdPath => ({ data: "fdPath", fd });
 const { MS_BIND, MS_REC, MS_REMOUNT } = MountFlag;
@@ -39,7 +40,7 @@ const { MS_BIND, MS_REC, MS_REMOUNT } = MountFlag;
 /** fcntl.h */
 const F_DUPFD_CLOEXEC = 1030;
 
-/** MOUNT_ATTR_*, and what mount(2) and statfs(2) have in their place. */
+/** MOUNT_ATTR_* and the equivalent flags of mount(2) and statfs(2). */
 const flagOf: readonly (readonly [attribute: number, flag: number])[] = [
   [MountAttr.MOUNT_ATTR_RDONLY, MountFlag.MS_RDONLY],
   [MountAttr.MOUNT_ATTR_NOSUID, MountFlag.MS_NOSUID],
@@ -49,7 +50,7 @@ const flagOf: readonly (readonly [attribute: number, flag: number])[] = [
 /** ST_NOSYMFOLLOW, include/linux/statfs.h */
 const ST_NOSYMFOLLOW = 0x2000;
 
-/** Names a descriptor to mount(2), by a number that is known beforehand. */
+/** Duplicates a descriptor to a number that is known in advance, for mount(2). */
 function name(fd: Operand, as: string, arch: Arch): Op {
   return call("dup3", [fd, fixedFd(as), openFlag(arch).O_CLOEXEC]);
 }
@@ -72,7 +73,7 @@ export function mountOn(
 /** A source that open_tree(2) would have copied. */
 interface Source {
   readonly recursive: boolean;
-  /** What mount_setattr(2) would have done to the copy. */
+  /** The calls of mount_setattr(2) on the copy. */
   readonly pending: CallOp[];
 }
 
@@ -80,19 +81,19 @@ interface Source {
 export class OldMounts {
   readonly #arch: Arch;
   readonly #sources = new Map<string, Source>();
-  /** How each slot's file was opened last. */
+  /** The last call that opened each slot's file. */
   readonly #openers = new Map<string, CallOp>();
 
   constructor(arch: Arch) {
     this.#arch = arch;
   }
 
-  /** Takes note of what is opened. */
+  /** Records the calls that open files. */
   see(op: CallOp): void {
     if (op.out !== undefined && (op.call === "openat2" || op.call === "openat")) this.#openers.set(op.out.slot, op);
   }
 
-  /** The ops in the place of a call; undefined where there are none. */
+  /** The ops that replace a call; undefined if the call stays. */
   replace(op: CallOp): readonly Op[] | undefined {
     switch (op.call) {
       case "open_tree":
@@ -138,7 +139,7 @@ export class OldMounts {
     ];
   }
 
-  /** What mount_setattr(2) does to the mount whose root is open as `fd`. Undefined for what mount(2) cannot do. */
+  /** Does mount_setattr(2) on the mount whose root is open as `fd`. Undefined if mount(2) cannot do that. */
   #remount(op: CallOp, fd: Slot): readonly Op[] | undefined {
     const [, , at_ = 0, attributes] = op.args as [Operand, Operand, number, Struct];
     const word = (offset: number) => Number(attributes.words.find(({ at }) => at === offset)?.value ?? 0);
@@ -150,7 +151,7 @@ export class OldMounts {
       call("mount", [0, linkOf(SOURCE), 0, flags, 0], {
         meaning,
         hint,
-        // EPERM leads to another attempt at the same, with fewer flags to clear.
+        // EPERM: the next attempt clears fewer flags.
         onError: onError?.map(({ errnos, ops }) => ({ errnos, ops: this.#all(ops) })),
       });
     if (propagation !== 0) return [...begin, change(propagation | (recursive ? MS_REC : 0))];
@@ -194,7 +195,7 @@ export class OldMounts {
       toProc,
       call("mount", [linkOf(SOURCE), target, 0, bind, 0], { meaning, hint }),
       ...this.#lookAgain(fd, opener),
-      // What mount(2) cannot do is asked of the call itself, in place: it may be another one that is refused.
+      // mount_setattr(2) does what mount(2) cannot do: the sandbox may refuse only other calls.
       ...source.pending.flatMap((each) => this.#remount(each, fd) ?? [each]),
     ];
   }
@@ -206,11 +207,11 @@ export class OldMounts {
 
   #openerOf(place: Operand): CallOp | undefined {
     const opener = typeof place === "object" && "slot" in place ? this.#openers.get(place.slot) : undefined;
-    // By its name alone: what a failure led to before was for a place that was not there yet.
+    // Without the ops after an error: they made a place that did not exist yet.
     return opener && call(opener.call, opener.args, { retryAgain: opener.retryAgain });
   }
 
-  /** Opens the mount in its place, as `fd`, and makes sure that it shows the file that was mounted. */
+  /** Opens the mount in its place as `fd`, and verifies that it is the file that was mounted. */
   #lookAgain(fd: Slot, opener: CallOp): readonly Op[] {
     const [device, inode, theirs] = [slot("device of source"), slot("inode of source"), slot("of mount")];
     const changed = fail(
@@ -236,7 +237,7 @@ function sourceOf(sources: ReadonlyMap<string, Source>, fd: Operand): Source | u
   return typeof fd === "object" && "slot" in fd ? sources.get(fd.slot) : undefined;
 }
 
-/** MS_* of attributes that are set. An access time that none is named for stays as it is. mount(2) */
+/** MS_* of attributes that are set. If none names an access time, the mount keeps its own. mount(2) */
 function mountFlags(attrSet: number, attrClear: number): number {
   let flags = flagOf.reduce((bits, [attribute, flag]) => attrSet & attribute ? bits | flag : bits, 0);
   if (attrSet & MountAttr.MOUNT_ATTR_NOSYMFOLLOW) flags |= MountFlag.MS_NOSYMFOLLOW;

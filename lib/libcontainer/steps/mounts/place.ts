@@ -1,5 +1,5 @@
 /**
- * Where a mount goes, and where none may go: on the root, on /proc and in it. Runs in: init, before pivot_root.
+ * The place of a mount. Refuses places on the root, on /proc and in it. Runs in: init, before pivot_root.
  *
  * @module
  */
@@ -18,7 +18,7 @@ import { mountPrefix } from "./messages.ts";
 
 const { MS_REMOUNT } = MountFlag;
 
-/** The directories that every container has, and that no image makes of symlinks: their places need fewer instructions. */
+/** Directories that every container has and that are not symlinks in images: places in them need fewer instructions. */
 const usualPlaces = /^\/(dev|proc|sys)(\/|$)/;
 
 /** How the place of a mount is opened. */
@@ -53,7 +53,7 @@ export function refuseRootItself({ mount, destination, from }: ParsedMount): voi
   });
 }
 
-/** Refuses by name what would cover /proc or something in it: the protections of masked paths and LSM labels rest on a real /proc. */
+/** Refuses paths that cover /proc or files in it: the protections of masked paths and LSM labels need a real /proc. */
 export function refuseInsideProc(parsed: ParsedMount): void {
   const { mount, destination, from } = parsed;
   const refuse = (why: string) => {
@@ -74,8 +74,8 @@ const STATX_MNT_ID = 0x1000, STATX_ATTR_MOUNT_ROOT = 0x2000;
 const statx = buffer("statx", 256);
 
 /**
- * Refuses a symlink to the root itself: what were mounted there would hide the container's files. A mount has one root, so it is that
- * where the root of the rootfs's mount has been found. Offsets: struct statx, include/uapi/linux/stat.h
+ * Refuses a symlink to the root: a mount on the root would hide the container's files. A mount has one root, so the
+ * target is the root if it is the root of the rootfs's mount. Offsets: struct statx, include/uapi/linux/stat.h
  */
 function refuseRoot({ mount, destination }: ParsedMount, facts: HostFacts): readonly Op[] {
   if (usualPlaces.test(destination)) return [];
@@ -102,7 +102,7 @@ function refuseRoot({ mount, destination }: ParsedMount, facts: HostFacts): read
   ];
 }
 
-/** The same without statx(2), by the directory: another mount of it is refused too. */
+/** The same without statx(2): compares directories, so another mount of the same directory is refused too. */
 function refuseRootDirectory(refuse: Op, arch: Arch): readonly Op[] {
   const [ours, inode, theirs] = [slot("device of root"), slot("inode of root"), slot("of target")];
   return [
@@ -115,13 +115,11 @@ function refuseRootDirectory(refuse: Op, arch: Arch): readonly Op[] {
   ];
 }
 
-/**
- * Refuses by what the descriptor shows: a symlink may have led into a procfs that an earlier mount brought (CVE-2019-19921).
- */
+/** Checks the open target: a symlink may lead into a procfs of an earlier mount (CVE-2019-19921). */
 export function refuseTarget(parsed: ParsedMount, facts: HostFacts): readonly Op[] {
   const { mount, destination, options } = parsed;
   if (destination === "/proc" || mountableBelowProc.has(destination)) return [];
-  // The remount of what is there already is the one reason to touch it.
+  // Only a remount, which changes an existing mount, may touch a procfs.
   if (options.flags & MS_REMOUNT) return refuseRoot(parsed, facts);
   return [
     ...refuseRoot(parsed, facts),
@@ -135,7 +133,7 @@ export function refuseTarget(parsed: ParsedMount, facts: HostFacts): readonly Op
   ];
 }
 
-/** Only a procfs may be bound on /proc. `fd`: what is to lie there. */
+/** Only a procfs may be bound on /proc. `fd`: the mount for /proc. */
 export function procOnly({ mount }: ParsedMount, fd: Slot, arch: Arch): readonly Op[] {
   const inode = slot("inode");
   return [

@@ -1,5 +1,5 @@
 /**
- * `bind` with `remount`: other options for the mount that is there. Runs in: init, before pivot_root.
+ * `bind` with `remount`: other options for an existing mount. Runs in: init, before pivot_root.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import { target } from "./calls.ts";
 import { mountMeaning } from "./messages.ts";
 import { placeOptions, procOnly, refuseTarget } from "./place.ts";
 
-/** `bind` with `remount` changes the options of the mount that is there. mount(2), "Remounting an existing mount" */
+/** `bind` with `remount` changes the options of an existing mount. mount(2), "Remounting an existing mount" */
 export function remountStep(parsed: RemountMount, facts: HostFacts): Step {
   const { destination, from, options } = parsed;
   const meaning = mountMeaning(parsed, options.flags, "");

@@ -1,5 +1,6 @@
 /**
- * tmpfs, with the mode, and with `tmpcopyup` the content, of the directory that it covers. Runs in: init, before pivot_root.
+ * tmpfs with the mode of the directory that it covers; with `tmpcopyup` also its content. Runs in: init, before
+ * pivot_root.
  *
  * @module
  */
@@ -25,7 +26,7 @@ const { MS_RDONLY } = MountFlag;
 export function tmpfsOps(parsed: FileSystemMount, facts: HostFacts): readonly Op[] {
   const { mount, destination, options } = parsed;
   if (options.extensions.includes("tmpcopyup")) return copiedTmpfsOps(parsed, facts);
-  // Read-only comes at the end: mount points and device nodes are made in it first.
+  // The tmpfs becomes read-only at the end: mount points and device nodes are made in it first.
   const how = { type: "tmpfs", source: mount.source ?? "tmpfs", flags: options.flags & ~MS_RDONLY, data: options.data };
   const place = ensureDirectory(destination, target, placeOptions(parsed, facts));
   if (hasMode(options)) return [...place, ...refuseTarget(parsed, facts), ...mountHere(parsed, how)];
@@ -41,7 +42,7 @@ export function tmpfsOps(parsed: FileSystemMount, facts: HostFacts): readonly Op
   ];
 }
 
-/** A tmpfs that begins with the content of the directory that it covers. */
+/** A tmpfs that starts with the content of the directory that it covers. */
 function copiedTmpfsOps(parsed: FileSystemMount, facts: HostFacts): readonly Op[] {
   const { mount, index, destination, options } = parsed;
   const flags = options.flags & ~MS_RDONLY;
@@ -70,7 +71,7 @@ function copiedTmpfsOps(parsed: FileSystemMount, facts: HostFacts): readonly Op[
 
 const hasMode = ({ data }: MountOptions) => data.split(",").some((option) => option.startsWith("mode="));
 
-/** Mounts with `mode=` as the directory in `target` has it, in four octal digits that are written when the plan runs. */
+/** Mounts with `mode=` of the directory in `target`: four octal digits that are written when the plan runs. */
 function mountWithMode(
   parsed: ParsedMount,
   how: { type: string; source: string; flags: number; data: string },
@@ -92,7 +93,7 @@ function mountWithMode(
   ];
 }
 
-/** Writes the mode of the directory in `target` as four octal digits to `text`, from `offset` on. */
+/** Writes the mode of the directory in `target` as four octal digits to `text` at `offset`. */
 function modeDigitOps(text: Bytes, offset: number, arch: Arch): readonly Op[] {
   const mode = slot("mode");
   const digit = slot("digit");
