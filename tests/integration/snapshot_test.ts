@@ -119,11 +119,13 @@ function withTakenAddresses(path: string, directory: string, which: string): { o
 }
 
 withSnapshot("a program whose addresses are in use is executed again", ({ directory, path }) => {
-  // Each try gives up once in 64 times.
+  // The program gives up once in 64 times; then the launcher starts.
   for (let time = 0; time < 10; time++) {
     const { outcome, starts } = withTakenAddresses(path, directory, "4");
-    if (starts === 1) continue;
-    assertEquals([outcome.code, outcome.stderr, starts], [7, "", 2]);
+    if (outcome.stdout.startsWith("anew: ")) continue;
+    assertEquals([outcome.code, outcome.stderr], [7, ""]);
+    // The kernel's choice of addresses may collide once more.
+    assert(starts >= 2, `${starts} starts`);
     return;
   }
   throw new Error("the program was never executed again");
