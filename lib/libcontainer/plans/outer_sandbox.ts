@@ -13,7 +13,7 @@ import type { Arch, SyscallName } from "../../ffi/syscalls.ts";
 import { buffer, call, fail, fixedFd, load, set, slot, when, whenFailed } from "../../plan/build.ts";
 import type { CallOp, Op, Operand, Plan, Slot, Step, Struct } from "../../plan/op.ts";
 import type { CgroupEntry } from "../config/launch_request.ts";
-import { lacksMountCalls, OldMounts } from "../steps/mounts/old_mounts.ts";
+import { lacksMountCalls, newMountCalls, OldMounts } from "../steps/mounts/old_mounts.ts";
 import { loadStat, statBuffer } from "../steps/stat.ts";
 
 type Refused = ReadonlySet<SyscallName>;
@@ -24,15 +24,7 @@ const SANDBOX = "a sandbox around this runtime refuses it, such as the seccomp p
 export const refusalHint = (...calls: readonly SyscallName[]): string => `${calls.join(", ")}: ${SANDBOX}`;
 
 /** Calls that the error names if they are refused and have no replacement. */
-const needed: readonly SyscallName[] = [
-  "open_tree",
-  "move_mount",
-  "mount_setattr",
-  "fsopen",
-  "fsconfig",
-  "fsmount",
-  "pidfd_open",
-];
+const needed: readonly SyscallName[] = [...newMountCalls, "pidfd_open"];
 
 /** The plan without the refused calls. Returns the same plan if no call is refused. */
 export function withoutRefused(plan: Plan, refused: Refused | undefined, arch: Arch): Plan {

@@ -12,6 +12,7 @@ import type { Process } from "../../specs/config.ts";
 import type { Arch } from "../../ffi/syscalls.ts";
 import { deviceNumber } from "./devices.ts";
 import { ensureFile, openInside } from "./in_root.ts";
+import { rightsControl, rightsHeader } from "./rights_message.ts";
 import { loadStat, statBuffer } from "./stat.ts";
 
 const master = slot("master");
@@ -22,22 +23,8 @@ const peer = slot("peer");
  * SCM_RIGHTS
  */
 export function sendFdOps(socket: Operand, fd: Operand, payload: string): readonly Op[] {
-  // cmsghdr: length 20, SOL_SOCKET, SCM_RIGHTS, the descriptor; padded to 24.
-  const control = struct("{SCM_RIGHTS}", 24, [
-    { at: 0, size: 8, value: 20 },
-    { at: 8, size: 4, value: 1 },
-    { at: 12, size: 4, value: 1 },
-  ]);
-  const vector = struct(`{${JSON.stringify(payload)}}`, 16, [
-    { at: 0, size: 8, value: text(payload) },
-    { at: 8, size: 8, value: payload.length },
-  ]);
-  const header = struct(`{iov: ${JSON.stringify(payload)}, control: SCM_RIGHTS}`, 56, [
-    { at: 16, size: 8, value: vector },
-    { at: 24, size: 8, value: 1 },
-    { at: 32, size: 8, value: control },
-    { at: 40, size: 8, value: 24 },
-  ]);
+  const control = rightsControl(1);
+  const header = rightsHeader(JSON.stringify(payload), text(payload), payload.length, control);
   return [
     store(at(control, 16), 4, fd),
     call("sendmsg", [socket, header, MsgFlag.MSG_NOSIGNAL]),

@@ -12,6 +12,7 @@ import { Errno, type ErrnoName } from "../../ffi/errno.ts";
 import { at, call, fixedFd, slot, store, struct, when } from "../../plan/build.ts";
 import type { CallOp, Op, Operand, Slot, Struct } from "../../plan/op.ts";
 import { awaitGo, MESSAGE_SIZE, MessageKind } from "./protocol.ts";
+import { rightsControl, rightsHeader } from "./rights_message.ts";
 
 /** `struct open_how`, 24 bytes (OPEN_HOW_SIZE_VER0): flags, mode, resolve. @see openat2(2) */
 export function openHow(how: { flags: number; mode?: number; resolve: number }, show: string): Struct {
@@ -90,19 +91,8 @@ function tolerance({ askFor }: InRootOptions): { opened: readonly ErrnoName[]; u
 
 /** The message of {@link askOps}. Only its value differs between mounts. */
 const request = struct("{target, mount, is file}", MESSAGE_SIZE, [{ at: 0, size: 4, value: MessageKind.target }]);
-const control = struct("{SCM_RIGHTS}", 24, [
-  // cmsghdr: length 20, SOL_SOCKET, SCM_RIGHTS, the descriptor; padded to 24.
-  { at: 0, size: 8, value: 20 },
-  { at: 8, size: 4, value: 1 },
-  { at: 12, size: 4, value: 1 },
-]);
-const vector = struct("{target}", 16, [{ at: 0, size: 8, value: request }, { at: 8, size: 8, value: MESSAGE_SIZE }]);
-const requestHeader = struct("{iov: target, control: SCM_RIGHTS}", 56, [
-  { at: 16, size: 8, value: vector },
-  { at: 24, size: 8, value: 1 },
-  { at: 32, size: 8, value: control },
-  { at: 40, size: 8, value: 24 },
-]);
+const control = rightsControl(1);
+const requestHeader = rightsHeader("target", request, MESSAGE_SIZE, control);
 
 /** Asks the parent to create a mount target, and opens it. @see ../launch/make_target.ts */
 function askOps(mount: number, isFile: Operand, open: CallOp): readonly Op[] {

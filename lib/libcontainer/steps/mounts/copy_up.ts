@@ -10,10 +10,11 @@
  */
 
 import { FsConfig, FsMount, FsOpen, MountFlag, MsgFlag } from "../../../ffi/constants.ts";
-import { at, buffer, call, fixedFd, load, slot, store, struct, when } from "../../../plan/build.ts";
+import { at, buffer, call, fixedFd, load, set, slot, store, struct, when } from "../../../plan/build.ts";
 import type { CallOp, Op, Operand, Slot } from "../../../plan/op.ts";
 import { splitData } from "../../config/mount_options.ts";
 import { MESSAGE_SIZE, MessageKind, tellValue } from "../protocol.ts";
+import { CONTROL_SIZE, rightsControl, rightsHeader } from "../rights_message.ts";
 
 /** A tmpfs to be made. */
 export interface CopiedTmpfs {
@@ -72,17 +73,10 @@ const CHUNK = 0x7ffff000;
 /** Copies between two descriptors from the parent and answers 0 or −errno. First byte 0, without descriptors: end. */
 function fillOps(): readonly Op[] {
   const wish = buffer("wish", 8);
-  const control = buffer("pair of descriptors", 24);
-  const vector = struct("{1 byte}", 16, [{ at: 0, size: 8, value: wish }, { at: 8, size: 8, value: 8 }]);
-  const header = struct("{iov: 1 byte, control: SCM_RIGHTS}", 56, [
-    { at: 16, size: 8, value: vector },
-    { at: 24, size: 8, value: 1 },
-    { at: 32, size: 8, value: control },
-    { at: 40, size: 8, value: 24 },
-  ]);
+  const control = buffer("pair of descriptors", CONTROL_SIZE);
+  const header = rightsHeader("1 byte", wish, 8, control);
   const [got, more, from, to, length] = [slot("reply"), slot("more"), slot("from"), slot("to"), slot("length")];
   const copied = slot("copied");
-  const set = (out: Slot, value: Operand): Op => ({ op: "add", left: value, right: 0, out });
   const copy: readonly Op[] = [
     load(at(control, 16), 4, from),
     load(at(control, 20), 4, to),
@@ -104,7 +98,7 @@ function fillOps(): readonly Op[] {
   return [{
     op: "repeat",
     body: [
-      store(at(header, 40), 8, 24),
+      store(at(header, 40), 8, CONTROL_SIZE),
       call("recvmsg", [fixedFd("sync"), header, MsgFlag.MSG_CMSG_CLOEXEC], { out: got }),
       // The parent has exited.
       when(got, "==", 0, [call("exit_group", [1])]),
@@ -117,23 +111,12 @@ function fillOps(): readonly Op[] {
 
 /** Asks the parent to copy what is in `from` into `to`. @see unix(7), SCM_RIGHTS */
 function sendPair(index: number, from: Operand, to: Operand): readonly Op[] {
-  // cmsghdr: length 24, SOL_SOCKET, SCM_RIGHTS, two descriptors.
-  const control = struct("{SCM_RIGHTS}", 24, [
-    { at: 0, size: 8, value: 24 },
-    { at: 8, size: 4, value: 1 },
-    { at: 12, size: 4, value: 1 },
-  ]);
+  const control = rightsControl(2);
   const message = struct(`{copyUp, mount ${index}}`, MESSAGE_SIZE, [
     { at: 0, size: 4, value: MessageKind.copyUp },
     { at: 8, size: 4, value: index },
   ]);
-  const vector = struct("{copyUp}", 16, [{ at: 0, size: 8, value: message }, { at: 8, size: 8, value: MESSAGE_SIZE }]);
-  const header = struct("{iov: copyUp, control: SCM_RIGHTS}", 56, [
-    { at: 16, size: 8, value: vector },
-    { at: 24, size: 8, value: 1 },
-    { at: 32, size: 8, value: control },
-    { at: 40, size: 8, value: 24 },
-  ]);
+  const header = rightsHeader("copyUp", message, MESSAGE_SIZE, control);
   return [
     store(at(control, 16), 4, from),
     store(at(control, 20), 4, to),

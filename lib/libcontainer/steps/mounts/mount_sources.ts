@@ -25,6 +25,7 @@ import { mapText } from "../../config/id_mappings.ts";
 import type { MountIds } from "../../config/mounts.ts";
 import type { HelpedMount } from "./helped_mounts.ts";
 import { tellValue } from "../protocol.ts";
+import { CONTROL_SIZE, rightsHeader } from "../rights_message.ts";
 
 const inits = fixedFd("sources-init");
 const helpers = fixedFd("sources-helper");
@@ -34,21 +35,12 @@ const source = slot("source");
 
 /** Receives one descriptor into `out`; `gone` runs if the peer has exited. @see unix(7), SCM_RIGHTS */
 function receiveFdOps(socket: Operand, out: Slot, gone: readonly Op[]): readonly Op[] {
-  const control = buffer("received control", 24);
-  const vector = struct("{1 byte}", 16, [
-    { at: 0, size: 8, value: buffer("received byte", 8) },
-    { at: 8, size: 8, value: 1 },
-  ]);
-  const header = struct("{iov: 1 byte, control: SCM_RIGHTS}", 56, [
-    { at: 16, size: 8, value: vector },
-    { at: 24, size: 8, value: 1 },
-    { at: 32, size: 8, value: control },
-    { at: 40, size: 8, value: 24 },
-  ]);
+  const control = buffer("received control", CONTROL_SIZE);
+  const header = rightsHeader("1 byte", buffer("received byte", 8), 1, control);
   return [
     // If the kernel writes no descriptor, the buffer must not have an old one: -1 is not a descriptor.
     store(at(control, 16), 4, -1),
-    store(at(header, 40), 8, 24),
+    store(at(header, 40), 8, CONTROL_SIZE),
     call("recvmsg", [socket, header, MsgFlag.MSG_CMSG_CLOEXEC], { out: reply }),
     when(reply, "==", 0, gone),
     load(at(control, 16), 4, out),
