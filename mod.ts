@@ -66,8 +66,14 @@ export {
 } from "./lib/libcontainer/config/validate.ts";
 
 // The plan.
-export { planContainer, type PlannedContainer, type PlanOptions } from "./lib/libcontainer/container/planning.ts";
-export { explain, type ExplainedStep, explainSteps } from "./lib/plan/explain.ts";
+export { type ContainerPlan, planContainer, type PlanOptions } from "./lib/libcontainer/container/planning.ts";
+export {
+  type Actor as PlanActor,
+  type ExplainedStep,
+  explainSteps,
+  explainWhole as explain,
+  type WholePlan,
+} from "./lib/libcontainer/plans/whole.ts";
 export type {
   CgroupEntry,
   CgroupMountFact,
@@ -78,8 +84,30 @@ export type {
 export type { RdtGroup } from "./lib/cgroups/rdt/group.ts";
 export type { RdtPlace, RdtResource, RdtStats, RdtTransfers } from "./lib/cgroups/rdt/stats.ts";
 export type { RdtSchemas } from "./lib/libcontainer/container/update_rdt.ts";
-export type { CgroupManager, SelfJoin } from "./lib/cgroups/manager.ts";
+export type {
+  Act,
+  Await,
+  Awaited,
+  CgroupVerb,
+  Condition,
+  ConversationVerb,
+  DescriptorVerb,
+  Flag,
+  OtherVerb,
+  Place,
+  Plain,
+  ProcessVerb,
+  Refusal,
+  Served,
+  SettingVerb,
+  Speaker,
+  StateVerb,
+  Undo,
+  Verb,
+} from "./lib/libcontainer/plans/parent/act.ts";
 export type { SpecDeviceRule } from "./lib/cgroups/devices/rules.ts";
+export type { CgroupManager, SelfJoin } from "./lib/cgroups/manager.ts";
+export type { Answer, CallWait, ReadableWait, TurnWait, Wait, Waits } from "./lib/ffi/waits.ts";
 export type { FreezerState } from "./lib/cgroups/freezer.ts";
 export type { SubCgroups } from "./lib/cgroups/sub_cgroup.ts";
 export type { SendSignal } from "./lib/cgroups/processes.ts";
@@ -119,9 +147,15 @@ export type {
 export { compileSeccomp } from "./lib/libcontainer/seccomp/seccomp.ts";
 export type { SeccompFilter } from "./lib/libcontainer/seccomp/filter.ts";
 export type { SeccompCondition, SeccompProfile, SeccompRule } from "./lib/libcontainer/seccomp/profile.ts";
-export { Container, type CreateOptions } from "./lib/libcontainer/container/container.ts";
-export { ContainerProcess, type ProcessOptions } from "./lib/libcontainer/container/container_process.ts";
-export type { ExecOptions } from "./lib/libcontainer/container/exec_process.ts";
+export type { ContainerState } from "./lib/libcontainer/container/handle.ts";
+export {
+  type Abortable,
+  Container,
+  ContainerProcess,
+  type CreateOptions,
+} from "./lib/libcontainer/container/container.ts";
+export type { ProcessOptions } from "./lib/libcontainer/container/container_process.ts";
+export type { ExecOptions } from "./lib/libcontainer/container/exec_planning.ts";
 export type { Removal } from "./lib/libcontainer/plans/monitor/plan.ts";
 export { rootOwner } from "./lib/libcontainer/config/id_mappings.ts";
 export {
@@ -138,7 +172,7 @@ export { type ExitStatus, shellStatus } from "./lib/ffi/process/process.ts";
 export { Timeline, type TimelineOptions } from "./lib/libcontainer/trace/timeline.ts";
 export type { Actor, LaunchTrace, RuntimeTrace, TracedLaunch } from "./lib/libcontainer/runtime_trace.ts";
 export { type Span, type Trace, type TracedProcess } from "./lib/trace/recorder.ts";
-export { type Attributes, type OpenSpan, type SpanDetails, type Tracer } from "./lib/trace/tracer.ts";
+export { type Attributes, type OpenSpan, type RunningSpan, type SpanDetails, type Tracer } from "./lib/trace/tracer.ts";
 export { chromeTrace } from "./lib/trace/chrome.ts";
 export { otlpTrace } from "./lib/trace/otlp.ts";
 

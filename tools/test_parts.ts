@@ -12,6 +12,9 @@ export interface Part {
   readonly isNeeded?: boolean;
 }
 
+/** Where the unit tests' coverage is written. */
+const COVERAGE = "dist/coverage";
+
 /**
  * The parts that need neither root nor a built program. `deno check` without a file checks every file of the project.
  */
@@ -21,7 +24,8 @@ export const fastParts: readonly Part[] = [
   { args: ["check"] },
   { args: ["doc", "--lint", "mod.ts"] },
   // No permissions: this proves that the tested code is pure.
-  { args: ["test", "tests/unit"] },
+  { args: ["test", "--clean", `--coverage=${COVERAGE}`, "--coverage-raw-data-only", "tests/unit"] },
+  { args: ["run", "--allow-read", "--allow-run", "tools/coverage.ts", COVERAGE] },
 ];
 
 export const allParts: readonly Part[] = [

@@ -8,6 +8,7 @@ import { dirname } from "@std/path";
 import { RuncError } from "../errors.ts";
 import { isWritable } from "../ffi/files.ts";
 import type { Kernel } from "../ffi/kernel.ts";
+import type { Waits } from "../ffi/waits.ts";
 import { isErrno, removeIfUnused } from "./file.ts";
 import type { Freezer } from "./freezer.ts";
 import { processesIn } from "./processes.ts";
@@ -23,8 +24,8 @@ export function refuseProcesses(directory: string): void {
 }
 
 /** @throws {RuncError} if a cgroup that existed before is frozen: the container would never start. */
-export function refuseFrozen(freezer: Freezer, directory: string): void {
-  if (freezer.state(directory) === "frozen") {
+export function* refuseFrozen(freezer: Freezer, directory: string): Waits<void> {
+  if ((yield* freezer.state(directory)) === "frozen") {
     throw new RuncError("cgroup-failed", "container's cgroup unexpectedly frozen");
   }
 }
@@ -38,8 +39,8 @@ export function isPermission(error: unknown): boolean {
  * Removes the cgroups that a failed `create` made, deepest first. A cgroup stays if another container is being created
  * below it at the same time.
  */
-export function undoMade(made: readonly string[]): void {
-  made.toReversed().forEach(removeIfUnused);
+export function* undoMade(made: readonly string[]): Waits<void> {
+  for (const directory of made.toReversed()) yield* removeIfUnused(directory);
 }
 
 /**

@@ -8,7 +8,10 @@
 
 import { dirname } from "@std/path";
 import { RuncError } from "../errors.ts";
+import { openFlag } from "../ffi/constants.ts";
 import { Errno, type ErrnoName, errnoName, errnoText } from "../ffi/errno.ts";
+import { type Argument, cString, hostArch } from "../ffi/kernel.ts";
+import { callBlocking, pause, TURN, type Waits } from "../ffi/waits.ts";
 
 /** The content of `directory`'s file `name`. */
 export function readCgroupFile(directory: string, name: string): string {
@@ -33,6 +36,35 @@ export function writeCgroupFile(directory: string, name: string, text: string): 
   attempt(`write ${JSON.stringify(text)} to`, path, () => Deno.writeTextFileSync(path, text, { create: false }));
 }
 
+/**
+ * Like {@link writeCgroupFile}, for writes that may take long: to limits, because the kernel may have to free memory
+ * first, and to files of the cgroup core, whose lock other cgroups' changes hold for milliseconds.
+ */
+export function* writeWaits(directory: string, name: string, text: string): Waits<void> {
+  const path = `${directory}/${name}`;
+  const errno = yield* writeErrno(path, new TextEncoder().encode(text));
+  if (errno !== 0) throw cgroupError(`write ${JSON.stringify(text)} to`, path, errno);
+}
+
+function* writeErrno(path: string, bytes: Uint8Array<ArrayBuffer>): Waits<number> {
+  const { O_WRONLY, O_TRUNC, O_CLOEXEC } = openFlag(hostArch());
+  const fd = yield* retried("open", cString(path), O_WRONLY | O_TRUNC | O_CLOEXEC);
+  if (fd < 0) return -fd;
+  try {
+    return Math.max(0, -(yield* retried("write", fd, bytes, bytes.length)));
+  } finally {
+    yield* callBlocking("close", fd);
+  }
+}
+
+/** A call that a signal does not end. Returns its result, or −errno. */
+function* retried(call: string, ...args: readonly Argument[]): Waits<number> {
+  for (;;) {
+    const result = yield* callBlocking(call, ...args);
+    if (result !== -Errno.EINTR) return result;
+  }
+}
+
 /** Writes each of `lines` in its own write(2), for files that accept one entry per write. */
 export function writeCgroupLines(directory: string, name: string, lines: readonly string[]): void {
   const path = `${directory}/${name}`;
@@ -49,13 +81,13 @@ export function writeCgroupLines(directory: string, name: string, lines: readonl
  * The kernel answers EINVAL for a task whose fork has not finished. The write is tried 5 times, 30 ms apart, as runc
  * does.
  */
-export function writeProcess(directory: string, pid: number): void {
+export function* writeProcess(directory: string, pid: number): Waits<void> {
   for (let triesLeft = 4;; triesLeft--) {
     try {
-      return writeCgroupFile(directory, "cgroup.procs", String(pid));
+      return yield* writeWaits(directory, "cgroup.procs", String(pid));
     } catch (error) {
       if (triesLeft === 0 || !isErrno(error, "EINVAL")) throw error;
-      sleepMs(30);
+      yield* pause(30);
     }
   }
 }
@@ -66,12 +98,25 @@ export function writeProcess(directory: string, pid: number): void {
  *
  * It tries the directory itself first: the parent nearly always exists, so one call is enough.
  */
-export function makeCgroup(directory: string, made: string[]): boolean {
-  let errno = mkdirErrno(directory);
-  if (errno === Errno.ENOENT && directory !== "/") {
-    makeCgroup(dirname(directory), made);
-    errno = mkdirErrno(directory);
+export function* makeCgroup(directory: string, made: string[]): Waits<boolean> {
+  const mkdir = () => callBlocking("mkdir", cString(directory), MODE);
+  let result = yield* mkdir();
+  if (result === -Errno.ENOENT && directory !== "/") {
+    yield* makeCgroup(dirname(directory), made);
+    result = yield* mkdir();
   }
+  if (result === -Errno.EEXIST) return false;
+  if (result < 0) throw cgroupError("mkdir", directory, -result);
+  made.push(directory);
+  return true;
+}
+
+/**
+ * Like {@link makeCgroup}, for a file system of groups that no other lock protects: creating one does not wait. The
+ * ancestors must exist.
+ */
+export function makeDirectory(directory: string, made: string[]): boolean {
+  const errno = errnoFrom(() => Deno.mkdirSync(directory, { mode: MODE }));
   if (errno === Errno.EEXIST) return false;
   if (errno !== 0) throw cgroupError("mkdir", directory, errno);
   made.push(directory);
@@ -86,30 +131,32 @@ export function makeCgroup(directory: string, made: string[]): boolean {
  *
  * @throws {RuncError} `cgroup-failed`; EBUSY while the cgroup has processes.
  */
-export function removeCgroup(directory: string): void {
-  let errno = rmdirErrno(directory);
+export function* removeCgroup(directory: string): Waits<void> {
+  let errno = yield* rmdirErrno(directory);
   if (errno === 0) return;
-  for (const child of childrenOf(directory)) removeCgroup(child);
-  errno = rmdirErrno(directory);
+  for (const child of childrenOf(directory)) yield* removeCgroup(child);
+  yield TURN;
+  errno = yield* rmdirErrno(directory);
   for (let delayMs = 1; errno === Errno.EBUSY && delayMs <= 512; delayMs *= 2) {
-    sleepMs(delayMs);
-    errno = rmdirErrno(directory);
+    yield* pause(delayMs);
+    errno = yield* rmdirErrno(directory);
   }
   if (errno !== 0) throw cgroupError("rmdir", directory, errno);
 }
 
 /**
- * Removes `directory`; the kernel removes its files with it. A missing directory is not an error. @throws {RuncError}
+ * Removes a directory that {@link makeDirectory} can make; the kernel removes its files with it. A missing directory is
+ * not an error. @throws {RuncError}
  */
 export function removeDirectory(directory: string): void {
-  const errno = rmdirErrno(directory);
-  if (errno !== 0) throw cgroupError("rmdir", directory, errno);
+  const errno = errnoFrom(() => Deno.removeSync(directory));
+  if (errno !== 0 && errno !== Errno.ENOENT) throw cgroupError("rmdir", directory, errno);
 }
 
 /** Removes `directory` if it has no processes and no cgroups below it. Tries once. */
-export function removeIfUnused(directory: string): void {
+export function* removeIfUnused(directory: string): Waits<void> {
   // Any failure means that somebody uses the cgroup, so it stays.
-  rmdirErrno(directory);
+  yield* rmdirErrno(directory);
 }
 
 /** The child cgroups of `directory`. Empty if it does not exist. */
@@ -136,19 +183,13 @@ export function isErrno(error: unknown, ...names: readonly ErrnoName[]): boolean
 /** Reading an open file of a removed cgroup gives ENODEV. */
 export const gone = ["ENOENT", "ENODEV"] as const satisfies readonly ErrnoName[];
 
-/** Blocks the thread: the waits are a few milliseconds, and nothing else may run meanwhile. */
-export function sleepMs(milliseconds: number): void {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
-}
-
-function mkdirErrno(directory: string): number {
-  return errnoFrom(() => Deno.mkdirSync(directory, { mode: 0o755 }));
-}
+/** The mode of new directories. */
+const MODE = 0o755;
 
 /** Returns the errno, 0 on success. ENOENT counts as success. */
-function rmdirErrno(directory: string): number {
-  const errno = errnoFrom(() => Deno.removeSync(directory));
-  return errno === Errno.ENOENT ? 0 : errno;
+function* rmdirErrno(directory: string): Waits<number> {
+  const result = yield* callBlocking("rmdir", cString(directory));
+  return result === -Errno.ENOENT ? 0 : -result;
 }
 
 function errnoFrom(action: () => void): number {

@@ -11,6 +11,7 @@
  */
 
 import type { Kernel } from "../ffi/kernel.ts";
+import type { Waits } from "../ffi/waits.ts";
 import type { Resources } from "../specs/config.ts";
 import type { Tracer } from "../trace/tracer.ts";
 import type { SpecDeviceRule } from "./devices/rules.ts";
@@ -42,7 +43,10 @@ export interface SelfJoin {
   readonly cloneInto?: string;
 }
 
-/** A container's cgroups. Every method may throw `cgroup-failed` with the path and the errno. */
+/**
+ * A container's cgroups. Every method may throw `cgroup-failed` with the path and the errno. Methods that return
+ * {@link Waits} do nothing until they are run.
+ */
 export interface CgroupManager {
   /**
    * The cgroup directories, in the form of state.json's `cgroup_paths`: by controller on v1; "" is cgroup2. After
@@ -63,7 +67,7 @@ export interface CgroupManager {
    * @throws {RuncError} `cgroup-failed` if the cgroup exists and has processes or is frozen, or if its type does not
    * support `limits`.
    */
-  create(limits?: Resources, firstPid?: number): void;
+  create(limits?: Resources, firstPid?: number): Waits<void>;
   /**
    * How another process moves itself in. Like {@link selfJoin}, except on v2: if the container's cgroup accepts no
    * processes, it is the cgroup of `initPid`.
@@ -73,21 +77,21 @@ export interface CgroupManager {
    * Moves a process in. `initPid`: on v2, use that process's cgroup if the container's own accepts none: init may have
    * moved.
    */
-  join(pid: number, initPid?: number): void;
+  join(pid: number, initPid?: number): Waits<void>;
   /** Allows these devices and the default ones. `rules`: `linux.resources.devices`. */
-  setDevices(rules: readonly SpecDeviceRule[]): void;
+  setDevices(rules: readonly SpecDeviceRule[]): Waits<void>;
   /**
    * Sets the limits. Device rules are ignored: {@link setDevices} sets those.
    *
    * @throws {RuncError} `cgroup-failed` for a limit whose cgroup the container could not get; `config-invalid` for
    * impossible values.
    */
-  set(limits: Resources): void;
+  set(limits: Resources): Waits<void>;
   /**
    * Saves the current values of what {@link set} is going to change, and returns a function that restores them.
    * `stored`: the limits set before, for drivers that also keep limits outside the files.
    */
-  remember(limits: Resources, stored: Resources): () => void;
+  remember(limits: Resources, stored: Resources): () => Waits<void>;
   /** How many of its processes were killed for lack of memory. */
   oomKills(): number;
   /** All processes of the cgroup and those below it. */
@@ -95,13 +99,13 @@ export interface CgroupManager {
   /** Whether the directory exists in the hierarchy that represents all of them. */
   exists(): boolean;
   /** Kills all {@link processes}, including frozen ones. Returns false if the cgroup does not exist. */
-  kill(send: SendSignal): boolean;
+  kill(send: SendSignal): Waits<boolean>;
   /**
    * `frozen` only if the container's own cgroup was frozen, not if only an ancestor is. A missing cgroup is `running`.
    */
-  freezerState(): FreezerState;
+  freezerState(): Waits<FreezerState>;
   /** Freezes all processes. Returns when all are frozen. */
-  freeze(): void;
+  freeze(): Waits<void>;
   /** Thaws all processes. A missing cgroup is not an error. */
   thaw(): void;
   /**
@@ -110,7 +114,7 @@ export interface CgroupManager {
    */
   thawToKill(): void;
   /** Removes the cgroup and those below it. Missing cgroups are not an error. */
-  destroy(): void;
+  destroy(): Waits<void>;
 }
 
 /** What a driver needs besides the paths. */

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { gone, isErrno, readCgroupFile, withDescendants, writeCgroupFile } from "./file.ts";
+import { TURN, type Waits } from "../ffi/waits.ts";
+import { gone, isErrno, readCgroupFile, withDescendants, writeWaits } from "./file.ts";
 
 /** kill(2), called by the caller. `signal`: a signal number. A process that has already ended is not an error. */
 export type SendSignal = (pid: number, signal: number) => void;
@@ -22,9 +23,9 @@ export function processesIn(directory: string): number[] {
  *
  * @see Documentation/admin-guide/cgroup-v2.rst, cgroup.kill
  */
-export function killByFile(directory: string): boolean {
+export function* killByFile(directory: string): Waits<boolean> {
   try {
-    writeCgroupFile(directory, "cgroup.kill", "1");
+    yield* writeWaits(directory, "cgroup.kill", "1");
     return true;
   } catch (error) {
     // A threaded cgroup has the file but refuses the write.
@@ -35,26 +36,29 @@ export function killByFile(directory: string): boolean {
 
 /** Keeps a cgroup's processes from forking while they are killed one by one. */
 export interface Brake {
-  readonly freeze: () => void;
-  readonly thawToKill: () => void;
+  readonly freeze: () => Waits<void>;
+  readonly thawToKill: () => Waits<void>;
 }
 
 /**
  * Sends SIGKILL to every process in `directory` and below. The cgroup is frozen meanwhile; otherwise a process could
  * fork faster than the list is read.
  */
-export function killEach(directory: string, brake: Brake, send: SendSignal): void {
+export function* killEach(directory: string, brake: Brake, send: SendSignal): Waits<void> {
   try {
-    brake.freeze();
+    yield* brake.freeze();
   } catch {
     // Killing without freezing may miss a process that forks at that moment. Not killing would miss all of them.
   }
   try {
     // cgroup2 shows a process outside our pid namespace as 0. For kill(2), 0 means our own process group.
-    for (const pid of processesIn(directory)) if (pid > 0) send(pid, SIGKILL);
+    for (const pid of processesIn(directory)) {
+      if (pid > 0) send(pid, SIGKILL);
+      yield TURN;
+    }
   } finally {
     // On v1 a frozen process dies only after it is thawed.
-    brake.thawToKill();
+    yield* brake.thawToKill();
   }
 }
 

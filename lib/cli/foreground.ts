@@ -10,6 +10,9 @@ import { type ForegroundStdio, Monitor, type MonitorOptions } from "../libcontai
 import type { Runtime } from "../libcontainer/runtime.ts";
 import { type fexecve, processEnvironment } from "../ffi/process/process.ts";
 import { withTraceparent } from "../trace/context.ts";
+import { runWaits } from "../ffi/waits.ts";
+import { runAct } from "../libcontainer/launch/run_acts.ts";
+import { becomeMonitor } from "../libcontainer/plans/parent/create.ts";
 import { inSpan } from "../trace/tracer.ts";
 import { SignalPipe } from "../ffi/process/signals.ts";
 import type { ConsoleSize } from "../specs/config.ts";
@@ -105,10 +108,12 @@ export class Foreground implements Disposable {
     if (stdio !== undefined) this.#monitor = this.#makeMonitor(options, stdio);
     const { traceparent } = this.#runtime.trace ?? {};
     const environment = processEnvironment(this.#runtime.kernel);
-    return this.#monitor!.become({
-      environment: traceparent === undefined ? environment : withTraceparent(environment, traceparent),
-      replace: this.#own.replace,
-    });
+    const become = () =>
+      this.#monitor!.become({
+        environment: traceparent === undefined ? environment : withTraceparent(environment, traceparent),
+        replace: this.#own.replace,
+      });
+    return runWaits(this.#runtime, runAct(becomeMonitor, this.#runtime, become)) as never;
   }
 
   #makeMonitor({ pid, id, removal, notify }: MonitoredProcess, stdio: ForegroundStdio): Monitor {

@@ -6,8 +6,11 @@
 
 import { resolve } from "@std/path";
 import { loadSpec, readConfig } from "../libcontainer/container/bundle.ts";
-import { Container } from "../libcontainer/container/container.ts";
-import type { ContainerProcess } from "../libcontainer/container/container_process.ts";
+import { runWaits } from "../ffi/waits.ts";
+import type { ProcessHandle } from "../libcontainer/container/container_process.ts";
+import { ContainerHandle } from "../libcontainer/container/handle.ts";
+import { runAct } from "../libcontainer/launch/run_acts.ts";
+import { pidFileAct } from "../libcontainer/plans/parent/create.ts";
 import type { StartFlags } from "../libcontainer/config/launch_request.ts";
 import { rootOwner } from "../libcontainer/config/id_mappings.ts";
 import { setSubreaper } from "../ffi/process/process.ts";
@@ -31,17 +34,17 @@ export type NewContainerOptions = OptionValues<typeof createOptions>;
 
 /** A container that has just been created, with our ends of its descriptors. */
 export interface NewContainer {
-  readonly container: Container;
-  readonly process: ContainerProcess;
+  readonly container: ContainerHandle;
+  readonly process: ProcessHandle;
   readonly io: ProcessIo;
   readonly terminal: boolean;
 }
 
 /** Removes what exists of a container after a failure. */
-function giveUp({ container, process }: { container: Container; process: ContainerProcess }): void {
-  process.abort();
+function giveUp(runtime: Runtime, { container, process }: Pick<NewContainer, "container" | "process">): void {
+  runWaits(runtime, process.abort());
   process[Symbol.dispose]();
-  container.destroy();
+  runWaits(runtime, container.destroy());
 }
 
 /**
@@ -58,7 +61,7 @@ export function newContainer(
     startBy: "fifo" | "parent";
     subreaper: boolean;
     prepare?: (terminal: boolean) => void;
-    onProcess?: (container: Container, io: ProcessIo) => void;
+    onProcess?: (container: ContainerHandle, io: ProcessIo) => void;
   },
 ): NewContainer {
   const pidFile = options["pid-file"] ? resolve(options["pid-file"]) : undefined;
@@ -82,7 +85,7 @@ export function newContainer(
   const io = inSpan(trace, "open the standard streams", () => processIo(runtime, streams));
   try {
     using pidfd = pidfdSocket(runtime, options["pidfd-socket"]);
-    const created = Container.create(runtime, {
+    const creating = ContainerHandle.create(runtime, {
       id,
       spec,
       ...flags,
@@ -95,11 +98,15 @@ export function newContainer(
       onProcess: (container) => how.onProcess?.(container, io),
       ...inherited,
     });
+    const created = runWaits(runtime, creating);
     io.closeTheirs();
     try {
-      if (pidFile !== undefined) inSpan(trace, "write the pid file", () => writePidFile(pidFile, created.process.pid));
+      if (pidFile !== undefined) {
+        const write = () => writePidFile(pidFile, created.process.pid);
+        runWaits(runtime, runAct(pidFileAct(pidFile), runtime, write));
+      }
     } catch (error) {
-      giveUp(created);
+      giveUp(runtime, created);
       throw error;
     }
     return { ...created, io, terminal };

@@ -84,6 +84,8 @@ interface Reading {
    * after it belong to another table.
    */
   readonly firstArg: "one of them" | "ends the options" | "is a command";
+  /** First arguments that end the options too. */
+  readonly commands?: readonly string[];
 }
 
 /** A mistake in an option. Thrown and caught only in this file. */
@@ -117,6 +119,7 @@ function parseCommand(word: string, rest: readonly string[], global: Scope, envi
     const args = readWords(rest, {
       scopes: [own, { ...global, options: inherited }],
       firstArg: spec.stopAtFirstArg ? "ends the options" : "one of them",
+      commands: spec.commandsAfter,
     });
     if (own.values.get("help") === true) return { kind: "help", topic: command };
     if (command === "help") return help(args[0], global);
@@ -134,12 +137,13 @@ function help(word: string | undefined, global: Scope): Parsed {
 }
 
 /** Splits `words` into arguments, which are returned, and options, which are stored in their scope. */
-function readWords(words: readonly string[], { scopes, firstArg }: Reading): readonly string[] {
+function readWords(words: readonly string[], { scopes, firstArg, commands = [] }: Reading): readonly string[] {
   const rest = [...words];
   const args: string[] = [];
   for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
     if (word === "--") break;
-    const noOption = firstArg === "ends the options" && args.length > 0;
+    const isCommand = args.length > 0 && commands.includes(args[0]!);
+    const noOption = (firstArg === "ends the options" && args.length > 0) || isCommand;
     if (noOption || isDashedArgument(word)) return [...args, word, ...rest];
     if (word.startsWith("-")) {
       readOption(word, rest, scopes);
@@ -314,7 +318,8 @@ function wrongCount(
   args: readonly string[],
   { global, own }: { readonly global: Scope; readonly own: Scope },
 ): ParseError | undefined {
-  const { args: usual, argsReplacedBy = "" } = specOf(command);
+  const { args: usual, argsReplacedBy = "", commandsAfter = [] } = specOf(command);
+  if (commandsAfter.includes(args[0] ?? "")) return undefined;
   const { min, max } = own.values.get(argsReplacedBy) === true ? { min: 0, max: 0 } : usual;
   if (args.length >= min && args.length <= max) return undefined;
   const wanted = min === max ? `exactly ${min}` : args.length < min ? `a minimum of ${min}` : `a maximum of ${max}`;

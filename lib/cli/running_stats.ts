@@ -4,7 +4,8 @@
  * @module
  */
 
-import { Container } from "../libcontainer/container/container.ts";
+import { runWaits } from "../ffi/waits.ts";
+import { ContainerHandle } from "../libcontainer/container/handle.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import { containerStats } from "../libcontainer/container/stats.ts";
 import type { Status } from "../specs/state.ts";
@@ -23,8 +24,8 @@ export interface RunningContainer extends ContainerStats {
 export function runningStats(context: Context, runtime: Runtime): readonly RunningContainer[] {
   return idsBelow(runtime).flatMap((id) => {
     try {
-      const container = Container.load(runtime, id);
-      const status = container.status();
+      const container = ContainerHandle.load(runtime, id);
+      const status = runWaits(runtime, container.status());
       return status === "stopped" ? [] : [{ id, status, stats: containerStats(container) }];
     } catch (error) {
       context.log.debug(`container ${id}: ${(error as Error).message}`);
@@ -36,7 +37,7 @@ export function runningStats(context: Context, runtime: Runtime): readonly Runni
 /** The ids in the state directory, which is created with the first container. */
 function idsBelow(runtime: Runtime): readonly string[] {
   try {
-    return Container.ids(runtime);
+    return ContainerHandle.ids(runtime);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return [];
     throw error;

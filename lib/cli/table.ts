@@ -51,6 +51,8 @@ export interface CommandSpec {
   readonly aliases?: readonly string[];
   /** All words after the first argument are arguments, even if they look like options. */
   readonly stopAtFirstArg?: boolean;
+  /** These words as the first argument end the options too: the rest is a command line of theirs. */
+  readonly commandsAfter?: readonly string[];
   /** No option is parsed except the one for help: all other words are arguments. */
   readonly ignoresOptions?: boolean;
   /** Not listed in the help. */
@@ -305,9 +307,10 @@ export const commands = {
     usesState: true,
   },
   plan: {
-    summary: "print the system calls that would set up a container, without running them",
-    usage: "[<container-id>]",
+    summary: "print everything that a command would do, without doing it",
+    usage: "[<container-id>] | <command> [<option>...] [<argument>...]",
     args: { min: 0, max: 1 },
+    commandsAfter: ["run", "create", "exec", "start", "kill", "delete", "pause", "resume", "update"],
     options: {
       bundle,
       "no-pivot": { type: "bool", help: "plan to enter the root file system without pivot_root" },

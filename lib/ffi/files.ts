@@ -15,7 +15,7 @@ import { fileSizeLimit } from "./process/process.ts";
 const F_GETFD = 1, F_SETFD = 2, F_SETFL = 4, F_GETFL = 3, F_ADD_SEALS = 1033;
 const FD_CLOEXEC = 1;
 /** unistd.h */
-const F_OK = 0, W_OK = 2;
+const F_OK = 0, W_OK = 2, X_OK = 1;
 const MFD_CLOEXEC = 1, MFD_ALLOW_SEALING = 2, MFD_EXEC = 0x10;
 /** include/uapi/asm-generic/fcntl.h; needs O_DIRECTORY. */
 const O_TMPFILE = 0o20000000;
@@ -279,6 +279,11 @@ export function isWritable(kernel: Kernel, path: string): boolean {
   const result = kernel.call("faccessat", AT_FDCWD, cString(path), W_OK, AccessFlag.AT_EACCESS);
   // EPERM: as in {@link isThere}. access(2) checks the real ids; in this program they equal the effective ids.
   return result === 0 || (result === -Errno.EPERM && kernel.call("access", cString(path), W_OK) === 0);
+}
+
+/** Whether this process may execute the file. */
+export function isExecutable(kernel: Kernel, path: string): boolean {
+  return kernel.call("access", cString(path), X_OK) === 0;
 }
 
 /** Reads `length` bytes, or fewer if the file ends earlier. @throws {RuncError} */

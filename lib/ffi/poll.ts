@@ -15,8 +15,9 @@ export interface Watch {
   readonly events: number;
 }
 
-function encode(watches: readonly Watch[]): Uint8Array<ArrayBuffer> {
-  // struct pollfd: int fd, short events, short revents.
+/** `struct pollfd` for each watch. */
+export function encodeWatches(watches: readonly Watch[]): Uint8Array<ArrayBuffer> {
+  // int fd, short events, short revents.
   const table = alloc(8 * watches.length);
   const view = new DataView(table.buffer);
   watches.forEach((watch, index) => {
@@ -26,7 +27,8 @@ function encode(watches: readonly Watch[]): Uint8Array<ArrayBuffer> {
   return table;
 }
 
-function decode(table: Uint8Array<ArrayBuffer>): number[] {
+/** The ready POLL* bits of each watch. */
+export function decodeWatches(table: Uint8Array<ArrayBuffer>): number[] {
   const view = new DataView(table.buffer);
   return Array.from({ length: table.length / 8 }, (_, index) => view.getInt16(8 * index + 6, true));
 }
@@ -37,10 +39,10 @@ function decode(table: Uint8Array<ArrayBuffer>): number[] {
  * Returns the ready POLL* bits of each watch, in order; all 0 after a timeout or a signal. @see poll(2)
  */
 export function poll(kernel: Kernel, watches: readonly Watch[], timeoutMs = -1): number[] {
-  const table = encode(watches);
+  const table = encodeWatches(watches);
   const ready = kernel.call("poll", table, watches.length, Math.ceil(timeoutMs));
   if (ready < 0 && ready !== -Errno.EINTR) throw syscallError("poll", -ready);
-  return ready <= 0 ? watches.map(() => 0) : decode(table);
+  return ready <= 0 ? watches.map(() => 0) : decodeWatches(table);
 }
 
 /** Ends a wait: a descriptor that becomes readable, and a check that then decides whether the wait is over. */
@@ -60,7 +62,7 @@ export function awaitReadable(
   fds: readonly number[],
   { interrupts, timeoutMs = -1 }: { interrupts?: Interrupts; timeoutMs?: number } = {},
 ): readonly boolean[] {
-  const table = encode(
+  const table = encodeWatches(
     [...fds, ...(interrupts === undefined ? [] : [interrupts.fd])].map((fd) => ({ fd, events: POLLIN })),
   );
   for (;;) {
@@ -68,16 +70,10 @@ export function awaitReadable(
     // A signal: its handler has written to the interrupts' pipe.
     if (ready === -Errno.EINTR) continue;
     if (ready < 0) throw syscallError("poll", -ready);
-    const each = ready === 0 ? fds.map(() => false) : decode(table).slice(0, fds.length).map((bits) => bits !== 0);
+    const each = ready === 0
+      ? fds.map(() => false)
+      : decodeWatches(table).slice(0, fds.length).map((bits) => bits !== 0);
     if (ready === 0 || each.includes(true)) return each;
     interrupts?.check();
   }
-}
-
-/** Like {@link poll}, without blocking the event loop. */
-export async function pollAsync(kernel: Kernel, watches: readonly Watch[], timeoutMs = -1): Promise<number[]> {
-  const table = encode(watches);
-  const ready = await kernel.callAsync("poll", table, watches.length, Math.ceil(timeoutMs));
-  if (ready < 0 && ready !== -Errno.EINTR) throw syscallError("poll", -ready);
-  return ready <= 0 ? watches.map(() => 0) : decode(table);
 }

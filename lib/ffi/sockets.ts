@@ -10,7 +10,8 @@ import { MsgFlag } from "./constants.ts";
 import { Errno } from "./errno.ts";
 import { Fd } from "./fd.ts";
 import { setNonblocking } from "./files.ts";
-import { awaitReadable, type Interrupts } from "./poll.ts";
+import type { Interrupts } from "./poll.ts";
+import { readable, runWaits, type Waits } from "./waits.ts";
 
 const AF_UNIX = 1,
   SOCK_STREAM = 1,
@@ -73,26 +74,31 @@ export function socketAddress(path: string): Uint8Array<ArrayBuffer> {
 const CONNECT_AGAIN_MS = 10;
 
 /**
- * A socket connected to the AF_UNIX socket at `path`. If the listener's backlog is full, this waits; `interrupts` can
- * end the wait. @throws {RuncError} with the path and the errno; what `interrupts` throws.
+ * A socket connected to the AF_UNIX socket at `path`. If the listener's backlog is full, this waits. @throws {RuncError}
+ * with the path and the errno; what ends the wait.
  */
-export function connectUnix(kernel: Kernel, path: string, type: "stream" | "dgram", interrupts?: Interrupts): Fd {
-  const kind = (type === "stream" ? SOCK_STREAM : SOCK_DGRAM) | (interrupts === undefined ? 0 : SOCK_NONBLOCK);
-  const fd = new Fd(kernel, kernel.must("socket(AF_UNIX)", "socket", AF_UNIX, kind | SOCK_CLOEXEC, 0), path);
+export function* connectWaiting(kernel: Kernel, path: string, type: "stream" | "dgram"): Waits<Fd> {
+  const kind = (type === "stream" ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC;
+  const fd = new Fd(kernel, kernel.must("socket(AF_UNIX)", "socket", AF_UNIX, kind, 0), path);
   try {
     const address = checkedAddress(path);
     for (;;) {
       const result = kernel.retry("connect", fd.number, address, address.length);
       if (result >= 0) break;
       if (result !== -Errno.EAGAIN) throw syscallError(`connect(${JSON.stringify(path)})`, -result);
-      awaitReadable(kernel, [], { interrupts, timeoutMs: CONNECT_AGAIN_MS });
+      yield* readable([], CONNECT_AGAIN_MS);
     }
-    if (interrupts !== undefined) setNonblocking(kernel, fd.number, false);
+    setNonblocking(kernel, fd.number, false);
     return fd;
   } catch (error) {
     fd.close();
     throw error;
   }
+}
+
+/** Like {@link connectWaiting}, but blocks. @throws also what `interrupts` throws. */
+export function connectUnix(kernel: Kernel, path: string, type: "stream" | "dgram", interrupts?: Interrupts): Fd {
+  return runWaits({ kernel, interrupts }, connectWaiting(kernel, path, type));
 }
 
 /** A datagram socket bound to `path`. @throws {RuncError} */

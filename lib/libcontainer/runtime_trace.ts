@@ -4,14 +4,11 @@
  * @module
  */
 
-import type { CgroupManager } from "../cgroups/manager.ts";
 import type { Plan, Step } from "../plan/op.ts";
 import type { Tracer } from "../trace/tracer.ts";
 
 /** Records what is done, for `Runtime.trace`. `Timeline` implements it. */
 export interface RuntimeTrace extends Tracer {
-  /** Wraps cgroups so that each call is recorded. */
-  cgroups(manager: CgroupManager): CgroupManager;
   /** The times of a launch, and the plan that sends them. */
   steps(launch: TracedLaunch): LaunchTrace;
 }

@@ -1,12 +1,12 @@
 /**
- * Prints a plan in strace notation, with each step's label and the config.json field that asked for it.
+ * Prints steps in strace notation.
  *
  * @module
  */
 
 import { CloneFlag, flagTables, formatFlags } from "../ffi/constants.ts";
 import { type SyscallName, syscalls } from "../ffi/syscalls.ts";
-import type { CallOp, Data, ForkOp, Op, Operand, Plan, Step } from "./op.ts";
+import type { CallOp, Data, ForkOp, Op, Operand, Plan } from "./op.ts";
 
 /** `"/dev/pts"`, `{attr_set: …}`, `home+5`. */
 export function formatData(data: Data): string {
@@ -124,54 +124,9 @@ function formatFork({ flags, pidfd, intoCgroup }: ForkOp): string {
   return `clone3({flags: ${all}, cgroup: ${formatOperand(intoCgroup)}}, 88)`;
 }
 
-function formatStep(step: Step, number: number): readonly string[] {
-  const from = step.from === "" ? "" : `  (${step.from})`;
-  return [`${String(number).padStart(3)}. ${step.label}${from}`, ...step.ops.flatMap((op) => formatOp(op, "       "))];
-}
-
 /** Groups the steps by the process that runs them: steps after the stage's last fork run in its child. */
-function byProcess({ stage, init }: Plan): Plan {
+export function stepsByProcess({ stage, init }: Plan): Plan {
   const fork = stage.findLastIndex(({ ops }) => ops.some(({ op }) => op === "fork"));
   const end = fork < 0 ? stage.length : fork + 1;
   return { stage: stage.slice(0, end), init: [...stage.slice(end), ...init] };
-}
-
-/** The whole plan as text, step by step. Ends with a newline. */
-export function explain(plan: Plan): string {
-  const { stage, init } = byProcess(plan);
-  const lines = [
-    "stage: a process that starts in the host's namespaces, joins or creates the container's, and forks",
-    ...stage.flatMap((step, index) => formatStep(step, index + 1)),
-    "",
-    "init: its child, which becomes the container's process",
-    ...init.flatMap((step, index) => formatStep(step, stage.length + index + 1)),
-  ];
-  return lines.join("\n") + "\n";
-}
-
-/** A step in the JSON output. */
-export interface ExplainedStep {
-  /** Counts from 1 through both processes. */
-  readonly number: number;
-  /** The process that runs the step. */
-  readonly process: "stage" | "init";
-  /** What the step does, in words. */
-  readonly label: string;
-  /** JSON pointer into config.json; empty if no field asked for the step. */
-  readonly from: string;
-  /** The system calls and conditions, one per line. */
-  readonly calls: readonly string[];
-}
-
-/** The plan for programs: the same content as {@link explain}, as data. */
-export function explainSteps(plan: Plan): readonly ExplainedStep[] {
-  const describe = (process: "stage" | "init", offset: number) => (step: Step, index: number): ExplainedStep => ({
-    number: offset + index + 1,
-    process,
-    label: step.label,
-    from: step.from,
-    calls: step.ops.flatMap((op) => formatOp(op)),
-  });
-  const { stage, init } = byProcess(plan);
-  return [...stage.map(describe("stage", 0)), ...init.map(describe("init", stage.length))];
 }

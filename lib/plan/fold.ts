@@ -8,6 +8,7 @@
 
 import type { DataKeys } from "./data_key.ts";
 import { HEAD_SIZE } from "./native/format.ts";
+import { runTurns, TURN, type Waits } from "../ffi/waits.ts";
 import { at, slot, struct } from "./build.ts";
 import { type Handler, type Instruction, isLabel, type Label, type Lowered } from "./lower.ts";
 import { countSlots } from "./share_slots.ts";
@@ -259,11 +260,16 @@ function hasLabels({ args, handlers }: Instruction): boolean {
  * cursor}. Pure: equal plans give equal results.
  */
 export function fold(plan: Lowered, keys: DataKeys, slotLimit: number): FoldedPlan {
-  const folded = foldAll(plan, keys);
+  return runTurns(folding(plan, keys, slotLimit));
+}
+
+/** {@link fold}, for a caller that lets others have their turn. */
+export function* folding(plan: Lowered, keys: DataKeys, slotLimit: number): Waits<FoldedPlan> {
+  const folded = yield* foldAll(plan, keys);
   return countSlots(folded.instructions) <= slotLimit ? folded : plan;
 }
 
-function foldAll({ instructions, initEntry }: Lowered, keys: DataKeys): FoldedPlan {
+function* foldAll({ instructions, initEntry }: Lowered, keys: DataKeys): Waits<FoldedPlan> {
   const folding = new Folding(instructions, keys);
   const blocks = blocksOf(instructions);
   for (let index = 0; index < blocks.length;) {
@@ -274,6 +280,8 @@ function foldAll({ instructions, initEntry }: Lowered, keys: DataKeys): FoldedPl
     }
     if (end === index + 1) folding.copy(first);
     else folding.fold(blocks.slice(index, end));
+    // A turn for others after each 16 steps.
+    if (end >> 4 !== index >> 4) yield TURN;
     index = end;
   }
   return folding.finish(initEntry);

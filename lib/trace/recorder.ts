@@ -7,7 +7,7 @@
 
 import { errorFields, RuncError } from "../errors.ts";
 import { formatTraceparent, type TraceContext, TraceFlag } from "./context.ts";
-import type { Attributes, OpenSpan, SpanDetails, Tracer } from "./tracer.ts";
+import type { Attributes, OpenSpan, RunningSpan, SpanDetails, Tracer } from "./tracer.ts";
 
 /** A process that takes part in the operation. */
 export interface TracedProcess {
@@ -149,6 +149,11 @@ export class Recorder implements Tracer {
       return value;
     }, failed);
     return settled as Result;
+  }
+
+  begin(name: string, details: SpanDetails = {}): RunningSpan {
+    const span = this.#begin(name, details);
+    return { ...openSpan(span), end: (error) => this.#end(span, error) };
   }
 
   /** Adds a span of another process. Returns it, because its end and its error may still change. */

@@ -5,6 +5,8 @@
  * @module
  */
 
+import type { Answer, Wait } from "../ffi/waits.ts";
+
 /** Further facts about a span. */
 export type Attributes = Readonly<Record<string, string | number | boolean>>;
 
@@ -24,6 +26,12 @@ export interface OpenSpan {
   rename(name: string): void;
 }
 
+/** A span that ends when its owner says so. */
+export interface RunningSpan extends OpenSpan {
+  /** Ends the span. `error`: what ended it. */
+  end(error?: unknown): void;
+}
+
 /**
  * Receives spans. It handles one operation at a time: a span that begins while another is open becomes a part of it.
  */
@@ -37,6 +45,8 @@ export interface Tracer {
    * `name`: what is done, in words: `read config.json`.
    */
   span<Result>(name: string, action: (span: OpenSpan) => Result, details?: SpanDetails): Result;
+  /** Begins a span for work that is not one function call. The caller ends it. */
+  begin(name: string, details?: SpanDetails): RunningSpan;
 }
 
 /** Runs `action`, as a span if there is a tracer. */
@@ -47,4 +57,22 @@ export function inSpan<Result>(
   details?: SpanDetails,
 ): Result {
   return tracer === undefined ? action() : tracer.span(name, action, details);
+}
+
+/** Like {@link inSpan}, for work that waits. */
+export function* inSpanWaits<Result>(
+  tracer: Tracer | undefined,
+  name: string,
+  action: (span?: OpenSpan) => Generator<Wait, Result, Answer>,
+  details?: SpanDetails,
+): Generator<Wait, Result, Answer> {
+  const span = tracer?.begin(name, details);
+  try {
+    const result = yield* action(span);
+    span?.end();
+    return result;
+  } catch (error) {
+    span?.end(error);
+    throw error;
+  }
 }

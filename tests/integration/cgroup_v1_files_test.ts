@@ -9,6 +9,7 @@ import { loadCgroupManager } from "../../lib/cgroups/open.ts";
 import { readStats } from "../../lib/cgroups/stats/stats.ts";
 import { RuncError } from "../../lib/errors.ts";
 import { Kernel } from "../../lib/ffi/kernel.ts";
+import { runWaits, type Waits } from "../../lib/ffi/waits.ts";
 import type { Resources } from "../../lib/specs/config.ts";
 
 const recorded: Readonly<Record<string, Readonly<Record<string, string>>>> = {
@@ -38,6 +39,10 @@ const recorded: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
 };
 
+const kernel = new Kernel();
+/** What `waits` returns. It blocks. */
+const run = <Result>(waits: Waits<Result>): Result => runWaits({ kernel }, waits);
+
 interface Tree {
   readonly paths: Readonly<Record<string, string>>;
   readonly manager: CgroupManager;
@@ -46,7 +51,6 @@ interface Tree {
 
 /** Runs `body` with directories of {@link recorded} files, and a manager for them. */
 function withTree(body: (tree: Tree) => void): void {
-  const kernel = new Kernel();
   const top = Deno.makeTempDirSync();
   try {
     const paths: Record<string, string> = {};
@@ -59,7 +63,6 @@ function withTree(body: (tree: Tree) => void): void {
     body({ paths, manager, read: (controller, file) => Deno.readTextFileSync(`${paths[controller]}/${file}`) });
   } finally {
     Deno.removeSync(top, { recursive: true });
-    kernel.close();
   }
 }
 
@@ -82,7 +85,7 @@ Deno.test("v1 files: limits", () => {
     ["rdma", "rdma.max", "mlx5_0 hca_handle=3 hca_object=10000"],
   ];
   withTree(({ manager, read }) => {
-    manager.set(resources);
+    run(manager.set(resources));
     for (const [controller, file, value] of expected) assertEquals(read(controller, file), value, file);
   });
 });
@@ -97,7 +100,7 @@ Deno.test("v1 files: what is refused, and why", () => {
   ];
   for (const [resources, message] of cases) {
     withTree(({ manager }) => {
-      const { message: found } = assertThrows(() => manager.set(resources), RuncError);
+      const { message: found } = assertThrows(() => run(manager.set(resources)), RuncError);
       assertEquals(found.includes(message), true, `${found}\ndoes not say\n${message}`);
     });
   }
@@ -111,8 +114,8 @@ Deno.test("v1 files: what was remembered is put back", () => {
       network: { classID: 9 },
     };
     const back = manager.remember(resources, {});
-    manager.set(resources);
-    back();
+    run(manager.set(resources));
+    run(back());
     assertEquals(
       [
         read("cpu", "cpu.shares"),

@@ -10,6 +10,7 @@ import { createCgroupManager, loadCgroupManager } from "../../lib/cgroups/open.t
 import { readStats } from "../../lib/cgroups/stats/stats.ts";
 import { RuncError } from "../../lib/errors.ts";
 import { Kernel } from "../../lib/ffi/kernel.ts";
+import { runWaits, type Waits } from "../../lib/ffi/waits.ts";
 import type { Resources } from "../../lib/specs/config.ts";
 
 const recorded: Readonly<Record<string, string>> = {
@@ -46,6 +47,10 @@ const recorded: Readonly<Record<string, string>> = {
   "rdma.max": "mlx5_0 hca_handle=max hca_object=10\n",
 };
 
+const kernel = new Kernel();
+/** What `waits` returns. It blocks. */
+const run = <Result>(waits: Waits<Result>): Result => runWaits({ kernel }, waits);
+
 interface Tree {
   readonly directory: string;
   readonly manager: CgroupManager;
@@ -54,7 +59,6 @@ interface Tree {
 
 /** Runs `body` with a directory of {@link recorded} files less those in `without`, and a manager for it. */
 function withTree(without: readonly string[], body: (tree: Tree) => void): void {
-  const kernel = new Kernel();
   const directory = Deno.makeTempDirSync();
   try {
     for (const [name, text] of Object.entries(recorded)) {
@@ -64,7 +68,6 @@ function withTree(without: readonly string[], body: (tree: Tree) => void): void 
     body({ directory, manager, read: (file) => Deno.readTextFileSync(`${directory}/${file}`) });
   } finally {
     Deno.removeSync(directory, { recursive: true });
-    kernel.close();
   }
 }
 
@@ -83,7 +86,7 @@ Deno.test("v2 files: limits", () => {
     unified: { "memory.high": "1000000\n", "cpu.weight": "16" },
   };
   withTree([], ({ manager, read }) => {
-    manager.set(resources);
+    run(manager.set(resources));
     const expected = {
       "memory.max": "67108864",
       "memory.swap.max": "33554432",
@@ -119,12 +122,12 @@ Deno.test("v2 files: what is refused, and why", () => {
   ];
   for (const [resources, message, without = []] of cases) {
     withTree(without, ({ manager }) => {
-      const { message: found } = assertThrows(() => manager.set(resources), RuncError);
+      const { message: found } = assertThrows(() => run(manager.set(resources)), RuncError);
       assertEquals(found.includes(String(message)), true, `${found}\ndoes not say\n${message}`);
     });
   }
   // No swap is what a kernel without swap gives.
-  withTree(["memory.swap.max"], ({ manager }) => manager.set({ memory: { limit: 10, swap: 10 } }));
+  withTree(["memory.swap.max"], ({ manager }) => run(manager.set({ memory: { limit: 10, swap: 10 } })));
 });
 
 Deno.test("v2 files: statistics", () => {
@@ -155,14 +158,13 @@ Deno.test("v2 files: statistics without controllers, and with a broken one", () 
   });
 });
 
-const layout = readCgroupLayout(new Kernel());
+const layout = readCgroupLayout(kernel);
 const unified = layout.hierarchies.find(({ controllers }) => controllers.length === 0);
 
 Deno.test({
   name: "v2 (root): a threaded cgroup takes a container without memory, cpu and io limits only",
   ignore: Deno.uid() !== 0 || unified === undefined,
   fn: () => {
-    const kernel = new Kernel();
     const name = `/runc-deno-test-${Deno.pid}-threaded`;
     const top = `${unified!.mountPoint}${name}`;
     Deno.mkdirSync(`${top}/threads`, { recursive: true });
@@ -179,19 +181,37 @@ Deno.test({
           },
         );
       const { message } = assertThrows(
-        () => make().create({ memory: { limit: 1 << 20 } }),
+        () => run(make().create({ memory: { limit: 1 << 20 } })),
         RuncError,
       );
       const why = `cannot enter cgroupv2 "${top}" with domain controllers -- it is in domain threaded mode`;
       assertEquals(message, why);
       const manager = make();
-      manager.create({ pids: { limit: 5 } });
+      run(manager.create({ pids: { limit: 5 } }));
       assertEquals(Deno.readTextFileSync(`${top}/threads/box/cgroup.type`), "threaded\n");
-      manager.destroy();
+      run(manager.destroy());
     } finally {
       Deno.removeSync(`${top}/threads`);
       Deno.removeSync(top);
-      kernel.close();
     }
   },
+});
+
+Deno.test("a cgroup whose processes do not freeze is thawed again", () => {
+  withTree([], ({ directory, manager, read }) => {
+    Deno.writeTextFileSync(`${directory}/cgroup.freeze`, "0\n");
+    // Nobody freezes these: the waits are over at once, so that the test need not wait for the limit.
+    const freezing = manager.freeze();
+    let wasFrozen = false;
+    const frozen = () => {
+      let step = freezing.next();
+      while (!step.done) {
+        const { value } = step;
+        step = freezing.next("call" in value ? kernel.call(value.call, ...value.args) : []);
+        wasFrozen ||= read("cgroup.freeze") === "1";
+      }
+    };
+    assertThrows(frozen, RuncError, "waiting for the cgroup to freeze");
+    assertEquals([wasFrozen, read("cgroup.freeze")], [true, "0"]);
+  });
 });

@@ -4,7 +4,7 @@
  * Needs root and writable cgroup mounts. Everything happens below /runc-deno-test-<pid> in each hierarchy.
  */
 
-import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
 import { dirname } from "@std/path";
 import { attachedPrograms, bpfCall } from "../../lib/cgroups/devices/bpf.ts";
 import { type CgroupLayout, parseProcCgroup, readCgroupLayout } from "../../lib/cgroups/layout.ts";
@@ -16,9 +16,12 @@ import { RuncError } from "../../lib/errors.ts";
 import { openFlag } from "../../lib/ffi/constants.ts";
 import { open } from "../../lib/ffi/files.ts";
 import { Kernel } from "../../lib/ffi/kernel.ts";
+import { runWaits, runWaitsAsync, type Waits } from "../../lib/ffi/waits.ts";
+import { noWait } from "../fixtures/no_wait.ts";
 import { until } from "./foreground_harness.ts";
 
-const layout = readCgroupLayout(new Kernel());
+const kernel = new Kernel();
+const layout = readCgroupLayout(kernel);
 const unified = layout.hierarchies.find(({ controllers }) => controllers.length === 0);
 const isRoot = Deno.uid() === 0;
 const top = `/runc-deno-test-${Deno.pid}`;
@@ -30,8 +33,10 @@ const needsUnified = { ignore: !isRoot || unified === undefined };
 /** A layout as on a host that has nothing but the cgroup2 mount. */
 const v2Layout: CgroupLayout = { mode: "v2", hierarchies: unified === undefined ? [] : [unified] };
 
+/** What `waits` returns. It blocks. */
+const run = <Result>(waits: Waits<Result>): Result => runWaits({ kernel }, waits);
+
 interface Fixture {
-  readonly kernel: Kernel;
   readonly manager: CgroupManager;
   /** A process of `argv`, outside the cgroup; ended with the test. */
   readonly start: (...argv: [string, ...string[]]) => Deno.ChildProcess;
@@ -44,7 +49,6 @@ async function withManager(
   name: string,
   body: (fixture: Fixture) => void | Promise<void>,
 ): Promise<void> {
-  const kernel = new Kernel();
   const children: Deno.ChildProcess[] = [];
   const unifiedBefore = subtreeControl();
   const manager = createCgroupManager(on, { id: name, cgroupsPath: `${top}/${name}` }, {
@@ -58,12 +62,11 @@ async function withManager(
     return child;
   };
   try {
-    await body({ kernel, manager, start, send: (pid, signal) => void kernel.call("kill", pid, signal) });
+    await body({ manager, start, send: (pid, signal) => void kernel.call("kill", pid, signal) });
   } finally {
     for (const child of children) await end(child);
     removeTop();
     restoreSubtreeControl(unifiedBefore);
-    kernel.close();
   }
 }
 
@@ -82,9 +85,8 @@ function leftOvers(): readonly string[] {
 }
 
 function removeTop(): void {
-  const options = { kernel: new Kernel(), rootless: false, inUserNamespace: false };
-  leftOvers().forEach((directory) => loadCgroupManager({ devices: directory, "": directory }, options).destroy());
-  options.kernel.close();
+  const options = { kernel, rootless: false, inUserNamespace: false };
+  leftOvers().forEach((directory) => run(loadCgroupManager({ devices: directory, "": directory }, options).destroy()));
 }
 
 /** The v2 driver passes controllers down from the top: the host's own setting is put back. */
@@ -131,8 +133,8 @@ Deno.test({
     withManager(layout, "joined", async ({ manager, start, send }) => {
       const child = start("sleep", "100");
       const other = cgroupsOf(Deno.pid);
-      manager.create();
-      manager.join(child.pid);
+      run(manager.create());
+      run(manager.join(child.pid));
       const actual = cgroupsOf(child.pid);
       for (const controller of Object.keys(manager.paths)) {
         assertEquals(actual[controller], `${top}/joined`, controller);
@@ -141,22 +143,54 @@ Deno.test({
       assertEquals(cgroupsOf(Deno.pid), other);
       assertEquals(manager.processes(), [child.pid]);
       assert(manager.exists());
-      assert(manager.kill(send));
+      assert(run(manager.kill(send)));
       assertEquals((await child.status).signal, "SIGKILL");
-      manager.destroy();
+      run(manager.destroy());
       assertEquals(Object.values(manager.paths).filter(isDirectory), []);
       assert(!manager.exists());
-      assert(!manager.kill(send));
-      manager.destroy();
+      assert(!run(manager.kill(send)));
+      run(manager.destroy());
     }),
 });
+
+for (const [mode, on, needs] of [["v1", layout, needsV1], ["v2", v2Layout, needsUnified]] as const) {
+  Deno.test({
+    name: `${mode} (root): the same on other threads, while the event loop turns`,
+    ...needs,
+    fn: () =>
+      withManager(on, "async", async ({ manager, start, send }) => {
+        const runAsync = <Result>(waits: Waits<Result>) => runWaitsAsync({ kernel }, waits);
+        let turns = 0;
+        const timer = setInterval(() => turns++, 0);
+        try {
+          const child = start("sleep", "100");
+          await runAsync(manager.create());
+          assert(turns > 0);
+          await runAsync(manager.join(child.pid));
+          assertEquals(manager.processes(), [child.pid]);
+          await assertRejects(() => runAsync(manager.create()), RuncError, "container's cgroup is not empty");
+          await runAsync(manager.setDevices([{ allow: false, access: "rwm" }]));
+          await runAsync(manager.freeze());
+          assertEquals(await runAsync(manager.freezerState()), "frozen");
+          await assertRejects(() => runAsync(manager.destroy()), RuncError);
+          assertEquals(manager.processes(), [child.pid]);
+          assert(await runAsync(manager.kill(send)));
+          assertEquals((await child.status).signal, "SIGKILL");
+          await runAsync(manager.destroy());
+          assert(!manager.exists());
+        } finally {
+          clearInterval(timer);
+        }
+      }),
+  });
+}
 
 Deno.test({
   name: "v1 (root): a single-threaded process joins by itself through selfJoin's files",
   ...needsV1,
   fn: () =>
     withManager(layout, "self", ({ manager, start }) => {
-      manager.create();
+      run(manager.create());
       const writes = manager.selfJoin.taskFiles.map(({ path }) => `echo 0 > ${path}`).join(" && ");
       // The shell is one thread, and `echo` is built in.
       const child = start("sh", "-c", `${writes} && exec sleep 100`);
@@ -174,12 +208,12 @@ Deno.test({
   ...needsV1,
   fn: () =>
     withManager(layout, "devices", async ({ manager, start }) => {
-      manager.create();
+      run(manager.create());
       const list = () =>
         Deno.readTextFileSync(`${manager.paths["devices"]}/devices.list`).trim().split("\n").toSorted();
       assertEquals(list(), ["a *:* rwm"]);
       for (let times = 0; times < 2; times++) {
-        manager.setDevices([{ allow: false, access: "rwm" }]);
+        run(manager.setDevices([{ allow: false, access: "rwm" }]));
         assertEquals(
           list(),
           [
@@ -197,18 +231,18 @@ Deno.test({
           ].toSorted(),
         );
       }
-      manager.setDevices([{ allow: false, access: "rwm" }, {
+      run(manager.setDevices([{ allow: false, access: "rwm" }, {
         allow: true,
         type: "c",
         major: 1,
         minor: 11,
         access: "r",
-      }]);
+      }]));
       assert(list().includes("c 1:11 r"));
       const child = start("sh", "-c", "read go; cat /dev/kmsg; head -c1 /dev/zero | wc -c");
-      manager.join(child.pid);
+      run(manager.join(child.pid));
       await end(child);
-      manager.setDevices([]);
+      run(manager.setDevices([]));
       assert(!list().includes("c 1:11 r"));
     }),
 });
@@ -217,24 +251,27 @@ Deno.test({
   name: "v1 (root): create() refuses a cgroup with processes or a frozen one, and removes only what it made",
   ...needsV1,
   fn: () =>
-    withManager(layout, "taken", async ({ kernel, manager, start }) => {
+    withManager(layout, "taken", async ({ manager, start }) => {
       const options = { kernel, rootless: false, inUserNamespace: false };
       const again = () => createCgroupManager(layout, { id: "x", cgroupsPath: `${top}/taken` }, options);
       const child = start("sleep", "100");
-      manager.create();
-      manager.join(child.pid);
-      const refusal = assertThrows(() => again().create(), RuncError);
+      run(manager.create());
+      run(manager.join(child.pid));
+      const refusal = assertThrows(() => run(again().create()), RuncError);
       assertEquals(refusal.message, "container's cgroup is not empty: 1 process(es) found");
       assertEquals(refusal.code, "cgroup-failed");
       assertEquals(manager.processes(), [child.pid]);
       await end(child);
       // Empty ones are taken over.
       until("their end", () => manager.processes().length === 0);
-      again().create();
-      manager.freeze();
-      assertEquals(assertThrows(() => again().create(), RuncError).message, "container's cgroup unexpectedly frozen");
+      run(again().create());
+      run(manager.freeze());
+      assertEquals(
+        assertThrows(() => run(again().create()), RuncError).message,
+        "container's cgroup unexpectedly frozen",
+      );
       manager.thaw();
-      manager.destroy();
+      run(manager.destroy());
     }),
 });
 
@@ -244,23 +281,23 @@ Deno.test({
   fn: () =>
     withManager(layout, "frozen", async ({ manager, start, send }) => {
       const child = start("sleep", "100");
-      manager.create();
-      manager.join(child.pid);
-      assertEquals(manager.freezerState(), "running");
-      manager.freeze();
-      assertEquals(manager.freezerState(), "frozen");
+      run(manager.create());
+      run(manager.join(child.pid));
+      assertEquals(run(manager.freezerState()), "running");
+      run(manager.freeze());
+      assertEquals(run(manager.freezerState()), "frozen");
       manager.thaw();
-      assertEquals(manager.freezerState(), "running");
+      assertEquals(run(manager.freezerState()), "running");
       const parent = `${dirname(manager.paths["freezer"] ?? "")}/freezer.state`;
       Deno.writeTextFileSync(parent, "FROZEN", { create: false });
-      assertEquals(manager.freezerState(), "running");
+      assertEquals(run(manager.freezerState()), "running");
       Deno.writeTextFileSync(parent, "THAWED", { create: false });
       // A frozen container dies as well.
-      manager.freeze();
-      assert(manager.kill(send));
+      run(manager.freeze());
+      assert(run(manager.kill(send)));
       assertEquals((await child.status).signal, "SIGKILL");
-      manager.destroy();
-      assertEquals(manager.freezerState(), "running");
+      run(manager.destroy());
+      assertEquals(run(manager.freezerState()), "running");
     }),
 });
 
@@ -275,11 +312,11 @@ Deno.test({
         const { manager, start, send } = fixture;
         const children = [start("sleep", "100"), start("sleep", "100")];
         const [inside, below] = children;
-        manager.create();
+        run(manager.create());
         assertEquals(manager.paths[""], undefined);
         const devices = `${manager.paths["devices"]}`;
         Deno.mkdirSync(`${devices}/below`);
-        if (inside !== undefined) manager.join(inside.pid);
+        if (inside !== undefined) run(manager.join(inside.pid));
         Deno.writeTextFileSync(`${devices}/below/cgroup.procs`, String(below?.pid), { create: false });
         assertEquals(manager.processes().toSorted(), children.map(({ pid }) => pid).toSorted());
         // One below that is frozen by itself ends, too.
@@ -287,9 +324,9 @@ Deno.test({
         Deno.mkdirSync(freezer);
         Deno.writeTextFileSync(`${freezer}/cgroup.procs`, String(below?.pid), { create: false });
         Deno.writeTextFileSync(`${freezer}/freezer.state`, "FROZEN", { create: false });
-        assert(manager.kill(send));
+        assert(run(manager.kill(send)));
         for (const child of children) assertEquals((await child.status).signal, "SIGKILL");
-        manager.destroy();
+        run(manager.destroy());
         assert(!isDirectory(devices));
       },
     ),
@@ -299,25 +336,25 @@ Deno.test({
   name: "v1 (root): a failing create() leaves nothing, a failing destroy() names what is left",
   ...needsV1,
   fn: () =>
-    withManager(layout, "half", ({ manager, start, kernel }) => {
+    withManager(layout, "half", ({ manager, start }) => {
       // Memory is made after cpuset and devices: there, a file system without cgroups refuses.
       const broken = loadCgroupManager({ ...manager.paths, memory: "/proc/runc-deno-test/x" }, {
         kernel,
         rootless: false,
         inUserNamespace: false,
       });
-      assertInstanceOf(assertThrows(() => broken.create()), RuncError);
+      assertInstanceOf(assertThrows(() => run(broken.create())), RuncError);
       assertEquals(leftOvers(), []);
       const child = start("sleep", "100");
-      manager.create();
-      manager.join(child.pid);
+      run(manager.create());
+      run(manager.join(child.pid));
       const pids = loadCgroupManager({ pids: manager.paths["pids"] ?? "" }, {
         kernel,
         rootless: false,
         inUserNamespace: false,
       });
       assertEquals(
-        assertThrows(() => pids.destroy(), RuncError).message,
+        assertThrows(() => run(pids.destroy()), RuncError).message,
         `Failed to remove paths: ${manager.paths["pids"]}`,
       );
     }),
@@ -327,24 +364,24 @@ Deno.test({
   name: "v2 (root): create(), join(), freeze(), kill() and destroy() on the cgroup2 mount",
   ...needsUnified,
   fn: () =>
-    withManager(v2Layout, "unified", async ({ kernel, manager, start, send }) => {
+    withManager(v2Layout, "unified", async ({ manager, start, send }) => {
       const options = { kernel, rootless: false, inUserNamespace: false };
       const child = start("sleep", "100");
-      manager.create();
-      manager.join(child.pid);
+      run(manager.create());
+      run(manager.join(child.pid));
       assertEquals(Object.keys(manager.paths), [""]);
       assertEquals(cgroupsOf(child.pid)[""], `${top}/unified`);
       const controllers = Deno.readTextFileSync(`${unified?.mountPoint}/cgroup.controllers`);
       assertEquals(Deno.readTextFileSync(`${manager.paths[""]}/cgroup.controllers`), controllers);
       const again = createCgroupManager(v2Layout, { id: "x", cgroupsPath: `${top}/unified` }, options);
-      assertThrows(() => again.create(), RuncError, "container's cgroup is not empty: 1 process(es) found");
-      manager.freeze();
-      assertEquals(loadCgroupManager(manager.paths, options).freezerState(), "frozen");
-      assert(manager.kill(send));
+      assertThrows(() => run(again.create()), RuncError, "container's cgroup is not empty: 1 process(es) found");
+      run(manager.freeze());
+      assertEquals(run(loadCgroupManager(manager.paths, options).freezerState()), "frozen");
+      assert(run(manager.kill(send)));
       assertEquals((await child.status).signal, "SIGKILL");
       manager.thaw();
-      assertEquals(manager.freezerState(), "running");
-      manager.destroy();
+      assertEquals(run(manager.freezerState()), "running");
+      run(manager.destroy());
       assert(!manager.exists());
     }),
 });
@@ -355,7 +392,7 @@ Deno.test({
   fn: () =>
     withManager(v2Layout, "frozen-below", async ({ manager, start, send }) => {
       const child = start("sleep", "100");
-      manager.create();
+      run(manager.create());
       const directory = manager.paths[""]!;
       // The kernel refuses cgroup.kill in a threaded cgroup; before 5.14 no cgroup has it.
       const write = (file: string, text: string) => Deno.writeTextFileSync(file, text, { create: false });
@@ -369,9 +406,9 @@ Deno.test({
       write(`${below}/cgroup.procs`, `${child.pid}`);
       write(`${below}/cgroup.freeze`, "1");
       assertThrows(() => write(`${directory}/cgroup.kill`, "1"), Error, "os error 95");
-      assert(manager.kill(send));
+      assert(run(manager.kill(send)));
       assertEquals((await child.status).signal, "SIGKILL");
-      manager.destroy();
+      run(manager.destroy());
     }),
 });
 
@@ -381,8 +418,8 @@ Deno.test({
   fn: () =>
     withManager(v2Layout, "left", ({ manager, start }) => {
       const init = start("sleep", "100").pid;
-      manager.create();
-      manager.join(init);
+      run(manager.create());
+      run(manager.join(init));
       const own = manager.paths[""] ?? "";
       assertEquals(manager.selfJoinOfExec(init).cloneInto, own);
       // Init moves down, and passes controllers on; a host that keeps them all for v1 has none to pass.
@@ -397,7 +434,7 @@ Deno.test({
       const elsewhere = `${dirname(own)}/elsewhere`;
       Deno.mkdirSync(elsewhere);
       Deno.writeTextFileSync(`${elsewhere}/cgroup.procs`, String(init), { create: false });
-      manager.destroy();
+      run(manager.destroy());
       assertEquals(manager.selfJoinOfExec(init).cloneInto, elsewhere);
     }),
 });
@@ -406,27 +443,27 @@ Deno.test({
   name: "v2 (root): setDevices() attaches one program that refuses what it does not list",
   ...needsUnified,
   fn: () =>
-    withManager(v2Layout, "filter", async ({ kernel, manager, start }) => {
-      manager.create();
+    withManager(v2Layout, "filter", async ({ manager, start }) => {
+      run(manager.create());
       using directory = open(kernel, manager.paths[""] ?? "", openFlag(kernel.arch).O_DIRECTORY);
-      const programs = () => attachedPrograms(bpfCall(kernel), directory.number);
+      const programs = () => run(attachedPrograms(bpfCall(kernel), directory.number));
       const inside = (script: string) =>
         outputOf(start("sh", "-c", `echo $$ > ${manager.paths[""]}/cgroup.procs; ${script}`));
       await withTemporaryNode(async (node, probe) => {
         assertEquals(await inside(probe), "made readable writable null");
         for (let times = 0; times < 2; times++) {
-          manager.setDevices([{ allow: false, access: "rwm" }]);
+          run(manager.setDevices([{ allow: false, access: "rwm" }]));
           assertEquals(programs().length, 1);
         }
         // runc lets a container make any node; using it is another thing.
         assertEquals(await inside(probe), "made null");
-        manager.setDevices([{ allow: false, access: "rwm" }, { ...kmsg, allow: true, access: "r" }]);
+        run(manager.setDevices([{ allow: false, access: "rwm" }, { ...kmsg, allow: true, access: "r" }]));
         assertEquals(await inside(probe), "made readable null");
         assertEquals(
           await inside(`( : <> ${node} ) 2>&1 | grep -o 'Operation not permitted'`),
           "Operation not permitted",
         );
-        manager.setDevices([{ allow: true, access: "rwm" }, { ...kmsg, allow: false, access: "wm" }]);
+        run(manager.setDevices([{ allow: true, access: "rwm" }, { ...kmsg, allow: false, access: "wm" }]));
         assertEquals(await inside(probe), "readable null");
         assertEquals(programs().length, 1);
       });
@@ -456,22 +493,24 @@ Deno.test({
   name: "v2 by systemd (root): the unit's cgroup is where systemd says, and not where it was expected",
   ...needsUnified,
   fn: () =>
-    withManager(v2Layout, "unit", async ({ kernel, start, send }) => {
+    withManager(v2Layout, "unit", async ({ start, send }) => {
       const child = start("sleep", "100");
       const { mountPoint } = unified!;
       const real = `${mountPoint}${top}/another.slice/_odd.scope`;
       const asked: string[] = [];
       // What of systemd the driver needs: it makes the cgroup, and puts the process in.
       const systemd = {
-        startTransientUnit() {
-          Deno.mkdirSync(real, { recursive: true });
-          Deno.writeTextFileSync(`${real}/cgroup.procs`, String(child.pid), { create: false });
-        },
-        cgroupOf(unit: string) {
-          asked.push(unit);
-          return `${top}/another.slice/_odd.scope`;
-        },
-        stopUnit() {},
+        startTransientUnit: () =>
+          noWait(() => {
+            Deno.mkdirSync(real, { recursive: true });
+            Deno.writeTextFileSync(`${real}/cgroup.procs`, String(child.pid), { create: false });
+          }),
+        cgroupOf: (unit: string) =>
+          noWait(() => {
+            asked.push(unit);
+            return `${top}/another.slice/_odd.scope`;
+          }),
+        stopUnit: () => noWait(() => {}),
       } as unknown as Systemd;
       const manager = new SystemdV2(`${mountPoint}${top}/odd.scope`, {
         kernel,
@@ -486,13 +525,13 @@ Deno.test({
         refused: false,
         unifiedMount: mountPoint,
       });
-      manager.create(undefined, child.pid);
+      run(manager.create(undefined, child.pid));
       assertEquals([manager.paths, manager.processes(), asked], [{ "": real }, [child.pid], ["odd.scope"]]);
-      manager.freeze();
+      run(manager.freeze());
       assertEquals(Deno.readTextFileSync(`${real}/cgroup.freeze`), "1\n");
-      manager.kill(send);
+      run(manager.kill(send));
       await child.status;
-      manager.destroy();
+      run(manager.destroy());
       assertEquals(isDirectory(real), false);
     }),
 });

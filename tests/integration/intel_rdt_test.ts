@@ -105,6 +105,19 @@ Deno.test("intelRdt: after a failure only what was made goes", () => {
   });
 });
 
+Deno.test("intelRdt: a class whose monitoring group cannot be made is not left", () => {
+  withResctrl(["gold"], (root) => {
+    // Nothing makes the directory mon_groups in a new class here.
+    const ours = new RdtGroup(root, "box", { l3CacheSchema: "L3:0=f", enableMonitoring: true });
+    assertEquals(assertThrows(() => ours.make(), RuncError).errnoName, "ENOENT");
+    assertEquals(isThere(`${root}/box`), false);
+    Deno.removeSync(`${root}/gold/mon_groups`);
+    const theirs = new RdtGroup(root, "box", { closID: "gold", enableMonitoring: true });
+    assertThrows(() => theirs.make(), RuncError);
+    assertEquals(isThere(`${root}/gold`), true);
+  });
+});
+
 Deno.test("intelRdt: a class without a schema has to be there, / is the root group", () => {
   withResctrl([], (root) => {
     const missing = new RdtGroup(root, "box", { closID: "gold" });

@@ -1,6 +1,6 @@
 /** Containers from a Deno program, by mod.ts. As root; with Debian's busybox-static. */
 
-import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { ensureDirSync, existsSync } from "@std/fs";
 import { join } from "@std/path";
 import {
@@ -25,6 +25,8 @@ import {
   type Spec,
   Timeline,
 } from "../../mod.ts";
+import { runWaits, type Waits } from "../../lib/ffi/waits.ts";
+import { ContainerHandle } from "../../lib/libcontainer/container/handle.ts";
 import { checkTrace, readChrome, readOtlp } from "../unit/trace_reader.ts";
 import { untilAsync } from "./foreground_harness.ts";
 import { lacks } from "./interpreter_harness.ts";
@@ -126,7 +128,13 @@ libraryTest("a Timeline tells what was done, step by step", async (library) => {
     assertEquals([root.name, root.attributes], ["my work", { mine: true }]);
     const names = spans.map(({ name }) => name);
     for (
-      const name of ["run a container", "start the stage", "mount proc on /proc", "become true", "remove the state"]
+      const name of [
+        "run a container",
+        "start the stage",
+        "mount proc on /proc",
+        "become true",
+        "remove the state directory",
+      ]
     ) {
       assert(names.includes(name), `${name} in:\n${names.join("\n")}`);
     }
@@ -201,12 +209,12 @@ libraryTest(
     let hasWaited = false;
     const guard = setTimeout(() => {
       hasWaited = true;
-      container.kill(9);
+      return container.kill(9);
     }, 30_000);
     const run = (script: string, stdin?: string) =>
       execOutput(runtime, container, { process: { ...spec.config.process!, args: sh(script) }, stdin });
     try {
-      container.start();
+      await container.start();
       const held = await run("while :; do sleep 100; done & head -c 60000 /dev/zero; echo oh >&2; exit 6");
       assertEquals([held.code, held.stdout.length, textOf(held.stderr)], [6, 60_000, "oh\n"]);
       const written = await run("while :; do echo more; done & echo first; exit 7");
@@ -217,7 +225,7 @@ libraryTest(
       assertEquals([unread.code, hasWaited], [8, false]);
     } finally {
       clearTimeout(guard);
-      container.delete({ force: true });
+      await container.delete({ force: true });
     }
     assertEquals(library.left, []);
   },
@@ -242,38 +250,63 @@ libraryTest("runOutput() throws what went wrong, and nothing is left", async (li
 libraryTest("a container's life: create, start, exec, state, kill, delete", async (library) => {
   const runtime = library.runtime();
   const spec = library.spec(["sleep", "100"]);
-  const { container, process } = Container.create(runtime, { id: "a", spec, startBy: "fifo", stdio: [0, 1, 2] });
+  const { container, process } = await Container.create(runtime, { id: "a", spec, startBy: "fifo", stdio: [0, 1, 2] });
   using _process = process;
   try {
-    assertEquals(container.status(), "created");
-    container.start();
+    assertEquals(await container.status(), "created");
+    await container.start();
     assertEquals(Container.ids(runtime), ["a"]);
     const again = Container.load(runtime, "a");
-    assertEquals([again.state().status, again.state().pid], ["running", process.pid]);
+    const { status, pid } = await again.state();
+    assertEquals([status, pid], ["running", process.pid]);
     const id: Process = { ...spec.config.process!, args: ["id", "-u"], user: { uid: 7, gid: 8 } };
     const { code, stdout } = await execOutput(runtime, again, { process: id });
     assertEquals([code, textOf(stdout)], [0, "7\n"]);
-    const refused = assertThrows(() => again.delete(), RuncError);
+    const refused = await assertRejects(() => again.delete(), RuncError);
     assertEquals(refused.code, "container-state");
-    again.kill(15);
-    again.kill(9);
+    await again.kill(15);
+    await again.kill(9);
     assertEquals(await process.wait(), { signal: 9 });
-    assertEquals(again.status(), "stopped");
+    assertEquals(await again.status(), "stopped");
   } finally {
-    container.delete({ force: true });
+    await container.delete({ force: true });
   }
   assertEquals(library.left, []);
 });
 
-libraryTest("start() tells where somebody was faster: with a start, or a delete", (library) => {
+libraryTest("an aborted create leaves nothing, and rejects with the reason", async (library) => {
+  const runtime = library.runtime();
+  const aborter = new AbortController();
+  // The hook tells that the creation waits for it, and waits itself.
+  const begun = join(library.directory, "begun");
+  const hook = { path: "/bin/sh", args: ["sh", "-c", `: > ${begun}; exec sleep 1000`] };
+  const spec = library.spec(["true"], (config) => ({ ...config, hooks: { createRuntime: [hook] } }));
+  const created = Container.create(runtime, {
+    id: "a",
+    spec,
+    startBy: "fifo",
+    stdio: [0, 1, 2],
+    signal: aborter.signal,
+  });
+  const reason = new Error("no longer wanted");
+  const refused = assertRejects(() => created, Error, "no longer wanted");
+  await untilAsync("the hook", () => existsSync(begun)).finally(() => aborter.abort(reason));
+  assert(await refused === reason);
+  assertEquals(library.left, []);
+  const again = () =>
+    Container.create(runtime, { id: "a", spec, startBy: "fifo", stdio: [0, 1, 2], signal: aborter.signal });
+  await assertRejects(again, Error, "no longer wanted");
+});
+
+libraryTest("start() tells where somebody was faster: with a start, or a delete", async (library) => {
   const runtime = library.runtime();
   const spec = library.spec(["sleep", "100"]);
-  const faster: readonly [by: (other: Container) => void, message: string][] = [
+  const faster: readonly [by: (other: ContainerHandle) => Waits<void>, message: string][] = [
     [(other) => other.start(), "cannot start an already running container"],
     [(other) => other.delete({ force: true }), "container does not exist"],
   ];
   for (const [by, message] of faster) {
-    const { container, process } = Container.create(runtime, {
+    const { container, process } = await Container.create(runtime, {
       id: "a",
       spec,
       startBy: "fifo",
@@ -281,32 +314,35 @@ libraryTest("start() tells where somebody was faster: with a start, or a delete"
     });
     using _process = process;
     try {
-      assertThrows(() => container.start(() => by(Container.load(runtime, "a"))), RuncError, message);
+      // The other one blocks, as a command does.
+      const other = () => runWaits(runtime, by(ContainerHandle.load(runtime, "a")));
+      await assertRejects(() => container.start(other), RuncError, message);
     } finally {
-      container.delete({ force: true });
+      await container.delete({ force: true });
     }
-    assertEquals([container.status(), library.left], ["stopped", []]);
-    assertEquals(assertThrows(() => container.delete(), RuncError).code, "container-missing");
+    assertEquals([await container.status(), library.left], ["stopped", []]);
+    const missing = await assertRejects(() => container.delete(), RuncError);
+    assertEquals(missing.code, "container-missing");
   }
 });
 
 libraryTest(
   "a container has the limits of its config, and those that it is given later",
-  (library) => {
+  async (library) => {
     const runtime = library.runtime();
     const spec = library.spec(["sleep", "100"], (config) => ({
       ...config,
       linux: { ...config.linux, resources: { ...config.linux?.resources, pids: { limit: 7 } } },
     }));
     const options = { id: "a", spec, startBy: "fifo", stdio: [0, 1, 2] } as const;
-    const { container, process } = Container.create(runtime, options);
+    const { container, process } = await Container.create(runtime, options);
     using _process = process;
     try {
       assertEquals(containerStats(container).pids, { current: 1n, limit: 7n });
-      container.update({ pids: { limit: 9 } });
+      await container.update({ pids: { limit: 9 } });
       assertEquals(containerStats(container).pids.limit, 9n);
     } finally {
-      container.delete({ force: true });
+      await container.delete({ force: true });
     }
     assertEquals(library.left, []);
   },
@@ -327,27 +363,28 @@ libraryTest(
       },
     }));
     const options = { id: "a", spec, startBy: "fifo", stdio: [0, 1, 2] } as const;
-    const error = assertThrows(() => Container.create(runtime, options), RuncError);
+    const error = await assertRejects(() => Container.create(runtime, options), RuncError);
     assertEquals([error.code, error.field], ["usage", "/linux/seccomp"]);
     const seccomp = compileSeccomp(runtime, spec.config);
-    const { container, process } = Container.create(runtime, { ...options, seccomp });
+    const { container, process } = await Container.create(runtime, { ...options, seccomp });
     using _process = process;
     try {
-      container.start();
+      await container.start();
       const id: Process = { ...spec.config.process!, args: ["id", "-ru"] };
-      assertThrows(() => container.exec({ process: id, stdio: [0, 1, 2] }), RuncError, "compileSeccomp");
+      await assertRejects(() => container.exec({ process: id, stdio: [0, 1, 2] }), RuncError, "compileSeccomp");
       // What getuid(2) answers as an errno reads as an id: −7.
       assertEquals(textOf((await execOutput(runtime, container, { process: id })).stdout), "4294967289\n");
     } finally {
-      container.delete({ force: true });
+      await container.delete({ force: true });
     }
   },
 );
 
 libraryTest("planContainer() and explain() tell what would be done, and do nothing", (library) => {
-  const { plan } = planContainer(library.runtime(), { id: "a", spec: library.spec(["true"]), startBy: "fifo" });
+  const plan = planContainer(library.runtime(), { id: "a", spec: library.spec(["true"]), startBy: "fifo" });
   assertStringIncludes(explain(plan), 'execve($program, ["true"], ');
   assertStringIncludes(explain(plan), "(/mounts/0)");
+  assertStringIncludes(explain(plan), "make the state directory");
   assertEquals(library.left, []);
 });
 

@@ -436,7 +436,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "the environment of the caller is init's",
-    file: `${core}/launch/launch.ts`,
+    file: `${core}/launch/stage.ts`,
     text: "env: [",
     replacement: "env: [...Object.entries(Deno.env.toObject()).map(([name, value]) => `${name}=${value}`),",
     tests: isolation,
@@ -455,7 +455,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "init sends as much as the image has in /etc/passwd",
-    file: `${core}/launch/launch.ts`,
+    file: `${core}/launch/conversation.ts`,
     text: "if (this.#passwdLength > PASSWD_LIMIT)",
     replacement: "if (this.#passwdLength < 0)",
     tests: cve,
@@ -474,8 +474,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: "other users of the host may make files in a container's directory",
     file: `${core}/state/store.ts`,
-    text: 'kernel.must(`chmod(${this.path}, 0711)`, "chmod", cString(this.path), 0o711);',
-    replacement: 'kernel.must(`chmod(${this.path}, 0711)`, "chmod", cString(this.path), 0o777);',
+    text: 'kernel.retry("chmod", cString(this.path), 0o711);',
+    replacement: 'kernel.retry("chmod", cString(this.path), 0o777);',
     tests: "security/state_test.ts",
     filter: "another user of the host",
     says: /^- +true,$/m,
@@ -529,9 +529,9 @@ export const mutations: readonly Mutation[] = [
   {
     name: "device rules are not set",
     file: "lib/cgroups/devices/v1.ts",
-    text: "export function setDevicesV1(directory: string, filter: DeviceFilter): void {\n",
+    text: "export function* setDevicesV1(directory: string, filter: DeviceFilter): Waits<void> {\n",
     replacement:
-      'export function setDevicesV1(directory: string, filter: DeviceFilter): void {\n  if (directory !== "") return;\n',
+      'export function* setDevicesV1(directory: string, filter: DeviceFilter): Waits<void> {\n  if (directory !== "") return;\n',
     tests: "integration/devices_test.ts",
     filter: "device rules, no rule",
     says: /^- +read$/m,

@@ -9,8 +9,9 @@
 
 import { RuncError } from "../../errors.ts";
 import { Errno, errnoName, errnoText } from "../../ffi/errno.ts";
-import { addressOf, alloc, cString, type Kernel } from "../../ffi/kernel.ts";
-import { syscallNumber } from "../../ffi/syscalls.ts";
+import { addressOf, alloc, cString } from "../../ffi/kernel.ts";
+import { type Arch, syscallNumber } from "../../ffi/syscalls.ts";
+import { callBlocking, type Waits } from "../../ffi/waits.ts";
 import { type BpfInstruction, encodeProgram } from "./v2.ts";
 
 /**
@@ -21,7 +22,7 @@ export type BpfCall = (
   command: number,
   attr: Uint8Array<ArrayBuffer>,
   ...referenced: readonly Uint8Array<ArrayBuffer>[]
-) => number;
+) => Waits<number>;
 
 /** enum bpf_cmd */
 export const BpfCommand = {
@@ -39,10 +40,13 @@ const BPF_F_REPLACE = 4;
 /** The maximum number of programs of one kind per cgroup (BPF_CGROUP_MAX_PROGS, include/linux/bpf-cgroup.h). */
 const MAX_PROGRAMS = 64;
 
-/** Calls bpf(2) by its number: glibc has no wrapper for it. */
-export function bpfCall(kernel: Kernel): BpfCall {
+/**
+ * Calls bpf(2) by its number: glibc has no wrapper for it. It may block: loading verifies the program, and attaching
+ * takes the lock of the cgroup core.
+ */
+export function bpfCall({ arch }: { readonly arch: Arch }): BpfCall {
   return (command, attr, ...referenced) =>
-    kernel.call("syscall", syscallNumber("bpf", kernel.arch), command, attr, attr.length, ...referenced);
+    callBlocking("syscall", syscallNumber("bpf", arch), command, attr, attr.length, ...referenced);
 }
 
 /** The arguments of {@link attachDeviceProgram}. */
@@ -66,21 +70,21 @@ export interface DeviceAttachment {
  * @throws {RuncError} `cgroup-failed` with the errno: EPERM without CAP_BPF and CAP_NET_ADMIN (or CAP_SYS_ADMIN),
  * EINVAL without CONFIG_CGROUP_BPF.
  */
-export function attachDeviceProgram(attachment: DeviceAttachment): void {
+export function* attachDeviceProgram(attachment: DeviceAttachment): Waits<void> {
   const { bpf, close, directoryFd, program } = attachment;
   const opened: number[] = [];
   try {
-    const oldFds = attachedPrograms(bpf, directoryFd).flatMap((id) => {
-      const fd = openProgram(bpf, id);
+    for (const id of yield* attachedPrograms(bpf, directoryFd)) {
+      const fd = yield* openProgram(bpf, id);
       if (fd !== undefined) opened.push(fd);
-      return fd === undefined ? [] : [fd];
-    });
-    const newFd = loadProgram(bpf, program);
+    }
+    const oldFds = [...opened];
+    const newFd = yield* loadProgram(bpf, program);
     opened.push(newFd);
     const [replacedFd] = oldFds;
-    if (oldFds.length === 1) return attach(bpf, directoryFd, newFd, replacedFd);
-    attach(bpf, directoryFd, newFd);
-    for (const oldFd of oldFds) detach(bpf, directoryFd, oldFd);
+    if (oldFds.length === 1) return yield* attach(bpf, directoryFd, newFd, replacedFd);
+    yield* attach(bpf, directoryFd, newFd);
+    for (const oldFd of oldFds) yield* detach(bpf, directoryFd, oldFd);
   } finally {
     // An attached program stays attached after its descriptor is closed.
     opened.forEach(close);
@@ -88,11 +92,11 @@ export function attachDeviceProgram(attachment: DeviceAttachment): void {
 }
 
 /** The ids of the device programs attached to the cgroup itself. */
-export function attachedPrograms(bpf: BpfCall, directoryFd: number): readonly number[] {
+export function* attachedPrograms(bpf: BpfCall, directoryFd: number): Waits<readonly number[]> {
   const ids = alloc(4 * MAX_PROGRAMS);
   // query: u32 target_fd, attach_type, query_flags, attach_flags; u64 prog_ids; u32 prog_cnt.
   const attr = attrOf(32, { 0: directoryFd, 4: BPF_CGROUP_DEVICE, 24: MAX_PROGRAMS }, { 16: ids });
-  must(bpf(BpfCommand.BPF_PROG_QUERY, attr, ids), "BPF_PROG_QUERY, BPF_CGROUP_DEVICE");
+  must(yield* bpf(BpfCommand.BPF_PROG_QUERY, attr, ids), "BPF_PROG_QUERY, BPF_CGROUP_DEVICE");
   const count = new DataView(attr.buffer).getUint32(24, true);
   const view = new DataView(ids.buffer);
   return Array.from({ length: count }, (_, index) => view.getUint32(4 * index, true));
@@ -102,30 +106,30 @@ export function attachedPrograms(bpf: BpfCall, directoryFd: number): readonly nu
  * A descriptor of the program, or `undefined` if a security module denies access. Skipping that program is safe: a
  * program that stays attached can only restrict further.
  */
-function openProgram(bpf: BpfCall, id: number): number | undefined {
-  const fd = bpf(BpfCommand.BPF_PROG_GET_FD_BY_ID, attrOf(16, { 0: id }));
+function* openProgram(bpf: BpfCall, id: number): Waits<number | undefined> {
+  const fd = yield* bpf(BpfCommand.BPF_PROG_GET_FD_BY_ID, attrOf(16, { 0: id }));
   if (fd === -Errno.EPERM || fd === -Errno.EACCES) return undefined;
   return must(fd, `BPF_PROG_GET_FD_BY_ID, ${id}`);
 }
 
-function loadProgram(bpf: BpfCall, program: readonly BpfInstruction[]): number {
+function* loadProgram(bpf: BpfCall, program: readonly BpfInstruction[]): Waits<number> {
   const code = encodeProgram(program);
   const license = cString("Apache");
   // u32 prog_type, insn_cnt; u64 insns, license.
   const attr = attrOf(48, { 0: BPF_PROG_TYPE_CGROUP_DEVICE, 4: program.length }, { 8: code, 16: license });
-  return must(bpf(BpfCommand.BPF_PROG_LOAD, attr, code, license), "BPF_PROG_LOAD, BPF_PROG_TYPE_CGROUP_DEVICE");
+  return must(yield* bpf(BpfCommand.BPF_PROG_LOAD, attr, code, license), "BPF_PROG_LOAD, BPF_PROG_TYPE_CGROUP_DEVICE");
 }
 
-function attach(bpf: BpfCall, directoryFd: number, programFd: number, replacedFd?: number): void {
+function* attach(bpf: BpfCall, directoryFd: number, programFd: number, replacedFd?: number): Waits<void> {
   const flags = BPF_F_ALLOW_MULTI | (replacedFd === undefined ? 0 : BPF_F_REPLACE);
   // u32 target_fd, attach_bpf_fd, attach_type, attach_flags, replace_bpf_fd.
   const attr = attrOf(24, { 0: directoryFd, 4: programFd, 8: BPF_CGROUP_DEVICE, 12: flags, 16: replacedFd ?? 0 });
-  must(bpf(BpfCommand.BPF_PROG_ATTACH, attr), "BPF_PROG_ATTACH, BPF_CGROUP_DEVICE");
+  must(yield* bpf(BpfCommand.BPF_PROG_ATTACH, attr), "BPF_PROG_ATTACH, BPF_CGROUP_DEVICE");
 }
 
-function detach(bpf: BpfCall, directoryFd: number, programFd: number): void {
+function* detach(bpf: BpfCall, directoryFd: number, programFd: number): Waits<void> {
   const attr = attrOf(24, { 0: directoryFd, 4: programFd, 8: BPF_CGROUP_DEVICE });
-  must(bpf(BpfCommand.BPF_PROG_DETACH, attr), "BPF_PROG_DETACH, BPF_CGROUP_DEVICE");
+  must(yield* bpf(BpfCommand.BPF_PROG_DETACH, attr), "BPF_PROG_DETACH, BPF_CGROUP_DEVICE");
 }
 
 /** A zeroed `union bpf_attr` of `size` bytes with u32 fields and addresses at these offsets. */

@@ -6,6 +6,7 @@
  */
 
 import { RuncError } from "../../errors.ts";
+import { TURN, type Waits } from "../../ffi/waits.ts";
 import { type DeviceFilter, type DeviceRule, formatRule, parseDevicesList, sameFilter, transition } from "./rules.ts";
 import { readCgroupFile, writeCgroupLines } from "../file.ts";
 
@@ -15,10 +16,11 @@ import { readCgroupFile, writeCgroupLines } from "../file.ts";
  * @throws {RuncError} `cgroup-failed` if the kernel refuses a rule (EPERM: the parent cgroup does not allow the
  * device), or if the filter read back differs.
  */
-export function setDevicesV1(directory: string, filter: DeviceFilter): void {
+export function* setDevicesV1(directory: string, filter: DeviceFilter): Waits<void> {
   const current = parseDevicesList(readCgroupFile(directory, "devices.list"));
   for (const { file, rules } of runs(transition(current, filter))) {
     writeCgroupLines(directory, file, rules.map(formatRule));
+    yield TURN;
   }
   verify(parseDevicesList(readCgroupFile(directory, "devices.list")), filter);
 }

@@ -7,7 +7,8 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import { readIfThere, writeCgroupFile } from "../file.ts";
+import type { Waits } from "../../ffi/waits.ts";
+import { readIfThere, writeWaits } from "../file.ts";
 import { linesOf } from "../stats/files.ts";
 
 /** A file of a cgroup. */
@@ -34,22 +35,23 @@ const removals: readonly (readonly [file: RegExp, value: string])[] = [
  * Reads `files`, in the order in which they will be written. The returned function restores what has changed since, in
  * reverse order. It throws if the kernel refuses a value.
  */
-export function rememberFiles(files: readonly CgroupFile[]): () => void {
+export function rememberFiles(files: readonly CgroupFile[]): () => Waits<void> {
   const known = new Map<string, Remembered>();
   for (const { directory, name } of files) {
     const text = known.has(`${directory}/${name}`) ? undefined : readIfThere(directory, name);
     if (text !== undefined) known.set(`${directory}/${name}`, { directory, name, text });
   }
-  return () => {
-    const refused = [...known.values()].toReversed().filter((file) => !tryToRestore(file));
+  return function* (): Waits<void> {
+    const refused: Remembered[] = [];
+    for (const file of [...known.values()].toReversed()) if (!(yield* tryToRestore(file))) refused.push(file);
     // The kernel may accept a value only after a later one is restored, such as a period only with its quota.
-    refused.forEach(restore);
+    for (const file of refused) yield* restore(file);
   };
 }
 
-function tryToRestore(file: Remembered): boolean {
+function* tryToRestore(file: Remembered): Waits<boolean> {
   try {
-    restore(file);
+    yield* restore(file);
     return true;
   } catch (error) {
     if (error instanceof RuncError) return false;
@@ -57,10 +59,10 @@ function tryToRestore(file: Remembered): boolean {
   }
 }
 
-function restore({ directory, name, text }: Remembered): void {
+function* restore({ directory, name, text }: Remembered): Waits<void> {
   const now = readIfThere(directory, name);
   if (now === undefined || now === text) return;
-  for (const line of linesBack(name, text, now)) writeCgroupFile(directory, name, line);
+  for (const line of linesBack(name, text, now)) yield* writeWaits(directory, name, line);
 }
 
 /** The writes that change `now` back to `before`. Pure. */

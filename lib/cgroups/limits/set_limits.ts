@@ -7,8 +7,9 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import { inSpan, type Tracer } from "../../trace/tracer.ts";
-import { isErrno, readCgroupFile, writeCgroupFile } from "../file.ts";
+import { TURN, type Waits } from "../../ffi/waits.ts";
+import { inSpanWaits, type Tracer } from "../../trace/tracer.ts";
+import { isErrno, readCgroupFile, writeWaits } from "../file.ts";
 import type { LimitWrite } from "./limit.ts";
 import type { CgroupFile } from "./remember_files.ts";
 
@@ -20,11 +21,12 @@ export type DirectoryOf = (controller: string) => string | undefined;
  *
  * @throws {RuncError} `cgroup-failed` for the first write that the kernel refuses or that has no cgroup.
  */
-export function setLimits(writes: readonly LimitWrite[], directoryOf: DirectoryOf, tracer?: Tracer): void {
-  if (tracer === undefined) return setAll(writes, directoryOf);
+export function* setLimits(writes: readonly LimitWrite[], directoryOf: DirectoryOf, tracer?: Tracer): Waits<void> {
+  if (tracer === undefined) return yield* setAll(writes, directoryOf);
   for (const group of byController(writes)) {
     const attributes = { "runc.cgroup.files": group.map(({ file, value }) => `${file}=${value}`).join(" ") };
-    inSpan(tracer, `set the limits of ${group[0]!.controller}`, () => setAll(group, directoryOf), { attributes });
+    const name = `set the limits of ${group[0]!.controller}`;
+    yield* inSpanWaits(tracer, name, () => setAll(group, directoryOf), { attributes });
   }
 }
 
@@ -39,7 +41,7 @@ export function byController(writes: readonly LimitWrite[]): readonly (readonly 
   return groups;
 }
 
-function setAll(writes: readonly LimitWrite[], directoryOf: DirectoryOf): void {
+function* setAll(writes: readonly LimitWrite[], directoryOf: DirectoryOf): Waits<void> {
   const again: LimitWrite[] = [];
   for (const limit of writes) {
     const directory = directoryOf(limit.controller);
@@ -50,13 +52,14 @@ function setAll(writes: readonly LimitWrite[], directoryOf: DirectoryOf): void {
       );
     }
     try {
-      setLimit(directory, limit);
+      yield* setLimit(directory, limit);
     } catch (error) {
       if (!limit.againAfter || !isErrno(error, "EINVAL")) throw error;
       again.push({ ...limit, againAfter: false });
     }
+    yield TURN;
   }
-  if (again.length > 0) setAll(again, directoryOf);
+  if (again.length > 0) yield* setAll(again, directoryOf);
 }
 
 /** The files that {@link setLimits} may write, in the same order. */
@@ -72,14 +75,14 @@ export function limitFiles(
   });
 }
 
-function setLimit(directory: string, limit: LimitWrite): void {
+function* setLimit(directory: string, limit: LimitWrite): Waits<void> {
   const { file, value, tolerate = [], otherwise, readBack } = limit;
   try {
-    writeCgroupFile(directory, file, value);
+    yield* writeWaits(directory, file, value);
   } catch (error) {
     if (isErrno(error, ...tolerate)) return;
     if (otherwise !== undefined && isErrno(error, "ENOENT")) {
-      return writeCgroupFile(directory, otherwise.file, otherwise.value);
+      return yield* writeWaits(directory, otherwise.file, otherwise.value);
     }
     // The kernel could not free enough memory. The message has the numbers, to show how much is missing.
     if (file === "memory.limit_in_bytes" && isErrno(error, "EBUSY")) throw tooLow(directory, value, error);

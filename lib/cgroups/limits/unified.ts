@@ -5,7 +5,8 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import { isErrno, readIfThere, writeCgroupFile } from "../file.ts";
+import type { Waits } from "../../ffi/waits.ts";
+import { isErrno, readIfThere, writeWaits } from "../file.ts";
 
 /**
  * Writes each value to the file of its key, line by line.
@@ -13,14 +14,14 @@ import { isErrno, readIfThere, writeCgroupFile } from "../file.ts";
  * @throws {RuncError} `config-invalid` for a key with a slash, which would name another directory; `cgroup-failed` if
  * the kernel refuses, or if the controller is not available.
  */
-export function setUnified(directory: string, unified: Readonly<Record<string, string>>): void {
+export function* setUnified(directory: string, unified: Readonly<Record<string, string>>): Waits<void> {
   for (const [file, value] of Object.entries(unified)) {
     const name = JSON.stringify(file);
     if (file.includes("/")) {
       throw new RuncError("config-invalid", `unified resource ${name} must be a file name (no slashes)`);
     }
     try {
-      for (const line of linesOf(value)) writeCgroupFile(directory, file, line);
+      for (const line of linesOf(value)) yield* writeWaits(directory, file, line);
     } catch (error) {
       if (isErrno(error, "EPERM", "EACCES", "ENOENT")) explainMissing(directory, file, error);
       throw error instanceof RuncError ? error.within(`unable to set unified resource ${name}`) : error;

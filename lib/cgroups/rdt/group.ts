@@ -8,7 +8,7 @@
 import { RuncError } from "../../errors.ts";
 import type { IntelRdt } from "../../specs/config.ts";
 import { isThere } from "../driver.ts";
-import { makeCgroup, readIfThere, removeDirectory, writeCgroupFile } from "../file.ts";
+import { makeDirectory, readIfThere, removeDirectory, writeCgroupFile } from "../file.ts";
 import { addToRdtGroup } from "./resctrl.ts";
 
 /** A container's group: its class of service and, with `enableMonitoring`, a monitoring group in it. */
@@ -33,8 +33,8 @@ export class RdtGroup {
   }
 
   /**
-   * Creates the missing directories. @throws {RuncError} if a class without a schema does not exist: it must be defined
-   * elsewhere.
+   * Creates the missing directories, or none. @throws {RuncError} if a class without a schema does not exist: it must be
+   * defined elsewhere.
    */
   make(): void {
     const lines = schemataOf(this.#config);
@@ -46,9 +46,14 @@ export class RdtGroup {
         { field: "/linux/intelRdt/closID" },
       );
     }
-    this.#explained(() => makeCgroup(this.path, this.#made));
-    // The kernel creates the directory mon_groups.
-    if (this.monitoringPath !== undefined) this.#explained(() => makeCgroup(this.monitoringPath!, this.#made));
+    try {
+      this.#explained(() => makeDirectory(this.path, this.#made));
+      // The kernel creates the directory mon_groups.
+      if (this.monitoringPath !== undefined) this.#explained(() => makeDirectory(this.monitoringPath!, this.#made));
+    } catch (error) {
+      this.undo();
+      throw error;
+    }
   }
 
   /** Moves a process into the group. Its future children start there too. */

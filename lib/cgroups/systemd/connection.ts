@@ -10,8 +10,8 @@ import type { BusValue } from "../../ffi/libraries/dbus_value.ts";
 import { monotonicMs } from "../../ffi/clock.ts";
 import type { Kernel } from "../../ffi/kernel.ts";
 import { type Arguments, Bus, BusError } from "../../ffi/libraries/libsystemd.ts";
-import { inSpan, type Tracer } from "../../trace/tracer.ts";
-import { sleepMs } from "../file.ts";
+import { pause, type Waits } from "../../ffi/waits.ts";
+import { inSpanWaits, type Tracer } from "../../trace/tracer.ts";
 import type { UnitProperty } from "./annotations.ts";
 import { unitObject } from "./unit.ts";
 
@@ -58,25 +58,30 @@ export class Systemd implements Disposable {
    * systemd's version, such as 252; 0 if it does not report one. `unit`: the unit that the version matters for, for
    * errors. @throws {RuncError} naming the unit.
    */
-  versionFor(unit: string): number {
-    return this.#version ??= Number(/\d+/.exec(this.#propertyFor(unit, "Version"))?.[0] ?? 0);
+  *versionFor(unit: string): Waits<number> {
+    return this.#version ??= Number(/\d+/.exec(yield* this.#propertyFor(unit, "Version"))?.[0] ?? 0);
   }
 
   /**
    * The cgroup in which this systemd runs its units, absolute. The system's systemd uses `/`. `unit`: the unit to be
    * created, for errors. @throws {RuncError} naming the unit.
    */
-  controlGroupFor(unit: string): string {
-    return this.#propertyFor(unit, "ControlGroup") || "/";
+  *controlGroupFor(unit: string): Waits<string> {
+    return (yield* this.#propertyFor(unit, "ControlGroup")) || "/";
   }
 
   /**
    * The cgroup of a unit, absolute. Empty if the unit has ended. @throws {RuncError} `cgroup-failed`, naming the unit.
    */
-  cgroupOf(unit: string): string {
+  *cgroupOf(unit: string): Waits<string> {
     const kind = unit.endsWith(".slice") ? "Slice" : "Scope";
     try {
-      return this.#get(unitObject(unit), `${manager.destination}.${kind}`, "ControlGroup", `the cgroup of ${unit}`);
+      return yield* this.#get(
+        unitObject(unit),
+        `${manager.destination}.${kind}`,
+        "ControlGroup",
+        `the cgroup of ${unit}`,
+      );
     } catch (error) {
       throw within(error, `unable to ask systemd for the cgroup of unit "${unit}"`);
     }
@@ -89,30 +94,30 @@ export class Systemd implements Disposable {
    *
    * @throws {RuncError} `cgroup-failed`, naming the unit.
    */
-  startTransientUnit(unit: string, properties: readonly UnitProperty[]): void {
+  *startTransientUnit(unit: string, properties: readonly UnitProperty[]): Waits<void> {
     const values = properties.map(([name, variant]) => [name, variant]);
     const start = () =>
       this.#job(unit, "StartTransientUnit", { signature: "ssa(sv)a(sa(sv))", values: [unit, "replace", values, []] });
     let result: string;
     try {
-      result = this.#retryWhenReset(unit, start);
+      result = yield* this.#retryWhenReset(unit, start);
     } catch (error) {
       throw within(error, `unable to start unit "${unit}"`);
     }
     if (result === "done") return;
-    this.resetFailed(unit);
+    yield* this.resetFailed(unit);
     throw new RuncError("cgroup-failed", `error creating systemd unit \`${unit}\`: got \`${result}\``, {
       hint: `see the unit's log: journalctl --unit ${unit}`,
     });
   }
 
-  #retryWhenReset(unit: string, start: () => string): string {
+  *#retryWhenReset(unit: string, start: () => Waits<string>): Waits<string> {
     try {
-      return start();
+      return yield* start();
     } catch (error) {
       if (!isAnswer(error, "org.freedesktop.systemd1.UnitExists")) throw error;
-      this.resetFailed(unit);
-      return start();
+      yield* this.resetFailed(unit);
+      return yield* start();
     }
   }
 
@@ -121,19 +126,19 @@ export class Systemd implements Disposable {
    *
    * @throws {RuncError} `cgroup-failed`, naming the unit.
    */
-  stopUnit(unit: string): void {
+  *stopUnit(unit: string): Waits<void> {
     try {
-      this.#job(unit, "StopUnit", { signature: "ss", values: [unit, "replace"] });
+      yield* this.#job(unit, "StopUnit", { signature: "ss", values: [unit, "replace"] });
     } catch (error) {
       if (!isAnswer(error, "org.freedesktop.systemd1.NoSuchUnit")) throw within(error, `unable to stop unit "${unit}"`);
     }
-    this.resetFailed(unit);
+    yield* this.resetFailed(unit);
   }
 
   /** Resets the failed state of a unit. A unit that has not failed is the usual case and not an error. */
-  resetFailed(unit: string): void {
+  *resetFailed(unit: string): Waits<void> {
     try {
-      this.#call("ResetFailedUnit", { signature: "s", values: [unit] });
+      yield* this.#call("ResetFailedUnit", { signature: "s", values: [unit] });
     } catch (error) {
       if (!(error instanceof BusError)) throw error;
     }
@@ -144,14 +149,14 @@ export class Systemd implements Disposable {
    *
    * @throws {RuncError} `cgroup-failed`, naming the unit.
    */
-  setProperties(unit: string, properties: readonly UnitProperty[]): void {
+  *setProperties(unit: string, properties: readonly UnitProperty[]): Waits<void> {
     if (properties.length === 0) return;
     const values = [unit, true, properties.map(([name, variant]) => [name, variant])];
     try {
-      this.#call("SetUnitProperties", { signature: "sba(sv)", values });
+      yield* this.#call("SetUnitProperties", { signature: "sba(sv)", values });
       // systemd replies before it writes to the cgroup. It does write before it reads the next message (manager_loop in
       // src/core/manager.c), so a second call waits for the write.
-      this.#property("Version");
+      yield* this.#property("Version");
     } catch (error) {
       throw within(error, `unable to set unit properties of "${unit}"`);
     }
@@ -161,9 +166,9 @@ export class Systemd implements Disposable {
    * Moves a process into a unit's cgroup, or into one `below` it, on behalf of a caller without permission. @throws
    * {RuncError} `cgroup-failed`, naming the unit.
    */
-  attachProcess(unit: string, pid: number, below = "/"): void {
+  *attachProcess(unit: string, pid: number, below = "/"): Waits<void> {
     try {
-      this.#call("AttachProcessesToUnit", { signature: "ssau", values: [unit, below, [pid]] });
+      yield* this.#call("AttachProcessesToUnit", { signature: "ssau", values: [unit, below, [pid]] });
     } catch (error) {
       throw within(error, `unable to attach process ${pid} to unit "${unit}"`);
     }
@@ -175,77 +180,80 @@ export class Systemd implements Disposable {
   }
 
   /** Calls a method that returns a job, and waits for the job's result: `done`, `failed`, `timeout`, ... */
-  #job(unit: string, member: string, args: Arguments): string {
+  *#job(unit: string, member: string, args: Arguments): Waits<string> {
     const deadline = monotonicMs(this.#kernel) + DEADLINE_MS;
-    const [job] = this.#call(member, args, "o");
+    const [job] = yield* this.#call(member, args, "o");
     // Signals that arrive while a call waits for its reply are queued, so this job's signal cannot be missed.
     const isOurs = ([, path, , result]: readonly BusValue[]) => path === job ? String(result) : undefined;
-    const wait = () => this.#connection.waitForSignal(jobRemoved, isOurs, deadline - monotonicMs(this.#kernel));
-    const result = this.#told(`wait for systemd to finish ${member} of ${unit}`, wait);
+    const bus = yield* this.#connection();
+    const wait = () => bus.waitForSignal(jobRemoved, isOurs, deadline - monotonicMs(this.#kernel));
+    const result = yield* this.#told(`wait for systemd to finish ${member} of ${unit}`, wait);
     if (result !== undefined) return result;
     throw new RuncError("cgroup-failed", `systemd did not finish ${member} of ${unit} within ${DEADLINE_MS / 1000} s`);
   }
 
-  #propertyFor(unit: string, name: string): string {
+  *#propertyFor(unit: string, name: string): Waits<string> {
     try {
-      return this.#property(name);
+      return yield* this.#property(name);
     } catch (error) {
       throw within(error, `unable to ask systemd for its ${name}, for unit "${unit}"`);
     }
   }
 
-  #property(name: string): string {
+  #property(name: string): Waits<string> {
     return this.#get(manager.path, manager.interface, name, `its ${name}`);
   }
 
   /** A property of an object. `what`: its description in messages. */
-  #get(path: string, of: string, name: string, what: string): string {
+  *#get(path: string, of: string, name: string, what: string): Waits<string> {
     const to = { destination: manager.destination, path, interface: "org.freedesktop.DBus.Properties" };
     const args = { signature: "ss", values: [of, name] };
-    const get = () => this.#connection.call(to, "Get", args, { timeoutMs: DEADLINE_MS, answer: "v" });
-    return String(this.#told(`ask systemd for ${what}`, get)[0]);
+    const bus = yield* this.#connection();
+    const get = () => bus.call(to, "Get", args, { timeoutMs: DEADLINE_MS, answer: "v" });
+    return String((yield* this.#told(`ask systemd for ${what}`, get))[0]);
   }
 
-  #call(member: string, args: Arguments, answer = ""): readonly BusValue[] {
-    const call = () => this.#connection.call(manager, member, args, { timeoutMs: DEADLINE_MS, answer });
-    return this.#told(`call systemd's ${member}`, call);
+  *#call(member: string, args: Arguments, answer = ""): Waits<readonly BusValue[]> {
+    const bus = yield* this.#connection();
+    const call = () => bus.call(manager, member, args, { timeoutMs: DEADLINE_MS, answer });
+    return yield* this.#told(`call systemd's ${member}`, call);
   }
 
-  #told<Result>(name: string, action: () => Result): Result {
-    return inSpan(this.#tracer, name, action, { kind: "client" });
+  #told<Result>(name: string, action: () => Waits<Result>): Waits<Result> {
+    return inSpanWaits(this.#tracer, name, action, { kind: "client" });
   }
 
-  get #connection(): Bus {
+  *#connection(): Waits<Bus> {
     if (this.#bus !== undefined) return this.#bus;
-    const { bus, isDirect } = this.#told("connect to systemd", () => this.#connect());
+    const { bus, isDirect } = yield* this.#told("connect to systemd", () => this.#connect());
     if (!isDirect) {
       const { interface: name, member } = jobRemoved;
       const rule = `type='signal',sender='${manager.destination}',interface='${name}',member='${member}'`;
-      bus.call(busDriver, "AddMatch", { signature: "s", values: [rule] }, { timeoutMs: DEADLINE_MS });
+      yield* bus.call(busDriver, "AddMatch", { signature: "s", values: [rule] }, { timeoutMs: DEADLINE_MS });
     }
     return this.#bus = bus;
   }
 
-  #connect(): { readonly bus: Bus; readonly isDirect: boolean } {
+  *#connect(): Waits<{ readonly bus: Bus; readonly isDirect: boolean }> {
     if (this.#instance.kind === "user") {
-      return { bus: this.#open({ address: userBusAddress(this.#instance.environment) }), isDirect: false };
+      return { bus: yield* this.#open({ address: userBusAddress(this.#instance.environment) }), isDirect: false };
     }
     try {
-      return { bus: this.#open({ address: SYSTEM_BUS }), isDirect: false };
+      return { bus: yield* this.#open({ address: SYSTEM_BUS }), isDirect: false };
     } catch (error) {
       if (!(error instanceof RuncError) || error.code === "host-lacks") throw error;
-      return { bus: this.#open({ address: PRIVATE_SOCKET, isDirect: true }), isDirect: true };
+      return { bus: yield* this.#open({ address: PRIVATE_SOCKET, isDirect: true }), isDirect: true };
     }
   }
 
   /** EAGAIN: the socket's backlog is full. Tried 7 times, after 100 ms, 200 ms, ... as runc does. */
-  #open(options: { readonly address: string; readonly isDirect?: boolean }): Bus {
+  *#open(options: { readonly address: string; readonly isDirect?: boolean }): Waits<Bus> {
     for (let delayMs = 100;; delayMs *= 2) {
       try {
-        return new Bus(this.#kernel, options);
+        return yield* Bus.open(this.#kernel, options);
       } catch (error) {
         if (!(error instanceof RuncError) || error.errnoName !== "EAGAIN" || delayMs > 6400) throw error;
-        sleepMs(delayMs);
+        yield* pause(delayMs);
       }
     }
   }

@@ -5,6 +5,7 @@
  */
 
 import { RuncError } from "../../errors.ts";
+import type { Waits } from "../../ffi/waits.ts";
 import type { Resources } from "../../specs/config.ts";
 import { containerDeviceFilter, type SpecDeviceRule } from "../devices/rules.ts";
 import type { DriverOptions } from "../manager.ts";
@@ -28,10 +29,14 @@ export interface SystemdDriverOptions extends DriverOptions {
 }
 
 /** Starts the unit with `pid` as its first process, and returns that pid. */
-export function startUnit(options: SystemdDriverOptions, pid: number | undefined, cgroupVersion: 1 | 2): number {
+export function* startUnit(
+  options: SystemdDriverOptions,
+  pid: number | undefined,
+  cgroupVersion: 1 | 2,
+): Waits<number> {
   const { systemd, unit, properties } = options;
   if (pid === undefined) throw new RuncError("internal", `unit ${unit.name} needs its first process`);
-  systemd.startTransientUnit(unit.name, [...startProperties(unit, pid, cgroupVersion), ...properties]);
+  yield* systemd.startTransientUnit(unit.name, [...startProperties(unit, pid, cgroupVersion), ...properties]);
   return pid;
 }
 
@@ -41,12 +46,16 @@ export function startUnit(options: SystemdDriverOptions, pid: number | undefined
  *
  * @throws {RuncError} `config-invalid` for impossible values, `cgroup-failed` if systemd refuses them.
  */
-export function setUnitLimits(options: SystemdDriverOptions, resources: Resources, cgroupVersion: 1 | 2): Resources {
+export function* setUnitLimits(
+  options: SystemdDriverOptions,
+  resources: Resources,
+  cgroupVersion: 1 | 2,
+): Waits<Resources> {
   const { systemd, unit, warn } = options;
-  const host = { cgroupVersion, systemdVersion: systemd.versionFor(unit.name) };
+  const host = { cgroupVersion, systemdVersion: yield* systemd.versionFor(unit.name) };
   const { resources: settable, warnings } = withoutIdleWeight(resources, host);
   warnings.forEach(warn);
-  systemd.setProperties(unit.name, limitProperties(settable, host));
+  yield* systemd.setProperties(unit.name, limitProperties(settable, host));
   const { cpu = {} } = settable;
   return { ...settable, cpu: { ...cpu, quota: roundedQuota(cpu) } };
 }
@@ -55,12 +64,12 @@ export function setUnitLimits(options: SystemdDriverOptions, resources: Resource
  * Sends the device rules to systemd. It sets its own filter again on each reload; without the rules that filter would
  * allow everything.
  */
-export function setUnitDevices(options: SystemdDriverOptions, rules: readonly SpecDeviceRule[]): void {
+export function* setUnitDevices(options: SystemdDriverOptions, rules: readonly SpecDeviceRule[]): Waits<void> {
   const { systemd, unit, rootless, inUserNamespace, warn } = options;
   const { properties, left } = deviceProperties(containerDeviceFilter(rules));
   if (rootless || inUserNamespace) return;
   for (const rule of left) {
     warn(`systemd cannot express the device rule ${rule}; only the container's own filter enforces it`);
   }
-  systemd.setProperties(unit.name, properties);
+  yield* systemd.setProperties(unit.name, properties);
 }

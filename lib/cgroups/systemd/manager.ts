@@ -5,12 +5,13 @@
  */
 
 import { RuncError } from "../../errors.ts";
+import type { Waits } from "../../ffi/waits.ts";
 import type { CgroupLayout } from "../layout.ts";
 import { type CgroupManager, type CgroupOptions, UNIFIED_MOUNT, unifiedMountOf } from "../manager.ts";
 import { cgroupPaths, type CgroupRequest, parseSystemdPath, type SystemdPath } from "../path.ts";
 import { annotationProperties } from "./annotations.ts";
 import { Systemd } from "./connection.ts";
-import { systemdUnit, unitCgroup } from "./unit.ts";
+import { dependsOnVersion, systemdUnit, unitCgroup } from "./unit.ts";
 import type { SystemdDriverOptions } from "./driver.ts";
 import { SystemdV1 } from "./v1.ts";
 import { SystemdV2 } from "./v2.ts";
@@ -30,16 +31,16 @@ export interface UnitRequest extends CgroupRequest {
 }
 
 /**
- * The unit of a new container. Creates nothing yet.
+ * The unit of a new container. Creates nothing yet, but may have to ask systemd where its cgroup will be.
  *
  * @throws {RuncError} `config-invalid` for an impossible path or annotation, `host-lacks` if this host does not support
  * it.
  */
-export function createSystemdManager(
+export function* createSystemdManager(
   layout: CgroupLayout,
   request: UnitRequest,
   options: SystemdOptions,
-): CgroupManager {
+): Waits<CgroupManager> {
   const { rootless } = options;
   const isV2 = layout.mode === "v2";
   if (rootless && !isV2) {
@@ -65,8 +66,8 @@ export function createSystemdManager(
   const paths = cgroupPaths(layout, {
     id: request.id,
     cgroupsPath: unitCgroup(unit, {
-      managerCgroup: rootless ? systemd.controlGroupFor(unit.name) : "/",
-      systemdVersion: () => systemd.versionFor(unit.name),
+      managerCgroup: rootless ? yield* systemd.controlGroupFor(unit.name) : "/",
+      systemdVersion: dependsOnVersion(unit) ? yield* systemd.versionFor(unit.name) : 0,
     }),
   });
   return managerFor(paths, settled);

@@ -52,8 +52,8 @@ export function isSlice({ name }: SystemdUnit): boolean {
 export interface UnitHost {
   /** The cgroup of the systemd instance; `/` for the system's. */
   readonly managerCgroup: string;
-  /** Called only if the version matters. */
-  readonly systemdVersion: () => number;
+  /** Any number if {@link dependsOnVersion} is false. */
+  readonly systemdVersion: number;
 }
 
 /**
@@ -63,9 +63,17 @@ export interface UnitHost {
  * @throws {RuncError} `config-invalid` for an invalid slice.
  */
 export function unitCgroup(unit: SystemdUnit, { managerCgroup, systemdVersion }: UnitHost): string {
-  const names = [...sliceLevels(unit.slice, unit.sliceFrom), unit.name];
-  const below = names.map((name) => `/${escapeCgroup(name, systemdVersion)}`).join("");
+  const below = levelsOf(unit).map((name) => `/${escapeCgroup(name, systemdVersion)}`).join("");
   return managerCgroup === "/" ? below : managerCgroup + below;
+}
+
+/** Whether systemd's version decides how {@link unitCgroup} escapes a name. @throws {RuncError} as there. */
+export function dependsOnVersion(unit: SystemdUnit): boolean {
+  return levelsOf(unit).some((name) => escapeCgroup(name, 0) !== escapeCgroup(name, Infinity));
+}
+
+function levelsOf(unit: SystemdUnit): readonly string[] {
+  return [...sliceLevels(unit.slice, unit.sliceFrom), unit.name];
 }
 
 /**
@@ -98,15 +106,15 @@ const FIRST_DOT_VERSION = 254;
  * The directory name of a unit. systemd puts an underscore before names that could be a kernel file. cg_escape,
  * src/basic/cgroup-util.c
  */
-export function escapeCgroup(unit: string, systemdVersion: () => number): string {
+export function escapeCgroup(unit: string, systemdVersion: number): string {
   const isKernels = /^(?:[_.]|cgroup\.)/.test(unit) || isControllers(unit, systemdVersion);
   return isKernels ? `_${unit}` : unit;
 }
 
-function isControllers(unit: string, systemdVersion: () => number): boolean {
+function isControllers(unit: string, systemdVersion: number): boolean {
   const [first, last] = [unit.indexOf("."), unit.lastIndexOf(".")];
   if (!controllers.includes(unit.slice(0, first))) return false;
-  return first === last || systemdVersion() >= FIRST_DOT_VERSION;
+  return first === last || systemdVersion >= FIRST_DOT_VERSION;
 }
 
 /**

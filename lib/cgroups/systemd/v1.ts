@@ -6,6 +6,7 @@
  */
 
 import { RuncError } from "../../errors.ts";
+import type { Waits } from "../../ffi/waits.ts";
 import type { Resources } from "../../specs/config.ts";
 import type { SpecDeviceRule } from "../devices/rules.ts";
 import { isThere, refuseFrozen, refuseProcesses } from "../driver.ts";
@@ -25,18 +26,18 @@ export class SystemdV1 extends CgroupV1 {
     this.#options = options;
   }
 
-  override create(limits?: Resources, pid?: number): void {
+  override *create(limits?: Resources, pid?: number): Waits<void> {
     const { systemd, unit } = this.#options;
     const { devices, freezer } = this.paths;
     if (devices !== undefined) refuseProcesses(devices);
-    if (freezer !== undefined) refuseFrozen(freezerV1, freezer);
-    startUnit(this.#options, pid, 1);
+    if (freezer !== undefined) yield* refuseFrozen(freezerV1, freezer);
+    yield* startUnit(this.#options, pid, 1);
     try {
-      this.#requireUnit();
+      yield* this.#requireUnit();
       // Creates the cgroups that systemd does not. The process joins them by itself, as without systemd.
-      this.makeGroups(limits, { isOurs: true });
+      yield* this.makeGroups(limits, { isOurs: true });
     } catch (error) {
-      systemd.stopUnit(unit.name);
+      yield* systemd.stopUnit(unit.name);
       throw error;
     }
   }
@@ -45,35 +46,37 @@ export class SystemdV1 extends CgroupV1 {
    * Checks that systemd put the unit where it was expected: the process joins by paths that were chosen before the unit
    * existed.
    */
-  #requireUnit(): void {
+  *#requireUnit(): Waits<void> {
     const { "name=systemd": expected } = this.paths;
     if (expected === undefined || isThere(expected)) return;
     const { systemd, unit } = this.#options;
+    const actual = yield* systemd.cgroupOf(unit.name);
     throw new RuncError(
       "cgroup-failed",
-      `systemd put unit "${unit.name}" into ${systemd.cgroupOf(unit.name)}, expected ${expected}`,
+      `systemd put unit "${unit.name}" into ${actual}, expected ${expected}`,
       { field: unit.sliceFrom, hint: "choose another unit name or slice" },
     );
   }
 
-  override setDevices(rules: readonly SpecDeviceRule[]): void {
-    setUnitDevices(this.#options, rules);
-    this.#bringBack();
-    super.setDevices(rules);
+  override *setDevices(rules: readonly SpecDeviceRule[]): Waits<void> {
+    yield* setUnitDevices(this.#options, rules);
+    yield* this.#bringBack();
+    yield* super.setDevices(rules);
   }
 
-  override set(limits: Resources): void {
-    const rest = this.#whileFrozen(() => setUnitLimits(this.#options, limits, 1));
-    this.#bringBack();
-    super.set(rest);
+  override *set(limits: Resources): Waits<void> {
+    const rest = yield* this.#whileFrozen(() => setUnitLimits(this.#options, limits, 1));
+    yield* this.#bringBack();
+    yield* super.set(rest);
   }
 
-  override remember(limits: Resources, stored: Resources): () => void {
+  override remember(limits: Resources, stored: Resources): () => Waits<void> {
     const files = super.remember(limits, stored);
-    return () => {
+    const options = this.#options;
+    return function* (): Waits<void> {
       // systemd writes what it keeps to the files, so they come after it.
-      setUnitLimits(this.#options, stored, 1);
-      files();
+      yield* setUnitLimits(options, stored, 1);
+      yield* files();
     };
   }
 
@@ -82,12 +85,13 @@ export class SystemdV1 extends CgroupV1 {
    * device for a moment, which the container must not see. A paused container stays paused. A container that is being
    * created is not affected.
    */
-  #whileFrozen<Result>(action: () => Result): Result {
-    const stays = !this.#options.loaded || this.paths["freezer"] === undefined || this.freezerState() === "frozen";
-    if (stays) return action();
-    this.freeze();
+  *#whileFrozen<Result>(action: () => Waits<Result>): Waits<Result> {
+    const stays = !this.#options.loaded || this.paths["freezer"] === undefined ||
+      (yield* this.freezerState()) === "frozen";
+    if (stays) return yield* action();
+    yield* this.freeze();
     try {
-      return action();
+      return yield* action();
     } finally {
       this.thaw();
     }
@@ -98,18 +102,18 @@ export class SystemdV1 extends CgroupV1 {
    * own devices cgroup, and leaves those of delegated units there (unit_update_cgroup in src/core/cgroup.c). The
    * container would then be outside its own cgroup and unlimited.
    */
-  #bringBack(): void {
+  *#bringBack(): Waits<void> {
     const { "name=systemd": unit, devices } = this.paths;
     if (unit === undefined || devices === undefined) return;
     const inside = new Set(processesIn(devices));
-    for (const pid of processesIn(unit)) if (!inside.has(pid)) writeProcess(devices, pid);
+    for (const pid of processesIn(unit)) if (!inside.has(pid)) yield* writeProcess(devices, pid);
   }
 
-  override destroy(): void {
+  override *destroy(): Waits<void> {
     try {
-      this.#options.systemd.stopUnit(this.#options.unit.name);
+      yield* this.#options.systemd.stopUnit(this.#options.unit.name);
     } finally {
-      super.destroy();
+      yield* super.destroy();
     }
   }
 }

@@ -10,6 +10,7 @@
 
 import { dirname } from "@std/path";
 import { RuncError } from "../../errors.ts";
+import type { Waits } from "../../ffi/waits.ts";
 import type { Resources } from "../../specs/config.ts";
 import type { SpecDeviceRule } from "../devices/rules.ts";
 import { isPermission, isThere, refuseFrozen, refuseProcesses } from "../driver.ts";
@@ -37,69 +38,70 @@ export class SystemdV2 extends CgroupV2 {
     return this.#options.loaded ? super.selfJoin : { taskFiles: [] };
   }
 
-  override create(_limits?: Resources, pid?: number): void {
+  override *create(_limits?: Resources, pid?: number): Waits<void> {
     const { systemd, unit, unifiedMount, ownerUid } = this.#options;
     refuseProcesses(this.#directory);
-    refuseFrozen(freezerV2, this.#directory);
-    this.#first = startUnit(this.#options, pid, 2);
+    yield* refuseFrozen(freezerV2, this.#directory);
+    this.#first = yield* startUnit(this.#options, pid, 2);
     try {
-      this.#find();
+      yield* this.#find();
       // Delegate= enables only the controllers that systemd knows. There may be others.
-      passControllersDown(unifiedMount, dirname(this.#directory));
+      yield* passControllersDown(unifiedMount, dirname(this.#directory));
       if (ownerUid !== undefined) giveTo(ownerUid, this.#directory);
     } catch (error) {
-      systemd.stopUnit(unit.name);
+      yield* systemd.stopUnit(unit.name);
       throw error;
     }
   }
 
   /** Asks systemd for the cgroup: systemd chooses its name, and a property can change its slice. */
-  #find(): void {
+  *#find(): Waits<void> {
     const { systemd, unit, unifiedMount } = this.#options;
-    const told = `${unifiedMount}${systemd.cgroupOf(unit.name)}`;
+    const told = `${unifiedMount}${yield* systemd.cgroupOf(unit.name)}`;
     // A systemd in a container may see more of the hierarchy than is mounted here.
     if (told === this.#directory || told === unifiedMount || !isThere(told)) return;
     this.#directory = told;
     this.moveTo(told);
   }
 
-  override join(pid: number, initPid?: number): void {
+  override *join(pid: number, initPid?: number): Waits<void> {
     if (pid === this.#first) return;
     const { systemd, unit, rootless, below } = this.#options;
-    if (!rootless) return super.join(pid, initPid);
+    if (!rootless) return yield* super.join(pid, initPid);
     try {
-      systemd.attachProcess(unit.name, pid, below);
+      yield* systemd.attachProcess(unit.name, pid, below);
     } catch (error) {
       if (!(error instanceof RuncError)) throw error;
       // The unit may have ended, or init may be in a cgroup below it.
-      super.join(pid, initPid);
+      yield* super.join(pid, initPid);
     }
   }
 
-  override setDevices(rules: readonly SpecDeviceRule[]): void {
-    setUnitDevices(this.#options, rules);
-    super.setDevices(rules);
+  override *setDevices(rules: readonly SpecDeviceRule[]): Waits<void> {
+    yield* setUnitDevices(this.#options, rules);
+    yield* super.setDevices(rules);
   }
 
-  override set(limits: Resources): void {
+  override *set(limits: Resources): Waits<void> {
     const { memory = {} } = limits;
     if (memory.checkBeforeUpdate) refuseBelowUsage(this.#directory, memory);
-    super.set(setUnitLimits(this.#options, limits, 2));
+    yield* super.set(yield* setUnitLimits(this.#options, limits, 2));
   }
 
-  override remember(limits: Resources, stored: Resources): () => void {
+  override remember(limits: Resources, stored: Resources): () => Waits<void> {
     const files = super.remember(limits, stored);
-    return () => {
+    const options = this.#options;
+    return function* (): Waits<void> {
       // systemd writes what it keeps to the files, so they come after it.
-      setUnitLimits(this.#options, stored, 2);
-      files();
+      yield* setUnitLimits(options, stored, 2);
+      yield* files();
     };
   }
 
-  override destroy(): void {
-    this.#options.systemd.stopUnit(this.#options.unit.name);
+  override *destroy(): Waits<void> {
+    yield* this.#options.systemd.stopUnit(this.#options.unit.name);
     // systemd does not remove cgroups that the container created below its own.
-    super.destroy();
+    yield* super.destroy();
   }
 }
 

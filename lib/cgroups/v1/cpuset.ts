@@ -6,7 +6,8 @@
  */
 
 import { dirname } from "@std/path";
-import { readCgroupFile, writeCgroupFile } from "../file.ts";
+import type { Waits } from "../../ffi/waits.ts";
+import { readCgroupFile, writeWaits } from "../file.ts";
 
 /** If one of these is empty, the kernel refuses processes with ENOSPC. */
 const inherited = ["cpuset.cpus", "cpuset.mems"] as const;
@@ -17,20 +18,20 @@ const inherited = ["cpuset.cpus", "cpuset.mems"] as const;
  *
  * `fresh`: the cgroup was just created, so its files are known to be empty and are not read first.
  */
-export function inheritCpuset(directory: string, fresh: boolean): void {
+export function* inheritCpuset(directory: string, fresh: boolean): Waits<void> {
   for (const file of inherited) {
     if (fresh || isEmpty(readCgroupFile(directory, file))) {
-      writeCgroupFile(directory, file, nonEmpty(dirname(directory), file));
+      yield* writeWaits(directory, file, yield* nonEmpty(dirname(directory), file));
     }
   }
 }
 
 /** The value of `file`. If it is empty, it is first copied from the parent. */
-function nonEmpty(directory: string, file: string): string {
+function* nonEmpty(directory: string, file: string): Waits<string> {
   const value = readCgroupFile(directory, file);
   if (!isEmpty(value)) return value;
-  const above = nonEmpty(dirname(directory), file);
-  writeCgroupFile(directory, file, above);
+  const above = yield* nonEmpty(dirname(directory), file);
+  yield* writeWaits(directory, file, above);
   return above;
 }
 

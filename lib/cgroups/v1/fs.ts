@@ -6,6 +6,7 @@
 
 import { dirname } from "@std/path";
 import { RuncError } from "../../errors.ts";
+import { TURN, type Waits } from "../../ffi/waits.ts";
 import type { MemoryResources, Resources } from "../../specs/config.ts";
 import { inheritCpuset } from "./cpuset.ts";
 import { containerDeviceFilter, type SpecDeviceRule } from "../devices/rules.ts";
@@ -71,35 +72,36 @@ export class CgroupV1 implements CgroupManager {
     return this.selfJoin;
   }
 
-  create(limits?: Resources, _firstPid?: number): void {
-    this.makeGroups(limits, { isOurs: false });
+  *create(limits?: Resources, _firstPid?: number): Waits<void> {
+    yield* this.makeGroups(limits, { isOurs: false });
   }
 
   /** Makes the directories that are missing. `isOurs`: those that are there may have our processes. */
-  protected makeGroups(limits: Resources | undefined, { isOurs }: { readonly isOurs: boolean }): void {
+  protected *makeGroups(limits: Resources | undefined, { isOurs }: { readonly isOurs: boolean }): Waits<void> {
     try {
       for (const group of this.#groups()) {
-        this.#tolerant(group, () => createGroup(group, this.#made, { limits, isOurs }));
-        if (limits !== undefined && group.controllers.includes("memory")) this.#limitMemory(limits);
+        yield* this.#tolerant(group, () => createGroup(group, this.#made, { limits, isOurs }));
+        if (limits !== undefined && group.controllers.includes("memory")) yield* this.#limitMemory(limits);
+        yield TURN;
       }
     } catch (error) {
-      undoMade(this.#made);
+      yield* undoMade(this.#made);
       throw error;
     }
   }
 
-  join(pid: number): void {
-    for (const group of this.#groups()) this.#tolerant(group, () => writeProcess(group.directory, pid));
+  *join(pid: number): Waits<void> {
+    for (const group of this.#groups()) yield* this.#tolerant(group, () => writeProcess(group.directory, pid));
   }
 
-  setDevices(rules: readonly SpecDeviceRule[]): void {
+  *setDevices(rules: readonly SpecDeviceRule[]): Waits<void> {
     const filter = containerDeviceFilter(rules);
     const directory = this.#paths["devices"];
     // In a user namespace the kernel accepts no device rules. A missing directory means that it was refused, which
     // `refused` reports.
     if (this.#options.inUserNamespace || directory === undefined) return;
     try {
-      setDevicesV1(directory, filter);
+      yield* setDevicesV1(directory, filter);
     } catch (error) {
       if (!this.#options.rootless) throw error;
     }
@@ -110,25 +112,25 @@ export class CgroupV1 implements CgroupManager {
    * below the quarter of a megabyte that each processor charges in advance (MEMCG_CHARGE_BATCH, mm/memcontrol.c), and
    * it uncharges freed memory with a delay.
    */
-  #limitMemory({ memory = {} }: Resources): void {
+  *#limitMemory({ memory = {} }: Resources): Waits<void> {
     // Without the OOM killer, setting up the container would fail for lack of memory, without a report.
     const early = { memory: { ...memory, disableOOMKiller: undefined } };
-    this.#set(early);
+    yield* this.#set(early);
   }
 
-  set(resources: Resources): void {
+  *set(resources: Resources): Waits<void> {
     if (Object.keys(resources.unified ?? {}).length > 0) {
       throw new RuncError("config-invalid", "invalid configuration: cannot use unified on cgroup v1");
     }
-    this.#set(resources);
+    yield* this.#set(resources);
   }
 
-  remember(resources: Resources, _stored: Resources): () => void {
+  remember(resources: Resources, _stored: Resources): () => Waits<void> {
     return rememberFiles(limitFiles(this.#writes(resources), (controller) => this.#paths[controller]));
   }
 
-  #set(resources: Resources): void {
-    setLimits(this.#writes(resources), (controller) => this.#paths[controller], this.#options.tracer);
+  *#set(resources: Resources): Waits<void> {
+    yield* setLimits(this.#writes(resources), (controller) => this.#paths[controller], this.#options.tracer);
   }
 
   #writes(resources: Resources): readonly LimitWrite[] {
@@ -148,30 +150,30 @@ export class CgroupV1 implements CgroupManager {
     return this.#main !== undefined && isThere(this.#main);
   }
 
-  kill(send: SendSignal): boolean {
+  *kill(send: SendSignal): Waits<boolean> {
     const directory = this.#main;
     if (directory === undefined || !isThere(directory)) return false;
     const unified = this.#paths[""];
-    if (unified !== undefined && killByFile(unified)) {
+    if (unified !== undefined && (yield* killByFile(unified))) {
       // The v1 freezer also holds killed processes.
-      this.thawToKill();
+      yield* this.#thawToKill();
     } else {
-      killEach(directory, this, send);
+      yield* killEach(directory, { freeze: () => this.freeze(), thawToKill: () => this.#thawToKill() }, send);
     }
     return true;
   }
 
-  freezerState(): FreezerState {
+  *freezerState(): Waits<FreezerState> {
     const directory = this.#paths["freezer"];
-    return directory === undefined ? "running" : freezerV1.state(directory);
+    return directory === undefined ? "running" : yield* freezerV1.state(directory);
   }
 
-  freeze(): void {
+  *freeze(): Waits<void> {
     const directory = this.#paths["freezer"];
     if (directory === undefined) {
       throw new RuncError("cgroup-failed", "cannot toggle freezer: cgroups not configured for container");
     }
-    freezerV1.freeze(directory);
+    yield* freezerV1.freeze(directory);
   }
 
   thaw(): void {
@@ -184,12 +186,17 @@ export class CgroupV1 implements CgroupManager {
     if (directory !== undefined) freezerV1.thawToKill(directory);
   }
 
-  destroy(): void {
+  *#thawToKill(): Waits<void> {
+    const directory = this.#paths["freezer"];
+    if (directory !== undefined) yield* freezerV1.thawToKillWaits(directory);
+  }
+
+  *destroy(): Waits<void> {
     const left: string[] = [];
     let cause: unknown;
     for (const { directory } of this.#groups()) {
       try {
-        removeCgroup(directory);
+        yield* removeCgroup(directory);
       } catch (error) {
         cause = error;
         left.push(directory);
@@ -234,16 +241,16 @@ export class CgroupV1 implements CgroupManager {
   }
 
   /** Runs `action`. If its failure is tolerated, the container continues without that hierarchy. */
-  #tolerant(group: Group, action: () => void): void {
+  *#tolerant(group: Group, action: () => Waits<void>): Waits<void> {
     try {
-      action();
+      yield* action();
     } catch (error) {
       const refused = this.#toleratesPermission && isPermission(error);
       if (!refused && !isDispensable(group)) throw error;
       if (refused) this.#refused = true;
       for (const controller of group.controllers) delete this.#paths[controller];
       // `destroy` removes only directories in `paths`, so this one must be removed now.
-      undoMade(this.#made.filter((directory) => directory === group.directory));
+      yield* undoMade(this.#made.filter((directory) => directory === group.directory));
     }
   }
 }
@@ -256,25 +263,25 @@ function isDispensable({ controllers }: Group): boolean {
  * Checks only devices and freezer, as runc does: reading every hierarchy costs more than it finds. Sets here what a
  * process needs before it can enter: CPUs and memory nodes, and real-time budget for a process with real-time priority.
  */
-function createGroup(
+function* createGroup(
   { directory, controllers }: Group,
   made: string[],
   { limits, isOurs }: { readonly limits: Resources | undefined; readonly isOurs: boolean },
-): void {
-  const fresh = makeCgroup(directory, made);
+): Waits<void> {
+  const fresh = yield* makeCgroup(directory, made);
   if (!fresh && !isOurs && controllers.includes("devices")) refuseProcesses(directory);
-  if (!fresh && !isOurs && controllers.includes("freezer")) refuseFrozen(freezerV1, directory);
-  if (controllers.includes("cpuset")) giveCpus(directory, fresh, limits);
+  if (!fresh && !isOurs && controllers.includes("freezer")) yield* refuseFrozen(freezerV1, directory);
+  if (controllers.includes("cpuset")) yield* giveCpus(directory, fresh, limits);
   if (controllers.includes("cpu")) {
-    setLimits(realtimeLimits(limits?.cpu ?? {}), () => directory);
+    yield* setLimits(realtimeLimits(limits?.cpu ?? {}), () => directory);
   }
 }
 
 /** Gives the cgroup its CPUs and memory nodes: its own, or those of the cgroup above if it has none. */
-function giveCpus(directory: string, fresh: boolean, limits: Resources | undefined): void {
+function* giveCpus(directory: string, fresh: boolean, limits: Resources | undefined): Waits<void> {
   const own = cpusetLimits(limits?.cpu ?? {});
   // The cgroups above come first: a cgroup accepts only CPUs that they have.
-  if (own.length > 0) inheritCpuset(dirname(directory), false);
-  setLimits(own, () => directory);
-  inheritCpuset(directory, fresh && own.length === 0);
+  if (own.length > 0) yield* inheritCpuset(dirname(directory), false);
+  yield* setLimits(own, () => directory);
+  yield* inheritCpuset(directory, fresh && own.length === 0);
 }

@@ -8,12 +8,13 @@ import { dirname, resolve } from "@std/path";
 import { RuncError } from "../../errors.ts";
 import { openFlag } from "../../ffi/constants.ts";
 import { open } from "../../ffi/files.ts";
+import type { Waits } from "../../ffi/waits.ts";
 import type { MemoryResources, Resources } from "../../specs/config.ts";
 import { attachDeviceProgram, bpfCall } from "../devices/bpf.ts";
 import { allowsAll, containerDeviceFilter, type DeviceFilter, type SpecDeviceRule } from "../devices/rules.ts";
 import { deviceProgram } from "../devices/v2.ts";
 import { isPermission, isThere, refuseFrozen, refuseProcesses, undoMade } from "../driver.ts";
-import { isErrno, makeCgroup, readIfThere, removeCgroup, writeCgroupFile, writeProcess } from "../file.ts";
+import { isErrno, makeCgroup, readIfThere, removeCgroup, writeProcess, writeWaits } from "../file.ts";
 import { type FreezerState, freezerV2 } from "../freezer.ts";
 import { parseProcCgroup } from "../layout.ts";
 import type { LimitWrite } from "../limits/limit.ts";
@@ -62,26 +63,26 @@ export class CgroupV2 implements CgroupManager {
     return { taskFiles: [], cloneInto: cgroupOf(this.#options.unifiedMount, initPid) ?? directory };
   }
 
-  create(limits?: Resources, _firstPid?: number): void {
+  *create(limits?: Resources, _firstPid?: number): Waits<void> {
     const wanted = limits === undefined ? [] : limitsV2(limits).map(({ controller }) => controller);
     const directory = this.#usable;
     if (directory === undefined) return this.#goWithout(wanted);
     const { unifiedMount, rootless, explicitPath } = this.#options;
     const made: string[] = [];
     try {
-      createUnified(unifiedMount, directory, { made, wanted });
+      yield* createUnified(unifiedMount, directory, { made, wanted });
     } catch (error) {
-      undoMade(made);
+      yield* undoMade(made);
       if (!rootless || explicitPath || !isPermission(error)) throw error;
       this.#goWithout(wanted, error as RuncError);
     }
   }
 
-  join(pid: number, initPid?: number): void {
+  *join(pid: number, initPid?: number): Waits<void> {
     const directory = this.#usable;
     if (directory === undefined) return;
     try {
-      this.#joinOrFollow(directory, pid, initPid);
+      yield* this.#joinOrFollow(directory, pid, initPid);
     } catch (error) {
       // An existing container keeps running without joining. A new container must be in the cgroup that its config
       // names.
@@ -90,12 +91,12 @@ export class CgroupV2 implements CgroupManager {
     }
   }
 
-  setDevices(rules: readonly SpecDeviceRule[]): void {
+  *setDevices(rules: readonly SpecDeviceRule[]): Waits<void> {
     const filter = containerDeviceFilter(rules);
     const directory = this.#usable;
     if (directory === undefined) return;
     try {
-      this.#attachFilter(directory, filter);
+      yield* this.#attachFilter(directory, filter);
     } catch (error) {
       // Unprivileged users cannot call bpf(2); for them the device nodes' permissions decide. A filter that allows
       // everything is not needed.
@@ -104,17 +105,17 @@ export class CgroupV2 implements CgroupManager {
     }
   }
 
-  set(resources: Resources): void {
+  *set(resources: Resources): Waits<void> {
     const { memory = {}, unified = {} } = resources;
     const directory = this.#usable;
     if (memory.checkBeforeUpdate && directory !== undefined) refuseBelowUsage(directory, memory);
-    setLimits(limitsV2(resources), () => directory, this.#options.tracer);
-    if (directory !== undefined) setUnified(directory, unified);
+    yield* setLimits(limitsV2(resources), () => directory, this.#options.tracer);
+    if (directory !== undefined) yield* setUnified(directory, unified);
   }
 
-  remember(resources: Resources, _stored: Resources): () => void {
+  remember(resources: Resources, _stored: Resources): () => Waits<void> {
     const directory = this.#usable;
-    if (directory === undefined) return () => {};
+    if (directory === undefined) return rememberFiles([]);
     const unified = Object.keys(resources.unified ?? {}).filter((name) => !name.includes("/"));
     return rememberFiles([
       ...limitFiles(limitsV2(resources), () => directory),
@@ -134,25 +135,26 @@ export class CgroupV2 implements CgroupManager {
     return this.#usable !== undefined && isThere(this.#usable);
   }
 
-  kill(send: SendSignal): boolean {
+  *kill(send: SendSignal): Waits<boolean> {
     const directory = this.#usable;
     if (directory === undefined || !isThere(directory)) return false;
     // cgroup.kill also kills frozen processes. But an empty cgroup that stays frozen would still count as a paused
     // container.
-    if (killByFile(directory)) this.thaw();
-    else killEach(directory, this, send);
+    const thawToKill = () => freezerV2.thawToKillWaits(directory);
+    if (yield* killByFile(directory)) yield* thawToKill();
+    else yield* killEach(directory, { freeze: () => this.freeze(), thawToKill }, send);
     return true;
   }
 
-  freezerState(): FreezerState {
-    return this.#usable === undefined ? "running" : freezerV2.state(this.#usable);
+  *freezerState(): Waits<FreezerState> {
+    return this.#usable === undefined ? "running" : yield* freezerV2.state(this.#usable);
   }
 
-  freeze(): void {
+  *freeze(): Waits<void> {
     if (this.#usable === undefined) {
       throw new RuncError("cgroup-failed", "cannot toggle freezer: cgroups not configured for container");
     }
-    freezerV2.freeze(this.#usable);
+    yield* freezerV2.freeze(this.#usable);
   }
 
   thaw(): void {
@@ -163,8 +165,8 @@ export class CgroupV2 implements CgroupManager {
     if (this.#usable !== undefined) freezerV2.thawToKill(this.#usable);
   }
 
-  destroy(): void {
-    if (this.#usable !== undefined) removeCgroup(this.#usable);
+  *destroy(): Waits<void> {
+    if (this.#usable !== undefined) yield* removeCgroup(this.#usable);
   }
 
   get #usable(): string | undefined {
@@ -183,22 +185,22 @@ export class CgroupV2 implements CgroupManager {
     this.#refused = true;
   }
 
-  #joinOrFollow(directory: string, pid: number, initPid: number | undefined): void {
+  *#joinOrFollow(directory: string, pid: number, initPid: number | undefined): Waits<void> {
     try {
-      writeProcess(directory, pid);
+      yield* writeProcess(directory, pid);
     } catch (error) {
       // EBUSY: the container's processes created cgroups below it. ENOENT: they left the cgroup, and it was removed.
       if (initPid === undefined || !isErrno(error, "EBUSY", "ENOENT")) throw error;
       const followed = cgroupOf(this.#options.unifiedMount, initPid);
       if (followed === undefined) throw error;
-      writeProcess(followed, pid);
+      yield* writeProcess(followed, pid);
     }
   }
 
-  #attachFilter(directory: string, filter: DeviceFilter): void {
+  *#attachFilter(directory: string, filter: DeviceFilter): Waits<void> {
     const { kernel } = this.#options;
     using opened = open(kernel, directory, openFlag(kernel.arch).O_DIRECTORY);
-    attachDeviceProgram({
+    yield* attachDeviceProgram({
       bpf: bpfCall(kernel),
       close: (fd) => kernel.call("close", fd),
       directoryFd: opened.number,
@@ -228,19 +230,19 @@ const limitable: readonly LimitWrite["controller"][] = ["pids", "memory", "io", 
 const domainControllers: readonly LimitWrite["controller"][] = ["memory", "io", "cpu", "hugetlb"];
 
 /** `made`: every new directory is appended to it. `wanted`: the controllers with limits. */
-function createUnified(
+function* createUnified(
   mountPoint: string,
   directory: string,
   { made, wanted }: { made: string[]; wanted: readonly LimitWrite["controller"][] },
-): void {
-  if (!makeCgroup(directory, made)) {
+): Waits<void> {
+  if (!(yield* makeCgroup(directory, made))) {
     refuseProcesses(directory);
-    refuseFrozen(freezerV2, directory);
+    yield* refuseFrozen(freezerV2, directory);
   }
-  passControllersDown(mountPoint, dirname(directory));
+  yield* passControllersDown(mountPoint, dirname(directory));
   if (typeOf(directory) === "domain") return;
   if (domainControllers.some((controller) => wanted.includes(controller))) refuseThreaded(mountPoint, directory);
-  becomeThreaded(directory);
+  yield* becomeThreaded(directory);
 }
 
 /** @throws {RuncError} naming the topmost cgroup on the path that is not a domain. */
@@ -271,13 +273,14 @@ function available(directory: string): readonly string[] {
  * Enables every available controller for the children of `directory`, and on every level above, so that the container's
  * cgroup has them. They are nearly always enabled already; two reads show that.
  */
-export function passControllersDown(mountPoint: string, directory: string): void {
+export function* passControllersDown(mountPoint: string, directory: string): Waits<void> {
   const wanted = available(mountPoint);
   const enabled = words(readIfThere(directory, "cgroup.subtree_control") ?? "");
   if (wanted.every((controller) => enabled.includes(controller))) return;
   const changes = wanted.map((controller) => `+${controller}`);
   for (const level of levels(mountPoint, directory)) {
-    if (!tryToEnable(level, changes.join(" "))) changes.forEach((change) => tryToEnable(level, change));
+    if (yield* tryToEnable(level, changes.join(" "))) continue;
+    for (const change of changes) yield* tryToEnable(level, change);
   }
 }
 
@@ -285,9 +288,9 @@ export function passControllersDown(mountPoint: string, directory: string): void
  * Whether the kernel accepted `change`. Processes in the way, or a controller that is not delegated, are not errors
  * here: they only matter for a limit that needs the controller, and setting that limit then fails.
  */
-function tryToEnable(directory: string, change: string): boolean {
+function* tryToEnable(directory: string, change: string): Waits<boolean> {
   try {
-    writeCgroupFile(directory, "cgroup.subtree_control", change);
+    yield* writeWaits(directory, "cgroup.subtree_control", change);
     return true;
   } catch (error) {
     if (error instanceof RuncError) return false;
@@ -302,10 +305,10 @@ function levels(top: string, directory: string): readonly string[] {
 }
 
 /** In a threaded subtree, a new cgroup is invalid and accepts no process until it is threaded too. */
-function becomeThreaded(directory: string): void {
+function* becomeThreaded(directory: string): Waits<void> {
   if (typeOf(directory) !== "domain invalid") return;
-  becomeThreaded(dirname(directory));
-  writeCgroupFile(directory, "cgroup.type", "threaded");
+  yield* becomeThreaded(dirname(directory));
+  yield* writeWaits(directory, "cgroup.type", "threaded");
 }
 
 /**

@@ -5,7 +5,8 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import { Container } from "../../libcontainer/container/container.ts";
+import { runWaits } from "../../ffi/waits.ts";
+import { ContainerHandle } from "../../libcontainer/container/handle.ts";
 import { removeRemains } from "../../libcontainer/container/remains.ts";
 import { isMissing, StateDirectory } from "../../libcontainer/state/store.ts";
 import type { Command } from "../context.ts";
@@ -17,18 +18,19 @@ import { makeRuntime } from "../runtime.ts";
  */
 export const run: Command<"delete"> = (context, invocation) => {
   const { args: [id = ""], options: { force } } = invocation;
-  let container: Container;
+  const runtime = makeRuntime(context);
+  let container: ContainerHandle;
   try {
-    container = Container.load(makeRuntime(context), id);
+    container = ContainerHandle.load(runtime, id);
   } catch (error) {
     if (!isMissing(error) && !isBroken(error)) throw error;
     if (!force) {
       if (isMissing(error)) new StateDirectory(context.root, id).remove();
       throw error;
     }
-    return removeRemains(makeRuntime(context), id) ? 0 : run(context, invocation);
+    return runWaits(runtime, removeRemains(runtime, id)) ? 0 : run(context, invocation);
   }
-  container.delete({ force });
+  runWaits(runtime, container.delete({ force }));
   return 0;
 };
 

@@ -7,7 +7,8 @@
 import { RuncError } from "../../errors.ts";
 import { monotonicMs } from "../../ffi/clock.ts";
 import { poll, POLLIN } from "../../ffi/poll.ts";
-import { Container } from "../../libcontainer/container/container.ts";
+import { runWaits } from "../../ffi/waits.ts";
+import { ContainerHandle } from "../../libcontainer/container/handle.ts";
 import { watchOom } from "../../libcontainer/container/oom_watch.ts";
 import type { Runtime } from "../../libcontainer/runtime.ts";
 import { containerStats } from "../../libcontainer/container/stats.ts";
@@ -29,9 +30,9 @@ export const run: Command<"events"> = (context, { args: [id = ""], options }) =>
       "--all needs --stats or --format prometheus: events are available for one container only",
     );
   }
-  const container = all ? undefined : Container.load(runtime, id);
+  const container = all ? undefined : ContainerHandle.load(runtime, id);
   if (interval <= 0) throw new RuncError("usage", "duration interval must be greater than 0");
-  if (container?.status() === "stopped") {
+  if (container !== undefined && runWaits(runtime, container.status()) === "stopped") {
     throw new RuncError("container-state", `container with id ${container.id} is not running`);
   }
   if (container !== undefined && !once) untilReaderLeaves(() => stream(context, runtime, container, interval));
@@ -47,7 +48,7 @@ function print(context: Context, format: "json" | "prometheus", containers: read
 }
 
 /** Prints the first statistics after one interval. For all other events, the kernel wakes this process. */
-function stream(context: Context, runtime: Runtime, container: Container, intervalMs: number): void {
+function stream(context: Context, runtime: Runtime, container: ContainerHandle, intervalMs: number): void {
   if (container.rootlessCgroups) {
     context.log.warning("getting OOM notifications may fail if you don't have the full access to cgroups");
   }
@@ -68,7 +69,7 @@ function stream(context: Context, runtime: Runtime, container: Container, interv
 }
 
 /** A failure is only logged: the next attempt may succeed, and the removal of the cgroup is detected separately. */
-function printStats(context: Context, container: Container): void {
+function printStats(context: Context, container: ContainerHandle): void {
   let line: string;
   try {
     line = statsLine(container.id, containerStats(container));

@@ -6,15 +6,19 @@
 
 import { resolve } from "@std/path";
 import { RuncError } from "../../errors.ts";
+import { runWaits } from "../../ffi/waits.ts";
 import { readConfig } from "../../libcontainer/container/bundle.ts";
-import { Container } from "../../libcontainer/container/container.ts";
-import type { ContainerProcess } from "../../libcontainer/container/container_process.ts";
+import { ContainerHandle } from "../../libcontainer/container/handle.ts";
+import type { ProcessHandle } from "../../libcontainer/container/container_process.ts";
+import { runAct } from "../../libcontainer/launch/run_acts.ts";
+import { pidFileAct } from "../../libcontainer/plans/parent/create.ts";
 import type { Process } from "../../specs/config.ts";
 import { ignoredText, parseProcess } from "../../specs/parse.ts";
 import type { Runtime } from "../../libcontainer/runtime.ts";
 import type { SeccompFilter } from "../../libcontainer/seccomp/filter.ts";
 import { inSpan } from "../../trace/tracer.ts";
 import type { Command } from "../context.ts";
+import type { Invocation } from "../parse.ts";
 import { foregroundOf, type MakeForeground, type MonitoredProcess } from "../foreground.ts";
 import { Interruptible } from "../interruption.ts";
 import {
@@ -111,22 +115,30 @@ function processFromConfig(
   };
 }
 
+/** The process that the command line asks for: from a file, or the config's with other arguments. */
+export function readProcess(
+  runtime: Runtime,
+  container: ContainerHandle,
+  { args, options, given }: Pick<Invocation<"exec">, "args" | "options" | "given">,
+): Process {
+  const { process: name = "" } = options;
+  const parse = () =>
+    parseProcess(withSystemErrors(`open ${name}`, () => Deno.readTextFileSync(name)), {
+      file: name,
+      onIgnored: (ignored) => runtime.log("debug", `${name}: ${ignoredText(ignored)}`),
+    });
+  const read = () => name === "" ? processFromConfig(container.bundle, args, options, given, runtime) : parse();
+  return inSpan(runtime.trace, "read the process", read);
+}
+
 /** Runs another process in a container. */
 export const run: Command<"exec"> = (context, { args: [id = "", ...args], options, given }) => {
   const makeForeground = options.detach ? undefined : foregroundOf(context);
   const pidFile = options["pid-file"] ? resolve(options["pid-file"]) : undefined;
-  const processFile = options.process ? resolve(options.process) : undefined;
   const runtime = makeRuntime(context);
-  const container = Container.load(runtime, id);
-  container.refuseExec({ ignorePaused: options["ignore-paused"] });
-  const read = () =>
-    processFile === undefined
-      ? processFromConfig(container.bundle, args, options, given, runtime)
-      : parseProcess(withSystemErrors(`open ${options.process}`, () => Deno.readTextFileSync(processFile)), {
-        file: options.process,
-        onIgnored: (ignored) => runtime.log("debug", `${options.process}: ${ignoredText(ignored)}`),
-      });
-  const process = inSpan(runtime.trace, "read the process", read);
+  const container = ContainerHandle.load(runtime, id);
+  runWaits(runtime, container.refuseExec({ ignorePaused: options["ignore-paused"] }));
+  const process = readProcess(runtime, container, { args, options, given });
   const seccomp = container.compileSeccomp();
   using interruptible = new DisposableStack();
   if (options.detach) interruptible.use(new Interruptible(context.kernel, context.interruption));
@@ -135,7 +147,7 @@ export const run: Command<"exec"> = (context, { args: [id = "", ...args], option
 
 function execute(
   runtime: Runtime,
-  { makeForeground, container }: { makeForeground: MakeForeground | undefined; container: Container },
+  { makeForeground, container }: { makeForeground: MakeForeground | undefined; container: ContainerHandle },
   process: Process,
   options: {
     readonly detach: boolean;
@@ -158,7 +170,7 @@ function execute(
   using io: ProcessIo = inSpan(trace, "open the standard streams", () => processIo(runtime, streams));
   using pidfd = pidfdSocket(runtime, options["pidfd-socket"]);
   const monitored = (pid: number): MonitoredProcess => ({ pid, id: container.id, removal: { kind: "none" } });
-  using started: ContainerProcess = container.exec({
+  const starting = container.exec({
     // The program runs as soon as it is created: its terminal has the right size from the start.
     process: { ...process, consoleSize: process.consoleSize ?? foreground?.consoleSize },
     ignorePaused: options["ignore-paused"],
@@ -170,12 +182,15 @@ function execute(
     inheritedFds,
     onProcess: (pid) => foreground?.prepare(monitored(pid), io),
   });
+  using started: ProcessHandle = runWaits(runtime, starting);
   io.closeTheirs();
   try {
-    if (pidFile !== undefined) inSpan(trace, "write the pid file", () => writePidFile(pidFile, started.pid));
+    if (pidFile !== undefined) {
+      runWaits(runtime, runAct(pidFileAct(pidFile), runtime, () => writePidFile(pidFile, started.pid)));
+    }
     return foreground === undefined ? 0 : foreground.run(monitored(started.pid), io);
   } catch (error) {
-    started.abort();
+    runWaits(runtime, started.abort());
     throw error;
   }
 }

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { Container } from "../../libcontainer/container/container.ts";
+import { runWaits } from "../../ffi/waits.ts";
+import { ContainerHandle } from "../../libcontainer/container/handle.ts";
 import type { Runtime } from "../../libcontainer/runtime.ts";
 import type { Command, Context } from "../context.ts";
 import { type ContainerState, formatIds, formatList, ownerName } from "../output/state.ts";
@@ -13,7 +14,7 @@ import { systemError } from "../system_error.ts";
 
 function idsBelow(context: Context, runtime: Runtime): readonly string[] {
   try {
-    return Container.ids(runtime);
+    return ContainerHandle.ids(runtime);
   } catch (error) {
     // The default directory is created with the first container. A directory given by --root should exist.
     if (error instanceof Deno.errors.NotFound && !context.rootGiven) return [];
@@ -23,7 +24,7 @@ function idsBelow(context: Context, runtime: Runtime): readonly string[] {
 
 function stateOf(runtime: Runtime, id: string, passwd: string): ContainerState {
   const owner = Deno.statSync(`${runtime.root}/${id}`).uid ?? 0;
-  return { ...Container.load(runtime, id).state(), owner: ownerName(owner, passwd) };
+  return { ...runWaits(runtime, ContainerHandle.load(runtime, id).state()), owner: ownerName(owner, passwd) };
 }
 
 function readPasswd(): string {

@@ -7,7 +7,8 @@
 import { RuncError } from "../../errors.ts";
 import { signalNames } from "../../ffi/constants.ts";
 import { errnoText } from "../../ffi/errno.ts";
-import { Container } from "../../libcontainer/container/container.ts";
+import { runWaits } from "../../ffi/waits.ts";
+import { ContainerHandle } from "../../libcontainer/container/handle.ts";
 import { isMissing, StateDirectory } from "../../libcontainer/state/store.ts";
 import type { Command, Context } from "../context.ts";
 import type { Level } from "../log.ts";
@@ -29,8 +30,9 @@ export const run: Command<"monitor"> = (context, { args: [task, ...args] }) => {
 /** `pid`: of the container's process. Ignores a newer container with the same id. */
 function end(context: Context, id: string, pid: number): void {
   try {
-    const container = Container.load(makeRuntime(context), id);
-    if (container.pid === pid) container.destroy();
+    const runtime = makeRuntime(context);
+    const container = ContainerHandle.load(runtime, id);
+    if (container.pid === pid) runWaits(runtime, container.destroy());
   } catch (error) {
     // The container has already been removed.
     if (!isMissing(error)) throw error;

@@ -1,27 +1,160 @@
 /**
- * `runc plan`.
+ * `runc plan`: what a command would do.
  *
  * @module
  */
 
+import { resolve } from "@std/path";
+import { RuncError } from "../../errors.ts";
+import { runWaits } from "../../ffi/waits.ts";
 import { loadSpec, readConfig } from "../../libcontainer/container/bundle.ts";
+import { ContainerHandle } from "../../libcontainer/container/handle.ts";
+import { planning } from "../../libcontainer/container/planning.ts";
+import { type MonitorStdio, planMonitor, type Removal } from "../../libcontainer/plans/monitor/plan.ts";
+import {
+  deleteActs,
+  killActs,
+  pauseActs,
+  poststartActs,
+  resumeActs,
+  startCreatedActs,
+  updateActs,
+} from "../../libcontainer/plans/parent/control.ts";
+import { becomeMonitor, pidFileAct, startActs } from "../../libcontainer/plans/parent/create.ts";
+import { explainSteps, explainWhole, type WholePlan } from "../../libcontainer/plans/whole.ts";
+import type { Runtime } from "../../libcontainer/runtime.ts";
 import { compileSeccomp } from "../../libcontainer/seccomp/seccomp.ts";
-import { planContainer } from "../../libcontainer/container/planning.ts";
-import { explain, explainSteps } from "../../plan/explain.ts";
+import type { Plan } from "../../plan/op.ts";
+import { slot } from "../../plan/build.ts";
 import { enterBundle } from "../bundle_directory.ts";
-import type { Command } from "../context.ts";
+import type { Command, Context } from "../context.ts";
+import { type Invocation, parse } from "../parse.ts";
 import { makeRuntime } from "../runtime.ts";
+import { parseSignal } from "../signal_name.ts";
+import { parseSubCgroups } from "../sub_cgroup.ts";
+import { specOf } from "../table.ts";
+import { readProcess } from "./exec.ts";
+import { resourcesFrom } from "./update.ts";
 
-/** Prints what `run` would do, without doing any of it. */
-export const run: Command<"plan"> = (context, { args: [id = "container"], options }) => {
+/** Prints what a command would do, without doing any of it. Without the name of a command, that of `run`. */
+export const run: Command<"plan"> = (context, { args, options }) => {
   const runtime = makeRuntime(context);
+  const plan = specOf("plan").commandsAfter?.includes(args[0] ?? "")
+    ? planOf(context, runtime, args)
+    : planNew(runtime, args[0] ?? "container", { ...options, isForeground: true });
+  context.stdout.write(
+    options.format === "json" ? JSON.stringify(explainSteps(plan), null, 2) + "\n" : explainWhole(plan),
+  );
+  return 0;
+};
+
+/** The plan of a command line. */
+function planOf(context: Context, runtime: Runtime, words: readonly string[]): WholePlan {
+  const parsed = parse(words, context.environment);
+  if (parsed.kind !== "command") throw new RuncError("usage", messageOf(parsed, words));
+  if (parsed.command === "run" || parsed.command === "create") {
+    const { args: [id = ""], options } = parsed;
+    const isForeground = parsed.command === "run" && !(parsed as Invocation<"run">).options.detach;
+    return planNew(runtime, id, { ...options, isForeground, isCreated: parsed.command === "create" });
+  }
+  return planOnContainer(context, runtime, parsed);
+}
+
+function messageOf(parsed: { readonly kind: string; readonly message?: string }, words: readonly string[]): string {
+  return parsed.message ?? `runc ${words.join(" ")}: nothing to plan`;
+}
+
+/** `isCreated`: it waits for `start`. `isForeground`: the parent becomes the monitor. */
+function planNew(
+  runtime: Runtime,
+  id: string,
+  options: {
+    readonly bundle?: string;
+    readonly "no-pivot": boolean;
+    readonly "no-new-keyring"?: boolean;
+    readonly "pid-file"?: string;
+    readonly isForeground?: boolean;
+    readonly isCreated?: boolean;
+  },
+): WholePlan {
   const bundle = enterBundle(options.bundle);
   const config = readConfig(bundle, runtime.log);
   // The plan is always root's, independent of the user.
-  const how = { noPivot: options["no-pivot"], asRoot: true };
+  const how = { noPivot: options["no-pivot"], noNewKeyring: options["no-new-keyring"], asRoot: true };
   const spec = loadSpec(runtime, config, bundle, how);
   const seccomp = compileSeccomp(runtime, config, { store: false });
-  const { plan } = planContainer(runtime, { id, spec, startBy: "fifo", seccomp, ...how });
-  context.stdout.write(options.format === "json" ? JSON.stringify(explainSteps(plan), null, 2) + "\n" : explain(plan));
-  return 0;
-};
+  const startBy = options.isCreated ? "fifo" : "parent";
+  const planned = planning(runtime, { id, spec, startBy, seccomp, ...how });
+  const { plan, parent, request, cgroup } = runWaits(runtime, planned);
+  const { hooks = {} } = spec.config;
+  const start = options.isCreated
+    ? []
+    : [...startActs({ config: spec.config, request }), ...poststartActs({ bundle, hooks })];
+  const removal: Removal = {
+    kind: "directories",
+    cgroups: [...new Set(Object.values(cgroup.paths))],
+    state: `${runtime.root}/${id}`,
+  };
+  const terminal = config.process?.terminal ?? false;
+  return {
+    plan,
+    parent: [
+      ...parent,
+      ...(options["pid-file"] ? [pidFileAct(resolve(options["pid-file"]))] : []),
+      ...start,
+      ...(options.isForeground ? [becomeMonitor] : []),
+    ],
+    monitor: options.isForeground ? monitorPlan(runtime, id, { terminal, removal }) : undefined,
+  };
+}
+
+/** The monitor of a process that does not exist yet. */
+function monitorPlan(
+  { kernel }: Runtime,
+  id: string,
+  { terminal, removal }: { readonly terminal: boolean; readonly removal: Removal },
+): Plan {
+  const manners = { stdin: "blocking", stdout: "blocking", stderr: "blocking" } as const;
+  const stdio: MonitorStdio = terminal
+    ? { kind: "terminal", manners, attributes: new Uint8Array() }
+    : { kind: "pipes", manners };
+  const again = { path: "runc", args: ["runc"], ownArguments: 0 };
+  return planMonitor({ arch: kernel.arch, pid: slot("init"), stdio, removal, id, again, debug: false });
+}
+
+/** The plan of a command on an existing container. */
+function planOnContainer(context: Context, runtime: Runtime, parsed: Invocation): WholePlan {
+  const [id = ""] = parsed.args;
+  const container = ContainerHandle.load(runtime, id);
+  const { controlled } = container;
+  switch (parsed.command) {
+    case "exec":
+      return planExec(runtime, container, parsed as Invocation<"exec">);
+    case "start":
+      return { parent: startCreatedActs(controlled) };
+    case "kill":
+      return { parent: killActs(controlled, { signal: parseSignal(parsed.args[1] ?? "SIGTERM") }) };
+    case "delete":
+      return { parent: deleteActs(controlled, { force: (parsed as Invocation<"delete">).options.force }) };
+    case "pause":
+      return { parent: pauseActs(controlled) };
+    case "resume":
+      return { parent: resumeActs(controlled) };
+    default:
+      return { parent: updateActs(controlled, resourcesFrom(context, parsed as Invocation<"update">)) };
+  }
+}
+
+function planExec(runtime: Runtime, container: ContainerHandle, invocation: Invocation<"exec">): WholePlan {
+  const [, ...args] = invocation.args;
+  const { options } = invocation;
+  const process = readProcess(runtime, container, { ...invocation, args });
+  const seccomp = container.compileSeccomp();
+  const subCgroups = parseSubCgroups(options.cgroup);
+  const { plan, parent } = runWaits(runtime, container.planExec({ process, seccomp, subCgroups }));
+  const { terminal = false } = process;
+  const monitor = monitorPlan(runtime, container.id, { terminal, removal: { kind: "none" } });
+  const written = options["pid-file"] ? [pidFileAct(resolve(options["pid-file"]))] : [];
+  if (options.detach) return { plan, parent: [...parent, ...written] };
+  return { plan, parent: [...parent, ...written, becomeMonitor], monitor };
+}

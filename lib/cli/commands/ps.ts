@@ -5,7 +5,7 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import { Container } from "../../libcontainer/container/container.ts";
+import { ContainerHandle } from "../../libcontainer/container/handle.ts";
 import { withCgroupWarning } from "../cgroup_warning.ts";
 import type { Command } from "../context.ts";
 import { goJson } from "../output/go_text.ts";
@@ -14,7 +14,7 @@ import { systemError } from "../system_error.ts";
 
 /** Prints a container's processes: in the format of the host's ps, or their host pids as JSON. */
 export const run: Command<"ps"> = (context, { args: [id = "", ...args], options: { format } }) => {
-  const container = Container.load(makeRuntime(context), id);
+  const container = ContainerHandle.load(makeRuntime(context), id);
   const pids = withCgroupWarning(context, "ps", () => container.processes());
   if (format === "json") {
     // A nil slice in Go: callers expect null for an empty list.

@@ -4,14 +4,16 @@
  * @module
  */
 
-import { Container } from "../../libcontainer/container/container.ts";
+import { runWaits } from "../../ffi/waits.ts";
+import { ContainerHandle } from "../../libcontainer/container/handle.ts";
 import { withCgroupWarning } from "../cgroup_warning.ts";
 import type { Command } from "../context.ts";
 import { makeRuntime } from "../runtime.ts";
 
 /** Thaws the processes of a paused container. */
 export const run: Command<"resume"> = (context, { args: [id = ""] }) => {
-  const container = Container.load(makeRuntime(context), id);
-  withCgroupWarning(context, "resume", () => container.resume());
+  const runtime = makeRuntime(context);
+  const container = ContainerHandle.load(runtime, id);
+  withCgroupWarning(context, "resume", () => runWaits(runtime, container.resume()));
   return 0;
 };

@@ -4,7 +4,9 @@
  * @module
  */
 
-import type { Container } from "../../libcontainer/container/container.ts";
+import { runWaits } from "../../ffi/waits.ts";
+import type { ContainerHandle } from "../../libcontainer/container/handle.ts";
+import type { Runtime } from "../../libcontainer/runtime.ts";
 import type { Command } from "../context.ts";
 import { type Foreground, foregroundOf, type MonitoredProcess } from "../foreground.ts";
 import { Interruptible } from "../interruption.ts";
@@ -34,7 +36,7 @@ export const run: Command<"run"> = (context, { args: [id = ""], options }) => {
         if (openNotify === undefined) foreground.current?.prepare(monitored(container, { keep }), io);
       },
     });
-    return runCreated(created, {
+    return runCreated(runtime, created, {
       foreground: foreground.current,
       openNotify,
       keep,
@@ -45,11 +47,12 @@ export const run: Command<"run"> = (context, { args: [id = ""], options }) => {
   }
 };
 
-function monitored({ pid, id, removal }: Container, { keep }: { keep: boolean }): MonitoredProcess {
+function monitored({ pid, id, removal }: ContainerHandle, { keep }: { keep: boolean }): MonitoredProcess {
   return { pid, id, removal: keep ? { kind: "none" } : removal };
 }
 
 function runCreated(
+  runtime: Runtime,
   { container, process, io }: NewContainer,
   options: {
     foreground: Foreground | undefined;
@@ -65,8 +68,8 @@ function runCreated(
   try {
     using notify = options.openNotify?.(container.id);
     const start = () => {
-      process.start();
-      container.poststart();
+      runWaits(runtime, process.start());
+      runWaits(runtime, container.poststart());
     };
     if (foreground !== undefined) return foreground.run({ ...monitored(container, { keep }), notify }, io, { start });
     start();
@@ -74,8 +77,8 @@ function runCreated(
     notify?.awaitReady({ process, mainPid: process.pid });
     return 0;
   } catch (error) {
-    process.abort();
-    if (!keep) container.destroy();
+    runWaits(runtime, process.abort());
+    if (!keep) runWaits(runtime, container.destroy());
     throw error;
   }
 }

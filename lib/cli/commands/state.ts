@@ -4,13 +4,15 @@
  * @module
  */
 
-import { Container } from "../../libcontainer/container/container.ts";
+import { runWaits } from "../../ffi/waits.ts";
+import { ContainerHandle } from "../../libcontainer/container/handle.ts";
 import type { Command } from "../context.ts";
 import { formatState } from "../output/state.ts";
 import { makeRuntime } from "../runtime.ts";
 
 /** Prints a container's state as JSON. */
 export const run: Command<"state"> = (context, { args: [id = ""] }) => {
-  context.stdout.write(formatState(Container.load(makeRuntime(context), id).state()));
+  const runtime = makeRuntime(context);
+  context.stdout.write(formatState(runWaits(runtime, ContainerHandle.load(runtime, id).state())));
   return 0;
 };

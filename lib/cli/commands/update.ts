@@ -5,7 +5,9 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import { Container } from "../../libcontainer/container/container.ts";
+import { runWaits } from "../../ffi/waits.ts";
+import { ContainerHandle } from "../../libcontainer/container/handle.ts";
+import type { RdtSchemas } from "../../libcontainer/container/update_rdt.ts";
 import type { Resources } from "../../specs/config.ts";
 import { ignoredText, parseResources } from "../../specs/parse.ts";
 import type { Command, Context } from "../context.ts";
@@ -16,8 +18,20 @@ import { withSystemErrors } from "../system_error.ts";
 type Options = Invocation<"update">["options"];
 
 /** Changes the limits of a container, by options or by a JSON file. */
-export const run: Command<"update"> = (context, { args: [id = ""], options, given }) => {
-  const container = Container.load(makeRuntime(context), id);
+export const run: Command<"update"> = (context, invocation) => {
+  const { args: [id = ""] } = invocation;
+  const runtime = makeRuntime(context);
+  const container = ContainerHandle.load(runtime, id);
+  const { resources, rdt } = resourcesFrom(context, invocation);
+  runWaits(runtime, container.update(resources, rdt));
+  return 0;
+};
+
+/** What the command line or its file asks for. */
+export function resourcesFrom(
+  context: Context,
+  { options, given }: Pick<Invocation<"update">, "options" | "given">,
+): { readonly resources: Resources; readonly rdt: RdtSchemas } {
   const { resources: file = "" } = options;
   const resources = file === "" ? resourcesOf(options, given) : parseResources(readInput(context, file), {
     file,
@@ -27,12 +41,8 @@ export const run: Command<"update"> = (context, { args: [id = ""], options, give
   if (kernel !== undefined || kernelTCP !== undefined) {
     context.log.warning("Kernel memory settings are ignored and will be removed");
   }
-  container.update(resources, {
-    l3CacheSchema: options["l3-cache-schema"],
-    memBwSchema: options["mem-bw-schema"],
-  });
-  return 0;
-};
+  return { resources, rdt: { l3CacheSchema: options["l3-cache-schema"], memBwSchema: options["mem-bw-schema"] } };
+}
 
 function readInput({ stdin }: Context, file: string): string {
   // /dev/stdin cannot be opened if it is a socket.

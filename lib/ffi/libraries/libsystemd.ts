@@ -13,6 +13,7 @@ import { basicTypes, type BusValue, type BusVariant, completeTypes, encodeNumber
 import { Errno, errnoName, errnoText } from "../errno.ts";
 import { monotonicMs } from "../clock.ts";
 import { addressOf, alloc, cString, type Kernel } from "../kernel.ts";
+import { callBlocking, readable, TURN, type Waits } from "../waits.ts";
 
 const RTLD_NOW = 2;
 
@@ -54,9 +55,14 @@ export interface BusOptions {
   readonly isDirect?: boolean;
 }
 
-/** Opens the library. */
-function openLibrary(kernel: Kernel): number {
-  const library = kernel.call("dlopen", cString("libsystemd.so.0"), RTLD_NOW);
+/** sd-bus reports its state as poll(2) events. */
+const POLLOUT = 4;
+/** While there is something left to write: how often that is tried. Messages are far smaller than a socket's buffer. */
+const WRITE_AGAIN_MS = 2;
+
+/** Opens the library. The linker reads it and those that it needs from disk. */
+function* openLibrary(): Waits<number> {
+  const library = yield* callBlocking("dlopen", cString("libsystemd.so.0"), RTLD_NOW);
   if (library === 0) {
     throw new RuncError("host-lacks", "cannot open libsystemd.so.0", {
       hint: "install libsystemd0 (Debian), systemd-libs (Fedora) or libelogind (Alpine), or leave out --systemd-cgroup",
@@ -65,17 +71,39 @@ function openLibrary(kernel: Kernel): number {
   return library;
 }
 
-/** One connection. Dispose of it after use. */
+/**
+ * One connection. Dispose of it after use.
+ *
+ * sd_bus_call(3) and sd_bus_wait(3) would block the thread, for up to half a minute, and {@link callBlocking} cannot run
+ * them on another one: kernel.ts's trampoline misreads their −1. So the connection is used as an event loop does: its
+ * descriptor is waited for, and sd_bus_process(3), which does not block, reads and writes what is there.
+ */
 export class Bus implements Disposable {
   readonly #kernel: Kernel;
   readonly #library: number;
   readonly #functions = new Map<string, Function>();
   #bus = 0n;
+  /** Messages that came before the reply to a call, each with a reference. */
+  readonly #early: bigint[] = [];
 
-  /** @throws {RuncError} `host-lacks` without the library, `cgroup-failed` if the connection fails. */
-  constructor(kernel: Kernel, options: BusOptions) {
+  private constructor(kernel: Kernel, library: number) {
     this.#kernel = kernel;
-    this.#library = openLibrary(kernel);
+    this.#library = library;
+  }
+
+  /**
+   * Begins a connection. The other side's answers are waited for by the first call.
+   *
+   * @throws {RuncError} `host-lacks` without the library, `cgroup-failed` if the connection fails.
+   */
+  static *open(kernel: Kernel, options: BusOptions): Waits<Bus> {
+    const bus = new Bus(kernel, yield* openLibrary());
+    bus.#start(options);
+    return bus;
+  }
+
+  /** The socket is nonblocking, so nothing here waits. */
+  #start(options: BusOptions): void {
     const pointer = alloc(8);
     this.#must("sd_bus_new", pointer);
     this.#bus = readWord(pointer);
@@ -93,82 +121,137 @@ export class Bus implements Disposable {
    * Calls a method. Returns the first values of the reply; `answer` gives their types, which may be basic types and
    * variants of them only.
    *
-   * @throws {BusError} if the reply is an error, or with errno ETIMEDOUT if there was no reply in time.
+   * @throws {BusError} if the reply is an error, if the connection ends, or with errno ETIMEDOUT if there was no reply
+   * in time.
    */
-  call(
+  *call(
     to: Address,
     member: string,
     { signature, values }: Arguments = { signature: "", values: [] },
     { timeoutMs, answer = "" }: { timeoutMs: number; answer?: string },
-  ): readonly BusValue[] {
+  ): Waits<readonly BusValue[]> {
+    const deadline = monotonicMs(this.#kernel) + timeoutMs;
     const pointer = alloc(8);
     const names = [to.destination, to.path, to.interface, member].map(cString);
     this.#must("sd_bus_message_new_method_call", this.#bus, pointer, ...names);
     const request = readWord(pointer);
+    let cookie: bigint;
     try {
       completeTypes(signature).forEach((type, index) => this.#append(request, type, values[index]!));
-      const reply = this.#send(request, timeoutMs);
-      try {
-        return completeTypes(answer).map((type) => this.#read(reply, type));
-      } finally {
-        this.#invoke("sd_bus_message_unref", reply);
-      }
+      cookie = this.#send(request);
     } finally {
       this.#invoke("sd_bus_message_unref", request);
+    }
+    const reply = yield* this.#reply(cookie, deadline);
+    try {
+      this.#refuseError(reply);
+      return completeTypes(answer).map((type) => this.#read(reply, type));
+    } finally {
+      this.#invoke("sd_bus_message_unref", reply);
     }
   }
 
   /**
-   * Waits for a signal whose values `accept` accepts. The bus must have been asked to send it (AddMatch).
+   * Waits for a signal whose values `accept` accepts. The bus must have been asked to send it (AddMatch). Signals that
+   * arrived during an earlier call count too.
    *
    * Returns undefined after `timeoutMs`.
    */
-  waitForSignal<Result>(
+  *waitForSignal<Result>(
     wanted: { readonly interface: string; readonly member: string; readonly signature: string },
     accept: (values: readonly BusValue[]) => Result | undefined,
     timeoutMs: number,
-  ): Result | undefined {
+  ): Waits<Result | undefined> {
     const deadline = monotonicMs(this.#kernel) + timeoutMs;
     const names = [cString(wanted.interface), cString(wanted.member)];
     for (;;) {
-      const pointer = alloc(8);
-      const more = this.#must("sd_bus_process", this.#bus, pointer);
-      const message = readWord(pointer);
-      if (message !== 0n) {
-        try {
-          if (this.#must("sd_bus_message_is_signal", message, ...names) > 0) {
-            const result = accept(completeTypes(wanted.signature).map((type) => this.#read(message, type)));
-            if (result !== undefined) return result;
-          }
-        } finally {
-          this.#invoke("sd_bus_message_unref", message);
+      const message = this.#early.shift() ?? (yield* this.#receive(deadline));
+      if (message === undefined) return undefined;
+      try {
+        if (this.#must("sd_bus_message_is_signal", message, ...names) > 0) {
+          const result = accept(completeTypes(wanted.signature).map((type) => this.#read(message, type)));
+          if (result !== undefined) return result;
         }
+      } finally {
+        this.#invoke("sd_bus_message_unref", message);
       }
-      if (more > 0) continue;
-      const left = deadline - monotonicMs(this.#kernel);
-      if (left <= 0) return undefined;
-      const waited = this.#invoke("sd_bus_wait", this.#bus, Math.ceil(left * 1000));
-      if (waited < 0 && waited !== -Errno.EINTR) throw this.#failure("sd_bus_wait", waited);
     }
   }
 
-  /** Closes the connection. */
+  /** Closes the connection. Nothing is left to write: every call has waited for its reply. */
   [Symbol.dispose](): void {
     if (this.#bus === 0n) return;
-    this.#invoke("sd_bus_flush_close_unref", this.#bus);
+    for (const message of this.#early.splice(0)) this.#invoke("sd_bus_message_unref", message);
+    this.#invoke("sd_bus_close_unref", this.#bus);
     this.#bus = 0n;
   }
 
-  /** Returns the reply. The caller must unref it. */
-  #send(request: bigint, timeoutMs: number): bigint {
-    // sd_bus_error: const char *name, const char *message, int.
-    const error = alloc(24);
-    const pointer = alloc(8);
-    const result = this.#invoke("sd_bus_call", this.#bus, request, Math.ceil(timeoutMs * 1000), error, pointer);
-    if (result >= 0) return readWord(pointer);
-    const [name, message] = [0, 8].map((offset) => readText(readWord(error.subarray(offset, offset + 8))));
-    this.#invoke("sd_bus_error_free", error);
-    throw new BusError(name || errnoName(-result), message || errnoText(-result), -result);
+  /** Returns the message's cookie, by which its reply is known. */
+  #send(request: bigint): bigint {
+    const cookie = alloc(8);
+    this.#failCall("sd_bus_send", this.#invoke("sd_bus_send", this.#bus, request, cookie));
+    return readWord(cookie);
+  }
+
+  /** The reply to the message with that cookie. The caller must unref it. Other messages are kept. */
+  *#reply(cookie: bigint, deadline: number): Waits<bigint> {
+    const bytes = alloc(8);
+    for (;;) {
+      const message = yield* this.#receive(deadline);
+      if (message === undefined) throw new BusError("ETIMEDOUT", errnoText(Errno.ETIMEDOUT), Errno.ETIMEDOUT);
+      const isReply = this.#invoke("sd_bus_message_get_reply_cookie", message, bytes) >= 0;
+      if (isReply && readWord(bytes) === cookie) return message;
+      // A reply that nobody waits for any more came after its deadline.
+      if (isReply) this.#invoke("sd_bus_message_unref", message);
+      else this.#early.push(message);
+    }
+  }
+
+  /** The next message; undefined after the deadline. The caller must unref it. */
+  *#receive(deadline: number): Waits<bigint | undefined> {
+    for (;;) {
+      const pointer = alloc(8);
+      const more = this.#failCall("sd_bus_process", this.#invoke("sd_bus_process", this.#bus, pointer));
+      const message = readWord(pointer);
+      if (message !== 0n) return message;
+      if (more > 0) {
+        yield TURN;
+        continue;
+      }
+      const left = deadline - monotonicMs(this.#kernel);
+      if (left <= 0) return undefined;
+      yield* this.#wait(left);
+    }
+  }
+
+  /** Waits until there is something to do. sd-bus has deadlines of its own while it connects. */
+  *#wait(leftMs: number): Waits<void> {
+    const bytes = alloc(8);
+    const fd = this.#must("sd_bus_get_fd", this.#bus);
+    const events = this.#must("sd_bus_get_events", this.#bus);
+    const hasDeadline = this.#must("sd_bus_get_timeout", this.#bus, bytes) > 0;
+    // CLOCK_MONOTONIC in microseconds.
+    const ownMs = hasDeadline ? Math.max(0, Number(readWord(bytes)) / 1000 - monotonicMs(this.#kernel)) : leftMs;
+    const writeMs = (events & POLLOUT) === 0 ? leftMs : WRITE_AGAIN_MS;
+    // What has been sent to systemd is done in any case, so its answer is waited for.
+    yield* readable([fd], Math.min(leftMs, ownMs, writeMs), { isDeaf: true });
+  }
+
+  /** @throws {BusError} if the reply is an error. */
+  #refuseError(reply: bigint): void {
+    // sd_bus_error: const char *name, const char *message, int. It belongs to the message.
+    const address = this.#invokeWord("sd_bus_message_get_error", reply);
+    const pointer = Deno.UnsafePointer.create(address);
+    if (pointer === null) return;
+    const [name, message] = [0, 8].map((offset) => readText(new Deno.UnsafePointerView(pointer).getBigUint64(offset)));
+    const errno = this.#invoke("sd_bus_message_get_errno", reply);
+    throw new BusError(name || errnoName(errno), message || errnoText(errno), errno);
+  }
+
+  /** Returns `result`. @throws {BusError} if it is −errno: the connection is of no use. */
+  #failCall(name: string, result: number): number {
+    if (result >= 0) return result;
+    throw new BusError(errnoName(-result), `${name}: ${errnoText(-result)}`, -result);
   }
 
   #append(message: bigint, type: string, value: BusValue): void {
@@ -221,14 +304,19 @@ export class Bus implements Disposable {
     });
   }
 
-  /** Calls a function and returns its result, an int. `args` stay referenced until it has returned. */
+  /** Calls a function and returns its result, an int. */
   #invoke(name: string, ...args: Argument[]): number {
+    return Number(BigInt.asIntN(32, this.#invokeWord(name, ...args)));
+  }
+
+  /** Calls a function and returns its result. `args` stay referenced until it has returned. */
+  #invokeWord(name: string, ...args: Argument[]): bigint {
     const words = args.map((argument) =>
       argument instanceof Uint8Array ? addressOf(argument) : BigInt.asIntN(64, BigInt(argument))
     );
     const [a = 0n, b = 0n, c = 0n, d = 0n, e = 0n, f = 0n, g = 0n] = words;
     const result = this.#function(name).call(a, b, c, d, e, f, g);
-    return args.length > 7 ? -Errno.EINVAL : Number(BigInt.asIntN(32, result));
+    return args.length > 7 ? BigInt(-Errno.EINVAL) : result;
   }
 
   #function(name: string): Function {

@@ -28,7 +28,7 @@ export class Child implements Disposable {
   readonly #kernel: Kernel;
   /** In this process's pid namespace. */
   readonly pid: number;
-  /** Becomes readable when the child ends. Undefined if a seccomp filter on this process refuses pidfd_open(2). */
+  /** Becomes readable when the child ends. Undefined if pidfd_open(2) is refused, or no descriptor is left for it. */
   readonly pidfd?: Fd;
   #status?: ExitStatus;
   #isReaped = false;
@@ -39,15 +39,13 @@ export class Child implements Disposable {
     this.pidfd = pidfd;
   }
 
-  /** The child `pid`. Undefined if it is not our child, or is already reaped. @throws {RuncError} */
+  /** The child `pid`. Undefined if it is not our child, or is already reaped. */
   static find(kernel: Kernel, pid: number): Child | undefined {
     if (!Number.isInteger(pid) || pid < 1) return undefined;
     const number = kernel.retry("syscall", syscallNumber("pidfd_open", kernel.arch), pid, 0);
     // A thread's number: EINVAL, since Linux 6.15 ENOENT.
     if (number === -Errno.ESRCH || number === -Errno.EINVAL || number === -Errno.ENOENT) return undefined;
-    if (number < 0 && number !== -Errno.EPERM && number !== -Errno.ENOSYS) {
-      throw syscallError(`pidfd_open(${pid})`, -number);
-    }
+    // Any other error must not lose a child that runs. Its pid is enough: the kernel keeps it until we reap the child.
     const child = new Child(kernel, pid, number < 0 ? undefined : new Fd(kernel, number, `pidfd of ${pid}`));
     // The sender of the pid is not trusted: the kernel reports whether it is our child.
     if (child.#waitid(WNOHANG | WNOWAIT).result !== -Errno.ECHILD) return child;

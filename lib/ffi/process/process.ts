@@ -9,6 +9,7 @@ import { Prctl } from "../constants.ts";
 import { Errno } from "../errno.ts";
 import { Fd } from "../fd.ts";
 import { syscallNumber } from "../syscalls.ts";
+import { callBlocking, runWaits, type Waits } from "../waits.ts";
 
 // spawn.h of glibc 2.36. Both structs are opaque; these are their sizes on 64-bit.
 const FILE_ACTIONS_SIZE = 80, ATTRIBUTES_SIZE = 336, SIGSET_SIZE = 128;
@@ -74,14 +75,19 @@ function stringArray(texts: readonly EnvironmentEntry[]): Uint8Array<ArrayBuffer
   return block;
 }
 
+/** {@link spawning}, for a caller that blocks. */
+export function spawn(kernel: Kernel, options: SpawnOptions): number {
+  return runWaits({ kernel }, spawning(kernel, options));
+}
+
 /**
  * posix_spawn(3) with every signal at its default and none blocked. Deno ignores SIGPIPE, and a child would inherit
- * that.
+ * that. It waits until the child has executed its program.
  *
  * Returns the child's pid, or −errno. glibc uses a vfork-like clone, so this includes a failed execve. −EMFILE also
  * means that the limit of open files does not allow the number of a descriptor.
  */
-export function spawn(kernel: Kernel, options: SpawnOptions): number {
+export function* spawning(kernel: Kernel, options: SpawnOptions): Waits<number> {
   const actions = alloc(FILE_ACTIONS_SIZE);
   kernel.call("posix_spawn_file_actions_init", actions);
   for (const { to, from } of options.fds) {
@@ -103,11 +109,11 @@ export function spawn(kernel: Kernel, options: SpawnOptions): number {
   const argv = stringArray(options.argv);
   const env = stringArray(options.env);
   const path = cString(options.path);
-  const errno = withFileLimit(
-    kernel,
-    options.softFileLimit,
-    () => kernel.call("posix_spawn", pid, path, actions, attributes, argv, env),
-  );
+  const args = [pid, path, actions, attributes, argv, env];
+  // The limit is the whole program's: nothing else may run while it is another one.
+  const errno = options.softFileLimit === undefined
+    ? yield* callBlocking("posix_spawn", ...args)
+    : withFileLimit(kernel, options.softFileLimit, () => kernel.call("posix_spawn", ...args));
   kernel.call("posix_spawn_file_actions_destroy", actions);
   kernel.call("posix_spawnattr_destroy", attributes);
   return errno !== 0 ? -errno : new DataView(pid.buffer).getInt32(0, true);

@@ -29,17 +29,10 @@ export function systemdOptions(runtime: Runtime, rootless: boolean) {
   return { ...cgroupOptions(runtime, rootless), environment: runtime.environment, warn };
 }
 
-/** The same cgroups, traced if there is a trace. */
-export function withTrace({ trace }: Runtime, cgroup: CgroupManager): CgroupManager {
-  return trace?.cgroups(cgroup) ?? cgroup;
-}
-
 /** The cgroups of an existing container. */
 export function loadCgroup(runtime: Runtime, state: RuncState): CgroupManager {
   const paths = cgroupPathsOf(state);
   const rootless = rootlessCgroupsOf(state);
-  const fs = loadCgroupManager(paths, cgroupOptions(runtime, rootless));
-  if (!systemdOf(state)) return withTrace(runtime, fs);
-  const options = systemdOptions(runtime, rootless);
-  return withTrace(runtime, loadSystemdManager(paths, systemdPathOf(state), options));
+  if (!systemdOf(state)) return loadCgroupManager(paths, cgroupOptions(runtime, rootless));
+  return loadSystemdManager(paths, systemdPathOf(state), systemdOptions(runtime, rootless));
 }

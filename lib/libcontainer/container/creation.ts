@@ -1,196 +1,287 @@
 /**
- * Creates a container, and undoes the creation if it fails. Runs in: parent.
+ * Creates a container: carries out the acts of plans/parent/create.ts. Runs in: parent.
  *
  * @module
  */
 
-import { hasLimits } from "../../cgroups/limits/limits.ts";
 import type { CgroupManager } from "../../cgroups/manager.ts";
+import { parseSystemdPath } from "../../cgroups/path.ts";
 import { RdtGroup } from "../../cgroups/rdt/group.ts";
-import { resctrlRoot } from "../../cgroups/rdt/resctrl.ts";
-import { inContext, RuncError } from "../../errors.ts";
+import { RuncError } from "../../errors.ts";
 import { kill } from "../../ffi/process/process.ts";
-import type { Config, Resources } from "../../specs/config.ts";
-import { inSpan } from "../../trace/tracer.ts";
-import { hasNamespace, makesNamespace } from "../config/namespaces.ts";
-import { runHooks } from "../launch/host_hooks.ts";
-import { Launch } from "../launch/launch.ts";
-import { saidInCreate } from "../plans/create.ts";
+import type { Waits } from "../../ffi/waits.ts";
+import { copyTree, type Trees } from "../launch/copy_tree.ts";
+import { runHook } from "../launch/host_hooks.ts";
+import { writeIdMaps } from "../launch/id_maps.ts";
+import { LaunchWorld } from "../launch/launch_world.ts";
+import { makeTarget } from "../launch/make_target.ts";
+import { moveNetworkDevice } from "../launch/network_devices.ts";
+import { type Explained, type Performers, runActs } from "../launch/run_acts.ts";
+import type { Act, VerbOf } from "../plans/parent/act.ts";
+import { IN_INIT, NOT_STARTED, startActs } from "../plans/parent/create.ts";
 import type { Runtime } from "../runtime.ts";
+import { processStat } from "../state/process_status.ts";
+import type { RuncState } from "../state/runc_state.ts";
 import { StateDirectory } from "../state/store.ts";
-import { ContainerProcess, NOT_STARTED, type ProcessOptions, warnOfCapabilities } from "./container_process.ts";
-import { converse, type Creating, handListenerOf, type PendingContainer } from "./creation_messages.ts";
-import { neverStartedState } from "./new_state.ts";
-import { planContainer, type PlannedContainer, type PlanOptions } from "./planning.ts";
+import { directoryOf } from "../steps/devices.ts";
+import type { ParsedMount } from "../config/mounts.ts";
+import { mountPrefix } from "../steps/mounts/messages.ts";
+import { FIRST_DEVICE } from "../steps/protocol.ts";
+import { ProcessHandle, type ProcessOptions } from "./container_process.ts";
+import { creatingState, describeContainer, neverStartedState, writeHookStates } from "./new_state.ts";
+import { type PlannedContainer, planning, type PlanOptions } from "./planning.ts";
 import { StageDescriptors } from "./stage_descriptors.ts";
-import { Undo } from "./undo.ts";
 
 /** The options of {@link createContainer}. */
 export type CreationOptions = PlanOptions & ProcessOptions;
 
+/** A container that is being created. */
+export interface PendingContainer {
+  readonly directory: StateDirectory;
+  readonly state: RuncState;
+  readonly cgroup: CgroupManager;
+}
+
 /** A new container and its process. */
 export interface Created extends PendingContainer {
-  readonly process: ContainerProcess;
+  readonly process: ProcessHandle;
 }
 
 /** Creates a container. `onProcess` is called while init works alone for the longest time. @see Container.create */
-export function createContainer(
+export function* createContainer(
   runtime: Runtime,
   options: CreationOptions,
   onProcess: (container: PendingContainer) => void,
-): Created {
-  const directory = new StateDirectory(runtime.root, options.id);
-  const planned = planContainer(runtime, options);
-  warnOfIgnored(runtime, options.spec.config, planned);
+): Waits<Created> {
+  const planned = yield* planning(runtime, options);
   // The descriptors are closed after the undo, and also after a success.
-  using descriptors = new StageDescriptors(runtime.kernel);
-  using undo = new Undo(runtime.log);
-  makeDirectory(runtime, options, directory, undo);
-  descriptors.open(options, planned, directory);
-  const site: Site = { runtime, options, planned, directory, descriptors, onProcess };
-  const made = inContext(NOT_STARTED, () => launchProcess(site, undo));
-  undo.keep();
-  return { directory, cgroup: planned.cgroup, ...made };
+  using creation = new Creation(runtime, options, planned, onProcess);
+  return yield* creation.run();
 }
 
-/** The inputs of a launch. */
-interface Site extends Pick<Creating, "runtime" | "planned" | "directory" | "onProcess"> {
-  readonly options: CreationOptions;
-  readonly descriptors: StageDescriptors;
-}
+/** One creation: what its acts find out and make. */
+class Creation implements Disposable {
+  readonly #runtime: Runtime;
+  readonly #options: CreationOptions;
+  readonly #planned: PlannedContainer;
+  readonly #directory: StateDirectory;
+  readonly #descriptors: StageDescriptors;
+  readonly #world: LaunchWorld;
+  #state?: RuncState;
+  #rdtGroup?: RdtGroup;
 
-function warnOfIgnored(runtime: Runtime, config: Config, { facts }: PlannedContainer): void {
-  warnOfCapabilities(runtime, config.process!, facts);
-  warnOfPersonality(runtime, config);
-  warnOfKernelMemory(runtime, config.linux?.resources ?? {});
-}
+  constructor(
+    runtime: Runtime,
+    options: CreationOptions,
+    planned: PlannedContainer,
+    onProcess: (container: PendingContainer) => void,
+  ) {
+    this.#runtime = runtime;
+    this.#options = options;
+    this.#planned = planned;
+    this.#directory = new StateDirectory(runtime.root, options.id);
+    this.#descriptors = new StageDescriptors(runtime.kernel, options);
+    this.#world = new LaunchWorld(runtime, {
+      acts: planned.parent,
+      stage: () => ({
+        plan: planned.plan,
+        stdio: options.stdio,
+        fds: this.#descriptors.fds,
+        inheritedFds: options.inheritedFds ?? 0,
+        waits: options.startBy === "fifo",
+        refused: planned.facts.refused,
+      }),
+      hookOutput: () => this.#descriptors.handOver(),
+      seccomp: options.seccomp,
+      hookState: (pid) => creatingState(options, pid),
+      onProcess: () => onProcess(this.#pending),
+    });
+    this.#world.add({ ...this.#stateVerbs(), ...this.#settingVerbs(), ...this.#cgroupVerbs() });
+  }
 
-function warnOfPersonality(runtime: Runtime, { linux }: Config): void {
-  const { flags = [] } = linux?.personality ?? {};
-  if (flags.length > 0) runtime.log("warning", `ignoring unsupported personality flags: [${flags.join(" ")}]`);
-}
+  /** Carries out the acts. */
+  *run(): Waits<Created> {
+    const world = this.#world;
+    const { parent } = this.#planned;
+    const explain = (error: unknown, failed: Act) => this.#explain(error, failed);
+    try {
+      yield* runActs(parent, Object.assign(world, { explain }), world.conversation);
+    } catch (error) {
+      world.close();
+      throw error;
+    }
+    return { ...this.#pending, process: this.#process() };
+  }
 
-/** Linux no longer limits kernel memory separately, and runc ignores both fields. */
-function warnOfKernelMemory(runtime: Runtime, { memory }: Resources): void {
-  if (memory?.kernel === undefined && memory?.kernelTCP === undefined) return;
-  runtime.log("warning", "Kernel memory settings are ignored and will be removed");
-}
+  #process(): ProcessHandle {
+    const world = this.#world;
+    const acts = startActs({ config: this.#options.spec.config, request: this.#planned.request });
+    return new ProcessHandle(world.launch, () => runActs(acts, world, world.talkAgain(acts)));
+  }
 
-/** Creates the state directory. The container exists from here on. Before, no undo and no hook are necessary. */
-function makeDirectory(runtime: Runtime, options: CreationOptions, directory: StateDirectory, undo: Undo): void {
-  directory.make(runtime.kernel, runtime.root);
-  // The hooks run last, after everything else is removed.
-  undo.defer(() => runPoststop(runtime, options));
-  undo.defer(() => directory.remove());
-  if (options.notify) Deno.mkdirSync(directory.notify, { mode: 0o755 });
-}
+  get #pending(): PendingContainer {
+    if (this.#state === undefined) throw new RuncError("internal", "stage has not told who init is");
+    return { directory: this.#directory, cgroup: this.#planned.cgroup, state: this.#state };
+  }
 
-function runPoststop(runtime: Runtime, options: CreationOptions): void {
-  runHooks(runtime, "poststop", options.spec.config.hooks?.poststop, neverStartedState(options), {
-    goOn: (error) => runtime.log("warning", error.message),
-  });
-}
+  #stateVerbs(): Performers {
+    const { kernel, root } = this.#runtime;
+    const directory = this.#directory;
+    return {
+      makeStateDirectory: () => directory.make(kernel, root),
+      removeStateDirectory: () => directory.remove(),
+      makeDirectory: ({ path, mode }) => Deno.mkdirSync(path, { mode }),
+      makeExecFifo: ({ uid, gid }) => {
+        directory.makeFifo(kernel, { uid, gid });
+        this.#descriptors.openFifo(directory.fifo);
+      },
+      openNamespace: (does) => this.#descriptors.openNamespace(does),
+      pairSockets: ({ fds }) => this.#descriptors.pair(fds),
+      makeHookFiles: ({ hooks }) => this.#descriptors.makeHookFiles(hooks),
+      writeHookStates: () => this.#writeHookStates(),
+      describe: () => this.#describe(),
+      saveState: () => {
+        directory.save(kernel, this.#pending.state);
+        directory.removeNote();
+      },
+      noteCreation: ({ cgroups }) => this.#noteCreation(cgroups),
+      runHook: (does, span) => this.#runHook(does, span),
+    };
+  }
 
-function launchProcess(site: Site, undo: Undo): Pick<Created, "state" | "process"> {
-  const { runtime, options, planned: { cgroup }, descriptors } = site;
-  // The cgroup and the resctrl group are created after the stage, which enters them. They can be removed only after
-  // their processes have ended.
-  const groups = undo.place();
-  const launch = startStage(site, undo);
-  const limits = limitsOf(options.spec.config);
-  // Meanwhile, the stage starts.
-  inContext("unable to apply cgroup configuration", () => makeCgroup(site, launch.stagePid, { limits, undo: groups }));
-  const rdtGroup = makeRdtGroup(site, launch.stagePid, groups);
-  warnOfNoCgroup(runtime, options.spec.config, cgroup);
-  launch.go();
-  const creating: Creating = { ...site, launch, hookStates: descriptors.hookStates, limits, rdtGroup };
-  const state = tellingOom(cgroup, () => inContext("error during container init", () => converse(creating)));
-  const onListener = (fd: number) => handListenerOf(runtime, options, launch, fd);
-  return { state, process: new ContainerProcess(runtime, launch, onListener) };
-}
+  #noteCreation(cgroupPaths: VerbOf<"noteCreation">["cgroups"]): void {
+    const { id, spec } = this.#options;
+    const pid = this.#world.launch.stagePid;
+    this.#directory.writeNote({
+      // If it has ended already, 0 is no process's.
+      stage: { pid, startTime: processStat(pid)?.startTime ?? 0 },
+      cgroupPaths,
+      systemd: this.#runtime.systemdCgroup
+        ? parseSystemdPath({ id, cgroupsPath: spec.config.linux?.cgroupsPath })
+        : undefined,
+    });
+  }
 
-function limitsOf({ linux }: Config): Resources | undefined {
-  const { resources = {} } = linux ?? {};
-  return hasLimits(resources) ? resources : undefined;
-}
+  #writeHookStates(): void {
+    const state = creatingState(this.#options, this.#world.launch.initPid);
+    writeHookStates(this.#descriptors.hookStates, state, this.#options.spec.config);
+  }
 
-function startStage({ runtime, options, planned, descriptors }: Site, undo: Undo): Launch {
-  const launch = new Launch(runtime, {
-    plan: planned.plan,
-    stdio: options.stdio,
-    fds: descriptors.fds,
-    inheritedFds: options.inheritedFds ?? 0,
-    waits: options.startBy === "fifo",
-    says: saidInCreate(options.spec.config, planned.request, descriptors.hasHelper, planned.mounts),
-    filtered: planned.request.seccomp !== undefined,
-    refused: planned.facts.refused,
-  });
-  descriptors.handOver();
-  undo.defer(() => launch[Symbol.dispose]());
-  undo.defer(() => launch.abort());
-  return launch;
-}
+  #describe(): void {
+    const what = { pid: this.#world.launch.initPid, cgroup: this.#planned.cgroup, rdtGroup: this.#rdtGroup };
+    this.#state = describeContainer(this.#runtime, this.#options, what);
+  }
 
-/**
- * Creates the cgroup, for the stage and its children. With a user namespace the stage cannot enter it by itself.
- *
- * @see cgroupEntry
- */
-function makeCgroup(
-  { runtime, options, planned: { cgroup } }: Site,
-  pid: number,
-  { limits, undo }: { limits?: Resources; undo: Undo },
-): void {
-  const { config } = options.spec;
-  cgroup.create(limits, pid);
-  undo.defer(() => cgroup.destroy());
-  undo.defer(() => killLeft(runtime, config, cgroup));
-  if (hasNamespace(config, "user")) cgroup.join(pid);
-}
+  *#runHook(does: VerbOf<"runHook">, span: Parameters<typeof runHook>[3]): Waits<void> {
+    const state = does.status === "stopped"
+      ? neverStartedState(this.#options)
+      : creatingState(this.#options, this.#world.launch.initPid);
+    yield* runHook(this.#runtime, does, state, span);
+  }
 
-/** Kills what outlived init. Its own pid namespace ends with init. In a shared one, a hook may still run. */
-function killLeft({ kernel }: Runtime, config: Config, cgroup: CgroupManager): void {
-  if (makesNamespace(config, "pid") || !cgroup.exists()) return;
-  cgroup.kill((pid, signal) => void kill(kernel, pid, signal));
-}
+  #settingVerbs(): Performers {
+    const { facts } = this.#planned;
+    return {
+      writeIdMaps: (maps) =>
+        writeIdMaps(this.#runtime, this.#world.launch.stagePid, maps, { uid: facts.euid, gid: Deno.gid() ?? 0 }),
+      moveNetworkDevice: ({ name, device }) =>
+        moveNetworkDevice(this.#runtime, name, device, this.#world.launch.initPid),
+      makeTarget: (does) => this.#makePlace(does),
+      copyUp: ({ mount }) => this.#copyUp(mount),
+    };
+  }
 
-/** Creates the resctrl group of `linux.intelRdt`, and moves the stage into it. Undefined on a host without resctrl. */
-function makeRdtGroup({ runtime, options }: Site, pid: number, undo: Undo): RdtGroup | undefined {
-  const { intelRdt } = options.spec.config.linux ?? {};
-  const root = intelRdt === undefined ? undefined : resctrlRoot(runtime.kernel);
-  if (root === undefined) return undefined;
-  const group = new RdtGroup(root, options.id, intelRdt!);
-  // A partly created group is removed too.
-  undo.defer(() => group.undo());
-  inContext("unable to apply Intel RDT configuration", () =>
-    inSpan(runtime.trace, "make the Intel RDT group", () => {
-      group.make();
-      group.join(pid);
-    }));
-  return group;
-}
+  #makePlace({ mount, isFile }: VerbOf<"makeTarget">): void {
+    const { path, prefix } = placeOf(this.#options, this.#planned.mounts, mount);
+    const [root] = this.#world.message!.fds;
+    try {
+      makeTarget(this.#runtime.kernel, root!, { path, isFile, ...this.#owner });
+    } catch (error) {
+      throw error instanceof RuncError ? error.within(prefix) : error;
+    }
+  }
 
-function warnOfNoCgroup(runtime: Runtime, config: Config, { refused }: CgroupManager): void {
-  if (makesNamespace(config, "pid") || !refused) return;
-  runtime.log(
-    "warning",
-    "Creating a rootless container with no cgroup and no private pid namespace. Such configuration is strongly discouraged (as it is impossible to properly kill all container's processes) and will result in an error in a future runc version.",
-  );
-}
+  *#copyUp(number: number): Waits<void> {
+    const { mount } = mountOf(this.#planned.mounts, number);
+    const [from, to] = this.#world.message!.fds;
+    const trees: Trees = { from: from!, to: to!, ...this.#owner };
+    try {
+      yield* copyTree(this.#runtime.kernel, trees, (source, copy) => this.#world.fill(source, copy));
+    } catch (error) {
+      const prefix = `${mountPrefix(mount)}: tmpcopyup: failed to copy`;
+      throw error instanceof RuncError ? error.within(prefix) : error;
+    }
+  }
 
-/** Runs `action`. If it fails and the kernel has killed a process for lack of memory, reports that as the reason. */
-function tellingOom<Result>(cgroup: CgroupManager, action: () => Result): Result {
-  try {
-    return action();
-  } catch (cause) {
-    if (isInterrupted(cause) || cgroup.oomKills() === 0) throw cause;
-    throw new RuncError("step-failed", "container init was OOM-killed (memory limit too low?)", {
-      cause,
+  /** The host's ids of the container's root. */
+  get #owner(): { uid: number; gid: number } {
+    const { rootUid: uid, rootGid: gid } = this.#planned.facts;
+    return { uid, gid };
+  }
+
+  #cgroupVerbs(): Performers {
+    const { cgroup } = this.#planned;
+    const stage = () => this.#world.launch.stagePid;
+    return {
+      makeCgroups: ({ limits }) => this.#makeCgroups(limits),
+      joinCgroups: () => cgroup.join(stage()),
+      setDevices: ({ rules }) => cgroup.setDevices(rules),
+      setLimits: ({ limits }) => cgroup.set(limits!),
+      killLeft: () => this.#killLeft(),
+      removeCgroups: () => cgroup.destroy(),
+      makeRdtGroup: ({ root, rdt }) => {
+        this.#rdtGroup = new RdtGroup(root, this.#options.id, rdt);
+        this.#rdtGroup.make();
+      },
+      joinRdtGroup: () => this.#rdtGroup!.join(stage()),
+      limitRdtGroup: () => this.#rdtGroup!.limit(),
+      undoRdtGroup: () => this.#rdtGroup!.undo(),
+    };
+  }
+
+  *#makeCgroups(limits: VerbOf<"makeCgroups">["limits"]): Waits<void> {
+    const { cgroup } = this.#planned;
+    yield* cgroup.create(limits, this.#world.launch.stagePid);
+    if (cgroup.refused) this.#world.flags.add("cgroup refused");
+  }
+
+  *#killLeft(): Waits<void> {
+    const { cgroup } = this.#planned;
+    if (!cgroup.exists()) return;
+    yield* cgroup.kill((pid, signal) => void kill(this.#runtime.kernel, pid, signal));
+  }
+
+  /** If the kernel has killed a process for lack of memory, that is the reason. */
+  #explain(error: unknown, { within = [] }: Act): Explained | undefined {
+    const isInterrupted = error instanceof RuncError && error.code === "interrupted";
+    if (!within.includes(IN_INIT) || isInterrupted || this.#planned.cgroup.oomKills() === 0) return undefined;
+    const why = new RuncError("step-failed", "container init was OOM-killed (memory limit too low?)", {
+      cause: error,
       field: "/linux/resources/memory/limit",
     });
+    return { error: why, within: [NOT_STARTED] };
+  }
+
+  [Symbol.dispose](): void {
+    this.#descriptors[Symbol.dispose]();
   }
 }
 
-function isInterrupted(error: unknown): boolean {
-  return error instanceof RuncError && error.code === "interrupted";
+/** The path that init names by a number: the target of a mount, or the directory of a device. */
+function placeOf(
+  { spec }: PlanOptions,
+  mounts: readonly ParsedMount[],
+  number: number,
+): { path: string; prefix: string } {
+  const device = spec.config.linux?.devices?.[number - FIRST_DEVICE];
+  if (device !== undefined) return { path: directoryOf(device), prefix: `cannot make ${device.path}` };
+  const { mount, destination } = mountOf(mounts, number);
+  return { path: destination, prefix: mountPrefix(mount) };
+}
+
+/** The mount that init names by its number. @throws {RuncError} `protocol` if it does not exist. */
+function mountOf(mounts: readonly ParsedMount[], number: number): ParsedMount {
+  const mount = mounts[number];
+  if (mount === undefined) throw new RuncError("protocol", `init asked for mount ${number}, which does not exist`);
+  return mount;
 }

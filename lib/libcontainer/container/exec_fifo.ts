@@ -6,32 +6,31 @@
 
 import { RuncError } from "../../errors.ts";
 import { openFlag } from "../../ffi/constants.ts";
-import { OtherProcess, sawEnd, watchEnd } from "../../ffi/ending.ts";
+import { endTimeout, OtherProcess } from "../../ffi/ending.ts";
 import { Errno } from "../../ffi/errno.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { open } from "../../ffi/files.ts";
 import { alloc, type Kernel } from "../../ffi/kernel.ts";
-import { poll, POLLIN } from "../../ffi/poll.ts";
+import { readable, type Waits } from "../../ffi/waits.ts";
+import { ALREADY_RUNNING } from "../plans/parent/control.ts";
 import { missingContainer, type StateDirectory } from "../state/store.ts";
-
-/** runc's message, which callers match. */
-export const ALREADY_RUNNING = "cannot start an already running container";
 
 /**
  * Reads the byte that init writes when the fifo opens. Only one of two starts gets it. `pid`: init's.
  *
  * @throws {RuncError} if another command has started or removed the container meanwhile, or init has ended.
  */
-export function readExecFifo(kernel: Kernel, directory: StateDirectory, pid: number): void {
+export function* readExecFifo(kernel: Kernel, directory: StateDirectory, pid: number): Waits<void> {
   using fifo = openFifo(kernel, directory);
   using init = OtherProcess.find(kernel, pid);
   const byte = alloc(1);
   for (;;) {
-    const watches = [{ fd: fifo.number, events: POLLIN }];
-    if (init !== undefined) watches.push(watchEnd(init));
-    const [ready = 0, end = 0] = poll(kernel, watches, 100);
-    const hasEnded = init === undefined || sawEnd(init, end);
-    if (ready === 0 && !hasEnded) {
+    const pidfd = init?.pidfd?.number;
+    const fds = pidfd === undefined ? [fifo.number] : [fifo.number, pidfd];
+    const timeoutMs = init === undefined ? 100 : endTimeout(init, 100);
+    const [isReady = false] = yield* readable(fds, timeoutMs, { isDeaf: true });
+    const hasEnded = init === undefined || init.hasEnded;
+    if (!isReady && !hasEnded) {
       // If init closed the fifo before we opened it, poll(2) does not report its end, see fifo(7). The faster start
       // removes the fifo.
       if (!directory.hasFifo()) throw new RuncError("container-state", ALREADY_RUNNING);

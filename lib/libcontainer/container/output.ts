@@ -14,12 +14,12 @@ import { Errno } from "../../ffi/errno.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { fchown, pipe, setNonblocking } from "../../ffi/files.ts";
 import { alloc, type Kernel, syscallError } from "../../ffi/kernel.ts";
-import { pollAsync, POLLIN, POLLOUT } from "../../ffi/poll.ts";
+import { POLLIN, POLLOUT } from "../../ffi/poll.ts";
+import { pollAsync } from "../../ffi/poller.ts";
 import { type ExitStatus, shellStatus } from "../../ffi/process/process.ts";
 import type { Process } from "../../specs/config.ts";
 import type { Spec } from "./bundle.ts";
-import { Container } from "./container.ts";
-import type { ContainerProcess } from "./container_process.ts";
+import { Container, type ContainerProcess } from "./container.ts";
 import { type StartFlags, startFlags } from "../config/launch_request.ts";
 import { rootOwner } from "../config/id_mappings.ts";
 import type { Runtime } from "../runtime.ts";
@@ -72,7 +72,7 @@ export async function runOutput(runtime: Runtime, options: RunOutputOptions): Pr
   const seccomp = compileSeccomp(runtime, spec.config);
   signal?.throwIfAborted();
   using pipes = new Pipes(runtime.kernel, rootOwner(spec.config));
-  const { container, process } = Container.create(runtime, {
+  const { container, process } = await Container.create(runtime, {
     id,
     spec,
     ...startFlags(options),
@@ -82,13 +82,13 @@ export async function runOutput(runtime: Runtime, options: RunOutputOptions): Pr
   });
   using _process = process;
   try {
-    return await outputOf(process, pipes, options, () => {
-      process.start();
-      container.poststart();
+    return await outputOf(process, pipes, options, async () => {
+      await process.start();
+      await container.poststart();
     });
   } finally {
     // Ends the container's other processes too.
-    container.destroy();
+    await container.destroy();
   }
 }
 
@@ -107,7 +107,7 @@ export async function execOutput(
   const seccomp = container.compileSeccomp();
   options.signal?.throwIfAborted();
   using pipes = new Pipes(runtime.kernel, container.rootOwner);
-  using process = container.exec({ process: options.process, seccomp, stdio: pipes.theirs });
+  using process = await container.exec({ process: options.process, seccomp, stdio: pipes.theirs });
   return await outputOf(process, pipes, options);
 }
 
@@ -116,17 +116,17 @@ async function outputOf(
   process: ContainerProcess,
   pipes: Pipes,
   { stdin, signal }: OutputOptions,
-  start: () => void = () => {},
+  start: () => Promise<void> = () => Promise.resolve(),
 ): Promise<ProcessOutput> {
   const exchanged = pipes.exchange(process, stdin);
   // An earlier error is the one to report.
   exchanged.catch(() => {});
   try {
-    start();
+    await start();
     const status = await ended(process, signal);
     return { ...describe(status), ...await exchanged };
   } catch (error) {
-    process.abort();
+    await process.abort();
     // Its descriptors are closed soon.
     await exchanged.catch(() => {});
     throw error;

@@ -7,22 +7,26 @@
 import { isThere } from "../../cgroups/driver.ts";
 import type { CgroupManager } from "../../cgroups/manager.ts";
 import { createCgroupManager } from "../../cgroups/open.ts";
+import { resctrlRoot } from "../../cgroups/rdt/resctrl.ts";
 import { requireSystemd } from "../../cgroups/path.ts";
 import { createSystemdManager } from "../../cgroups/systemd/manager.ts";
 import type { Plan } from "../../plan/op.ts";
+import { runWaits, TURN, type Waits } from "../../ffi/waits.ts";
 import { inSpan } from "../../trace/tracer.ts";
 import { readFacts } from "../config/facts.ts";
 import { type HostFacts, type LaunchRequest, type StartFlags, startFlags } from "../config/launch_request.ts";
 import { hasNamespace } from "../config/namespaces.ts";
 import type { ParsedMount } from "../config/mounts.ts";
 import { containerMounts, planCreate } from "../plans/create.ts";
+import type { Act } from "../plans/parent/act.ts";
+import { createActs } from "../plans/parent/create.ts";
 import { enterWithoutClone3, withoutRefused } from "../plans/outer_sandbox.ts";
 import type { Runtime } from "../runtime.ts";
 import { hasSeccomp, type SeccompFilter } from "../seccomp/filter.ts";
-import { checkId, StateDirectory } from "../state/store.ts";
+import { StateDirectory } from "../state/store.ts";
 import { cgroupOwner } from "../state/to_runc_state.ts";
 import type { Spec } from "./bundle.ts";
-import { cgroupEntry, cgroupOptions, systemdOptions, withTrace } from "./container_cgroups.ts";
+import { cgroupEntry, cgroupOptions, systemdOptions } from "./container_cgroups.ts";
 import { type ProcessOptions, requireFilter } from "./container_process.ts";
 
 /** What a container is planned from. */
@@ -40,45 +44,73 @@ export interface PlanOptions extends Omit<ProcessOptions, "stdio">, StartFlags {
 }
 
 /** A plan together with what it was made from. */
-export interface PlannedContainer {
-  /** What would be done. */
+export interface ContainerPlan {
+  /** What stage and init would do. */
   readonly plan: Plan;
+  /** What the parent would do. */
+  readonly parent: readonly Act[];
   /** The host. */
   readonly facts: HostFacts;
   /** What was asked for beside config.json. */
   readonly request: LaunchRequest;
   /** The mounts: those of the config, and those that this runtime adds. */
   readonly mounts: readonly ParsedMount[];
+}
+
+/** A plan with what carries it out. */
+export interface PlannedContainer extends ContainerPlan {
   /** The container's cgroups, not made yet. */
   readonly cgroup: CgroupManager;
 }
 
 /** Plans a container: reads the host's facts, makes nothing. `asRoot`: what root's plan would be. @throws {RuncError} */
-export function planContainer(runtime: Runtime, options: PlanOptions & { asRoot?: boolean }): PlannedContainer {
-  const { id, spec, seccomp } = options;
-  checkId(id);
-  requireFilter(hasSeccomp(spec.config), seccomp);
-  const cgroup = withTrace(runtime, cgroupOf(runtime, options));
-  const read = inSpan(runtime.trace, "read the host's facts", () => factsFor(runtime, options, cgroup));
-  const facts = options.asRoot ? { ...read, euid: 0, mayTrace: true } : read;
-  const request = requestOf(runtime, options, { cgroup, facts });
-  const mounts = containerMounts(spec.config, request, spec.mounts);
-  const make = () => withoutRefused(planCreate(spec.config, facts, request, mounts), facts.refused, facts.arch);
-  const plan = inSpan(runtime.trace, "plan", make);
-  return { plan, facts, request, mounts, cgroup };
+export function planContainer(runtime: Runtime, options: PlanOptions & { asRoot?: boolean }): ContainerPlan {
+  return runWaits(runtime, planning(runtime, options));
 }
 
-function cgroupOf(runtime: Runtime, { id, spec }: PlanOptions): CgroupManager {
-  if (runtime.systemdCgroup) return systemdCgroup(runtime, id, spec);
+/** {@link planContainer}, for a caller that lets others have their turn. */
+export function* planning(
+  runtime: Runtime,
+  options: PlanOptions & { asRoot?: boolean },
+): Waits<PlannedContainer> {
+  const { id, spec, seccomp } = options;
+  const { path: directory } = new StateDirectory(runtime.root, id);
+  requireFilter(hasSeccomp(spec.config), seccomp);
+  const cgroup = yield* cgroupOf(runtime, options);
+  yield TURN;
+  const read = inSpan(runtime.trace, "read the host's facts", () => factsFor(runtime, options, cgroup));
+  const facts = options.asRoot ? { ...read, euid: 0, mayTrace: true } : read;
+  yield TURN;
+  const request = requestOf(runtime, options, { cgroup, facts });
+  const mounts = containerMounts(spec.config, request, spec.mounts);
+  yield TURN;
+  const make = () => withoutRefused(planCreate(spec.config, facts, request, mounts), facts.refused, facts.arch);
+  const plan = inSpan(runtime.trace, "plan", make);
+  yield TURN;
+  const resctrl = spec.config.linux?.intelRdt === undefined ? undefined : resctrlRoot(runtime.kernel);
+  const parent = createActs({
+    config: spec.config,
+    facts,
+    request,
+    mounts,
+    directory,
+    cgroupPaths: cgroup.paths,
+    resctrl,
+  });
+  return { plan, parent, facts, request, mounts, cgroup };
+}
+
+function* cgroupOf(runtime: Runtime, { id, spec }: PlanOptions): Waits<CgroupManager> {
+  if (runtime.systemdCgroup) return yield* systemdCgroup(runtime, id, spec);
   const request = { id, cgroupsPath: spec.config.linux?.cgroupsPath };
   return createCgroupManager(spec.layout, request, cgroupOptions(runtime, runtime.rootlessCgroups));
 }
 
-function systemdCgroup(runtime: Runtime, id: string, { config, mounts, layout }: Spec): CgroupManager {
+function* systemdCgroup(runtime: Runtime, id: string, { config, mounts, layout }: Spec): Waits<CgroupManager> {
   requireSystemd(isThere("/run/systemd/system"));
   const { annotations = {}, linux } = config;
   const request = { id, cgroupsPath: linux?.cgroupsPath, annotations, ownerUid: cgroupOwner({ config, mounts }) };
-  return createSystemdManager(layout, request, systemdOptions(runtime, runtime.rootlessCgroups));
+  return yield* createSystemdManager(layout, request, systemdOptions(runtime, runtime.rootlessCgroups));
 }
 
 function factsFor(runtime: Runtime, { spec, noPivot = false }: PlanOptions, cgroup: CgroupManager): HostFacts {

@@ -1,10 +1,10 @@
 /**
- * Removes a container whose state cannot be read: its directory, and the cgroups and the unit derived from its id. Runs
- * in: parent.
+ * Removes a container whose state cannot be read: its directory, its cgroups and its unit. Runs in: parent.
  *
- * The location of the cgroups is then a guess: where they are for this id without `linux.cgroupsPath`. So it kills only
- * processes that look like a container's, and none where all of them are in cgroups below. It reports everything that
- * was guessed. It cannot tell a container of the same id whose state is in another directory.
+ * A killed `create` has left a note of where they are. Otherwise their location is a guess: where they are for this id
+ * without `linux.cgroupsPath`. In both cases it kills only processes that look like a container's, and none where all
+ * of them are in cgroups below: the note was written before the cgroups were made. It reports everything that was
+ * guessed. It cannot tell a container of the same id whose state is in another directory.
  *
  * @module
  */
@@ -13,19 +13,26 @@ import { processesIn, processesOf } from "../../cgroups/processes.ts";
 import { cgroupPaths } from "../../cgroups/path.ts";
 import { type CgroupLayout, readCgroupLayout } from "../../cgroups/layout.ts";
 import type { CgroupManager } from "../../cgroups/manager.ts";
-import { createCgroupManager } from "../../cgroups/open.ts";
-import { sleepMs } from "../../cgroups/file.ts";
+import { createCgroupManager, loadCgroupManager } from "../../cgroups/open.ts";
 import { isThere } from "../../cgroups/driver.ts";
 import { RuncError } from "../../errors.ts";
 import { monotonicMs } from "../../ffi/clock.ts";
+import { endTimeout, OtherProcess } from "../../ffi/ending.ts";
 import { kill } from "../../ffi/process/process.ts";
+import { pause, readable, type Waits } from "../../ffi/waits.ts";
 import { cgroupOptions, systemdOptions } from "./container_cgroups.ts";
-import { createSystemdManager } from "../../cgroups/systemd/manager.ts";
+import { createSystemdManager, loadSystemdManager } from "../../cgroups/systemd/manager.ts";
 import type { Runtime } from "../runtime.ts";
+import type { CreationNote } from "../state/creation_note.ts";
+import { isAlive } from "../state/process_status.ts";
 import { isMissing, StateDirectory } from "../state/store.ts";
 
 /** This directory exists if systemd is running. sd_booted(3) */
 const SYSTEMD = "/run/systemd/system";
+
+const SIGKILL = 9;
+/** Time for the processes of a killed `create` to end. */
+const STAGE_LIMIT_MS = 2000;
 
 /** Names of systemd's units that have cgroups: such a cgroup may be another service's. */
 const UNIT = /\.(?:slice|scope|service|socket|mount|swap)$/;
@@ -36,21 +43,27 @@ const UNIT = /\.(?:slice|scope|service|socket|mount|swap)$/;
  *
  * @throws {RuncError} `cgroup-failed` if a cgroup of the container cannot be removed.
  */
-export function removeRemains(runtime: Runtime, id: string): boolean {
+export function* removeRemains(runtime: Runtime, id: string): Waits<boolean> {
   const directory = new StateDirectory(runtime.root, id);
-  using lock = directory.lock(runtime.kernel);
+  using lock = yield* directory.lock(runtime.kernel);
   if (lock === undefined) return true;
   const why = reasonIn(runtime, directory);
   if (why === undefined) return false;
-  const cgroups = findCgroups(runtime, id);
-  const removed = cgroups.flatMap((cgroup) => removeCgroups(runtime, id, cgroup));
+  const layout = readCgroupLayout(runtime.kernel);
+  const note = directory.readNote(runtime.kernel, layout.hierarchies.map(({ mountPoint }) => mountPoint));
+  if (note !== undefined) yield* endStage(runtime, note);
+  const cgroups = note === undefined ? yield* findCgroups(runtime, layout, id) : notedCgroups(runtime, note);
+  const removed: string[] = [];
+  for (const cgroup of cgroups) removed.push(...yield* removeCgroups(runtime, id, cgroup));
   // Nothing was guessed if `create` was killed before it created a cgroup.
   if (cgroups.length > 0 || !isMissing(why)) {
-    const also = removed.length === 0 ? "" : `, and these cgroups found by its id: ${removed.join(" ")}`;
+    const found = note === undefined ? " found by its id" : "";
+    const also = removed.length === 0 ? "" : `, and these cgroups${found}: ${removed.join(" ")}`;
+    const left = note === undefined ? "cgroups in other places were not removed, and " : "";
     runtime.log(
       "warning",
       `the state of container ${id} cannot be read (${why.message}): removed its directory${also}; ` +
-        "cgroups in other places were not removed, and its poststop hooks were not run",
+        `${left}its poststop hooks were not run`,
     );
   }
   directory.remove();
@@ -68,9 +81,32 @@ function reasonIn({ kernel }: Runtime, directory: StateDirectory): RuncError | u
   }
 }
 
+/**
+ * Kills the stage, which is in the host's mount namespace at first, and waits for its end. It ends by itself when the
+ * runtime is killed, but not at once.
+ */
+function* endStage({ kernel }: Runtime, { stage: { pid, startTime } }: CreationNote): Waits<void> {
+  using stage = pid === 0 ? undefined : OtherProcess.find(kernel, pid);
+  // The process is open before its start time is checked. If the start time is still the stage's, it is the stage.
+  if (stage === undefined || !isAlive(pid, startTime)) return;
+  stage.signal(SIGKILL);
+  const fds = stage.pidfd === undefined ? [] : [stage.pidfd.number];
+  const deadline = monotonicMs(kernel) + STAGE_LIMIT_MS;
+  while (!stage.hasEnded && monotonicMs(kernel) < deadline) yield* readable(fds, endTimeout(stage, 100));
+}
+
+/** The existing cgroups that the note names. */
+function notedCgroups(runtime: Runtime, { cgroupPaths, systemd }: CreationNote): readonly CgroupManager[] {
+  if (Object.keys(cgroupPaths).length === 0) return [];
+  const { rootlessCgroups } = runtime;
+  const cgroup = systemd === undefined
+    ? loadCgroupManager(cgroupPaths, cgroupOptions(runtime, rootlessCgroups))
+    : loadSystemdManager(cgroupPaths, systemd, systemdOptions(runtime, rootlessCgroups));
+  return directoriesOf(cgroup).length > 0 ? [cgroup] : [];
+}
+
 /** The existing cgroups of a container with this id and without `linux.cgroupsPath`. */
-function findCgroups(runtime: Runtime, id: string): readonly CgroupManager[] {
-  const layout = readCgroupLayout(runtime.kernel);
+function* findCgroups(runtime: Runtime, layout: CgroupLayout, id: string): Waits<readonly CgroupManager[]> {
   const booted = isThere(SYSTEMD);
   const found: CgroupManager[] = [];
   if (hasCgroups(layout, id) && !(booted && UNIT.test(id))) {
@@ -79,7 +115,7 @@ function findCgroups(runtime: Runtime, id: string): readonly CgroupManager[] {
   // Rootless systemd supports only v2.
   if (booted && !(runtime.rootlessCgroups && layout.mode !== "v2")) {
     const options = systemdOptions(runtime, runtime.rootlessCgroups);
-    found.push(createSystemdManager(layout, { id, annotations: {} }, options));
+    found.push(yield* createSystemdManager(layout, { id, annotations: {} }, options));
   }
   return found.filter((cgroup) => directoriesOf(cgroup).length > 0);
 }
@@ -102,9 +138,9 @@ function directoriesOf({ paths }: CgroupManager): readonly string[] {
  * Kills the processes in the cgroups and removes these; returns the directories. A cgroup that may belong to another
  * service stays, with a warning.
  */
-function removeCgroups(runtime: Runtime, id: string, cgroup: CgroupManager): readonly string[] {
+function* removeCgroups(runtime: Runtime, id: string, cgroup: CgroupManager): Waits<readonly string[]> {
   const directories = directoriesOf(cgroup);
-  const strangers = [...new Set(directories.flatMap(processesIn))].filter((pid) => !looksContained(pid));
+  const strangers = yield* strangersIn(runtime, directories);
   if (strangers.length > 0) {
     runtime.log(
       "warning",
@@ -125,9 +161,22 @@ function removeCgroups(runtime: Runtime, id: string, cgroup: CgroupManager): rea
     );
     return [];
   }
-  killAndWait(runtime, cgroup, directories);
-  cgroup.destroy();
+  yield* killAndWait(runtime, cgroup, directories);
+  yield* cgroup.destroy();
   return directories;
+}
+
+/**
+ * The processes that do not look contained. A helper of a killed `create` has the host's mount namespace too, and ends
+ * by itself, but not at once.
+ */
+function* strangersIn({ kernel }: Runtime, directories: readonly string[]): Waits<readonly number[]> {
+  const deadline = monotonicMs(kernel) + STAGE_LIMIT_MS;
+  for (;;) {
+    const found = [...new Set(directories.flatMap(processesIn))].filter((pid) => !looksContained(pid));
+    if (found.length === 0 || monotonicMs(kernel) >= deadline) return found;
+    yield* pause(10);
+  }
 }
 
 /**
@@ -146,15 +195,15 @@ function looksContained(pid: number): boolean {
 const mountNamespace = (pid: string) => Deno.readLinkSync(`/proc/${pid}/ns/mnt`);
 
 /** @throws {RuncError} after 10 s, as for other containers. */
-function killAndWait({ kernel }: Runtime, cgroup: CgroupManager, directories: readonly string[]): void {
+function* killAndWait({ kernel }: Runtime, cgroup: CgroupManager, directories: readonly string[]): Waits<void> {
   if (directories.every((directory) => processesIn(directory).length === 0)) return;
   const deadline = monotonicMs(kernel) + 10_000;
-  cgroup.kill((pid, signal) => void kill(kernel, pid, signal));
+  yield* cgroup.kill((pid, signal) => void kill(kernel, pid, signal));
   while (directories.some((directory) => processesIn(directory).length > 0)) {
     if (monotonicMs(kernel) >= deadline) {
       throw new RuncError("cgroup-failed", `processes in ${directories.join(" ")} do not end`);
     }
-    sleepMs(10);
+    yield* pause(10);
     cgroup.thawToKill();
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The descriptors that the stage of a new container is given. Runs in: parent.
+ * The descriptors that the stage is given. Runs in: parent.
  *
  * @module
  */
@@ -10,14 +10,11 @@ import type { Fd } from "../../ffi/fd.ts";
 import { memfd, open, openPath } from "../../ffi/files.ts";
 import type { Kernel } from "../../ffi/kernel.ts";
 import { packetPair } from "../../ffi/sockets.ts";
-import type { Config } from "../../specs/config.ts";
-import { joinedNamespaces } from "../config/namespaces.ts";
 import { HookStateFile } from "../launch/hook_state.ts";
-import { hasHelper } from "../plans/create.ts";
-import type { StateDirectory } from "../state/store.ts";
-import { type ContainerHookName, containerHookNames } from "../steps/container_hooks.ts";
-import { socketFds } from "./container_process.ts";
-import type { PlannedContainer, PlanOptions } from "./planning.ts";
+import type { HookOutput } from "../launch/launch.ts";
+import type { VerbOf } from "../plans/parent/act.ts";
+import type { ContainerHookName } from "../steps/container_hooks.ts";
+import type { ProcessOptions } from "./container_process.ts";
 
 /** What hooks in the container read on stdin, by hook kind: it is written once init's pid is known. */
 export type HookStateFiles = Partial<Record<ContainerHookName, HookStateFile>>;
@@ -28,63 +25,57 @@ export class StageDescriptors implements Disposable {
   readonly #ours = new DisposableStack();
   /** Read by the launch as long as there is one. */
   readonly #hookOutput = new DisposableStack();
+  #pair?: readonly Fd[];
   /** By name. */
   readonly fds: Record<string, Fd> = {};
   readonly hookStates: HookStateFiles = {};
 
-  constructor(kernel: Kernel) {
+  constructor(kernel: Kernel, { consoleSocket, pidfdSocket }: Pick<ProcessOptions, "consoleSocket" | "pidfdSocket">) {
     this.#kernel = kernel;
-  }
-
-  /** Opens all of them. @throws {RuncError} */
-  open(options: PlanOptions, { facts, mounts }: PlannedContainer, directory: StateDirectory): void {
-    const { config } = options.spec;
-    Object.assign(this.fds, socketFds(options));
-    if (options.startBy === "fifo") {
-      directory.makeFifo(this.#kernel, { uid: facts.rootUid, gid: facts.rootGid });
-      this.#keep("fifo", openPath(this.#kernel, directory.fifo));
-    }
-    for (const namespace of joinedNamespaces(config)) {
-      this.#keep(`ns-${namespace.type}`, openNamespace(this.#kernel, namespace));
-    }
-    if (hasHelper(mounts, config, facts)) this.#openSourcePair();
-    this.#openHookFiles(config);
+    if (consoleSocket !== undefined) this.fds.console = consoleSocket;
+    if (pidfdSocket !== undefined) this.fds["pidfd-socket"] = pidfdSocket;
   }
 
   #keep(name: string, fd: Fd): void {
     this.fds[name] = this.#ours.use(fd);
   }
 
-  /** Init and the helper, which opens sources of mounts, speak over it. */
-  #openSourcePair(): void {
-    const [init, helper] = packetPair(this.#kernel, "mount sources");
-    this.#keep("sources-init", init);
-    this.#keep("sources-helper", helper);
+  /** The exec fifo. */
+  openFifo(path: string): void {
+    this.#keep("fifo", openPath(this.#kernel, path));
   }
 
-  #openHookFiles({ hooks }: Config): void {
-    if (!containerHookNames.some((name) => hooks?.[name]?.length)) return;
+  /** A namespace to join. @throws {RuncError} `config-invalid`, if config.json names it. */
+  openNamespace({ fd, path, field }: Omit<VerbOf<"openNamespace">, "verb">): void {
+    this.#keep(fd, field === "" ? open(this.#kernel, path, 0) : openNamed(this.#kernel, { path, field }));
+  }
+
+  /** Two of stage and init speak over it. */
+  pair(names: readonly [string, string]): void {
+    const [first, second] = packetPair(this.#kernel, "mount sources");
+    this.#keep(names[0], first);
+    this.#keep(names[1], second);
+    this.#pair = [first, second];
+  }
+
+  /** The files that hooks in the container read from and print to. */
+  makeHookFiles(names: readonly ContainerHookName[]): void {
     for (const name of ["stdout", "stderr"]) {
       this.fds[`hook-${name}`] = this.#hookOutput.use(memfd(this.#kernel, `hook ${name}`));
     }
-    for (const name of containerHookNames) {
+    for (const name of names) {
       const file = this.#ours.use(new HookStateFile(this.#kernel));
       this.hookStates[name] = file;
       this.#keep(`${name}-stdin`, file.stdin);
     }
   }
 
-  /** Whether init has its sources of mounts from a helper. */
-  get hasHelper(): boolean {
-    return this.fds["sources-init"] !== undefined;
-  }
-
-  /** A launch has begun: what hooks print is its own from now on. */
-  handOver(): void {
+  /** The stage has been started: what hooks print is the launch's from now on. */
+  handOver(): HookOutput {
     this.#hookOutput.move();
     // Only init and helper hold these: when one of them is gone, the other one sees its end closed.
-    this.fds["sources-init"]?.close();
-    this.fds["sources-helper"]?.close();
+    for (const end of this.#pair ?? []) end.close();
+    return { stdout: this.fds["hook-stdout"], stderr: this.fds["hook-stderr"] };
   }
 
   [Symbol.dispose](): void {
@@ -94,7 +85,7 @@ export class StageDescriptors implements Disposable {
 }
 
 /** @throws {RuncError} `config-invalid` */
-function openNamespace(kernel: Kernel, { path, from }: { path: string; from: string }): Fd {
+function openNamed(kernel: Kernel, { path, field }: { path: string; field: string }): Fd {
   try {
     return open(kernel, path, 0);
   } catch (cause) {
@@ -102,7 +93,7 @@ function openNamespace(kernel: Kernel, { path, from }: { path: string; from: str
     const { errno = 0, errnoName } = cause;
     const why = `namespace path: lstat ${path}: ${errnoText(errno)}`;
     throw new RuncError("config-invalid", `unable to create new parent process: ${why}`, {
-      field: `${from}/path`,
+      field,
       errno,
       errnoName,
       cause,

@@ -11,7 +11,9 @@ import { inContext } from "../../errors.ts";
 import type { Container } from "./container.ts";
 
 /** Reads the current statistics of a container's cgroups. @throws {RuncError} `cgroup-failed`. */
-export function containerStats(container: Container): CgroupStats {
+export function containerStats(
+  container: Pick<Container, "cgroupPaths" | "rootlessCgroups" | "rdtGroup">,
+): CgroupStats {
   const { cgroupPaths, rootlessCgroups, rdtGroup } = container;
   const stats = inContext(
     "unable to get container cgroup stats",

@@ -13,8 +13,9 @@ import { errnoText } from "../../ffi/errno.ts";
 import { RuncError } from "../../errors.ts";
 import { Fd } from "../../ffi/fd.ts";
 import { alloc, type Argument, cString, type Kernel } from "../../ffi/kernel.ts";
+import { TURN, type Waits } from "../../ffi/waits.ts";
 import { fstat, type Stat } from "../../ffi/stat.ts";
-import { asFileOwner } from "./file_owner.ts";
+import { waitingAsFileOwner } from "./file_owner.ts";
 
 /** Deeper trees fail: each level keeps two descriptors open. */
 const DEPTH_LIMIT = 200;
@@ -54,7 +55,7 @@ interface Status {
 }
 
 /** Copies the content of one open file to another. Returns 0 or −errno. */
-export type Fill = (from: Fd, to: Fd) => number;
+export type Fill = (from: Fd, to: Fd) => Waits<number>;
 
 class Copy {
   readonly #kernel: Kernel;
@@ -92,7 +93,7 @@ class Copy {
     return { type: mode & FileType.S_IFMT, mode: mode & 0o7777, uid, gid, device: rdev };
   }
 
-  directory(from: Fd, to: Fd): void {
+  *directory(from: Fd, to: Fd): Waits<void> {
     if (this.#path.length > DEPTH_LIMIT) {
       throw new RuncError("unsupported", `${this.#path.join("/")} is more than ${DEPTH_LIMIT} directories deep`);
     }
@@ -100,12 +101,13 @@ class Copy {
     using readable = this.#open(from, cString("."), O.O_DIRECTORY);
     for (const name of names(this, readable)) {
       this.#path.push(new TextDecoder().decode(name.subarray(0, -1)));
-      this.#entry(readable, to, name);
+      yield* this.#entry(readable, to, name);
+      yield TURN;
       this.#path.pop();
     }
   }
 
-  #entry(from: Fd, to: Fd, name: Uint8Array<ArrayBuffer>): void {
+  *#entry(from: Fd, to: Fd, name: Uint8Array<ArrayBuffer>): Waits<void> {
     const O = openFlag(this.#kernel.arch);
     using file = this.#open(from, name, O.O_PATH);
     const status = this.#status(file);
@@ -113,11 +115,11 @@ class Copy {
       case FileType.S_IFDIR: {
         this.must("mkdirat", to.number, name, 0o700);
         using made = this.#open(to, name, O.O_DIRECTORY);
-        this.directory(file, made);
+        yield* this.directory(file, made);
         break;
       }
       case FileType.S_IFREG:
-        this.#content(file, to, name);
+        yield* this.#content(file, to, name);
         break;
       case FileType.S_IFLNK:
         this.#link(file, to, name);
@@ -130,14 +132,14 @@ class Copy {
     if (status.type !== FileType.S_IFLNK) this.must("fchmodat", to.number, name, status.mode, 0);
   }
 
-  #content(file: Fd, to: Fd, name: Uint8Array<ArrayBuffer>): void {
+  *#content(file: Fd, to: Fd, name: Uint8Array<ArrayBuffer>): Waits<void> {
     const O = openFlag(this.#kernel.arch);
     // /proc/self/fd opens this very file, even if the name means another one by now.
     const number = this.must("open", cString(`/proc/self/fd/${file.number}`), O.O_NONBLOCK | O.O_CLOEXEC, 0);
     using input = new Fd(this.#kernel, number, this.#path.join("/"));
     const flags = O.O_WRONLY | O.O_CREAT | O.O_EXCL | O.O_CLOEXEC;
     using output = new Fd(this.#kernel, this.must("openat", to.number, name, flags, 0o600), this.#path.join("/"));
-    this.#check("sendfile", this.#fill(input, output));
+    this.#check("sendfile", yield* this.#fill(input, output));
   }
 
   #link(file: Fd, to: Fd, name: Uint8Array<ArrayBuffer>): void {
@@ -161,6 +163,6 @@ export interface Trees {
 }
 
 /** Copies everything in `from` to `to`. @throws {RuncError} with the path below `from`. */
-export function copyTree(kernel: Kernel, { from, to, uid, gid }: Trees, fill: Fill): void {
-  asFileOwner(kernel, { uid, gid }, () => new Copy(kernel, fill).directory(from, to));
+export function* copyTree(kernel: Kernel, { from, to, uid, gid }: Trees, fill: Fill): Waits<void> {
+  yield* waitingAsFileOwner(kernel, { uid, gid }, new Copy(kernel, fill).directory(from, to));
 }

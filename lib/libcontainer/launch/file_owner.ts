@@ -6,6 +6,7 @@
  */
 
 import { alloc, type Kernel } from "../../ffi/kernel.ts";
+import type { Answer, Waits } from "../../ffi/waits.ts";
 
 /** _LINUX_CAPABILITY_VERSION_3, include/uapi/linux/capability.h */
 const CAPABILITY_VERSION = 0x20080522;
@@ -29,6 +30,29 @@ export function asFileOwner<Result>(
     kernel.call("setfsgid", ourGid);
     kernel.call("setfsuid", ourUid);
   }
+}
+
+/**
+ * Like {@link asFileOwner}, for work that waits. The owner is only in force while the work runs: other work of this
+ * program may run during a wait.
+ */
+export function* waitingAsFileOwner<Result>(
+  kernel: Kernel,
+  owner: { readonly uid: number; readonly gid: number },
+  waits: Waits<Result>,
+): Waits<Result> {
+  let step = asFileOwner(kernel, owner, () => waits.next());
+  while (!step.done) {
+    let given: Answer;
+    try {
+      given = yield step.value;
+    } catch (error) {
+      step = asFileOwner(kernel, owner, () => waits.throw(error));
+      continue;
+    }
+    step = asFileOwner(kernel, owner, () => waits.next(given));
+  }
+  return step.value;
 }
 
 /**

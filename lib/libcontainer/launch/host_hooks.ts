@@ -9,11 +9,13 @@ import { Child } from "../../ffi/process/child.ts";
 import { errnoText } from "../../ffi/errno.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { memfd, readMemfd, sealedMemfd } from "../../ffi/files.ts";
-import { type EnvironmentEntry, type ExitStatus, spawn } from "../../ffi/process/process.ts";
-import type { Hook, HookName } from "../../specs/config.ts";
+import type { Waits } from "../../ffi/waits.ts";
+import type { VerbOf } from "../plans/parent/act.ts";
+import { type EnvironmentEntry, type ExitStatus, spawning } from "../../ffi/process/process.ts";
+import type { Hook } from "../../specs/config.ts";
 import type { State } from "../../specs/state.ts";
 import { withTraceparent } from "../../trace/context.ts";
-import { inSpan, type OpenSpan } from "../../trace/tracer.ts";
+import type { OpenSpan } from "../../trace/tracer.ts";
 import { awaitEnd } from "./await_end.ts";
 import type { Runtime } from "../runtime.ts";
 
@@ -63,11 +65,12 @@ function environmentOf(hook: Hook, { environment, rawEnvironment = [], trace }: 
  *
  * @throws {RuncError} if its exit status is unknown; what the runtime's interrupts throw.
  */
-function waitBounded(runtime: Runtime, pid: number, timeout: number | undefined): ExitStatus | undefined {
+function* waitBounded(runtime: Runtime, pid: number, timeout: number | undefined): Waits<ExitStatus | undefined> {
   using child = Child.find(runtime.kernel, pid);
   let isOver = false;
   try {
-    isOver = child === undefined || awaitEnd(runtime, child, timeout === undefined ? undefined : timeout * 1000);
+    isOver = child === undefined ||
+      (yield* awaitEnd(runtime, child, timeout === undefined ? undefined : timeout * 1000));
   } finally {
     if (!isOver) {
       child?.signal(9);
@@ -81,13 +84,13 @@ function waitBounded(runtime: Runtime, pid: number, timeout: number | undefined)
   return status;
 }
 
-function runHook(
+function* execute(
   runtime: Runtime,
   hook: Hook,
   { name, cwd, stdio, span }: { name: string; cwd?: string; stdio: Stdio; span?: OpenSpan },
-): void {
+): Waits<void> {
   const { kernel } = runtime;
-  const pid = spawn(kernel, {
+  const pid = yield* spawning(kernel, {
     path: hook.path,
     argv: hook.args?.length ? hook.args : [hook.path],
     env: environmentOf(hook, runtime),
@@ -102,7 +105,7 @@ function runHook(
     ],
   });
   if (pid < 0) throw new RuncError("hook-failed", `error running ${name}: fork/exec ${hook.path}: ${errnoText(-pid)}`);
-  const status = waitBounded(runtime, pid, hook.timeout);
+  const status = yield* waitBounded(runtime, pid, hook.timeout);
   if (status === undefined) {
     throw new RuncError(
       "hook-failed",
@@ -122,40 +125,29 @@ export function outputText(stdout: string, stderr: string): string {
   return `stdout: ${stdout}, stderr: ${stderr}`;
 }
 
+/** A hook of config.json. */
+export type HookRun = Pick<VerbOf<"runHook">, "name" | "index" | "hook" | "cwd">;
+
 /**
- * Runs the hooks of one name in order. `state`: their stdin. `cwd`: the bundle; absent: the current directory.
+ * Runs one hook. `state`: its stdin. `cwd`: the bundle; absent: the current directory.
  *
- * @throws {RuncError} `hook-failed` with the hook's output, at the first failure; `goOn` gets the failure instead, and
- * the next hook runs.
+ * @throws {RuncError} `hook-failed` with the hook's output; what the runtime's interrupts throw.
  */
-export function runHooks(
+export function* runHook(
   runtime: Runtime,
-  name: HookName,
-  hooks: readonly Hook[] | undefined,
+  { name, index, hook, cwd }: HookRun,
   state: State,
-  options: { cwd?: string; goOn?: (error: RuncError) => void } = {},
-): void {
-  if (hooks === undefined || hooks.length === 0) return;
+  span?: OpenSpan,
+): Waits<void> {
   const { kernel } = runtime;
   const text = new TextEncoder().encode(JSON.stringify(state));
-  hooks.forEach((hook, index) => {
-    using input = sealedMemfd(kernel, { name: "state", content: text, executable: false, rewind: true });
-    using output = memfd(kernel, "hook stdout");
-    using errors = memfd(kernel, "hook stderr");
-    try {
-      const how = { name: `${name} hook #${index}`, cwd: options.cwd, stdio: { input, output, errors } };
-      inSpan(runtime.trace, `run ${name} hook ${hook.path}`, (span) => runHook(runtime, hook, { ...how, span }), {
-        kind: "client",
-        attributes: { "runc.config": `/hooks/${name}/${index}` },
-      });
-    } catch (error) {
-      const isInterrupted = error instanceof RuncError && error.code === "interrupted";
-      const failure = isInterrupted ? error : new RuncError("hook-failed", (error as Error).message, {
-        field: `/hooks/${name}/${index}`,
-        cause: error,
-      });
-      if (options.goOn === undefined) throw failure;
-      options.goOn(failure);
-    }
-  });
+  using input = sealedMemfd(kernel, { name: "state", content: text, executable: false, rewind: true });
+  using output = memfd(kernel, "hook stdout");
+  using errors = memfd(kernel, "hook stderr");
+  try {
+    yield* execute(runtime, hook, { name: `${name} hook #${index}`, cwd, stdio: { input, output, errors }, span });
+  } catch (error) {
+    if (error instanceof RuncError && error.code === "interrupted") throw error;
+    throw new RuncError("hook-failed", (error as Error).message, { field: `/hooks/${name}/${index}`, cause: error });
+  }
 }

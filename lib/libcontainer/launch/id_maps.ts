@@ -8,7 +8,10 @@
 import type { IdMapping } from "../../specs/config.ts";
 import { mapText } from "../config/id_mappings.ts";
 import { RuncError } from "../../errors.ts";
+import type { Waits } from "../../ffi/waits.ts";
 import type { GroupFacts } from "../config/validate/facts.ts";
+import type { Runtime } from "../runtime.ts";
+import { findProgram, runTool } from "./host_tool.ts";
 
 /** The writer's effective ids. */
 export interface MapWriter {
@@ -63,13 +66,21 @@ function tryWrite(path: string, text: string): unknown {
   }
 }
 
-function write(pid: number, kind: Kind, mappings: readonly IdMapping[], writer: MapWriter): void {
+function* write(
+  runtime: Runtime,
+  pid: number,
+  kind: Kind,
+  mappings: readonly IdMapping[],
+  writer: MapWriter,
+): Waits<void> {
   const path = `/proc/${pid}/${kind.file}`;
   const text = mapText(mappings);
   const cause = tryWrite(path, text);
   if (cause === undefined) return;
   // EPERM: the caller may not map these ids.
-  if (writer.uid !== 0 && cause instanceof Deno.errors.PermissionDenied) return writeByTool(pid, kind, mappings);
+  if (writer.uid !== 0 && cause instanceof Deno.errors.PermissionDenied) {
+    return yield* writeByTool(runtime, pid, kind, mappings);
+  }
   throw new RuncError(
     "syscall-failed",
     `cannot write ${shown(text)} to ${path}: ${(cause as Error).message}`,
@@ -77,23 +88,23 @@ function write(pid: number, kind: Kind, mappings: readonly IdMapping[], writer: 
   );
 }
 
-function writeByTool(pid: number, { tool, database, field }: Kind, mappings: readonly IdMapping[]): void {
+function* writeByTool(
+  runtime: Runtime,
+  pid: number,
+  { tool, database, field }: Kind,
+  mappings: readonly IdMapping[],
+): Waits<void> {
   const args = mapArguments(pid, mappings);
-  const line = `${tool} ${args.join(" ")}`;
-  let said: string;
-  try {
-    const { success, stderr } = new Deno.Command(tool, { args, stdin: "null", stdout: "null" }).outputSync();
-    if (success) return;
-    said = new TextDecoder().decode(stderr).trim();
-  } catch (cause) {
-    if (!(cause instanceof Deno.errors.NotFound)) throw cause;
+  const path = findProgram(runtime, tool);
+  if (path === undefined) {
     throw new RuncError("syscall-failed", `cannot map other users' ids: ${tool} is not installed`, {
       field,
-      cause,
       hint: "install the package uidmap (Debian), shadow-utils (Fedora) or shadow-subids (Alpine)",
     });
   }
-  throw new RuncError("syscall-failed", `${line}: ${said === "" ? "failed" : said}`, {
+  const { isSuccess, errors } = yield* runTool(runtime, path, [tool, ...args]);
+  if (isSuccess) return;
+  throw new RuncError("syscall-failed", `${tool} ${args.join(" ")}: ${errors.trim() || "failed"}`, {
     field,
     hint: `map only your own id and the ids that ${database} lists for you, each once`,
   });
@@ -104,11 +115,12 @@ function writeByTool(pid: number, { tool, database, field }: Kind, mappings: rea
  *
  * @throws {RuncError} `syscall-failed` with the field.
  */
-export function writeIdMaps(
+export function* writeIdMaps(
+  runtime: Runtime,
   pid: number,
   maps: { uid: readonly IdMapping[]; gid: readonly IdMapping[] },
   writer: MapWriter,
-): void {
+): Waits<void> {
   if (mapsOwnGroupOnly(maps.gid, writer)) {
     const cause = tryWrite(`/proc/${pid}/setgroups`, "deny");
     if (cause !== undefined) {
@@ -118,6 +130,6 @@ export function writeIdMaps(
       });
     }
   }
-  write(pid, kinds.gid, maps.gid, writer);
-  write(pid, kinds.uid, maps.uid, writer);
+  yield* write(runtime, pid, kinds.gid, maps.gid, writer);
+  yield* write(runtime, pid, kinds.uid, maps.uid, writer);
 }

@@ -9,11 +9,16 @@
  */
 
 import { CloneFlag } from "../../ffi/constants.ts";
+import { RuncError } from "../../errors.ts";
 import { open } from "../../ffi/files.ts";
+import { runWaits } from "../../ffi/waits.ts";
 import { call, fixedFd, step } from "../../plan/build.ts";
 import type { Plan } from "../../plan/op.ts";
 import type { IdMapping } from "../../specs/config.ts";
-import { Launch } from "./launch.ts";
+import { type Act, act } from "../plans/parent/act.ts";
+import { endProcesses } from "../plans/parent/create.ts";
+import { LaunchWorld } from "./launch_world.ts";
+import { runActs } from "./run_acts.ts";
 import { closeForeignStep } from "../steps/namespaces.ts";
 import { awaitGo, tell } from "../steps/protocol.ts";
 import type { Runtime } from "../runtime.ts";
@@ -62,18 +67,37 @@ export function readJoinedMaps(runtime: Runtime, path: string): JoinedMaps {
   if (directory !== undefined) return mapsBelow(directory);
   using namespace = open(runtime.kernel, path, 0);
   using none = open(runtime.kernel, "/dev/null", 0);
-  using launch = new Launch({ ...runtime, executor: "native" }, {
-    plan: visit,
-    stdio: [none.number, none.number, none.number],
-    fds: { "ns-user": namespace },
-    inheritedFds: 0,
-    waits: false,
-    says: ["mapping"],
+  let maps: JoinedMaps | undefined;
+  const world = new LaunchWorld({ ...runtime, executor: "native" }, {
+    acts,
+    stage: () => ({
+      plan: visit,
+      stdio: [none.number, none.number, none.number],
+      fds: { "ns-user": namespace },
+      inheritedFds: 0,
+      waits: false,
+    }),
+    hookState: () => {
+      throw new RuncError("internal", "a visit of a user namespace has no hooks");
+    },
+    onProcess: () => void (maps = mapsBelow(`/proc/${world.launch.stagePid}`)),
   });
   try {
-    launch.next();
-    return mapsBelow(`/proc/${launch.stagePid}`);
+    runWaits(runtime, runActs(acts, world, world.conversation));
   } finally {
-    launch.abort();
+    world.close();
   }
+  return maps!;
 }
+
+/** The stage waits while the parent reads its maps. It never has a child. */
+const acts: readonly Act[] = [
+  act("start a process", "/linux/namespaces", { verb: "startStage" }, { undo: [endProcesses] }),
+  act("wait until it has joined the user namespace", "/linux/namespaces", {
+    verb: "await",
+    kind: "mapping",
+    by: "stage",
+  }),
+  act("read the id maps", "/linux/namespaces", { verb: "tellCaller" }),
+  act("end the process", "/linux/namespaces", { verb: "endProcesses" }),
+];

@@ -96,29 +96,23 @@ function move(
 }
 
 /**
- * Moves `devices` into the network namespace of process `pid`, each with its permanent global addresses and optionally
- * a new name, and brings them up.
+ * Moves a device into the network namespace of process `pid`, with its permanent global addresses and optionally a new
+ * name, and brings it up.
  *
- * @throws {RuncError} `syscall-failed` with the device's field. Devices already moved stay there.
+ * @throws {RuncError} `syscall-failed` with the device's field.
  */
-export function moveNetworkDevices(
-  runtime: Runtime,
-  devices: Readonly<Record<string, NetDevice>>,
-  pid: number,
-): void {
+export function moveNetworkDevice(runtime: Runtime, name: string, device: NetDevice, pid: number): void {
   const { kernel } = runtime;
   using namespace = open(kernel, `/proc/${pid}/ns/net`, 0);
   using host = RouteSocket.open(kernel);
   using container = RouteSocket.open(kernel, namespace);
-  for (const [name, device] of Object.entries(devices)) {
-    try {
-      move(runtime, name, device, namespace, { host, container });
-    } catch (cause) {
-      if (!(cause instanceof RuncError)) throw cause;
-      const why = cause.within(
-        `error creating network interfaces: move netDevice ${name} to namespace ${namespace.label}`,
-      );
-      throw new RuncError(why.code, why.message, { ...why, field: `/linux/netDevices${pointerToken(name)}`, cause });
-    }
+  try {
+    move(runtime, name, device, namespace, { host, container });
+  } catch (cause) {
+    if (!(cause instanceof RuncError)) throw cause;
+    const why = cause.within(
+      `error creating network interfaces: move netDevice ${name} to namespace ${namespace.label}`,
+    );
+    throw new RuncError(why.code, why.message, { ...why, field: `/linux/netDevices${pointerToken(name)}`, cause });
   }
 }

@@ -27,11 +27,10 @@ import {
   environmentPointers,
   execSteps,
   listenEntries,
-  needsHome,
 } from "../steps/command.ts";
 import { consoleSteps } from "../steps/console.ts";
 import { containerHookSteps, openForHooksSteps } from "../steps/container_hooks.ts";
-import { awaitGo, type Planned, tell } from "../steps/protocol.ts";
+import { awaitGo, tell } from "../steps/protocol.ts";
 import { deviceSteps, reopenNullSteps } from "../steps/devices.ts";
 import { root } from "../steps/in_root.ts";
 import { restrictSteps } from "../steps/landlock.ts";
@@ -54,7 +53,7 @@ import {
   lateJoinSteps,
   ownCgroupNamespaceSteps,
 } from "../steps/namespaces.ts";
-import { hasNamespace, hasNetworkDevices, joinedNamespaces, makesNamespace } from "../config/namespaces.ts";
+import { hasNamespace, hasNetworkDevices, joinedNamespaces } from "../config/namespaces.ts";
 import { memoryPolicyNumbers } from "../config/memory_policy.ts";
 import { lacksMountCalls } from "../steps/mounts/old_mounts.ts";
 import { helperSteps, leaveHelperSteps, meetHelperSteps } from "../steps/mounts/mount_sources.ts";
@@ -62,7 +61,6 @@ import { personalityDomains } from "../steps/personality.ts";
 import { enterRootSteps, prepareRootSteps, readonlyRootSteps, workingDirectorySteps } from "../steps/rootfs.ts";
 import { appArmorSteps, execLabelSteps, keyLabelSteps, queueLabelSteps } from "../steps/security_labels.ts";
 import { placeFilter } from "../steps/seccomp.ts";
-import { hasListener } from "../seccomp/profile.ts";
 import {
   affinityStep,
   keyringSteps,
@@ -413,28 +411,6 @@ function init(
 /** Whether the launch needs the fixed descriptors `sources-init` and `sources-helper`, a connected pair. */
 export function hasHelper(mounts: readonly ParsedMount[], config: Config, facts: HostFacts): boolean {
   return helpedMounts(mounts, config, facts).length > 0;
-}
-
-/** The messages that stage and init send. `helped`: see {@link hasHelper}. */
-export function saidInCreate(
-  config: Config,
-  request: LaunchRequest,
-  helped: boolean,
-  mounts: readonly ParsedMount[] = containerMounts(config, request),
-): readonly Planned[] {
-  const { env, noNewPrivileges } = config.process!;
-  const { seccomp, startBy } = request;
-  const says: Planned[] = ["child", "hooks", "created"];
-  if (mounts.length > 0 || config.linux?.devices?.length) says.push("target");
-  if (helped) says.push("helper");
-  if (makesNamespace(config, "user")) says.push("mapping");
-  if (hasNetworkDevices(config)) says.push("network");
-  if (mounts.some(({ options }) => options.extensions.includes("tmpcopyup"))) says.push("copyUp");
-  if (needsHome(env, request.notifyDirectory !== undefined || request.listenFds > 0)) says.push("passwd");
-  if (seccomp !== undefined && hasListener(seccomp.profile)) {
-    says.push(noNewPrivileges && startBy === "parent" ? "lateSeccomp" : "seccomp");
-  }
-  return says;
 }
 
 function clearGroupsStep(): Step {

@@ -8,9 +8,9 @@ import { Prctl } from "../../ffi/constants.ts";
 import { call, fixedFd, step, text } from "../../plan/build.ts";
 import type { Plan, Step } from "../../plan/op.ts";
 import type { NamespaceType, Process } from "../../specs/config.ts";
-import { closeSteps, environment, execSteps, listenEntries, needsHome } from "../steps/command.ts";
+import { closeSteps, environment, execSteps, listenEntries } from "../steps/command.ts";
 import { consoleSteps } from "../steps/console.ts";
-import { type Planned, tell } from "../steps/protocol.ts";
+import { tell } from "../steps/protocol.ts";
 import { finalAffinitySteps, initialAffinitySteps, resetAffinitySteps } from "../steps/cpu_affinity.ts";
 import type { CgroupEntry, HostFacts } from "../config/launch_request.ts";
 import {
@@ -25,7 +25,6 @@ import { restrictSteps } from "../steps/landlock.ts";
 import { appArmorSteps, execLabelSteps, keyLabelSteps } from "../steps/security_labels.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
 import { type FilterPlaces, placeFilter } from "../steps/seccomp.ts";
-import { hasListener } from "../seccomp/profile.ts";
 import { keyringSteps, noNewPrivilegesSteps, oomScoreSteps, pidfdSteps } from "../steps/small_steps.ts";
 import { attributeSteps, becomeUserSteps, type ContainerAttributes } from "./become_user.ts";
 
@@ -50,16 +49,6 @@ export interface ExecRequest extends ContainerAttributes {
 function umaskSteps(umask: number | undefined): readonly Step[] {
   if (umask === undefined) return [];
   return [step(`set the umask to 0${umask.toString(8)}`, "/process/user/umask", [call("umask", [umask])])];
-}
-
-/** The messages that stage and init send. */
-export function saidInExec({ env, noNewPrivileges }: Process, { listenFds, seccomp }: ExecRequest): readonly Planned[] {
-  const says: Planned[] = ["child"];
-  if (needsHome(env, listenFds > 0)) says.push("passwd");
-  // Under an early filter, init closes the socket instead.
-  if (seccomp === undefined || noNewPrivileges) says.push("created");
-  if (seccomp !== undefined && hasListener(seccomp.profile)) says.push(noNewPrivileges ? "lateSeccomp" : "seccomp");
-  return says;
 }
 
 /**

@@ -9,9 +9,9 @@
 import { RuncError } from "../../errors.ts";
 import { errnoText } from "../../ffi/errno.ts";
 import { alloc, type Kernel } from "../../ffi/kernel.ts";
-import type { Interrupts } from "../../ffi/poll.ts";
 import { pidfdGetFd, pidfdOpen } from "../../ffi/process/process.ts";
-import { connectUnix, sendFd } from "../../ffi/sockets.ts";
+import { connectWaiting, sendFd } from "../../ffi/sockets.ts";
+import type { Waits } from "../../ffi/waits.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { OCI_VERSION, type State } from "../../specs/state.ts";
 import type { SeccompProfile } from "./profile.ts";
@@ -39,13 +39,13 @@ function takeListener(kernel: Kernel, { pid, fd }: Listener): Fd {
  *
  * @throws {RuncError} if the agent cannot be reached.
  */
-export function handToAgent(
+export function* handToAgent(
   kernel: Kernel,
   profile: SeccompProfile,
   listener: Listener,
   state: State,
-  { goOn, interrupts }: { goOn: () => void; interrupts?: Interrupts },
-): void {
+  goOn: () => void,
+): Waits<void> {
   const path = profile.listener_path ?? "";
   if (path === "") {
     throw new RuncError("config-invalid", "seccomp listenerPath is not set", { field: "/linux/seccomp" });
@@ -61,7 +61,7 @@ export function handToAgent(
   }));
   const payload = alloc(message.length);
   payload.set(message);
-  using socket = connectAgent(kernel, path, interrupts);
+  using socket = yield* connectAgent(kernel, path);
   try {
     sendFd(kernel, socket, payload, copy.number);
   } catch (error) {
@@ -69,9 +69,9 @@ export function handToAgent(
   }
 }
 
-function connectAgent(kernel: Kernel, path: string, interrupts?: Interrupts): Fd {
+function* connectAgent(kernel: Kernel, path: string): Waits<Fd> {
   try {
-    return connectUnix(kernel, path, "stream", interrupts);
+    return yield* connectWaiting(kernel, path, "stream");
   } catch (error) {
     if (!(error instanceof RuncError) || error.code === "interrupted") throw error;
     const why = error.errno === undefined ? error.message : `dial unix ${path}: connect: ${errnoText(error.errno)}`;

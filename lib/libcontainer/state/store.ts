@@ -12,7 +12,9 @@ import { fileError, withFileErrors } from "../../ffi/file_error.ts";
 import { open, readUpTo } from "../../ffi/files.ts";
 import { cString, type Kernel, syscallError } from "../../ffi/kernel.ts";
 import { fstat } from "../../ffi/stat.ts";
+import { callBlocking, type Waits } from "../../ffi/waits.ts";
 import { exactInteger } from "../../specs/json.ts";
+import { type CreationNote, NOTE_LIMIT, parseNote } from "./creation_note.ts";
 import { brokenState, parseRuncState, type RuncState } from "./runc_state.ts";
 
 /** Far more than any state has: it is read into memory as a whole. */
@@ -75,7 +77,12 @@ export class StateDirectory {
     return `${this.path}/notify`;
   }
 
-  /** @throws {RuncError} `container-exists`. */
+  /** The note of a creation. */
+  get note(): string {
+    return `${this.path}/creating.json`;
+  }
+
+  /** Makes the directory, or nothing. @throws {RuncError} `container-exists`. */
   make(kernel: Kernel, root: string): void {
     // 0711: the container's root, maybe another user on the host, must reach the notify socket through the directory.
     let made = kernel.retry("mkdir", cString(this.path), 0o711);
@@ -90,7 +97,10 @@ export class StateDirectory {
     }
     if (made < 0) kernel.must(`mkdir(${JSON.stringify(this.path)})`, "mkdir", cString(this.path), 0o711);
     // chmod, because of the umask.
-    kernel.must(`chmod(${this.path}, 0711)`, "chmod", cString(this.path), 0o711);
+    const changed = kernel.retry("chmod", cString(this.path), 0o711);
+    if (changed >= 0) return;
+    kernel.call("rmdir", cString(this.path));
+    throw syscallError(`chmod(${this.path}, 0711)`, -changed);
   }
 
   /** Creates the exec fifo, which the container's root can open. `owner`: host ids of the container's root. */
@@ -120,7 +130,7 @@ export class StateDirectory {
    *
    * Do not hold it while something runs that may call the runtime for the same container, such as a hook.
    */
-  lock(kernel: Kernel): Fd | undefined {
+  *lock(kernel: Kernel): Waits<Fd | undefined> {
     const { O_DIRECTORY, O_CLOEXEC } = openFlag(kernel.arch);
     for (;;) {
       const number = kernel.retry("open", cString(this.path), O_DIRECTORY | O_CLOEXEC);
@@ -128,7 +138,7 @@ export class StateDirectory {
       if (number < 0) throw syscallError(`open(${JSON.stringify(this.path)}, O_DIRECTORY)`, -number);
       const fd = new Fd(kernel, number, this.path);
       try {
-        kernel.must(`flock(${fd.label}, LOCK_EX)`, "flock", fd.number, Flock.LOCK_EX);
+        yield* waitForLock(fd);
         if (this.#isAt(fd)) return fd;
       } catch (error) {
         fd.close();
@@ -150,13 +160,41 @@ export class StateDirectory {
     }
   }
 
-  /** Writes state.json atomically. */
+  /** Notes what a creation makes, until {@link removeNote}. */
+  writeNote(note: CreationNote): void {
+    withFileErrors(() => Deno.writeTextFileSync(this.note, JSON.stringify(note), { mode: 0o600 }));
+  }
+
+  /** Removes the note, once there is a state. */
+  removeNote(): void {
+    const error = removing(this.note);
+    if (error !== undefined) throw error;
+  }
+
+  /** The note of a creation that did not end. `mountPoints`: of the cgroup hierarchies. @see parseNote */
+  readNote(kernel: Kernel, mountPoints: readonly string[]): CreationNote | undefined {
+    const O = openFlag(kernel.arch);
+    const number = kernel.retry("open", cString(this.note), O.O_NONBLOCK | O.O_NOFOLLOW | O.O_CLOEXEC);
+    if (number < 0) return undefined;
+    using file = new Fd(kernel, number, this.note);
+    const status = fstat(kernel, file.number);
+    if (typeof status === "number" || (status.mode & FileType.S_IFMT) !== FileType.S_IFREG) return undefined;
+    if (status.sizeBytes > NOTE_LIMIT) return undefined;
+    return parseNote(new TextDecoder().decode(readUpTo(kernel, file, status.sizeBytes)), mountPoints);
+  }
+
+  /** Writes state.json atomically; leaves nothing if it fails. */
   save(kernel: Kernel, state: RuncState): void {
     // A process killed here may have left a file, and may have had our pid: a pid namespace has few of them.
     const temporary = `${this.path}/state-${kernel.pid}`;
     const text = JSON.stringify(state, exactInteger);
-    withFileErrors(() => Deno.writeTextFileSync(temporary, text, { mode: 0o600 }));
-    withFileErrors(() => Deno.renameSync(temporary, `${this.path}/state.json`));
+    try {
+      withFileErrors(() => Deno.writeTextFileSync(temporary, text, { mode: 0o600 }));
+      withFileErrors(() => Deno.renameSync(temporary, `${this.path}/state.json`));
+    } catch (error) {
+      removing(temporary);
+      throw error;
+    }
   }
 
   /** @throws {RuncError} `container-missing` where there is no state, `state-invalid` where it is broken. */
@@ -194,11 +232,18 @@ export class StateDirectory {
 
   /** Works without a descriptor: nothing is read from the directory. */
   #removeKnown(): void {
-    for (const path of [this.fifo, `${this.path}/state.json`, `${this.notify}/notify.sock`, this.notify, this.path]) {
+    const socket = `${this.notify}/notify.sock`;
+    for (const path of [this.fifo, this.note, `${this.path}/state.json`, socket, this.notify, this.path]) {
       const error = removing(path);
       if (error !== undefined) throw error;
     }
   }
+}
+
+function* waitForLock(fd: Fd): Waits<void> {
+  let result: number;
+  do result = yield* callBlocking("flock", fd.number, Flock.LOCK_EX); while (result === -Errno.EINTR);
+  if (result < 0) throw syscallError(`flock(${fd.label}, LOCK_EX)`, -result);
 }
 
 /** Removes a file or directory; ignores a missing one. Returns the system's error text. */

@@ -102,17 +102,3 @@ export function awaitGo(into = at(buffer("reply", 8), 0), limit = 8): readonly O
     when(reply, "==", 0, [call("exit_group", [1])]),
   ];
 }
-
-/** Messages that depend on the plan. `lateSeccomp`: "seccomp" after "created". */
-export type Planned =
-  | "helper"
-  | "mapping"
-  | "child"
-  | "network"
-  | "target"
-  | "copyUp"
-  | "hooks"
-  | "passwd"
-  | "seccomp"
-  | "created"
-  | "lateSeccomp";

@@ -4,16 +4,14 @@
  * @module
  */
 
-import type { CgroupManager } from "../../cgroups/manager.ts";
 import { monotonicMs, realTime } from "../../ffi/clock.ts";
 import type { Kernel } from "../../ffi/kernel.ts";
 import { randomBytes } from "../../ffi/random.ts";
 import { parseTraceparent } from "../../trace/context.ts";
 import { Recorder, type Trace } from "../../trace/recorder.ts";
-import type { Attributes, OpenSpan, SpanDetails } from "../../trace/tracer.ts";
+import type { Attributes, OpenSpan, RunningSpan, SpanDetails } from "../../trace/tracer.ts";
 import type { LaunchTrace, RuntimeTrace, TracedLaunch } from "../runtime_trace.ts";
 import { StepTimes } from "./step_times.ts";
-import { TracedCgroups } from "./traced_cgroups.ts";
 
 /** The operation that a timeline records. */
 export interface TimelineOptions {
@@ -56,14 +54,14 @@ export class Timeline implements RuntimeTrace {
     return this.#recorder.span(name, action, details);
   }
 
+  /** Begins a part of the operation, which its owner ends. */
+  begin(name: string, details?: SpanDetails): RunningSpan {
+    return this.#recorder.begin(name, details);
+  }
+
   /** Adds attributes to the whole operation. */
   set(attributes: Attributes): void {
     this.#recorder.set(attributes);
-  }
-
-  /** Wraps cgroups so that each call is recorded. */
-  cgroups(manager: CgroupManager): CgroupManager {
-    return new TracedCgroups(manager, this.#recorder);
   }
 
   /** The times of a launch, and the plan that sends them. */

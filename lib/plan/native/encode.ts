@@ -6,10 +6,11 @@
 
 import { RuncError } from "../../errors.ts";
 import { type Arch, type SyscallName, syscallNumber, syscalls } from "../../ffi/syscalls.ts";
+import { runTurns, TURN, type Waits } from "../../ffi/waits.ts";
 import type { Buffer, Data, FdPath, Operand, Plan, Struct, Text } from "../op.ts";
 import { stack } from "../build.ts";
 import { DataKeys } from "../data_key.ts";
-import { cursor, fold, type Folded, type FoldedPlan } from "../fold.ts";
+import { cursor, type Folded, type FoldedPlan, folding } from "../fold.ts";
 import { type Instruction, isLabel, type Label, lower } from "../lower.ts";
 import { countSlots, shareSlots } from "../share_slots.ts";
 import { buildImage, programBase } from "./elf.ts";
@@ -347,31 +348,30 @@ export function refuseLongTable(end: number): void {
  * @throws {RangeError} where something else does not fit the format: too many slots, a number over 32 bits.
  */
 export function encode(plan: Plan, options: EncodeOptions): Encoded {
-  const flat = lower(plan);
-  // Two are taken: the loops' cursor and the stack's address.
-  const lowered = countSlots(flat.instructions) <= SLOT_COUNT - 2 ? flat : shareSlots(plan, flat);
-  const keys = new DataKeys(lowered.instructions);
-  const folds = options.fold === "large" ? isLarge(lowered.instructions) : options.fold ?? true;
-  const { instructions, initEntry }: FoldedPlan = folds ? fold(lowered, keys, SLOT_COUNT - 1) : lowered;
+  return runTurns(encoding(plan, options));
+}
+
+/** {@link encode}, for a caller that lets others have their turn: it takes some milliseconds. */
+export function* encoding(plan: Plan, options: EncodeOptions): Waits<Encoded> {
+  const { folded, keys, folds } = yield* flatten(plan, options);
+  const { instructions, initEntry } = folded;
   const offsets = offsetsOf(instructions);
   const at = offsets.at(-1)!;
   refuseLongTable(at);
 
   const dataStart = align(at, 16);
   const layout = new DataLayout(dataStart, keys, { fds: options.fds, fold: folds });
-  for (let index = 0; index < instructions.length; index++) {
-    const { args } = instructions[index]!;
-    for (let place = 0; place < args.length; place++) {
-      const arg = args[place]!;
-      if (typeof arg === "object" && "data" in arg) layout.add(arg);
-    }
-  }
+  yield* addData(layout, instructions);
   const { dataLength, zeroLength } = layout.finish();
+  yield TURN;
   const base = programBase(options.arch);
   const program = new Uint8Array(dataStart + dataLength);
   const view = new DataView(program.buffer);
   const context: Context = { arch: options.arch, fds: options.fds, base, layout, slots: new Slots(), offsets };
-  instructions.forEach((instruction, index) => writeInstruction(view, offsets[index]!, instruction, context));
+  for (let index = 0; index < instructions.length; index++) {
+    writeInstruction(view, offsets[index]!, instructions[index]!, context);
+    if (index % TURN_AFTER === 0) yield TURN;
+  }
   const relocations = layout.write(program, base);
 
   const fields: [keyof typeof header, number][] = [
@@ -390,6 +390,7 @@ export function encode(plan: Plan, options: EncodeOptions): Encoded {
     ["base", base],
   ];
   for (const [field, value] of fields) view.setUint32(header[field], value, true);
+  yield TURN;
   const trailer = new Uint8Array(Uint32Array.from(relocations).buffer);
   const { image } = buildImage({ arch: options.arch, program, zeroLength, trailer });
   return {
@@ -397,4 +398,37 @@ export function encode(plan: Plan, options: EncodeOptions): Encoded {
     instructionAt: (offset, cursor) =>
       turnOf(instructions[offsets.indexOf(offset)], cursor, (table) => base + layout.offsetOf(table)),
   };
+}
+
+/** Others have their turn after so many instructions. */
+const TURN_AFTER = 128;
+
+/** The plan as a list of instructions, folded if that is asked for. */
+function* flatten(
+  plan: Plan,
+  options: EncodeOptions,
+): Waits<{ folded: FoldedPlan; keys: DataKeys; folds: boolean }> {
+  yield TURN;
+  const flat = lower(plan);
+  yield TURN;
+  // Two are taken: the loops' cursor and the stack's address.
+  const lowered = countSlots(flat.instructions) <= SLOT_COUNT - 2 ? flat : shareSlots(plan, flat);
+  const keys = new DataKeys(lowered.instructions);
+  const folds = options.fold === "large" ? isLarge(lowered.instructions) : options.fold ?? true;
+  yield TURN;
+  if (!folds) return { folded: lowered, keys, folds };
+  const folded = yield* folding(lowered, keys, SLOT_COUNT - 1);
+  yield TURN;
+  return { folded, keys, folds };
+}
+
+function* addData(layout: DataLayout, instructions: readonly Instruction[]): Waits<void> {
+  for (let index = 0; index < instructions.length; index++) {
+    const { args } = instructions[index]!;
+    for (let place = 0; place < args.length; place++) {
+      const arg = args[place]!;
+      if (typeof arg === "object" && "data" in arg) layout.add(arg);
+    }
+    if (index % TURN_AFTER === 0) yield TURN;
+  }
 }

@@ -2,7 +2,8 @@
 
 import { assert, assertEquals } from "@std/assert";
 import text from "../../fixtures/default_plan.txt" with { type: "text" };
-import { defaultPlanText } from "../../fixtures/default_plan.ts";
+import svg from "../../../docs/actors.svg" with { type: "text" };
+import { defaultPlanPicture, defaultPlanText } from "../../fixtures/default_plan.ts";
 import { planCreate } from "../../../lib/libcontainer/plans/create.ts";
 import { encode } from "../../../lib/plan/native/encode.ts";
 import { descriptorsOf } from "../plan_reader.ts";
@@ -15,6 +16,10 @@ Deno.test("the default config's plan is default_plan.txt (meant to be another? r
   const around = (lines: readonly string[]) => first < 0 ? [] : lines.slice(Math.max(first - 3, 0), first + 10);
   assertEquals(around(found), around(wanted), `line ${first + 1}`);
   assertEquals(found.length, wanted.length);
+});
+
+Deno.test("docs/actors.svg is the picture of that plan", () => {
+  assertEquals(defaultPlanPicture(), svg);
 });
 
 Deno.test("the text of a plan does not depend on when or how often it is made", () => {

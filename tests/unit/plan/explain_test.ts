@@ -1,20 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import {
-  at,
-  buffer,
-  bytes,
-  call,
-  fail,
-  fixedFd,
-  load,
-  slot,
-  step,
-  store,
-  struct,
-  when,
-} from "../../../lib/plan/build.ts";
-import { explain, explainSteps, formatCall, formatData, formatOp, formatOperand } from "../../../lib/plan/explain.ts";
-import type { CallOp, Data, Op, Plan } from "../../../lib/plan/op.ts";
+import { at, buffer, bytes, call, fail, fixedFd, load, slot, store, struct, when } from "../../../lib/plan/build.ts";
+import { formatCall, formatData, formatOp, formatOperand } from "../../../lib/plan/explain.ts";
+import type { CallOp, Data, Op } from "../../../lib/plan/op.ts";
 
 const a = slot("a result");
 
@@ -123,32 +110,4 @@ Deno.test("formatOp() shows every op", () => {
 Deno.test("a fork into a cgroup shows the cgroup", () => {
   const fork: Op = { op: "fork", flags: 0x8011, intoCgroup: slot("cgroup"), out: a, child: [], parent: [] };
   assertMatch(formatOp(fork).join("\n"), /\$cgroup/);
-});
-
-const plan: Plan = {
-  stage: [step("say hello", "", [call("umask", [0])])],
-  init: [step("mount proc", "/mounts/0", [call("umask", [1])]), step("nothing", "/x", [])],
-};
-
-Deno.test("explain() numbers the steps of both processes, with label, field and calls", () => {
-  assertEquals(
-    explain(plan),
-    `stage: a process that starts in the host's namespaces, joins or creates the container's, and forks
-  1. say hello
-       umask(0)
-
-init: its child, which becomes the container's process
-  2. mount proc  (/mounts/0)
-       umask(01)
-  3. nothing  (/x)
-`,
-  );
-});
-
-Deno.test("explainSteps() is the same for programs", () => {
-  assertEquals(explainSteps(plan), [
-    { number: 1, process: "stage", label: "say hello", from: "", calls: ["umask(0)"] },
-    { number: 2, process: "init", label: "mount proc", from: "/mounts/0", calls: ["umask(01)"] },
-    { number: 3, process: "init", label: "nothing", from: "/x", calls: [] },
-  ]);
 });

@@ -73,8 +73,8 @@ export type Removal =
  */
 export interface MonitorRequest {
   readonly arch: Arch;
-  /** Our child. It is not reaped yet, so no other process can have the pid. */
-  readonly pid: number;
+  /** Our child. It is not reaped yet, so no other process can have the pid. A slot: a plan that is only printed. */
+  readonly pid: number | Slot;
   readonly stdio: MonitorStdio;
   /** The container's socket is the fixed descriptor `notify`. */
   readonly notify?: NotifyRequest;
@@ -120,12 +120,15 @@ export function planMonitor(request: MonitorRequest): Plan {
 
 class Monitor {
   readonly #request: MonitorRequest;
+  /** The process, in words. */
+  readonly #who: string;
   readonly #table: PollTable;
   readonly #streams: readonly Stream[];
   readonly #notify?: NotifySteps;
 
   constructor(request: MonitorRequest) {
     this.#request = request;
+    this.#who = typeof request.pid === "number" ? String(request.pid) : request.pid.slot;
     const notify = request.notify === undefined ? undefined : fixedFd("notify");
     const streams = sources[request.stdio.kind];
     // The third row gets its descriptor when a barrier is created.
@@ -142,9 +145,9 @@ class Monitor {
   }
 
   plan(): Plan {
-    const { debug, pid, stdio, notify, removal } = this.#request;
+    const { debug, stdio, notify, removal } = this.#request;
     const duties = [
-      `forward signals to process ${pid}`,
+      `forward signals to process ${this.#who}`,
       debug && "log them",
       stdio.kind !== "inherited" && "copy its streams",
       notify !== undefined && "pass READY on",
@@ -209,12 +212,12 @@ class Monitor {
 
   /** Ends after an unexpected errno, −`broken`: another try could go on for ever. The process is left as it is. */
   #giveUp(): readonly Op[] {
-    const { pid, again } = this.#request;
+    const { again } = this.#request;
     const { ops, errno } = errnoOf(broken);
     return [
       ...ops,
       ...this.#restore(),
-      ...say(again, "error", `cannot monitor process ${pid} any more, it goes on alone: {errno}`, errno),
+      ...say(again, "error", `cannot monitor process ${this.#who} any more, it goes on alone: {errno}`, errno),
       call("exit_group", [1]),
     ];
   }
@@ -242,11 +245,11 @@ class Monitor {
     const signal = slot("signal");
     const { ops, errno } = errnoOf(result);
     return [
-      ...(debug ? say(again, "debug", `forwarding signal {signal} to ${pid}`, signal) : []),
+      ...(debug ? say(again, "debug", `forwarding signal {signal} to ${this.#who}`, signal) : []),
       call("kill", [pid, signal], { out: result, tolerate: ["*"] }),
       ...whenFailed(result, [
         ...ops,
-        ...say(again, "error", `cannot send signal {signal} to process ${pid}: {errno}`, signal, errno),
+        ...say(again, "error", `cannot send signal {signal} to process ${this.#who}: {errno}`, signal, errno),
       ]),
     ];
   }
@@ -353,11 +356,11 @@ class Monitor {
   }
 
   #remove(): readonly Op[] {
-    const { removal, again, id, pid } = this.#request;
+    const { removal, again, id } = this.#request;
     const left = slot("something is left");
     const options = removal.kind === "runtime" ? removal.options ?? [] : [];
     // Its failure is logged, and the process's status stays, like in runc.
-    const byRuntime = runAgain(again, ["monitor", ...options, task, id, String(pid)], slot("removal failed"));
+    const byRuntime = runAgain(again, ["monitor", ...options, task, id, this.#who], slot("removal failed"));
     switch (removal.kind) {
       case "none":
         return [];

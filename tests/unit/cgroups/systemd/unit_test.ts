@@ -2,6 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { RuncError } from "../../../../lib/errors.ts";
 import { parseSystemdPath } from "../../../../lib/cgroups/path.ts";
 import {
+  dependsOnVersion,
   escapeCgroup,
   isSlice,
   sliceLevels,
@@ -41,7 +42,7 @@ Deno.test("systemdUnit() names the unit and finds its cgroup", () => {
   ];
   for (const [cgroupsPath, rootless, manager, name, cgroup] of cases) {
     const unit = systemdUnit(parseSystemdPath({ id: "box", cgroupsPath }), rootless);
-    const host = { managerCgroup: manager, systemdVersion: () => 252 };
+    const host = { managerCgroup: manager, systemdVersion: 252 };
     assertEquals([unit.name, unitCgroup(unit, host)], [name, cgroup]);
     assertEquals(isSlice(unit), name.endsWith(".slice"));
   }
@@ -63,16 +64,24 @@ Deno.test("escapeCgroup() does what systemd does with names that files of the ke
     ["tasks-a.scope", "tasks-a.scope", "tasks-a.scope"],
   ];
   for (const [unit, before, since] of cases) {
-    assertEquals([253, 254].map((version) => escapeCgroup(unit, () => version)), [before, since]);
+    assertEquals([253, 254].map((version) => escapeCgroup(unit, version)), [before, since]);
   }
 });
 
-Deno.test("escapeCgroup() asks for systemd's version only where that matters", () => {
-  const asked: string[] = [];
-  for (const unit of ["a.b.scope", "_cpu.b.scope", "cpu.scope", "cpu.b.scope"]) {
-    escapeCgroup(unit, () => asked.push(unit));
+Deno.test("dependsOnVersion() is true only where systemd's version matters", () => {
+  const cases: readonly [cgroupsPath: string, depends: boolean][] = [
+    ["a.slice:b:id", false],
+    [":a.b:id", false],
+    [":_cpu.b:id", false],
+    [":cpu:id", false],
+    ["cpu.slice:b:id", false],
+    [":cpu.b:id", true],
+    ["cpu.b.slice:b:id", true],
+  ];
+  for (const [cgroupsPath, depends] of cases) {
+    const unit = systemdUnit(parseSystemdPath({ id: "box", cgroupsPath }), false);
+    assertEquals(dependsOnVersion(unit), depends, cgroupsPath);
   }
-  assertEquals(asked, ["cpu.b.scope"]);
 });
 
 Deno.test("unitObject() escapes what an object's path cannot have", () => {
@@ -83,7 +92,7 @@ Deno.test("unitObject() escapes what an object's path cannot have", () => {
 Deno.test("the property Slice of an annotation counts more than cgroupsPath, and is named where it cannot be", () => {
   const property = (value: string) => ["Slice", { signature: "s", value }] as const;
   const path = parseSystemdPath({ id: "box", cgroupsPath: "a.slice:test:box" });
-  const host = { managerCgroup: "/", systemdVersion: () => 252 };
+  const host = { managerCgroup: "/", systemdVersion: 252 };
   const unit = systemdUnit(path, false, [
     ["Nice", { signature: "i", value: 1n }],
     property("b.slice"),

@@ -1,7 +1,6 @@
 import { assertEquals } from "@std/assert";
 import type { CgroupManager } from "../../../../lib/cgroups/manager.ts";
-import { removalOf, type RemovalTarget, removeContainer } from "../../../../lib/libcontainer/container/removal.ts";
-import type { Runtime } from "../../../../lib/libcontainer/runtime.ts";
+import { removalOf, type RemovalTarget } from "../../../../lib/libcontainer/container/removal.ts";
 import type { RuncState } from "../../../../lib/libcontainer/state/runc_state.ts";
 import { StateDirectory } from "../../../../lib/libcontainer/state/store.ts";
 import { toRuncState } from "../../../../lib/libcontainer/state/to_runc_state.ts";
@@ -26,17 +25,9 @@ function stateOf(config: Config, more: { systemdCgroup?: boolean; intelRdt?: { p
   });
 }
 
-/** A container whose removal is written down, in order. */
-function target(state: RuncState, events: string[] = []): RemovalTarget {
-  const cgroup = {
-    paths: cgroupPaths,
-    exists: () => true,
-    kill: () => void events.push("kill what is left"),
-    destroy: () => void events.push("remove the cgroup"),
-  } as unknown as CgroupManager;
-  const directory = new StateDirectory("/run/runc", "a");
-  directory.remove = () => void events.push("remove the state");
-  return { state, cgroup, directory };
+function target(state: RuncState): RemovalTarget {
+  const cgroup = { paths: cgroupPaths } as unknown as CgroupManager;
+  return { state, cgroup, directory: new StateDirectory("/run/runc", "a") };
 }
 
 const ours = defaultConfig();
@@ -65,12 +56,3 @@ for (const [what, state] of forRuntime) {
     assertEquals(removalOf(target(state)), { kind: "runtime" });
   });
 }
-
-Deno.test("removeContainer() kills only in another's pid namespace, and removes the state last", () => {
-  const runtime = { log: () => {} } as unknown as Runtime;
-  const [own, others]: string[][] = [[], []];
-  removeContainer(runtime, target(stateOf(ours), own));
-  removeContainer(runtime, target(stateOf(shared), others));
-  assertEquals(own, ["remove the cgroup", "remove the state"]);
-  assertEquals(others, ["kill what is left", "remove the cgroup", "remove the state"]);
-});

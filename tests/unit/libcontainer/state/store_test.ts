@@ -1,5 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { RuncError } from "../../../../lib/errors.ts";
+import { Errno } from "../../../../lib/ffi/errno.ts";
+import type { Kernel } from "../../../../lib/ffi/kernel.ts";
 import { checkId, StateDirectory } from "../../../../lib/libcontainer/state/store.ts";
 
 Deno.test("ids are made of letters, digits and _+-.", () => {
@@ -43,4 +45,16 @@ Deno.test("a state directory is below the root, and cannot be made for a wrong i
     "/run/runc/box/notify",
   ]);
   assertThrows(() => new StateDirectory("/run/runc", ".."), RuncError);
+});
+
+Deno.test("a state directory that cannot get its mode is not left", () => {
+  const calls: string[] = [];
+  const call = (name: string) => {
+    calls.push(name);
+    return name === "chmod" ? -Errno.EPERM : 0;
+  };
+  const kernel = { call, retry: call } as unknown as Kernel;
+  const error = assertThrows(() => new StateDirectory("/run/runc", "box").make(kernel, "/run/runc"), RuncError);
+  assertEquals([error.errnoName, error.call], ["EPERM", "chmod(/run/runc/box, 0711)"]);
+  assertEquals(calls, ["mkdir", "chmod", "rmdir"]);
 });

@@ -4,6 +4,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { attachedPrograms, bpfCall } from "../../../../lib/cgroups/devices/bpf.ts";
 import { openFlag } from "../../../../lib/ffi/constants.ts";
 import { open } from "../../../../lib/ffi/files.ts";
+import { runWaits } from "../../../../lib/ffi/waits.ts";
 import {
   type Box,
   boxTest,
@@ -105,7 +106,8 @@ comparing("a device that a rule allows can be opened", (box) => {
 boxTest("one program filters a container's devices", (box) => {
   box.startSleeping();
   using directory = open(kernel, mountPoint + box.cgroup, openFlag(kernel.arch).O_DIRECTORY);
-  assertEquals(attachedPrograms(bpfCall(kernel), directory.number).length, 1);
+  const programs = runWaits({ kernel }, attachedPrograms(bpfCall(kernel), directory.number));
+  assertEquals(programs.length, 1);
   box.remove();
 });
 

@@ -1,0 +1,43 @@
+/**
+ * An AbortSignal as {@link Interrupts}: it ends waits.
+ *
+ * @module
+ */
+
+import { RuncError } from "../errors.ts";
+import { eventfd } from "./event_fds.ts";
+import type { Fd } from "./fd.ts";
+import { alloc, type Kernel } from "./kernel.ts";
+import type { Interrupts } from "./poll.ts";
+
+/** Ends waits when `signal` is aborted. {@link check} then throws `interrupted`, with the signal's reason as cause. */
+export class Abort implements Interrupts, Disposable {
+  readonly #kernel: Kernel;
+  readonly #signal: AbortSignal;
+  readonly #event: Fd;
+  readonly #tell = () => void this.#kernel.must("write(eventfd)", "write", this.#event.number, ONE, ONE.length);
+
+  constructor(kernel: Kernel, signal: AbortSignal) {
+    this.#kernel = kernel;
+    this.#signal = signal;
+    this.#event = eventfd(kernel);
+    if (signal.aborted) this.#tell();
+    else signal.addEventListener("abort", this.#tell);
+  }
+
+  get fd(): number {
+    return this.#event.number;
+  }
+
+  check(): void {
+    if (this.#signal.aborted) throw new RuncError("interrupted", "aborted", { cause: this.#signal.reason });
+  }
+
+  [Symbol.dispose](): void {
+    this.#signal.removeEventListener("abort", this.#tell);
+    this.#event.close();
+  }
+}
+
+/** What an eventfd adds. eventfd(2) */
+const ONE = alloc(8).fill(1, 0, 1);

@@ -1,0 +1,98 @@
+/**
+ * poll(2) without blocking the event loop: one other thread waits for everything that a program waits for.
+ *
+ * Deno has 32 threads for calls that block, and its own files and sockets need them too. With a thread for each wait,
+ * a program with 32 running containers would have none left, and nothing would go on.
+ *
+ * @module
+ */
+
+import { monotonicMs } from "./clock.ts";
+import { Errno } from "./errno.ts";
+import { eventfd, readEventfd } from "./event_fds.ts";
+import type { Fd } from "./fd.ts";
+import { alloc, type Kernel, syscallError } from "./kernel.ts";
+import { decodeWatches, encodeWatches, POLLIN, type Watch } from "./poll.ts";
+
+/** One wait. */
+interface Waiting {
+  readonly watches: readonly Watch[];
+  /** By the monotonic clock, in milliseconds. */
+  readonly deadline: number;
+  settle(ready: number[]): void;
+  fail(error: unknown): void;
+}
+
+/** All waits of a program. */
+class Poller {
+  readonly #kernel: Kernel;
+  readonly #waiting = new Set<Waiting>();
+  /** Ends the current poll(2), which does not know of a new wait. It exists as long as there is one. */
+  #wake?: Fd;
+
+  constructor(kernel: Kernel) {
+    this.#kernel = kernel;
+  }
+
+  wait(watches: readonly Watch[], timeoutMs: number): Promise<number[]> {
+    const deadline = timeoutMs < 0 ? Infinity : monotonicMs(this.#kernel) + timeoutMs;
+    return new Promise((settle, fail) => {
+      this.#waiting.add({ watches, deadline, settle, fail });
+      if (this.#wake === undefined) this.#run();
+      else this.#kernel.must("write(eventfd)", "write", this.#wake.number, ONE, ONE.length);
+    });
+  }
+
+  async #run(): Promise<void> {
+    try {
+      using wake = eventfd(this.#kernel);
+      this.#wake = wake;
+      while (this.#waiting.size > 0) await this.#poll(wake);
+    } catch (error) {
+      for (const { fail } of this.#waiting) fail(error);
+      this.#waiting.clear();
+    } finally {
+      this.#wake = undefined;
+    }
+  }
+
+  async #poll(wake: Fd): Promise<void> {
+    const waiting = [...this.#waiting];
+    const table = encodeWatches([{ fd: wake.number, events: POLLIN }, ...waiting.flatMap(({ watches }) => watches)]);
+    const deadline = Math.min(...waiting.map((each) => each.deadline));
+    const timeoutMs = deadline === Infinity ? -1 : Math.max(0, Math.ceil(deadline - monotonicMs(this.#kernel)));
+    const result = await this.#kernel.callAsync("poll", table, table.length / 8, Math.min(timeoutMs, LONGEST_MS));
+    if (result < 0 && result !== -Errno.EINTR) throw syscallError("poll", -result);
+    const [isWoken, ...ready] = result <= 0 ? waiting.map(() => 0) : decodeWatches(table);
+    if (isWoken) readEventfd(this.#kernel, wake);
+    this.#settle(waiting, ready);
+  }
+
+  #settle(waiting: readonly Waiting[], ready: readonly number[]): void {
+    const now = monotonicMs(this.#kernel);
+    let at = 0;
+    for (const each of waiting) {
+      const bits = each.watches.map(() => ready[at++] ?? 0);
+      if (now < each.deadline && bits.every((bit) => bit === 0)) continue;
+      this.#waiting.delete(each);
+      each.settle(bits);
+    }
+  }
+}
+
+/** poll(2) takes an int. */
+const LONGEST_MS = 0x7fffffff;
+/** What an eventfd adds. eventfd(2) */
+const ONE = alloc(8).fill(1, 0, 1);
+
+const pollers = new WeakMap<Kernel, Poller>();
+
+/**
+ * Like {@link poll}, without blocking the event loop. A signal does not end it. Each `kernel` has one thread for all
+ * such waits.
+ */
+export function pollAsync(kernel: Kernel, watches: readonly Watch[], timeoutMs = -1): Promise<number[]> {
+  let poller = pollers.get(kernel);
+  if (poller === undefined) pollers.set(kernel, poller = new Poller(kernel));
+  return poller.wait(watches, timeoutMs);
+}

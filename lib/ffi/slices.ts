@@ -1,0 +1,66 @@
+/**
+ * Slices of time: how long a program's work on containers runs before the event loop has its turn.
+ *
+ * One slice is shared by all work of a program: if twenty containers are created at once, the event loop waits as long
+ * as for one.
+ *
+ * @module
+ */
+
+import { monotonicMs } from "./clock.ts";
+import type { Kernel } from "./kernel.ts";
+
+/** How long work runs before other work of the program gets a turn. */
+const SLICE_MS = 1;
+/**
+ * How long the event loop waits in its turn. If it has nothing to wait for, because more answers have come meanwhile,
+ * Deno does not look at its timers.
+ */
+const TURN_MS = 1;
+
+class Slices {
+  readonly #kernel: Kernel;
+  /** When the current slice began. */
+  #began = 0;
+  /** When work of it last ended. */
+  #worked = 0;
+  #turn?: Promise<void>;
+
+  constructor(kernel: Kernel) {
+    this.#kernel = kernel;
+  }
+
+  /** Whether the slice is used up. */
+  get isOver(): boolean {
+    if (this.#turn !== undefined) return true;
+    const now = monotonicMs(this.#kernel);
+    // It has waited, so it has had its turn.
+    if (now - this.#worked >= TURN_MS) this.#began = now;
+    return now - this.#began >= SLICE_MS;
+  }
+
+  /** Work of the slice has just ended. */
+  worked(): void {
+    this.#worked = monotonicMs(this.#kernel);
+  }
+
+  /** The turn of the event loop. Then others may use up the new slice first, so {@link isOver} must be asked again. */
+  turn(): Promise<void> {
+    return this.#turn ??= this.#giveTurn();
+  }
+
+  async #giveTurn(): Promise<void> {
+    await this.#kernel.callAsync("poll", null, 0, TURN_MS);
+    this.#turn = undefined;
+    this.#began = this.#worked = monotonicMs(this.#kernel);
+  }
+}
+
+const slices = new WeakMap<Kernel, Slices>();
+
+/** The slices of everything that uses `kernel`. */
+export function slicesOf(kernel: Kernel): Slices {
+  let its = slices.get(kernel);
+  if (its === undefined) slices.set(kernel, its = new Slices(kernel));
+  return its;
+}

@@ -1,0 +1,291 @@
+/**
+ * A container: creates, starts, inspects, signals, enters and removes it. Runs in: parent.
+ *
+ * What waits is work for a driver, see lib/ffi/waits.ts: the command line blocks, {@link Container} does not.
+ *
+ * @module
+ */
+
+import type { CgroupManager } from "../../cgroups/manager.ts";
+import type { RdtPlace } from "../../cgroups/rdt/stats.ts";
+import { resctrlRoot } from "../../cgroups/rdt/resctrl.ts";
+import { RuncError } from "../../errors.ts";
+import type { Waits } from "../../ffi/waits.ts";
+import type { Resources } from "../../specs/config.ts";
+import type { State, Status } from "../../specs/state.ts";
+import { inSpan } from "../../trace/tracer.ts";
+import { hostRoot } from "../config/id_mappings.ts";
+import type { Removal } from "../plans/monitor/plan.ts";
+import type { Act } from "../plans/parent/act.ts";
+import {
+  type Controlled,
+  deleteActs,
+  destroyActs,
+  killActs,
+  pauseActs,
+  poststartActs,
+  resumeActs,
+  startCreatedActs,
+  updateActs,
+} from "../plans/parent/control.ts";
+import type { Runtime } from "../runtime.ts";
+import type { SeccompFilter } from "../seccomp/filter.ts";
+import { compileStored } from "../seccomp/seccomp.ts";
+import { EXEC_IN_STOPPED } from "../state/process_status.ts";
+import {
+  annotationsOf,
+  bundleOf,
+  createdOf,
+  hooksOf,
+  idOf,
+  initOf,
+  mappingsOfState,
+  ownsPids,
+  rdtGroupOf,
+  rootfsOf,
+  rootlessCgroupsOf,
+  type RuncState,
+  seccompOf,
+  systemdOf,
+  versionOf,
+} from "../state/runc_state.ts";
+import { containerIds, isMissing, StateDirectory } from "../state/store.ts";
+import { loadCgroup } from "./container_cgroups.ts";
+import type { ProcessHandle, ProcessOptions } from "./container_process.ts";
+import { type ContainerParts, ContainerWorld, hookStateOf, readStatus } from "./container_world.ts";
+import { createContainer } from "./creation.ts";
+import { type ExecContainer, type ExecOptions, type PlannedExec, planningExec } from "./exec_planning.ts";
+import { execProcess } from "./exec_process.ts";
+import type { PlanOptions } from "./planning.ts";
+import { removalOf } from "./removal.ts";
+import type { RdtSchemas } from "./update_rdt.ts";
+
+/** The options of {@link ContainerHandle.create}. */
+export interface CreateHandleOptions extends PlanOptions, ProcessOptions {
+  /** @see CreateOptions.onProcess */
+  readonly onProcess?: (container: ContainerHandle) => void;
+}
+
+/** What `runc state` prints. */
+export interface ContainerState {
+  /** Version of the specification that the runtime implements. */
+  readonly ociVersion: string;
+  /** The container's name. */
+  readonly id: string;
+  /** The host pid of the container's init; 0 once it has ended. */
+  readonly pid: number;
+  /** As the kernel sees it. */
+  readonly status: Status;
+  /** Absolute path of the bundle. */
+  readonly bundle: string;
+  /** Absolute path of the root file system. */
+  readonly rootfs: string;
+  /** When it was created: RFC 3339, UTC. */
+  readonly created: string;
+  /** From config.json. */
+  readonly annotations: Readonly<Record<string, string>>;
+  /** The name of its owner, for callers that fill it in. */
+  readonly owner: string;
+}
+
+/** A container that exists, created by this runtime or by runc. {@link Container} documents the methods. */
+export class ContainerHandle {
+  readonly #runtime: Runtime;
+  readonly #directory: StateDirectory;
+  readonly #cgroup: CgroupManager;
+  #state: RuncState;
+
+  private constructor(runtime: Runtime, { directory, state, cgroup }: ContainerParts) {
+    this.#runtime = runtime;
+    this.#directory = directory;
+    this.#state = state;
+    this.#cgroup = cgroup;
+  }
+
+  /** @see Container.load */
+  static load(runtime: Runtime, id: string): ContainerHandle {
+    const directory = new StateDirectory(runtime.root, id);
+    const state = inSpan(runtime.trace, "read the state", () => directory.load(runtime.kernel));
+    return new ContainerHandle(runtime, { directory, state, cgroup: loadCgroup(runtime, state) });
+  }
+
+  /** @see Container.ids */
+  static ids(runtime: Runtime): readonly string[] {
+    return containerIds(runtime.root);
+  }
+
+  /** @see Container.create */
+  static *create(
+    runtime: Runtime,
+    options: CreateHandleOptions,
+  ): Waits<{ container: ContainerHandle; process: ProcessHandle }> {
+    const created = yield* createContainer(
+      runtime,
+      options,
+      (container) => options.onProcess?.(new ContainerHandle(runtime, container)),
+    );
+    return { container: new ContainerHandle(runtime, created), process: created.process };
+  }
+
+  get id(): string {
+    return idOf(this.#state);
+  }
+
+  get pid(): number {
+    return initOf(this.#state).pid;
+  }
+
+  get bundle(): string {
+    return bundleOf(this.#state);
+  }
+
+  get usesSystemd(): boolean {
+    return systemdOf(this.#state);
+  }
+
+  get #parts(): ContainerParts {
+    return { state: this.#state, cgroup: this.#cgroup, directory: this.#directory };
+  }
+
+  /** What commands depend on. Pure. */
+  get controlled(): Controlled {
+    return {
+      id: this.id,
+      bundle: this.bundle,
+      directory: this.#directory.path,
+      ownsPids: ownsPids(this.#state),
+      hooks: hooksOf(this.#state),
+      cgroups: [...new Set(Object.values(this.#cgroup.paths))],
+      rdtGroup: rdtGroupOf(this.#state)?.path,
+    };
+  }
+
+  *status(): Waits<Status> {
+    return yield* readStatus(this.#parts);
+  }
+
+  *state(): Waits<ContainerState> {
+    const status = yield* this.status();
+    return {
+      ociVersion: versionOf(this.#state),
+      id: this.id,
+      pid: status === "stopped" ? 0 : this.pid,
+      status,
+      bundle: this.bundle,
+      rootfs: rootfsOf(this.#state),
+      created: createdOf(this.#state),
+      annotations: annotationsOf(this.#state),
+      owner: "",
+    };
+  }
+
+  /** The state that hooks and agents read. */
+  hookState(status: Status): State {
+    return hookStateOf(this.#state, status);
+  }
+
+  *#run(acts: readonly Act[], tellCaller?: () => void): Waits<void> {
+    using world = new ContainerWorld(this.#runtime, this.#parts, tellCaller);
+    yield* world.run(acts);
+    this.#state = world.state;
+  }
+
+  *start(beforeStart?: () => void): Waits<void> {
+    yield* this.#run(startCreatedActs(this.controlled), beforeStart);
+  }
+
+  *poststart(): Waits<void> {
+    yield* this.#run(poststartActs(this.controlled));
+  }
+
+  *kill(signal: number, { all = false }: { all?: boolean } = {}): Waits<void> {
+    yield* this.#run(killActs(this.controlled, { signal, optional: all }));
+  }
+
+  *delete({ force = false }: { force?: boolean } = {}): Waits<void> {
+    try {
+      yield* this.#run(deleteActs(this.controlled, { force }));
+    } catch (error) {
+      if (!force || !isMissing(error)) throw error;
+    }
+  }
+
+  get removal(): Removal {
+    return removalOf(this.#parts);
+  }
+
+  *destroy(): Waits<void> {
+    try {
+      yield* this.#run(destroyActs(this.controlled));
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+    }
+  }
+
+  *pause(): Waits<void> {
+    yield* this.#run(pauseActs(this.controlled));
+  }
+
+  *resume(): Waits<void> {
+    yield* this.#run(resumeActs(this.controlled));
+  }
+
+  *update(resources: Resources, rdt: RdtSchemas = {}): Waits<void> {
+    yield* this.#run(updateActs(this.controlled, { resources, rdt }));
+  }
+
+  get rdtGroup(): RdtPlace | undefined {
+    const group = rdtGroupOf(this.#state);
+    const root = group === undefined ? undefined : resctrlRoot(this.#runtime.kernel);
+    return group === undefined || root === undefined ? undefined : { ...group, root };
+  }
+
+  get cgroupPaths(): Readonly<Record<string, string>> {
+    return this.#cgroup.paths;
+  }
+
+  get rootlessCgroups(): boolean {
+    return rootlessCgroupsOf(this.#state);
+  }
+
+  processes(): readonly number[] {
+    try {
+      return this.#cgroup.processes();
+    } catch (error) {
+      throw error instanceof RuncError ? error.within("unable to get all container pids") : error;
+    }
+  }
+
+  *refuseExec({ ignorePaused = false }: { ignorePaused?: boolean } = {}): Waits<void> {
+    const status = yield* this.status();
+    if (status === "stopped") throw new RuncError("container-state", EXEC_IN_STOPPED);
+    if (status === "paused" && !ignorePaused) {
+      throw new RuncError("container-state", "cannot exec in a paused container (use --ignore-paused to override)");
+    }
+  }
+
+  get rootOwner(): { uid: number; gid: number } {
+    const { uidMappings, gidMappings } = mappingsOfState(this.#state);
+    return { uid: hostRoot(uidMappings), gid: hostRoot(gidMappings) };
+  }
+
+  compileSeccomp(): SeccompFilter | undefined {
+    const profile = seccompOf(this.#state);
+    if (profile === undefined) return undefined;
+    return compileStored(this.#runtime, profile);
+  }
+
+  get #execContainer(): ExecContainer {
+    return { state: this.#state, cgroup: this.#cgroup, hookState: this.hookState("running") };
+  }
+
+  /** Plans an exec, without doing any of it. */
+  *planExec(options: Omit<ExecOptions, "stdio">): Waits<PlannedExec> {
+    return yield* planningExec(this.#runtime, this.#execContainer, options);
+  }
+
+  *exec(options: ExecOptions): Waits<ProcessHandle> {
+    yield* this.refuseExec(options);
+    return yield* execProcess(this.#runtime, this.#execContainer, options);
+  }
+}
