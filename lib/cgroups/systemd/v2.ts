@@ -8,7 +8,7 @@
  * @module
  */
 
-import { dirname } from "@std/path";
+import { dirname } from "../../std/path.ts";
 import { RuncError } from "../../errors.ts";
 import type { Resources } from "../../specs/config.ts";
 import type { SpecDeviceRule } from "../devices/rules.ts";

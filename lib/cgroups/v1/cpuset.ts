@@ -5,7 +5,7 @@
  * @module
  */
 
-import { dirname } from "@std/path";
+import { dirname } from "../../std/path.ts";
 import { readCgroupFile, writeCgroupFile } from "../file.ts";
 
 /** If one of these is empty, the kernel refuses processes with ENOSPC. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { dirname } from "@std/path";
+import { dirname } from "../../std/path.ts";
 import { RuncError } from "../../errors.ts";
 import type { MemoryResources, Resources } from "../../specs/config.ts";
 import { inheritCpuset } from "./cpuset.ts";

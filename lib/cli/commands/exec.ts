@@ -4,7 +4,7 @@
  * @module
  */
 
-import { resolve } from "@std/path";
+import { resolve } from "../../std/path.ts";
 import { RuncError } from "../../errors.ts";
 import { readConfig } from "../../libcontainer/container/bundle.ts";
 import { Container } from "../../libcontainer/container/container.ts";
