@@ -94,6 +94,14 @@ Deno.test("no files import each other, for values or for types", () => {
   assertEquals(findCircle(edges), []);
 });
 
+Deno.test("files import each other by path, so that mod.ts needs no import map", () => {
+  const any = /^(?:import|export)\s[^;"]*?from\s+"([^"]+)"/gm;
+  const named = files.flatMap((file) =>
+    [...Deno.readTextFileSync(join(project, file)).matchAll(any)].map(([, name = ""]) => `${file}: ${name}`)
+  ).filter((line) => !/: \.{1,2}\//.test(line));
+  assertEquals(named, []);
+});
+
 Deno.test("everything is loaded at the start: no file calls import()", () => {
   const found = files.filter((file) => /\bimport\(/.test(Deno.readTextFileSync(join(project, file))));
   assertEquals(found, []);
