@@ -121,6 +121,9 @@ export class LayerCache {
 
   async #fill(layer: Layer, partial: string, signal: AbortSignal): Promise<void> {
     const source = await LayerSource.open(await layer.open(), layer);
+    // A read may wait for a pipe or a network.
+    const onAbort = () => void source.close();
+    signal.addEventListener("abort", onAbort);
     try {
       const { rootless, maximumBytes = 64 * 2 ** 30, maximumEntries = 2_000_000 } = this.#options;
       const root = open(this.#kernel, partial, openFlag(this.#kernel.arch).O_DIRECTORY);
@@ -128,6 +131,7 @@ export class LayerCache {
       await unpack(this.#kernel, root, reader, { rootless, maximumBytes, maximumEntries, signal });
       await source.verify();
     } finally {
+      signal.removeEventListener("abort", onAbort);
       await source.close();
     }
   }

@@ -60,6 +60,7 @@ export class LayerSource implements ByteSource {
   readonly #stored: HashedSource;
   readonly #content: HashedSource;
   readonly #digests: LayerDigests;
+  #closed: Promise<void> | undefined;
 
   private constructor(stored: HashedSource, content: HashedSource, digests: LayerDigests) {
     this.#stored = stored;
@@ -88,10 +89,10 @@ export class LayerSource implements ByteSource {
     return await decompressing(() => this.#content.read());
   }
 
-  /** Stops reading, and closes the blob. */
-  async close(): Promise<void> {
-    await this.#content.close();
-    await this.#stored.close();
+  /** Stops reading, also a read that waits, and closes the blob. A second call does nothing more. */
+  close(): Promise<void> {
+    this.#closed ??= this.#content.close().then(() => this.#stored.close());
+    return this.#closed;
   }
 
   /** Reads the rest, and compares both digests. @throws {RuncError} `image-invalid` */

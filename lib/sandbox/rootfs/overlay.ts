@@ -10,7 +10,7 @@ import { open } from "../../ffi/files.ts";
 import { alloc, cString, type Kernel } from "../../ffi/kernel.ts";
 import { RuncError } from "../../errors.ts";
 import { utf8ByteString } from "./tar/byte_string.ts";
-import { isWhiteout, Target } from "./unpack/target.ts";
+import { Target } from "./unpack/target.ts";
 
 /** mount(2) takes one page. */
 const OPTIONS_LIMIT = 4095;
@@ -67,7 +67,8 @@ export function readInLayers(
     const found = target.readFile(utf8ByteString(path), limit);
     if (found !== undefined) return found;
     using directory = target.tryDirectory(parent);
-    if (directory !== undefined && isWhiteout(target.look(directory, utf8ByteString(name)))) return undefined;
+    // A whiteout, or another kind of file, hides the lower one.
+    if (directory !== undefined && target.look(directory, utf8ByteString(name)) !== undefined) return undefined;
   }
   return undefined;
 }

@@ -82,8 +82,9 @@ class Unpacker {
     for (const [path, { mode, mtime }] of [...this.#directories].sort(([a], [b]) => b.length - a.length)) {
       using directory = this.#target.tryDirectory(path);
       if (directory === undefined) continue;
-      this.#target.must(path, "fchmod", directory.number, mode);
+      // The mode last: it may forbid to search the directory.
       this.#target.setTimes(directory, "." as ByteString, mtime);
+      this.#target.must(path, "fchmod", directory.number, mode);
     }
   }
 
