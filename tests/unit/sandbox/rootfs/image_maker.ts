@@ -26,10 +26,14 @@ async function configOf({ layers, config, architecture = "amd64" }: Made): Promi
 }
 
 /** Puts a blob among the files. Returns its descriptor. */
-async function blob(files: MadeFiles, bytes: Uint8Array<ArrayBuffer>): Promise<{ digest: string; size: number }> {
+async function blob(
+  files: MadeFiles,
+  bytes: Uint8Array<ArrayBuffer>,
+  type = "manifest.v1+json",
+): Promise<{ mediaType: string; digest: string; size: number }> {
   const digest = await digestOf(bytes);
   files.set(`blobs/sha256/${digest.slice(7)}`, bytes);
-  return { digest, size: bytes.length };
+  return { mediaType: `application/vnd.oci.image.${type}`, digest, size: bytes.length };
 }
 
 /** The files of an OCI image layout with these images. */
@@ -37,16 +41,17 @@ export async function ociLayout(...images: readonly Made[]): Promise<MadeFiles> 
   const files: MadeFiles = new Map([["oci-layout", json({ imageLayoutVersion: "1.0.0" })]]);
   const manifests: unknown[] = [];
   for (const image of images) {
-    const config = await blob(files, await configOf(image));
+    const config = await blob(files, await configOf(image), "config.v1+json");
     const layers = [];
     for (const layer of image.layers) {
-      layers.push(await blob(files, image.compressed === false ? layer : await gzip(layer)));
+      const isPlain = image.compressed === false;
+      layers.push(await blob(files, isPlain ? layer : await gzip(layer), `layer.v1.tar${isPlain ? "" : "+gzip"}`));
     }
     const manifest = await blob(files, json({ schemaVersion: 2, config, layers }));
     const platform = image.architecture && { os: "linux", architecture: image.architecture };
     for (const name of image.names ?? [undefined]) {
       const annotations = name && { "org.opencontainers.image.ref.name": name };
-      manifests.push({ mediaType: "application/vnd.oci.image.manifest.v1+json", ...manifest, annotations, platform });
+      manifests.push({ ...manifest, annotations, platform });
     }
   }
   files.set("index.json", json({ schemaVersion: 2, manifests }));
@@ -56,7 +61,7 @@ export async function ociLayout(...images: readonly Made[]): Promise<MadeFiles> 
 /** The files of a layout whose index has one entry: an index with all of these, as BuildKit writes it. */
 export async function nestedLayout(...images: readonly Made[]): Promise<MadeFiles> {
   const files = await ociLayout(...images);
-  const inner = await blob(files, files.get("index.json")!);
+  const inner = await blob(files, files.get("index.json")!, "index.v1+json");
   const attestation = await blob(files, json({}));
   const platform = { os: "unknown", architecture: "unknown" };
   files.set("index.json", json({ manifests: [inner, { ...attestation, platform }] }));
