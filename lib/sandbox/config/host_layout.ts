@@ -5,6 +5,9 @@
  * @module
  */
 
+import { withFileErrors } from "../../ffi/file_error.ts";
+import type { SandboxMount } from "./options.ts";
+
 /** A file or directory at the top of the host's root, or in /etc. */
 export interface HostEntry {
   /** Absolute. */
@@ -61,4 +64,16 @@ function entryAt(path: string): HostEntry | undefined {
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.PermissionDenied) return undefined;
     throw error;
   }
+}
+
+/**
+ * What the sources of mounts are, symlinks followed. Runs in: parent.
+ *
+ * @throws {RuncError} `syscall-failed` for one that does not exist.
+ */
+export function readSources(mounts: readonly SandboxMount[] = []): ReadonlyMap<string, "directory" | "file"> {
+  return new Map(mounts.map(({ source }) => {
+    const { isDirectory } = withFileErrors(() => Deno.statSync(source));
+    return [source, isDirectory ? "directory" : "file"];
+  }));
 }

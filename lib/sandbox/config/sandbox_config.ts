@@ -37,6 +37,8 @@ export interface SandboxFacts {
   readonly rootless?: RootlessFacts;
   /** Controllers that can be limited: `memory`, `cpu`, `pids`. */
   readonly controllers: ReadonlySet<string>;
+  /** The caller's hard limit of open files: RLIMIT_NOFILE. */
+  readonly openFiles: number;
   /** What the sources of the option `mounts` are; a directory if absent. */
   readonly sources?: ReadonlyMap<string, "directory" | "file">;
 }
@@ -83,6 +85,8 @@ export function sandboxConfig(request: SandboxRequest): SandboxConfig {
   const diskBytes = parseSize("disk", options.disk ?? defaults.disk);
   const { resources, unlimited } = resourcesOf(options, facts);
   const files = filesOf(request, user, diskBytes);
+  // Only a privileged caller may give more than it has.
+  const openFiles = Math.min(OPEN_FILES, facts.openFiles);
   const config: Config = {
     ociVersion: OCI_VERSION,
     process: {
@@ -94,7 +98,7 @@ export function sandboxConfig(request: SandboxRequest): SandboxConfig {
       capabilities: setsOf(capabilities, user),
       rlimits: [
         { type: "RLIMIT_CORE", hard: 0, soft: 0 },
-        { type: "RLIMIT_NOFILE", hard: 65536, soft: 1024 },
+        { type: "RLIMIT_NOFILE", hard: openFiles, soft: Math.min(1024, openFiles) },
       ],
       noNewPrivileges: true,
     },
@@ -127,6 +131,9 @@ const maskedPaths = [
   "/proc/timer_list",
   "/proc/timer_stats",
 ];
+
+/** Enough for servers and compilers. */
+const OPEN_FILES = 65536;
 
 /** The highest id: -1 means "no change" to the kernel. */
 const isId = (id: number) => Number.isInteger(id) && id >= 0 && id < 0xffffffff;

@@ -22,7 +22,7 @@ const layout: readonly HostEntry[] = [
   { path: "/etc/ssl/certs", kind: "directory" },
 ];
 
-const facts: SandboxFacts = { arch: "x86_64", controllers: new Set(["memory", "cpu", "pids"]) };
+const facts: SandboxFacts = { arch: "x86_64", controllers: new Set(["memory", "cpu", "pids"]), openFiles: 20000 };
 
 function make(options: IsolationOptions = {}, more: Partial<SandboxRequest> = {}): SandboxConfig {
   return sandboxConfig({
@@ -155,6 +155,15 @@ Deno.test("limits are in the kernel's units", () => {
     { quota: 50000, period: 100000 },
     { limit: 10 },
   ]);
+});
+
+Deno.test("the limit of open files is not above the caller's", () => {
+  const limitOf = (openFiles: number) => {
+    const { rlimits } = make({}, { facts: { ...facts, openFiles } }).config.process!;
+    const found = rlimits!.find(({ type }) => type === "RLIMIT_NOFILE");
+    return [found!.soft, found!.hard];
+  };
+  assertEquals([limitOf(2 ** 20), limitOf(20000), limitOf(256)], [[1024, 65536], [1024, 20000], [256, 256]]);
 });
 
 Deno.test("limits that the host cannot set are named", () => {
