@@ -16,7 +16,7 @@ import { Errno } from "../../ffi/errno.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { withFileErrors } from "../../ffi/file_error.ts";
 import { isThere, open } from "../../ffi/files.ts";
-import { cString, type Kernel } from "../../ffi/kernel.ts";
+import { cString, type Kernel, syscallError } from "../../ffi/kernel.ts";
 import { fstat } from "../../ffi/stat.ts";
 import { RuncError } from "../../errors.ts";
 import { ByteReader } from "./byte_reader.ts";
@@ -111,7 +111,7 @@ export class LayerCache {
       this.#kernel.must(`mkdir(${JSON.stringify(partial)})`, "mkdir", cString(partial), 0o755);
       this.#kernel.must(`chmod(${JSON.stringify(partial)})`, "chmod", cString(partial), 0o755);
       await this.#fill(layer, partial, signal);
-      this.#keep(partial, path);
+      await this.#keep(partial, path);
     } catch (error) {
       this.#removePartial(hex);
       throw error;
@@ -137,14 +137,20 @@ export class LayerCache {
   }
 
   /** Gives the layer its name, once all of it is on disk: a crash of the host must not leave files without content. */
-  #keep(partial: string, path: string): void {
+  async #keep(partial: string, path: string): Promise<void> {
     const O = openFlag(this.#kernel.arch);
     using layer = open(this.#kernel, partial, O.O_DIRECTORY);
-    this.#kernel.must("syncfs", "syncfs", layer.number);
+    // Seconds, where much has been written: not on this thread.
+    await this.#onOtherThread("syncfs", layer);
     const call = `rename(${JSON.stringify(partial)}, ${JSON.stringify(path)})`;
     this.#kernel.must(call, "rename", cString(partial), cString(path));
     using directory = open(this.#kernel, `${this.#directory}/sha256`, O.O_DIRECTORY);
-    this.#kernel.must("fsync", "fsync", directory.number);
+    await this.#onOtherThread("fsync", directory);
+  }
+
+  async #onOtherThread(name: "syncfs" | "fsync", file: Fd): Promise<void> {
+    const result = await this.#kernel.callAsync(name, file.number);
+    if (result < 0) throw syscallError(`${name}(${JSON.stringify(file.label)})`, -result);
   }
 
   #removePartial(hex: string): void {

@@ -3,7 +3,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "@std/path";
 import { createRuntime, Kernel, loadSpec, runOutput } from "../../../mod.ts";
-import { readHostLayout, readSources } from "../../../lib/sandbox/config/host_layout.ts";
+import { readSandboxFacts } from "../../../lib/sandbox/config/facts.ts";
+import { readHostLayout } from "../../../lib/sandbox/config/host_layout.ts";
 import type { IsolationOptions } from "../../../lib/sandbox/config/options.ts";
 import { sandboxConfig, type SandboxRequest } from "../../../lib/sandbox/config/sandbox_config.ts";
 import { writeSkeleton } from "../../../lib/sandbox/config/skeleton.ts";
@@ -32,12 +33,7 @@ class Box implements Disposable {
   async run(script: string, options: IsolationOptions = {}): Promise<Result> {
     const request: SandboxRequest = {
       options,
-      facts: {
-        arch: kernel.arch,
-        controllers: new Set(["memory", "cpu", "pids"]),
-        openFiles: 4096,
-        sources: readSources(options.mounts),
-      },
+      facts: readSandboxFacts(kernel, options.mounts),
       root: { kind: "host", layout: readHostLayout() },
       rootPath: "/",
       cgroupsPath: `/runc-sandbox-test-${Deno.pid}`,
@@ -216,6 +212,14 @@ boxTest("mounts show what they name, read-only unless asked otherwise", async (b
   const { stdout, stderr } = await box.run(script, { mounts });
   assertEquals([stdout, /\/data\/g.*Read-only/.test(stderr)], ["datadatafile", true]);
   assertEquals(Deno.readTextFileSync(join(out!, "f")), "result\n");
+});
+
+Deno.test("root can limit what its cgroups limit, and gives no more open files than it has", () => {
+  const { rootless, controllers, openFiles } = readSandboxFacts(kernel);
+  assertEquals(rootless, undefined);
+  for (const name of ["memory", "cpu", "pids"]) assert(controllers.has(name), name);
+  const { stdout } = new Deno.Command("sh", { args: ["-c", "ulimit -Hn"] }).outputSync();
+  assertEquals(`${openFiles}\n`, new TextDecoder().decode(stdout));
 });
 
 boxTest("what is weakened is weakened by name", async (box) => {
