@@ -10,7 +10,7 @@ import { open } from "../../ffi/files.ts";
 import { alloc, cString, type Kernel } from "../../ffi/kernel.ts";
 import { RuncError } from "../../errors.ts";
 import { utf8ByteString } from "./tar/byte_string.ts";
-import { Target } from "./unpack/target.ts";
+import { opaqueAttribute, Target } from "./unpack/target.ts";
 
 /** mount(2) takes one page. */
 const OPTIONS_LIMIT = 4095;
@@ -41,7 +41,7 @@ export function overlayOptions({ layers, upper, work, rootless }: OverlayParts):
 
 /** The layers that count: those from the highest opaque root on. `layers`: the lowest first. */
 export function visibleLayers(kernel: Kernel, layers: readonly string[], rootless: boolean): readonly string[] {
-  const name = rootless ? "user.overlay.opaque" : "trusted.overlay.opaque";
+  const name = opaqueAttribute(rootless);
   const value = alloc(1);
   const isOpaque = (path: string) =>
     kernel.call("getxattr", cString(path), cString(name), value, 1) === 1 && value[0] === "y".charCodeAt(0);

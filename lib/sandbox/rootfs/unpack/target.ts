@@ -32,17 +32,22 @@ export function isWhiteout(existing: Existing | undefined): boolean {
   return existing?.type === FileType.S_IFCHR && existing.device === 0;
 }
 
+/** The attribute of a directory that hides what lower layers have. Without root, only `user.` ones can be set. */
+export const opaqueAttribute = (rootless: boolean) => rootless ? "user.overlay.opaque" : "trusted.overlay.opaque";
+
 /** A directory, and everything below it. */
 export class Target implements Disposable {
   readonly #kernel: Kernel;
   readonly #root: Fd;
+  readonly #opaque: string;
   /** The parent of the last entry: the next one is most likely beside it. */
   #parent: { readonly path: ByteString; readonly fd: Fd } | undefined;
 
-  /** Takes ownership of `root`, a directory that is open for reading. */
-  constructor(kernel: Kernel, root: Fd) {
+  /** Takes ownership of `root`, a directory that is open for reading. `rootless`: see {@link opaqueAttribute}. */
+  constructor(kernel: Kernel, root: Fd, { rootless = false } = {}) {
     this.#kernel = kernel;
     this.#root = root;
+    this.#opaque = opaqueAttribute(rootless);
   }
 
   [Symbol.dispose](): void {
@@ -128,15 +133,19 @@ export class Target implements Disposable {
       if (made < 0) throw invalidArchive(`${shown(path)}: ${shown(here)} is not a directory: ${errnoText(-made)}`);
       // mkdir(2) applies the umask.
       this.must(here, "fchmodat", above.number, cBytes(name), 0o755, 0);
-      if (hides) this.hideLower(here);
+      if (hides) this.setOpaque(here);
     }
     const number = this.#openInRoot(path, O.O_DIRECTORY);
     if (number < 0) throw this.error(path, "openat2", -number);
     return number;
   }
 
-  /** Set by the unpacker: marks a directory as opaque. */
-  hideLower: (path: ByteString) => void = () => {};
+  /** Hides what lower layers have in the directory. */
+  setOpaque(path: ByteString): void {
+    using directory = this.openDirectory(path);
+    const result = this.setAttribute(directory, this.#opaque, Uint8Array.of("y".charCodeAt(0)));
+    if (result < 0) throw this.error(path, `fsetxattr of ${this.#opaque}`, -result);
+  }
 
   /** What `name` in `directory` is; undefined if there is nothing. */
   look(directory: Fd, name: ByteString): Existing | undefined {

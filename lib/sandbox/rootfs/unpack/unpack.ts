@@ -41,7 +41,7 @@ function isAllowed(name: string): boolean {
 
 /** Unpacks the entries of `reader` into `root`, an empty directory. Takes ownership of `root`. */
 export async function unpack(kernel: Kernel, root: Fd, reader: TarReader, options: UnpackOptions): Promise<void> {
-  using target = new Target(kernel, root);
+  using target = new Target(kernel, root, options);
   const unpacker = new Unpacker(kernel, target, options);
   for (let count = 0;; count++) {
     options.signal?.throwIfAborted();
@@ -67,14 +67,13 @@ class Unpacker {
     this.#kernel = kernel;
     this.#target = target;
     this.#options = options;
-    target.hideLower = (path) => this.#setOpaque(path);
   }
 
   async apply(entry: TarEntry): Promise<void> {
     const change = changeOf(entry.name);
     if (change.kind === "entry") await this.#entry(entry, change.path);
     else if (change.kind === "whiteout") this.#whiteout(change.path);
-    else if (change.kind === "opaque") this.#setOpaque(change.directory);
+    else if (change.kind === "opaque") this.#opaque(change.directory);
   }
 
   /** Modes and times of directories, the deepest first. A name may lead elsewhere by now, but not outside. */
@@ -125,7 +124,7 @@ class Unpacker {
         this.#target.must(whole, "mkdirat", this.#target.parent(path.parent).number, cBytes(path.name), 0o700);
       }
       // The whiteout was for what lower layers have.
-      if (isWhiteout(existing)) this.#setOpaque(whole);
+      if (isWhiteout(existing)) this.#target.setOpaque(whole);
     }
     using made = path.name === ""
       ? this.#target.openDirectory(whole)
@@ -197,20 +196,18 @@ class Unpacker {
     this.#target.setTimes(directory, path.name, entry.mtime);
   }
 
+  #opaque(directory: ByteString): void {
+    this.#target.parent(directory);
+    this.#target.setOpaque(directory);
+  }
+
   /** Hides a file of lower layers. What this layer itself has under the name stays. */
   #whiteout(path: EntryPath): void {
     const directory = this.#target.parent(path.parent);
     const existing = this.#target.look(directory, path.name);
-    if (existing?.type === FileType.S_IFDIR) this.#setOpaque(joined(path));
+    if (existing?.type === FileType.S_IFDIR) this.#target.setOpaque(joined(path));
     else if (existing === undefined) {
       this.#target.must(joined(path), "mknodat", directory.number, cBytes(path.name), FileType.S_IFCHR, 0);
     }
-  }
-
-  #setOpaque(path: ByteString): void {
-    const name = this.#options.rootless ? "user.overlay.opaque" : "trusted.overlay.opaque";
-    const directory = this.#target.parent(path);
-    const result = this.#target.setAttribute(directory, name, Uint8Array.of("y".charCodeAt(0)));
-    if (result < 0) throw this.#target.error(path, `fsetxattr of ${name}`, -result);
   }
 }
