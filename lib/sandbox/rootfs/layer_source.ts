@@ -33,12 +33,23 @@ export function compressionOf(start: Uint8Array): string | undefined {
 class HashedSource implements ByteSource {
   readonly #source: ByteSource;
   readonly #hash = new Sha256();
+  #first: Uint8Array<ArrayBuffer> | undefined;
+  #digest: string | undefined;
 
   constructor(source: ByteSource) {
     this.#source = source;
   }
 
+  /** The same source, which yields `piece` first: it was read, and is part of the digest already. */
+  from(piece: Uint8Array<ArrayBuffer> | undefined): this {
+    this.#first = piece;
+    return this;
+  }
+
   async read(): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    const first = this.#first;
+    this.#first = undefined;
+    if (first !== undefined) return first;
     const piece = await this.#source.read();
     if (piece !== undefined) this.#hash.update(piece);
     return piece;
@@ -51,7 +62,8 @@ class HashedSource implements ByteSource {
   /** Reads the rest. Returns the digest of everything: `sha256:…`. */
   async digest(): Promise<string> {
     while (await this.read() !== undefined);
-    return `sha256:${this.#hash.hex()}`;
+    this.#digest ??= `sha256:${this.#hash.hex()}`;
+    return this.#digest;
   }
 }
 
@@ -75,9 +87,11 @@ export class LayerSource implements ByteSource {
       const start = await stored.read();
       const format = compressionOf(start ?? new Uint8Array(0));
       if (format !== undefined && format !== "gzip") throw unsupportedCompression(format);
-      const plain = toStream(stored, start);
-      const content = format === "gzip" ? plain.pipeThrough(new DecompressionStream("gzip")) : plain;
-      return new LayerSource(stored, new HashedSource(streamSource(content)), digests);
+      // What is not compressed is hashed once.
+      const content = format === undefined
+        ? stored.from(start)
+        : new HashedSource(streamSource(toStream(stored, start).pipeThrough(new DecompressionStream("gzip"))));
+      return new LayerSource(stored, content, digests);
     } catch (error) {
       await stored.close();
       throw error;
@@ -91,8 +105,13 @@ export class LayerSource implements ByteSource {
 
   /** Stops reading, also a read that waits, and closes the blob. A second call does nothing more. */
   close(): Promise<void> {
-    this.#closed ??= this.#content.close().then(() => this.#stored.close());
+    this.#closed ??= this.#close();
     return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    if (this.#content !== this.#stored) await this.#content.close();
+    await this.#stored.close();
   }
 
   /** Reads the rest, and compares both digests. @throws {RuncError} `image-invalid` */
