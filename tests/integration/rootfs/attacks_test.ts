@@ -133,9 +133,11 @@ for (const [what, attack, outcome] of attacks) {
         for (const name of [...inside, "first"]) {
           assert(names.includes(name), `${name} is not among ${names.join(", ")}`);
         }
-        assertEquals(output("find", layer, "-samefile", join(victim, "secret")), "");
+        const linked = output("find", layer, "-samefile", join(victim, "secret"));
+        assertEquals(linked, "", "a name in the layer is the victim's file");
       }
-      assertEquals([...listing(victim), output("stat", "-c", "%a %U %Z %n", victim)], before);
+      const after = [...listing(victim), output("stat", "-c", "%a %U %Z %n", victim)];
+      assertEquals(after, before, "the victim is not as it was");
       assertEquals(Deno.readTextFileSync(join(victim, "secret")), "secret\n");
     });
   });
