@@ -19,7 +19,9 @@ export interface SandboxMount {
 
 /** A user of a sandbox: numbers as seen in it. */
 export interface SandboxUser {
+  /** User id. */
   readonly uid: number;
+  /** Group id. */
   readonly gid: number;
   /** Supplementary groups; none by default. */
   readonly additionalGids?: readonly number[];
