@@ -11,11 +11,11 @@
  * @module
  */
 
-import { parseArgs } from "@std/cli";
 import { ensureDirSync } from "@std/fs";
 import { join } from "@std/path";
 import { denoFlags, findDeno } from "../tools/build.ts";
 import { distDir, giveUp, projectDir } from "../tools/bundle.ts";
+import { readOptions } from "../tools/options.ts";
 import { ensureInstalled, findBusybox, findProgram } from "../tools/packages.ts";
 import { Contestant, type Runtime } from "./contestant.ts";
 import { libraryRuns } from "./library.ts";
@@ -236,8 +236,9 @@ function withoutCgroup2(): number {
 }
 
 async function main(): Promise<number> {
-  const { rounds: given } = parseArgs(Deno.args, { string: ["rounds"], default: { rounds: "40" } });
-  const rounds = Number(given);
+  const options = readOptions(Deno.args, { values: { rounds: "40" } });
+  if (options === undefined) return giveUp("usage: deno task bench [--rounds N]");
+  const rounds = Number(options.values.rounds);
   if (!Number.isInteger(rounds) || rounds < MINIMUM_ROUNDS) giveUp(`--rounds must be at least ${MINIMUM_ROUNDS}`);
   if (Deno.uid() !== 0) giveUp("the benchmark needs root: run it as root or with sudo");
   if (Deno.env.get(HIDDEN) === undefined) return withoutCgroup2();

@@ -5,9 +5,9 @@
  * @module
  */
 
-import { parseArgs } from "@std/cli";
 import { join } from "@std/path";
 import { distDir, giveUp } from "../tools/bundle.ts";
+import { readOptions } from "../tools/options.ts";
 import { findBusybox } from "../tools/packages.ts";
 import { Contestant, endOf } from "./contestant.ts";
 import { formatTable, median } from "./statistics.ts";
@@ -65,8 +65,9 @@ function bench(rounds: number): readonly Row[] {
 }
 
 function main(): void {
-  const { rounds: given } = parseArgs(Deno.args, { string: ["rounds"], default: { rounds: "11" } });
-  const rounds = Number(given);
+  const options = readOptions(Deno.args, { values: { rounds: "11" } });
+  if (options === undefined) return giveUp("usage: deno task bench:scale [--rounds N]");
+  const rounds = Number(options.values.rounds);
   if (!Number.isInteger(rounds) || rounds < MINIMUM_ROUNDS) giveUp(`--rounds must be at least ${MINIMUM_ROUNDS}`);
   if (Deno.uid() !== 0) giveUp("the benchmark needs root: run it as root or with sudo");
   const heading = ["containers", "list, ms", "per container", "create", "state", "exec", "delete"];

@@ -5,10 +5,10 @@
  * @module
  */
 
-import { parseArgs } from "@std/cli";
 import { existsSync } from "@std/fs";
 import { join } from "@std/path";
 import { distDir, giveUp } from "../tools/bundle.ts";
+import { readOptions } from "../tools/options.ts";
 import { coldFlags, denoFlags } from "../tools/build.ts";
 import { formatTable, median } from "./statistics.ts";
 
@@ -67,7 +67,8 @@ function measure(commands: readonly (readonly string[])[], runs: number): number
 }
 
 function main(): void {
-  const { runs: given } = parseArgs(Deno.args, { string: ["runs"], default: { runs: "20" } });
+  const options = readOptions(Deno.args, { values: { runs: "20" } });
+  if (options === undefined) return giveUp("usage: deno run -A bench/startup.ts [--runs N]");
   const bundle = join(distDir, "runc.js");
   if (!existsSync(bundle)) giveUp("dist/runc.js is missing: run deno task build");
   const directory = Deno.makeTempDirSync({ prefix: "runc-startup-" });
@@ -78,7 +79,10 @@ function main(): void {
       return ["run", ...denoFlags, ...coldFlags, path];
     });
     const names = [...scripts.map(([name]) => name), "dist/runc.js --version"];
-    const samples = measure([...commands, ["run", ...denoFlags, ...coldFlags, bundle, "--version"]], Number(given));
+    const samples = measure(
+      [...commands, ["run", ...denoFlags, ...coldFlags, bundle, "--version"]],
+      Number(options.values.runs),
+    );
     const rows = names.map((name, index) => {
       const minimum = Math.min(...samples[index]!);
       const added = minimum - Math.min(...samples[0]!);

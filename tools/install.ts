@@ -13,7 +13,6 @@
  * @module
  */
 
-import { parseArgs } from "@std/cli";
 import { ensureDirSync, existsSync } from "@std/fs";
 import { dirname, join, resolve } from "@std/path";
 import { VERSION } from "../lib/cli/commands/version.ts";
@@ -22,6 +21,7 @@ import { giveUp, projectDir, runTool } from "./bundle.ts";
 import { settleAll } from "./durable.ts";
 import { documents, sourceDate } from "./docs.ts";
 import { Manifest } from "./manifest.ts";
+import { readOptions } from "./options.ts";
 
 const programsBelow = (prefix: string) => join(prefix, "lib/runc");
 const linkBelow = (prefix: string) => join(prefix, "bin/runc");
@@ -171,26 +171,22 @@ function installAside(prefix: string, destdir: string, words: readonly string[])
 }
 
 async function main(what: string | undefined, words: readonly string[]): Promise<number> {
-  const options = parseArgs(words, {
-    string: ["prefix", "destdir"],
-    boolean: ["no-snapshot"],
-    default: { prefix: "/usr/local" },
-  });
-  const given = String(options.prefix);
-  const known = ["_", "prefix", "no-snapshot", ...(what === "install" ? ["destdir"] : [])];
-  const isUnknown = Object.keys(options).some((name) => options[name] !== undefined && !known.includes(name));
-  if (options._.length > 0 || given === "" || isUnknown) {
-    giveUp(
+  const options = what === "install"
+    ? readOptions(words, { values: { prefix: "/usr/local", destdir: "" }, switches: ["no-snapshot"] })
+    : readOptions(words, { values: { prefix: "/usr/local" } });
+  if (options === undefined) {
+    return giveUp(
       "usage: deno task install [--prefix DIR] [--destdir DIR] [--no-snapshot], deno task uninstall [--prefix DIR]",
     );
   }
+  const { prefix: given = "", destdir = "" } = options.values;
   const prefix = resolve(given);
+  const snapshot = options.switches["no-snapshot"] !== true;
   // All users must be able to run the program, even if root's umask is stricter.
   Deno.umask(0o022);
   if (what === "uninstall") uninstall(prefix);
-  else if (typeof options.destdir === "string") {
-    return installAside(prefix, resolve(options.destdir), options["no-snapshot"] === true ? ["--no-snapshot"] : []);
-  } else await install(prefix, { snapshot: options["no-snapshot"] !== true });
+  else if (destdir !== "") return installAside(prefix, resolve(destdir), snapshot ? [] : ["--no-snapshot"]);
+  else await install(prefix, { snapshot });
   return 0;
 }
 

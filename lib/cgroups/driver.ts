@@ -4,7 +4,7 @@
  * @module
  */
 
-import { dirname } from "@std/path";
+import { dirname } from "../std/path.ts";
 import { RuncError } from "../errors.ts";
 import { isWritable } from "../ffi/files.ts";
 import type { Kernel } from "../ffi/kernel.ts";

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { dirname } from "@std/path";
+import { dirname } from "../std/path.ts";
 import { RuncError } from "../errors.ts";
 import { openFlag } from "../ffi/constants.ts";
 import { Errno, type ErrnoName, errnoName, errnoText } from "../ffi/errno.ts";

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { basename, resolve } from "@std/path";
+import { basename, resolve } from "../std/path.ts";
 import { FsMagic } from "../ffi/constants.ts";
 import { fsMagic, mountId } from "../ffi/files.ts";
 import type { Kernel } from "../ffi/kernel.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { resolve } from "@std/path";
+import { resolve } from "../std/path.ts";
 import { RuncError } from "../errors.ts";
 import { leaveOutForbidden } from "./driver.ts";
 import type { CgroupLayout } from "./layout.ts";

@@ -10,7 +10,7 @@
  * @module
  */
 
-import { dirname, resolve } from "@std/path";
+import { dirname, resolve } from "../std/path.ts";
 import { RuncError } from "../errors.ts";
 import { type CgroupLayout, directoryOf, type Hierarchy } from "./layout.ts";
 

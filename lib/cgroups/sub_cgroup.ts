@@ -4,7 +4,7 @@
  * @module
  */
 
-import { resolve } from "@std/path";
+import { resolve } from "../std/path.ts";
 import { RuncError } from "../errors.ts";
 import { Errno, errnoText } from "../ffi/errno.ts";
 import { isThere } from "./driver.ts";

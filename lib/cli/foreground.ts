@@ -4,7 +4,7 @@
  * @module
  */
 
-import { resolve } from "@std/path";
+import { resolve } from "../std/path.ts";
 import { HostTerminal, receiveMaster } from "../libcontainer/launch/host_terminal.ts";
 import { type ForegroundStdio, Monitor, type MonitorOptions } from "../libcontainer/launch/hand_over.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { resolve } from "@std/path";
+import { resolve } from "../std/path.ts";
 import { RuncError } from "../errors.ts";
 import { isHostIdMap } from "../libcontainer/config/id_mappings.ts";
 import { type Environment, parseBool } from "./parse.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { resolve } from "@std/path";
+import { resolve } from "../std/path.ts";
 import { loadSpec, readConfig } from "../libcontainer/container/bundle.ts";
 import { runWaits } from "../ffi/waits.ts";
 import type { ProcessHandle } from "../libcontainer/container/container_process.ts";

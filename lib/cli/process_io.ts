@@ -4,7 +4,7 @@
  * @module
  */
 
-import { basename, dirname } from "@std/path";
+import { basename, dirname } from "../std/path.ts";
 import { RuncError } from "../errors.ts";
 import type { Fd } from "../ffi/fd.ts";
 import { fchown, isInherited, pipe } from "../ffi/files.ts";

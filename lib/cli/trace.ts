@@ -4,7 +4,7 @@
  * @module
  */
 
-import { basename, dirname, join, resolve } from "@std/path";
+import { basename, dirname, join, resolve } from "../std/path.ts";
 import { inContext, type RuncError } from "../errors.ts";
 import { Timeline } from "../libcontainer/trace/timeline.ts";
 import { chromeTrace, continueChrome } from "../trace/chrome.ts";

@@ -1,5 +1,6 @@
 /**
- * The part of `@std/cli` that this project's tools use.
+ * The part of `@std/cli` that this project's tools use. What it reads, it reads as the real package does, but it knows
+ * neither `-n=value`, `-nvalue` nor `--outer.inner`: such an option gets another name here.
  *
  * @see jsr:@std/cli
  * @module
@@ -11,53 +12,43 @@ export interface ParseOptions {
   boolean?: readonly string[];
   /** Names of options whose value stays a string. */
   string?: readonly string[];
-  /** Names of string options that may be repeated and give an array. */
-  collect?: readonly string[];
   /** Values of options that are not given. */
   default?: Readonly<Record<string, unknown>>;
-  /** Short and alternative names: `{ help: "h" }`. */
-  alias?: Readonly<Record<string, string | readonly string[]>>;
-  /** Stops at the first word that is not an option: all further words are arguments. */
-  stopEarly?: boolean;
 }
 
 /** Arguments in `_`, and each option under its name. */
 export type Args = { _: (string | number)[]; [name: string]: unknown };
 
 /**
- * Splits `args` (usually `Deno.args`) into options (`--name value`, `--name=value`, `--no-name`, `-n`) and arguments.
+ * Splits `args` (usually `Deno.args`) into options (`--name value`, `--name=value`, `--name`, `-n`) and arguments. All
+ * words after `--` are arguments. A word that starts with `-` is never a value.
  */
 export function parseArgs(args: readonly string[], options: ParseOptions = {}): Args {
-  const names = canonicalNames(options.alias ?? {});
-  const result: Args = { _: [], ...initialValues(options) };
-  const rest = [...args];
-  for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
-    const [, given, value] = /^--?([^=-][^=]*)(?:=([^]*))?$/.exec(word) ?? [];
-    if (given === undefined) {
-      if (word !== "--") result._.push(word);
-      if (word === "--" || options.stopEarly) return { ...result, _: [...result._, ...rest] };
-      continue;
-    }
-    const name = names.get(given) ?? given;
-    if (options.boolean?.includes(name)) result[name] = value !== "false";
-    else if (name.startsWith("no-") && options.boolean?.includes(name.slice(3))) result[name.slice(3)] = false;
-    else store(result, name, value ?? rest.shift() ?? "", options);
+  const result: Args = { _: [] };
+  const end = args.includes("--") ? args.indexOf("--") : args.length;
+  for (let index = 0; index < end; index++) {
+    const word = args[index]!;
+    const [, name, value] = /^--(?!=)(.+?)(?:=([^]+))?$/.exec(word) ?? [];
+    const following = index + 1 < end ? args[index + 1]! : "";
+    if (name === undefined) readShort(word, result);
+    else if (value !== undefined) {
+      result[name.replace(/^no-/, "")] = options.boolean?.includes(name) ? value === "true" : value;
+    } else if (takesWord(name, following, options)) {
+      result[name] = following;
+      index++;
+    } else result[name] = options.string?.includes(name) ? "" : true;
   }
-  return result;
+  result._.push(...args.slice(end + 1));
+  const off = Object.fromEntries((options.boolean ?? []).map((name) => [name, false]));
+  return { ...off, ...options.default, ...result };
 }
 
-function canonicalNames(alias: NonNullable<ParseOptions["alias"]>): ReadonlyMap<string, string> {
-  return new Map(Object.entries(alias).flatMap(([name, others]) => [others].flat().map((other) => [other, name])));
+/** `-abc` sets `a`, `b` and `c`. Anything else, `-` too, is an argument. */
+function readShort(word: string, result: Args): void {
+  if (!/^-[^-]/.test(word)) result._.push(word);
+  else for (const letter of word.slice(1)) result[letter] = true;
 }
 
-function initialValues(options: ParseOptions): Record<string, unknown> {
-  const off = (options.boolean ?? []).map((name) => [name, false]);
-  const none = (options.collect ?? []).map((name) => [name, []]);
-  return { ...Object.fromEntries([...off, ...none]), ...options.default };
-}
-
-function store(result: Args, name: string, value: string, options: ParseOptions): void {
-  const collected = result[name];
-  if (options.collect?.includes(name) && Array.isArray(collected)) result[name] = [...collected, value];
-  else result[name] = value;
+function takesWord(name: string, word: string, options: ParseOptions): boolean {
+  return word !== "" && !word.startsWith("-") && !options.boolean?.includes(name);
 }

@@ -63,16 +63,22 @@ export class Workshop implements Disposable {
   readonly #cgroups = `runc-mutant-test-${Deno.pid}`;
   #count = 0;
 
-  /** Builds the program with the edits. Returns its path. @throws where it cannot be built. */
-  async build(edits: readonly Edit[]): Promise<string> {
+  /** Copies the source, with the tests, and makes the edits. Returns the directory. */
+  async copy(edits: readonly Edit[]): Promise<string> {
     const tree = join(this.#directory, String(this.#count++));
     Deno.mkdirSync(tree);
-    await run(["/bin/cp", "-r", ...parts, tree], { seconds: 20 });
+    await run(["/bin/cp", "-r", ...parts, "tests", tree], { seconds: 20 });
     Deno.symlinkSync(join(projectDir, "node_modules"), join(tree, "node_modules"));
     for (const edit of edits) {
       const path = join(tree, edit.file);
       Deno.writeTextFileSync(path, applyEdit(Deno.readTextFileSync(path), edit));
     }
+    return tree;
+  }
+
+  /** Builds the program with the edits. Returns its path. @throws where it cannot be built. */
+  async build(edits: readonly Edit[]): Promise<string> {
+    const tree = await this.copy(edits);
     const { code, output } = await run([deno, "run", "--allow-all", "--no-check", "tools/build.ts", "--no-snapshot"], {
       cwd: tree,
       seconds: 60,
@@ -82,12 +88,13 @@ export class Workshop implements Disposable {
   }
 
   /**
-   * Runs the tests of `file` whose names contain `filter` against `program`.
+   * Runs the tests of `file` whose names contain `filter` against `program`. `cwd`: where the tests are, this project
+   * by default.
    *
    * What lacks a protection could change the host. So it has mount and pid namespaces of its own: the root file system is read-only, /tmp and /dev are
    * copies, and no process outlives the run.
    */
-  async test(program: string, file: string, filter?: string): Promise<Run> {
+  async test(program: string, file: string, filter?: string, cwd = projectDir): Promise<Run> {
     const args = [deno, "test", "--allow-all", "--no-check", "--no-lock", "--quiet"];
     if (filter !== undefined) args.push("--filter", filter);
     const bin = dirname(deno);
@@ -108,6 +115,7 @@ export class Workshop implements Disposable {
     ].join("\n");
     const unshare = "/usr/bin/unshare --mount --pid --fork --kill-child --mount-proc --propagation private".split(" ");
     return await run([...unshare, "/bin/sh", "-c", script, "sh", ...args, file], {
+      cwd,
       env: { RUNC: program, RUNC_TEST_CGROUPS: this.#cgroups, DENO_DIR: join(this.#directory, "deno") },
       seconds: 150,
     });

@@ -14,6 +14,8 @@ export interface Mutation extends Edit {
   readonly also?: readonly Edit[];
   /** The file of the test, below tests/. */
   readonly tests: string;
+  /** The test imports the code, and does not run the program. */
+  readonly library?: true;
   /** Part of the test's name, or of the names of several: one has to fail. */
   readonly filter: string;
   /** What the failure says: that the attack came through, not just that something does not work. */
@@ -26,6 +28,8 @@ const isolation = "security/isolation_test.ts";
 const privileges = "security/privileges_test.ts";
 const run = "integration/run_test.ts";
 const mounts = "integration/mounts_test.ts";
+const layers = "lib/sandbox/rootfs";
+const archives = "integration/rootfs/attacks_test.ts";
 
 export const mutations: readonly Mutation[] = [
   // --- paths in the rootfs -------------------------------------------------------------------------------------------------
@@ -571,5 +575,77 @@ export const mutations: readonly Mutation[] = [
     tests: "security/landlock_test.ts",
     filter: "the process reaches what is named",
     says: /^- +"?cat \/etc\/group: yes/m,
+  },
+
+  // --- layers of images ----------------------------------------------------------------------------------------------------
+  {
+    name: "paths of a layer are found by name, as the host would",
+    file: `${layers}/unpack/target.ts`,
+    text: "BigInt(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)",
+    replacement: "0n",
+    library: true,
+    tests: archives,
+    filter: "an archive does not get out: a file through a symlink to /",
+    says: /victim\/new is not among/,
+  },
+  {
+    name: "names of a layer may lead upwards",
+    file: `${layers}/unpack/entry_path.ts`,
+    text: 'if (parts.includes(".." as ByteString))',
+    replacement: "if (false)",
+    also: [{
+      file: `${layers}/unpack/target.ts`,
+      text: "BigInt(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)",
+      replacement: "0n",
+    }],
+    library: true,
+    tests: archives,
+    filter: "an archive does not get out: a name with ..",
+    says: /to reject/,
+  },
+  {
+    name: "a layer's file is written through the symlink in its place",
+    file: `${layers}/unpack/target.ts`,
+    text: "const flags = O.O_PATH | O.O_NOFOLLOW | O.O_CLOEXEC;",
+    replacement: "const flags = O.O_PATH | O.O_CLOEXEC;",
+    also: [{
+      file: `${layers}/unpack/target.ts`,
+      text: "const all = flags | O.O_NOFOLLOW | O.O_CLOEXEC;",
+      replacement: "const all = flags & ~O.O_EXCL | O.O_CLOEXEC;",
+    }],
+    library: true,
+    tests: archives,
+    filter: "a file in place of a dangling symlink",
+    says: /the victim is not as it was/,
+  },
+  {
+    name: "a hard link of a layer follows symlinks",
+    file: `${layers}/unpack/target.ts`,
+    text: "directory.number, cBytes(path.name), 0);\n    if (from",
+    replacement: "directory.number, cBytes(path.name), 0x400);\n    if (from",
+    library: true,
+    tests: archives,
+    filter: "a hard link to a symlink",
+    says: /a name in the layer is the victim's file/,
+  },
+  {
+    name: "a layer sets attributes that overlayfs reads",
+    file: `${layers}/unpack/unpack.ts`,
+    text: "if (!isAllowed(name)) continue;",
+    replacement: "",
+    library: true,
+    tests: archives,
+    filter: "an archive sets no attribute",
+    says: /^- +"trusted\.overlay/m,
+  },
+  {
+    name: "a layer's digest is not compared",
+    file: `${layers}/layer_source.ts`,
+    text: "if (found === expected) return;",
+    replacement: "if (found !== undefined) return;",
+    library: true,
+    tests: "integration/rootfs/layer_cache_test.ts",
+    filter: "a layer with a wrong digest is not kept",
+    says: /to reject/,
   },
 ];

@@ -6,17 +6,27 @@
  */
 
 import { assert, assertMatch } from "@std/assert";
-import { checkEdit, Workshop } from "./mutant.ts";
+import { checkEdit, type Edit, type Run, Workshop } from "./mutant.ts";
 import { type Mutation, mutations } from "./mutations.ts";
 
 const chosen = mutations.filter(({ name }) => Deno.args.length === 0 || Deno.args.some((word) => name.includes(word)));
+
+/** A test of the library runs the code that it imports, so it has to be the copy's. */
+async function runTests(
+  workshop: Workshop,
+  { tests, filter, library }: Mutation,
+  edits: readonly Edit[],
+): Promise<Run> {
+  const file = `tests/${tests}`;
+  if (library) return await workshop.test("/usr/bin/false", file, filter, await workshop.copy(edits));
+  return await workshop.test(await workshop.build(edits), file, filter);
+}
 
 /** @throws where no test fails, or one for another reason. */
 async function notice(workshop: Workshop, mutation: Mutation): Promise<void> {
   const edits = [mutation, ...(mutation.also ?? [])];
   for (const edit of edits) checkEdit(edit);
-  const program = await workshop.build(edits);
-  const { code, output } = await workshop.test(program, `tests/${mutation.tests}`, mutation.filter);
+  const { code, output } = await runTests(workshop, mutation, edits);
   const passed = Number(/ \| (\d+) passed/.exec(output)?.[1]);
   assert(code !== 0, `no test fails: ${passed} passed`);
   assert(/ \| \d+ passed.* \| [1-9]\d* failed/.test(output), `the tests did not run:\n${output}`);

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { dirname } from "@std/path";
+import { dirname } from "../../std/path.ts";
 import { RuncError } from "../../errors.ts";
 import type { Waits } from "../../ffi/waits.ts";
 import type { Resources } from "../../specs/config.ts";

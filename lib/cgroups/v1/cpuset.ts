@@ -5,7 +5,7 @@
  * @module
  */
 
-import { dirname } from "@std/path";
+import { dirname } from "../../std/path.ts";
 import type { Waits } from "../../ffi/waits.ts";
 import { readCgroupFile, writeWaits } from "../file.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { dirname } from "@std/path";
+import { dirname } from "../../std/path.ts";
 import { RuncError } from "../../errors.ts";
 import { TURN, type Waits } from "../../ffi/waits.ts";
 import type { MemoryResources, Resources } from "../../specs/config.ts";

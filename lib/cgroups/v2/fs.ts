@@ -4,7 +4,7 @@
  * @module
  */
 
-import { dirname, resolve } from "@std/path";
+import { dirname, resolve } from "../../std/path.ts";
 import { RuncError } from "../../errors.ts";
 import { openFlag } from "../../ffi/constants.ts";
 import { open } from "../../ffi/files.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { resolve } from "@std/path";
+import { resolve } from "../../std/path.ts";
 import { RuncError } from "../../errors.ts";
 import { runWaits } from "../../ffi/waits.ts";
 import { loadSpec, readConfig } from "../../libcontainer/container/bundle.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { existsSync } from "@std/fs";
+import { existsSync } from "../../std/fs.ts";
 import { RuncError } from "../../errors.ts";
 import { defaultSpec, rootlessSpec } from "../../specs/default_spec.ts";
 import type { Context } from "../context.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { resolve } from "@std/path";
+import { resolve } from "../../std/path.ts";
 import { MountFlag } from "../../ffi/constants.ts";
 import type { IdMapping, Mount } from "../../specs/config.ts";
 import { type MountOptions, parseMountOptions, withContext } from "./mount_options.ts";

@@ -11,7 +11,7 @@ import { isThere } from "../../ffi/files.ts";
 import type { Kernel } from "../../ffi/kernel.ts";
 import { type Config, type NamespaceType, namespaceTypes } from "../../specs/config.ts";
 import { ignoredText, parseConfig } from "../../specs/parse.ts";
-import { resolve } from "@std/path";
+import { resolve } from "../../std/path.ts";
 import type { StartFlags } from "../config/launch_request.ts";
 import { deniesSetgroups } from "../config/facts.ts";
 import { type ParsedMount, parseMounts } from "../config/mounts.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { resolve } from "@std/path";
+import { resolve } from "../../std/path.ts";
 import { Kernel } from "../../ffi/kernel.ts";
 import type { Runtime } from "../runtime.ts";
 

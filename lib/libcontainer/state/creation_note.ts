@@ -8,7 +8,7 @@
  * @module
  */
 
-import { resolve } from "@std/path";
+import { resolve } from "../../std/path.ts";
 import type { SystemdPath } from "../../cgroups/path.ts";
 
 /** What a creation makes. */

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { resolve } from "@std/path";
+import { resolve } from "../../std/path.ts";
 import { AT_FDCWD, FileType, formatFlags, MsgFlag, openFlag, Resolve } from "../../ffi/constants.ts";
 import type { Arch } from "../../ffi/syscalls.ts";
 import { Errno, type ErrnoName } from "../../ffi/errno.ts";

@@ -44,12 +44,20 @@ Deno.test("@std/jsonc parses comments and trailing commas, and leaves strings al
 });
 
 Deno.test("@std/cli splits options and arguments", () => {
-  const args = parseArgs(["--a", "-x", "1", "--b=2", "c", "--", "--d"], {
-    boolean: ["a"],
-    string: ["long", "b"],
-    alias: { long: "x" },
-  });
-  assertEquals([args.a, args.long, args.b, args._], [true, "1", "2", ["c", "--d"]]);
+  const rows: readonly [words: string, expected: Record<string, unknown>][] = [
+    ["--a --b=2 c -- --d", { a: true, b: "2", e: "f", _: ["c", "--d"] }],
+    ["--b c --a d", { a: true, b: "c", e: "f", _: ["d"] }],
+    ["--b --a", { a: true, b: "", e: "f", _: [] }],
+    ["--b", { a: false, b: "", e: "f", _: [] }],
+    ["--b 5 --e=g", { a: false, b: "5", e: "g", _: [] }],
+    ["--unknown", { a: false, e: "f", unknown: true, _: [] }],
+    ["--no-unknown --unknown=word -", { a: false, e: "f", "no-unknown": true, unknown: "word", _: ["-"] }],
+    ["-xy --a", { a: true, e: "f", x: true, y: true, _: [] }],
+  ];
+  for (const [words, expected] of rows) {
+    const args = parseArgs(words.split(" "), { boolean: ["a"], string: ["b"], default: { e: "f" } });
+    assertEquals<unknown>(args, expected, words);
+  }
 });
 
 Deno.test("@std/assert compares deeply", () => {

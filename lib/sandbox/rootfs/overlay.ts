@@ -1,0 +1,74 @@
+/**
+ * The overlay of an image's layers.
+ *
+ * @see https://docs.kernel.org/filesystems/overlayfs.html
+ * @module
+ */
+
+import { openFlag } from "../../ffi/constants.ts";
+import { open } from "../../ffi/files.ts";
+import { alloc, cString, type Kernel } from "../../ffi/kernel.ts";
+import { RuncError } from "../../errors.ts";
+import { utf8ByteString } from "./tar/byte_string.ts";
+import { opaqueAttribute, Target } from "./unpack/target.ts";
+
+/** mount(2) takes one page. */
+const OPTIONS_LIMIT = 4095;
+
+/** What an overlay consists of. All paths are absolute. */
+export interface OverlayParts {
+  /** The lowest first, as in an image. */
+  readonly layers: readonly string[];
+  /** Has all changes. */
+  readonly upper: string;
+  /** Empty, on the file system of `upper`. */
+  readonly work: string;
+  /** The layers were unpacked without root. */
+  readonly rootless: boolean;
+}
+
+/** Options of mount(2) for an overlay. Pure. @throws {RuncError} `unsupported` if they are too long for the kernel. */
+export function overlayOptions({ layers, upper, work, rootless }: OverlayParts): string {
+  const escaped = (path: string) => path.replace(/[\\:,]/g, "\\$&");
+  const lower = layers.toReversed().map(escaped).join(":");
+  const options = [`lowerdir=${lower}`, `upperdir=${escaped(upper)}`, `workdir=${escaped(work)}`];
+  const text = [...options, ...(rootless ? ["userxattr"] : [])].join(",");
+  if (new TextEncoder().encode(text).length <= OPTIONS_LIMIT) return text;
+  throw new RuncError("unsupported", `the image has ${layers.length} layers, whose paths are too long for an overlay`, {
+    hint: "use a shorter path for the cache, or an image with fewer layers",
+  });
+}
+
+/** The layers that count: those from the highest opaque root on. `layers`: the lowest first. */
+export function visibleLayers(kernel: Kernel, layers: readonly string[], rootless: boolean): readonly string[] {
+  const name = opaqueAttribute(rootless);
+  const value = alloc(1);
+  const isOpaque = (path: string) =>
+    kernel.call("getxattr", cString(path), cString(name), value, 1) === 1 && value[0] === "y".charCodeAt(0);
+  return layers.slice(Math.max(0, layers.findLastIndex(isOpaque)));
+}
+
+/**
+ * A file as the overlay of the layers would show it, at most `limit` bytes; undefined if there is none. It is for small
+ * files such as /etc/passwd: a directory that hides those below is not looked for.
+ *
+ * @param path Without a leading slash.
+ */
+export function readInLayers(
+  kernel: Kernel,
+  layers: readonly string[],
+  path: string,
+  limit: number,
+): Uint8Array<ArrayBuffer> | undefined {
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  const parent = utf8ByteString(path.slice(0, Math.max(0, path.lastIndexOf("/"))));
+  for (const layer of layers.toReversed()) {
+    using target = new Target(kernel, open(kernel, layer, openFlag(kernel.arch).O_DIRECTORY));
+    const found = target.readFile(utf8ByteString(path), limit);
+    if (found !== undefined) return found;
+    using directory = target.tryDirectory(parent);
+    // A whiteout, or another kind of file, hides the lower one.
+    if (directory !== undefined && target.look(directory, utf8ByteString(name)) !== undefined) return undefined;
+  }
+  return undefined;
+}

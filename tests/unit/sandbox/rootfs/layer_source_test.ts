@@ -1,0 +1,58 @@
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { RuncError } from "../../../../lib/errors.ts";
+import { ByteReader, streamSource } from "../../../../lib/sandbox/rootfs/byte_reader.ts";
+import { type LayerDigests, LayerSource } from "../../../../lib/sandbox/rootfs/layer_source.ts";
+import { digestOf, gzip, join, tar, utf8 } from "./tar_writer.ts";
+
+const archive = tar({ name: "a", content: "x".repeat(200_000) });
+const zeroes = `sha256:${"0".repeat(64)}`;
+
+const open = (bytes: Uint8Array<ArrayBuffer>, digests: LayerDigests) =>
+  LayerSource.open(streamSource(new Blob([bytes]).stream()), digests);
+
+async function read(bytes: Uint8Array<ArrayBuffer>, digests: LayerDigests): Promise<Uint8Array> {
+  const source = await open(bytes, digests);
+  const content = await new ByteReader(source).upTo(1_000_000);
+  await source.verify();
+  await source.close();
+  return content;
+}
+
+Deno.test("LayerSource decompresses gzip, passes on what is not compressed, and checks both digests", async () => {
+  const compressed = await gzip(archive);
+  const diffId = await digestOf(archive);
+  for (const bytes of [compressed, archive]) {
+    assertEquals(await read(bytes, { diffId, digest: await digestOf(bytes) }), archive);
+    assertEquals(await read(bytes, { diffId }), archive);
+    const uncompressed = await assertRejects(() => read(bytes, { diffId: zeroes }), RuncError);
+    assertMatch(uncompressed.message, /uncompressed layer has the digest sha256:[0-9a-f]+, not sha256:0/);
+    const stored = await assertRejects(() => read(bytes, { diffId, digest: zeroes }), RuncError);
+    assertEquals([stored.code, stored.message.includes("the layer has the digest")], ["image-invalid", true]);
+  }
+});
+
+Deno.test("LayerSource.verify() counts what the reader has not read", async () => {
+  const source = await open(await gzip(archive), { diffId: await digestOf(archive) });
+  await source.read();
+  await source.verify();
+});
+
+Deno.test("LayerSource refuses broken gzip: changed, cut, with data behind it", async () => {
+  const compressed = await gzip(archive);
+  const changed = compressed.slice();
+  changed[100]! ^= 0xff;
+  for (
+    const bytes of [changed, compressed.slice(0, -20), join([compressed, compressed]), join([compressed, utf8("x")])]
+  ) {
+    const error = await assertRejects(() => read(bytes, { diffId: zeroes }), RuncError);
+    assertEquals(error.code, "image-invalid", error.message);
+  }
+});
+
+Deno.test("LayerSource refuses other compressions by name", async () => {
+  for (const [name, magic] of [["zstd", [0x28, 0xb5, 0x2f, 0xfd]], ["xz", [0xfd, 0x37, 0x7a, 0x58, 0x5a]]] as const) {
+    const error = await assertRejects(() => open(Uint8Array.from(magic), { diffId: zeroes }), RuncError);
+    assertEquals(error.code, "unsupported");
+    assert(error.message.includes(name));
+  }
+});
