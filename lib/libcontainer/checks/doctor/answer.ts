@@ -36,7 +36,7 @@ export interface Question {
   readonly asks: string;
   readonly how: string;
   /** Most containers need it: without a bundle, `off` is `missing`. */
-  readonly isBasic?: true;
+  readonly isBasic?: (facts: DoctorFacts) => boolean;
   /** Whether a container needs it. */
   readonly neededBy: (config: Config, facts: DoctorFacts) => boolean;
   /** Judges the facts. Pure. */

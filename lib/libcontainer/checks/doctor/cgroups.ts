@@ -7,6 +7,7 @@
 import { errnoName } from "../../../ffi/errno.ts";
 import type { Config, Resources } from "../../../specs/config.ts";
 import type { Question, Verdict } from "./answer.ts";
+import type { DoctorFacts } from "./facts.ts";
 import { installCommand } from "./packages.ts";
 
 const ok = (message: string): Verdict => ({ state: "ok", message });
@@ -21,6 +22,9 @@ const controllers = [
   { v1: "hugetlb", v2: "hugetlb", fields: ["hugepageLimits"] },
   { v1: "rdma", v2: "rdma", fields: ["rdma"] },
 ] as const;
+
+/** Elsewhere a container starts without cgroups and device rules of its own. */
+const isHostRoot = ({ caller, inUserNamespace }: DoctorFacts) => caller.uid === 0 && !inUserNamespace;
 
 /** Whether a config limits what a controller controls. */
 function isLimited({ linux }: Config, fields: readonly (keyof Resources)[]): boolean {
@@ -39,7 +43,7 @@ export const cgroupQuestions: readonly Question[] = [
     area: "cgroups",
     asks: "Which version of cgroups is mounted?",
     how: "the visible mounts of /proc/self/mountinfo",
-    isBasic: true,
+    isBasic: () => true,
     neededBy: () => true,
     judge({ cgroups: { mode } }) {
       if (mode === undefined) {
@@ -80,7 +84,8 @@ export const cgroupQuestions: readonly Question[] = [
     area: "cgroups",
     asks: "Can the container's access to devices be limited?",
     how: "v1: the devices hierarchy. v2: bpf(2) loads a filter, which is attached nowhere",
-    neededBy: (_, { caller, inUserNamespace }) => caller.uid === 0 && !inUserNamespace,
+    isBasic: isHostRoot,
+    neededBy: (_, facts) => isHostRoot(facts),
     judge({ caller, cgroups: { mode, controllers, deviceFilterErrno } }) {
       if (mode !== "v2") {
         if (controllers.includes("devices")) return ok("the controller devices is available");
@@ -98,7 +103,8 @@ export const cgroupQuestions: readonly Question[] = [
     area: "cgroups",
     asks: "May the caller make cgroups?",
     how: "faccessat(2) on the directories in which the container's cgroups are made",
-    neededBy: ({ linux }, { caller }) => caller.uid === 0 || Object.keys(linux?.resources ?? {}).length > 0,
+    isBasic: isHostRoot,
+    neededBy: ({ linux }, facts) => isHostRoot(facts) || Object.keys(linux?.resources ?? {}).length > 0,
     judge({ caller, cgroups: { closed, mode }, systemd }) {
       if (closed.length === 0) return ok("the caller may make cgroups");
       const message = `the caller may not make cgroups in ${closed.join(", ")}`;

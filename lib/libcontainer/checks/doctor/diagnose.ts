@@ -26,7 +26,7 @@ export function diagnose(facts: DoctorFacts, config?: Config): readonly Answer[]
   const asked = questions.filter(({ neededBy }) => config === undefined || neededBy(config, facts));
   return asked.map(({ id, area, isBasic, judge }) => {
     const { state, message, fix } = judge(facts);
-    const isMissing = state === "off" && (isBasic || config !== undefined);
+    const isMissing = state === "off" && (config !== undefined || isBasic?.(facts) === true);
     return { id, area, state: isMissing ? "missing" : state, message, ...(fix === undefined ? {} : { fix }) };
   });
 }

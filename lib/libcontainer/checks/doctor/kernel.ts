@@ -70,7 +70,7 @@ export const programQuestions: readonly Question[] = [
     area: "program",
     asks: "Can the state directory be written to?",
     how: "faccessat(2) on it, or on its nearest existing parent",
-    isBasic: true,
+    isBasic: () => true,
     neededBy: () => true,
     judge({ state: { directory, isWritable } }) {
       if (isWritable) return ok(`state can be kept below ${directory}`);
@@ -91,7 +91,7 @@ export const kernelQuestions: readonly Question[] = [
     area: "kernel",
     asks: "Are the system calls there that this program uses?",
     how: "each call is made with arguments that are invalid, and must not fail with ENOSYS or EPERM",
-    isBasic: true,
+    isBasic: () => true,
     neededBy: () => true,
     judge({ unavailableCalls, isFiltered, kernelRelease }) {
       if (unavailableCalls.length === 0) return ok(`Linux ${kernelRelease} has all system calls`);
@@ -127,7 +127,7 @@ export const kernelQuestions: readonly Question[] = [
     area: "kernel",
     asks: `Can a ${type} namespace be made?`,
     how: "unshare(2) in a child process",
-    ...(usual.includes(type) ? { isBasic: true } : {}),
+    ...(usual.includes(type) ? { isBasic: () => true } : {}),
     neededBy: (config) => makesNamespace(config, type),
     judge: (facts) => namespaceVerdict(facts, type),
   })),
@@ -189,7 +189,7 @@ export const kernelQuestions: readonly Question[] = [
     area: "kernel",
     asks: "Is there room for one more session keyring?",
     how: "/proc/key-users and the limit for this user",
-    isBasic: true,
+    isBasic: () => true,
     neededBy: () => true,
     judge({ keys: { used, most }, caller }) {
       if (used < most) return ok(`${used} of ${most} keys are in use`);
