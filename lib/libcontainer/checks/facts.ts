@@ -117,10 +117,13 @@ export interface CheckFacts extends ValidationFacts {
     /** SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV. */
     readonly waitsKillable: boolean;
   };
-  /** Ids that the caller may map with newuidmap and newgidmap, and the tools that are not installed. */
+  /**
+   * Ids that the caller may map with newuidmap and newgidmap, and the tools that are not installed. The ids are absent
+   * if the caller may not read /etc/subuid or /etc/subgid.
+   */
   readonly subordinate: {
-    readonly uid: readonly IdRange[];
-    readonly gid: readonly IdRange[];
+    readonly uid?: readonly IdRange[];
+    readonly gid?: readonly IdRange[];
     readonly missingTools: readonly string[];
   };
   /** The errno of an attempt to make a user namespace; 0 if that works. */

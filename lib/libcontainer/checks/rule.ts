@@ -53,7 +53,9 @@ export interface CheckRule extends RuleText {
 export interface Finding {
   /** The id of the rule. */
   readonly rule: string;
+  /** `problem` or `warning`. */
   readonly severity: Severity;
+  /** What the config was compared with. */
   readonly subject: Subject;
   /** JSON pointer into config.json (RFC 6901); empty for the whole file. */
   readonly pointer: string;
@@ -63,6 +65,8 @@ export interface Finding {
   readonly wanted: string;
   /** One sentence without a final period. */
   readonly message: string;
+  /** The consequence. */
   readonly why: string;
+  /** What to do. */
   readonly fix: string;
 }

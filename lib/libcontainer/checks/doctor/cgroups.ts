@@ -107,7 +107,9 @@ export const cgroupQuestions: readonly Question[] = [
     neededBy: ({ linux }, facts) => isHostRoot(facts) || Object.keys(linux?.resources ?? {}).length > 0,
     judge({ caller, cgroups: { closed, mode }, systemd }) {
       if (closed.length === 0) return ok("the caller may make cgroups");
-      const message = `the caller may not make cgroups in ${closed.join(", ")}`;
+      // Three: a line that can still be read. On v1 there is one for each hierarchy.
+      const others = closed.length > 3 ? ` and ${closed.length - 3} more` : "";
+      const message = `the caller may not make cgroups in ${closed.slice(0, 3).join(", ")}${others}`;
       if (caller.uid === 0) return { state: "off", message, fix: `mount -o remount,rw ${closed[0]}` };
       if (mode !== "v2") {
         return { state: "off", message, fix: "boot with systemd.unified_cgroup_hierarchy=1: v1 is not delegated" };

@@ -53,12 +53,19 @@ export const userQuestions: readonly Question[] = [
     asks: "Does the user have ids for user namespaces?",
     how: "/etc/subuid and /etc/subgid",
     neededBy: mapsSeveral,
-    judge({ caller, user: { name, subordinate } }) {
-      const files = (["uid", "gid"] as const).filter((kind) => subordinate[kind].length === 0);
-      const sum = subordinate.uid.reduce((all, { size }) => all + size, 0);
+    judge({ caller, user: { name, subordinate: { uid, gid } } }) {
       if (caller.uid === 0) return ok("root may map all ids");
-      if (files.length === 0) return ok(`${name} may map ${sum} further ids`);
-      const message = `${files.map((kind) => `/etc/sub${kind}`).join(" and ")} have no ids for ${name}`;
+      if (uid === undefined || gid === undefined) {
+        return {
+          state: "limited",
+          message: "this user may not read /etc/subuid and /etc/subgid",
+          fix: "chmod a+rx /etc",
+        };
+      }
+      const lacking = Object.entries({ uid, gid }).filter(([, ranges]) => ranges.length === 0);
+      const sum = uid.reduce((all, { size }) => all + size, 0);
+      if (lacking.length === 0) return ok(`${name} may map ${sum} further ids`);
+      const message = `no ids for ${name} in ${lacking.map(([kind]) => `/etc/sub${kind}`).join(" and ")}`;
       return { state: "off", message, fix: `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ${name}` };
     },
   },

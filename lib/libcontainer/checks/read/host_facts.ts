@@ -14,7 +14,7 @@ import { getRlimit } from "../../../ffi/process/process.ts";
 import { supportsSeccompFlags } from "../../../ffi/process/seccomp.ts";
 import { syscallNumber } from "../../../ffi/syscalls.ts";
 import type { CheckFacts } from "../facts.ts";
-import { namesIn, programIn, readText } from "./host_files.ts";
+import { fileFacts, namesIn, programIn, readText } from "./host_files.ts";
 import { capabilitiesOf, subordinateRanges, userName } from "./parse_host.ts";
 
 /** Directories of programs for a caller without PATH. */
@@ -87,9 +87,14 @@ export function seccompFacts(kernel: Kernel): CheckFacts["seccomp"] & { readonly
 export function subordinateFacts(kernel: Kernel, path: string): CheckFacts["subordinate"] {
   const uid = Deno.uid() ?? 0;
   const user = { uid, name: userName(readText("/etc/passwd") ?? "", uid) };
+  const rangesIn = (file: string) => {
+    const text = readText(file);
+    if (text !== undefined) return subordinateRanges(text, user);
+    return fileFacts(file) === undefined ? [] : undefined;
+  };
   return {
-    uid: subordinateRanges(readText("/etc/subuid") ?? "", user),
-    gid: subordinateRanges(readText("/etc/subgid") ?? "", user),
+    uid: rangesIn("/etc/subuid"),
+    gid: rangesIn("/etc/subgid"),
     missingTools: ["newuidmap", "newgidmap"].filter((name) => programIn(kernel, path, name) === undefined),
   };
 }

@@ -29,9 +29,9 @@ function mapsAsUser(config: Config, { rootlessEuid }: CheckFacts): boolean {
   return rootlessEuid && namespaceOf(config, "user") !== undefined && !namespaceOf(config, "user")?.path;
 }
 
-/** Whether the caller may map these ids: its own alone, else ranges that are listed for it. */
-function mayMap({ hostID, size }: IdMapping, own: number, ranges: readonly IdRange[]): boolean {
-  if (hostID === own && size === 1) return true;
+/** Whether the caller may map these ids: its own alone, else ranges that are listed for it, if they are known. */
+function mayMap({ hostID, size }: IdMapping, own: number, ranges: readonly IdRange[] | undefined): boolean {
+  if (ranges === undefined || (hostID === own && size === 1)) return true;
   return ranges.some(({ first, size: listed }) => hostID >= first && hostID + size <= first + listed);
 }
 

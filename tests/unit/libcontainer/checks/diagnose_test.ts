@@ -184,6 +184,9 @@ Deno.test("without root, ids and delegation count", () => {
     answers.get("subordinate-ids")?.fix,
     "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 someone",
   );
+  const unknown = { user: { name: "someone", subordinate: { missingTools: [] } } };
+  const unread = diagnose({ ...healthy, ...poor, ...unknown }).find(({ id }) => id === "subordinate-ids");
+  assertEquals([unread?.state, unread?.fix], ["limited", "chmod a+rx /etc"]);
   assertEquals(answers.get("cgroup-delegation")?.fix, "systemd-run --user --scope -p Delegate=yes $SHELL");
   assert(answers.get("controller-memory")?.fix?.includes("Delegate=cpu cpuset io memory pids"));
 });

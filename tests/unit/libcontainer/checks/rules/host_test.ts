@@ -144,6 +144,7 @@ const security: readonly Case[] = [
     user,
     "/linux/uidMappings/1",
   ],
+  ["subordinate-ids", withUser, { ...user, subordinate: { missingTools: [] } }],
   ["mapping-tools", withUser, {
     ...user,
     subordinate: { ...host.subordinate, missingTools: ["newgidmap"] },
