@@ -186,7 +186,7 @@ const lacking: readonly [what: string, prepare: (box: Box) => Change, ...found: 
   ],
   ["a system call's name", () => (config) => {
     config.linux.seccomp = { ...config.linux.seccomp!, syscalls: [{ names: ["raed"], action: "SCMP_ACT_ALLOW" }] };
-  }, "seccomp-name /linux/seccomp/syscalls/0/names/0"],
+  }, "seccomp-name /linux/seccomp/syscalls/0/names"],
   ["an rlimit above fs.nr_open", () => (config) => {
     config.process.rlimits = [{ type: "RLIMIT_NOFILE", hard: 2 ** 40, soft: 10 }];
   }, "rlimit-too-high /process/rlimits/0/hard"],

@@ -9,6 +9,7 @@ import { readConfig } from "../../libcontainer/container/bundle.ts";
 import { diagnose } from "../../libcontainer/checks/doctor/diagnose.ts";
 import type { ProgramStart } from "../../libcontainer/checks/doctor/facts.ts";
 import { readDoctorFacts } from "../../libcontainer/checks/doctor/read.ts";
+import { inSpan } from "../../trace/tracer.ts";
 import { enterBundle } from "../bundle_directory.ts";
 import type { Command, Context } from "../context.ts";
 import { answersJson, answersText, doctorStatus } from "../output/answers.ts";
@@ -19,7 +20,8 @@ export const run: Command<"doctor"> = (context, { options }) => {
   const { kernel, root, stdout, environment, log } = context;
   const path = options.for === undefined ? undefined : enterBundle(options.for);
   const bundle = path === undefined ? undefined : { path, config: readConfig(path, log.listen) };
-  const facts = readDoctorFacts({ kernel, program: programStart(context), root, environment, bundle });
+  const input = { kernel, program: programStart(context), root, environment, bundle };
+  const facts = inSpan(context.trace, "try the host out", () => readDoctorFacts(input));
   const answers = diagnose(facts, bundle?.config);
   const paint = paintFor(stdout.isTerminal(), environment);
   stdout.write(options.format === "json" ? answersJson(answers, path) : answersText(answers, paint));

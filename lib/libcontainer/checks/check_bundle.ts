@@ -8,6 +8,7 @@ import { resolve } from "@std/path";
 import { readCgroupLayout } from "../../cgroups/layout.ts";
 import { RuncError } from "../../errors.ts";
 import type { Config } from "../../specs/config.ts";
+import { inSpan } from "../../trace/tracer.ts";
 import { type ParsedMount, parseMounts } from "../config/mounts.ts";
 import { readJoinedMaps } from "../launch/joined_maps.ts";
 import type { Runtime } from "../runtime.ts";
@@ -33,10 +34,14 @@ export function checkBundle(runtime: Runtime, bundle: string): BundleReport {
     const message = `cannot read ${bundle}/config.json: ${(cause as Error).message}`;
     return { findings: [otherFinding("config-missing", new RuncError("config-invalid", message))] };
   }
-  const { config, findings } = checkText(text);
+  const { config, findings } = inSpan(runtime.trace, "read config.json", () => checkText(text));
   if (config === undefined) return { findings };
-  const { mounts, facts } = readFacts(runtime, config, bundle);
-  return { config, findings: problemsFirst([...findings, ...checkConfig(config, facts, mounts, findings)]) };
+  // Most facts are read when a rule asks for them.
+  const found = inSpan(runtime.trace, "compare config.json with all rules", () => {
+    const { mounts, facts } = readFacts(runtime, config, bundle);
+    return checkConfig(config, facts, mounts, findings);
+  });
+  return { config, findings: problemsFirst([...findings, ...found]) };
 }
 
 /** The mounts of a config and the facts about it on this host. */

@@ -10,11 +10,13 @@ import { hostMountChecks } from "./rules/host_mounts.ts";
 import { programChecks } from "./rules/host_program.ts";
 import { hostResourceChecks } from "./rules/host_resources.ts";
 import { hostSecurityChecks } from "./rules/host_security.ts";
+import { filterRisks } from "./rules/risk_filters.ts";
 import { isolationRisks } from "./rules/risk_isolation.ts";
 import { privilegeRisks } from "./rules/risk_privileges.ts";
+import { configRules } from "./rules/spec_config.ts";
 import { linuxChecks } from "./rules/spec_linux.ts";
 import { mountChecks } from "./rules/spec_mounts.ts";
-import { configRules, processChecks } from "./rules/spec_process.ts";
+import { processChecks } from "./rules/spec_process.ts";
 import { resourceChecks } from "./rules/spec_resources.ts";
 import { seccompChecks } from "./rules/spec_seccomp.ts";
 import { schemaTexts, sharedTexts, sharedWarningTexts } from "./shared_rules.ts";
@@ -57,7 +59,7 @@ export const ruleGroups: readonly RuleGroup[] = [
     title: "This host",
     rules: [...programChecks, ...hostMountChecks, ...hostResourceChecks, ...hostSecurityChecks],
   },
-  { subject: "risk", title: "Risky settings", rules: [...isolationRisks, ...privilegeRisks] },
+  { subject: "risk", title: "Risky settings", rules: [...isolationRisks, ...privilegeRisks, ...filterRisks] },
 ];
 
 /** The rules without a function: the parser's, and the attempt to make a plan. */

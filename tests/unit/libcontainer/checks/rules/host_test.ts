@@ -178,7 +178,7 @@ const security: readonly Case[] = [
     "/annotations",
   ],
   ["seccomp-library", () => {}, { seccomp: { ...host.seccomp, hasLibrary: false } }, "/linux/seccomp"],
-  ["seccomp-name", (c) => c.linux.seccomp.syscalls[0]!.names.push("nonsense"), {}, "/linux/seccomp/syscalls/0/names/2"],
+  ["seccomp-name", (c) => c.linux.seccomp.syscalls[0]!.names.push("nonsense"), {}, "/linux/seccomp/syscalls/0/names"],
   [
     "seccomp-action",
     withNotify,
