@@ -91,6 +91,23 @@ boxTest("doctor finds a covered /proc, hidepid, a read-only state directory and 
   assertMatch(answerOf(poor, "mapping-tools")!.fix!, /install|add|pacman/);
 });
 
+boxTest("doctor and check agree on a host with cgroup v2, whose controllers v1 may have taken", (box) => {
+  const there = afterMounts("mount -t cgroup2 none /sys/fs/cgroup");
+  const diagnosis = doctor(box, [], there);
+  assertEquals(answerOf(diagnosis, "cgroup-mode")?.message, "cgroup v2");
+  assertEquals(answerOf(diagnosis, "devices"), {
+    id: "devices",
+    area: "cgroups",
+    state: "ok",
+    message: "device filters can be loaded",
+  });
+  const memory = answerOf(diagnosis, "controller-memory")!;
+  if (memory.state === "off") assertMatch(memory.fix!, /^boot with cgroup_no_v1=all cgroup_enable=memory/);
+  box.write((config) => config.linux.resources = { ...config.linux.resources, memory: { limit: 1 << 26 } });
+  const { stdout } = box.runc(["check"], there);
+  assertEquals(stdout.includes("[controller-missing]"), memory.state === "off");
+});
+
 boxTest("doctor --for asks only about what the bundle needs, and what is off is missing", (box) => {
   box.write();
   const plain = doctor(box, ["--for", box.bundle]);

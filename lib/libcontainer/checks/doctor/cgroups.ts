@@ -31,6 +31,14 @@ function isLimited({ linux }: Config, fields: readonly (keyof Resources)[]): boo
   return fields.some((field) => Object.keys(linux?.resources?.[field] ?? {}).length > 0);
 }
 
+/** What the kernel's command line needs. On v2 a controller may be in use by v1. */
+function bootCommand(controller: string, isV2: boolean): string {
+  const parts = [isV2 ? "cgroup_no_v1=all" : "", controller === "memory" ? "cgroup_enable=memory" : ""];
+  const given = parts.filter((part) => part !== "").join(" ");
+  const without = `without cgroup_disable=${controller}`;
+  return `boot ${given === "" ? "a kernel that has it" : `with ${given}`}, ${without}`;
+}
+
 /** Delegates the usual controllers to every user, from their next login on. */
 const DELEGATE = "mkdir -p /etc/systemd/system/user@.service.d && " +
   "printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' > /etc/systemd/system/user@.service.d/delegate.conf && " +
@@ -71,12 +79,12 @@ export const cgroupQuestions: readonly Question[] = [
         const message = `the controller ${name} is not delegated to this user`;
         return { state: "off", message, fix: DELEGATE };
       }
-      const message = `the controller ${name} is not ${isKnown ? "mounted" : "in the kernel, or disabled"}`;
-      const mount = `mkdir -p /sys/fs/cgroup/${name} && mount -t cgroup -o ${name} ${name} /sys/fs/cgroup/${name}`;
-      const boot = name === "memory"
-        ? "boot with cgroup_enable=memory"
-        : `boot a kernel with the controller ${name}, without cgroup_disable=${name}`;
-      return { state: "off", message, fix: isKnown ? mount : boot };
+      if (cgroups.mode !== "v2" && isKnown) {
+        const mount = `mkdir -p /sys/fs/cgroup/${name} && mount -t cgroup -o ${name} ${name} /sys/fs/cgroup/${name}`;
+        return { state: "off", message: `the controller ${name} is not mounted`, fix: mount };
+      }
+      const message = `the kernel does not offer the controller ${name}`;
+      return { state: "off", message, fix: bootCommand(name, cgroups.mode === "v2") };
     },
   })),
   {

@@ -47,6 +47,8 @@ import { findProgram, targetOf, viewOf } from "./view.ts";
 const NS_GET_NSTYPE = 0xb703;
 
 function namespaceAt(kernel: Kernel, path: string): ReturnType<CheckFacts["namespaceAt"]> {
+  // The parser has complained about it already.
+  if (path.includes("\0")) return { error: errnoText(Errno.EINVAL) };
   const flags = openFlag(kernel.arch);
   const number = kernel.retry("open", cString(path), flags.O_CLOEXEC | flags.O_NONBLOCK | flags.O_NOCTTY);
   if (number < 0) return { error: errnoText(-number) };

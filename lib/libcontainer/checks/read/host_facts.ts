@@ -77,7 +77,8 @@ export function seccompFacts(kernel: Kernel): CheckFacts["seccomp"] & { readonly
   return {
     hasLibrary: library !== undefined,
     version: library?.version,
-    knowsCall: (name) => library === undefined || library.resolve(name, library.nativeArch) !== UNKNOWN_SYSCALL,
+    knowsCall: (name) =>
+      library === undefined || name.includes("\0") || library.resolve(name, library.nativeArch) !== UNKNOWN_SYSCALL,
     actions: readText("/proc/sys/kernel/seccomp/actions_avail")?.trim().split(" "),
     waitsKillable: supportsSeccompFlags(kernel, ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]),
   };

@@ -10,10 +10,16 @@ import type { CheckRule } from "../rule.ts";
 
 const isDirectory = (kind: string) => kind === "directory";
 
+/** Options with which the source may be a symlink that leads nowhere. */
+const ofSymlinks: readonly string[] = ["copy-symlink", "src-nofollow"];
+
 /** Bind mounts of files of the host, not of /proc/self/fd and the like, which depend on the process. */
 const hostBinds = (mounts: readonly ParsedMount[]) =>
   mounts.flatMap((mount) =>
-    mount.kind === "bind" && (mount.mount.source ?? "") !== "" && !mount.source.startsWith("/proc/self/") ? [mount] : []
+    mount.kind === "bind" && (mount.mount.source ?? "") !== "" && !mount.source.startsWith("/proc/self/") &&
+      !mount.options.extensions.some((option) => ofSymlinks.includes(option))
+      ? [mount]
+      : []
   );
 
 const ofMounts: readonly CheckRule[] = [

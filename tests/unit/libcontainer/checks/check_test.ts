@@ -2,6 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { checkConfig, checkText } from "../../../../lib/libcontainer/checks/check.ts";
 import { problemsFirst } from "../../../../lib/libcontainer/checks/check_bundle.ts";
 import { otherRules, ruleGroups } from "../../../../lib/libcontainer/checks/table.ts";
+import { parseMounts } from "../../../../lib/libcontainer/config/mounts.ts";
 import { defaultSpec } from "../../../../lib/specs/default_spec.ts";
 import { findingsOf, host, withUser } from "./fixture.ts";
 
@@ -74,3 +75,113 @@ Deno.test("a hint of the problem replaces the rule's fix", () => {
   const [finding] = findingsOf(withUser, { closedDirectory: "/root" });
   assertEquals(finding?.fix, "chmod o+x /root, or move the bundle");
 });
+
+/** The pointers of all values in a config. */
+function* pointersIn(value: unknown, at: readonly string[] = []): Iterable<readonly string[]> {
+  yield at;
+  if (typeof value !== "object" || value === null) return;
+  for (const [key, inner] of Object.entries(value)) yield* pointersIn(inner, [...at, key]);
+}
+
+Deno.test("whatever value stands anywhere in a config, the rules have an answer", () => {
+  const config = findableConfig();
+  let count = 0;
+  for (const pointer of pointersIn(config)) {
+    const last = pointer.at(-1);
+    if (last === undefined) continue;
+    for (const value of [null, 5, -1, 1e300, "x", "", [], {}, [null], true]) {
+      const changed = structuredClone(config) as Record<string, never>;
+      const parent = pointer.slice(0, -1).reduce<Record<string, never>>((object, key) => object[key]!, changed);
+      parent[last] = value as never;
+      const { config: read, findings } = checkText(JSON.stringify(changed));
+      const mounts = parseMounts(read!.mounts, { bundle: "/b", rootfs: "/b/rootfs" });
+      checkConfig(read!, host, mounts, findings);
+      count++;
+    }
+  }
+  assert(count > 2000, `${count}`);
+});
+
+/** A config with nearly every field. */
+function findableConfig(): unknown {
+  const id = { containerID: 0, hostID: 1, size: 1 };
+  return {
+    ...defaultSpec({ cgroup2: true }),
+    hooks: { prestart: [{ path: "/a", args: ["a"], env: ["A=1"], timeout: 1 }] },
+    annotations: { "org.opencontainers.landlock.read": "/" },
+    process: {
+      ...defaultSpec({ cgroup2: true }).process,
+      consoleSize: { height: 1, width: 1 },
+      user: { uid: 1, gid: 1, umask: 18, additionalGids: [1] },
+      scheduler: { policy: "SCHED_DEADLINE", runtime: 1, deadline: 1, period: 1, flags: [] },
+      ioPriority: { class: "IOPRIO_CLASS_BE", priority: 1 },
+      execCPUAffinity: { initial: "0", final: "0" },
+      apparmorProfile: "a",
+      selinuxLabel: "a",
+      oomScoreAdj: 1,
+    },
+    mounts: [{
+      destination: "/a",
+      type: "bind",
+      source: "/a",
+      options: ["bind"],
+      uidMappings: [id],
+      gidMappings: [id],
+    }],
+    linux: {
+      ...defaultSpec({ cgroup2: true }).linux,
+      namespaces: [{ type: "user", path: "" }, { type: "network", path: "/proc/1/ns/net" }],
+      uidMappings: [id],
+      gidMappings: [id],
+      sysctl: { "net.a": "1" },
+      cgroupsPath: "/a",
+      devices: [{ path: "/dev/a", type: "c", major: 1, minor: 1, fileMode: 1, uid: 1, gid: 1 }],
+      netDevices: { eth0: { name: "a" } },
+      seccomp: {
+        defaultAction: "SCMP_ACT_ERRNO",
+        defaultErrnoRet: 1,
+        flags: ["SECCOMP_FILTER_FLAG_LOG"],
+        listenerPath: "/a",
+        listenerMetadata: "a",
+        architectures: ["SCMP_ARCH_X86_64"],
+        syscalls: [{
+          names: ["read"],
+          action: "SCMP_ACT_NOTIFY",
+          errnoRet: 1,
+          args: [{ index: 0, value: 1, op: "SCMP_CMP_EQ" }],
+        }],
+      },
+      resources: {
+        devices: [{ allow: true, type: "c", major: 1, minor: 1, access: "rwm" }],
+        memory: { limit: 1, reservation: 1, swap: 1, kernel: 1, kernelTCP: 1, swappiness: 1, disableOOMKiller: true },
+        cpu: {
+          shares: 1,
+          quota: 1,
+          burst: 1,
+          period: 1,
+          realtimeRuntime: 1,
+          realtimePeriod: 1,
+          cpus: "0",
+          mems: "0",
+          idle: 1,
+        },
+        pids: { limit: 1 },
+        blockIO: {
+          weight: 1,
+          weightDevice: [{ major: 1, minor: 1, weight: 1 }],
+          throttleReadBpsDevice: [{ major: 1, minor: 1, rate: 1 }],
+        },
+        hugepageLimits: [{ pageSize: "2MB", limit: 1 }],
+        network: { classID: 1, priorities: [{ name: "a", priority: 1 }] },
+        rdma: { a: { hcaHandles: 1 } },
+        unified: { "memory.high": "1" },
+      },
+      intelRdt: { closID: "a", l3CacheSchema: "a" },
+      memoryPolicy: { mode: "MPOL_BIND", nodes: "0", flags: [] },
+      personality: { domain: "LINUX", flags: [] },
+      timeOffsets: { monotonic: { secs: 1, nanosecs: 1 } },
+      mountLabel: "a",
+      rootfsPropagation: "shared",
+    },
+  };
+}

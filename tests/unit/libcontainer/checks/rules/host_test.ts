@@ -40,6 +40,7 @@ const programs: readonly Case[] = [
 const mounts: readonly Case[] = [
   ["mount-source-missing", (c) => addMount(c, bind), only({}), "/mounts/7/source"],
   ["mount-source-missing", (c) => addMount(c, { ...bind, source: "data" }), only({ "/b/data": directory })],
+  ["mount-source-missing", (c) => addMount(c, { ...bind, options: ["bind", "copy-symlink"] }), only({})],
   ["mount-target-type", (c) => addMount(c, bind), { targetOf: () => "directory" }, "/mounts/7/destination"],
   ["mount-target-type", (c) => addMount(c, bind), { targetOf: () => "file" }],
   ["mount-type-unknown", (c) => addMount(c, { destination: "/a", type: "zfs" }), {}, "/mounts/7/type"],
