@@ -116,17 +116,6 @@ function loadProgram(bpf: BpfCall, program: readonly BpfInstruction[]): number {
   return must(bpf(BpfCommand.BPF_PROG_LOAD, attr, code, license), "BPF_PROG_LOAD, BPF_PROG_TYPE_CGROUP_DEVICE");
 }
 
-/** The errno of loading a program; 0 if that works. The program is attached nowhere. */
-export function loadErrno({ bpf, close, program }: Omit<DeviceAttachment, "directoryFd">): number {
-  try {
-    close(loadProgram(bpf, program));
-    return 0;
-  } catch (error) {
-    if (error instanceof RuncError && error.errno !== undefined) return error.errno;
-    throw error;
-  }
-}
-
 function attach(bpf: BpfCall, directoryFd: number, programFd: number, replacedFd?: number): void {
   const flags = BPF_F_ALLOW_MULTI | (replacedFd === undefined ? 0 : BPF_F_REPLACE);
   // u32 target_fd, attach_bpf_fd, attach_type, attach_flags, replace_bpf_fd.

@@ -5,8 +5,6 @@
  */
 
 import { dirname } from "@std/path";
-import { bpfCall, loadErrno } from "../../../cgroups/devices/bpf.ts";
-import { deviceProgram } from "../../../cgroups/devices/v2.ts";
 import { type CgroupLayout, directoryOf, readCgroupLayout } from "../../../cgroups/layout.ts";
 import { resctrlRoot } from "../../../cgroups/rdt/resctrl.ts";
 import { isThere, isWritable } from "../../../ffi/files.ts";
@@ -17,6 +15,7 @@ import { type Config, type NamespaceType, namespaceTypes } from "../../../specs/
 import { inUserNamespace } from "../../config/facts.ts";
 import { namespaceKinds } from "../../config/namespaces.ts";
 import { idmapErrno, procMountErrno, unshareErrno } from "../read/child_probe.ts";
+import { deviceFilterErrno } from "../read/device_filter.ts";
 import {
   accountsSwap,
   appArmorFacts,
@@ -144,14 +143,6 @@ function cgroupFacts(kernel: Kernel, isRoot: boolean): DoctorFacts["cgroups"] {
     swap: accountsSwap(kernel, layout),
     deviceFilterErrno: mode === "v2" ? deviceFilterErrno(kernel) : undefined,
   };
-}
-
-function deviceFilterErrno(kernel: Kernel): number {
-  return loadErrno({
-    bpf: bpfCall(kernel),
-    close: (fd) => kernel.call("close", fd),
-    program: deviceProgram({ allowsByDefault: false, exceptions: [] }),
-  });
 }
 
 function systemdFacts(kernel: Kernel, environment: DoctorInput["environment"], uid: number): DoctorFacts["systemd"] {
