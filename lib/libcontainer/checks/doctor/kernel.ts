@@ -160,7 +160,7 @@ export const kernelQuestions: readonly Question[] = [
       (config.mounts ?? []).some(({ uidMappings, options = [] }) =>
         uidMappings !== undefined || options.includes("idmap") || options.includes("ridmap")
       ),
-    judge({ idmapErrnos }) {
+    judge({ idmapErrnos, caller }) {
       const entries = Object.entries(idmapErrnos);
       const refused = entries.filter(([, errno]) => errno !== undefined && errno !== 0).map(([path]) => path);
       if (refused.length > 0) {
@@ -169,7 +169,8 @@ export const kernelQuestions: readonly Question[] = [
       }
       const isKnown = entries.every(([, errno]) => errno === 0);
       if (isKnown) return ok("id-mapped mounts can be made");
-      return { state: "limited", message: "only root can make id-mapped mounts" };
+      const message = caller.uid === 0 ? "id-mapped mounts could not be tried" : "only root can make id-mapped mounts";
+      return { state: "limited", message };
     },
   },
   {
