@@ -15,8 +15,6 @@ export type SharedWarningId = (typeof warningRules)[number][0];
 
 type Text = Omit<RuleText, "severity">;
 
-const rootlessWhy = "a user without root has rights only over a user namespace of its own";
-
 /** The parser's complaints, and what prevents a check. */
 export const schemaTexts = {
   "config-missing": {
@@ -200,7 +198,7 @@ export const sharedTexts: Readonly<Record<SharedRuleId, Text>> = {
   },
   "rootless-user": {
     finds: "no new user namespace with mappings, for a caller without root",
-    why: rootlessWhy,
+    why: "a user without root has rights only over a user namespace of its own",
     fix: "start from the output of: runc spec --rootless",
   },
   "rootless-mount-ids": {

@@ -22,6 +22,9 @@ const engineSockets: readonly string[] = [
   "/run/k3s/containerd/containerd.sock",
 ];
 
+/** The same in other places, such as those of users without root. */
+const ENGINE_SOCKET = /\/(?:docker|containerd|podman|crio|buildkitd)\.sock$/;
+
 /** Directories of the host through which a writer can become the host's root. */
 const sensitiveDirectories: readonly string[] = [
   "/bin",
@@ -36,6 +39,8 @@ const sensitiveDirectories: readonly string[] = [
   "/sbin",
   "/sys",
   "/usr",
+  "/var",
+  "/var/lib",
   "/var/lib/containerd",
   "/var/lib/containers",
   "/var/lib/docker",
@@ -196,8 +201,9 @@ const hostFiles: readonly CheckRule[] = [
     *find(_config, _facts, mounts) {
       for (const { from, source: found } of binds(mounts)) {
         // The whole host has a rule of its own.
-        const socket = found === "/" ? undefined : engineSockets.find((path) => isBelow(path, found));
-        if (socket === undefined) continue;
+        const socket = engineSockets.find((path) => isBelow(path, found)) ??
+          (ENGINE_SOCKET.test(found) ? found : undefined);
+        if (found === "/" || socket === undefined) continue;
         const message = `the container gets ${socket}`;
         yield { at: `${from}/source`, found, wanted: "no socket of an engine", message };
       }

@@ -135,12 +135,11 @@ export const processChecks: readonly CheckRule[] = [
     fix: "add it to permitted and inheritable, or remove it from ambient",
     *find({ process }) {
       const { ambient = [], permitted = [], inheritable = [] } = process?.capabilities ?? {};
-      for (const [index, found] of ambient.entries()) {
-        if (permitted.includes(found) && inheritable.includes(found)) continue;
-        const at = `/process/capabilities/ambient/${index}`;
-        const message = `${found} is ambient, but not both permitted and inheritable`;
-        yield { at, found, wanted: "a permitted and inheritable capability", message };
-      }
+      const found = ambient.filter((name) => !permitted.includes(name) || !inheritable.includes(name));
+      if (found.length === 0) return;
+      const message = `not both permitted and inheritable: ${found.join(", ")}`;
+      const wanted = "permitted and inheritable capabilities";
+      yield { at: "/process/capabilities/ambient", found, wanted, message };
     },
   },
   {
@@ -152,11 +151,10 @@ export const processChecks: readonly CheckRule[] = [
     fix: "add it to process.capabilities.bounding, or remove it from permitted",
     *find({ process }) {
       const { bounding = [], permitted = [] } = process?.capabilities ?? {};
-      for (const [index, found] of permitted.entries()) {
-        if (bounding.includes(found)) continue;
-        const at = `/process/capabilities/permitted/${index}`;
-        yield { at, found, wanted: "a capability of the bounding set", message: `${found} is not in the bounding set` };
-      }
+      const found = permitted.filter((name) => !bounding.includes(name));
+      if (found.length === 0) return;
+      const message = `not in the bounding set: ${found.join(", ")}`;
+      yield { at: "/process/capabilities/permitted", found, wanted: "capabilities of the bounding set", message };
     },
   },
   {
