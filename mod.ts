@@ -168,6 +168,10 @@ export {
 } from "./lib/libcontainer/container/output.ts";
 export { type ExitStatus, shellStatus } from "./lib/ffi/process/process.ts";
 
+// Checks.
+export { type BundleReport, checkBundle } from "./lib/libcontainer/checks/check_bundle.ts";
+export type { Finding, Severity, Subject } from "./lib/libcontainer/checks/rule.ts";
+
 // Tracing.
 export { Timeline, type TimelineOptions } from "./lib/libcontainer/trace/timeline.ts";
 export type { Actor, LaunchTrace, RuntimeTrace, TracedLaunch } from "./lib/libcontainer/runtime_trace.ts";

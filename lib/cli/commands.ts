@@ -24,6 +24,8 @@ import { run as startCommand } from "./commands/start.ts";
 import { run as stateCommand } from "./commands/state.ts";
 import { run as topCommand } from "./commands/top.ts";
 import { run as updateCommand } from "./commands/update.ts";
+import { run as checkCommand } from "./commands/check.ts";
+import { run as doctorCommand } from "./commands/doctor.ts";
 import type { Command } from "./context.ts";
 import type { CommandName } from "./table.ts";
 
@@ -50,4 +52,6 @@ export const bodies: { readonly [Name in Exclude<CommandName, "help">]: Command<
   state: stateCommand,
   top: topCommand,
   update: updateCommand,
+  check: checkCommand,
+  doctor: doctorCommand,
 };

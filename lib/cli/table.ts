@@ -106,6 +106,8 @@ const detach = {
   help: "return as soon as the program runs",
 } as const satisfies OptionSpec;
 
+const format = { type: "string", aliases: ["f"], value: "format" } as const;
+
 /** An option of `update`. It is a string, because callers know the messages for wrong values. */
 function limit(value: string, help: string) {
   return { type: "string", value, help } as const satisfies OptionSpec;
@@ -433,6 +435,27 @@ export const commands = {
     },
     example: "runc update --memory 512m --pids-limit 100 web",
     usesState: true,
+  },
+  check: {
+    summary: "print every problem and risk of a bundle on this host",
+    usage: "",
+    args: none,
+    options: {
+      bundle,
+      format: { ...format, default: "text", choices: ["text", "json"], help: "print text or json" },
+      strict: { type: "bool", help: "exit with status 2 if there are only warnings" },
+    },
+    example: "runc check --bundle /bundles/web --strict",
+  },
+  doctor: {
+    summary: "print what this host offers to containers, and how to get what is missing",
+    usage: "",
+    args: none,
+    options: {
+      for: { type: "string", value: "dir", help: "print only what the bundle in this directory needs" },
+      format: { ...format, default: "text", choices: ["text", "json"], help: "print text or json" },
+    },
+    example: "runc doctor --for /bundles/web",
   },
   help: {
     summary: "show help",

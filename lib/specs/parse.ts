@@ -10,7 +10,7 @@
  * @module
  */
 
-import { inContext, RuncError } from "../errors.ts";
+import { RuncError } from "../errors.ts";
 import type { Config, Process, Resources } from "./config.ts";
 import { parseJson } from "./json.ts";
 import { configError, pointerToken, type Problem } from "./problem.ts";
@@ -31,6 +31,11 @@ export interface ParseOptions {
   readonly file?: string;
   /** Receives what is ignored, if there is anything. */
   readonly onIgnored?: (ignored: readonly Problem[]) => void;
+  /**
+   * Receives the values of a wrong type or with a NUL, if there are any. Values of a wrong type become zero values.
+   * Without this function they are an error.
+   */
+  readonly onProblems?: (problems: readonly Problem[]) => void;
 }
 
 /**
@@ -73,22 +78,26 @@ function readFile(fields: FieldRules, text: string, options: ParseOptions & { re
   });
   if (value === null) return undefined;
   const result = read({ fields }, value, "", report);
-  if (report.problems.length > 0) throw configError(report.problems).within(file);
+  const refuse = options.onProblems ?? ((problems) => {
+    throw configError(problems).within(file);
+  });
+  if (report.problems.length > 0) refuse(report.problems);
   // Every string may end up in a system call, where a NUL would cut it. The text is asked first: it is hardly ever there.
-  if (text.includes("\\u0000")) inContext(file, () => refuseNul(result, ""));
+  const withNul = text.includes("\\u0000") ? [...nulProblems(result, "")] : [];
+  if (withNul.length > 0) refuse(withNul);
   if (report.ignored.length > 0) options.onIgnored?.(report.ignored);
   return result;
 }
 
 /** As deep as the table: nothing else is in what was read. */
-function refuseNul(value: unknown, at: string): void {
+function* nulProblems(value: unknown, at: string): Iterable<Problem> {
   if (typeof value === "string" && value.includes("\0")) {
-    throw new RuncError("config-invalid", `${show(value)} contains a NUL byte`, { field: at });
+    yield { at, found: value, wanted: "no NUL", message: `${show(value)} contains a NUL byte` };
   }
   if (typeof value !== "object" || value === null) return;
   for (const [key, item] of Object.entries(value)) {
-    refuseNul(key, at);
-    refuseNul(item, at + pointerToken(key));
+    yield* nulProblems(key, at);
+    yield* nulProblems(item, at + pointerToken(key));
   }
 }
 
@@ -105,7 +114,7 @@ interface Report {
   readonly ignored: Problem[];
 }
 
-/** `value` converted by `rule`. If it has the wrong type, this is reported and the result is undefined. */
+/** `value` converted by `rule`. If it has the wrong type, this is reported and the result is the zero value. */
 function read(rule: Rule, value: unknown, at: string, report: Report): unknown {
   if (typeof rule !== "string") {
     if ("fields" in rule) return isObject(value) ? readFields(rule.fields, value, at, report) : refuse("an object");
@@ -118,13 +127,14 @@ function read(rule: Rule, value: unknown, at: string, report: Report): unknown {
   if (rule === "foreign") return isObject(value) ? ignoreForeign(at, value, report) : refuse("an object");
   return isInteger(rule, value) ? value : refuse(`a whole number from ${integerRanges[rule].join(" to ")}`);
 
-  function refuse(wanted: string): undefined {
+  function refuse(wanted: string): unknown {
     report.problems.push({
       at,
       found: value,
       wanted,
       message: `${at && `${at} `}must be ${wanted}, not ${show(value)}`,
     });
+    return rule === "foreign" ? undefined : zero(rule);
   }
 }
 

@@ -3,6 +3,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { dirname } from "@std/path";
 import { ensureDirSync } from "@std/fs";
+import { checksDocument } from "../../tools/checks.ts";
 import { documents } from "../../tools/docs.ts";
 import { boxTest, execute, program } from "./harness.ts";
 
@@ -58,6 +59,9 @@ const offered: readonly [line: string, wanted: string[]][] = [
   ["runc --root ROOT kill box K", ["KILL"]],
   ["runc --root ROOT exec --cwd /bin ", ["box"]],
   ["runc --root ROOT exec --env A=1 --ig", ["--ignore-paused"]],
+  ["runc doctor --f", ["--for", "--format"]],
+  ["runc check --format ", ["json", "text"]],
+  ["runc check --s", ["--strict"]],
   // The program's, and not ours.
   ["runc --root ROOT exec box -", []],
   ["runc --root ROOT ps box --f", []],
@@ -154,8 +158,15 @@ boxTest("bash completes names of files and directories with blanks in them", (bo
 boxTest("every command has a page, and the program's page names it", () => {
   const pages = documents("2026-01-31");
   const main = pages.get("man/man8/runc.8") ?? "";
-  for (const command of ["create", "delete", "exec", "kill", "list", "run", "spec", "start", "state"]) {
+  for (
+    const command of ["check", "create", "delete", "doctor", "exec", "kill", "list", "run", "spec", "start", "state"]
+  ) {
     assert(main.includes(`runc\\-${command}`), command);
     assert(pages.get(`man/man8/runc-${command}.8`)?.includes(".SH OPTIONS"), command);
   }
+});
+
+Deno.test("docs/checks.md is current (else run tools/checks.ts)", () => {
+  const path = new URL("../../docs/checks.md", import.meta.url);
+  assertEquals(Deno.readTextFileSync(path), checksDocument());
 });

@@ -12,6 +12,7 @@ const rooms: readonly string[] = [
   "lib/cli/",
   "lib/sandbox/",
   "lib/libcontainer/container/",
+  "lib/libcontainer/checks/",
   "lib/libcontainer/trace/",
   "lib/libcontainer/launch/",
   "lib/libcontainer/plans/",

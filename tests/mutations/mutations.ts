@@ -165,7 +165,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: "sysctls of the host may be set",
     file: `${core}/config/validate.ts`,
-    text: '  ["linux.sysctl", sysctlsAreNamespaced],\n',
+    text: '  ["sysctl-namespaced", "linux.sysctl", sysctlsAreNamespaced],\n',
     replacement: "",
     tests: cve,
     filter: "a sysctl of the host is refused",

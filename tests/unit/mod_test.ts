@@ -11,6 +11,7 @@ Deno.test("mod.ts can be imported without any permission", async () => {
 
 Deno.test("mod.ts has what the command line uses", () => {
   const functions = [
+    library.checkBundle,
     library.compileSeccomp,
     library.createRuntime,
     library.defaultSpec,

@@ -53,7 +53,8 @@ function options(list: readonly DocumentedOption[]): string {
 
 const statuses: readonly [status: string, meaning: string][] = [
   ["0", "success"],
-  ["1", "error"],
+  ["1", "error; a problem that check has found; something that doctor misses"],
+  ["2", "check --strict has found only warnings"],
   ["3", "unknown command"],
   ["255", "error of exec itself"],
 ];

@@ -43,9 +43,18 @@ const mountRights: readonly SyscallName[] = ["fsmount", "fsopen", "move_mount"];
 /** No call is refused. */
 const none: ReadonlySet<SyscallName> = new Set();
 
-/** The refused calls. Checks first whether a filter is in force, with one call. @see PR_GET_SECCOMP(2const) */
+/** The refused calls. Checks first whether a filter is in force, with one call. */
 export function refusedCalls(kernel: Kernel): ReadonlySet<SyscallName> {
-  if (kernel.call("prctl", Prctl.PR_GET_SECCOMP, 0, 0, 0, 0) === 0) return none;
+  return isFiltered(kernel) ? unavailableCalls(kernel) : none;
+}
+
+/** Whether a seccomp filter is in force for this process. @see PR_GET_SECCOMP(2const) */
+export function isFiltered(kernel: Kernel): boolean {
+  return kernel.call("prctl", Prctl.PR_GET_SECCOMP, 0, 0, 0, 0) !== 0;
+}
+
+/** The calls that a filter refuses, or that the kernel does not have. */
+export function unavailableCalls(kernel: Kernel): ReadonlySet<SyscallName> {
   const answers = new Map(
     probes.map(([name, ...args]) => [name, kernel.call("syscall", syscallNumber(name, kernel.arch), ...args)] as const),
   );

@@ -64,66 +64,86 @@ export function validate(
   facts: ValidationFacts,
   mounts: readonly ParsedMount[] = parseMounts(config.mounts, { bundle: "/", rootfs: facts.rootfs.path }),
 ): readonly Problem[] {
-  return rules.flatMap(([field, rule]) => hasField(config, field) ? [...rule(config, facts, mounts)] : []);
+  return validationRules.flatMap((entry) => [...problemsOf(entry, config, facts, mounts)]);
+}
+
+/** The problems that one rule finds. */
+export function problemsOf(
+  [, field, rule]: ValidationRule,
+  config: Config,
+  facts: ValidationFacts,
+  mounts: readonly ParsedMount[],
+): Iterable<Problem> {
+  return hasField(config, field) ? rule(config, facts, mounts) : [];
 }
 
 /** Warnings for the log: valid, but probably wrong. */
 export function configWarnings(config: Config): readonly Problem[] {
-  return [...relativeDestinations(config), ...unknownAccess(config), ...repeatedMappings(config)];
+  return warningRules.flatMap(([, , rule]) => [...rule(config)]);
 }
 
 /** All problems of a process to start with `exec`. `at`: the process's JSON pointer. */
 export function validateProcess(process: Process, facts: ProcessFacts, at = ""): readonly Problem[] {
-  return processRules.flatMap(([, , rule]) => [...rule(process, facts, at)]);
+  return processRules.flatMap(([, , , rule]) => [...rule(process, facts, at)]);
 }
 
 /**
- * The rules in order, each with its field. A rule runs, and V8 compiles it, only if the config has the field. A rule
- * with an empty field always runs.
+ * One rule: its id, its field and what it looks for. A rule runs, and V8 compiles it, only if the config has the field.
+ * A rule with an empty field always runs.
  */
-const rules: readonly (readonly [field: string, rule: Rule])[] = [
+export type ValidationRule<Id extends string = string> = readonly [id: Id, field: string, rule: Rule];
+
+/** The rules in order. */
+export const validationRules = [
   // When config.json has been read: utils_linux.go, validateProcessSpec.
-  ["", processPresent],
+  ["process-present", "", processPresent],
   ...ofProcess("read"),
   // When it is converted: specconv/spec_linux.go, CreateLibcontainerConfig.
-  ["", rootPresent],
-  ["mounts", mountFields],
-  ["linux.devices", deviceTypes],
-  ["linux.cgroupsPath", cgroupsPathForm],
-  ["linux.resources.devices", deviceRules],
-  ["linux.rootfsPropagation", rootfsPropagation],
-  ["linux.namespaces", namespacesKnownOnce],
-  ["linux.namespaces", joinedUserMappings],
-  ["linux.namespaces", rootIsMapped],
-  ["linux.seccomp", seccompWords],
-  ["linux.memoryPolicy", memoryPolicyWords],
-  ["linux.personality", personalityDomain],
+  ["root-present", "", rootPresent],
+  ["mount-fields", "mounts", mountFields],
+  ["device-type", "linux.devices", deviceTypes],
+  ["systemd-cgroups-path", "linux.cgroupsPath", cgroupsPathForm],
+  ["device-rules", "linux.resources.devices", deviceRules],
+  ["rootfs-propagation", "linux.rootfsPropagation", rootfsPropagation],
+  ["namespace-types", "linux.namespaces", namespacesKnownOnce],
+  ["joined-user-mappings", "linux.namespaces", joinedUserMappings],
+  ["root-mapped", "linux.namespaces", rootIsMapped],
+  ["seccomp-words", "linux.seccomp", seccompWords],
+  ["memory-policy-words", "linux.memoryPolicy", memoryPolicyWords],
+  ["personality-domain", "linux.personality", personalityDomain],
   ...ofProcess("convert"),
   // configs/validate/validator.go, Validate.
-  ["linux.resources.unified", unifiedNeedsCgroup2],
-  ["linux.resources.memory", swapIsADifference],
-  ["root", rootfsUsable],
-  ["linux.netDevices", netDevices],
-  ["", namesNeedUts],
-  ["linux", restrictionsNeedMount],
-  ["linux.namespaces", kernelHasNamespaces],
-  ["linux", mappingsNeedUser],
-  ["linux.timeOffsets", offsetsNeedTime],
-  ["linux.sysctl", sysctlsAreNamespaced],
-  ["linux.intelRdt", intelRdt],
-  ["", rootlessNeedsUser],
-  ["mounts", rootlessMountIds],
-  ["mounts", bindsHaveNoData],
-  ["mounts", idMappedMounts],
+  ["unified-cgroup2", "linux.resources.unified", unifiedNeedsCgroup2],
+  ["memory-swap", "linux.resources.memory", swapIsADifference],
+  ["rootfs-usable", "root", rootfsUsable],
+  ["net-devices", "linux.netDevices", netDevices],
+  ["names-need-uts", "", namesNeedUts],
+  ["paths-need-mount", "linux", restrictionsNeedMount],
+  ["namespace-kernel", "linux.namespaces", kernelHasNamespaces],
+  ["mappings-need-user", "linux", mappingsNeedUser],
+  ["time-offsets", "linux.timeOffsets", offsetsNeedTime],
+  ["sysctl-namespaced", "linux.sysctl", sysctlsAreNamespaced],
+  ["intel-rdt", "linux.intelRdt", intelRdt],
+  ["rootless-user", "", rootlessNeedsUser],
+  ["rootless-mount-ids", "mounts", rootlessMountIds],
+  ["bind-options", "mounts", bindsHaveNoData],
+  ["idmap-mappings", "mounts", idMappedMounts],
   ...ofProcess("validate"),
-  ["linux.memoryPolicy", memoryPolicyNodes],
+  ["memory-policy-nodes", "linux.memoryPolicy", memoryPolicyNodes],
   // Problems that runc finds when it starts the container, or in the container.
   ...ofProcess("start"),
-  ["linux.seccomp", seccompAgent],
-  ["", namesHaveNoNul],
-  ["", pathsFit],
-  ["hooks", hooksCanRun],
-];
+  ["seccomp-agent", "linux.seccomp", seccompAgent],
+  ["name-nul", "", namesHaveNoNul],
+  ["path-length", "", pathsFit],
+  ["hook-fields", "hooks", hooksCanRun],
+] as const satisfies readonly ValidationRule[];
+
+/** The rules for what is valid, but probably wrong. */
+export const warningRules = [
+  ["destination-relative", "mounts", relativeDestinations],
+  ["device-access-letters", "linux.resources.devices", unknownAccess],
+  ["mappings-repeated", "linux.namespaces", repeatedMappings],
+] as const satisfies readonly (readonly [id: string, field: string, rule: (config: Config) => Iterable<Problem>])[];
 
 function hasField(config: Config, field: string): boolean {
   if (field === "") return true;
@@ -132,9 +152,12 @@ function hasField(config: Config, field: string): boolean {
   return value !== undefined;
 }
 
+type ProcessRuleId = (typeof processRules)[number][0];
+
 /** The rules of a process that runc checks then. */
-function ofProcess(time: CheckTime): readonly (readonly [field: string, rule: Rule])[] {
-  return processRules.filter(([, when]) => when === time).map(([field, , rule]) => [
+function ofProcess(time: CheckTime): readonly ValidationRule<ProcessRuleId>[] {
+  return processRules.filter(([, , when]) => when === time).map(([id, field, , rule]) => [
+    id,
     field,
     ({ process }, facts) => process === undefined ? [] : rule(process, facts, "/process"),
   ]);

@@ -268,3 +268,26 @@ Deno.test("parseProcess() and parseResources() read their object alone", () => {
   assertEquals<unknown>(parseProcess('{"cwd": "/", "novelty": 1}').cwd, "/");
   assertEquals<unknown>([parseProcess("null"), parseResources("null")], [{ cwd: "", user: { uid: 0, gid: 0 } }, {}]);
 });
+
+Deno.test("parseConfig() with onProblems goes on: zero values, and all NUL bytes", () => {
+  const problems: (readonly [at: string, message: string])[] = [];
+  const text = JSON.stringify({
+    hostname: 5,
+    root: [],
+    process: { args: "sh", cwd: "/\0", env: ["A=\0"] },
+    windows: 1,
+  });
+  const config = parseConfig(text, {
+    onProblems: (found) => problems.push(...found.map(({ at, message }) => [at, message] as const)),
+  });
+  assertEquals(problems, [
+    ["/hostname", "/hostname must be a string, not 5"],
+    ["/root", "/root must be an object, not []"],
+    ["/process/args", '/process/args must be a list, not "sh"'],
+    ["/windows", "/windows must be an object, not 1"],
+    ["/process/cwd", '"/\\u0000" contains a NUL byte'],
+    ["/process/env/0", '"A=\\u0000" contains a NUL byte'],
+  ]);
+  assertEquals([config.hostname, config.root, config.process?.args, config.windows], ["", { path: "" }, [], undefined]);
+  assertEquals(config.process?.user, { uid: 0, gid: 0 });
+});

@@ -17,16 +17,20 @@ export type ProcessRule = (process: Process, facts: ProcessFacts, at: string) =>
 /** The facts that concern a process. */
 export type ProcessFacts = Pick<ValidationFacts, "selinux" | "rootlessEuid" | "groups">;
 
-/** The fields that every process needs. */
-function* processBasics(
-  { cwd, args = [], selinuxLabel = "" }: Process,
-  facts: ProcessFacts,
-  at: string,
-): Iterable<Problem> {
+/** chdir(2) comes before execve(2), and starts at the container's root. */
+function* directoryIsAbsolute({ cwd }: Process, _facts: ProcessFacts, at: string): Iterable<Problem> {
   const wanted = "an absolute path as seen in the container";
   if (cwd === "") yield { at: `${at}/cwd`, wanted, message: "Cwd property must not be empty" };
   else if (!cwd.startsWith("/")) yield { at: `${at}/cwd`, found: cwd, wanted, message: "Cwd must be an absolute path" };
+}
+
+/** There is a command. */
+function* commandIsThere({ args = [] }: Process, _facts: ProcessFacts, at: string): Iterable<Problem> {
   if (args.length === 0) yield { at: `${at}/args`, wanted: "the command's name", message: "args must not be empty" };
+}
+
+/** Without SELinux the kernel has nowhere to write a label. */
+function* labelNeedsSelinux({ selinuxLabel = "" }: Process, facts: ProcessFacts, at: string): Iterable<Problem> {
   if (selinuxLabel !== "" && !facts.selinux) {
     yield {
       at: `${at}/selinuxLabel`,
@@ -168,15 +172,20 @@ function* oomScore({ oomScoreAdj = 0 }: Process, _facts: ProcessFacts, at: strin
 /** The steps of runc in which it finds what is wrong with a config, in their order. */
 export type CheckTime = "read" | "convert" | "validate" | "start";
 
-/** The rules in order, each with the field of config.json that it is about, and the step in which runc has it. */
-export const processRules: readonly (readonly [field: string, when: CheckTime, rule: ProcessRule])[] = [
-  ["process", "read", processBasics],
-  ["process.execCPUAffinity", "convert", affinityLists],
-  ["process.scheduler", "validate", schedulerFields],
-  ["process.ioPriority", "validate", ioPriorityFields],
-  ["process.user.additionalGids", "start", rootlessGroups],
-  ["process.rlimits", "start", rlimitTypes],
-  ["process.env", "start", environmentEntries],
-  ["process", "start", processNuls],
-  ["process.oomScoreAdj", "start", oomScore],
-];
+/** One rule for a process: its id, the field of config.json that it is about, and the step in which runc has it. */
+export type ProcessRuleEntry = readonly [id: string, field: string, when: CheckTime, rule: ProcessRule];
+
+/** The rules in order. */
+export const processRules = [
+  ["cwd-absolute", "process", "read", directoryIsAbsolute],
+  ["args-present", "process", "read", commandIsThere],
+  ["selinux-label", "process", "read", labelNeedsSelinux],
+  ["cpu-affinity", "process.execCPUAffinity", "convert", affinityLists],
+  ["scheduler", "process.scheduler", "validate", schedulerFields],
+  ["io-priority", "process.ioPriority", "validate", ioPriorityFields],
+  ["rootless-groups", "process.user.additionalGids", "start", rootlessGroups],
+  ["rlimits", "process.rlimits", "start", rlimitTypes],
+  ["env-entries", "process.env", "start", environmentEntries],
+  ["process-nul", "process", "start", processNuls],
+  ["oom-score", "process.oomScoreAdj", "start", oomScore],
+] as const satisfies readonly ProcessRuleEntry[];
