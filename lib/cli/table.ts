@@ -98,6 +98,15 @@ const preserveFds = {
   help: "pass n more descriptors to the container, after stdio and $LISTEN_FDS",
 } as const satisfies OptionSpec;
 
+const textOrJson = {
+  type: "string",
+  aliases: ["f"],
+  value: "format",
+  default: "text",
+  choices: ["text", "json"],
+  help: "print text or json",
+} as const satisfies OptionSpec;
+
 const detach = {
   type: "bool",
   aliases: ["d"],
@@ -311,14 +320,7 @@ export const commands = {
     options: {
       bundle,
       "no-pivot": { type: "bool", help: "plan to enter the root file system without pivot_root" },
-      format: {
-        type: "string",
-        aliases: ["f"],
-        value: "format",
-        default: "text",
-        choices: ["text", "json"],
-        help: "print text or json",
-      },
+      format: textOrJson,
     },
     example: "runc plan --bundle /bundles/web",
   },
@@ -360,6 +362,19 @@ export const commands = {
     example: "runc run --bundle /bundles/web web",
     usesState: true,
     errorPrefix: "runc run failed",
+  },
+  seccomp: {
+    summary: "explain what a seccomp filter decides about a system call, and by which rule",
+    usage: "explain <container-id> <syscall> [<arg>...]",
+    args: { min: 2, max: 9 },
+    options: {
+      bundle: { ...bundle, help: "explain the profile of the bundle in this directory; then there is no container id" },
+      arch: { type: "string", value: "name", help: "the call's architecture, such as SCMP_ARCH_X86, if not this one" },
+      instructions: { type: "bool", help: "also print the instructions of the filter that ran" },
+      format: textOrJson,
+    },
+    example: "runc seccomp explain web clone CLONE_NEWUSER",
+    usesState: true,
   },
   spec: {
     summary: "write a config.json template",
