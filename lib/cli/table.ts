@@ -267,6 +267,14 @@ export const commands = {
     options: {},
     example: "runc features",
   },
+  hooks: {
+    summary: "list the hooks of a container, or run one of them again with the state that it had on stdin",
+    usage: "<container-id> | run <container-id> <name> [<n>]",
+    args: { min: 1, max: 4 },
+    options: { format: { ...textOrJson, help: "print the list as text or json" } },
+    example: "runc hooks run web poststart 0",
+    usesState: true,
+  },
   init: {
     summary: "run a plan inside a new container; internal",
     usage: "",

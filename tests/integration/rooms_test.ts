@@ -10,6 +10,7 @@ const rooms: readonly string[] = [
   "main.ts",
   "mod.ts",
   "lib/cli/",
+  "lib/libcontainer/inspect/",
   "lib/libcontainer/container/",
   "lib/libcontainer/trace/",
   "lib/libcontainer/launch/",
