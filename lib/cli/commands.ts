@@ -20,6 +20,7 @@ import { run as psCommand } from "./commands/ps.ts";
 import { run as resumeCommand } from "./commands/resume.ts";
 import { run as runCommand } from "./commands/run.ts";
 import { run as hooksCommand } from "./commands/diagnosis/hooks.ts";
+import { run as inspectCommand } from "./commands/diagnosis/inspect.ts";
 import { run as seccompCommand } from "./commands/diagnosis/seccomp.ts";
 import { run as specCommand } from "./commands/spec.ts";
 import { run as startCommand } from "./commands/start.ts";
@@ -39,6 +40,7 @@ export const bodies: { readonly [Name in Exclude<CommandName, "help">]: Command<
   features: featuresCommand,
   hooks: hooksCommand,
   init: initCommand,
+  inspect: inspectCommand,
   kill: killCommand,
   list: listCommand,
   monitor: monitorCommand,

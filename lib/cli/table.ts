@@ -283,6 +283,17 @@ export const commands = {
     example: "runc init",
     hidden: true,
   },
+  inspect: {
+    summary: "compare a container with its config: print what the kernel shows, and mark the differences",
+    usage: "<container-id>",
+    args: one,
+    options: {
+      "diff-only": { type: "bool", help: "print only the differences" },
+      format: textOrJson,
+    },
+    example: "runc inspect --diff-only web",
+    usesState: true,
+  },
   kill: {
     summary: "send a signal to the container's first process",
     usage: "<container-id> [<signal>]",
