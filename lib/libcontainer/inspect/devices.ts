@@ -17,7 +17,7 @@ import { FileType } from "../../ffi/constants.ts";
 import { defaultDevices } from "../../specs/default_devices.ts";
 import { deviceRulesOf, mappingsOfState, type RuncDevice, type RuncState } from "../state/runc_state.ts";
 import { compare, type Comparison, type Finding, judge } from "./finding.ts";
-import type { FoundFile, KernelView } from "./kernel_view.ts";
+import { type FoundFile, isAbsent, type KernelView } from "./kernel_view.ts";
 
 /** A finding for each device node, and one for the rules. */
 export function deviceFindings(state: RuncState, view: KernelView): readonly Finding[] {
@@ -35,7 +35,9 @@ function nodeFindings(state: RuncState, view: KernelView): readonly Finding[] {
     const common: Comparison = { topic: "devices", name: node.path, field, config: wantedText(node, isMapped) };
     const file = view.process?.files[node.path];
     if (file === undefined) return compare(common);
-    if ("error" in file) return compare({ ...common, kernel: file.error === "ENOENT" ? "does not exist" : file.error });
+    if ("error" in file) {
+      return compare({ ...common, ...(isAbsent(file) ? { kernel: "does not exist" } : { note: file.error }) });
+    }
     return compare({ ...common, kernel: shownText(file, isMapped) });
   });
 }

@@ -35,6 +35,12 @@ export type FileView = FoundFile | {
   readonly error: string;
 };
 
+/** Whether there is no file at a path, as opposed to one that cannot be looked at. */
+export function isAbsent(file: FileView): boolean {
+  // ENOTDIR: a part of the path is a file.
+  return "error" in file && (file.error === "ENOENT" || file.error === "ENOTDIR");
+}
+
 /** A file in the container that exists. */
 export interface FoundFile {
   /** The path without symlinks. */

@@ -9,7 +9,7 @@ import { MountFlag } from "../../ffi/constants.ts";
 import { splitData } from "../config/mount_options.ts";
 import type { RuncMount, RuncState } from "../state/runc_state.ts";
 import { compare, type Finding, judge, notes } from "./finding.ts";
-import type { KernelView, ProcessView } from "./kernel_view.ts";
+import { isAbsent, type KernelView, type ProcessView } from "./kernel_view.ts";
 import {
   configuredFlags,
   flagDifference,
@@ -30,7 +30,8 @@ export function mountFindings({ config }: RuncState, view: KernelView): readonly
     rootFinding(config, process),
     ...mounts.map((mount, index) => {
       const above = mounts.findIndex((other, number) => number > index && sameDestination(other, mount));
-      return mountFinding(mount, { index, above, process, shown: found[index] });
+      const isReadonly = (config.readonly_paths ?? []).includes(mount.destination);
+      return mountFinding(mount, { index, above, process, shown: found[index], isReadonly });
     }),
     ...(process?.mounts ?? []).filter((shown) => !known.has(shown)).map((shown) =>
       compare({ topic: "mounts", name: shown.mountPoint, kernel: shownText(shown) })
@@ -77,22 +78,26 @@ interface Place {
   readonly above: number;
   readonly process: ProcessView | undefined;
   readonly shown: MountInfo | undefined;
+  /** The destination is in linux.readonlyPaths, too. */
+  readonly isReadonly: boolean;
 }
 
-function mountFinding(mount: RuncMount, { index, above, process, shown }: Place): Finding {
+function mountFinding(mount: RuncMount, { index, above, process, shown, isReadonly }: Place): Finding {
   const field = `/mounts/${index}`;
   const common = { topic: "mounts", name: mount.destination, field, config: configText(mount) } as const;
   if (above >= 0) return { ...common, verdict: "unknown", note: `/mounts/${above} changes or hides it` };
-  if (process?.mounts === undefined) return compare(common);
-  const file = process.files[mount.destination];
+  const file = process?.files[mount.destination];
+  if (process?.mounts === undefined || file === undefined) return compare(common);
   if (shown === undefined) {
-    const why = file !== undefined && "error" in file ? file.error : undefined;
-    return { ...common, kernel: "not mounted", verdict: "different", note: why };
+    const error = "error" in file ? file.error : undefined;
+    if (error !== undefined && !isAbsent(file)) return compare({ ...common, note: error });
+    return { ...common, kernel: "not mounted", verdict: "different", note: error };
   }
   // On v1, a tmpfs with a mount for each hierarchy. Those have the flags, as with runc.
   const isCgroup1 = mount.device === "cgroup" && shown.type === "tmpfs";
   const difference = flagDifference(mount, shown);
-  const { forbidden, extra } = difference;
+  const { forbidden } = difference;
+  const extra = difference.extra.filter((name) => !isReadonly || name !== "ro");
   const missing = difference.missing.filter((name) => !isCgroup1 || name !== "ro");
   const isBind = ((mount.flags ?? 0) & MountFlag.MS_BIND) !== 0;
   const problems = [

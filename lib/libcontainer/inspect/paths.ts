@@ -6,7 +6,7 @@
 
 import type { RuncState } from "../state/runc_state.ts";
 import { type Finding, judge } from "./finding.ts";
-import type { KernelView, ProcessView } from "./kernel_view.ts";
+import { isAbsent, type KernelView, type ProcessView } from "./kernel_view.ts";
 import { shownFlags } from "./mount_flags.ts";
 import { mountAt } from "./mounts.ts";
 
@@ -34,8 +34,7 @@ function shownAt(process: ProcessView, path: string, kernelOf: typeof maskOf): s
   const file = process.files[path];
   if (file === undefined || process.mounts === undefined) return undefined;
   if (!("error" in file)) return kernelOf(process, path);
-  // ENOTDIR: a part of the path is a file.
-  return file.error === "ENOENT" || file.error === "ENOTDIR" ? ABSENT : undefined;
+  return isAbsent(file) ? ABSENT : undefined;
 }
 
 /** A masked file shows /dev/null, a masked directory an empty read-only tmpfs. */

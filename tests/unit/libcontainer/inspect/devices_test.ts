@@ -32,6 +32,7 @@ Deno.test("a device node has a type, numbers, a mode and an owner", () => {
   assertEquals(fuseOf(node({ mode: 0o060600 })), [field, wanted, "b 10:229, mode 0600, owner 7:8", "different"]);
   assertEquals(fuseOf(fileAt("/dev/fuse")), [field, wanted, "no device", "different"]);
   assertEquals(fuseOf({ error: "ENOENT" }), [field, wanted, "does not exist", "different"]);
+  assertEquals(fuseOf({ error: "EACCES" }), [field, wanted, undefined, "unknown"]);
   assertEquals(fuseOf(undefined), [field, wanted, undefined, "unknown"]);
 });
 

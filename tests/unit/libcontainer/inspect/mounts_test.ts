@@ -119,21 +119,38 @@ Deno.test("a mount that is gone, and one that another one hides, are told apart"
       { destination: "/twice", ...tmpfs },
       { destination: "/twice/.", type: "tmpfs", source: "tmpfs", options: ["ro"] },
       { destination: "/missing", ...tmpfs },
+      { destination: "/secret", ...tmpfs },
+      { destination: "/unread", ...tmpfs },
     ],
   });
   const view = viewOf({
     mounts: `${ROOT}2 1 0:2 / /twice rw - tmpfs tmpfs rw\n3 2 0:3 / /twice ro - tmpfs tmpfs ro\n`,
-    files: { "/gone": fileAt("/gone", 1), "/twice/.": fileAt("/twice", 3), "/missing": { error: "ENOENT" } },
+    files: {
+      "/gone": fileAt("/gone", 1),
+      "/twice/.": fileAt("/twice", 3),
+      "/missing": { error: "ENOENT" },
+      "/secret": { error: "EACCES" },
+    },
   });
   const found = mountFindings(state, view);
   const told = (name: string) => [named(found, name).verdict, named(found, name).kernel, named(found, name).note];
   assertEquals(told("/gone"), ["different", "not mounted", undefined]);
   assertEquals(told("/missing"), ["different", "not mounted", "ENOENT"]);
+  assertEquals(told("/secret"), ["unknown", undefined, "EACCES"]);
+  assertEquals(told("/unread"), ["unknown", undefined, undefined]);
   assertEquals(found.filter(({ name }) => name === "/twice").map(({ verdict, note }) => [verdict, note]), [
     ["unknown", "/mounts/2 changes or hides it"],
     ["unset", undefined],
   ]);
   assertEquals(told("/twice/."), ["same", "tmpfs: ro, private", undefined]);
+});
+
+Deno.test("a mount that linux.readonlyPaths names is read-only for that reason", () => {
+  const mount = { destination: "/tmp", ...tmpfs };
+  const view = viewOf({ mounts: `${ROOT}2 1 0:2 / /tmp ro - tmpfs tmpfs rw\n`, files: { "/tmp": fileAt("/tmp", 2) } });
+  const verdictOf = (readonlyPaths: string[]) =>
+    named(mountFindings(stateOf({ mounts: [mount], linux: { readonlyPaths } }), view), "/tmp").verdict;
+  assertEquals([verdictOf(["/tmp"]), verdictOf([])], ["same", "different"]);
 });
 
 Deno.test("mounts that the config does not have are listed, and are no difference", () => {
