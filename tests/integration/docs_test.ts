@@ -56,6 +56,13 @@ const offered: readonly [line: string, wanted: string[]][] = [
   ["runc --root ROOT delete box --f", ["--force"]],
   ["runc --root ROOT kill ", ["box"]],
   ["runc --root ROOT kill box K", ["KILL"]],
+  ["runc seccomp ", ["explain"]],
+  ["runc --root ROOT seccomp explain ", ["box"]],
+  ["runc --root ROOT seccomp explain box ", []],
+  ["runc --root ROOT hooks ", ["box", "run"]],
+  ["runc --root ROOT hooks run ", ["box"]],
+  ["runc --root ROOT hooks run box posts", ["poststart", "poststop"]],
+  ["runc --root ROOT inspect box --d", ["--diff-only"]],
   ["runc --root ROOT exec --cwd /bin ", ["box"]],
   ["runc --root ROOT exec --env A=1 --ig", ["--ignore-paused"]],
   // The program's, and not ours.
