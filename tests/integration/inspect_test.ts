@@ -234,16 +234,6 @@ boxTest("a config.json that was changed or removed is told, and does not make di
   box.remove();
 });
 
-boxTest("a path is looked at inside the container's root only", (box) => {
-  // Outside of the root there is such a file; in the container the link leads nowhere.
-  Deno.writeTextFileSync(`${box.directory}/secret`, "");
-  Deno.symlinkSync(`${box.directory}/secret`, `${box.rootfs}/link`);
-  box.startSleeping(({ linux }) => linux.maskedPaths.push("/link"));
-  const { kernel: shown, verdict } = named(inspect(box), "/link");
-  assertEquals([shown, verdict], ["does not exist", "same"]);
-  box.remove();
-});
-
 boxTest("without rights nothing is changed, and what cannot be read is unknown", (box) => {
   box.startSleeping(everything);
   const before = [execute(["/usr/bin/find", box.root, "-printf", "%p %C@\n"]).stdout, box.must(["state", box.id])];

@@ -41,8 +41,8 @@ export function formatInspection(inspection: Inspection, style: InspectStyle): s
 
 function findingLines(finding: Finding, { isColoured = false }: InspectStyle): readonly string[] {
   const { name, config, kernel, verdict, note } = finding;
-  const line = (text: string) => ` ${marks[verdict]} ${name}: ${text}`;
-  const below = (label: string, text: string) => `     ${label}: ${text}`;
+  const line = (text: string) => ` ${marks[verdict]} ${printable(name)}: ${printable(text)}`;
+  const below = (label: string, text: string) => `     ${label}: ${printable(text)}`;
   const lines = verdict === "different"
     ? [line(`${config}`), below("kernel", kernel!)]
     : verdict === "unset"
@@ -53,7 +53,15 @@ function findingLines(finding: Finding, { isColoured = false }: InspectStyle): r
   return colour === undefined ? all : all.map((text) => `\x1b[${colour}m${text}\x1b[m`);
 }
 
-/** The same as an object for JSON. */
+/**
+ * The text without control characters: the container chooses names of mounts and of its label, and must not write to
+ * the terminal of the one who looks (as in CVE-2021-25743).
+ */
+function printable(text: string): string {
+  return text.replace(/\p{Cc}/gu, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`);
+}
+
+/** The same as an object for JSON, which escapes control characters. */
 export function inspectionObject(inspection: Inspection, style: InspectStyle): Readonly<Record<string, unknown>> {
   const { id, status, pid } = inspection;
   return { id, status, pid, differences: differences(inspection), findings: shownFindings(inspection, style) };

@@ -65,6 +65,26 @@ Deno.test("formatInspection() colours whole lines, of differences and of what is
   assertEquals(coloured[0], "\x1b[33m ? gid: none\x1b[m");
 });
 
+Deno.test("formatInspection() passes no control character of the container on", () => {
+  const evil = "a\x1b]0;b\x07\x9b\r\nc";
+  const findings = [
+    { topic: "mounts", name: evil, kernel: evil, verdict: "unset" },
+    { topic: "mounts", name: "/", config: evil, kernel: evil, verdict: "different", note: evil },
+  ] as const;
+  const safe = "a\\x1b]0;b\\x07\\x9b\\x0d\\x0ac";
+  assertEquals(
+    formatInspection({ ...inspection, findings }, { diffOnly: false }),
+    `web: running, pid 42, 1 difference
+
+mounts
+   ${safe}: ${safe} (not in the config)
+ ! /: ${safe}
+     kernel: ${safe}
+     note: ${safe}
+`,
+  );
+});
+
 Deno.test("inspectionObject() counts the differences whatever it shows", () => {
   const all = inspectionObject(inspection, { diffOnly: false });
   assertEquals(all, { id: "web", status: "running", pid: 42, differences: 1, findings: inspection.findings });
