@@ -165,7 +165,7 @@ export { type OomWatch, watchOom } from "./lib/libcontainer/container/oom_watch.
 
 // What the kernel shows of a container, beside its config.
 export { inspectContainer, type Inspection } from "./lib/libcontainer/inspect/inspect.ts";
-export { type Finding, type Topic, topics, type Verdict } from "./lib/libcontainer/inspect/finding.ts";
+export { type InspectFinding, type Topic, topics, type Verdict } from "./lib/libcontainer/inspect/finding.ts";
 
 // The specification's types.
 export { OCI_VERSION, type State, type Status } from "./lib/specs/state.ts";

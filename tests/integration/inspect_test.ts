@@ -1,7 +1,7 @@
 /** `inspect`: a container beside its config, and what somebody has changed since. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import type { Finding, Verdict } from "../../mod.ts";
+import type { InspectFinding, Verdict } from "../../mod.ts";
 import { engineProfile } from "../fixtures/seccomp_profile.ts";
 import { openPty } from "../fixtures/pty.ts";
 import {
@@ -23,7 +23,7 @@ interface Inspected {
   readonly status: string;
   readonly pid: number;
   readonly differences: number;
-  readonly findings: readonly Finding[];
+  readonly findings: readonly InspectFinding[];
 }
 
 /** What ours says about the box's container, whoever made it. */
@@ -39,7 +39,7 @@ function namesOf({ findings }: Inspected, wanted: Verdict): string[] {
 }
 
 /** The one finding with this name. */
-function named({ findings }: Inspected, name: string): Finding {
+function named({ findings }: Inspected, name: string): InspectFinding {
   const found = findings.filter((finding) => finding.name === name);
   assertEquals(found.length, 1, name);
   return found[0]!;

@@ -3,7 +3,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { boxTest, until } from "../integration/harness.ts";
 
-interface Finding {
+interface InspectFinding {
   readonly name: string;
   readonly kernel?: string;
   readonly verdict: string;
@@ -17,7 +17,7 @@ boxTest("inspect looks at a path inside the container's root only", (box) => {
   Deno.writeTextFileSync(`${box.rootfs}/file`, "");
   Deno.symlinkSync("/file", `${box.rootfs}/inside`);
   box.startSleeping(({ linux }) => linux.maskedPaths.push("/link", secret, "/inside"));
-  const { findings }: { findings: readonly Finding[] } = JSON.parse(box.must(["inspect", "-f", "json", box.id]));
+  const { findings }: { findings: readonly InspectFinding[] } = JSON.parse(box.must(["inspect", "-f", "json", box.id]));
   const shown = ["/link", secret, "/inside"].map((path) => {
     const { kernel, verdict } = findings.find(({ name }) => name === path)!;
     return [kernel, verdict];

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Finding, topics, type Verdict } from "../../libcontainer/inspect/finding.ts";
+import { type InspectFinding, topics, type Verdict } from "../../libcontainer/inspect/finding.ts";
 import type { Inspection } from "../../libcontainer/inspect/inspect.ts";
 
 /** How an inspection is printed. */
@@ -39,7 +39,7 @@ export function formatInspection(inspection: Inspection, style: InspectStyle): s
   return [head, ...groups].map((line) => `${line}\n`).join("");
 }
 
-function findingLines(finding: Finding, { isColoured = false }: InspectStyle): readonly string[] {
+function findingLines(finding: InspectFinding, { isColoured = false }: InspectStyle): readonly string[] {
   const { name, config, kernel, verdict, note } = finding;
   const line = (text: string) => ` ${marks[verdict]} ${printable(name)}: ${printable(text)}`;
   const below = (label: string, text: string) => `     ${label}: ${printable(text)}`;
@@ -67,7 +67,7 @@ export function inspectionObject(inspection: Inspection, style: InspectStyle): R
   return { id, status, pid, differences: differences(inspection), findings: shownFindings(inspection, style) };
 }
 
-function shownFindings({ findings }: Inspection, { diffOnly }: InspectStyle): readonly Finding[] {
+function shownFindings({ findings }: Inspection, { diffOnly }: InspectStyle): readonly InspectFinding[] {
   return findings.filter(({ verdict }) => !diffOnly || verdict === "different");
 }
 

@@ -4,11 +4,11 @@
  * @module
  */
 
-import { compare, type Finding, judge } from "./finding.ts";
+import { compare, type InspectFinding, judge } from "./finding.ts";
 import type { KernelView } from "./kernel_view.ts";
 
 /** A finding for each hierarchy. A process may have moved to a cgroup below: systemd in a container does. */
-export function cgroupFindings({ process, cgroups: { paths, entered } }: KernelView): readonly Finding[] {
+export function cgroupFindings({ process, cgroups: { paths, entered } }: KernelView): readonly InspectFinding[] {
   return Object.entries(paths).map(([controller, path]) => {
     const name = controller === "" ? "cgroup2" : controller;
     const common = { topic: "cgroups", name, field: "/linux/cgroupsPath", config: path } as const;

@@ -16,15 +16,15 @@ import {
 import { FileType } from "../../ffi/constants.ts";
 import { defaultDevices } from "../../specs/default_devices.ts";
 import { deviceRulesOf, mappingsOfState, type RuncDevice, type RuncState } from "../state/runc_state.ts";
-import { compare, type Comparison, type Finding, judge } from "./finding.ts";
+import { compare, type Comparison, type InspectFinding, judge } from "./finding.ts";
 import { type FoundFile, isAbsent, type KernelView } from "./kernel_view.ts";
 
 /** A finding for each device node, and one for the rules. */
-export function deviceFindings(state: RuncState, view: KernelView): readonly Finding[] {
+export function deviceFindings(state: RuncState, view: KernelView): readonly InspectFinding[] {
   return [...nodeFindings(state, view), ruleFinding(state, view)];
 }
 
-function nodeFindings(state: RuncState, view: KernelView): readonly Finding[] {
+function nodeFindings(state: RuncState, view: KernelView): readonly InspectFinding[] {
   const { devices, mounts } = state.config;
   // A bind mount at /dev brings its own nodes.
   if ((mounts ?? []).some(({ destination, device }) => destination === "/dev" && device === "bind")) return [];
@@ -74,7 +74,7 @@ function nodeText(
   return `${numbers}, mode ${owner.mode.toString(8).padStart(4, "0")}, owner ${owner.uid}:${owner.gid}`;
 }
 
-function ruleFinding(state: RuncState, view: KernelView): Finding {
+function ruleFinding(state: RuncState, view: KernelView): InspectFinding {
   const wanted = containerDeviceFilter(deviceRulesOf(state).map(toSpecRule));
   const common = {
     topic: "devices",

@@ -30,7 +30,7 @@ export type Topic = (typeof topics)[number];
 export type Verdict = "same" | "different" | "unset" | "unknown";
 
 /** A property of a container. */
-export interface Finding {
+export interface InspectFinding {
   /** What it is about. */
   readonly topic: Topic;
   /** `effective`, `/proc`, `memory.max`: unique in its topic, except for files of cgroups with several entries. */
@@ -48,10 +48,10 @@ export interface Finding {
 }
 
 /** A finding without its verdict. */
-export type Comparison = Omit<Finding, "verdict">;
+export type Comparison = Omit<InspectFinding, "verdict">;
 
 /** The finding of two texts: `same` if they are equal. */
-export function compare(comparison: Comparison): Finding {
+export function compare(comparison: Comparison): InspectFinding {
   const { config, kernel } = comparison;
   const verdict = config === undefined
     ? "unset"
@@ -64,14 +64,14 @@ export function compare(comparison: Comparison): Finding {
 }
 
 /** The finding of two texts that mean the same, or not, whatever their wording. */
-export function judge(comparison: Comparison, isSame: boolean): Finding {
+export function judge(comparison: Comparison, isSame: boolean): InspectFinding {
   const found = compare(comparison);
   if (found.verdict === "unset" || found.verdict === "unknown") return found;
   return { ...found, verdict: isSame ? "same" : "different" };
 }
 
 /** The finding of something that only config.json has, when that file cannot be read. */
-export function withoutConfig(comparison: Comparison): Finding {
+export function withoutConfig(comparison: Comparison): InspectFinding {
   return { ...comparison, config: undefined, verdict: "unknown", note: "config.json cannot be read" };
 }
 

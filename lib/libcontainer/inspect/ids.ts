@@ -9,7 +9,7 @@ import type { IdMapping, User } from "../../specs/config.ts";
 import { mapText } from "../config/id_mappings.ts";
 import { umaskOf } from "../state/exec_state.ts";
 import { mappingsOfState, type RuncState } from "../state/runc_state.ts";
-import { compare, type Finding, judge, withoutConfig } from "./finding.ts";
+import { compare, type InspectFinding, judge, withoutConfig } from "./finding.ts";
 import type { KernelView } from "./kernel_view.ts";
 import { parseIdMap, wordsOf } from "./proc_files.ts";
 
@@ -17,7 +17,7 @@ import { parseIdMap, wordsOf } from "./proc_files.ts";
 const DEFAULT_UMASK = 0o022;
 
 /** `user`: process.user of config.json, which state.json does not keep; undefined if the file cannot be read. */
-export function idFindings(state: RuncState, view: KernelView, user: User | undefined): readonly Finding[] {
+export function idFindings(state: RuncState, view: KernelView, user: User | undefined): readonly InspectFinding[] {
   const { uidMappings, gidMappings } = mappingsOfState(state);
   const status = view.process?.status;
   const topic = "ids";
@@ -96,7 +96,7 @@ function mapFinding(
   name: "uidMappings" | "gidMappings",
   mappings: readonly IdMapping[],
   kernel: string | undefined,
-): readonly Finding[] {
+): readonly InspectFinding[] {
   if (mappings.length === 0) return [];
   const config = parseIdMap(mapText(mappings));
   const isSame = kernel !== undefined &&

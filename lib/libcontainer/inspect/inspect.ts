@@ -11,7 +11,7 @@ import { readConfig } from "../container/bundle.ts";
 import { Container } from "../container/container.ts";
 import type { Runtime } from "../runtime.ts";
 import { StateDirectory } from "../state/store.ts";
-import type { Finding } from "./finding.ts";
+import type { InspectFinding } from "./finding.ts";
 import { findingsOf } from "./findings.ts";
 import { readView } from "./read_view.ts";
 
@@ -24,7 +24,7 @@ export interface Inspection {
   /** On the host; 0 if the container is stopped. */
   readonly pid: number;
   /** All that was compared, by topic. */
-  readonly findings: readonly Finding[];
+  readonly findings: readonly InspectFinding[];
 }
 
 /** Inspects a container. @throws {RuncError} `id-invalid`, `container-missing`, `state-invalid`. */

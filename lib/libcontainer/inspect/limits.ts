@@ -10,7 +10,7 @@ import { parseIdList } from "../../cgroups/stats/files.ts";
 import type { Resources } from "../../specs/config.ts";
 import { limitsOf } from "../state/limits_state.ts";
 import type { RuncState } from "../state/runc_state.ts";
-import { compare, type Comparison, type Finding, judge, notes } from "./finding.ts";
+import { compare, type Comparison, type InspectFinding, judge, notes } from "./finding.ts";
 import type { CgroupView, KernelView } from "./kernel_view.ts";
 
 /** A file of a cgroup. */
@@ -82,7 +82,7 @@ export const hierarchicalFiles: readonly string[] = [
 ];
 
 /** A finding for each limit that was written, then one for each usual limit that was not. */
-export function limitFindings(state: RuncState, { cgroups }: KernelView): readonly Finding[] {
+export function limitFindings(state: RuncState, { cgroups }: KernelView): readonly InspectFinding[] {
   const { paths } = cgroups;
   const writes = limitWrites(state, paths);
   const written = writes.map((write) => limitFinding(write, cgroups));
@@ -107,7 +107,7 @@ export function keyOf({ controller, file }: LimitFile): string {
   return `${controller}/${file}`;
 }
 
-function limitFinding(write: LimitWrite, cgroups: CgroupView): Finding {
+function limitFinding(write: LimitWrite, cgroups: CgroupView): InspectFinding {
   const { controller } = write;
   const instead = write.otherwise !== undefined && cgroups.files[keyOf(write)] === undefined;
   const { file, value } = instead ? write.otherwise! : write;

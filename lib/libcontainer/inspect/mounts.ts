@@ -8,7 +8,7 @@ import { resolve } from "@std/path";
 import { MountFlag } from "../../ffi/constants.ts";
 import { splitData } from "../config/mount_options.ts";
 import type { RuncMount, RuncState } from "../state/runc_state.ts";
-import { compare, type Finding, judge, notes } from "./finding.ts";
+import { compare, type InspectFinding, judge, notes } from "./finding.ts";
 import { isAbsent, type KernelView, type ProcessView } from "./kernel_view.ts";
 import {
   configuredFlags,
@@ -21,7 +21,7 @@ import {
 import type { MountInfo } from "./proc_files.ts";
 
 /** A finding for the root, each mount of the config, and each other mount in the container. */
-export function mountFindings({ config }: RuncState, view: KernelView): readonly Finding[] {
+export function mountFindings({ config }: RuncState, view: KernelView): readonly InspectFinding[] {
   const mounts = config.mounts ?? [];
   const process = view.process;
   const found = mounts.map((mount) => process && mountAt(process, mount.destination));
@@ -56,7 +56,7 @@ function rootOf({ mounts = [] }: ProcessView): MountInfo | undefined {
   return mounts.findLast(({ mountPoint }) => mountPoint === "/");
 }
 
-function rootFinding(config: RuncState["config"], process: ProcessView | undefined): Finding {
+function rootFinding(config: RuncState["config"], process: ProcessView | undefined): InspectFinding {
   const shown = process && rootOf(process);
   const wanted = propagationName(config.rootPropagation ?? 0);
   const access = config.readonlyfs ? "ro" : "rw";
@@ -82,7 +82,7 @@ interface Place {
   readonly isReadonly: boolean;
 }
 
-function mountFinding(mount: RuncMount, { index, above, process, shown, isReadonly }: Place): Finding {
+function mountFinding(mount: RuncMount, { index, above, process, shown, isReadonly }: Place): InspectFinding {
   const field = `/mounts/${index}`;
   const common = { topic: "mounts", name: mount.destination, field, config: configText(mount) } as const;
   if (above >= 0) return { ...common, verdict: "unknown", note: `/mounts/${above} changes or hides it` };

@@ -8,11 +8,11 @@
 import { namespaceTypes } from "../../specs/config.ts";
 import { namespaceKinds } from "../config/namespaces.ts";
 import type { RuncState } from "../state/runc_state.ts";
-import { type Comparison, type Finding, judge } from "./finding.ts";
+import { type Comparison, type InspectFinding, judge } from "./finding.ts";
 import type { KernelView } from "./kernel_view.ts";
 
 /** A finding for each type of namespace that the kernel has. */
-export function namespaceFindings({ config }: RuncState, view: KernelView): readonly Finding[] {
+export function namespaceFindings({ config }: RuncState, view: KernelView): readonly InspectFinding[] {
   const listed = config.namespaces ?? [];
   return namespaceTypes.flatMap((type) => {
     const own = view.own.namespaces[type];
@@ -35,7 +35,7 @@ export function namespaceFindings({ config }: RuncState, view: KernelView): read
   });
 }
 
-function joinedFinding(common: Comparison, wanted: string | undefined): Finding {
+function joinedFinding(common: Comparison, wanted: string | undefined): InspectFinding {
   if (wanted !== undefined) {
     return judge(
       { ...common, note: wanted === common.kernel ? undefined : `the path is ${wanted} now` },

@@ -5,13 +5,13 @@
  */
 
 import type { RuncState } from "../state/runc_state.ts";
-import { type Finding, judge } from "./finding.ts";
+import { type InspectFinding, judge } from "./finding.ts";
 import { isAbsent, type KernelView, type ProcessView } from "./kernel_view.ts";
 import { shownFlags } from "./mount_flags.ts";
 import { mountAt } from "./mounts.ts";
 
 /** A finding for each path of linux.maskedPaths and linux.readonlyPaths. */
-export function pathFindings(state: RuncState, view: KernelView): readonly Finding[] {
+export function pathFindings(state: RuncState, view: KernelView): readonly InspectFinding[] {
   const { mask_paths, readonly_paths } = state.config;
   const finding = (list: "maskedPaths" | "readonlyPaths", wanted: string, kernelOf: typeof maskOf) =>
   (

@@ -7,13 +7,13 @@
 
 import { rlimitNames } from "../../ffi/constants.ts";
 import type { Integer64, Rlimit } from "../../specs/config.ts";
-import { compare, type Finding, withoutConfig } from "./finding.ts";
+import { compare, type InspectFinding, withoutConfig } from "./finding.ts";
 import type { KernelView } from "./kernel_view.ts";
 
 const INFINITY = 2n ** 64n - 1n;
 
 /** `rlimits`: process.rlimits of config.json, which state.json does not keep; undefined if the file cannot be read. */
-export function rlimitFindings(rlimits: readonly Rlimit[] | undefined, view: KernelView): readonly Finding[] {
+export function rlimitFindings(rlimits: readonly Rlimit[] | undefined, view: KernelView): readonly InspectFinding[] {
   return rlimitNames.flatMap((name) => {
     const kernel = view.process?.limits?.[name];
     if (rlimits === undefined) return kernel === undefined ? [] : [withoutConfig({ topic: "rlimits", name, kernel })];

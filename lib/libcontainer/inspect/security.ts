@@ -10,7 +10,7 @@ import type { Capabilities } from "../../specs/config.ts";
 import { seccompActions } from "../seccomp/names.ts";
 import { processOf } from "../state/process_state.ts";
 import { type RuncState, seccompOf } from "../state/runc_state.ts";
-import { compare, type Finding, judge, notes } from "./finding.ts";
+import { compare, type InspectFinding, judge, notes } from "./finding.ts";
 import type { KernelView } from "./kernel_view.ts";
 import { parseCapabilities, wordsOf } from "./proc_files.ts";
 
@@ -24,7 +24,7 @@ const sets = [
 ] as const satisfies readonly (readonly [set: keyof Capabilities, line: string])[];
 
 /** A finding for each capability set. */
-export function capabilityFindings(state: RuncState, view: KernelView): readonly Finding[] {
+export function capabilityFindings(state: RuncState, view: KernelView): readonly InspectFinding[] {
   const { capabilities } = processOf(state);
   const status = view.process?.status;
   return sets.map(([name, line]) => {
@@ -73,7 +73,7 @@ function whyChanged(
 }
 
 /** noNewPrivileges, seccomp, the label, and the OOM score. */
-export function securityFindings(state: RuncState, view: KernelView): readonly Finding[] {
+export function securityFindings(state: RuncState, view: KernelView): readonly InspectFinding[] {
   const { noNewPrivileges = false, oomScoreAdj } = processOf(state);
   const { status, oomScoreAdj: shownScore } = view.process ?? {};
   return [
@@ -100,7 +100,7 @@ export function securityFindings(state: RuncState, view: KernelView): readonly F
 const modes: Readonly<Record<string, string>> = { "0": "off", "1": "strict", "2": "filter" };
 
 /** The kernel shows the mode and the number of filters, not the filters. */
-function seccompFinding(state: RuncState, view: KernelView): Finding {
+function seccompFinding(state: RuncState, view: KernelView): InspectFinding {
   const profile = seccompOf(state);
   const { Seccomp: mode, Seccomp_filters: filters } = view.process?.status ?? {};
   const defaultAction = Object.entries(seccompActions).find(([, number]) => number === profile?.default_action)?.[0];
@@ -119,7 +119,7 @@ function seccompFinding(state: RuncState, view: KernelView): Finding {
 }
 
 /** AppArmor adds the mode to the name of a profile: `docker-default (enforce)`. */
-function labelFinding(state: RuncState, view: KernelView): Finding {
+function labelFinding(state: RuncState, view: KernelView): InspectFinding {
   const { apparmorProfile = "", selinuxLabel = "" } = processOf(state);
   const kernel = view.process?.label;
   const isApparmor = apparmorProfile !== "";

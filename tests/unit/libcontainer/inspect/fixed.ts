@@ -7,7 +7,7 @@
 import { assert } from "@std/assert";
 import { alwaysAllowed, containerDeviceFilter, formatRule } from "../../../../lib/cgroups/devices/rules.ts";
 import { parseMounts } from "../../../../lib/libcontainer/config/mounts.ts";
-import type { Finding } from "../../../../lib/libcontainer/inspect/finding.ts";
+import type { InspectFinding } from "../../../../lib/libcontainer/inspect/finding.ts";
 import type { FileView, KernelView, ProcessView } from "../../../../lib/libcontainer/inspect/kernel_view.ts";
 import { parseMountinfo } from "../../../../lib/libcontainer/inspect/proc_files.ts";
 import { toProfile } from "../../../../lib/libcontainer/seccomp/profile.ts";
@@ -92,7 +92,7 @@ export function fileAt(path: string, mountId?: number): FileView {
 }
 
 /** The finding with this name. */
-export function named(findings: readonly Finding[], name: string): Finding {
+export function named(findings: readonly InspectFinding[], name: string): InspectFinding {
   const found = findings.filter((finding) => finding.name === name);
   assert(found.length === 1, `${found.length} findings with the name ${name}`);
   return found[0]!;
