@@ -266,7 +266,7 @@ boxTest("a terminal gets colours, unless NO_COLOR is set; anything else gets non
     const bytes = new Uint8Array(65536);
     return new TextDecoder().decode(bytes.subarray(0, kernel.call("read", terminal.number, bytes, bytes.length)));
   };
-  assertStringIncludes(screen({}), "\x1b[31m ! cpu.shares: 512\x1b[m");
+  assertStringIncludes(screen({}), "\x1b[31m ! cpu.shares: 512\x1b[0m");
   assertEquals(screen({ NO_COLOR: "1" }).includes("\x1b"), false);
   assertStringIncludes(screen({ NO_COLOR: "" }), "\x1b[31m");
   assertEquals(box.must(args).includes("\x1b"), false);

@@ -585,7 +585,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "inspect prints control characters of the container",
-    file: "lib/cli/output/inspect.ts",
+    file: "lib/cli/output/colour.ts",
     text: "return text.replace(/\\p{Cc}/gu,",
     replacement: "return text.replace(/^$/gu,",
     tests: "security/inspect_test.ts",

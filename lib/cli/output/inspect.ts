@@ -6,17 +6,17 @@
 
 import { type InspectFinding, topics, type Verdict } from "../../libcontainer/inspect/finding.ts";
 import type { Inspection } from "../../libcontainer/inspect/inspect.ts";
+import { type Colour, type Paint, plain, visible } from "./colour.ts";
 
 /** How an inspection is printed. */
 export interface InspectStyle {
   /** Only findings with the verdict `different`. */
   readonly diffOnly: boolean;
-  /** For a terminal. */
-  readonly isColoured?: boolean;
+  /** Colours, if it is for a terminal. */
+  readonly paint?: Paint;
 }
 
-/** SGR parameters for the lines of a verdict. @see ECMA-48, SGR */
-const colours: { readonly [Name in Verdict]?: number } = { different: 31, unknown: 33 };
+const colours: { readonly [Name in Verdict]?: Colour } = { different: "red", unknown: "yellow" };
 
 const marks: Readonly<Record<Verdict, string>> = { same: " ", different: "!", unset: " ", unknown: "?" };
 
@@ -39,32 +39,27 @@ export function formatInspection(inspection: Inspection, style: InspectStyle): s
   return [head, ...groups].map((line) => `${line}\n`).join("");
 }
 
-function findingLines(finding: InspectFinding, { isColoured = false }: InspectStyle): readonly string[] {
+function findingLines(finding: InspectFinding, { paint = plain }: InspectStyle): readonly string[] {
   const { name, config, kernel, verdict, note } = finding;
-  const line = (text: string) => ` ${marks[verdict]} ${printable(name)}: ${printable(text)}`;
-  const below = (label: string, text: string) => `     ${label}: ${printable(text)}`;
+  // The container chooses names of mounts and its label: they must be no commands for the terminal (as in CVE-2021-25743).
+  const line = (text: string) => ` ${marks[verdict]} ${visible(name)}: ${visible(text)}`;
+  const below = (label: string, text: string) => `     ${label}: ${visible(text)}`;
   const lines = verdict === "different"
     ? [line(`${config}`), below("kernel", kernel!)]
     : verdict === "unset"
     ? [line(kernel === undefined ? "not set" : `${kernel} (not in the config)`)]
     : [line([config, kernel].filter((text, at, all) => text !== undefined && text !== all[at - 1]).join(" -> "))];
   const all = note === undefined ? lines : [...lines, below("note", note)];
-  const colour = isColoured ? colours[verdict] : undefined;
-  return colour === undefined ? all : all.map((text) => `\x1b[${colour}m${text}\x1b[m`);
+  const colour = colours[verdict];
+  return colour === undefined ? all : all.map((text) => paint(colour, text));
 }
 
-/**
- * The text without control characters: the container chooses names of mounts and of its label, and must not write to
- * the terminal of the one who looks (as in CVE-2021-25743).
- */
-function printable(text: string): string {
-  return text.replace(/\p{Cc}/gu, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`);
-}
-
-/** The same as an object for JSON, which escapes control characters. */
-export function inspectionObject(inspection: Inspection, style: InspectStyle): Readonly<Record<string, unknown>> {
+/** The same as JSON. Control characters that JSON allows in a text are escaped, too. */
+export function inspectionJson(inspection: Inspection, style: InspectStyle): string {
   const { id, status, pid } = inspection;
-  return { id, status, pid, differences: differences(inspection), findings: shownFindings(inspection, style) };
+  const object = { id, status, pid, differences: differences(inspection), findings: shownFindings(inspection, style) };
+  const escape = (character: string) => `\\u00${character.charCodeAt(0).toString(16)}`;
+  return JSON.stringify(object, null, 2).replace(/[\u007f-\u009f]/g, escape) + "\n";
 }
 
 function shownFindings({ findings }: Inspection, { diffOnly }: InspectStyle): readonly InspectFinding[] {

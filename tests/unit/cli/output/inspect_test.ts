@@ -1,5 +1,6 @@
-import { assertEquals } from "@std/assert";
-import { formatInspection, inspectionObject } from "../../../../lib/cli/output/inspect.ts";
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { paintFor } from "../../../../lib/cli/output/colour.ts";
+import { formatInspection, inspectionJson } from "../../../../lib/cli/output/inspect.ts";
 import type { Inspection } from "../../../../lib/libcontainer/inspect/inspect.ts";
 
 const inspection: Inspection = {
@@ -58,11 +59,11 @@ Deno.test("formatInspection() with diffOnly has only differences, and says so if
 });
 
 Deno.test("formatInspection() colours whole lines, of differences and of what is unknown", () => {
-  const lines = formatInspection(inspection, { diffOnly: false, isColoured: true }).split("\n");
+  const lines = formatInspection(inspection, { diffOnly: false, paint: paintFor(true, () => undefined) }).split("\n");
   const coloured = lines.filter((line) => line.includes("\x1b"));
   assertEquals(coloured.length, 6);
-  assertEquals(coloured.at(-1), "\x1b[31m     note: why\x1b[m");
-  assertEquals(coloured[0], "\x1b[33m ? gid: none\x1b[m");
+  assertEquals(coloured.at(-1), "\x1b[31m     note: why\x1b[0m");
+  assertEquals(coloured[0], "\x1b[33m ? gid: none\x1b[0m");
 });
 
 Deno.test("formatInspection() passes no control character of the container on", () => {
@@ -85,9 +86,16 @@ mounts
   );
 });
 
-Deno.test("inspectionObject() counts the differences whatever it shows", () => {
-  const all = inspectionObject(inspection, { diffOnly: false });
+Deno.test("inspectionJson() counts the differences whatever it shows", () => {
+  const all = JSON.parse(inspectionJson(inspection, { diffOnly: false }));
   assertEquals(all, { id: "web", status: "running", pid: 42, differences: 1, findings: inspection.findings });
-  const { findings, differences } = inspectionObject(inspection, { diffOnly: true });
+  const { findings, differences } = JSON.parse(inspectionJson(inspection, { diffOnly: true }));
   assertEquals([findings, differences], [inspection.findings.slice(0, 1), 1]);
+});
+
+Deno.test("inspectionJson() escapes every control character", () => {
+  const findings = [{ topic: "mounts", name: "\x1b\x7f\x9bü", verdict: "unset" }] as const;
+  const text = inspectionJson({ ...inspection, findings }, { diffOnly: false });
+  assertStringIncludes(text, '"\\u001b\\u007f\\u009bü"');
+  assertEquals(JSON.parse(text).findings, findings);
 });
