@@ -201,6 +201,10 @@ export type {
 } from "./lib/cgroups/stats/types.ts";
 export { type OomWatch, watchOom } from "./lib/libcontainer/container/oom_watch.ts";
 
+// What the kernel shows of a container, beside its config.
+export { inspectContainer, type Inspection } from "./lib/libcontainer/inspect/inspect.ts";
+export { type InspectFinding, type Topic, topics, type Verdict } from "./lib/libcontainer/inspect/finding.ts";
+
 // The specification's types.
 export { OCI_VERSION, type State, type Status } from "./lib/specs/state.ts";
 export type * from "./lib/specs/config.ts";

@@ -19,6 +19,9 @@ import { run as planCommand } from "./commands/plan.ts";
 import { run as psCommand } from "./commands/ps.ts";
 import { run as resumeCommand } from "./commands/resume.ts";
 import { run as runCommand } from "./commands/run.ts";
+import { run as hooksCommand } from "./commands/diagnosis/hooks.ts";
+import { run as inspectCommand } from "./commands/diagnosis/inspect.ts";
+import { run as seccompCommand } from "./commands/diagnosis/seccomp.ts";
 import { run as specCommand } from "./commands/spec.ts";
 import { run as startCommand } from "./commands/start.ts";
 import { run as stateCommand } from "./commands/state.ts";
@@ -37,7 +40,9 @@ export const bodies: { readonly [Name in Exclude<CommandName, "help">]: Command<
   events: eventsCommand,
   exec: execCommand,
   features: featuresCommand,
+  hooks: hooksCommand,
   init: initCommand,
+  inspect: inspectCommand,
   kill: killCommand,
   list: listCommand,
   monitor: monitorCommand,
@@ -47,6 +52,7 @@ export const bodies: { readonly [Name in Exclude<CommandName, "help">]: Command<
   restore: checkpointCommand,
   resume: resumeCommand,
   run: runCommand,
+  seccomp: seccompCommand,
   spec: specCommand,
   start: startCommand,
   state: stateCommand,

@@ -100,6 +100,15 @@ const preserveFds = {
   help: "pass n more descriptors to the container, after stdio and $LISTEN_FDS",
 } as const satisfies OptionSpec;
 
+const textOrJson = {
+  type: "string",
+  aliases: ["f"],
+  value: "format",
+  default: "text",
+  choices: ["text", "json"],
+  help: "print text or json",
+} as const satisfies OptionSpec;
+
 const detach = {
   type: "bool",
   aliases: ["d"],
@@ -262,6 +271,14 @@ export const commands = {
     options: {},
     example: "runc features",
   },
+  hooks: {
+    summary: "list the hooks of a container, or run one of them again with the state that it had on stdin",
+    usage: "<container-id> | run <container-id> <name> [<n>]",
+    args: { min: 1, max: 4 },
+    options: { format: { ...textOrJson, help: "print the list as text or json" } },
+    example: "runc hooks run web poststart 0",
+    usesState: true,
+  },
   init: {
     summary: "run a plan inside a new container; internal",
     usage: "",
@@ -269,6 +286,17 @@ export const commands = {
     options: {},
     example: "runc init",
     hidden: true,
+  },
+  inspect: {
+    summary: "compare a container with its config: print what the kernel shows, and mark the differences",
+    usage: "<container-id>",
+    args: one,
+    options: {
+      "diff-only": { type: "bool", help: "print only the differences" },
+      format: textOrJson,
+    },
+    example: "runc inspect --diff-only web",
+    usesState: true,
   },
   kill: {
     summary: "send a signal to the container's first process",
@@ -316,14 +344,7 @@ export const commands = {
     options: {
       bundle,
       "no-pivot": { type: "bool", help: "plan to enter the root file system without pivot_root" },
-      format: {
-        type: "string",
-        aliases: ["f"],
-        value: "format",
-        default: "text",
-        choices: ["text", "json"],
-        help: "print text or json",
-      },
+      format: textOrJson,
     },
     example: "runc plan --bundle /bundles/web",
   },
@@ -365,6 +386,19 @@ export const commands = {
     example: "runc run --bundle /bundles/web web",
     usesState: true,
     errorPrefix: "runc run failed",
+  },
+  seccomp: {
+    summary: "explain what a seccomp filter decides about a system call, and by which rule",
+    usage: "explain <container-id> <syscall> [<arg>...]",
+    args: { min: 2, max: 9 },
+    options: {
+      bundle: { ...bundle, help: "explain the profile of the bundle in this directory; then there is no container id" },
+      arch: { type: "string", value: "name", help: "the call's architecture, such as SCMP_ARCH_X86, if not this one" },
+      instructions: { type: "bool", help: "also print the instructions of the filter that ran" },
+      format: textOrJson,
+    },
+    example: "runc seccomp explain web clone CLONE_NEWUSER",
+    usesState: true,
   },
   spec: {
     summary: "write a config.json template",

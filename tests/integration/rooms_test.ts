@@ -11,6 +11,7 @@ const rooms: readonly string[] = [
   "mod.ts",
   "lib/cli/",
   "lib/sandbox/",
+  "lib/libcontainer/inspect/",
   "lib/libcontainer/container/",
   "lib/libcontainer/checks/",
   "lib/libcontainer/trace/",

@@ -648,4 +648,24 @@ export const mutations: readonly Mutation[] = [
     filter: "a layer with a wrong digest is not kept",
     says: /to reject/,
   },
+
+  // --- what a container shows of itself -------------------------------------------------------------------------------------
+  {
+    name: "inspect resolves paths as the host would",
+    file: `${core}/inspect/read_files.ts`,
+    text: "BigInt(Resolve.RESOLVE_IN_ROOT | Resolve.RESOLVE_NO_MAGICLINKS)",
+    replacement: "BigInt(Resolve.RESOLVE_NO_MAGICLINKS)",
+    tests: "security/inspect_test.ts",
+    filter: "inside the container's root only",
+    says: /^- +"visible"/m,
+  },
+  {
+    name: "inspect prints control characters of the container",
+    file: "lib/cli/output/colour.ts",
+    text: "return text.replace(/\\p{Cc}/gu,",
+    replacement: "return text.replace(/^$/gu,",
+    tests: "security/inspect_test.ts",
+    filter: "CVE-2021-25743",
+    says: /^- +27,$/m,
+  },
 ];

@@ -17,6 +17,7 @@ Deno.test("mod.ts has what the command line uses", () => {
     library.defaultSpec,
     library.execOutput,
     library.explain,
+    library.inspectContainer,
     library.loadSpec,
     library.parseConfig,
     library.planContainer,

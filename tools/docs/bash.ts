@@ -5,13 +5,12 @@
  */
 
 import {
+  argumentsOf,
   choicesOf,
   type DocumentedOption,
   endsOptions,
   shownCommands,
   shownOptions,
-  signals,
-  takesContainer,
   valueKind,
 } from "./words.ts";
 
@@ -42,15 +41,19 @@ function withValue(options: readonly DocumentedOption[]): string {
   return [...new Set(options.filter(({ spec }) => spec.type !== "bool").flatMap(({ words }) => words))].join("|");
 }
 
+/** The commands that complete each argument. */
+function argumentCases(command: ReturnType<typeof shownCommands>[number]): string {
+  return argumentsOf(command).map(({ isContainer, words }, index) => {
+    const offer = isContainer
+      ? ["_runc_containers", '"$1"', ...words].join(" ")
+      : `COMPREPLY=($(compgen -W "${words.join(" ")}" -- "$cur"))`;
+    return `  elif ((arguments == ${index})); then\n    ${offer}\n`;
+  }).join("");
+}
+
 function commandCase(command: ReturnType<typeof shownCommands>[number]): string {
   const options = shownOptions(command);
   const cases = valueCases(options);
-  const first = command === "help"
-    ? 'COMPREPLY=($(compgen -W "$commands" -- "$cur"))'
-    : takesContainer(command)
-    ? '_runc_containers "$1"'
-    : ":";
-  const second = command === "kill" ? `COMPREPLY=($(compgen -W "${signals.join(" ")}" -- "$cur"))` : ":";
   const isOption = endsOptions(command) ? "$cur == -* && $arguments == 0" : "$cur == -*";
   return `_runc_${command}() {
   case "$prev" in
@@ -58,11 +61,7 @@ ${cases === "" ? "    '') ;;" : cases}
   esac
   if [[ ${isOption} ]]; then
     COMPREPLY=($(compgen -W "${wordsOf(options)}" -- "$cur"))
-  elif ((arguments == 0)); then
-    ${first}
-  elif ((arguments == 1)); then
-    ${second}
-  fi
+${argumentCases(command)}  fi
 }
 `;
 }
@@ -73,9 +72,9 @@ export function bashCompletion(): string {
   const all = [...globals, ...shownCommands().flatMap((command) => shownOptions(command))];
   return `# Completion for runc in bash. Generated from the table of commands by tools/docs.ts.
 
-# Container ids, from the state directory that the command line names.
+# Container ids, from the state directory that the command line names, and the words that follow the program.
 _runc_containers() {
-  COMPREPLY=($(compgen -W "$("$1" "\${root[@]}" list --quiet 2>/dev/null)" -- "$cur"))
+  COMPREPLY=($(compgen -W "\${*:2} $("$1" "\${root[@]}" list --quiet 2>/dev/null)" -- "$cur"))
 }
 
 # Files or directories; their names may contain blanks.

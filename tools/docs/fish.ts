@@ -6,13 +6,12 @@
 
 import { specOf } from "../../lib/cli/table.ts";
 import {
+  argumentsOf,
   choicesOf,
   type DocumentedOption,
   endsOptions,
   shownCommands,
   shownOptions,
-  signals,
-  takesContainer,
   valueKind,
 } from "./words.ts";
 
@@ -34,15 +33,17 @@ function completion(condition: string, option: DocumentedOption): string {
     .filter((part) => part !== "").join(" ");
 }
 
-/** Lines for the first and second argument of a command. */
+/** Lines for the arguments of a command. */
 function argumentLines(name: ReturnType<typeof shownCommands>[number]): string[] {
-  const line = (count: number, words: string, description: string) =>
-    `complete -c runc -n '__runc_has ${count} ${name}' -a ${quoted(words)}${description}`;
-  const lines: string[] = [];
-  if (takesContainer(name)) lines.push(line(1, "(__runc_containers)", " -d container"));
-  if (name === "kill") lines.push(line(2, signals.join(" "), " -d signal"));
-  if (name === "help") lines.push(line(1, shownCommands().join(" "), ""));
-  return lines;
+  return argumentsOf(name).flatMap(({ title, isContainer, words }, index) => {
+    const line = (offered: string, description: string) =>
+      `complete -c runc -n '__runc_has ${index + 1} ${name}' -a ${quoted(offered)}${description}`;
+    return [
+      ...(isContainer ? [line("(__runc_containers)", " -d container")] : []),
+      // The commands have descriptions of their own.
+      ...(words.length === 0 ? [] : [line(words.join(" "), name === "help" ? "" : ` -d ${title}`)]),
+    ];
+  });
 }
 
 /** The file `runc.fish`. */

@@ -12,6 +12,7 @@ import {
   type OptionSpec,
   specOf,
 } from "../../lib/cli/table.ts";
+import { hookNames } from "../../lib/specs/config.ts";
 
 /** An option for the documents. */
 export interface DocumentedOption {
@@ -36,8 +37,38 @@ export function shownOptions(command?: CommandName): readonly DocumentedOption[]
   }));
 }
 
+/** What completes one argument of a command. */
+export interface ArgumentCompletion {
+  /** For shells that describe what they offer. */
+  readonly title: string;
+  /** Whether it may be a container of the state directory. */
+  readonly isContainer: boolean;
+  /** Words that it may be, too. */
+  readonly words: readonly string[];
+}
+
+const container: ArgumentCompletion = { title: "container", isContainer: true, words: [] };
+
+const oneOf = (title: string, words: readonly string[]): ArgumentCompletion => ({ title, isContainer: false, words });
+
+/** What completes the arguments of a command, in their order. Nothing is offered for those that follow. */
+export function argumentsOf(command: CommandName): readonly ArgumentCompletion[] {
+  switch (command) {
+    case "help":
+      return [oneOf("command", shownCommands())];
+    case "hooks":
+      return [{ ...container, words: ["run"] }, container, oneOf("hook", hookNames)];
+    case "kill":
+      return [container, oneOf("signal", signals)];
+    case "seccomp":
+      return [oneOf("verb", ["explain"]), container];
+    default:
+      return takesContainer(command) ? [container] : [];
+  }
+}
+
 /** Whether a command's first argument is a container. */
-export function takesContainer(command: CommandName): boolean {
+function takesContainer(command: CommandName): boolean {
   return specOf(command).usage.startsWith("<container-id>") && !["create", "run", "restore"].includes(command);
 }
 
@@ -64,7 +95,7 @@ export function choicesOf(option: DocumentedOption): readonly string[] {
 }
 
 /** Signals to suggest for `kill`, by name. */
-export const signals: readonly string[] = [
+const signals: readonly string[] = [
   "TERM",
   "KILL",
   "INT",

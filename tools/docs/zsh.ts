@@ -6,13 +6,12 @@
 
 import { specOf } from "../../lib/cli/table.ts";
 import {
+  argumentsOf,
   choicesOf,
   type DocumentedOption,
   endsOptions,
   shownCommands,
   shownOptions,
-  signals,
-  takesContainer,
   valueKind,
 } from "./words.ts";
 
@@ -49,13 +48,16 @@ function optionLines(options: readonly DocumentedOption[]): string {
 
 /** Completes the arguments after the options: a container, a signal, a command. */
 function argumentLines(command: ReturnType<typeof shownCommands>[number]): string {
-  const first = command === "help"
-    ? "    '1:command:_runc_commands'"
-    : takesContainer(command)
-    ? "    '1:container:_runc_containers'"
-    : "";
-  const second = command === "kill" ? `    '2:signal:(${signals.join(" ")})'` : "";
-  return [first, second].filter((line) => line !== "").map((line) => ` \\\n${line}`).join("");
+  return argumentsOf(command).map(({ title, isContainer, words }, index) => {
+    const offered = command === "help"
+      ? "_runc_commands"
+      : !isContainer
+      ? `(${words.join(" ")})`
+      : words.length === 0
+      ? "_runc_containers"
+      : `{_runc_containers; compadd ${words.join(" ")}}`;
+    return ` \\\n    '${index + 1}:${title}:${offered}'`;
+  }).join("");
 }
 
 /** The file `_runc` for a directory in zsh's fpath. */

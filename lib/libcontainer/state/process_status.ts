@@ -24,6 +24,11 @@ export function processStat(pid: number): ProcessStat | undefined {
     // ENOENT, or ESRCH if it ends during the read: it is gone either way.
     return undefined;
   }
+  return parseStat(text);
+}
+
+/** Parses /proc/PID/stat. Pure. */
+export function parseStat(text: string): ProcessStat {
   // The name in parentheses may contain any character, so fields are counted from the last parenthesis.
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
   const name = text.slice(text.indexOf("(") + 1, text.lastIndexOf(")"));
