@@ -18,8 +18,8 @@ import { assemble } from "../../lib/plan/native/assembler.ts";
 import type { Config } from "../../lib/specs/config.ts";
 import { defaultSpec, rootlessSpec } from "../../lib/specs/default_spec.ts";
 import { exactInteger } from "../../lib/specs/json.ts";
+import { Sys } from "./calls.ts";
 import { executableHead } from "./elf.ts";
-import { Sys } from "./resume_x86_64.ts";
 
 /** A static executable that ends with status 0. */
 function idleProgram(): Uint8Array<ArrayBuffer> {
