@@ -11,7 +11,8 @@ import { Kernel } from "../lib/ffi/kernel.ts";
 import { bundle, bundleSnapshot, distDir, giveUp, projectDir, runTool } from "./bundle.ts";
 import { settleAll, writeWholeText } from "./durable.ts";
 import { takeSnapshot } from "./snapshot/snapshot.ts";
-import { makeRehearsalBundles } from "./snapshot/rehearsal.ts";
+import { v8WithoutFeatures } from "./snapshot/processor.ts";
+import { makeRehearsalBundles, rehearsalCgroup } from "./snapshot/rehearsal.ts";
 
 /** The flags of every start of the program. bench/startup.ts measures with the same flags. */
 export const denoFlags: readonly string[] = [
@@ -143,12 +144,25 @@ async function settle(path: string): Promise<void> {
 }
 
 /**
- * The V8 flags for taking a snapshot: V8 keeps all compiled code, and the program can run the garbage collector before
- * the snapshot.
+ * The V8 flags for taking a snapshot:
+ *
+ * - V8 keeps all compiled code, and the program can run the garbage collector, which overwrites what it frees.
+ * - V8 makes no machine code, so no memory is both writable and executable. Nothing is lost: with `--max-opt=0` only
+ *   regular expressions were compiled.
  */
 const snapshotFlags: readonly string[] = [
   "--no-code-cache",
-  `--v8-flags=${[...v8Flags, "--no-lazy", "--no-flush-bytecode", "--expose-gc"].join(",")}`,
+  `--v8-flags=${
+    [
+      ...v8Flags,
+      "--no-lazy",
+      "--no-flush-bytecode",
+      "--expose-gc",
+      "--clear-free-memory",
+      "--jitless",
+      ...v8WithoutFeatures,
+    ].join(",")
+  }`,
 ];
 
 /**
@@ -156,6 +170,21 @@ const snapshotFlags: readonly string[] = [
  * rehearsals make it keep more than is worth the memory.
  */
 const REHEARSALS = 2;
+
+/**
+ * Texts that identify this host or this build, and that the program comes across when it rehearses. `script`: the
+ * program, whose own texts are none.
+ */
+function traces({ deno, work, script }: { deno: string; work: string; script: string }): readonly string[] {
+  // Deno also stores paths without the first slash. One with a single name could be a word of the program or of Deno.
+  const paths = [deno, Deno.realPathSync(deno), projectDir, work].map((path) => path.replace(/^\//, ""))
+    .filter((path) => path.includes("/"));
+  const mounts = Deno.readTextFileSync("/proc/self/mountinfo").trim().split("\n");
+  const program = Deno.readTextFileSync(script);
+  return [...paths, ...mounts, rehearsalCgroup(), Deno.osRelease()].filter((text) => !program.includes(text))
+    // The longest first: a shorter one may be a part of it.
+    .toSorted((one, other) => other.length - one.length);
+}
 
 /** Writes a snapshot of the program into `directory`, see tools/snapshot/snapshot.ts. If it fails, returns why. */
 async function snapshotInto(directory: string, deno: string): Promise<string | undefined> {
@@ -172,7 +201,7 @@ async function snapshotInto(directory: string, deno: string): Promise<string | u
       args: ["run", ...denoFlags, ...snapshotFlags, script, work, String(REHEARSALS)],
       sample: ["--root", join(work, "state"), "run", "--bundle", join(work, "usual"), "rehearsal"],
       output,
-      launcher: join(directory, "runc.sh"),
+      secrets: traces({ deno, work, script }),
     });
     // The snapshot itself must resume, and not start the launcher as a fallback.
     const { success, stdout, stderr } = runTool(output, ["--version"]);

@@ -7,9 +7,18 @@
 import type { SnapshotPoint } from "../../lib/ffi/snapshot.ts";
 import { Sys } from "./calls.ts";
 import { BASE, CODE_AT, executableHead } from "./elf.ts";
-import { type Reason, type Saying, SAYING_SIZE } from "./fallback_x86_64.ts";
+import { CRASHED, RESTORER } from "./fallback_x86_64.ts";
+import type { GuardedWords } from "./guards.ts";
 import { PAGE, type Piece, Prot } from "./memory.ts";
-import { type CpuRequirement, encodeTable, resumeCode, type ResumePlaces, type TableCall } from "./resume_x86_64.ts";
+import {
+  type CpuRequirement,
+  encodeTable,
+  resumeCode,
+  type ResumePlaces,
+  type Table,
+  type TableCall,
+} from "./resume_x86_64.ts";
+import { encodeSayings } from "./sayings.ts";
 import type { Touched } from "./touched.ts";
 
 /** mmap(2), asm-generic/mman-common.h */
@@ -18,6 +27,8 @@ const MADV_POPULATE_READ = 22, MADV_POPULATE_WRITE = 23;
 /** asm/prctl.h, rseq.h of glibc: the signature that it registers with */
 const ARCH_SET_FS = 0x1002, RSEQ_SIGNATURE = 0x53053053, RSEQ_SIZE = 32, ROBUST_LIST_SIZE = 24;
 const SIGPIPE = 13, SIGCHLD = 17, SIGXFSZ = 25, SIG_IGN = 1;
+/** SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV: an error of the program ends it. signal(7) */
+const CRASHES = [4, 5, 6, 7, 8, 11];
 
 /** The parts of the file. */
 export interface FileParts {
@@ -27,68 +38,24 @@ export interface FileParts {
   readonly point: SnapshotPoint;
   readonly threadId: bigint;
   readonly cpu: readonly CpuRequirement[];
-  readonly launcher: string;
+  readonly guarded: GuardedWords;
 }
 
 const OWN_PATH = "/proc/self/exe";
 /** `struct sigaction` of the kernel: handler, flags, restorer, mask. */
 const SIGACTION_SIZE = 32;
-/** Two of them: one with SIG_IGN, one with SIG_DFL, which is all zeroes. */
-const SIGACTIONS_SIZE = 2 * SIGACTION_SIZE;
+/** asm-generic/signal.h */
+const SA_SIGINFO = 4n, SA_RESTORER = 0x04000000n, SA_NODEFER = 0x40000000n, SA_RESETHAND = 0x80000000n;
 
 /** Addresses of the head's contents. */
 interface Layout extends ResumePlaces {
-  readonly sigaction: number;
-  readonly said: { readonly address: number; readonly bytes: Uint8Array<ArrayBuffer> };
+  /** Of the three `struct sigaction`, in this order. */
+  readonly ignore: number;
+  readonly byDefault: number;
+  readonly sayCrash: number;
+  readonly saidAt: number;
   /** Length of the head in bytes, whole pages. */
   readonly length: number;
-}
-
-/** The messages on stderr: why the snapshot cannot be resumed, and what to do about it. */
-function sayingsOf(launcher: string): Readonly<Record<Reason, Saying>> {
-  const saying = (why: string, advice: string): Saying => ({
-    anew: `runc: warning: ${why}. Starting Deno instead, which is slower. To fix it, ${advice}\n`,
-    end: `runc: ${why}, and ${launcher}, which would start Deno instead, cannot be executed. ` +
-      `To fix it, ${advice}, or restore that file\n`,
-  });
-  const cut = "runc: the program's file is incomplete: copy, build or install it again\n";
-  const full = "runc: open /proc/self/exe: too many open files. To fix it, raise the hard limit of open files " +
-    "(ulimit -Hn), or close descriptors that runc inherits\n";
-  return {
-    processor: saying(
-      "this processor lacks instructions that the program was built for",
-      "build the program on this host",
-    ),
-    file: saying("/proc/self/exe cannot be opened", "mount proc on /proc"),
-    memory: saying(
-      "the program's memory cannot be restored at its addresses in this process",
-      "raise ulimit -v or ulimit -d if they are set, otherwise build the program on this host",
-    ),
-    damaged: { anew: cut, end: cut },
-    descriptors: { anew: full, end: full },
-  };
-}
-
-/** Encodes the texts, each once, and the pointers to them. */
-function encodeSayings(
-  sayings: Readonly<Record<Reason, Saying>>,
-  address: number,
-): { readonly bytes: Uint8Array<ArrayBuffer>; readonly places: Readonly<Record<Reason, number>> } {
-  const encoder = new TextEncoder();
-  const entries = Object.entries(sayings) as [Reason, Saying][];
-  const texts = entries.flatMap(([, { anew, end }]) => [anew, end]).map((text) => encoder.encode(text));
-  const textsAt = entries.length * SAYING_SIZE;
-  const bytes = new Uint8Array(textsAt + texts.reduce((sum, { length }) => sum + length, 0));
-  const view = new DataView(bytes.buffer);
-  let end = textsAt;
-  texts.forEach((text, index) => {
-    view.setBigUint64(16 * index, BigInt(address + end), true);
-    view.setBigUint64(16 * index + 8, BigInt(text.length), true);
-    bytes.set(text, end);
-    end += text.length;
-  });
-  const places = entries.map(([reason], index) => [reason, address + index * SAYING_SIZE]);
-  return { bytes, places: Object.fromEntries(places) };
 }
 
 /**
@@ -103,66 +70,75 @@ function leastLimits(pieces: readonly Piece[]): Pick<ResumePlaces, "leastAddress
   return { leastAddresses: sum(pieces), leastData: sum(pieces.filter(({ prot }) => (prot & Prot.WRITE) !== 0)) };
 }
 
-function layOut(
-  { pieces, point, threadId, launcher }: FileParts,
-  codeLength: number,
-  lengths: { readonly table: number; readonly reserve: number },
-): Layout {
-  let end = BASE + CODE_AT + codeLength;
+/** Sizes in bytes of the parts of the head that do not have a fixed one. */
+interface Sizes {
+  readonly code: number;
+  readonly table: number;
+}
+
+function layOut({ pieces, point, threadId, guarded }: FileParts, sizes: Sizes): Layout {
+  let end = BASE + CODE_AT + sizes.code;
   const place = (length: number) => {
     const at = Math.ceil(end / 8) * 8;
     end = at + length;
     return at;
   };
-  const sigaction = place(SIGACTIONS_SIZE);
+  const placeTable = (length: number): Table => {
+    const from = place(length);
+    return { from, to: from + length };
+  };
+  const placeWords = (words: readonly bigint[]) => placeTable(8 * words.length);
+  const [ignore, byDefault, sayCrash] = [place(SIGACTION_SIZE), place(SIGACTION_SIZE), place(SIGACTION_SIZE)];
   const ownPath = place(OWN_PATH.length + 1);
-  const launcherPath = place(new TextEncoder().encode(launcher).length + 1);
-  const sayingsAt = place(encodeSayings(sayingsOf(launcher), 0).bytes.length);
-  const sayings = encodeSayings(sayingsOf(launcher), sayingsAt);
-  const table = place(lengths.table);
-  const reserve = place(lengths.reserve);
+  const saidAt = place(encodeSayings(0).bytes.length);
+  const places = {
+    table: placeTable(sizes.table),
+    reserve: placeTable(encodeTable(reserveCalls(pieces)).length),
+    canaries: placeWords(guarded.canaries),
+    guards: placeWords(guarded.guards),
+    pointers: placeWords(guarded.pointers),
+  };
   const length = Math.ceil((end - BASE) / PAGE) * PAGE;
   const fileSize = pieces.reduce((sum, { content, length }) => content === undefined ? sum : sum + length, length);
+  const sayings = encodeSayings(saidAt).places;
   return {
-    sigaction,
-    ownPath,
-    launcherPath,
-    sayings: sayings.places,
-    said: { address: sayingsAt, bytes: sayings.bytes },
-    fileSize,
-    table,
-    tableEnd: table + lengths.table,
-    reserve,
-    reserveEnd: reserve + lengths.reserve,
-    length,
-    point,
-    threadId,
+    ...{ ignore, byDefault, sayCrash, ownPath, saidAt, sayings, fileSize, length, point, threadId },
+    ...places,
     ...leastLimits(pieces),
   };
 }
 
 function buildHead(parts: FileParts): Uint8Array<ArrayBuffer> {
+  const { pieces, guarded, cpu } = parts;
   const calls = (layout: Layout) =>
     encodeTable([
-      ...mapCalls(parts.pieces, layout.length),
+      ...mapCalls(pieces, layout.length),
       ...parts.touched.map(populateCall),
       ...threadCalls(parts, layout),
     ]);
-  const reserve = encodeTable(reserveCalls(parts.pieces));
-  // A first layout with dummy addresses gives the lengths, which do not depend on addresses.
-  const first = layOut(parts, PAGE, { table: PAGE, reserve: reserve.length });
-  const lengths = { table: calls(first).length, reserve: reserve.length };
-  const layout = layOut(parts, resumeCode(first, parts.cpu).code.length, lengths);
-  const content = new Uint8Array(layout.reserveEnd - BASE - CODE_AT);
+  // A first layout with dummy addresses gives the sizes, which do not depend on addresses.
+  const first = layOut(parts, { code: PAGE, table: PAGE });
+  const layout = layOut(parts, { code: resumeCode(first, cpu).code.length, table: calls(first).length });
+  const { code, labels } = resumeCode(layout, cpu);
+  const content = new Uint8Array(layout.pointers.to - BASE - CODE_AT);
   const put = (address: number, bytes: Uint8Array) => content.set(bytes, address - BASE - CODE_AT);
-  put(BASE + CODE_AT, resumeCode(layout, parts.cpu).code);
-  put(layout.sigaction, Uint8Array.of(SIG_IGN));
+  put(BASE + CODE_AT, code);
+  put(layout.ignore, Uint8Array.of(SIG_IGN));
+  put(layout.sayCrash, crashAction(labels));
   put(layout.ownPath, new TextEncoder().encode(OWN_PATH));
-  put(layout.launcherPath, new TextEncoder().encode(parts.launcher));
-  put(layout.said.address, layout.said.bytes);
-  put(layout.table, calls(layout));
-  put(layout.reserve, reserve);
+  put(layout.saidAt, encodeSayings(layout.saidAt).bytes);
+  put(layout.table.from, calls(layout));
+  put(layout.reserve.from, encodeTable(reserveCalls(pieces)));
+  for (const name of ["canaries", "guards", "pointers"] as const) {
+    put(layout[name].from, new Uint8Array(BigUint64Array.from(guarded[name]).buffer));
+  }
   return executableHead(content);
+}
+
+function crashAction(labels: ReadonlyMap<string, number>): Uint8Array {
+  const addressOf = (label: string) => BigInt(BASE + CODE_AT + labels.get(label)!);
+  const flags = SA_SIGINFO | SA_RESTORER | SA_NODEFER | SA_RESETHAND;
+  return new Uint8Array(BigUint64Array.of(addressOf(CRASHED), flags, addressOf(RESTORER), 0n).buffer);
 }
 
 /**
@@ -206,11 +182,13 @@ function populateCall({ start, length, isWritten }: Touched): TableCall {
 }
 
 /** The calls that register the resumed thread with the kernel, as the stopped one was. */
-function threadCalls({ point, threadId }: FileParts, { sigaction }: Layout): readonly TableCall[] {
+function threadCalls({ point, threadId }: FileParts, { ignore, byDefault, sayCrash }: Layout): readonly TableCall[] {
   const call = (name: keyof typeof Sys, args: readonly bigint[], expected?: bigint): TableCall => {
     const [a = 0n, b = 0n, c = 0n, d = 0n] = args;
     return { number: Sys[name], args: [a, b, c, d], last: 0n, expected };
   };
+  const action = (signal: number, address: number) =>
+    call("rt_sigaction", [BigInt(signal), BigInt(address), 0n, 8n], 0n);
   return [
     call("arch_prctl", [BigInt(ARCH_SET_FS), point.threadPointer], 0n),
     call("set_tid_address", [threadId]),
@@ -218,11 +196,12 @@ function threadCalls({ point, threadId }: FileParts, { sigaction }: Layout): rea
     // libc works without rseq if the kernel has none.
     ...(point.rseq === 0n ? [] : [call("rseq", [point.rseq, BigInt(RSEQ_SIZE), 0n, BigInt(RSEQ_SIGNATURE)])]),
     // As in Deno: a write without a reader is an error and does not kill the process.
-    call("rt_sigaction", [BigInt(SIGPIPE), BigInt(sigaction), 0n, 8n], 0n),
+    action(SIGPIPE, ignore),
     // The same for a write beyond the caller's file size limit.
-    call("rt_sigaction", [BigInt(SIGXFSZ), BigInt(sigaction), 0n, 8n], 0n),
+    action(SIGXFSZ, ignore),
     // An ignored SIGCHLD stays ignored across execve, and would hide how children end. signal(7), wait(2)
-    call("rt_sigaction", [BigInt(SIGCHLD), BigInt(sigaction + SIGACTION_SIZE), 0n, 8n], 0n),
+    action(SIGCHLD, byDefault),
+    ...CRASHES.map((signal) => action(signal, sayCrash)),
   ];
 }
 

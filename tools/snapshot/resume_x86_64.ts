@@ -5,6 +5,7 @@
  *     map every area of memory at its old address
  *     reserve the addresses that V8 had reserved, unless the caller limits the address space
  *     set fs, tid, robust list and restartable sequences for this thread
+ *     draw the stack canary and the pointer guard
  *     load the registers, return
  *
  * The code does not wait, allocate or read: all calls were fixed when the file was written. If a call fails, or the
@@ -32,14 +33,18 @@ import {
   movImm64,
   near,
   ret,
+  rolImm,
+  shlImm,
   short,
+  shrImm,
   store,
   syscall,
   xor,
 } from "../../lib/plan/native/asm_x86_64.ts";
 import { assemble, type Assembly, type Row } from "../../lib/plan/native/assembler.ts";
 import { call } from "./calls.ts";
-import { drawAgain, type FallbackPlaces, startAnew } from "./fallback_x86_64.ts";
+import { drawAgain, type FallbackPlaces, findRandomBytes, sayCrash, startAnew } from "./fallback_x86_64.ts";
+import { ROTATION } from "./guards.ts";
 
 /** A system call in the table. The fifth argument is always the file's own descriptor. Only mmap(2) uses it. */
 export interface TableCall {
@@ -63,14 +68,22 @@ export interface CpuRequirement {
   readonly bits: number;
 }
 
+/** The addresses of a table's first entry and of its end. */
+export interface Table {
+  readonly from: number;
+  readonly to: number;
+}
+
 /** Addresses that the code contains. */
 export interface ResumePlaces extends FallbackPlaces {
-  /** The first entry of the table; the next field is the end of the last. */
-  readonly table: number;
-  readonly tableEnd: number;
-  /** The same for the calls that reserve addresses. They are skipped if the caller limits the address space. */
-  readonly reserve: number;
-  readonly reserveEnd: number;
+  /** The calls that restore the memory and the thread. */
+  readonly table: Table;
+  /** The calls that reserve addresses. They are skipped if the caller limits the address space. */
+  readonly reserve: Table;
+  /** The tables of {@link GuardedWords}: addresses of 8 bytes each. */
+  readonly canaries: Table;
+  readonly guards: Table;
+  readonly pointers: Table;
   /** The smallest limits in bytes with which resuming is tried: of the address space, and of writable memory. */
   readonly leastAddresses: number;
   readonly leastData: number;
@@ -103,12 +116,14 @@ export function resumeCode(places: ResumePlaces, cpu: readonly CpuRequirement[])
     ...openFile(places),
     ...checkProcessor(cpu),
     [mov("rbx", "r12"), "the descriptor"],
-    ...makeCalls("next", { from: places.table, to: places.tableEnd }),
+    ...makeCalls("next", places.table),
     ...reserveAddresses(places),
     ...becomeThread(places),
+    ...drawGuards(places),
     ...goOn(places),
     ...startAnew(places),
     ...drawAgain(places),
+    ...sayCrash(places),
   ]);
 }
 
@@ -174,7 +189,7 @@ function checkProcessor(cpu: readonly CpuRequirement[]): readonly Row[] {
 }
 
 /** Makes the calls of a non-empty table. `label`: the loop's label. */
-const makeCalls = (label: string, { from, to }: { from: number; to: number }): readonly Row[] => [
+const makeCalls = (label: string, { from, to }: Table): readonly Row[] => [
   [movImm64("r13", BigInt(from)), "the current entry"],
   `${label}:`,
   load("rax", at("r13", 0)),
@@ -200,7 +215,7 @@ const makeCalls = (label: string, { from, to }: { from: number; to: number }): r
  * Reserves addresses, unless the caller has limits. Limits count reserved addresses even though they hold no memory.
  * Most callers have no limits.
  */
-const reserveAddresses = ({ reserve, reserveEnd, leastAddresses, leastData }: ResumePlaces): readonly Row[] => [
+const reserveAddresses = ({ reserve, leastAddresses, leastData }: ResumePlaces): readonly Row[] => [
   ...([[RLIMIT_AS, leastAddresses], [RLIMIT_DATA, leastData]] as const).flatMap(([resource, least]): readonly Row[] => [
     ...limit("getrlimit", resource),
     [load("rax", at("rbp", -16)), "the soft limit"],
@@ -209,7 +224,7 @@ const reserveAddresses = ({ reserve, reserveEnd, leastAddresses, leastData }: Re
     cmpImm("rax", -1),
     near("jne", "mapped"),
   ]),
-  ...(reserve === reserveEnd ? [] : makeCalls("next_reserved", { from: reserve, to: reserveEnd })),
+  ...(reserve.from === reserve.to ? [] : makeCalls("next_reserved", reserve)),
   "mapped:",
   mov("edi", "ebx"),
   ...call("close"),
@@ -225,6 +240,32 @@ const becomeThread = ({ point, threadId }: ResumePlaces): readonly Row[] => [
   movImm64("rcx", point.environ),
   store(at("rcx", 0), "rax"),
 ];
+
+/** Draws the secrets of {@link GuardedWords} as libc does at a start: from the random bytes that the kernel provides. */
+const drawGuards = ({ canaries, guards, pointers }: ResumePlaces): readonly Row[] => [
+  ...findRandomBytes("secret", "no_memory"),
+  load("rax", at("rdi", 0)),
+  shrImm("rax", 8),
+  [shlImm("rax", 8), "the canary: a zero byte ends strings"],
+  [load("rdx", at("rdi", 8)), "the pointer guard"],
+  ...applyTo("next_canary", canaries, "rax"),
+  ...applyTo("next_guard", guards, "rdx"),
+  rolImm("rdx", ROTATION),
+  ...applyTo("next_pointer", pointers, "rdx"),
+];
+
+const applyTo = (label: string, { from, to }: Table, secret: "rax" | "rdx"): readonly Row[] =>
+  from === to ? [] : [
+    movImm64("r13", BigInt(from)),
+    `${label}:`,
+    load("rcx", at("r13", 0)),
+    load("rsi", at("rcx", 0)),
+    xor("rsi", secret),
+    store(at("rcx", 0), "rsi"),
+    lea("r13", at("r13", 8)),
+    cmpImm("r13", to),
+    short("jb", label),
+  ];
 
 const goOn = ({ point }: ResumePlaces): readonly Row[] => [
   movImm64("rdi", point.registers),

@@ -19,10 +19,12 @@ import type { SnapshotPoint } from "../../lib/ffi/snapshot.ts";
 import { alloc, type Kernel } from "../../lib/ffi/kernel.ts";
 import { kill, spawn, waitChild } from "../../lib/ffi/process/process.ts";
 import { writeFully, writeWhole } from "../durable.ts";
+import { clearStacks, eraseTexts, otherStacks, ownStack } from "./clean.ts";
 import { gatherUntilStop } from "./gather.ts";
 import { type FileParts, writeParts } from "./file.ts";
+import { removeGuards } from "./guards.ts";
 import { type Area, PAGE, type Piece, ProcessMemory, split } from "./memory.ts";
-import { requirements } from "./processor.ts";
+import { requirements, withoutFeatures } from "./processor.ts";
 import { stopSignal, waitStop } from "./ptrace.ts";
 import { type Touched, touchedPages } from "./touched.ts";
 import { standIn } from "./vdso.ts";
@@ -32,12 +34,12 @@ export interface SnapshotOptions {
   readonly deno: string;
   /** Arguments for Deno: flags and script. The script calls `stopForSnapshot` of lib/ffi/snapshot.ts. */
   readonly args: readonly string[];
-  /** The output file. */
+  /** The output file. If it cannot restore the memory, it executes the program of the same name with `.sh` appended. */
   readonly output: string;
   /** A typical command line of the program. */
   readonly sample: readonly string[];
-  /** The absolute path of the program that the file executes if it cannot restore the memory. */
-  readonly launcher: string;
+  /** Texts that identify the host and the build. None of them will be in the file. */
+  readonly secrets?: readonly string[];
 }
 
 const SIGKILL = 9;
@@ -49,8 +51,9 @@ const THREAD_BLOCK = 0x900;
 
 /**
  * Places libraries from one third of the address space upwards, as Linux once did. In the resuming process, Linux
- * places everything, including its vdso, near the top or the bottom, so nothing overlaps the snapshot's libraries. @see
- * personality(2)
+ * places everything, including its vdso, near the top or the bottom, so nothing overlaps the snapshot's libraries.
+ * Without it, libraries are anywhere in the TiB below the stack, where the resuming process has nothing but its vdso.
+ * @see personality(2)
  */
 const ADDR_COMPAT_LAYOUT = 0x0200000;
 
@@ -72,15 +75,7 @@ export function takeSnapshot(kernel: Kernel, options: SnapshotOptions): void {
     gatherUntilStop(kernel, pid);
     awaitStop(kernel, pid);
     const point = readPoint(kernel, input);
-    using memory = new ProcessMemory(kernel, pid);
-    const parts: FileParts = {
-      pieces: piecesOf(memory),
-      touched: [],
-      point,
-      threadId: threadIdIn(memory, point, pid),
-      cpu: requirements(kernel),
-      launcher: options.launcher,
-    };
+    const parts = readParts(kernel, { pid, point, secrets: options.secrets ?? [] });
     const touched = touchedBy(kernel, options, parts);
     // Written to a new file: the old one may be running. An empty file, which a crash of the host could leave, would
     // succeed as an empty shell script.
@@ -89,6 +84,24 @@ export function takeSnapshot(kernel: Kernel, options: SnapshotOptions): void {
     kill(kernel, pid, SIGKILL);
     waitChild(kernel, pid);
   }
+}
+
+/** Reads the stopped process. What its memory should not tell is removed. */
+function readParts(
+  kernel: Kernel,
+  { pid, point, secrets }: { pid: number; point: SnapshotPoint; secrets: readonly string[] },
+): FileParts {
+  using memory = new ProcessMemory(kernel, pid);
+  const pieces = piecesOf(memory);
+  const stack = ownStack(memory, point);
+  clearStacks(pieces, [stack, ...otherStacks(memory, pid)]);
+  eraseTexts(pieces, secrets);
+  const guarded = removeGuards(pieces, {
+    threadPointer: point.threadPointer,
+    stackPointer: stack.pointer,
+    stackEnd: stack.end,
+  });
+  return { pieces, touched: [], point, guarded, threadId: threadIdIn(memory, point, pid), cpu: requirements(kernel) };
 }
 
 /** Finds the pages that a typical command uses, with a first version of the file, which is then removed. */
@@ -105,21 +118,40 @@ function touchedBy(kernel: Kernel, { output, sample }: SnapshotOptions, parts: F
   }
 }
 
-/** Starts the program with a neutral environment: it stays in the snapshot, which everybody can read. */
+/**
+ * The environment of the program to snapshot. It stays in the snapshot, which everybody can read, so nothing of the
+ * caller's is in it.
+ */
+const environment: readonly string[] = [
+  // A directory that cannot be created: Deno would map the files that it keeps there.
+  "DENO_DIR=/proc/none",
+  "DENO_NO_UPDATE_CHECK=1",
+  "NO_COLOR=1",
+  // Freed memory is overwritten, so that the snapshot contains only what is in use. That does not work for glibc's
+  // caches of each thread. The program switches it off before it stops.
+  `GLIBC_TUNABLES=glibc.malloc.perturb=165:glibc.malloc.tcache_count=0:glibc.cpu.hwcaps=${withoutFeatures}`,
+  // Functions of libraries are looked up when a library is loaded, and not when they are called: the code for the latter
+  // depends on the processor.
+  "LD_BIND_NOW=1",
+  // V8's functions for UTF-8 and Base64, otherwise chosen by the processor's features. This is the variant with SSE4.2.
+  "SIMDUTF_FORCE_IMPLEMENTATION=westmere",
+];
+
+/** Starts the program to snapshot. */
 function start(kernel: Kernel, { deno, args }: SnapshotOptions, output: Fd): number {
   const script = 'kill -STOP $$; exec "$@"';
-  // The child inherits the personality.
-  const personality = kernel.must("personality", "personality", ADDR_COMPAT_LAYOUT);
+  // The child inherits the personality. In a container the call may be refused: the default seccomp profiles of engines
+  // allow only some of its values.
+  const personality = kernel.call("personality", ADDR_COMPAT_LAYOUT);
   const pid = spawn(kernel, {
     path: "/bin/sh",
     argv: ["sh", "-c", script, "sh", deno, ...args],
-    // A directory that cannot be created: Deno would map the files that it keeps there.
-    env: ["DENO_DIR=/proc/none", "DENO_NO_UPDATE_CHECK=1", "NO_COLOR=1"],
+    env: environment,
     fds: [{ to: 1, from: output.number }],
     closeFrom: 3,
     cwd: "/",
   });
-  kernel.must("personality", "personality", personality);
+  if (personality >= 0) kernel.must("personality", "personality", personality);
   if (pid < 0) throw new RuncError("syscall-failed", "cannot start /bin/sh", { errno: -pid });
   return pid;
 }
