@@ -357,3 +357,23 @@ boxTest("a launcher without its script, or with an empty one, says so", (box) =>
     assertMatch(stderr, /^runc: \S+\/runc\.js is missing or empty: run 'deno task build' .*\n$/);
   }
 });
+
+boxTest("a part of a launcher, or of its script, does not succeed", (box) => {
+  const path = `${box.directory}/runc`, script = `${box.directory}/runc.js`;
+  const whole = launcher(Deno.execPath(), box.directory);
+  const bundle = Deno.readTextFileSync(`${dirname(program)}/runc.js`);
+  const run = (launcherText: string, scriptText: string) => {
+    Deno.writeTextFileSync(path, launcherText, { mode: 0o755 });
+    Deno.writeTextFileSync(script, scriptText);
+    return execute([path, "--version"]);
+  };
+  assertEquals(run(whole, bundle).code, 0);
+  const lines = whole.trimEnd().split("\n");
+  for (let count = 2; count < lines.length; count++) {
+    assert(run(lines.slice(0, count).join("\n"), bundle).code !== 0, `${count} lines`);
+  }
+  // Without the last statement, which runs the program, and cut anywhere.
+  for (const part of [bundle.slice(0, bundle.lastIndexOf("if(import.meta.main)")), bundle.slice(0, 1000)]) {
+    assertEquals(run(whole, part).code, 1, part.slice(-40));
+  }
+});
