@@ -100,7 +100,11 @@ export class Speaker {
     yield () => this.#socket.queue.length > 0 || this.#socket.isAtEnd;
     const packet = this.#socket.receive()!;
     this.heard.push(new TextDecoder().decode(packet.bytes).replace(/\0$/, ""));
-    if (packet.bytes.length === 0) this.process.end({ code: 1 });
+    if (packet.bytes.length === 0) {
+      this.process.end({ code: 1 });
+      // It does nothing more.
+      yield () => false;
+    }
     return packet.fds;
   }
 
