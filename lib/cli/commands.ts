@@ -27,6 +27,7 @@ import { run as startCommand } from "./commands/start.ts";
 import { run as stateCommand } from "./commands/state.ts";
 import { run as topCommand } from "./commands/top.ts";
 import { run as updateCommand } from "./commands/update.ts";
+import { run as waitCommand } from "./commands/wait.ts";
 import { run as checkCommand } from "./commands/check.ts";
 import { run as doctorCommand } from "./commands/doctor.ts";
 import type { Command } from "./context.ts";
@@ -58,6 +59,7 @@ export const bodies: { readonly [Name in Exclude<CommandName, "help">]: Command<
   state: stateCommand,
   top: topCommand,
   update: updateCommand,
+  wait: waitCommand,
   check: checkCommand,
   doctor: doctorCommand,
 };
