@@ -29,6 +29,7 @@ import { run as startCommand } from "./commands/start.ts";
 import { run as stateCommand } from "./commands/state.ts";
 import { run as topCommand } from "./commands/top.ts";
 import { run as updateCommand } from "./commands/update.ts";
+import { run as waitCommand } from "./commands/wait.ts";
 import type { Command } from "./context.ts";
 import type { CommandName } from "./table.ts";
 
@@ -60,4 +61,5 @@ export const bodies: { readonly [Name in Exclude<CommandName, "help">]: Command<
   state: stateCommand,
   top: topCommand,
   update: updateCommand,
+  wait: waitCommand,
 };

@@ -129,6 +129,7 @@ export const createOptions = {
   "no-pivot": { type: "bool", help: "enter the root file system without pivot_root (for a root on a ramdisk)" },
   "no-new-keyring": { type: "bool", help: "keep the caller's session keyring" },
   "preserve-fds": preserveFds,
+  supervise: { type: "bool", help: "keep a small process that records how the container ends" },
 } as const satisfies Record<string, OptionSpec>;
 
 /** Available in every command and before it. */
@@ -166,6 +167,7 @@ export const globalOptions = {
     value: "file",
     help: "write a timing trace to this file: OTLP/JSON if it ends in .otlp.json, else chrome://tracing",
   },
+  supervisor: { type: "int", value: "fd", hidden: true, help: "internal: be the supervisor of another runtime" },
   version: { type: "bool", aliases: ["v"], help: "print versions" },
   help: helpOption,
 } as const satisfies Record<string, OptionSpec>;
@@ -488,6 +490,19 @@ export const commands = {
     },
     example: "runc update --memory 512m --pids-limit 100 web",
     usesState: true,
+  },
+  wait: {
+    summary: "wait until the container's first process has ended, and exit with its status",
+    usage: "<container-id>",
+    args: one,
+    options: {
+      timeout: { type: "duration", value: "duration", help: "wait no longer than this; the status is then 255" },
+      format: textOrJson,
+    },
+    example: "runc wait --timeout 30s web",
+    usesState: true,
+    // As of exec: few programs use it.
+    errorStatus: 255,
   },
   help: {
     summary: "show help",

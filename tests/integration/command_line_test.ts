@@ -100,6 +100,8 @@ for (const line of lines) {
 /** The names in a help text, hidden ones are not there. */
 const optionNames = (help: string) => [...help.matchAll(/(?<=\s)--?([a-z][a-z-]*)/g)].map(([, name]) => name!);
 
+/** Ours. */
+const additions: Readonly<Record<string, readonly string[]>> = { create: ["supervise"], run: ["supervise"] };
 /** What runc 1.5 has and 1.1.5 has not. */
 const since: Readonly<Record<string, readonly string[]>> = {
   create: ["pidfd-socket"],
@@ -111,11 +113,11 @@ const hidden: Readonly<Record<string, readonly string[]>> = { kill: ["all", "a"]
 
 const commands = "create delete exec features kill list pause ps resume run spec start state".split(" ");
 for (const command of commands) {
-  boxTest(`${command} has runc's options and no others`, (box) => {
+  boxTest(`${command} has runc's options, and no others but our additions`, (box) => {
     const text = box.must([command, "--help"]);
     const ours = optionNames(text.slice(text.indexOf("OPTIONS:"), text.indexOf("EXAMPLE:")));
     const theirs = optionNames(optionsOf(box, command));
-    const wanted = [...theirs, ...(since[command] ?? []), "help", "h"].filter((name) =>
+    const wanted = [...theirs, ...(since[command] ?? []), ...(additions[command] ?? []), "help", "h"].filter((name) =>
       !hidden[command]?.includes(name)
     );
     assertEquals([...new Set(ours)].sort(), [...new Set(wanted)].sort());

@@ -14,6 +14,7 @@ import { cString, type Kernel, syscallError } from "../../ffi/kernel.ts";
 import { fstat } from "../../ffi/stat.ts";
 import { pause, type Waits } from "../../ffi/waits.ts";
 import { exactInteger } from "../../specs/json.ts";
+import { EXIT_RECORD } from "./exit_record.ts";
 import { type CreationNote, NOTE_LIMIT, parseNote } from "./creation_note.ts";
 import { brokenState, parseRuncState, type RuncState } from "./runc_state.ts";
 
@@ -80,6 +81,11 @@ export class StateDirectory {
   /** The note of a creation. */
   get note(): string {
     return `${this.path}/creating.json`;
+  }
+
+  /** How the first process ended. */
+  get exit(): string {
+    return `${this.path}/${EXIT_RECORD}`;
   }
 
   /** Makes the directory, or nothing. @throws {RuncError} `container-exists`. */
@@ -233,7 +239,7 @@ export class StateDirectory {
   /** Works without a descriptor: nothing is read from the directory. */
   #removeKnown(): void {
     const socket = `${this.notify}/notify.sock`;
-    for (const path of [this.fifo, this.note, `${this.path}/state.json`, socket, this.notify, this.path]) {
+    for (const path of [this.fifo, this.note, this.exit, `${this.path}/state.json`, socket, this.notify, this.path]) {
       const error = removing(path);
       if (error !== undefined) throw error;
     }
