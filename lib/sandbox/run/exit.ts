@@ -1,0 +1,45 @@
+/**
+ * Ends sandboxes when the program ends without having closed them.
+ *
+ * It has no time for promises then. A program that is killed does not come here: first_process.ts and home.ts are for
+ * that.
+ *
+ * @module
+ */
+
+import { waitChild } from "../../ffi/process/process.ts";
+import { runWaits } from "../../ffi/waits.ts";
+import { ContainerHandle } from "../../libcontainer/container/handle.ts";
+import type { LaunchedSandbox } from "./launch.ts";
+
+/** The sandboxes that are open, and the pids of their processes. */
+const open = new Map<LaunchedSandbox, () => readonly number[]>();
+/** SIGKILL */
+const SIGKILL = 9;
+let isListening = false;
+
+/** `sandbox` has to be closed at the program's end. `pids`: its processes that are children of this one. */
+export function endAtExit(sandbox: LaunchedSandbox, pids: () => readonly number[]): void {
+  open.set(sandbox, pids);
+  if (isListening) return;
+  isListening = true;
+  globalThis.addEventListener("unload", endAll);
+}
+
+/** `sandbox` is closed. */
+export function forgetAtExit(sandbox: LaunchedSandbox): void {
+  open.delete(sandbox);
+}
+
+function endAll(): void {
+  for (const [{ first }] of open) first.signal(SIGKILL);
+  for (const [{ first, runtime, id }, pids] of open) {
+    try {
+      // The kernel ends process 1 only when all others are reaped.
+      for (const pid of [...pids(), first.pid]) waitChild(runtime.kernel, pid);
+      runWaits(runtime, ContainerHandle.load(runtime, id).destroy());
+    } catch {
+      // The processes have ended. The next program removes the rest: home.ts.
+    }
+  }
+}
