@@ -24,6 +24,7 @@ import { Container } from "../../libcontainer/container/container.ts";
 import { createRuntime } from "../../libcontainer/container/create_runtime.ts";
 import type { Runtime } from "../../libcontainer/runtime.ts";
 import { Sha256 } from "../rootfs/sha256.ts";
+import { removeAtExit } from "./exit.ts";
 import { firstProcess } from "./first_process.ts";
 
 /** What the sandboxes of a program share. */
@@ -104,6 +105,7 @@ function claim(kernel: Kernel, programs: string): string {
   makeDirectory(partial);
   lock(kernel, partial);
   withFileErrors(() => Deno.renameSync(partial, `${programs}/${id}`));
+  removeAtExit(`${programs}/${id}`);
   return `${programs}/${id}`;
 }
 

@@ -197,6 +197,19 @@ Deno.test("close() ends everything, also what is being started; descriptors are 
   assertEquals(descriptors(), before);
 });
 
+Deno.test("many sandboxes at once, while the event loop goes on", async () => {
+  let turns = 0;
+  const timer = setInterval(() => turns++, 5);
+  const results = await Promise.all(Array.from({ length: 20 }, async (_, index) => {
+    await using sandbox = await Sandbox.create({ directory });
+    return await sandbox.sh`echo ${index}`.text();
+  }));
+  clearInterval(timer);
+  assertEquals(results, results.map((_, index) => `${index}\n`));
+  assert(turns > 10, `${turns} turns`);
+  assertEquals(states(), []);
+});
+
 Deno.test("an abort ends the creation, and later the sandbox", async () => {
   await assertRejects(() => Sandbox.create({ directory, signal: AbortSignal.abort(new Error("mine")) }), Error, "mine");
   const early = new AbortController();
@@ -318,7 +331,7 @@ Deno.test("a directory is a root file system", async () => {
   await assertRejects(() => sandbox.fs.writeTextFile("/f", "x"), RuncError);
 });
 
-Deno.test("a host without cgroups for it: an error with requireLimits, else a warning", async () => {
+Deno.test("requireLimits is no error for root, and the limits hold", async () => {
   // As root, all controllers are there: the limits are real.
   await using sandbox = await Sandbox.create({ directory, requireLimits: true, cpus: 0.5, pids: 20 });
   assertEquals(sandbox.unlimited, []);

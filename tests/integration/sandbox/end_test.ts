@@ -62,7 +62,7 @@ function endTest(name: string, body: (directory: string) => Promise<void>): void
 endTest("a program that exits without close() leaves nothing", async (directory) => {
   const { id, pids } = await run(directory, "exit");
   assertEquals(pids.filter(isAlive), []);
-  assertEquals(cgroupsNamed(id), []);
+  assertEquals([cgroupsNamed(id), programs(directory)], [[], []]);
 });
 
 for (const how of ["throw", "SIGKILL"] as const) {
