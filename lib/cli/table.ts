@@ -115,8 +115,6 @@ const detach = {
   help: "return as soon as the program runs",
 } as const satisfies OptionSpec;
 
-const format = { type: "string", aliases: ["f"], value: "format" } as const;
-
 /** An option of `update`. It is a string, because callers know the messages for wrong values. */
 function limit(value: string, help: string) {
   return { type: "string", value, help } as const satisfies OptionSpec;
@@ -182,6 +180,17 @@ const refused = {
 
 /** Every command, in the order of the help. */
 export const commands = {
+  check: {
+    summary: "print every problem and risk of a bundle on this host",
+    usage: "",
+    args: none,
+    options: {
+      bundle,
+      format: textOrJson,
+      strict: { type: "bool", help: "exit with status 2 if there are only warnings" },
+    },
+    example: "runc check --bundle /bundles/web --strict",
+  },
   checkpoint: {
     ...refused,
     summary: "save the processes of a container to files; not supported",
@@ -203,6 +212,16 @@ export const commands = {
     options: { force: { type: "bool", aliases: ["f"], help: "kill the container first if it is not stopped" } },
     example: "runc delete web",
     usesState: true,
+  },
+  doctor: {
+    summary: "print what this host offers to containers, and how to get what is missing",
+    usage: "",
+    args: none,
+    options: {
+      for: { type: "string", value: "dir", help: "print only what the bundle in this directory needs" },
+      format: textOrJson,
+    },
+    example: "runc doctor --for /bundles/web",
   },
   events: {
     summary: "print resource usage at intervals, and out-of-memory events",
@@ -469,27 +488,6 @@ export const commands = {
     },
     example: "runc update --memory 512m --pids-limit 100 web",
     usesState: true,
-  },
-  check: {
-    summary: "print every problem and risk of a bundle on this host",
-    usage: "",
-    args: none,
-    options: {
-      bundle,
-      format: { ...format, default: "text", choices: ["text", "json"], help: "print text or json" },
-      strict: { type: "bool", help: "exit with status 2 if there are only warnings" },
-    },
-    example: "runc check --bundle /bundles/web --strict",
-  },
-  doctor: {
-    summary: "print what this host offers to containers, and how to get what is missing",
-    usage: "",
-    args: none,
-    options: {
-      for: { type: "string", value: "dir", help: "print only what the bundle in this directory needs" },
-      format: { ...format, default: "text", choices: ["text", "json"], help: "print text or json" },
-    },
-    example: "runc doctor --for /bundles/web",
   },
   help: {
     summary: "show help",

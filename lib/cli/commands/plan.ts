@@ -149,7 +149,7 @@ function planExec(runtime: Runtime, container: ContainerHandle, invocation: Invo
   const [, ...args] = invocation.args;
   const { options } = invocation;
   const process = readProcess(runtime, container, { ...invocation, args });
-  const seccomp = container.compileSeccomp();
+  const seccomp = container.compileSeccomp({ store: false });
   const subCgroups = parseSubCgroups(options.cgroup);
   const { plan, parent } = runWaits(runtime, container.planExec({ process, seccomp, subCgroups }));
   const { terminal = false } = process;

@@ -269,10 +269,11 @@ export class ContainerHandle {
     return { uid: hostRoot(uidMappings), gid: hostRoot(gidMappings) };
   }
 
-  compileSeccomp(): SeccompFilter | undefined {
+  /** `store`: as of {@link compileStored}. */
+  compileSeccomp(options: { readonly store?: boolean } = {}): SeccompFilter | undefined {
     const profile = seccompOf(this.#state);
     if (profile === undefined) return undefined;
-    return compileStored(this.#runtime, profile);
+    return compileStored(this.#runtime, profile, options);
   }
 
   get #execContainer(): ExecContainer {
