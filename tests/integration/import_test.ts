@@ -11,7 +11,7 @@ const program = (specifier: string) =>
 const runtime = createRuntime({ root: "/run/runc-import-test" });
 Deno.mkdirSync("rootfs");
 const spec = loadSpec(runtime, defaultSpec({ cgroup2: true }), Deno.cwd());
-const { plan } = planContainer(runtime, { id: "import", spec, startBy: "fifo" });
+const plan = planContainer(runtime, { id: "import", spec, startBy: "fifo" });
 console.log(explain(plan).includes("mount proc on /proc"), new RuncError("protocol", "abc").message);
 `;
 
