@@ -11,6 +11,7 @@ const rooms: readonly string[] = [
   "mod.ts",
   "lib/cli/",
   "lib/libcontainer/container/",
+  "lib/libcontainer/checkpoint/",
   "lib/libcontainer/trace/",
   "lib/libcontainer/launch/",
   "lib/libcontainer/plans/",
