@@ -34,6 +34,8 @@ export type ErrorCode =
   | "protocol"
   /** A signal ended the operation. Everything that it made is removed. */
   | "interrupted"
+  /** CRIU could not save or restore the processes of a container. */
+  | "checkpoint-failed"
   /** The host lacks something: a library, a file system, systemd. */
   | "host-lacks"
   /** A bug in this program. */
