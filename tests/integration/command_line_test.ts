@@ -130,14 +130,6 @@ function optionsOf(box: Box, command: string): string {
   return /^OPTIONS:\n([^]*)/m.exec(text)?.[1] ?? "";
 }
 
-for (const line of ["checkpoint --image-path image a", "restore --detach --bundle bundle a", "restore"]) {
-  boxTest(`${line} is refused, with the reason`, (box) => {
-    const { code, stdout, stderr } = box.runc(line.split(" "));
-    assertEquals([code, stdout], [1, ""]);
-    assertMatch(stderr, /msg="(checkpoint|restore) is not supported: .*CRIU" code=unsupported /);
-  });
-}
-
 // --- output that does not arrive -------------------------------------------------------------------------------------------------
 
 comparing("a log that cannot be written to is told of on stderr, and hinders nothing", (box) => {

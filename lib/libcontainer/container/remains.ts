@@ -53,7 +53,7 @@ export function removeRemains(runtime: Runtime, id: string): boolean {
         "cgroups in other places were not removed, and its poststop hooks were not run",
     );
   }
-  directory.remove();
+  directory.remove(runtime.kernel);
   return true;
 }
 

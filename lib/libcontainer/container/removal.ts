@@ -34,5 +34,5 @@ export function removeContainer(runtime: Runtime, target: RemovalTarget): void {
   inContext("unable to remove container's cgroup", () => cgroup.destroy());
   const group = rdtGroupOf(state);
   if (group !== undefined) inContext("unable to remove container's IntelRDT group", () => removeRdtGroup(group));
-  inSpan(runtime.trace, "remove the state", () => directory.remove());
+  inSpan(runtime.trace, "remove the state", () => directory.remove(runtime.kernel));
 }

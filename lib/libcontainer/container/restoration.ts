@@ -1,0 +1,258 @@
+/**
+ * Makes a container from a checkpoint, and undoes that if it fails. Runs in: parent.
+ *
+ * @module
+ */
+
+import { isThere } from "../../cgroups/driver.ts";
+import { hasLimits } from "../../cgroups/limits/limits.ts";
+import type { CgroupManager } from "../../cgroups/manager.ts";
+import { createCgroupManager } from "../../cgroups/open.ts";
+import { requireSystemd } from "../../cgroups/path.ts";
+import { RdtGroup } from "../../cgroups/rdt/group.ts";
+import { resctrlRoot } from "../../cgroups/rdt/resctrl.ts";
+import { createSystemdManager } from "../../cgroups/systemd/manager.ts";
+import { inContext, RuncError } from "../../errors.ts";
+import { MountFlag, UmountFlag } from "../../ffi/constants.ts";
+import type { Fd } from "../../ffi/fd.ts";
+import { withFileErrors } from "../../ffi/file_error.ts";
+import { cString, type Kernel } from "../../ffi/kernel.ts";
+import { Child } from "../../ffi/process/child.ts";
+import { kill } from "../../ffi/process/process.ts";
+import { inSpan } from "../../trace/tracer.ts";
+import { makeMountPoints, mountPoints } from "../checkpoint/mount_points.ts";
+import { cgroupMode, type RestoreOptions } from "../checkpoint/options.ts";
+import { readMountFacts } from "../checkpoint/facts.ts";
+import { restore } from "../checkpoint/restore.ts";
+import { runWaits, type Waits } from "../checkpoint/waits.ts";
+import { rootOwner } from "../config/id_mappings.ts";
+import type { StartFlags } from "../config/launch_request.ts";
+import { runHooks } from "../launch/host_hooks.ts";
+import type { Runtime } from "../runtime.ts";
+import type { SeccompFilter } from "../seccomp/filter.ts";
+import type { RuncState } from "../state/runc_state.ts";
+import { StateDirectory } from "../state/store.ts";
+import { cgroupOwner } from "../state/to_runc_state.ts";
+import type { Spec } from "./bundle.ts";
+import { Container } from "./container.ts";
+import { cgroupOptions, systemdOptions, withTrace } from "./container_cgroups.ts";
+import { creatingState, describeContainer, neverStartedState } from "./new_state.ts";
+import { Undo } from "./undo.ts";
+
+/** What a container is restored from. */
+export interface RestorationOptions extends RestoreOptions, StartFlags {
+  /** Letters, digits and `_+-.`. */
+  readonly id: string;
+  /** From {@link loadSpec}; it has to describe the container that was saved. */
+  readonly spec: Spec;
+  /** From {@link compileSeccomp}: for `exec`. CRIU restores the processes' own filters. */
+  readonly seccomp?: SeccompFilter;
+  /** The standard streams, for those that were the caller's pipes; absent: /dev/null. */
+  readonly stdio?: readonly [number, number, number];
+  /** Connected socket that receives the terminal's master. */
+  readonly consoleSocket?: Fd;
+}
+
+/** A restored container and its first process, which is a child of this process. */
+export interface Restored {
+  readonly container: Container;
+  readonly process: Child;
+}
+
+/**
+ * Makes a container from a checkpoint. Its processes run when it returns.
+ *
+ * @throws {RuncError} `container-exists`; `host-lacks` without a CRIU that can do it; `checkpoint-failed` with what CRIU
+ * said. No cgroup, mount, process or state directory is left then.
+ */
+export function restoreContainer(runtime: Runtime, options: RestorationOptions): Restored {
+  const waiter = { kernel: runtime.kernel, interrupts: runtime.interrupts };
+  return inSpan(
+    runtime.trace,
+    "restore the container's processes",
+    () => runWaits(waiter, restoring(runtime, options)),
+    {
+      kind: "client",
+    },
+  );
+}
+
+/** The work of {@link restoreContainer}, for any driver of waits. */
+export function* restoring(runtime: Runtime, options: RestorationOptions): Waits<Restored> {
+  const { kernel } = runtime;
+  const directory = new StateDirectory(runtime.root, options.id);
+  const cgroup = withTrace(runtime, cgroupOf(runtime, options));
+  cgroupMode(options.manageCgroupsMode);
+  using undo = new Undo(runtime.log);
+  directory.make(kernel, runtime.root);
+  undo.defer(() => runPoststop(runtime, options));
+  undo.defer(() => directory.remove(kernel));
+  const groups = undo.place();
+  const site: Site = { runtime, options, directory, cgroup, undo: groups, made: {} };
+  const state = describeContainer(runtime, { ...options, startBy: "parent" }, { pid: 0, cgroup });
+  const facts = readMountFacts(kernel, state);
+  makeMountPoints(kernel, mountPoints(state, facts), rootOwner(options.spec.config));
+  {
+    using root = mountRoot(kernel, options.spec.rootfs, directory);
+    yield* restore(runtime, {
+      state,
+      root: root.path,
+      stdio: options.stdio,
+      consoleSocket: options.consoleSocket,
+      enterCgroups: (pid) => enterCgroups(site, pid),
+      namespacesMade: (pid) => runHostHooks(site, pid),
+      restored: (pid) => saveState(site, pid),
+    }, options);
+  }
+  const { process } = site.made;
+  if (process === undefined) throw new RuncError("protocol", "CRIU did not report the restored process");
+  const container = Container.load(runtime, options.id);
+  undo.keep();
+  return { container, process };
+}
+
+/** A restore in progress. */
+interface Site {
+  readonly runtime: Runtime;
+  readonly options: RestorationOptions;
+  readonly directory: StateDirectory;
+  readonly cgroup: CgroupManager;
+  /** For what the processes use. */
+  readonly undo: Undo;
+  readonly made: { rdtGroup?: RdtGroup; process?: Child };
+}
+
+function cgroupOf(runtime: Runtime, { id, spec }: RestorationOptions): CgroupManager {
+  const { config, mounts, layout } = spec;
+  const { annotations = {}, linux } = config;
+  if (!runtime.systemdCgroup) {
+    const request = { id, cgroupsPath: linux?.cgroupsPath };
+    return createCgroupManager(layout, request, cgroupOptions(runtime, runtime.rootlessCgroups));
+  }
+  requireSystemd(isThere("/run/systemd/system"));
+  const request = { id, cgroupsPath: linux?.cgroupsPath, annotations, ownerUid: cgroupOwner({ config, mounts }) };
+  return createSystemdManager(layout, request, systemdOptions(runtime, runtime.rootlessCgroups));
+}
+
+/**
+ * Mounts the rootfs in the state directory: CRIU's root must be a mount point, and no other mount may cover it. It is
+ * unmounted when it is disposed of.
+ */
+function mountRoot(kernel: Kernel, rootfs: string, directory: StateDirectory): Disposable & { readonly path: string } {
+  withFileErrors(() => Deno.mkdirSync(directory.criuRoot, { mode: 0o755 }));
+  // CRIU compares it with paths in mountinfo, which have no symlinks.
+  const path = withFileErrors(() => Deno.realPathSync(directory.criuRoot));
+  const [source, target] = [cString(rootfs), cString(path)];
+  const flags = MountFlag.MS_BIND | MountFlag.MS_REC;
+  kernel.must(`mount(${JSON.stringify(rootfs)}, MS_BIND|MS_REC)`, "mount", source, target, null, flags, null);
+  return {
+    path,
+    [Symbol.dispose]() {
+      kernel.call("umount2", target, UmountFlag.MNT_DETACH);
+      kernel.call("rmdir", target);
+    },
+  };
+}
+
+/** Like `create`, which moves its stage: what CRIU makes is in the cgroups from its birth. */
+function enterCgroups(site: Site, pid: number): void {
+  const { runtime, options, cgroup, undo } = site;
+  const { resources = {} } = options.spec.config.linux ?? {};
+  const limits = hasLimits(resources) ? resources : undefined;
+  inContext("unable to apply cgroup configuration", () => {
+    cgroup.create(limits, pid);
+    undo.defer(() => cgroup.destroy());
+    undo.defer(() => killLeft(runtime, cgroup));
+    cgroup.join(pid);
+  });
+  cgroup.setDevices(resources.devices ?? []);
+  if (limits !== undefined) cgroup.set(limits);
+  site.made.rdtGroup = enterRdtGroup(site, pid);
+}
+
+/** CRIU kills what it has made if it fails, but not if it was killed itself. */
+function killLeft({ kernel }: Runtime, cgroup: CgroupManager): void {
+  if (cgroup.exists()) cgroup.kill((pid, signal) => void kill(kernel, pid, signal));
+}
+
+function enterRdtGroup({ runtime, options, undo }: Site, pid: number): RdtGroup | undefined {
+  const { intelRdt } = options.spec.config.linux ?? {};
+  const root = intelRdt === undefined ? undefined : resctrlRoot(runtime.kernel);
+  if (root === undefined) return undefined;
+  const group = new RdtGroup(root, options.id, intelRdt!);
+  undo.defer(() => group.undo());
+  inContext("unable to apply Intel RDT configuration", () => {
+    group.make();
+    group.join(pid);
+    group.limit();
+  });
+  return group;
+}
+
+function runHostHooks({ runtime, options }: Site, pid: number): void {
+  const { config: { hooks }, bundle } = options.spec;
+  const state = creatingState(options, pid);
+  runHooks(runtime, "prestart", hooks?.prestart, state, { cwd: bundle });
+  runHooks(runtime, "createRuntime", hooks?.createRuntime, state, { cwd: bundle });
+}
+
+function runPoststop(runtime: Runtime, options: RestorationOptions): void {
+  runHooks(runtime, "poststop", options.spec.config.hooks?.poststop, neverStartedState(options), {
+    goOn: (error) => runtime.log("warning", error.message),
+  });
+}
+
+/** Saves the state while the processes are restored but do not run yet. */
+function saveState(site: Site, pid: number): void {
+  const { runtime, options, directory, cgroup, made, undo } = site;
+  const { kernel } = runtime;
+  // As for a stage, a number in a message is believed only if it is our child's.
+  const process = Child.find(kernel, pid);
+  if (process === undefined) throw new RuncError("protocol", `CRIU restored process ${pid}, which is not our child`);
+  made.process = process;
+  undo.defer(() => endProcess(process));
+  const described = describeContainer(runtime, { ...options, startBy: "parent" }, {
+    pid,
+    cgroup,
+    rdtGroup: made.rdtGroup,
+  });
+  directory.save(kernel, restoredState(described, { stdio: options.stdio, isInTimeNamespace: isInTimeNamespace(pid) }));
+}
+
+function endProcess(process: Child): void {
+  process.signal(9);
+  process.reap();
+  process[Symbol.dispose]();
+}
+
+/**
+ * The state of a restored container. CRIU makes a time namespace, so that the clocks go on where they stood; `exec` has
+ * to enter it. The next checkpoint has to know which standard streams are the caller's.
+ */
+function restoredState(
+  state: RuncState,
+  { stdio, isInTimeNamespace }: { stdio?: readonly number[]; isInTimeNamespace: boolean },
+): RuncState {
+  const { config } = state;
+  const namespaces = config.namespaces ?? [];
+  const isListed = namespaces.some(({ type }) => type === "NEWTIME");
+  return {
+    ...state,
+    config: {
+      ...config,
+      namespaces: isInTimeNamespace && !isListed ? [...namespaces, { type: "NEWTIME" }] : namespaces,
+    },
+    external_descriptors: [0, 1, 2].map((index) =>
+      stdio === undefined ? "/dev/null" : Deno.readLinkSync(`/proc/self/fd/${stdio[index]}`)
+    ),
+  };
+}
+
+/** Whether a process is in another time namespace than this one. Not on a kernel without them. */
+function isInTimeNamespace(pid: number): boolean {
+  try {
+    return Deno.readLinkSync(`/proc/${pid}/ns/time`) !== Deno.readLinkSync("/proc/self/ns/time");
+  } catch {
+    return false;
+  }
+}
