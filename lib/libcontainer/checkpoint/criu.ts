@@ -43,6 +43,9 @@ const F_DUPFD_CLOEXEC = 1030;
 /** bits/socket.h */
 const SHUT_WR = 1;
 
+/** How long to wait for CRIU's status after the end of the stream, which comes while it ends. */
+const END_MS = 1000;
+
 /** Ten pages: runc's limit. Messages are far shorter. */
 const MESSAGE_LIMIT = 10 * 4096;
 
@@ -146,7 +149,10 @@ export class Criu implements Disposable {
         yield* this.#awaitNews(refusal);
         continue;
       }
-      if (packet === undefined || packet.bytes.length === 0) throw refusal.error ?? this.#unexpectedEnd();
+      if (packet === undefined || packet.bytes.length === 0) {
+        yield* this.#awaitEnd(END_MS);
+        throw refusal.error ?? this.#unexpectedEnd();
+      }
       if (packet.isCut) {
         for (const fd of packet.fds) fd.close();
         throw new RuncError("protocol", "buffer is too small");
@@ -165,6 +171,11 @@ export class Criu implements Disposable {
     }
   }
 
+  *#awaitEnd(timeoutMs: number): Waits<void> {
+    if (this.#child.hasEnded) return;
+    yield { fds: [this.#child.pidfd?.number ?? -1], timeoutMs: endTimeout(this.#child, timeoutMs) };
+  }
+
   #unexpectedEnd(): RuncError {
     const status = this.#child.status;
     const how = status === undefined ? "" : `: ${statusText(status)}`;
@@ -174,8 +185,7 @@ export class Criu implements Disposable {
   /** Tells CRIU that no request follows, and waits for its end. @throws {RuncError} for a failure, unless `mayFail`. */
   *end({ mayFail = false }: { mayFail?: boolean } = {}): Waits<void> {
     this.#runtime.kernel.call("shutdown", this.#socket.number, SHUT_WR);
-    const fds = [this.#child.pidfd?.number ?? -1];
-    while (!this.#child.hasEnded) yield { fds, timeoutMs: endTimeout(this.#child, -1) };
+    while (!this.#child.hasEnded) yield* this.#awaitEnd(-1);
     const status = this.#child.reap();
     // Undefined: our caller ignores SIGCHLD, and the kernel has reaped CRIU.
     if (mayFail || status === undefined || "code" in status && status.code === 0) return;

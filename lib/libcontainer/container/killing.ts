@@ -14,7 +14,7 @@ import { kill } from "../../ffi/process/process.ts";
 import { inSpan } from "../../trace/tracer.ts";
 import type { Runtime } from "../runtime.ts";
 import { isAlive } from "../state/process_status.ts";
-import { initOf, ownsPids, rootlessCgroupsOf, type RuncState } from "../state/runc_state.ts";
+import { initOf, isUnfinished, ownsPids, rootlessCgroupsOf, type RuncState } from "../state/runc_state.ts";
 
 /** The parts of a container that are needed to signal it. */
 export interface KillTarget {
@@ -59,6 +59,7 @@ function signalContainer(runtime: Runtime, target: KillTarget, signal: number): 
 
 /** Opens init. Its pid alone is not safe: another process can get it between a check of the start time and kill(2). */
 function openInit({ kernel }: Runtime, state: RuncState): OtherProcess | undefined {
+  if (isUnfinished(state)) return undefined;
   const init = OtherProcess.find(kernel, initOf(state).pid);
   // The process is open before its start time is checked. If the start time is still init's, the process is init.
   if (init === undefined || hasLiveInit(state)) return init;

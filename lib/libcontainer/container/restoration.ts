@@ -16,7 +16,9 @@ import { inContext, RuncError } from "../../errors.ts";
 import { MountFlag, UmountFlag } from "../../ffi/constants.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { withFileErrors } from "../../ffi/file_error.ts";
+import { open } from "../../ffi/files.ts";
 import { cString, type Kernel } from "../../ffi/kernel.ts";
+import { RouteSocket } from "../../ffi/netlink.ts";
 import { Child } from "../../ffi/process/child.ts";
 import { kill } from "../../ffi/process/process.ts";
 import { inSpan } from "../../trace/tracer.ts";
@@ -27,7 +29,9 @@ import { restore } from "../checkpoint/restore.ts";
 import { runWaits, type Waits } from "../checkpoint/waits.ts";
 import { rootOwner } from "../config/id_mappings.ts";
 import type { StartFlags } from "../config/launch_request.ts";
+import { makesNamespace } from "../config/namespaces.ts";
 import { runHooks } from "../launch/host_hooks.ts";
+import { moveNetworkDevices } from "../launch/network_devices.ts";
 import type { Runtime } from "../runtime.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
 import type { RuncState } from "../state/runc_state.ts";
@@ -38,6 +42,9 @@ import { Container } from "./container.ts";
 import { cgroupOptions, systemdOptions, withTrace } from "./container_cgroups.ts";
 import { creatingState, describeContainer, neverStartedState } from "./new_state.ts";
 import { Undo } from "./undo.ts";
+
+/** The pid in a state without a process, as runc writes it. */
+const NO_PROCESS = -1;
 
 /** What a container is restored from. */
 export interface RestorationOptions extends RestoreOptions, StartFlags {
@@ -85,11 +92,14 @@ export function* restoring(runtime: Runtime, options: RestorationOptions): Waits
   cgroupMode(options.manageCgroupsMode);
   using undo = new Undo(runtime.log);
   directory.make(kernel, runtime.root);
+  // The hooks run last, after everything else is removed.
   undo.defer(() => runPoststop(runtime, options));
   undo.defer(() => directory.remove(kernel));
   const groups = undo.place();
   const site: Site = { runtime, options, directory, cgroup, undo: groups, made: {} };
-  const state = describeContainer(runtime, { ...options, startBy: "parent" }, { pid: 0, cgroup });
+  const state = describeContainer(runtime, { ...options, startBy: "parent" }, { pid: NO_PROCESS, cgroup });
+  // If this process is killed, `delete` finds what to remove.
+  directory.save(kernel, state);
   const facts = readMountFacts(kernel, state);
   makeMountPoints(kernel, mountPoints(state, facts), rootOwner(options.spec.config));
   {
@@ -100,7 +110,10 @@ export function* restoring(runtime: Runtime, options: RestorationOptions): Waits
       stdio: options.stdio,
       consoleSocket: options.consoleSocket,
       enterCgroups: (pid) => enterCgroups(site, pid),
-      namespacesMade: (pid) => runHostHooks(site, pid),
+      namespacesMade: (pid) => {
+        fillNetwork(site, pid);
+        runHostHooks(site, pid);
+      },
       restored: (pid) => saveState(site, pid),
     }, options);
   }
@@ -187,6 +200,19 @@ function enterRdtGroup({ runtime, options, undo }: Site, pid: number): RdtGroup 
     group.limit();
   });
   return group;
+}
+
+/**
+ * CRIU makes an empty network namespace. Unlike runc, this gives it what `create` gives it: the loopback device, and the
+ * devices of `linux.netDevices`, which have come back to the host with the end of the saved container.
+ */
+function fillNetwork({ runtime, options: { spec: { config } } }: Site, pid: number): void {
+  if (!makesNamespace(config, "network")) return;
+  const { kernel } = runtime;
+  using namespace = open(kernel, `/proc/${pid}/ns/net`, 0);
+  using socket = RouteSocket.open(kernel, namespace);
+  socket.setUp(socket.deviceIndex("lo"), true);
+  moveNetworkDevices(runtime, config.linux?.netDevices ?? {}, pid);
 }
 
 function runHostHooks({ runtime, options }: Site, pid: number): void {
