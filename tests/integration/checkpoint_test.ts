@@ -147,6 +147,35 @@ boxTest("without criu on PATH the error names the package, and nothing is made",
   box.remove();
 });
 
+for (
+  const [what, script, code, message] of [
+    ["ends at once", "exit 3", "checkpoint-failed", "criu failed: unexpected EOF: exit status 3"],
+    ["is killed", "kill -9 $$", "checkpoint-failed", "criu failed: unexpected EOF: signal: killed"],
+    [
+      "says nonsense",
+      "printf x >&3; exec sleep 1000",
+      "protocol",
+      "message of CRIU cannot be read: 1 bytes at 1, of 1",
+    ],
+    [
+      "answers no",
+      "printf '\\010\\012\\020\\000' >&3; exec sleep 1000",
+      "checkpoint-failed",
+      "criu failed: type VERSION errno 0",
+    ],
+  ] as const
+) {
+  boxTest(`a criu that ${what} is an error, and the container goes on`, (box) => {
+    box.startSleeping();
+    Deno.writeTextFileSync(`${box.directory}/criu`, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    const args = ["checkpoint", "--image-path", `${box.directory}/images`, box.id];
+    const error = box.refused(args, { env: { PATH: `${box.directory}:/usr/bin:/bin` } });
+    assertEquals([error.code, error.msg], [code, `CRIU version check failed: ${message}`]);
+    assertEquals(box.state().status, "running");
+    box.remove();
+  });
+}
+
 boxTest("a created or stopped container has nothing to save", (box) => {
   box.must(["create", box.id]);
   const message = (status: string) => `Container cannot be checkpointed in ${status} state`;

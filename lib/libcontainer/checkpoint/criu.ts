@@ -19,7 +19,7 @@
 
 import { RuncError } from "../../errors.ts";
 import { endTimeout } from "../../ffi/ending.ts";
-import { errnoText } from "../../ffi/errno.ts";
+import { Errno, errnoText } from "../../ffi/errno.ts";
 import { Fd } from "../../ffi/fd.ts";
 import { open } from "../../ffi/files.ts";
 import { syscallError } from "../../ffi/kernel.ts";
@@ -29,6 +29,7 @@ import { openFlag } from "../../ffi/constants.ts";
 import { type Packet, packetPair, receiveIfThere, send } from "../../ffi/sockets.ts";
 import { statusText } from "../launch/host_hooks.ts";
 import type { Runtime } from "../runtime.ts";
+import { work } from "./acts.ts";
 import { findCriu } from "./criu_program.ts";
 import { type CriuNotify, type CriuReq, type CriuResp, decodeResp, encodeReq, ReqType, reqTypeName } from "./rpc.ts";
 import type { Waits } from "./waits.ts";
@@ -58,7 +59,7 @@ export interface CriuDescriptors {
 }
 
 /** A notification. `fds` are closed afterwards. An exception makes CRIU fail, and is thrown when it has. */
-export type Serve = (notify: CriuNotify, fds: readonly Fd[]) => void;
+export type Serve = (notify: CriuNotify, fds: readonly Fd[]) => Waits<void> | void;
 
 /** A running `criu swrk`. When it is disposed of, it is killed unless {@link Criu.end} has been awaited. */
 export class Criu implements Disposable {
@@ -117,18 +118,22 @@ export class Criu implements Disposable {
         response = decodeResp(packet.bytes);
         if (!response.success) throw refusal.error ?? failureOf(response);
         if (response.type !== ReqType.NOTIFY) return response;
-        this.#serve(response, packet.fds, { serve, refusal });
+        yield* this.#serve(response, packet.fds, { serve, refusal });
       } finally {
         for (const fd of packet.fds) fd.close();
       }
     }
   }
 
-  #serve({ notify }: CriuResp, fds: readonly Fd[], { serve, refusal }: { serve: Serve; refusal: Refusal }): void {
+  *#serve(
+    { notify }: CriuResp,
+    fds: readonly Fd[],
+    { serve, refusal }: { serve: Serve; refusal: Refusal },
+  ): Waits<void> {
     if (notify === undefined) throw new RuncError("protocol", "CRIU sent a notification without content");
     this.#runtime.log("debug", `notify: ${notify.script}`);
     try {
-      if (refusal.error === undefined) serve(notify, fds);
+      if (refusal.error === undefined) yield* work(() => serve(notify, fds));
     } catch (error) {
       refusal.error = error;
     }
@@ -137,7 +142,8 @@ export class Criu implements Disposable {
 
   #send(request: CriuReq): void {
     const sent = send(this.#runtime.kernel, this.#socket.number, encodeReq(request));
-    if (sent < 0) throw syscallError("write to criu", -sent);
+    // CRIU has ended: the next receive tells how.
+    if (sent < 0 && sent !== -Errno.EPIPE) throw syscallError("write to criu", -sent);
   }
 
   /** The next message. @throws {RuncError} if CRIU ends without one. */

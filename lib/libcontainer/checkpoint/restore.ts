@@ -12,6 +12,7 @@ import { open } from "../../ffi/files.ts";
 import { sendFd } from "../../ffi/sockets.ts";
 import type { Runtime } from "../runtime.ts";
 import type { RuncState } from "../state/runc_state.ts";
+import { work } from "./acts.ts";
 import { Criu } from "./criu.ts";
 import { askVersion, CriuSince, requireVersion } from "./criu_version.ts";
 import { explainFailure, makeDirectory, openDirectory, readDescriptors } from "./directories.ts";
@@ -33,11 +34,19 @@ export interface RestoreTarget {
   /** A connected socket for the master of the container's terminal. */
   readonly consoleSocket?: Fd;
   /** Moves CRIU into the container's cgroups, where it makes the processes. */
-  readonly enterCgroups: (criuPid: number) => void;
+  readonly enterCgroups: (criuPid: number) => Waits<void> | void;
   /** The namespaces exist, and the first process, which does not run yet. */
-  readonly namespacesMade: (pid: number) => void;
+  readonly namespacesMade: (pid: number) => Waits<void> | void;
   /** The processes are restored, but do not run yet. */
-  readonly restored: (pid: number) => void;
+  readonly restored: (pid: number) => Waits<void> | void;
+}
+
+/** CRIU, ready for a request, and what the request needs of it. */
+interface ReadyCriu {
+  readonly criu: Criu;
+  readonly version: number;
+  /** The names of the joined namespaces whose files CRIU has. */
+  readonly namespaces: readonly { readonly key: string }[];
 }
 
 /**
@@ -47,34 +56,40 @@ export interface RestoreTarget {
  * @throws {RuncError} `host-lacks` without a CRIU that can do it, `checkpoint-failed` with what CRIU said.
  */
 export function* restore(runtime: Runtime, target: RestoreTarget, options: RestoreOptions): Waits<void> {
-  const { kernel, log } = runtime;
-  const { state } = target;
-  const { imagePath, workPath = imagePath } = options;
-  using opened = new DisposableStack();
-  const images = opened.use(openDirectory(kernel, imagePath));
-  const namespaces = externalNamespaces(state).map(({ key, path }) => ({
-    key,
-    file: opened.use(joined(runtime, path)),
-  }));
+  using files = new DisposableStack();
+  const namespaces = externalNamespaces(target.state)
+    .map(({ key, path }) => ({ key, file: files.use(openNamespace(runtime, path)) }));
   using criu = Criu.start(runtime, { stdio: target.stdio, extraFds: namespaces.map(({ file }) => file.number) });
   const version = yield* askVersion(criu);
   requireVersion(version, CriuSince.VERSION_REQUEST);
   requireExternalNamespaces(version, "the restoration process");
-  const work = workPath === imagePath ? undefined : opened.use(makeDirectory(kernel, workPath));
-  target.enterCgroups(criu.pid);
-  const request = restoreRequest(state, options, {
-    ...readMountFacts(kernel, state),
+  yield* work(() => target.enterCgroups(criu.pid));
+  runtime.log("debug", `Using CRIU ${version} in RESTORE mode`);
+  yield* request(runtime, { criu, version, namespaces }, target, options);
+}
+
+function* request(
+  runtime: Runtime,
+  { criu, version, namespaces }: ReadyCriu,
+  target: RestoreTarget,
+  options: RestoreOptions,
+): Waits<void> {
+  const { kernel, log } = runtime;
+  const { imagePath, workPath = imagePath } = options;
+  using images = openDirectory(kernel, imagePath);
+  using logs = workPath === imagePath ? undefined : makeDirectory(kernel, workPath);
+  const wanted = restoreRequest(target.state, options, {
+    ...readMountFacts(kernel, target.state),
     version,
     namespaces,
     imagesDirFd: images.number,
-    workDirFd: work?.number,
+    workDirFd: logs?.number,
     root: target.root,
     descriptors: readDescriptors(imagePath),
     cgroups: parseProcCgroup(withFileErrors(() => Deno.readTextFileSync(`/proc/${criu.pid}/cgroup`))),
   });
-  log("debug", `Using CRIU ${version} in RESTORE mode`);
   try {
-    yield* criu.request(request, (notify, fds) => serve(runtime, target, notify, fds));
+    yield* criu.request(wanted, (notify, fds) => serve(runtime, target, notify, fds));
     yield* criu.end();
   } catch (error) {
     const isCriu = error instanceof RuncError && error.code === "checkpoint-failed";
@@ -82,7 +97,7 @@ export function* restore(runtime: Runtime, target: RestoreTarget, options: Resto
   }
 }
 
-function joined({ kernel, log }: Runtime, path: string): Fd {
+function openNamespace({ kernel, log }: Runtime, path: string): Fd {
   try {
     return open(kernel, path, 0);
   } catch (error) {
@@ -92,7 +107,12 @@ function joined({ kernel, log }: Runtime, path: string): Fd {
   }
 }
 
-function serve({ kernel }: Runtime, target: RestoreTarget, notify: CriuNotify, fds: readonly Fd[]): void {
+function serve(
+  { kernel }: Runtime,
+  target: RestoreTarget,
+  notify: CriuNotify,
+  fds: readonly Fd[],
+): Waits<void> | void {
   switch (notify.script) {
     case "setup-namespaces":
       return target.namespacesMade(pidOf(notify));

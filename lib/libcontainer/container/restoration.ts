@@ -22,10 +22,12 @@ import { RouteSocket } from "../../ffi/netlink.ts";
 import { Child } from "../../ffi/process/child.ts";
 import { kill } from "../../ffi/process/process.ts";
 import { inSpan } from "../../trace/tracer.ts";
+import { type Act, perform } from "../checkpoint/acts.ts";
 import { makeMountPoints, mountPoints } from "../checkpoint/mount_points.ts";
 import { cgroupMode, type RestoreOptions } from "../checkpoint/options.ts";
 import { readMountFacts } from "../checkpoint/facts.ts";
 import { restore } from "../checkpoint/restore.ts";
+import { readRestoredFacts, restoredState } from "../checkpoint/restored_state.ts";
 import { runWaits, type Waits } from "../checkpoint/waits.ts";
 import { rootOwner } from "../config/id_mappings.ts";
 import type { StartFlags } from "../config/launch_request.ts";
@@ -41,7 +43,6 @@ import type { Spec } from "./bundle.ts";
 import { Container } from "./container.ts";
 import { cgroupOptions, systemdOptions, withTrace } from "./container_cgroups.ts";
 import { creatingState, describeContainer, neverStartedState } from "./new_state.ts";
-import { Undo } from "./undo.ts";
 
 /** The pid in a state without a process, as runc writes it. */
 const NO_PROCESS = -1;
@@ -86,42 +87,14 @@ export function restoreContainer(runtime: Runtime, options: RestorationOptions):
 
 /** The work of {@link restoreContainer}, for any driver of waits. */
 export function* restoring(runtime: Runtime, options: RestorationOptions): Waits<Restored> {
-  const { kernel } = runtime;
+  cgroupMode(options.manageCgroupsMode);
   const directory = new StateDirectory(runtime.root, options.id);
   const cgroup = withTrace(runtime, cgroupOf(runtime, options));
-  cgroupMode(options.manageCgroupsMode);
-  using undo = new Undo(runtime.log);
-  directory.make(kernel, runtime.root);
-  // The hooks run last, after everything else is removed.
-  undo.defer(() => runPoststop(runtime, options));
-  undo.defer(() => directory.remove(kernel));
-  const groups = undo.place();
-  const site: Site = { runtime, options, directory, cgroup, undo: groups, made: {} };
-  const state = describeContainer(runtime, { ...options, startBy: "parent" }, { pid: NO_PROCESS, cgroup });
-  // If this process is killed, `delete` finds what to remove.
-  directory.save(kernel, state);
-  const facts = readMountFacts(kernel, state);
-  makeMountPoints(kernel, mountPoints(state, facts), rootOwner(options.spec.config));
-  {
-    using root = mountRoot(kernel, options.spec.rootfs, directory);
-    yield* restore(runtime, {
-      state,
-      root: root.path,
-      stdio: options.stdio,
-      consoleSocket: options.consoleSocket,
-      enterCgroups: (pid) => enterCgroups(site, pid),
-      namespacesMade: (pid) => {
-        fillNetwork(site, pid);
-        runHostHooks(site, pid);
-      },
-      restored: (pid) => saveState(site, pid),
-    }, options);
-  }
+  const site: Site = { runtime, options, directory, cgroup, made: {} };
+  yield* perform(restoreActs(site), runtime.log);
   const { process } = site.made;
-  if (process === undefined) throw new RuncError("protocol", "CRIU did not report the restored process");
-  const container = Container.load(runtime, options.id);
-  undo.keep();
-  return { container, process };
+  if (process === undefined) throw new RuncError("internal", "CRIU did not report the restored process");
+  return { container: Container.load(runtime, options.id), process };
 }
 
 /** A restore in progress. */
@@ -130,9 +103,64 @@ interface Site {
   readonly options: RestorationOptions;
   readonly directory: StateDirectory;
   readonly cgroup: CgroupManager;
-  /** For what the processes use. */
-  readonly undo: Undo;
-  readonly made: { rdtGroup?: RdtGroup; process?: Child };
+  /** What exists by now. */
+  readonly made: { hasCgroups?: boolean; rdtGroup?: RdtGroup; process?: Child };
+}
+
+/** The whole restore. */
+function restoreActs(site: Site): readonly Act[] {
+  const { runtime, options, directory, cgroup } = site;
+  const { kernel } = runtime;
+  const state = describeContainer(runtime, { ...options, startBy: "parent" }, { pid: NO_PROCESS, cgroup });
+  return [
+    {
+      label: "make the state directory",
+      // A directory that exists is another container's.
+      does: () => directory.make(kernel, runtime.root),
+    },
+    // Last of all, when everything else is removed.
+    { label: "run the poststop hooks", undo: () => runPoststop(runtime, options) },
+    {
+      label: "save the state, so that delete finds what there is if this process is killed",
+      does: () => directory.save(kernel, state),
+      undo: () => directory.remove(kernel),
+    },
+    {
+      label: "make the places of the mounts",
+      does: () => makeMountPoints(kernel, mountPoints(state, readMountFacts(kernel, state)), ownerOf(options)),
+    },
+    {
+      label: "mount the rootfs for CRIU",
+      does: () => mountRoot(kernel, options.spec.rootfs, directory),
+      undo: () => unmountRoot(kernel, directory),
+    },
+    // CRIU is in the cgroups: they can be removed when it has ended.
+    { label: "remove the cgroups", undo: () => leaveCgroups(site) },
+    { label: "end the restored process", undo: () => endProcess(site) },
+    { label: "restore the processes", does: () => restoreProcesses(site, state) },
+    { label: "unmount the rootfs", does: () => unmountRoot(kernel, directory) },
+  ];
+}
+
+function ownerOf({ spec }: RestorationOptions): { readonly uid: number; readonly gid: number } {
+  return rootOwner(spec.config);
+}
+
+function restoreProcesses(site: Site, state: RuncState): Waits<void> {
+  const { runtime, options, directory } = site;
+  return restore(runtime, {
+    state,
+    // CRIU compares it with paths in mountinfo, which have no symlinks.
+    root: withFileErrors(() => Deno.realPathSync(directory.criuRoot)),
+    stdio: options.stdio,
+    consoleSocket: options.consoleSocket,
+    enterCgroups: (pid) => enterCgroups(site, pid),
+    namespacesMade: (pid) => {
+      fillNetwork(site, pid);
+      runHostHooks(site, pid);
+    },
+    restored: (pid) => saveState(site, pid),
+  }, options);
 }
 
 function cgroupOf(runtime: Runtime, { id, spec }: RestorationOptions): CgroupManager {
@@ -147,59 +175,54 @@ function cgroupOf(runtime: Runtime, { id, spec }: RestorationOptions): CgroupMan
   return createSystemdManager(layout, request, systemdOptions(runtime, runtime.rootlessCgroups));
 }
 
-/**
- * Mounts the rootfs in the state directory: CRIU's root must be a mount point, and no other mount may cover it. It is
- * unmounted when it is disposed of.
- */
-function mountRoot(kernel: Kernel, rootfs: string, directory: StateDirectory): Disposable & { readonly path: string } {
-  withFileErrors(() => Deno.mkdirSync(directory.criuRoot, { mode: 0o755 }));
-  // CRIU compares it with paths in mountinfo, which have no symlinks.
-  const path = withFileErrors(() => Deno.realPathSync(directory.criuRoot));
-  const [source, target] = [cString(rootfs), cString(path)];
+/** CRIU's root must be a mount point, and no other mount may cover it. */
+function mountRoot(kernel: Kernel, rootfs: string, { criuRoot }: StateDirectory): void {
+  withFileErrors(() => Deno.mkdirSync(criuRoot, { mode: 0o755 }));
   const flags = MountFlag.MS_BIND | MountFlag.MS_REC;
-  kernel.must(`mount(${JSON.stringify(rootfs)}, MS_BIND|MS_REC)`, "mount", source, target, null, flags, null);
-  return {
-    path,
-    [Symbol.dispose]() {
-      kernel.call("umount2", target, UmountFlag.MNT_DETACH);
-      kernel.call("rmdir", target);
-    },
-  };
+  const call = `mount(${JSON.stringify(rootfs)}, ${JSON.stringify(criuRoot)}, MS_BIND|MS_REC)`;
+  kernel.must(call, "mount", cString(rootfs), cString(criuRoot), null, flags, null);
+}
+
+function unmountRoot(kernel: Kernel, { criuRoot }: StateDirectory): void {
+  kernel.call("umount2", cString(criuRoot), UmountFlag.MNT_DETACH);
+  kernel.call("rmdir", cString(criuRoot));
 }
 
 /** Like `create`, which moves its stage: what CRIU makes is in the cgroups from its birth. */
 function enterCgroups(site: Site, pid: number): void {
-  const { runtime, options, cgroup, undo } = site;
+  const { options, cgroup, made } = site;
   const { resources = {} } = options.spec.config.linux ?? {};
   const limits = hasLimits(resources) ? resources : undefined;
   inContext("unable to apply cgroup configuration", () => {
     cgroup.create(limits, pid);
-    undo.defer(() => cgroup.destroy());
-    undo.defer(() => killLeft(runtime, cgroup));
+    made.hasCgroups = true;
     cgroup.join(pid);
   });
   cgroup.setDevices(resources.devices ?? []);
   if (limits !== undefined) cgroup.set(limits);
-  site.made.rdtGroup = enterRdtGroup(site, pid);
+  enterRdtGroup(site, pid);
 }
 
-/** CRIU kills what it has made if it fails, but not if it was killed itself. */
-function killLeft({ kernel }: Runtime, cgroup: CgroupManager): void {
-  if (cgroup.exists()) cgroup.kill((pid, signal) => void kill(kernel, pid, signal));
-}
-
-function enterRdtGroup({ runtime, options, undo }: Site, pid: number): RdtGroup | undefined {
+function enterRdtGroup({ runtime, options, made }: Site, pid: number): void {
   const { intelRdt } = options.spec.config.linux ?? {};
   const root = intelRdt === undefined ? undefined : resctrlRoot(runtime.kernel);
-  if (root === undefined) return undefined;
+  if (root === undefined) return;
   const group = new RdtGroup(root, options.id, intelRdt!);
-  undo.defer(() => group.undo());
+  made.rdtGroup = group;
   inContext("unable to apply Intel RDT configuration", () => {
     group.make();
     group.join(pid);
     group.limit();
   });
-  return group;
+}
+
+/** CRIU kills what it has made if it fails, but not if it was killed itself. */
+function leaveCgroups({ runtime: { kernel }, cgroup, made }: Site): void {
+  made.rdtGroup?.undo();
+  // A cgroup that could not be made may be another container's.
+  if (!made.hasCgroups) return;
+  if (cgroup.exists()) cgroup.kill((pid, signal) => void kill(kernel, pid, signal));
+  cgroup.destroy();
 }
 
 /**
@@ -230,55 +253,22 @@ function runPoststop(runtime: Runtime, options: RestorationOptions): void {
 
 /** Saves the state while the processes are restored but do not run yet. */
 function saveState(site: Site, pid: number): void {
-  const { runtime, options, directory, cgroup, made, undo } = site;
+  const { runtime, options, directory, cgroup, made } = site;
   const { kernel } = runtime;
   // As for a stage, a number in a message is believed only if it is our child's.
   const process = Child.find(kernel, pid);
   if (process === undefined) throw new RuncError("protocol", `CRIU restored process ${pid}, which is not our child`);
   made.process = process;
-  undo.defer(() => endProcess(process));
   const described = describeContainer(runtime, { ...options, startBy: "parent" }, {
     pid,
     cgroup,
     rdtGroup: made.rdtGroup,
   });
-  directory.save(kernel, restoredState(described, { stdio: options.stdio, isInTimeNamespace: isInTimeNamespace(pid) }));
+  directory.save(kernel, restoredState(described, readRestoredFacts(pid, options.stdio)));
 }
 
-function endProcess(process: Child): void {
-  process.signal(9);
-  process.reap();
-  process[Symbol.dispose]();
-}
-
-/**
- * The state of a restored container. CRIU makes a time namespace, so that the clocks go on where they stood; `exec` has
- * to enter it. The next checkpoint has to know which standard streams are the caller's.
- */
-function restoredState(
-  state: RuncState,
-  { stdio, isInTimeNamespace }: { stdio?: readonly number[]; isInTimeNamespace: boolean },
-): RuncState {
-  const { config } = state;
-  const namespaces = config.namespaces ?? [];
-  const isListed = namespaces.some(({ type }) => type === "NEWTIME");
-  return {
-    ...state,
-    config: {
-      ...config,
-      namespaces: isInTimeNamespace && !isListed ? [...namespaces, { type: "NEWTIME" }] : namespaces,
-    },
-    external_descriptors: [0, 1, 2].map((index) =>
-      stdio === undefined ? "/dev/null" : Deno.readLinkSync(`/proc/self/fd/${stdio[index]}`)
-    ),
-  };
-}
-
-/** Whether a process is in another time namespace than this one. Not on a kernel without them. */
-function isInTimeNamespace(pid: number): boolean {
-  try {
-    return Deno.readLinkSync(`/proc/${pid}/ns/time`) !== Deno.readLinkSync("/proc/self/ns/time");
-  } catch {
-    return false;
-  }
+function endProcess({ made: { process } }: Site): void {
+  process?.signal(9);
+  process?.reap();
+  process?.[Symbol.dispose]();
 }
