@@ -50,7 +50,7 @@ export function criuTest(name: string, body: (box: CriuBox) => void, needs?: str
 }
 
 /** Appends 1, 2, 3, … to /count, one a line. */
-const COUNTING = "i=0; while :; do i=$((i+1)); echo $i >> /count; sleep 0.02; done";
+export const COUNTING = "i=0; while :; do i=$((i+1)); echo $i >> /count; sleep 0.02; done";
 
 /** The same, but each number goes over a TCP connection and comes back before it is written. */
 export const TALKING = [

@@ -3,11 +3,12 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { existsSync } from "@std/fs";
 import { pipe } from "../../lib/ffi/files.ts";
+import { bindDatagram } from "../../lib/ffi/sockets.ts";
 import { kill } from "../../lib/ffi/process/process.ts";
 import { openPty } from "../fixtures/pty.ts";
 import { contentOf, readUntil, writeText } from "./foreground_harness.ts";
-import { type CriuBox, criuOf, criuTest, TALKING } from "./criu_harness.ts";
-import { addHostPrograms, type Change, kernel, until } from "./harness.ts";
+import { COUNTING, type CriuBox, criuOf, criuTest, TALKING } from "./criu_harness.ts";
+import { addHostPrograms, type Change, kernel, until, withUserNamespace } from "./harness.ts";
 import { cgroupsNamed, mounts } from "./leftovers.ts";
 import { UnixServer } from "./unix_server.ts";
 
@@ -130,6 +131,47 @@ criuTest("places of mounts that are gone are made again, also below a bind mount
   Deno.removeSync(`${box.box.rootfs}/one`, { recursive: true });
   box.restore();
   assertEquals(box.box.must(["exec", box.id, "cat", "/data/a/b/file", "/one/file"]), "innerinner");
+  box.box.remove();
+});
+
+criuTest("a mount on a path with a symlink, and the directory of the sd_notify proxy, are mounted again", (box) => {
+  Deno.mkdirSync(`${box.box.rootfs}/real`);
+  Deno.symlinkSync("/real", `${box.box.rootfs}/link`);
+  const NOTIFY_SOCKET = `${box.box.directory}/notify`;
+  using _socket = bindDatagram(kernel, NOTIFY_SOCKET);
+  box.write(COUNTING, (config) => {
+    config.mounts.push({ destination: "/link/data", type: "bind", source: box.box.bundle, options: ["bind"] });
+  });
+  using nothing = box.nothing();
+  const streams = { stdout: nothing, stderr: nothing, env: { ...box.env, NOTIFY_SOCKET } };
+  assertEquals(box.runc(["create", box.id], streams).code, 0);
+  box.box.must(["start", box.id]);
+  box.countsOn();
+  box.checkpoint();
+  assertEquals(box.runc(["restore", "--detach", "--image-path", box.images, box.id], streams).code, 0, box.errors());
+  const seen = box.box.must([
+    "exec",
+    box.id,
+    "sh",
+    "-c",
+    "test -e /real/data/config.json && grep -c ' /run/notify ' /proc/mounts",
+  ]);
+  assertEquals(seen, "1\n");
+  box.box.remove();
+});
+
+criuTest("a container with a user namespace, whose root owns the image files", (box) => {
+  Deno.chmodSync(box.box.rootfs, 0o777);
+  box.startCounting(withUserNamespace());
+  box.checkpoint();
+  // CRIU reads its files as the container's root, another user on the host.
+  for (const name of [".", ...[...Deno.readDirSync(box.images)].map(({ name }) => name)]) {
+    Deno.chownSync(`${box.images}/${name}`, 100_000, 100_000);
+  }
+  box.restore();
+  box.countsOn();
+  const maps = contentOf(`/proc/${box.box.state().pid}/uid_map`).trim().split(/ +/);
+  assertEquals(maps, ["0", "100000", "65536"]);
   box.box.remove();
 });
 

@@ -15,7 +15,7 @@ import { compileSeccomp } from "../../libcontainer/seccomp/seccomp.ts";
 import { inSpan } from "../../trace/tracer.ts";
 import { enterBundle } from "../bundle_directory.ts";
 import { readCriuFlags, warnOfRootless } from "../checkpoint_options.ts";
-import type { Command } from "../context.ts";
+import type { Command, Context } from "../context.ts";
 import { type Foreground, foregroundOf } from "../foreground.ts";
 import { Interruptible } from "../interruption.ts";
 import type { Invocation } from "../parse.ts";
@@ -32,7 +32,7 @@ export const run: Command<"restore"> = (context, { args: [id = ""], options }) =
   const foreground = { current: undefined as Foreground | undefined };
   using interruptible = new DisposableStack();
   try {
-    const { restored, io } = newRestored(runtime, id, options, (terminal) => {
+    const { restored, io } = newRestored(context, runtime, { id, options }, (terminal) => {
       if (options.detach) interruptible.use(new Interruptible(context.kernel, context.interruption));
       else foreground.current = makeForeground?.(runtime, { terminal });
     });
@@ -45,9 +45,9 @@ export const run: Command<"restore"> = (context, { args: [id = ""], options }) =
 
 /** Restores the container of a command line. `prepare` is called before anything is made. @throws {RuncError} */
 function newRestored(
+  context: Context,
   runtime: Runtime,
-  id: string,
-  options: Options,
+  { id, options }: { id: string; options: Options },
   prepare: (terminal: boolean) => void,
 ): { restored: Restored; io: ProcessIo } {
   // Relative paths are the caller's, not the bundle's.
@@ -74,6 +74,7 @@ function newRestored(
       seccomp,
       stdio: terminal ? undefined : io.stdio,
       consoleSocket: io.consoleSocket,
+      notify: Boolean(context.environment("NOTIFY_SOCKET")),
       lsmProfile: options["lsm-profile"],
       lsmMountContext: options["lsm-mount-context"],
     });

@@ -11,6 +11,7 @@ import { isInherited } from "../../ffi/files.ts";
 import { alloc, type Kernel } from "../../ffi/kernel.ts";
 import type { Runtime } from "../runtime.ts";
 import type { RuncState } from "../state/runc_state.ts";
+import type { StateDirectory } from "../state/store.ts";
 import { Criu } from "./criu.ts";
 import { askVersion, CriuSince, requireFeature, requireVersion } from "./criu_version.ts";
 import { explainFailure, makeDirectory, writeDescriptors } from "./directories.ts";
@@ -25,6 +26,7 @@ import type { Waits } from "./waits.ts";
 export interface DumpTarget {
   readonly state: RuncState;
   readonly cgroup: CgroupManager;
+  readonly directory: StateDirectory;
   /** Called when only the memory is missing, with `lazyPages`. */
   readonly onReady?: () => void;
 }
@@ -54,7 +56,7 @@ export function* dump(runtime: Runtime, target: DumpTarget, options: CheckpointO
   }
   if (!options.preDump) writeDescriptors(imagePath, state.external_descriptors ?? null);
   const facts: DumpFacts = {
-    ...readMountFacts(kernel, state),
+    ...readMountFacts(kernel, state, target.directory),
     namespaces,
     imagesDirFd: images.number,
     workDirFd: work?.number,

@@ -34,7 +34,12 @@ export interface MountFacts {
   readonly cgroupBinds: readonly CgroupBind[];
   /** A path in the container with its symlinks followed. */
   readonly resolve: (path: string) => string;
+  /** The directory of the sd_notify proxy's socket, if the container has it. */
+  readonly notifyDirectory?: string;
 }
+
+/** Where the container has it. A state of ours does not list this mount, a state of runc's does. */
+const NOTIFY_PLACE = "/run/notify";
 
 /** Whether the container has only cgroup2: its mount of type `cgroup` is then a mount of its own. */
 export function hasCgroup2Only(state: RuncState): boolean {
@@ -45,13 +50,20 @@ export function hasCgroup2Only(state: RuncState): boolean {
 /** Bind mounts, and the cgroups on v1: with a cgroup namespace the container mounts the hierarchies itself. */
 export function externalMounts(state: RuncState, facts: MountFacts): readonly ExternalMount[] {
   const own = hasCgroup2Only(state) || hasNamespaceType(state, "NEWCGROUP");
-  return (state.config.mounts ?? []).flatMap((mount) => {
+  return allMounts(state, facts).flatMap((mount) => {
     if (mount.device === "bind") return [named(state, mount, facts)];
     if (mount.device !== "cgroup" || own) return [];
     return facts.cgroupBinds.map(({ name, source }) =>
       named(state, { source, destination: `${mount.destination}/${name}` }, facts)
     );
   });
+}
+
+function allMounts({ config }: RuncState, { notifyDirectory }: MountFacts): readonly RuncMount[] {
+  const mounts = config.mounts ?? [];
+  const isListed = mounts.some(({ destination }) => destination === NOTIFY_PLACE);
+  if (notifyDirectory === undefined || isListed) return mounts;
+  return [...mounts, { source: notifyDirectory, destination: NOTIFY_PLACE, device: "bind" }];
 }
 
 /** The device nodes. In a user namespace they are bind mounts of the host's; elsewhere CRIU ignores the names. */

@@ -6,8 +6,10 @@
 
 import { readCgroupLayout, v1Mounts } from "../../cgroups/layout.ts";
 import { withFileErrors } from "../../ffi/file_error.ts";
+import { isThere } from "../../ffi/files.ts";
 import type { Kernel } from "../../ffi/kernel.ts";
 import { cgroupPathsOf, initOf, rootfsOf, type RuncState } from "../state/runc_state.ts";
+import type { StateDirectory } from "../state/store.ts";
 import { type CgroupBind, hasCgroup2Only, type MountFacts } from "./external.ts";
 
 /** MAXSYMLINKS, include/linux/namei.h */
@@ -51,8 +53,9 @@ function linkAt(path: string): string | undefined {
 }
 
 /** For {@link MountFacts}. */
-export function readMountFacts(kernel: Kernel, state: RuncState): MountFacts {
+export function readMountFacts(kernel: Kernel, state: RuncState, { notify }: StateDirectory): MountFacts {
   return {
+    notifyDirectory: isThere(kernel, notify) ? notify : undefined,
     cgroupBinds: hasCgroup2Only(state) ? [] : readCgroupBinds(kernel, state),
     resolve: (path) => resolveInRoot(rootfsOf(state), path),
   };
@@ -67,12 +70,12 @@ export function readMaskedFiles(state: RuncState): readonly string[] {
   const root = `/proc/${initOf(state).pid}/root`;
   return (state.config.mask_paths ?? []).flatMap((path) => {
     const place = resolveInRoot(root, path);
-    return isThere(`${root}${place}`) ? [place] : [];
+    return isFile(`${root}${place}`) ? [place] : [];
   });
 }
 
 /** Whether something other than a directory is at `path`. */
-function isThere(path: string): boolean {
+function isFile(path: string): boolean {
   try {
     return !Deno.lstatSync(path).isDirectory;
   } catch (error) {

@@ -12,6 +12,7 @@ import { open } from "../../ffi/files.ts";
 import { sendFd } from "../../ffi/sockets.ts";
 import type { Runtime } from "../runtime.ts";
 import type { RuncState } from "../state/runc_state.ts";
+import type { StateDirectory } from "../state/store.ts";
 import { work } from "./acts.ts";
 import { Criu } from "./criu.ts";
 import { askVersion, CriuSince, requireVersion } from "./criu_version.ts";
@@ -27,6 +28,7 @@ import type { Waits } from "./waits.ts";
 export interface RestoreTarget {
   /** The container as its config describes it, without a process. */
   readonly state: RuncState;
+  readonly directory: StateDirectory;
   /** Where the rootfs is mounted for CRIU: a mount point. */
   readonly root: string;
   /** The standard streams for what was the caller's; absent: /dev/null. */
@@ -79,7 +81,7 @@ function* request(
   using images = openDirectory(kernel, imagePath);
   using logs = workPath === imagePath ? undefined : makeDirectory(kernel, workPath);
   const wanted = restoreRequest(target.state, options, {
-    ...readMountFacts(kernel, target.state),
+    ...readMountFacts(kernel, target.state, target.directory),
     version,
     namespaces,
     imagesDirFd: images.number,

@@ -45,7 +45,7 @@ export function* checkpointing(runtime: Runtime, id: string, options: Checkpoint
   const state = directory.load(runtime.kernel);
   const cgroup = loadCgroup(runtime, state);
   // Waiting for the last page may take for ever, and `delete --force` must be able to give it up.
-  yield* dump(runtime, { state, cgroup, onReady: () => lock.close() }, options);
+  yield* dump(runtime, { state, cgroup, directory, onReady: () => lock.close() }, options);
   lock.close();
   if (options.leaveRunning || options.preDump) return;
   try {

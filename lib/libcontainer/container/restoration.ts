@@ -59,6 +59,8 @@ export interface RestorationOptions extends RestoreOptions, StartFlags {
   readonly stdio?: readonly [number, number, number];
   /** Connected socket that receives the terminal's master. */
   readonly consoleSocket?: Fd;
+  /** Makes `<state directory>/notify`, which a container that was created with an sd_notify proxy needs. */
+  readonly notify?: boolean;
 }
 
 /** A restored container and its first process, which is a child of this process. */
@@ -125,10 +127,10 @@ function restoreActs(site: Site): readonly Act[] {
       does: () => directory.save(kernel, state),
       undo: () => directory.remove(kernel),
     },
-    {
-      label: "make the places of the mounts",
-      does: () => makeMountPoints(kernel, mountPoints(state, readMountFacts(kernel, state)), ownerOf(options)),
-    },
+    ...(options.notify
+      ? [{ label: "make the notify directory", does: () => Deno.mkdirSync(directory.notify, { mode: 0o755 }) }]
+      : []),
+    { label: "make the places of the mounts", does: () => makePlaces(site, state) },
     {
       label: "mount the rootfs for CRIU",
       does: () => mountRoot(kernel, options.spec.rootfs, directory),
@@ -142,14 +144,16 @@ function restoreActs(site: Site): readonly Act[] {
   ];
 }
 
-function ownerOf({ spec }: RestorationOptions): { readonly uid: number; readonly gid: number } {
-  return rootOwner(spec.config);
+function makePlaces({ runtime: { kernel }, options, directory }: Site, state: RuncState): void {
+  const points = mountPoints(state, readMountFacts(kernel, state, directory));
+  makeMountPoints(kernel, points, rootOwner(options.spec.config));
 }
 
 function restoreProcesses(site: Site, state: RuncState): Waits<void> {
   const { runtime, options, directory } = site;
   return restore(runtime, {
     state,
+    directory,
     // CRIU compares it with paths in mountinfo, which have no symlinks.
     root: withFileErrors(() => Deno.realPathSync(directory.criuRoot)),
     stdio: options.stdio,

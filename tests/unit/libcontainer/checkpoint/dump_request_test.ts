@@ -149,6 +149,14 @@ Deno.test("a mount's name is its place in the container: without the rootfs, and
   assertEquals(opts!.ext_mnt, same("/a", "/srv/bundle/rootfs2", "/real/conf"));
 });
 
+Deno.test("the directory of the sd_notify proxy is external; a state of runc's lists it already", () => {
+  const notify = { ...facts, maskedFiles: [], notifyDirectory: "/run/runc/box/notify" };
+  const listed = { source: "/other", destination: "/run/notify", device: "bind" };
+  const mounts = (...args: Parameters<typeof state>) => dumpRequest(state(...args), options, notify).opts!.ext_mnt;
+  assertEquals(mounts({ mounts: [], devices: [] }), same("/run/notify"));
+  assertEquals(mounts({ mounts: [listed], devices: [] }), same("/run/notify"));
+});
+
 Deno.test("joined network and pid namespaces stay outside, by the inodes of their files", () => {
   const joined = state({
     namespaces: [
