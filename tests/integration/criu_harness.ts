@@ -21,7 +21,8 @@ const binDirectory = new URL("../../dist/criu/bin", import.meta.url).pathname;
 
 /** The program. */
 export const criu = `${binDirectory}/criu`;
-const PATH = `${binDirectory}:/usr/sbin:/usr/bin:/sbin:/bin`;
+/** A PATH with it. */
+export const criuPath = `${binDirectory}:/usr/sbin:/usr/bin:/sbin:/bin`;
 
 /** Why there is no CRIU; undefined where there is. It is brought once. */
 const lacking = ((): string | undefined => {
@@ -29,6 +30,9 @@ const lacking = ((): string | undefined => {
   const { success, stderr } = new Deno.Command(Deno.execPath(), { args: ["run", "-A", preparation] }).outputSync();
   return success ? undefined : new TextDecoder().decode(stderr).trim();
 })();
+
+/** Whether there is a CRIU. In CI a test without it fails. */
+export const hasCriu: boolean = lacking === undefined || Boolean(Deno.env.get("CI"));
 
 /** Whether CRIU and the kernel have a feature, by CRIU's name. */
 export function hasFeature(name: string): boolean {
@@ -41,10 +45,9 @@ export function hasFeature(name: string): boolean {
 export function criuTest(name: string, body: (box: CriuBox) => void, needs?: string): void {
   const isThere = needs === undefined || hasFeature(needs);
   const why = isThere ? "" : ` (needs ${needs}, which this kernel does not have)`;
-  const isMissing = lacking !== undefined && !Deno.env.get("CI");
   Deno.test({
-    name: isMissing ? `${name} (no CRIU: ${lacking})` : name + why,
-    ignore: isMissing || !isThere,
+    name: hasCriu ? name + why : `${name} (no CRIU: ${lacking})`,
+    ignore: !hasCriu || !isThere,
     fn: () => inBox("native", (box) => body(new CriuBox(box))),
   });
 }
@@ -75,13 +78,13 @@ export class CriuBox {
 
   /** The environment in which the runtime finds CRIU. */
   get env(): Readonly<Record<string, string>> {
-    return { PATH };
+    return { PATH: criuPath };
   }
 
   /** Runs the runtime with CRIU on its PATH. What it leaves running has /dev/null as its streams. */
   runc(args: readonly string[], options: StartOptions = {}): Result {
     using nothing = this.nothing();
-    return this.box.runc(args, { stdout: nothing, ...options, env: { PATH, ...options.env } });
+    return this.box.runc(args, { stdout: nothing, ...options, env: { PATH: criuPath, ...options.env } });
   }
 
   /** /dev/null. */
