@@ -13,6 +13,7 @@ import { open } from "../../ffi/files.ts";
 import { cString, type Kernel } from "../../ffi/kernel.ts";
 import type { Log } from "../runtime.ts";
 import { firstError, quoteErrors } from "./criu_log.ts";
+import { isRoot } from "./facts.ts";
 
 /** The targets of the standard streams, which a restore needs. runc's name. */
 const DESCRIPTORS = "descriptors.json";
@@ -50,20 +51,23 @@ export function readDescriptors(imagePath: string): readonly string[] {
   throw new RuncError("checkpoint-failed", `${path} is not a list of texts`);
 }
 
+/** What a user without root has to do before. capabilities(7) */
+const ROOTLESS_HINT = "without root, CRIU needs a capability: setcap cap_checkpoint_restore+eip on the program criu";
+
 /** CRIU's failure, with the first error in its log as a hint. The lines around all errors go to `log`, as in runc. */
 export function explainFailure(error: RuncError, path: string, log: Log): RuncError {
-  let text: string;
-  try {
-    text = Deno.readTextFileSync(path);
-  } catch {
-    // CRIU has not begun, or its configuration names another file.
-    return error;
-  }
+  const text = readLog(path);
   for (const line of quoteErrors(path, text)) log("warning", line);
   const first = firstError(text);
-  return first === undefined ? error : new RuncError(error.code, error.message, {
-    ...error,
-    cause: error.cause,
-    hint: `${path}: ${first}`,
-  });
+  const hint = first !== undefined ? `${path}: ${first}` : isRoot() ? error.hint : ROOTLESS_HINT;
+  return new RuncError(error.code, error.message, { ...error, cause: error.cause, hint });
+}
+
+function readLog(path: string): string {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch {
+    // CRIU has not begun, or its configuration names another file.
+    return "";
+  }
 }

@@ -17,7 +17,7 @@ import { askVersion, CriuSince, requireFeature, requireVersion } from "./criu_ve
 import { explainFailure, makeDirectory, writeDescriptors } from "./directories.ts";
 import { DUMP_LOG, type DumpFacts, dumpRequest } from "./dump_request.ts";
 import { externalNamespaces, requireExternalNamespaces } from "./external.ts";
-import { inodeOf, readMaskedFiles, readMountFacts } from "./facts.ts";
+import { inodeOf, isRoot, readMaskedFiles, readMountFacts } from "./facts.ts";
 import { cgroupMode, type CheckpointOptions } from "./options.ts";
 import type { CriuNotify } from "./rpc.ts";
 import type { Waits } from "./waits.ts";
@@ -58,6 +58,7 @@ export function* dump(runtime: Runtime, target: DumpTarget, options: CheckpointO
   const facts: DumpFacts = {
     ...readMountFacts(kernel, state, target.directory),
     namespaces,
+    isRoot: isRoot(),
     imagesDirFd: images.number,
     workDirFd: work?.number,
     maskedFiles: options.preDump ? [] : readMaskedFiles(state),

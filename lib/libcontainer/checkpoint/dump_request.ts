@@ -23,6 +23,8 @@ export const DUMP_LOG = "dump.log";
 
 /** What the request depends on beside the options and the state. */
 export interface DumpFacts extends MountFacts {
+  /** Whether this process is root. Another user's CRIU has to be told that it can do less. */
+  readonly isRoot: boolean;
   /** Descriptors of this program. */
   readonly imagesDirFd: number;
   readonly workDirFd?: number;
@@ -70,6 +72,7 @@ function memoryOpts(state: RuncState, options: CheckpointOptions, facts: DumpFac
     config_file: configFile(annotationsOf(state)),
     external: facts.namespaces.map(({ kind, inode, key }) => `${kind}[${inode}]:${key}`),
     freeze_cgroup: freezerOf(state),
+    ...(facts.isRoot ? {} : { unprivileged: true }),
     ...(pageServer === undefined ? {} : { ps: pageServer }),
     ...(parentPath === "" ? {} : { parent_img: parentPath, track_mem: true }),
   };

@@ -84,6 +84,11 @@ function isFile(path: string): boolean {
   }
 }
 
+/** Whether this process is root. */
+export function isRoot(): boolean {
+  return Deno.uid() === 0;
+}
+
 /** The inode of a namespace's file. @throws {RuncError} with the path and the errno. */
 export function inodeOf(path: string): number {
   return withFileErrors(() => Deno.statSync(path)).ino!;

@@ -18,7 +18,7 @@ import { Criu } from "./criu.ts";
 import { askVersion, CriuSince, requireVersion } from "./criu_version.ts";
 import { explainFailure, makeDirectory, openDirectory, readDescriptors } from "./directories.ts";
 import { externalNamespaces, requireExternalNamespaces } from "./external.ts";
-import { readMountFacts } from "./facts.ts";
+import { isRoot, readMountFacts } from "./facts.ts";
 import type { RestoreOptions } from "./options.ts";
 import { RESTORE_LOG, restoreRequest } from "./restore_request.ts";
 import type { CriuNotify } from "./rpc.ts";
@@ -84,6 +84,7 @@ function* request(
     ...readMountFacts(kernel, target.state, target.directory),
     version,
     namespaces,
+    isRoot: isRoot(),
     imagesDirFd: images.number,
     workDirFd: logs?.number,
     root: target.root,

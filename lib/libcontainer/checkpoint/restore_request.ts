@@ -29,6 +29,8 @@ export const RESTORE_LOG = "restore.log";
 export interface RestoreFacts extends MountFacts {
   /** CRIU's version. @see versionNumber */
   readonly version: number;
+  /** Whether this process is root. Another user's CRIU has to be told that it can do less. */
+  readonly isRoot: boolean;
   /** Descriptors of this program. */
   readonly imagesDirFd: number;
   readonly workDirFd?: number;
@@ -69,6 +71,7 @@ export function restoreRequest(state: RuncState, options: RestoreOptions, facts:
       lsm_profile: options.lsmProfile || undefined,
       lsm_mount_context: options.lsmMountContext || undefined,
       config_file: configFile(annotationsOf(state)),
+      ...(facts.isRoot ? {} : { unprivileged: true }),
       join_ns: joinedNamespaces(state),
       inherit_fd: [...inheritedNamespaces(facts), ...inheritedPipes(facts)],
       ext_mnt: restoredMounts(state, facts),

@@ -95,6 +95,7 @@ const opts = {
   config_file: { number: 51, type: "string" },
   lsm_profile: { number: 53, type: "string" },
   lsm_mount_context: { number: 63, type: "string" },
+  unprivileged: { number: 67, type: "bool" },
 } as const satisfies MessageSpec;
 
 const features = {

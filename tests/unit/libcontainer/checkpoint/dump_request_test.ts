@@ -13,6 +13,7 @@ const facts: DumpFacts = {
     { name: "systemd", source: "/sys/fs/cgroup/systemd/box" },
   ],
   namespaces: [],
+  isRoot: true,
   imagesDirFd: 7,
   maskedFiles: ["/proc/kcore"],
 };
@@ -99,6 +100,11 @@ Deno.test("dumpRequest() passes each option on", () => {
 Deno.test("a pre-dump saves memory only: it has no mounts", () => {
   const { type, opts } = dumpRequest(state(), { ...options, preDump: true }, facts);
   assertEquals([type, opts!.ext_mnt, opts!.track_mem], [ReqType.PRE_DUMP, undefined, undefined]);
+});
+
+Deno.test("without root CRIU is told so", () => {
+  const flags = [true, false].map((isRoot) => dumpRequest(state(), options, { ...facts, isRoot }).opts!.unprivileged);
+  assertEquals(flags, [undefined, true]);
 });
 
 Deno.test("the modes of --manage-cgroups-mode are CRIU's; any other word is refused", () => {

@@ -12,6 +12,7 @@ const facts: RestoreFacts = {
   resolve: (path) => path,
   cgroupBinds: [{ name: "cpu,cpuacct", source: "/sys/fs/cgroup/cpu,cpuacct/box" }],
   namespaces: [],
+  isRoot: true,
   imagesDirFd: 7,
   root: "/run/runc/box/criu-root",
   descriptors: ["/dev/null", "/dev/null", "/dev/null"],
