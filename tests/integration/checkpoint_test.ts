@@ -263,6 +263,19 @@ criuTest("criu killed while it saves memory: the container goes on", (box) => {
   assertUnharmed(box);
 });
 
+criuTest("criu killed while the container is frozen: it is thawed", (box) => {
+  box.startCounting();
+  const files = ["freezer.state", "cgroup.freeze"].flatMap((name) =>
+    cgroupsNamed(box.box.name).map((path) => `${path}/${name}`)
+  );
+  const freezer = files.find((path) => existsSync(path));
+  const { PATH, trace } = box.withAccident(`--trace-path=${freezer} --inject=write:signal=SIGKILL:when=2`);
+  const { msg } = box.refused(["checkpoint", "--image-path", box.images, box.id], { env: { PATH } });
+  assertEquals(msg, "criu failed: unexpected EOF: signal: killed");
+  assertMatch(Deno.readTextFileSync(trace), /FROZEN[^]*THAWED[^]*killed by SIGKILL/);
+  assertUnharmed(box);
+});
+
 /** Starts a checkpoint whose CRIU stops while it saves memory; `then`: what happens to the runtime meanwhile. */
 function whileSaving(box: CriuBox, then: (running: Running) => void): Result {
   const { PATH, trace } = box.withAccident("--trace=splice --inject=splice:signal=SIGSTOP:when=1");
