@@ -17,7 +17,12 @@ const program = `${binDirectory}/criu`;
 const config = `${directory}/criu.conf`;
 
 function prepare(): void {
-  if (existsSync(program) && works()) return;
+  ensureDirSync(distDir);
+  // Test files that run side by side need it at the same time.
+  using lock = Deno.openSync(`${distDir}/criu.lock`, { write: true, create: true });
+  lock.lockSync(true);
+  // The configuration is written last.
+  if (existsSync(config) && works()) return;
   if (existsSync(directory)) Deno.removeSync(directory, { recursive: true });
   ensureDirSync(binDirectory);
   const packages = Deno.makeTempDirSync({ prefix: "runc-criu-" });

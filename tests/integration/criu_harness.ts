@@ -17,7 +17,8 @@ import {
 } from "./harness.ts";
 
 const preparation = new URL("../criu/prepare.ts", import.meta.url).pathname;
-const binDirectory = new URL("../../dist/criu/bin", import.meta.url).pathname;
+const directory = new URL("../../dist/criu", import.meta.url).pathname;
+const binDirectory = `${directory}/bin`;
 
 /** The program. */
 export const criu = `${binDirectory}/criu`;
@@ -26,7 +27,7 @@ export const criuPath = `${binDirectory}:/usr/sbin:/usr/bin:/sbin:/bin`;
 
 /** Why there is no CRIU; undefined where there is. It is brought once. */
 const lacking = ((): string | undefined => {
-  if (existsSync(criu)) return undefined;
+  if (existsSync(`${directory}/criu.conf`)) return undefined;
   const { success, stderr } = new Deno.Command(Deno.execPath(), { args: ["run", "-A", preparation] }).outputSync();
   return success ? undefined : new TextDecoder().decode(stderr).trim();
 })();
