@@ -71,7 +71,15 @@ function bundleOf(source: string, directory: string): string {
   const path = join(directory, basename(source).replace(/\.ts$/, ".js"));
   embedCommit(path);
   check(Deno.readTextFileSync(path));
+  makeWhole(path);
   return path;
+}
+
+/**
+ * Makes the script a single statement: a part of it is a syntax error then, and does not succeed after doing nothing.
+ */
+function makeWhole(path: string): void {
+  Deno.writeTextFileSync(path, `{${Deno.readTextFileSync(path).trimEnd()}\n}\n`);
 }
 
 function runBundler(args: readonly string[]): void {

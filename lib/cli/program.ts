@@ -7,7 +7,6 @@
  */
 
 import { errorFields, type RuncError } from "../errors.ts";
-import type { StandardStream } from "../ffi/stdio.ts";
 import { bodies } from "./commands.ts";
 import { type Command, type Context, createContext, createLogger } from "./context.ts";
 import { commandHelp, programHelp } from "./help.ts";
@@ -18,6 +17,7 @@ import type { Host } from "./host.ts";
 import { toRuncError } from "./system_error.ts";
 import { type CommandName, specOf } from "./table.ts";
 import { traced } from "./trace.ts";
+import { withWayAround } from "./way_around.ts";
 import { versionText } from "./commands/version.ts";
 
 /** Runs a command line (the words after the program's name) and returns the exit status. */
@@ -38,7 +38,7 @@ export function main(words: readonly string[], host: Host): number {
         return execute(parsed, { ...host, words });
     }
   } catch (error) {
-    return report(error, new Logger(stderrTarget(stderr), { format: "text", debug: false }), stderr);
+    return report(error, new Logger(stderrTarget(stderr), { format: "text", debug: false }), host);
   }
 }
 
@@ -59,20 +59,19 @@ function execute(
   invocation: Invocation,
   host: Host & { readonly words: readonly string[] },
 ): number {
-  const { stderr } = host;
   const log = createLogger(invocation.global, host);
   let context: Context;
   try {
     context = createContext(invocation, host, log);
   } catch (error) {
-    return report(error, log, stderr);
+    return report(error, log, host);
   }
   const { errorPrefix, errorStatus } = specOf(invocation.command);
   try {
     return carryOut(context, invocation);
   } catch (error) {
     const known = toRuncError(error);
-    return report(errorPrefix === undefined ? known : known.within(errorPrefix), log, stderr, errorStatus);
+    return report(errorPrefix === undefined ? known : known.within(errorPrefix), log, host, errorStatus);
   }
 }
 
@@ -84,12 +83,12 @@ function carryOut(context: Context, invocation: Invocation): number {
 }
 
 /** Logs the error once, and also prints it on stderr if the log goes elsewhere. Returns the exit status. */
-function report(error: unknown, log: Logger, stderr: StandardStream, status = 1): number {
+function report(error: unknown, log: Logger, host: Host, status = 1): number {
   if (isReaderGone(error)) return READER_GONE;
-  const known = toRuncError(error);
+  const known = withWayAround(toRuncError(error), host);
   if (log.isDebug) log.debug(causes(known));
   log.error(known.message, errorFields(known));
-  if (!log.isStderr) stderr.tryWrite(formatPlain(known));
+  if (!log.isStderr) host.stderr.tryWrite(formatPlain(known));
   // Like a shell's status for a program killed by a signal.
   return known.signal === undefined ? status : 128 + known.signal;
 }

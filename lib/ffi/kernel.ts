@@ -155,9 +155,19 @@ export class Kernel {
 
   #invoke(address: Deno.PointerObject, args: Argument[]): number {
     this.held = args;
-    // By index: destructuring an array creates an iterator, and one result object per element.
-    const word = (index: number) => toWord(args[index]);
-    return Number(this.#call.call(address, word(0), word(1), word(2), word(3), word(4), word(5), word(6)));
+    // By index: destructuring an array creates an iterator, and one result object per element. A call has few
+    // arguments.
+    const count = args.length;
+    return Number(this.#call.call(
+      address,
+      count > 0 ? toWord(args[0]) : 0n,
+      count > 1 ? toWord(args[1]) : 0n,
+      count > 2 ? toWord(args[2]) : 0n,
+      count > 3 ? toWord(args[3]) : 0n,
+      count > 4 ? toWord(args[4]) : 0n,
+      count > 5 ? toWord(args[5]) : 0n,
+      count > 6 ? toWord(args[6]) : 0n,
+    ));
   }
 
   /**

@@ -65,14 +65,18 @@ export function stringPointers(items: readonly (string | Data)[], show: string):
   return struct(show, 8 * (items.length + 1), words);
 }
 
+const operand = (arg: Operand | string) => typeof arg === "string" ? text(arg) : arg;
+
 /** A system call. Strings become NUL-terminated data. */
 export function call(
   name: SyscallName,
   args: readonly (Operand | string)[],
-  options: Omit<CallOp, "op" | "call" | "args"> = {},
+  options?: Omit<CallOp, "op" | "call" | "args">,
 ): CallOp {
-  const operands = args.map((arg) => typeof arg === "string" ? text(arg) : arg);
-  return { op: "call", call: name, args: operands, ...options };
+  const operands = args.map(operand);
+  if (options === undefined) return { op: "call", call: name, args: operands };
+  // V8 copies an object fast only where it comes first.
+  return { ...options, op: "call", call: name, args: operands };
 }
 
 export const load = (from: LoadOp["from"], size: LoadOp["size"], out: Slot): LoadOp => ({

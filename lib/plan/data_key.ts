@@ -46,7 +46,8 @@ export class DataKeys {
 /** The key of a struct that holds only numbers: equal structs share memory. Undefined if it holds an address. */
 function contentKey(piece: Struct): string | undefined {
   let key = `s${piece.size}`;
-  for (const { at, size, value } of piece.words) {
+  for (let index = 0; index < piece.words.length; index++) {
+    const { at, size, value } = piece.words[index]!;
     if (typeof value !== "object") key += ` ${at}:${size}=${value}`;
     else if ("data" in value) return undefined;
     else key += ` ${at}:${size}=fd ${value.fd}`;

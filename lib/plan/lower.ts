@@ -58,13 +58,19 @@ export interface Lowered {
 
 const NONE: readonly Handler[] = [];
 
+/**
+ * Every container start runs this code, and V8 mostly interprets it. There, for-of creates an object per turn, and so
+ * does each callback. So the loops count.
+ */
+
 class Lowering {
   readonly list: Instruction[] = [];
   #step!: Step;
   #endOfStep!: Label;
 
   steps(steps: readonly Step[]): void {
-    for (const step of steps) {
+    for (let index = 0; index < steps.length; index++) {
+      const step = steps[index]!;
       this.#step = step;
       this.#endOfStep = {};
       this.#ops(step.ops);
@@ -88,7 +94,6 @@ class Lowering {
   }
 
   #ops(ops: readonly Op[]): void {
-    // A counting loop: where V8 only interprets, for-of creates an object per turn.
     for (let index = 0; index < ops.length; index++) this.#op(ops[index]!);
   }
 
@@ -124,21 +129,29 @@ class Lowering {
     if (tolerate === undefined && endStepOn === undefined && onError === undefined) {
       return this.#emit(op, op.call, op.args, out, NONE, retryAgain);
     }
-    const handlers: Handler[] = (op.tolerate ?? []).map((name) => ({ errno: errnoOf(name) }));
-    for (const name of op.endStepOn ?? []) handlers.push({ errno: errnoOf(name), target: this.#endOfStep });
-    const branches = (op.onError ?? []).map((branch) => ({ ...branch, start: {} as Label }));
-    for (const { errnos, start } of branches) {
-      for (const name of errnos) handlers.push({ errno: errnoOf(name), target: start });
+    const handlers: Handler[] = [];
+    if (tolerate !== undefined) addHandlers(handlers, tolerate);
+    if (endStepOn !== undefined) addHandlers(handlers, endStepOn, this.#endOfStep);
+    if (onError === undefined) return this.#emit(op, op.call, op.args, out, handlers, retryAgain);
+    const starts: Label[] = [];
+    for (let index = 0; index < onError.length; index++) {
+      const start: Label = {};
+      starts.push(start);
+      addHandlers(handlers, onError[index]!.errnos, start);
     }
-    this.#emit(op, op.call, op.args, op.out, handlers, op.retryAgain);
-    if (branches.length === 0) return;
+    this.#emit(op, op.call, op.args, out, handlers, retryAgain);
+    if (starts.length > 0) this.#branches(op, onError, starts);
+  }
+
+  #branches(op: CallOp, branches: NonNullable<CallOp["onError"]>, starts: readonly Label[]): void {
     const done: Label = {};
     this.#emit(op, "jump", [done]);
-    branches.forEach((branch, index) => {
-      this.#place(branch.start);
-      this.#ops(branch.ops);
-      if (index < branches.length - 1 && goesOn(branch.ops)) this.#emit(op, "jump", [done]);
-    });
+    for (let index = 0; index < branches.length; index++) {
+      const { ops } = branches[index]!;
+      this.#place(starts[index]!);
+      this.#ops(ops);
+      if (index < branches.length - 1 && goesOn(ops)) this.#emit(op, "jump", [done]);
+    }
     this.#place(done);
   }
 
@@ -196,13 +209,17 @@ const CLONE_INTO_CGROUP = 0x200000000;
 
 /** Whether execution can continue after these ops. */
 function goesOn(ops: readonly Op[]): boolean {
-  const last = ops.at(-1);
-  if (last === undefined) return true;
+  if (ops.length === 0) return true;
+  const last = ops[ops.length - 1]!;
   return !(last.op === "fail" || last.op === "endStep" || (last.op === "call" && last.call === "exit_group"));
 }
 
-function errnoOf(name: ErrnoName | "*"): number {
-  return name === "*" ? ANY_ERRNO : Errno[name];
+function addHandlers(handlers: Handler[], names: readonly (ErrnoName | "*")[], target?: Label): void {
+  for (let index = 0; index < names.length; index++) {
+    const name = names[index]!;
+    const errno = name === "*" ? ANY_ERRNO : Errno[name];
+    handlers.push(target === undefined ? { errno } : { errno, target });
+  }
 }
 
 /** Flattens a plan. Equal plans give equal lists. */

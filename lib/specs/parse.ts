@@ -116,26 +116,30 @@ interface Report {
 
 /** `value` converted by `rule`. If it has the wrong type, this is reported and the result is the zero value. */
 function read(rule: Rule, value: unknown, at: string, report: Report): unknown {
-  if (typeof rule !== "string") {
-    if ("fields" in rule) return isObject(value) ? readFields(rule.fields, value, at, report) : refuse("an object");
-    if ("map" in rule) return isObject(value) ? readMap(rule.map, value, at, report) : refuse("an object");
-    if (!Array.isArray(value)) return refuse("a list");
+  if (typeof rule !== "string") return readParts(rule, value, at, report);
+  if (rule === "string") return typeof value === "string" ? value : refuse(rule, value, at, report, "a string");
+  if (rule === "boolean") return typeof value === "boolean" ? value : refuse(rule, value, at, report, "true or false");
+  if (rule === "foreign") {
+    return isObject(value) ? ignoreForeign(at, value, report) : refuse(rule, value, at, report, "an object");
+  }
+  if (isInteger(rule, value)) return value;
+  return refuse(rule, value, at, report, `a whole number from ${integerRanges[rule].join(" to ")}`);
+}
+
+function readParts(rule: Exclude<Rule, string>, value: unknown, at: string, report: Report): unknown {
+  if ("list" in rule) {
+    if (!Array.isArray(value)) return refuse(rule, value, at, report, "a list");
     return value.map((item, index) => read(rule.list, item, `${at}/${index}`, report));
   }
-  if (rule === "string") return typeof value === "string" ? value : refuse("a string");
-  if (rule === "boolean") return typeof value === "boolean" ? value : refuse("true or false");
-  if (rule === "foreign") return isObject(value) ? ignoreForeign(at, value, report) : refuse("an object");
-  return isInteger(rule, value) ? value : refuse(`a whole number from ${integerRanges[rule].join(" to ")}`);
+  if (!isObject(value)) return refuse(rule, value, at, report, "an object");
+  return "fields" in rule ? readFields(rule.fields, value, at, report) : readMap(rule.map, value, at, report);
+}
 
-  function refuse(wanted: string): unknown {
-    report.problems.push({
-      at,
-      found: value,
-      wanted,
-      message: `${at && `${at} `}must be ${wanted}, not ${show(value)}`,
-    });
-    return rule === "foreign" ? undefined : zero(rule);
-  }
+/** Reports a value of the wrong type. Returns what stands for it. */
+function refuse(rule: Rule, value: unknown, at: string, report: Report, wanted: string): unknown {
+  const message = `${at && `${at} `}must be ${wanted}, not ${show(value)}`;
+  report.problems.push({ at, found: value, wanted, message });
+  return rule === "foreign" ? undefined : zero(rule);
 }
 
 function readFields(fields: FieldRules, object: JsonObject, at: string, report: Report): unknown {

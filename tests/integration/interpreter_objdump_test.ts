@@ -43,15 +43,22 @@ Deno.test({
     const { command, args } = disassemblers.x86_64;
     const point = { registers: 0x1234_5678_9abcn, environ: 2n, threadPointer: 3n, robustList: 4n, rseq: 5n };
     const places = {
-      table: 0x400800,
-      tableEnd: 0x402000,
-      reserve: 0x402000,
-      reserveEnd: 0x403000,
+      table: { from: 0x400800, to: 0x402000 },
+      reserve: { from: 0x402000, to: 0x403000 },
+      canaries: { from: 0x403000, to: 0x403100 },
+      guards: { from: 0x403100, to: 0x403108 },
+      pointers: { from: 0x403108, to: 0x403200 },
       leastAddresses: 0x10000000,
       leastData: 0x4000000,
       ownPath: 0x400700,
-      launcherPath: 0x400710,
-      sayings: { processor: 0x400720, file: 0x400740, memory: 0x400760, damaged: 0x400780, descriptors: 0x4007a0 },
+      sayings: {
+        processor: 0x400720,
+        file: 0x400740,
+        memory: 0x400760,
+        damaged: 0x400780,
+        descriptors: 0x4007a0,
+        crash: 0x4007c0,
+      },
       fileSize: 0x1234_5678,
       point,
       threadId: 6n,

@@ -1,26 +1,34 @@
 /** A started program in a file: what it goes on with is of the process that executes it, and of nobody else. */
 
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
-import { basename } from "@std/path";
+import { basename, dirname } from "@std/path";
 import { launcher } from "../../tools/build.ts";
 import { writeWhole } from "../../tools/durable.ts";
 import { takeSnapshot } from "../../tools/snapshot/snapshot.ts";
 import { openPty } from "../fixtures/pty.ts";
 import { poll, POLLIN } from "../../lib/ffi/poll.ts";
+import { Errno } from "../../lib/ffi/errno.ts";
+import { type Argument, Kernel } from "../../lib/ffi/kernel.ts";
+import { lacks } from "./interpreter_harness.ts";
 import { boxTest, execute, isSnapshot, kernel, program, type Result, until } from "./harness.ts";
 
 const script = new URL("../fixtures/snapshot_program.ts", import.meta.url).pathname;
 const flags = "run --allow-all --quiet --no-config --no-lock --no-check --no-code-cache --v8-flags=--single-threaded";
+/** It refuses instructions that the chosen processor does not have. */
+const emulator = "/usr/bin/qemu-x86_64-static";
 /** Somebody's secret in the environment of whoever builds. */
 const SECRET = `secret-${crypto.randomUUID()}`;
 
-/** The frozen test program, and what it executes where it cannot go on. */
+/** The snapshot of the test program, and what it executes if it cannot be resumed. */
 interface Frozen {
   readonly directory: string;
   readonly path: string;
+  readonly launcher: string;
+  /** The stack canary and the pointer guard of the process that the snapshot was taken of, in hexadecimal. */
+  readonly guards: readonly string[];
 }
 
-function withSnapshot(name: string, body: (frozen: Frozen) => void): void {
+function withSnapshot(name: string, body: (frozen: Frozen) => void, taker: Kernel = kernel): void {
   Deno.test({
     name,
     ignore: Deno.build.arch !== "x86_64",
@@ -28,16 +36,17 @@ function withSnapshot(name: string, body: (frozen: Frozen) => void): void {
       const directory = Deno.makeTempDirSync({ prefix: "runc-test-" });
       try {
         Deno.env.set("RUNC_TEST_SECRET", SECRET);
-        const path = `${directory}/frozen`, launcher = `${directory}/launcher`;
+        const path = `${directory}/frozen`, launcher = `${path}.sh`, report = `${directory}/guards`;
         Deno.writeTextFileSync(launcher, '#!/bin/sh\necho "anew: $0 $*"\n', { mode: 0o755 });
-        takeSnapshot(kernel, {
+        takeSnapshot(taker, {
           deno: Deno.execPath(),
-          args: [...flags.split(" "), script],
+          args: [...flags.split(" "), script, report],
           sample: ["sample"],
           output: path,
-          launcher,
         });
-        body({ directory, path });
+        const guards = JSON.parse(Deno.readTextFileSync(report));
+        Deno.removeSync(report);
+        body({ directory, path, launcher, guards });
       } finally {
         Deno.env.delete("RUNC_TEST_SECRET");
         Deno.removeSync(directory, { recursive: true });
@@ -66,7 +75,7 @@ withSnapshot("a frozen program goes on in a process of its own, again and again"
       env: { NAME: "value" },
     });
     assertEquals([code, stderr], [7, ""]);
-    const { ids, now, environment, ...found } = JSON.parse(stdout);
+    const { ids, now, environment, guards: _, ...found } = JSON.parse(stdout);
     assertEquals(found, {
       words: [path, ...words],
       directory,
@@ -89,6 +98,39 @@ withSnapshot("a frozen program goes on in a process of its own, again and again"
 withSnapshot("nothing of the environment that it was made in is in the file", ({ path }) => {
   assertEquals(execute(["/bin/grep", "--count", "--text", SECRET, path]).stdout, "0\n");
 });
+
+withSnapshot("each process draws its own canary and pointer guard, and the file has none", ({ path, guards }) => {
+  const seen = [guards, ...[1, 2].map(() => JSON.parse(execute([path]).stdout).guards as string[])];
+  for (const index of [0, 1]) assertEquals(new Set(seen.map((guards) => guards[index])).size, seen.length);
+  for (const guard of seen.flat()) assert(guard.length > 8, `${guard} is no random number`);
+  const content = new TextDecoder("latin1").decode(Deno.readFileSync(path));
+  for (const guard of guards) {
+    const bytes = Uint8Array.fromHex(guard.padStart(16, "0")).reverse();
+    // The first byte of a canary is zero.
+    assertEquals(content.indexOf(new TextDecoder("latin1").decode(bytes.subarray(1))), -1);
+  }
+});
+
+for (const [kind, code] of [["segv", 139], ["abort", 134]] as const) {
+  withSnapshot(`a program that crashes (${kind}) says how to run the command without the snapshot`, ({ path }) => {
+    const { code: found, stderr } = execute(["/bin/bash", "-c", 'ulimit -c 0; "$0" crash "$1"', path, kind]);
+    assertEquals(found, code);
+    const said =
+      `runc: this program has crashed, which is a bug. ${path}.sh runs the same command without the snapshot`;
+    assertEquals(stderr.split("\n")[0], said);
+  });
+}
+
+/** As in containers, whose engines let seccomp refuse the call. */
+class WithoutPersonality extends Kernel {
+  override call(name: string, ...args: Argument[]): number {
+    return name === "personality" ? -Errno.EPERM : super.call(name, ...args);
+  }
+}
+
+withSnapshot("a snapshot that was taken where personality(2) is refused can be resumed", ({ path }) => {
+  for (let time = 0; time < 20; time++) assertEquals(execute([path]).code, 7);
+}, new WithoutPersonality());
 
 withSnapshot("a frozen program goes on whatever the kernel's layout of addresses is", ({ path }) => {
   for (const personality of [["--addr-no-randomize"], ["--addr-compat-layout"], []]) {
@@ -146,12 +188,6 @@ function edit(path: string, change: (bytes: Uint8Array<ArrayBuffer>) => void): v
 /** What keeps a program from going on, and what it says. */
 const obstacles: readonly [name: string, prefix: readonly string[], change: (path: string) => void, why: RegExp][] = [
   [
-    "its file cannot be opened",
-    [],
-    (path) => replace(path, "/proc/self/exe", "/proc/none/exe"),
-    /\/proc\/self\/exe cannot be opened/,
-  ],
-  [
     "the processor lacks something",
     [],
     // The first `and ecx, imm32` with what was found, to be compared with what is wanted: nothing was.
@@ -172,37 +208,55 @@ const obstacles: readonly [name: string, prefix: readonly string[], change: (pat
 ];
 
 for (const [name, prefix, change, why] of obstacles) {
-  withSnapshot(`where ${name}, the launcher is executed, and a terminal shows one line`, ({ directory, path }) => {
-    change(path);
-    const { code, stdout, stderr } = executeOnTerminal([...prefix, path, "a", "b"]);
-    assertEquals([code, stdout], [0, `anew: ${directory}/launcher a b\n`]);
-    assertMatch(stderr, /^runc: warning: .*\. Starting Deno instead, which is slower\. To fix it, .*\n$/);
-    assertMatch(stderr, why);
-    // Callers that read a pipe get the command's own output alone.
-    const piped = execute([...prefix, path, "features"]);
-    assertEquals(piped, { code: 0, stdout: `anew: ${directory}/launcher features\n`, stderr: "" });
-    assertEquals(execute([...prefix, path]).stdout, `anew: ${directory}/launcher \n`);
-    assertEquals(execute([...prefix, "/bin/sh", "-c", 'exec "$0" 2>&-', path]).code, 0);
-  });
-
-  withSnapshot(`where ${name} and there is no launcher, one line says what is missing`, ({ directory, path }) => {
-    change(path);
-    Deno.removeSync(`${directory}/launcher`);
-    for (const words of [[], ["a", "b"], ["features"]]) {
-      const { code, stdout, stderr } = execute([...prefix, path, ...words]);
-      assertEquals([code, stdout], [1, ""]);
-      assertMatch(stderr, /^runc: [^\n]*, or restore that file\n$/);
+  withSnapshot(
+    `where ${name}, the launcher is executed, and a terminal shows one line`,
+    ({ directory, path, launcher }) => {
+      Deno.chmodSync(directory, 0o755);
+      change(path);
+      const { code, stdout, stderr } = executeOnTerminal([...prefix, path, "a", "b"]);
+      assertEquals([code, stdout], [0, `anew: ${launcher} a b\n`]);
+      assertMatch(stderr, /^runc: warning: .*\. Starting Deno instead, which is slower\. To fix it, .*\n$/);
       assertMatch(stderr, why);
-      assert(stderr.includes(`${directory}/launcher, which would start Deno instead, cannot be executed.`), stderr);
-    }
-  });
+      // Callers that read a pipe get the command's own output alone.
+      const piped = execute([...prefix, path, "features"]);
+      assertEquals(piped, { code: 0, stdout: `anew: ${launcher} features\n`, stderr: "" });
+      assertEquals(execute([...prefix, path]).stdout, `anew: ${launcher} \n`);
+      assertEquals(execute([...prefix, "/bin/sh", "-c", 'exec "$0" 2>&-', path]).code, 0);
+    },
+  );
+
+  withSnapshot(
+    `where ${name} and there is no launcher, one line says what is missing`,
+    ({ directory, path, launcher }) => {
+      Deno.chmodSync(directory, 0o755);
+      change(path);
+      Deno.removeSync(launcher);
+      for (const words of [[], ["a", "b"], ["features"]]) {
+        const { code, stdout, stderr } = execute([...prefix, path, ...words]);
+        assertEquals([code, stdout], [1, ""]);
+        assertMatch(stderr, /^runc: [^\n]*, or restore that file\n$/);
+        assertMatch(stderr, why);
+        assert(stderr.includes(`${launcher}, which would start Deno instead, cannot be executed.`), stderr);
+      }
+    },
+  );
 }
 
-withSnapshot("what is executed instead inherits no descriptor", ({ directory, path }) => {
-  const [, prefix] = obstacles[2]!;
+withSnapshot("if its own file cannot be read, one line says so", ({ directory, path }) => {
+  const said = "runc: /proc/self/exe cannot be read. To fix it, mount proc on /proc, and make this file readable\n";
+  const expected = { code: 1, stdout: "", stderr: said };
+  Deno.chmodSync(directory, 0o755);
+  Deno.chmodSync(path, 0o711);
+  assertEquals(execute(["/usr/bin/setpriv", "--reuid=65534", "--clear-groups", path]), expected);
+  replace(path, "/proc/self/exe", "/proc/none/exe");
+  assertEquals(execute([path]), expected);
+});
+
+withSnapshot("what is executed instead inherits no descriptor", ({ path, launcher }) => {
+  const [, prefix] = obstacles[1]!;
   const script =
     "#!/bin/sh\nfor fd in 3 4 5; do [ ! -e /proc/$$/fd/$fd ] || readlink /proc/$$/fd/$fd; done; echo end\n";
-  Deno.writeTextFileSync(`${directory}/launcher`, script, { mode: 0o755 });
+  Deno.writeTextFileSync(launcher, script, { mode: 0o755 });
   assertEquals(execute([...prefix, path]).stdout, "end\n");
 });
 
@@ -236,7 +290,7 @@ withSnapshot(
     );
     const after = Deno.statSync(path);
     assertEquals([after.ino, after.size, after.mtime], [before.ino, before.size, before.mtime]);
-    assertEquals([...Deno.readDirSync(directory)].map(({ name }) => name).sort(), ["frozen", "launcher"]);
+    assertEquals([...Deno.readDirSync(directory)].map(({ name }) => name).sort(), ["frozen", "frozen.sh"]);
   },
 );
 
@@ -249,9 +303,35 @@ boxTest("the runtime is such a program: a command is one process with one thread
   assertEquals(Deno.readLinkSync(`${process}/exe`), program);
   assertMatch(Deno.readTextFileSync(`${process}/status`), /^Threads:\s*1$/m);
   assertEquals(Deno.readTextFileSync(`${process}/comm`), "runc\n");
-  assertEquals(Deno.readTextFileSync(`${process}/maps`).includes("/deno"), false);
+  const maps = Deno.readTextFileSync(`${process}/maps`);
+  assertEquals(maps.includes("/deno"), false);
+  assertEquals(/^\S+ .wx.*$/m.exec(maps), null, "no memory is writable and executable at once");
   box.remove();
   assertEquals(events.wait().code, 0);
+});
+
+Deno.test({
+  name: "the program's file tells nothing of the host that it was built on",
+  ignore: !isSnapshot(program),
+  fn: () => {
+    const content = new TextDecoder("latin1").decode(Deno.readFileSync(program));
+    const mounts = Deno.readTextFileSync("/proc/self/mountinfo").trim().split("\n");
+    // Directories of the build, and the cgroup of its containers.
+    const names = [dirname(dirname(program)), "/runc-snapshot-", "runc-rehearsal-"];
+    for (const text of [...mounts, ...names, Deno.osRelease()]) assert(!content.includes(text), text);
+  },
+});
+
+Deno.test({
+  name: `the program runs on a processor without AVX (needs ${emulator})`,
+  ignore: !isSnapshot(program) || lacks(emulator),
+  fn: () => {
+    for (const words of [["--version"], ["features"], ["help", "run"]]) {
+      const { code, stdout, stderr } = execute([emulator, "-cpu", "Nehalem", program, ...words]);
+      assertEquals([code, stderr], [0, ""]);
+      if (words[0] === "--version") assert(stdout.endsWith("\nprogram: snapshot\n"));
+    }
+  },
 });
 
 Deno.test("version and features say which kind of program runs", () => {
@@ -275,5 +355,25 @@ boxTest("a launcher without its script, or with an empty one, says so", (box) =>
     const { code, stderr } = execute([path, "--version"]);
     assertEquals(code, 1);
     assertMatch(stderr, /^runc: \S+\/runc\.js is missing or empty: run 'deno task build' .*\n$/);
+  }
+});
+
+boxTest("a part of a launcher, or of its script, does not succeed", (box) => {
+  const path = `${box.directory}/runc`, script = `${box.directory}/runc.js`;
+  const whole = launcher(Deno.execPath(), box.directory);
+  const bundle = Deno.readTextFileSync(`${dirname(program)}/runc.js`);
+  const run = (launcherText: string, scriptText: string) => {
+    Deno.writeTextFileSync(path, launcherText, { mode: 0o755 });
+    Deno.writeTextFileSync(script, scriptText);
+    return execute([path, "--version"]);
+  };
+  assertEquals(run(whole, bundle).code, 0);
+  const lines = whole.trimEnd().split("\n");
+  for (let count = 2; count < lines.length; count++) {
+    assert(run(lines.slice(0, count).join("\n"), bundle).code !== 0, `${count} lines`);
+  }
+  // Without the last statement, which runs the program, and cut anywhere.
+  for (const part of [bundle.slice(0, bundle.lastIndexOf("if(import.meta.main)")), bundle.slice(0, 1000)]) {
+    assertEquals(run(whole, part).code, 1, part.slice(-40));
   }
 });

@@ -103,7 +103,7 @@ export interface Piece {
   readonly length: number;
   readonly prot: number;
   /** Absent: all zeroes. */
-  readonly content?: Uint8Array;
+  readonly content?: Uint8Array<ArrayBuffer>;
 }
 
 /** Runs of zero pages up to this length are stored in the file: a separate piece costs a system call at each start. */
@@ -125,7 +125,7 @@ function runs(count: number, test: (index: number) => boolean): { from: number; 
 export function split(
   { start, end, prot }: Area,
   isFilled: (page: number) => boolean,
-  read: (start: bigint, length: number) => Uint8Array,
+  read: (start: bigint, length: number) => Uint8Array<ArrayBuffer>,
 ): readonly Piece[] {
   const count = Number((end - start) / BigInt(PAGE));
   const filled = Array.from({ length: count }, (_, page) => isFilled(page));

@@ -1,7 +1,9 @@
 /**
- * The processor's features that compiled code may use.
+ * The processor's features that the snapshot may use: those of x86-64-v2, which all processors since 2009 have. Newer
+ * ones are hidden from the program before its start, because libraries choose their code by them at their first call.
+ * This costs nothing: commands work on small texts.
  *
- * @see Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, CPUID
+ * @see x86-64 psABI, "Microarchitecture levels"; Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, CPUID
  * @module
  */
 
@@ -26,24 +28,27 @@ export const cpuidListing: Listing = [
 
 const bits = (...numbers: readonly number[]) => numbers.reduce((mask, number) => (mask | 1 << number) >>> 0, 0);
 
-/**
- * Instructions that libc and V8 test for. The other bits of these leaves describe the machine or matter only to
- * kernels.
- */
-const instructions: readonly CpuRequirement[] = [
-  // SSE3, PCLMULQDQ, SSSE3, FMA, CMPXCHG16B, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE, OSXSAVE, AVX, F16C, RDRAND
-  { leaf: 1, register: "ecx", bits: bits(0, 1, 9, 12, 13, 19, 20, 22, 23, 25, 26, 27, 28, 29, 30) },
-  // FSGSBASE, BMI1, AVX2, BMI2, ERMS, RTM, AVX512F, DQ, RDSEED, ADX, IFMA, CLFLUSHOPT, CD, SHA, BW, VL
-  { leaf: 7, register: "ebx", bits: bits(0, 3, 5, 8, 9, 11, 16, 17, 18, 19, 21, 23, 28, 29, 30, 31) },
-  // VBMI, PKU, OSPKE, VBMI2, GFNI, VAES, VPCLMULQDQ, VNNI, BITALG, VPOPCNTDQ
-  { leaf: 7, register: "ecx", bits: bits(1, 3, 4, 6, 8, 9, 10, 11, 12, 14) },
-  // FSRM, AMX and AVX512-FP16
-  { leaf: 7, register: "edx", bits: bits(4, 22, 23, 24, 25) },
-  // LAHF, LZCNT, PREFETCHW
-  { leaf: 0x8000_0001, register: "ecx", bits: bits(0, 5, 8) },
+/** glibc's names of the features that its functions must not be chosen by. @see glibc.cpu.hwcaps, GNU C Library manual */
+export const withoutFeatures: string = [
+  ..."AVX AVX2 AVX_Fast_Unaligned_Load AVX512BW AVX512CD AVX512DQ AVX512F AVX512VL".split(" "),
+  ..."BMI1 BMI2 FMA FMA4 LZCNT MOVBE RTM XSAVE XSAVEC".split(" "),
+].map((name) => `-${name}`).join(",");
+
+/** V8's flags with the same purpose. Its access rights for code (PKU) need the processor's support, too. */
+export const v8WithoutFeatures: readonly string[] = [
+  ..."avx avx2 fma3 f16c bmi1 bmi2 lzcnt".split(" ").map((name) => `--no-enable-${name}`),
+  "--no-memory-protection-keys",
 ];
 
-/** The features of this processor. A processor that resumes the snapshot must have them too. */
+/** The instructions of x86-64-v2 beyond those of every x86-64 processor. */
+const instructions: readonly CpuRequirement[] = [
+  // SSE3, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, POPCNT
+  { leaf: 1, register: "ecx", bits: bits(0, 9, 13, 19, 20, 23) },
+  // LAHF
+  { leaf: 0x8000_0001, register: "ecx", bits: bits(0) },
+];
+
+/** Those that this processor has. A processor that resumes the snapshot must have them too. */
 export function requirements(kernel: Kernel): readonly CpuRequirement[] {
   const code = kernel.mapCode(listingBytes(cpuidListing));
   return instructions.flatMap(({ leaf, register, bits }) => {

@@ -18,8 +18,8 @@ import { assemble } from "../../lib/plan/native/assembler.ts";
 import type { Config } from "../../lib/specs/config.ts";
 import { defaultSpec, rootlessSpec } from "../../lib/specs/default_spec.ts";
 import { exactInteger } from "../../lib/specs/json.ts";
+import { Sys } from "./calls.ts";
 import { executableHead } from "./elf.ts";
-import { Sys } from "./resume_x86_64.ts";
 
 /** A static executable that ends with status 0. */
 function idleProgram(): Uint8Array<ArrayBuffer> {
@@ -69,6 +69,9 @@ export function withUserNamespace(config: Config): Config {
   return { ...config, linux: { ...config.linux, namespaces, uidMappings: mapping, gidMappings: mapping } };
 }
 
+/** The name of the containers' cgroup. */
+export const rehearsalCgroup = (): string => `runc-rehearsal-${Deno.pid}`;
+
 /**
  * Creates the bundles `usual`, `engine` and `mapped` and a state directory, `state`, below `directory`. The containers
  * have their own cgroup if this process may create one.
@@ -84,7 +87,7 @@ export async function makeRehearsalBundles(directory: string): Promise<void> {
     ...suitable,
     root: { ...suitable.root!, path: rootfs },
     process: { ...suitable.process!, terminal: false, args: ["/program"] },
-    linux: { ...suitable.linux!, cgroupsPath: `/runc-rehearsal-${Deno.pid}` },
+    linux: { ...suitable.linux!, cgroupsPath: `/${rehearsalCgroup()}` },
   };
   const configs = { usual, engine: asEnginesDo(usual), mapped: isRoot ? withUserNamespace(usual) : usual };
   for (const [name, config] of Object.entries(configs)) {

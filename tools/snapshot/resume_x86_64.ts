@@ -5,6 +5,7 @@
  *     map every area of memory at its old address
  *     reserve the addresses that V8 had reserved, unless the caller limits the address space
  *     set fs, tid, robust list and restartable sequences for this thread
+ *     draw the stack canary and the pointer guard
  *     load the registers, return
  *
  * The code does not wait, allocate or read: all calls were fixed when the file was written. If a call fails, or the
@@ -32,34 +33,18 @@ import {
   movImm64,
   near,
   ret,
+  rolImm,
+  shlImm,
   short,
+  shrImm,
   store,
   syscall,
   xor,
 } from "../../lib/plan/native/asm_x86_64.ts";
 import { assemble, type Assembly, type Row } from "../../lib/plan/native/assembler.ts";
-
-/** arch/x86/entry/syscalls/syscall_64.tbl */
-export const Sys = {
-  write: 1,
-  open: 2,
-  close: 3,
-  lseek: 8,
-  mmap: 9,
-  rt_sigaction: 13,
-  ioctl: 16,
-  access: 21,
-  madvise: 28,
-  execve: 59,
-  getrlimit: 97,
-  arch_prctl: 158,
-  setrlimit: 160,
-  gettid: 186,
-  set_tid_address: 218,
-  exit_group: 231,
-  set_robust_list: 273,
-  rseq: 334,
-} as const;
+import { call } from "./calls.ts";
+import { drawAgain, type FallbackPlaces, findRandomBytes, sayCrash, startAnew } from "./fallback_x86_64.ts";
+import { ROTATION } from "./guards.ts";
 
 /** A system call in the table. The fifth argument is always the file's own descriptor. Only mmap(2) uses it. */
 export interface TableCall {
@@ -83,37 +68,25 @@ export interface CpuRequirement {
   readonly bits: number;
 }
 
-/** The reason why a snapshot cannot be resumed. */
-export type Reason = "processor" | "file" | "descriptors" | "memory" | "damaged";
-
-/**
- * Messages for stderr, each with a final newline: one before the launcher is executed, one for when it cannot be
- * executed. In the file they are two addresses with lengths, of 8 bytes each.
- */
-export interface Saying {
-  readonly anew: string;
-  readonly end: string;
+/** The addresses of a table's first entry and of its end. */
+export interface Table {
+  readonly from: number;
+  readonly to: number;
 }
 
-/** Size of a {@link Saying} in bytes, without its texts. */
-export const SAYING_SIZE = 32;
-
 /** Addresses that the code contains. */
-export interface ResumePlaces {
-  /** The first entry of the table; the next field is the end of the last. */
-  readonly table: number;
-  readonly tableEnd: number;
-  /** The same for the calls that reserve addresses. They are skipped if the caller limits the address space. */
-  readonly reserve: number;
-  readonly reserveEnd: number;
+export interface ResumePlaces extends FallbackPlaces {
+  /** The calls that restore the memory and the thread. */
+  readonly table: Table;
+  /** The calls that reserve addresses. They are skipped if the caller limits the address space. */
+  readonly reserve: Table;
+  /** The tables of {@link GuardedWords}: addresses of 8 bytes each. */
+  readonly canaries: Table;
+  readonly guards: Table;
+  readonly pointers: Table;
   /** The smallest limits in bytes with which resuming is tried: of the address space, and of writable memory. */
   readonly leastAddresses: number;
   readonly leastData: number;
-  /** The addresses of "/proc/self/exe" and of the launcher's path. */
-  readonly ownPath: number;
-  readonly launcherPath: number;
-  /** The address of the {@link Saying} for each reason. */
-  readonly sayings: Readonly<Record<Reason, number>>;
   /** Length of the whole file in bytes. */
   readonly fileSize: number;
   readonly point: SnapshotPoint;
@@ -125,9 +98,7 @@ export interface ResumePlaces {
 const STACK_AT = 56;
 const MAX_ERRNO = 4095;
 /** asm-generic/fcntl.h, unistd.h */
-const O_CLOEXEC = 0x80000, SEEK_END = 2, X_OK = 1;
-/** asm-generic/ioctls.h */
-const TCGETS = 0x5401;
+const O_CLOEXEC = 0x80000, SEEK_END = 2;
 
 /** Encodes the calls as a table. */
 export function encodeTable(calls: readonly TableCall[]): Uint8Array<ArrayBuffer> {
@@ -145,16 +116,16 @@ export function resumeCode(places: ResumePlaces, cpu: readonly CpuRequirement[])
     ...openFile(places),
     ...checkProcessor(cpu),
     [mov("rbx", "r12"), "the descriptor"],
-    ...makeCalls("next", { from: places.table, to: places.tableEnd }),
+    ...makeCalls("next", places.table),
     ...reserveAddresses(places),
     ...becomeThread(places),
+    ...drawGuards(places),
     ...goOn(places),
     ...startAnew(places),
     ...drawAgain(places),
+    ...sayCrash(places),
   ]);
 }
-
-const call = (name: keyof typeof Sys): readonly Row[] => [movImm("eax", Sys[name]), syscall()];
 
 /** asm-generic/resource.h */
 const RLIMIT_DATA = 2, RLIMIT_NOFILE = 7, RLIMIT_AS = 9;
@@ -218,7 +189,7 @@ function checkProcessor(cpu: readonly CpuRequirement[]): readonly Row[] {
 }
 
 /** Makes the calls of a non-empty table. `label`: the loop's label. */
-const makeCalls = (label: string, { from, to }: { from: number; to: number }): readonly Row[] => [
+const makeCalls = (label: string, { from, to }: Table): readonly Row[] => [
   [movImm64("r13", BigInt(from)), "the current entry"],
   `${label}:`,
   load("rax", at("r13", 0)),
@@ -244,7 +215,7 @@ const makeCalls = (label: string, { from, to }: { from: number; to: number }): r
  * Reserves addresses, unless the caller has limits. Limits count reserved addresses even though they hold no memory.
  * Most callers have no limits.
  */
-const reserveAddresses = ({ reserve, reserveEnd, leastAddresses, leastData }: ResumePlaces): readonly Row[] => [
+const reserveAddresses = ({ reserve, leastAddresses, leastData }: ResumePlaces): readonly Row[] => [
   ...([[RLIMIT_AS, leastAddresses], [RLIMIT_DATA, leastData]] as const).flatMap(([resource, least]): readonly Row[] => [
     ...limit("getrlimit", resource),
     [load("rax", at("rbp", -16)), "the soft limit"],
@@ -253,7 +224,7 @@ const reserveAddresses = ({ reserve, reserveEnd, leastAddresses, leastData }: Re
     cmpImm("rax", -1),
     near("jne", "mapped"),
   ]),
-  ...(reserve === reserveEnd ? [] : makeCalls("next_reserved", { from: reserve, to: reserveEnd })),
+  ...(reserve.from === reserve.to ? [] : makeCalls("next_reserved", reserve)),
   "mapped:",
   mov("edi", "ebx"),
   ...call("close"),
@@ -270,6 +241,32 @@ const becomeThread = ({ point, threadId }: ResumePlaces): readonly Row[] => [
   store(at("rcx", 0), "rax"),
 ];
 
+/** Draws the secrets of {@link GuardedWords} as libc does at a start: from the random bytes that the kernel provides. */
+const drawGuards = ({ canaries, guards, pointers }: ResumePlaces): readonly Row[] => [
+  ...findRandomBytes("secret", "no_memory"),
+  load("rax", at("rdi", 0)),
+  shrImm("rax", 8),
+  [shlImm("rax", 8), "the canary: a zero byte ends strings"],
+  [load("rdx", at("rdi", 8)), "the pointer guard"],
+  ...applyTo("next_canary", canaries, "rax"),
+  ...applyTo("next_guard", guards, "rdx"),
+  rolImm("rdx", ROTATION),
+  ...applyTo("next_pointer", pointers, "rdx"),
+];
+
+const applyTo = (label: string, { from, to }: Table, secret: "rax" | "rdx"): readonly Row[] =>
+  from === to ? [] : [
+    movImm64("r13", BigInt(from)),
+    `${label}:`,
+    load("rcx", at("r13", 0)),
+    load("rsi", at("rcx", 0)),
+    xor("rsi", secret),
+    store(at("rcx", 0), "rsi"),
+    lea("r13", at("r13", 8)),
+    cmpImm("r13", to),
+    short("jb", label),
+  ];
+
 const goOn = ({ point }: ResumePlaces): readonly Row[] => [
   movImm64("rdi", point.registers),
   store(at("rdi", STACK_AT), "rbp"),
@@ -283,106 +280,3 @@ const goOn = ({ point }: ResumePlaces): readonly Row[] => [
   [movImm("eax", 1), "the return value of freeze in the resumed process"],
   ret(),
 ];
-
-const startAnew = ({ launcherPath, sayings }: ResumePlaces): readonly Row[] => [
-  "other_processor:",
-  movImm64("r14", BigInt(sayings.processor)),
-  short("jmp", "start_anew"),
-  "no_file:",
-  movImm64("r14", BigInt(sayings.file)),
-  short("jmp", "start_anew"),
-  "no_memory:",
-  movImm64("r14", BigInt(sayings.memory)),
-  "start_anew:",
-  movImm("edi", launcherPath),
-  [movImm("esi", X_OK), "X_OK"],
-  ...call("access"),
-  cmpImm("rax", 0),
-  short("jne", "no_launcher"),
-  // Only a person is told: callers read standard error as the command's, and some read both streams as one text.
-  [movImm("edi", 2), "standard error"],
-  [movImm("esi", TCGETS), "TCGETS: fails if this is no terminal"],
-  [lea("rdx", at("rbp", -128)), "struct termios; below the stack"],
-  ...call("ioctl"),
-  cmpImm("rax", 0),
-  short("jne", "execute"),
-  ...say(),
-  "execute:",
-  load("rcx", at("rbp", 0)),
-  movImm("edi", launcherPath),
-  lea("rsi", at("rbp", 8)),
-  lea("rdx", element("rbp", "rcx", 8, 16)),
-  ...call("execve"),
-  "no_launcher:",
-  lea("r14", at("r14", SAYING_SIZE / 2)),
-  "give_up:",
-  ...say(),
-  movImm("edi", 1),
-  ...call("exit_group"),
-  "damaged:",
-  movImm64("r14", BigInt(sayings.damaged)),
-  short("jmp", "give_up"),
-  "no_descriptor:",
-  movImm64("r14", BigInt(sayings.descriptors)),
-  short("jmp", "give_up"),
-];
-
-/** include/uapi/linux/auxvec.h, asm-generic/errno-base.h */
-const AT_NULL = 0, AT_RANDOM = 25, AT_EXECFN = 31, EEXIST = 17;
-/** The code gives up once in this many tries, a power of two: 64 tries of 0.3 ms are less than Deno's start. */
-const TRIES = 64;
-
-/**
- * Executes the file again if an address is in use. The kernel chooses the addresses of the stack, the vDSO and this
- * file at random at each execve, and may choose one that the snapshot needs: once in some thousand starts.
- *
- * No counter survives execve, so the process's random bytes decide whether to try again.
- */
-const drawAgain = ({ ownPath }: ResumePlaces): readonly Row[] => [
-  "not_mapped:",
-  cmpImm("rax", -EEXIST),
-  near("jne", "no_memory"),
-  load("rcx", at("rbp", 0)),
-  [lea("rdx", element("rbp", "rcx", 8, 16)), "envp"],
-  mov("r13", "rdx"),
-  "environment:",
-  load("rax", at("r13", 0)),
-  lea("r13", at("r13", 8)),
-  cmpImm("rax", 0),
-  short("jne", "environment"),
-  ...findAuxiliary("random_bytes", AT_RANDOM, "no_memory"),
-  load("eax", at("rdi", 0)),
-  andImm("eax", TRIES - 1),
-  near("je", "no_memory"),
-  // The name that the file was executed by, so that the process keeps its name.
-  ...findAuxiliary("own_name", AT_EXECFN, "by_link"),
-  lea("rsi", at("rbp", 8)),
-  ...call("execve"),
-  "by_link:",
-  movImm("edi", ownPath),
-  lea("rsi", at("rbp", 8)),
-  ...call("execve"),
-  near("jmp", "no_memory"),
-];
-
-/** Loads the value of an entry of the auxiliary vector, from r13 on, to rdi. getauxval(3) */
-const findAuxiliary = (label: string, type: number, missing: string): readonly Row[] => [
-  `${label}:`,
-  load("rax", at("r13", 0)),
-  load("rdi", at("r13", 8)),
-  lea("r13", at("r13", 16)),
-  cmpImm("rax", AT_NULL),
-  near("je", missing),
-  cmpImm("rax", type),
-  short("jne", label),
-];
-
-/** Prints the message. A failed write is ignored. */
-function say(): readonly Row[] {
-  return [
-    [movImm("edi", 2), "standard error"],
-    load("rsi", at("r14", 0)),
-    load("rdx", at("r14", 8)),
-    ...call("write"),
-  ];
-}

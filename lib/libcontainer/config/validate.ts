@@ -64,7 +64,12 @@ export function validate(
   facts: ValidationFacts,
   mounts: readonly ParsedMount[] = parseMounts(config.mounts, { bundle: "/", rootfs: facts.rootfs.path }),
 ): readonly Problem[] {
-  return validationRules.flatMap((entry) => [...problemsOf(entry, config, facts, mounts)]);
+  const problems: Problem[] = [];
+  // A counting loop: most rules are about fields that a config does not have.
+  for (let index = 0; index < rules.length; index++) {
+    if (hasField(config, ruleKeys[index]!)) problems.push(...rules[index]![2](config, facts, mounts));
+  }
+  return problems;
 }
 
 /** The problems that one rule finds. */
@@ -74,7 +79,7 @@ export function problemsOf(
   facts: ValidationFacts,
   mounts: readonly ParsedMount[],
 ): Iterable<Problem> {
-  return hasField(config, field) ? rule(config, facts, mounts) : [];
+  return hasField(config, keysOf(field)) ? rule(config, facts, mounts) : [];
 }
 
 /** Warnings for the log: valid, but probably wrong. */
@@ -145,10 +150,20 @@ export const warningRules = [
   ["mappings-repeated", "linux.namespaces", repeatedMappings],
 ] as const satisfies readonly (readonly [id: string, field: string, rule: (config: Config) => Iterable<Problem>])[];
 
-function hasField(config: Config, field: string): boolean {
-  if (field === "") return true;
+const rules: readonly ValidationRule[] = validationRules;
+/** The keys of each rule's field. */
+const ruleKeys = rules.map(([, field]) => keysOf(field));
+
+/** The keys on the way to a field; none for the whole config. */
+function keysOf(field: string): readonly string[] {
+  return field === "" ? [] : field.split(".");
+}
+
+function hasField(config: Config, keys: readonly string[]): boolean {
   let value: unknown = config;
-  for (const key of field.split(".")) value = (value as Readonly<Record<string, unknown>> | undefined)?.[key];
+  for (let index = 0; index < keys.length; index++) {
+    value = (value as Readonly<Record<string, unknown>> | undefined)?.[keys[index]!];
+  }
   return value !== undefined;
 }
 

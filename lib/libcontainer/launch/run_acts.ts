@@ -60,36 +60,52 @@ export function* runActs(
   world: World,
   conversation = new Conversation<Received>(acts),
 ): Waits<void> {
-  const done: Act[] = [];
-  let current: Act | undefined;
-  const perform = function* (due: readonly Act[]): Waits<void> {
-    for (const each of due) {
-      if (each.when !== undefined && !applies(each.when, world.flags)) continue;
-      // A report is about what was awaited.
-      if (!isReport(each)) current = each;
-      const waits = performAct(each, world);
-      if (waits !== undefined) yield* waits;
-      if (each.undo !== undefined) done.push(each);
-      yield TURN;
-    }
-  };
+  const run: Run = { world, conversation, done: [] };
   try {
-    yield* perform(conversation.begin());
+    yield* performAll(conversation.begin(), run);
     for (let next = conversation.awaited; next !== undefined; next = conversation.awaited) {
       const awaited = next;
-      current = awaited;
-      const wait = () => arrival(awaited, world, conversation, perform);
+      run.current = awaited;
+      const wait = () => arrival(awaited, run);
       const { message, due } = yield* inSpanWaits(world.trace, awaited.label, wait, spanOf(awaited));
       using _message = message;
-      yield* perform(due);
+      yield* performAll(due, run);
     }
   } catch (error) {
     // Before the undo: it removes what tells the reason.
-    const told = current === undefined ? error : explained(error, current, world);
-    for (const each of done.reverse()) yield* takeBack(each.undo!, world);
+    const told = run.current === undefined ? error : explained(error, run.current, world);
+    for (const each of run.done.reverse()) yield* takeBack(each.undo!, world);
     throw told;
   } finally {
     for (const message of conversation.drop()) message[Symbol.dispose]();
+  }
+}
+
+/** One run of a list. */
+interface Run {
+  readonly world: World;
+  readonly conversation: Conversation<Received>;
+  /** The acts to take back. */
+  readonly done: Act[];
+  /** The act that an error is about. */
+  current?: Act;
+}
+
+/**
+ * A function of its own, not one inside of {@link runActs}: for each new generator function, V8 makes a map in its old
+ * space, which then keeps all that the function sees, garbage or not, until the next full collection.
+ */
+function* performAll(due: readonly Act[], run: Run): Waits<void> {
+  const { world } = run;
+  for (let index = 0; index < due.length; index++) {
+    const each = due[index]!;
+    if (each.when !== undefined && !applies(each.when, world.flags)) continue;
+    // A report is about what was awaited.
+    if (!isReport(each)) run.current = each;
+    const waits = performAct(each, world);
+    if (waits !== undefined) yield* waits;
+    if (each.undo !== undefined) run.done.push(each);
+    yield TURN;
   }
 }
 
@@ -109,12 +125,8 @@ interface Arrived {
  * Waits for what `awaited` awaits, and serves requests until then: one span. Descriptors that come with a request are
  * closed once it is served.
  */
-export function* arrival(
-  awaited: Act<Await>,
-  world: World,
-  conversation: Conversation<Received>,
-  perform: (due: readonly Act[]) => Waits<void>,
-): Waits<Arrived> {
+function* arrival(awaited: Act<Await>, run: Run): Waits<Arrived> {
+  const { world, conversation } = run;
   for (;;) {
     const message = conversation.next() ?? (yield* world.receive!(awaited.does));
     let isKept = false;
@@ -124,7 +136,7 @@ export function* arrival(
       world.message = message;
       if (due === undefined) continue;
       if (isKept) return { message, due };
-      yield* perform(due);
+      yield* performAll(due, run);
     } finally {
       if (!isKept) message[Symbol.dispose]();
     }

@@ -112,6 +112,8 @@ export function cmpImm(left: Register, right: number): Instruction {
 export const subImm = (from: Register8, value: number) => oneRegister("sub", 0x80, 5, from, value, 1);
 export const shlImm = (left: Register, count: number) => oneRegister("shl", 0xc1, 4, left, count, 1);
 export const shrImm = (left: Register, count: number) => oneRegister("shr", 0xc1, 5, left, count, 1);
+/** Rotates left. */
+export const rolImm = (left: Register, count: number) => oneRegister("rol", 0xc1, 0, left, count, 1);
 /** Shifts right by cl, filling with 0. Only the low 5 bits of cl count, 6 with a 64-bit register. */
 export const shrCl = (left: Register32 | Register64): Instruction => ({
   text: `shr ${left}, cl`,

@@ -11,8 +11,8 @@ import type { Buffer, Data, FdPath, Operand, Plan, Struct, Text } from "../op.ts
 import { stack } from "../build.ts";
 import { DataKeys } from "../data_key.ts";
 import { cursor, type Folded, type FoldedPlan, folding } from "../fold.ts";
-import { type Instruction, isLabel, type Label, lower } from "../lower.ts";
-import { countSlots, shareSlots } from "../share_slots.ts";
+import { type Instruction, type Label, lower, type Lowered } from "../lower.ts";
+import { shareSlots } from "../share_slots.ts";
 import { buildImage, programBase } from "./elf.ts";
 import {
   ERRNO_SHIFT,
@@ -28,6 +28,7 @@ import {
   STACK_SLOT,
   VERSION,
 } from "./format.ts";
+import { type Survey, survey } from "./survey.ts";
 
 /** Options for encoding a plan. */
 export interface EncodeOptions {
@@ -86,10 +87,8 @@ class DataLayout {
   /** Reserves room for `data` and everything that it points to. */
   add(data: Data): void {
     const piece = data.data === "at" ? data.base : data;
-    if (piece.data === "text" || piece.data === "fdPath") {
-      this.#texts.set(this.#textOf(piece), 0);
-      return;
-    }
+    if (piece.data === "text") return void this.#texts.set(piece.text, 0);
+    if (piece.data === "fdPath") return void this.#texts.set(this.#textOf(piece), 0);
     if (piece.data === "buffer") {
       const known = this.#zeroed.get(piece.name);
       if (known !== undefined && known.size !== piece.size) {
@@ -106,8 +105,9 @@ class DataLayout {
     this.#offsets.set(key, this.#end);
     this.#place(encoded, piece.data === "struct" ? piece : undefined);
     if (piece.data === "struct") {
-      for (const word of piece.words) {
-        if (typeof word.value === "object" && "data" in word.value) this.add(word.value);
+      for (let index = 0; index < piece.words.length; index++) {
+        const { value } = piece.words[index]!;
+        if (typeof value === "object" && "data" in value) this.add(value);
       }
     }
   }
@@ -159,8 +159,9 @@ class DataLayout {
   }
 
   offsetOf(data: Data): number {
+    if (data.data === "text") return this.#texts.get(data.text)!;
     if (data.data === "at") return this.offsetOf(data.base) + data.offset;
-    if (data.data === "text" || data.data === "fdPath") return this.#texts.get(this.#textOf(data))!;
+    if (data.data === "fdPath") return this.#texts.get(this.#textOf(data))!;
     return this.#offsets.get(this.#keys.of(data))!;
   }
 
@@ -176,7 +177,8 @@ class DataLayout {
   }
 
   #writeStruct(view: DataView, piece: Struct, at: number, base: number, relocations: number[]): void {
-    for (const word of piece.words) {
+    for (let index = 0; index < piece.words.length; index++) {
+      const word = piece.words[index]!;
       const { value } = word;
       const where = at + word.at;
       if (typeof value === "object" && "data" in value) {
@@ -185,7 +187,9 @@ class DataLayout {
         continue;
       }
       const number = typeof value === "object" ? fdNumber(value.fd, this.#fds) : value;
-      writeWord(view, where, word.size, BigInt(number));
+      // Most words are small. The other way needs some objects.
+      if (word.size === 4 && typeof number === "number" && number >>> 0 === number) view.setUint32(where, number, true);
+      else writeWord(view, where, word.size, BigInt(number));
     }
   }
 }
@@ -227,17 +231,6 @@ class Slots {
   }
 }
 
-/** The number of operands to write. Missing operands are 0. */
-function operandCount({ args }: Instruction): number {
-  let count = args.length;
-  while (count > 0 && args[count - 1] === 0) count--;
-  return count;
-}
-
-function sizeOf(instruction: Instruction): number {
-  return HEAD_SIZE + 4 * (operandCount(instruction) + instruction.handlers.length);
-}
-
 /** Everything that is needed to encode one instruction. */
 interface Context {
   readonly arch: Arch;
@@ -249,55 +242,58 @@ interface Context {
   readonly offsets: readonly number[];
 }
 
-function kindOf(arg: Operand | Label): number {
-  if (typeof arg === "number" || isLabel(arg)) return OperandKind.immediate;
-  // Data is checked first: an FdPath has a field `fd` too.
-  if ("data" in arg) return OperandKind.address;
-  return "slot" in arg ? OperandKind.slot : OperandKind.immediate;
-}
-
-function wordOf(arg: Operand | Label, context: Context): number {
+/** Writes an operand. Returns its kind. */
+function writeOperand(view: DataView, at: number, arg: Operand | Label, context: Context): number {
   if (typeof arg === "number") {
     // Up to 2^32 - 1 for unsigned int parameters: the kernel uses the low half.
-    if (!Number.isInteger(arg) || arg < -0x80000000 || arg > 0xffffffff) {
-      throw new RangeError(`operand ${arg} does not fit 32 bits`);
-    }
-    return arg;
+    if (arg >> 0 !== arg && arg >>> 0 !== arg) throw new RangeError(`operand ${arg} does not fit 32 bits`);
+    view.setUint32(at, arg, true);
+    return OperandKind.immediate;
   }
-  if (isLabel(arg)) return context.offsets[arg.at!]!;
-  if ("slot" in arg) return context.slots.number(arg.slot);
-  if ("data" in arg) return context.base + context.layout.offsetOf(arg);
-  return fdNumber(arg.fd, context.fds);
+  // Data is checked first: an FdPath has a field `fd` too.
+  if ("data" in arg) {
+    view.setUint32(at, context.base + context.layout.offsetOf(arg), true);
+    return OperandKind.address;
+  }
+  if ("slot" in arg) {
+    view.setUint32(at, context.slots.number(arg.slot), true);
+    return OperandKind.slot;
+  }
+  view.setUint32(at, "fd" in arg ? fdNumber(arg.fd, context.fds) : context.offsets[arg.at!]!, true);
+  return OperandKind.immediate;
 }
 
 function isSyscall(code: Instruction["code"]): code is SyscallName {
   return code in syscalls;
 }
 
-function writeInstruction(view: DataView, offset: number, instruction: Instruction, context: Context): void {
-  const { code, args, handlers, out, retryAgain } = instruction;
+function writeInstruction(
+  view: DataView,
+  { code, args, handlers, out, retryAgain }: Instruction,
+  index: number,
+  context: Context,
+): void {
+  if (handlers.length > 0xff) throw new RangeError("a call has more than 255 handlers");
+  const offset = context.offsets[index]!;
+  const count = (context.offsets[index + 1]! - offset - HEAD_SIZE) / 4 - handlers.length;
   let kinds = 0;
   let at = offset + HEAD_SIZE;
-  const count = operandCount(instruction);
-  for (let index = 0; index < count; index++) {
-    const arg = args[index]!;
-    kinds |= kindOf(arg) << (2 * index);
-    view.setUint32(at, wordOf(arg, context) >>> 0, true);
+  for (let place = 0; place < count; place++) {
+    kinds |= writeOperand(view, at, args[place]!, context) << (2 * place);
     at += 4;
   }
-  for (let index = 0; index < handlers.length; index++) {
-    const { errno, target } = handlers[index]!;
+  for (let place = 0; place < handlers.length; place++) {
+    const { errno, target } = handlers[place]!;
     const word = target === undefined ? 0 : context.offsets[target.at!]! / 4;
-    view.setUint32(at, ((errno << ERRNO_SHIFT) | word) >>> 0, true);
+    view.setUint32(at, (errno << ERRNO_SHIFT) | word, true);
     at += 4;
   }
-  view.setUint16(offset, isSyscall(code) ? syscallNumber(code, context.arch) : Opcode[code], true);
-  view.setUint16(offset + 2, kinds, true);
-  view.setUint8(offset + 4, count);
-  view.setUint8(offset + 5, out === undefined ? NO_SLOT : context.slots.number(out.slot));
-  if (handlers.length > 0xff) throw new RangeError("a call has more than 255 handlers");
-  view.setUint8(offset + 6, handlers.length);
-  view.setUint8(offset + 7, retryAgain ? Flag.retryAgain : 0);
+  const number = isSyscall(code) ? syscallNumber(code, context.arch) : Opcode[code];
+  const to = out === undefined ? NO_SLOT : context.slots.number(out.slot);
+  const flags = retryAgain ? Flag.retryAgain : 0;
+  // The head's fields in two writes, because each is a call.
+  view.setUint32(offset, number | (kinds << 16), true);
+  view.setUint32(offset + 4, count | (to << 8) | (handlers.length << 16) | (flags << 24), true);
 }
 
 /** The instruction that a folded one stands for while the cursor points behind a given row of its table. */
@@ -315,23 +311,6 @@ function turnOf(
 const TABLE_LIMIT = 4 << ERRNO_SHIFT;
 /** Bytes of a table that is folded in any case: the process's memory is the container's. No common config comes near. */
 const LARGE_TABLE = 128 << 10;
-
-function isLarge(instructions: readonly Instruction[]): boolean {
-  // Most take less than 64 bytes: most plans need not be summed.
-  return instructions.length > LARGE_TABLE / 64 && offsetsOf(instructions).at(-1)! > LARGE_TABLE;
-}
-
-/** Byte offset of each instruction, and of the table's end. */
-function offsetsOf(instructions: readonly Instruction[]): readonly number[] {
-  const offsets: number[] = [];
-  let at = HEADER_SIZE;
-  for (let index = 0; index < instructions.length; index++) {
-    offsets.push(at);
-    at += sizeOf(instructions[index]!);
-  }
-  offsets.push(at);
-  return offsets;
-}
 
 /** `end`: offset of the table's end, the last that a handler can point to. @throws {RuncError} `unsupported`. */
 export function refuseLongTable(end: number): void {
@@ -353,15 +332,15 @@ export function encode(plan: Plan, options: EncodeOptions): Encoded {
 
 /** {@link encode}, for a caller that lets others have their turn: it takes some milliseconds. */
 export function* encoding(plan: Plan, options: EncodeOptions): Waits<Encoded> {
-  const { folded, keys, folds } = yield* flatten(plan, options);
-  const { instructions, initEntry } = folded;
-  const offsets = offsetsOf(instructions);
+  const { flat, surveyed, keys, folds } = yield* flatten(plan, options);
+  const { instructions, initEntry } = flat;
+  const { offsets, data } = surveyed;
   const at = offsets.at(-1)!;
   refuseLongTable(at);
 
   const dataStart = align(at, 16);
   const layout = new DataLayout(dataStart, keys, { fds: options.fds, fold: folds });
-  yield* addData(layout, instructions);
+  yield* addData(layout, data);
   const { dataLength, zeroLength } = layout.finish();
   yield TURN;
   const base = programBase(options.arch);
@@ -369,7 +348,7 @@ export function* encoding(plan: Plan, options: EncodeOptions): Waits<Encoded> {
   const view = new DataView(program.buffer);
   const context: Context = { arch: options.arch, fds: options.fds, base, layout, slots: new Slots(), offsets };
   for (let index = 0; index < instructions.length; index++) {
-    writeInstruction(view, offsets[index]!, instructions[index]!, context);
+    writeInstruction(view, instructions[index]!, index, context);
     if (index % TURN_AFTER === 0) yield TURN;
   }
   const relocations = layout.write(program, base);
@@ -403,32 +382,37 @@ export function* encoding(plan: Plan, options: EncodeOptions): Waits<Encoded> {
 /** Others have their turn after so many instructions. */
 const TURN_AFTER = 128;
 
-/** The plan as a list of instructions, folded if that is asked for. */
-function* flatten(
-  plan: Plan,
-  options: EncodeOptions,
-): Waits<{ folded: FoldedPlan; keys: DataKeys; folds: boolean }> {
-  yield TURN;
-  const flat = lower(plan);
-  yield TURN;
-  // Two are taken: the loops' cursor and the stack's address.
-  const lowered = countSlots(flat.instructions) <= SLOT_COUNT - 2 ? flat : shareSlots(plan, flat);
-  const keys = new DataKeys(lowered.instructions);
-  const folds = options.fold === "large" ? isLarge(lowered.instructions) : options.fold ?? true;
-  yield TURN;
-  if (!folds) return { folded: lowered, keys, folds };
-  const folded = yield* folding(lowered, keys, SLOT_COUNT - 1);
-  yield TURN;
-  return { folded, keys, folds };
+/** A plan as a list of instructions. */
+interface Flat {
+  readonly flat: FoldedPlan;
+  readonly surveyed: Survey;
+  readonly keys: DataKeys;
+  /** Whether the list is folded. */
+  readonly folds: boolean;
 }
 
-function* addData(layout: DataLayout, instructions: readonly Instruction[]): Waits<void> {
-  for (let index = 0; index < instructions.length; index++) {
-    const { args } = instructions[index]!;
-    for (let place = 0; place < args.length; place++) {
-      const arg = args[place]!;
-      if (typeof arg === "object" && "data" in arg) layout.add(arg);
-    }
+function* flatten(plan: Plan, options: EncodeOptions): Waits<Flat> {
+  yield TURN;
+  let flat: Lowered = lower(plan);
+  yield TURN;
+  let surveyed = survey(flat.instructions);
+  // Two are taken: the loops' cursor and the stack's address.
+  if (surveyed.slotCount > SLOT_COUNT - 2) {
+    flat = shareSlots(plan, flat);
+    surveyed = survey(flat.instructions);
+  }
+  const keys = new DataKeys(flat.instructions);
+  const folds = options.fold === "large" ? surveyed.offsets.at(-1)! > LARGE_TABLE : options.fold ?? true;
+  yield TURN;
+  if (!folds) return { flat, surveyed, keys, folds };
+  const folded = yield* folding(flat, keys, SLOT_COUNT - 1);
+  yield TURN;
+  return { flat: folded, surveyed: survey(folded.instructions), keys, folds };
+}
+
+function* addData(layout: DataLayout, data: readonly Data[]): Waits<void> {
+  for (let index = 0; index < data.length; index++) {
+    layout.add(data[index]!);
     if (index % TURN_AFTER === 0) yield TURN;
   }
 }

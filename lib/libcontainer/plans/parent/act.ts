@@ -237,11 +237,12 @@ export type Verb =
 export type VerbOf<Name extends Verb["verb"]> = Extract<Verb, { readonly verb: Name }>;
 
 /** Makes an act. */
-export function act(label: string, from: ConfigPath, does: Verb, more: Omit<Act, "label" | "from" | "does"> = {}): Act {
-  return { label, from, does, ...more };
+export function act(label: string, from: ConfigPath, does: Verb, more?: Omit<Act, "label" | "from" | "does">): Act {
+  return more === undefined ? { label, from, does } : { ...more, label, from, does };
 }
 
 /** The acts with a prefix of their errors, outside of those that they have. */
 export function within(prefix: string, acts: readonly Act[]): readonly Act[] {
-  return acts.map((each) => ({ ...each, within: [...each.within ?? [], prefix] }));
+  const only = [prefix];
+  return acts.map((each) => ({ ...each, within: each.within?.concat(prefix) ?? only }));
 }
