@@ -5,7 +5,7 @@
  */
 
 import type { SnapshotPoint } from "../../lib/ffi/snapshot.ts";
-import { type Piece, ProcessMemory, Prot } from "./memory.ts";
+import { type Piece, type ProcessMemory, Prot } from "./memory.ts";
 import { Haystack } from "./search.ts";
 
 /** Functions may use this many bytes below the stack pointer without moving it. System V ABI, AMD64, "red zone" */
