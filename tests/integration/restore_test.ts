@@ -30,8 +30,7 @@ criuTest("a program goes on where it was saved, again and again", (box) => {
     const after = box.box.state();
     assertEquals(after.status, "running");
     assertNotEquals(after.pid, before.pid);
-    assert(String(after.created) > String(before.created));
-    assertEquals({ ...after, pid: 0, created: "" }, { ...before, pid: 0, created: "" });
+    assertEquals({ ...after, pid: 0 }, { ...before, pid: 0 });
     until("more than was saved", () => box.count > saved);
   }
   assertEquals(mounts().filter(({ line }) => line.includes("criu-root")), []);

@@ -18,6 +18,11 @@ import { isRoot } from "./facts.ts";
 /** The targets of the standard streams, which a restore needs. runc's name. */
 const DESCRIPTORS = "descriptors.json";
 
+/** When the saved container was created. A file of this runtime's: runc does not write it, and ignores it. */
+const CREATED = "created.json";
+/** RFC 3339, UTC. */
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$/;
+
 /** Opens a directory. @throws {RuncError} */
 export function openDirectory(kernel: Kernel, path: string): Fd {
   return open(kernel, path, openFlag(kernel.arch).O_DIRECTORY);
@@ -49,6 +54,23 @@ export function readDescriptors(imagePath: string): readonly string[] {
   if (value === null) return [];
   if (Array.isArray(value) && value.every((each) => typeof each === "string")) return value;
   throw new RuncError("checkpoint-failed", `${path} is not a list of texts`);
+}
+
+/** Writes into an image when its container was created: RFC 3339, UTC. @throws {RuncError} */
+export function writeCreated(imagePath: string, created: string): void {
+  const text = JSON.stringify(created);
+  withFileErrors(() => Deno.writeTextFileSync(`${imagePath}/${CREATED}`, text, { mode: 0o600 }));
+}
+
+/** Reads from an image when its container was created. undefined for an image of runc's, or if it is not a time. */
+export function readCreated(imagePath: string): string | undefined {
+  try {
+    const value: unknown = JSON.parse(Deno.readTextFileSync(`${imagePath}/${CREATED}`));
+    return typeof value === "string" && TIME.test(value) ? value : undefined;
+  } catch {
+    // The time of the restore does as well.
+    return undefined;
+  }
 }
 
 /** What a user without root has to do before. capabilities(7) */

@@ -10,11 +10,11 @@ import { Errno, errnoText } from "../../ffi/errno.ts";
 import { isInherited } from "../../ffi/files.ts";
 import { alloc, type Kernel } from "../../ffi/kernel.ts";
 import type { Runtime } from "../runtime.ts";
-import type { RuncState } from "../state/runc_state.ts";
+import { createdOf, type RuncState } from "../state/runc_state.ts";
 import type { StateDirectory } from "../state/store.ts";
 import { Criu } from "./criu.ts";
 import { askVersion, CriuSince, requireFeature, requireVersion } from "./criu_version.ts";
-import { explainFailure, makeDirectory, writeDescriptors } from "./directories.ts";
+import { explainFailure, makeDirectory, writeCreated, writeDescriptors } from "./directories.ts";
 import { DUMP_LOG, type DumpFacts, dumpRequest } from "./dump_request.ts";
 import { externalNamespaces, requireExternalNamespaces } from "./external.ts";
 import { inodeOf, isRoot, readMaskedFiles, readMountFacts } from "./facts.ts";
@@ -54,7 +54,10 @@ export function* dump(runtime: Runtime, target: DumpTarget, options: CheckpointO
     yield* requireFeature(criu, "lazy_pages");
     checkStatusFd(kernel, options.statusFd);
   }
-  if (!options.preDump) writeDescriptors(imagePath, state.external_descriptors ?? null);
+  if (!options.preDump) {
+    writeDescriptors(imagePath, state.external_descriptors ?? null);
+    writeCreated(imagePath, createdOf(state));
+  }
   const facts: DumpFacts = {
     ...readMountFacts(kernel, state, target.directory),
     namespaces,

@@ -14,6 +14,8 @@ export interface RestoredFacts {
   readonly descriptors: readonly string[];
   /** Whether CRIU has made a time namespace, so that the clocks go on where they stood. */
   readonly isInTimeNamespace: boolean;
+  /** When the saved container was created; absent: not known. */
+  readonly created?: string;
 }
 
 /**
@@ -22,13 +24,14 @@ export interface RestoredFacts {
  */
 export function restoredState(
   state: RuncState,
-  { descriptors, isInTimeNamespace }: RestoredFacts,
+  { descriptors, isInTimeNamespace, created = state.created }: RestoredFacts,
 ): RuncState {
   const { config } = state;
   const isListed = hasNamespaceType(state, "NEWTIME");
   const made = isInTimeNamespace && !isListed ? [{ type: "NEWTIME" as const }] : [];
   return {
     ...state,
+    created,
     config: { ...config, namespaces: [...(config.namespaces ?? []), ...made] },
     external_descriptors: descriptors,
   };

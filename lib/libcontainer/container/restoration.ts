@@ -22,6 +22,7 @@ import type { Hook, HookName } from "../../specs/config.ts";
 import type { State } from "../../specs/state.ts";
 import { inSpanWaits } from "../../trace/tracer.ts";
 import { type Act, perform } from "../checkpoint/acts.ts";
+import { readCreated } from "../checkpoint/directories.ts";
 import { makeMountPoints, mountPoints } from "../checkpoint/mount_points.ts";
 import { cgroupMode, type RestoreOptions } from "../checkpoint/options.ts";
 import { readMountFacts } from "../checkpoint/facts.ts";
@@ -264,7 +265,10 @@ function saveState(site: Site, pid: number): void {
     cgroup,
     rdtGroup: made.rdtGroup,
   });
-  directory.save(kernel, restoredState(described, readRestoredFacts(pid, options.stdio)));
+  directory.save(
+    kernel,
+    restoredState(described, { ...readRestoredFacts(pid, options.stdio), created: readCreated(options.imagePath) }),
+  );
 }
 
 function endProcess({ made: { process } }: Site): void {

@@ -14,6 +14,12 @@ Deno.test("restoredState() lists the time namespace that CRIU has made, once", (
   assertEquals(types(state({ namespaces: null }), facts), ["NEWTIME"]);
 });
 
+Deno.test("restoredState() has the time of the saved container, where it is known", () => {
+  const created = "2026-01-02T03:04:05.000000006Z";
+  assertEquals(restoredState(state(), { ...facts, created }).created, created);
+  assertEquals(restoredState(state(), facts).created, state().created);
+});
+
 Deno.test("restoredState() has the new streams, and everything else as it was", () => {
   const { external_descriptors, config: { namespaces: _, ...config }, ...rest } = restoredState(state(), facts);
   assertEquals(external_descriptors, facts.descriptors);
