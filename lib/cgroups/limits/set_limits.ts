@@ -49,17 +49,37 @@ function* setAll(writes: readonly LimitWrite[], directoryOf: DirectoryOf): Waits
       throw new RuncError(
         "cgroup-failed",
         `cannot set ${limit.controller} limit: container could not join or create cgroup`,
+        { field: fields[limit.controller] },
       );
     }
     try {
       yield* setLimit(directory, limit);
     } catch (error) {
-      if (!limit.againAfter || !isErrno(error, "EINVAL")) throw error;
+      if (!limit.againAfter || !isErrno(error, "EINVAL")) throw withField(error, limit);
       again.push({ ...limit, againAfter: false });
     }
     yield TURN;
   }
   if (again.length > 0) yield* setAll(again, directoryOf);
+}
+
+/** The part of linux.resources that a controller's limits come from. */
+const fields: Readonly<Record<LimitWrite["controller"], string>> = {
+  cpuset: "/linux/resources/cpu",
+  cpu: "/linux/resources/cpu",
+  memory: "/linux/resources/memory",
+  pids: "/linux/resources/pids",
+  blkio: "/linux/resources/blockIO",
+  io: "/linux/resources/blockIO",
+  hugetlb: "/linux/resources/hugepageLimits",
+  net_cls: "/linux/resources/network",
+  net_prio: "/linux/resources/network",
+  rdma: "/linux/resources/rdma",
+};
+
+function withField(error: unknown, { controller }: LimitWrite): unknown {
+  if (!(error instanceof RuncError) || error.field !== undefined) return error;
+  return new RuncError(error.code, error.message, { ...error, field: fields[controller], cause: error.cause });
 }
 
 /** The files that {@link setLimits} may write, in the same order. */
