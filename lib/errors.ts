@@ -34,6 +34,8 @@ export type ErrorCode =
   | "protocol"
   /** A signal ended the operation. Everything that it made is removed. */
   | "interrupted"
+  /** What was waited for has not happened in the time given. */
+  | "timeout"
   /** An image is damaged, malicious or not an image: a digest that does not match, a broken archive. */
   | "image-invalid"
   /** CRIU could not save or restore the processes of a container. */

@@ -36,7 +36,7 @@ interface Own {
 }
 
 /** The process to monitor. */
-export type MonitoredProcess = Pick<MonitorOptions, "pid" | "id" | "removal" | "notify">;
+export type MonitoredProcess = Pick<MonitorOptions, "pid" | "id" | "removal" | "notify" | "record" | "started">;
 
 /** Creates a {@link Foreground}. @throws {RuncError} if `terminal` is set and there is no terminal. */
 export type MakeForeground = (runtime: Runtime, options: { terminal: boolean }) => Foreground;
@@ -116,7 +116,7 @@ export class Foreground implements Disposable {
     return runWaits(this.#runtime, runAct(becomeMonitor, this.#runtime, become)) as never;
   }
 
-  #makeMonitor({ pid, id, removal, notify }: MonitoredProcess, stdio: ForegroundStdio): Monitor {
+  #makeMonitor({ pid, id, removal, notify, record, started }: MonitoredProcess, stdio: ForegroundStdio): Monitor {
     const { path, args } = this.#runtime.reexec;
     const { words, globalWords, debug, traceFile } = this.#own;
     const options: MonitorOptions = {
@@ -124,6 +124,8 @@ export class Foreground implements Disposable {
       stdio,
       signals: this.#signals,
       notify,
+      record,
+      started,
       removal: traceFile === undefined || removal.kind === "none"
         ? removal
         : { kind: "runtime", options: ["--trace", traceFile] },

@@ -13,6 +13,8 @@ import { runAct } from "../libcontainer/launch/run_acts.ts";
 import { pidFileAct } from "../libcontainer/plans/parent/create.ts";
 import type { StartFlags } from "../libcontainer/config/launch_request.ts";
 import { rootOwner } from "../libcontainer/config/id_mappings.ts";
+import { setCloseOnExec } from "../ffi/files.ts";
+import type { Kernel } from "../ffi/kernel.ts";
 import { setSubreaper } from "../ffi/process/process.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import { compileSeccomp } from "../libcontainer/seccomp/seccomp.ts";
@@ -20,8 +22,10 @@ import { enterBundle } from "./bundle_directory.ts";
 import { inSpan } from "../trace/tracer.ts";
 import type { Context } from "./context.ts";
 import type { createOptions, OptionValues } from "./table.ts";
+import { calledProcess } from "./supervisor.ts";
 import {
   checkTerminal,
+  type Inherited,
   inheritedDescriptors,
   pidfdSocket,
   type ProcessIo,
@@ -40,8 +44,12 @@ export interface NewContainer {
   readonly terminal: boolean;
 }
 
+function keepFromSupervisor(kernel: Kernel, { inheritedFds }: Inherited): void {
+  for (let fd = 3; fd < 3 + inheritedFds; fd++) setCloseOnExec(kernel, fd, true);
+}
+
 /** Removes what exists of a container after a failure. */
-function giveUp(runtime: Runtime, { container, process }: Pick<NewContainer, "container" | "process">): void {
+export function giveUp(runtime: Runtime, { container, process }: Pick<NewContainer, "container" | "process">): void {
   runWaits(runtime, process.abort());
   process[Symbol.dispose]();
   runWaits(runtime, container.destroy());
@@ -73,7 +81,7 @@ export function newContainer(
   const terminal = config.process?.terminal ?? false;
   checkTerminal({ terminal, detach: how.detach, consoleSocket: options["console-socket"] });
   const seccomp = compileSeccomp(runtime, config);
-  const inherited = inheritedDescriptors(kernel, options["preserve-fds"], context.environment);
+  const inherited = inheritedDescriptors(kernel, options["preserve-fds"], context.environment, calledProcess(context));
   if (how.subreaper) setSubreaper(kernel);
   how.prepare?.(terminal);
   const streams = {
@@ -100,6 +108,8 @@ export function newContainer(
     });
     const created = runWaits(runtime, creating);
     io.closeTheirs();
+    // A supervisor must not keep the sockets of its container open.
+    if (context.global.supervisor !== undefined) keepFromSupervisor(kernel, inherited);
     try {
       if (pidFile !== undefined) {
         const write = () => writePidFile(pidFile, created.process.pid);

@@ -319,9 +319,10 @@ function wrongCount(
   const { min, max } = own.values.get(argsReplacedBy) === true ? { min: 0, max: 0 } : usual;
   if (args.length >= min && args.length <= max) return undefined;
   const wanted = min === max ? `exactly ${min}` : args.length < min ? `a minimum of ${min}` : `a maximum of ${max}`;
+  const orCommand = commandsAfter.length === 0 ? "" : `, or one of the commands ${commandsAfter.join(", ")}`;
   return {
     kind: "error",
-    message: `runc: "${command}" requires ${wanted} argument(s)`,
+    message: `runc: "${command}" requires ${wanted} argument(s)${orCommand}`,
     status: 1,
     heading: "Incorrect Usage.\n\n",
     topic: command,

@@ -34,7 +34,7 @@ export interface Inherited {
 }
 
 /**
- * Counts LISTEN_FDS, if it is meant for this process (sd_listen_fds(3)), and `--preserve-fds`, and checks that each
+ * Counts LISTEN_FDS, if it is meant for the process `pid` (sd_listen_fds(3)), and `--preserve-fds`, and checks that each
  * descriptor is open.
  *
  * @throws {RuncError} naming a missing descriptor.
@@ -43,8 +43,9 @@ export function inheritedDescriptors(
   kernel: Kernel,
   preserve: number,
   environment: (name: string) => string | undefined,
+  pid: number,
 ): Inherited {
-  const ours = environment("LISTEN_PID") === String(kernel.pid);
+  const ours = environment("LISTEN_PID") === String(pid);
   const count = ours ? Number(environment("LISTEN_FDS")) : 0;
   const listenFds = Number.isInteger(count) && count > 0 ? count : 0;
   if (preserve < 0) throw new RuncError("usage", `--preserve-fds must not be negative: ${preserve}`);

@@ -14,6 +14,7 @@ import { formatPlain, Logger, stderrTarget } from "./log.ts";
 import { type Invocation, parse, type ParseError } from "./parse.ts";
 import { isReaderGone, READER_GONE } from "./reader.ts";
 import type { Host } from "./host.ts";
+import { delegate, isDelegated } from "./supervisor.ts";
 import { toRuncError } from "./system_error.ts";
 import { type CommandName, specOf } from "./table.ts";
 import { traced } from "./trace.ts";
@@ -78,6 +79,8 @@ function execute(
 function carryOut(context: Context, invocation: Invocation): number {
   // Each command function takes the invocation of its own name.
   const run = (bodies as Readonly<Record<CommandName, Command<CommandName>>>)[invocation.command];
+  // It writes the trace too.
+  if (isDelegated(invocation)) return delegate(context, invocation);
   const body = (context: Context) => run(context, invocation);
   return context.global.trace ? traced(context, invocation, body) : body(context);
 }

@@ -113,8 +113,6 @@ const detach = {
   help: "return as soon as the program runs",
 } as const satisfies OptionSpec;
 
-const format = { type: "string", aliases: ["f"], value: "format" } as const;
-
 const noPivot = {
   type: "bool",
   help: "enter the root file system without pivot_root (for a root on a ramdisk)",
@@ -139,6 +137,7 @@ export const createOptions = {
   "no-pivot": noPivot,
   "no-new-keyring": { type: "bool", help: "keep the caller's session keyring" },
   "preserve-fds": preserveFds,
+  supervise: { type: "bool", help: "keep a small process that records how the container ends" },
 } as const satisfies Record<string, OptionSpec>;
 
 /** Available in every command and before it. */
@@ -176,6 +175,7 @@ export const globalOptions = {
     value: "file",
     help: "write a timing trace to this file: OTLP/JSON if it ends in .otlp.json, else chrome://tracing",
   },
+  supervisor: { type: "int", value: "fd", hidden: true, help: "internal: be the supervisor of another runtime" },
   version: { type: "bool", aliases: ["v"], help: "print versions" },
   help: helpOption,
 } as const satisfies Record<string, OptionSpec>;
@@ -201,6 +201,17 @@ export const criuOptions = {
 
 /** Every command, in the order of the help. */
 export const commands = {
+  check: {
+    summary: "print every problem and risk of a bundle on this host",
+    usage: "",
+    args: none,
+    options: {
+      bundle,
+      format: textOrJson,
+      strict: { type: "bool", help: "exit with status 2 if there are only warnings" },
+    },
+    example: "runc check --bundle /bundles/web --strict",
+  },
   checkpoint: {
     summary: "save the processes of a container to files",
     usage: "<container-id>",
@@ -243,6 +254,16 @@ export const commands = {
     options: { force: { type: "bool", aliases: ["f"], help: "kill the container first if it is not stopped" } },
     example: "runc delete web",
     usesState: true,
+  },
+  doctor: {
+    summary: "print what this host offers to containers, and how to get what is missing",
+    usage: "",
+    args: none,
+    options: {
+      for: { type: "string", value: "dir", help: "print only what the bundle in this directory needs" },
+      format: textOrJson,
+    },
+    example: "runc doctor --for /bundles/web",
   },
   events: {
     summary: "print resource usage at intervals, and out-of-memory events",
@@ -527,26 +548,18 @@ export const commands = {
     example: "runc update --memory 512m --pids-limit 100 web",
     usesState: true,
   },
-  check: {
-    summary: "print every problem and risk of a bundle on this host",
-    usage: "",
-    args: none,
+  wait: {
+    summary: "wait until the container's first process has ended, and exit with its status",
+    usage: "<container-id>",
+    args: one,
     options: {
-      bundle,
-      format: { ...format, default: "text", choices: ["text", "json"], help: "print text or json" },
-      strict: { type: "bool", help: "exit with status 2 if there are only warnings" },
+      timeout: { type: "duration", value: "duration", help: "wait no longer than this; the status is then 255" },
+      format: textOrJson,
     },
-    example: "runc check --bundle /bundles/web --strict",
-  },
-  doctor: {
-    summary: "print what this host offers to containers, and how to get what is missing",
-    usage: "",
-    args: none,
-    options: {
-      for: { type: "string", value: "dir", help: "print only what the bundle in this directory needs" },
-      format: { ...format, default: "text", choices: ["text", "json"], help: "print text or json" },
-    },
-    example: "runc doctor --for /bundles/web",
+    example: "runc wait --timeout 30s web",
+    usesState: true,
+    // As of exec: few programs use it.
+    errorStatus: 255,
   },
   help: {
     summary: "show help",

@@ -5,16 +5,20 @@
  */
 
 import { RuncError } from "../errors.ts";
-import { eventfd } from "./event_fds.ts";
+import { eventfd, readEventfd } from "./event_fds.ts";
 import type { Fd } from "./fd.ts";
 import { alloc, type Kernel } from "./kernel.ts";
 import type { Interrupts } from "./poll.ts";
 
-/** Ends waits when `signal` is aborted. {@link check} then throws `interrupted`, with the signal's reason as cause. */
+/**
+ * Ends one wait when `signal` is aborted: {@link check} throws `interrupted` once, with the signal's reason as cause. The
+ * waits that follow are the undo's, which must be completed.
+ */
 export class Abort implements Interrupts, Disposable {
   readonly #kernel: Kernel;
   readonly #signal: AbortSignal;
   readonly #event: Fd;
+  #isTold = false;
   readonly #tell = () => void this.#kernel.must("write(eventfd)", "write", this.#event.number, ONE, ONE.length);
 
   constructor(kernel: Kernel, signal: AbortSignal) {
@@ -30,7 +34,11 @@ export class Abort implements Interrupts, Disposable {
   }
 
   check(): void {
-    if (this.#signal.aborted) throw new RuncError("interrupted", "aborted", { cause: this.#signal.reason });
+    if (!this.#signal.aborted || this.#isTold) return;
+    this.#isTold = true;
+    // It is no longer readable.
+    readEventfd(this.#kernel, this.#event);
+    throw new RuncError("interrupted", "aborted", { cause: this.#signal.reason });
   }
 
   [Symbol.dispose](): void {

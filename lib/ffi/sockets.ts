@@ -114,6 +114,14 @@ export function bindDatagram(kernel: Kernel, path: string): Fd {
   }
 }
 
+/** SHUT_WR. shutdown(2) */
+const SHUT_WR = 1;
+
+/** Ends what this side sends: the other side finds the end of the stream, and can still send. @see shutdown(2) */
+export function endSending(kernel: Kernel, fd: number): void {
+  kernel.call("shutdown", fd, SHUT_WR);
+}
+
 /** Sends one message with send(2). SIGPIPE is not raised. Returns −errno or the number of bytes sent. */
 export function send(kernel: Kernel, fd: number, bytes: Uint8Array<ArrayBuffer>): number {
   return kernel.retry("send", fd, bytes, bytes.length, MsgFlag.MSG_NOSIGNAL);

@@ -67,6 +67,9 @@ const offered: readonly [line: string, wanted: string[]][] = [
   ["runc --root ROOT exec --cwd /bin ", ["box"]],
   ["runc --root ROOT exec --env A=1 --ig", ["--ignore-paused"]],
   ["runc doctor --f", ["--for", "--format"]],
+  ["runc --root ROOT wait ", ["box"]],
+  ["runc --root ROOT wait --t", ["--timeout"]],
+  ["runc create --su", ["--supervise"]],
   ["runc check --format ", ["json", "text"]],
   ["runc check --s", ["--strict"]],
   // The program's, and not ours.

@@ -280,7 +280,11 @@ libraryTest("an aborted create leaves nothing, and rejects with the reason", asy
   // The hook tells that the creation waits for it, and waits itself.
   const begun = join(library.directory, "begun");
   const hook = { path: "/bin/sh", args: ["sh", "-c", `: > ${begun}; exec sleep 1000`] };
-  const spec = library.spec(["true"], (config) => ({ ...config, hooks: { createRuntime: [hook] } }));
+  // What undoes the creation waits too. The signal ends only what it undoes.
+  const undone = join(library.directory, "undone");
+  const poststop = { path: "/bin/sh", args: ["sh", "-c", `sleep 0.2; : > ${undone}`] };
+  const hooks = { createRuntime: [hook], poststop: [poststop] };
+  const spec = library.spec(["true"], (config) => ({ ...config, hooks }));
   const created = Container.create(runtime, {
     id: "a",
     spec,
@@ -292,7 +296,7 @@ libraryTest("an aborted create leaves nothing, and rejects with the reason", asy
   const refused = assertRejects(() => created, Error, "no longer wanted");
   await untilAsync("the hook", () => existsSync(begun)).finally(() => aborter.abort(reason));
   assert(await refused === reason);
-  assertEquals(library.left, []);
+  assertEquals([library.left, existsSync(undone)], [[], true]);
   const again = () =>
     Container.create(runtime, { id: "a", spec, startBy: "fifo", stdio: [0, 1, 2], signal: aborter.signal });
   await assertRejects(again, Error, "no longer wanted");

@@ -53,9 +53,11 @@ function options(list: readonly DocumentedOption[]): string {
 
 const statuses: readonly [status: string, meaning: string][] = [
   ["0", "success"],
-  ["1", "error; a problem that check has found; something that doctor misses"],
-  ["2", "check --strict has found only warnings"],
+  ["1", "error; or check has found a problem; or doctor misses something"],
+  ["2", "only warnings, from check with --strict"],
   ["3", "unknown command"],
+  ["128 + n", "signal n ended create, run or exec before the program ran"],
+  ["141", "the reader of the output closed it (128 + SIGPIPE)"],
   ["255", "error of exec itself"],
 ];
 

@@ -164,7 +164,7 @@ function execute(
   const { detach, pidFile } = options;
   const terminal = process.terminal ?? false;
   checkTerminal({ terminal, detach, consoleSocket: options["console-socket"] });
-  const { inheritedFds } = inheritedDescriptors(kernel, options["preserve-fds"], () => undefined);
+  const { inheritedFds } = inheritedDescriptors(kernel, options["preserve-fds"], () => undefined, kernel.pid);
   using foreground = makeForeground?.(runtime, { terminal });
   const streams = { terminal, detach, consoleSocket: options["console-socket"], owner: container.rootOwner };
   using io: ProcessIo = inSpan(trace, "open the standard streams", () => processIo(runtime, streams));

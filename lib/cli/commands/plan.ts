@@ -5,12 +5,18 @@
  */
 
 import { resolve } from "../../std/path.ts";
+import { oomFileOf } from "../../cgroups/stats/oom.ts";
 import { RuncError } from "../../errors.ts";
 import { runWaits } from "../../ffi/waits.ts";
 import { loadSpec, readConfig } from "../../libcontainer/container/bundle.ts";
 import { ContainerHandle } from "../../libcontainer/container/handle.ts";
 import { planning } from "../../libcontainer/container/planning.ts";
-import { type MonitorStdio, planMonitor, type Removal } from "../../libcontainer/plans/monitor/plan.ts";
+import {
+  type MonitorRequest,
+  type MonitorStdio,
+  planMonitor,
+  type Removal,
+} from "../../libcontainer/plans/monitor/plan.ts";
 import {
   deleteActs,
   killActs,
@@ -54,8 +60,9 @@ function planOf(context: Context, runtime: Runtime, words: readonly string[]): W
   if (parsed.kind !== "command") throw new RuncError("usage", messageOf(parsed, words));
   if (parsed.command === "run" || parsed.command === "create") {
     const { args: [id = ""], options } = parsed;
-    const isForeground = parsed.command === "run" && !(parsed as Invocation<"run">).options.detach;
-    return planNew(runtime, id, { ...options, isForeground, isCreated: parsed.command === "create" });
+    const isCreated = parsed.command === "create";
+    const isForeground = !isCreated && !(parsed as Invocation<"run">).options.detach;
+    return planNew(runtime, id, { ...options, isForeground, isCreated });
   }
   return planOnContainer(context, runtime, parsed);
 }
@@ -64,7 +71,7 @@ function messageOf(parsed: { readonly kind: string; readonly message?: string },
   return parsed.message ?? `runc ${words.join(" ")}: nothing to plan`;
 }
 
-/** `isCreated`: it waits for `start`. `isForeground`: the parent becomes the monitor. */
+/** `isCreated`: it waits for `start`. `isForeground`, `supervise`: the parent becomes the monitor. */
 function planNew(
   runtime: Runtime,
   id: string,
@@ -73,6 +80,7 @@ function planNew(
     readonly "no-pivot": boolean;
     readonly "no-new-keyring"?: boolean;
     readonly "pid-file"?: string;
+    readonly supervise?: boolean;
     readonly isForeground?: boolean;
     readonly isCreated?: boolean;
   },
@@ -90,21 +98,26 @@ function planNew(
   const start = options.isCreated
     ? []
     : [...startActs({ config: spec.config, request }), ...poststartActs({ bundle, hooks })];
-  const removal: Removal = {
-    kind: "directories",
-    cgroups: [...new Set(Object.values(cgroup.paths))],
-    state: `${runtime.root}/${id}`,
-  };
+  const { isForeground = false, supervise: isDetached = false } = options;
+  const hasMonitor = isForeground || isDetached;
+  const removal: Removal = isForeground
+    ? {
+      kind: "directories",
+      cgroups: [...new Set(Object.values(cgroup.paths))],
+      state: `${runtime.root}/${id}`,
+    }
+    : { kind: "none" };
   const terminal = config.process?.terminal ?? false;
+  const record = { oomFile: oomFileOf(cgroup.paths) };
   return {
     plan,
     parent: [
       ...parent,
       ...(options["pid-file"] ? [pidFileAct(resolve(options["pid-file"]))] : []),
       ...start,
-      ...(options.isForeground ? [becomeMonitor] : []),
+      ...(hasMonitor ? [becomeMonitor] : []),
     ],
-    monitor: options.isForeground ? monitorPlan(runtime, id, { terminal, removal }) : undefined,
+    monitor: hasMonitor ? monitorPlan(runtime, id, { terminal, removal, record, isDetached }) : undefined,
   };
 }
 
@@ -112,14 +125,16 @@ function planNew(
 function monitorPlan(
   { kernel }: Runtime,
   id: string,
-  { terminal, removal }: { readonly terminal: boolean; readonly removal: Removal },
+  { terminal, ...how }: { readonly terminal: boolean } & Pick<MonitorRequest, "removal" | "record" | "isDetached">,
 ): Plan {
   const manners = { stdin: "blocking", stdout: "blocking", stderr: "blocking" } as const;
-  const stdio: MonitorStdio = terminal
+  const stdio: MonitorStdio = how.isDetached
+    ? { kind: "inherited" }
+    : terminal
     ? { kind: "terminal", manners, attributes: new Uint8Array() }
     : { kind: "pipes", manners };
   const again = { path: "runc", args: ["runc"], ownArguments: 0 };
-  return planMonitor({ arch: kernel.arch, pid: slot("init"), stdio, removal, id, again, debug: false });
+  return planMonitor({ arch: kernel.arch, pid: slot("init"), stdio, ...how, id, again, debug: false });
 }
 
 /** The plan of a command on an existing container. */
@@ -149,7 +164,7 @@ function planExec(runtime: Runtime, container: ContainerHandle, invocation: Invo
   const [, ...args] = invocation.args;
   const { options } = invocation;
   const process = readProcess(runtime, container, { ...invocation, args });
-  const seccomp = container.compileSeccomp();
+  const seccomp = container.compileSeccomp({ store: false });
   const subCgroups = parseSubCgroups(options.cgroup);
   const { plan, parent } = runWaits(runtime, container.planExec({ process, seccomp, subCgroups }));
   const { terminal = false } = process;

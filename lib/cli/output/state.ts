@@ -5,6 +5,7 @@
  */
 
 import { RuncError } from "../../errors.ts";
+import type { Exit } from "../../libcontainer/state/exit_record.ts";
 import type { Status } from "../../specs/state.ts";
 import { goJson } from "./go_text.ts";
 
@@ -22,11 +23,14 @@ export interface ContainerState {
   readonly annotations?: Readonly<Record<string, string>>;
   /** Name of the state directory's owner, or `#uid`; empty for `state`. */
   readonly owner: string;
+  /** How the container's first process ended. */
+  readonly exit?: Exit;
 }
 
-/** The output of `state`: indented by two spaces, without a final newline. */
+/** The output of `state`: indented by two spaces, without a final newline. `exit` is our addition. */
 export function formatState(state: ContainerState): string {
-  return goJson(inOrder(state), 2);
+  const { exit } = state;
+  return goJson(exit === undefined ? inOrder(state) : { ...inOrder(state), exit }, 2);
 }
 
 /**

@@ -210,6 +210,26 @@ export function pidfdGetFd(kernel: Kernel, pidfd: Fd, fd: number): Fd {
   );
 }
 
+/** `struct pidfd_info` of Linux 6.13, include/uapi/linux/pidfd.h: `u64 mask` is first, `s32 exit_code` last. */
+const PIDFD_INFO_SIZE = 64, PIDFD_INFO_EXIT_CODE = 60;
+/** _IOWR(0xFF, 11, struct pidfd_info) */
+const PIDFD_GET_INFO = 0xc040ff0b;
+const PIDFD_INFO_EXIT = 8n;
+
+/**
+ * The status of a process that has been reaped, as wait4(2) returned it to its parent. The kernel (6.15) keeps it for
+ * those that had a pidfd open, whoever they are. Undefined if the process is not reaped, or on an older kernel.
+ *
+ * @see fs/pidfs.c, pidfs_exit
+ */
+export function pidfdExitStatus(kernel: Kernel, pidfd: Fd): number | undefined {
+  const info = alloc(PIDFD_INFO_SIZE);
+  const view = new DataView(info.buffer);
+  view.setBigUint64(0, PIDFD_INFO_EXIT, true);
+  if (kernel.call("ioctl", pidfd.number, PIDFD_GET_INFO, info) < 0) return undefined;
+  return (view.getBigUint64(0, true) & PIDFD_INFO_EXIT) === 0n ? undefined : view.getInt32(PIDFD_INFO_EXIT_CODE, true);
+}
+
 /** pidfd_send_signal(2). Returns 0 or −errno. */
 export function pidfdSendSignal(kernel: Kernel, pidfd: Fd, signal: number): number {
   return kernel.call("syscall", syscallNumber("pidfd_send_signal", kernel.arch), pidfd.number, signal, null, 0);

@@ -10,9 +10,10 @@ import { Errno } from "../../ffi/errno.ts";
 import { isThere } from "../../ffi/files.ts";
 import { alloc, Kernel } from "../../ffi/kernel.ts";
 import { refusedCalls } from "../../ffi/process/refused_calls.ts";
-import type { Config, Process } from "../../specs/config.ts";
+import { type Config, type NamespaceType, namespaceTypes, type Process } from "../../specs/config.ts";
 import { type HostFacts, mayHaveToStack } from "./launch_request.ts";
 import { hostRoot, isHostIdMap } from "./id_mappings.ts";
+import { namespaceKinds } from "./namespaces.ts";
 
 /** What the reader must know already. */
 export interface FactsInput {
@@ -125,6 +126,17 @@ export function readFacts(input: FactsInput): HostFacts {
     rootUid: hostRoot(config.linux?.uidMappings),
     rootGid: hostRoot(config.linux?.gidMappings),
   };
+}
+
+/** The types of namespaces that the kernel supports. */
+export function kernelNamespaces(): readonly NamespaceType[] {
+  const files = new Set([...Deno.readDirSync("/proc/self/ns")].map(({ name }) => name));
+  return namespaceTypes.filter((type) => files.has(namespaceKinds[type].file));
+}
+
+/** Whether SELinux is enabled: its file system is mounted, because loading a policy mounts it. selinux(8) */
+export function hasSelinux(kernel: Kernel): boolean {
+  return isThere(kernel, "/sys/fs/selinux/enforce");
 }
 
 /** Whether this host has only cgroup2, for {@link defaultSpec}. */

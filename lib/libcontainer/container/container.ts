@@ -16,6 +16,7 @@ import type { Status } from "../../specs/state.ts";
 import type { Removal } from "../plans/monitor/plan.ts";
 import type { Runtime } from "../runtime.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
+import type { Exit } from "../state/exit_record.ts";
 import type { ProcessHandle, ProcessOptions } from "./container_process.ts";
 import type { ExecOptions } from "./exec_planning.ts";
 import { ContainerHandle, type ContainerState } from "./handle.ts";
@@ -116,6 +117,16 @@ export class Container {
   /** The status as the kernel sees it. It is not stored. */
   status(): Promise<Status> {
     return this.#wait(this.#handle.status());
+  }
+
+  /**
+   * Waits for the end of its init. Returns how it ended; `unknown` if nobody knows. It may be removed meanwhile.
+   * `timeoutMs`: absent without a limit.
+   *
+   * @throws {RuncError} `timeout` if it has not ended by then.
+   */
+  awaitExit(timeoutMs?: number): Promise<Exit> {
+    return this.#wait(this.#handle.awaitExit(timeoutMs));
   }
 
   /** What `runc state` prints. */

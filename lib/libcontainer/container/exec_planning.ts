@@ -41,7 +41,7 @@ import {
   systemdOf,
   systemdPathOf,
 } from "../state/runc_state.ts";
-import { hasSelinux } from "./bundle.ts";
+import { hasSelinux } from "../config/facts.ts";
 import { cgroupEntry, cgroupOptions, systemdOptions } from "./container_cgroups.ts";
 import { type ProcessOptions, requireFilter } from "./container_process.ts";
 

@@ -7,6 +7,7 @@
  */
 
 import type { CgroupManager } from "../../cgroups/manager.ts";
+import { oomFileOf } from "../../cgroups/stats/oom.ts";
 import type { RdtPlace } from "../../cgroups/rdt/stats.ts";
 import { resctrlRoot } from "../../cgroups/rdt/resctrl.ts";
 import { RuncError } from "../../errors.ts";
@@ -15,6 +16,7 @@ import type { Resources } from "../../specs/config.ts";
 import type { State, Status } from "../../specs/state.ts";
 import { inSpan } from "../../trace/tracer.ts";
 import { hostRoot } from "../config/id_mappings.ts";
+import type { MonitorOptions } from "../launch/hand_over.ts";
 import type { Removal } from "../plans/monitor/plan.ts";
 import type { Act } from "../plans/parent/act.ts";
 import {
@@ -31,6 +33,7 @@ import {
 import type { Runtime } from "../runtime.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
 import { compileStored } from "../seccomp/seccomp.ts";
+import { type Exit, UNKNOWN_EXIT } from "../state/exit_record.ts";
 import { EXEC_IN_STOPPED } from "../state/process_status.ts";
 import {
   annotationsOf,
@@ -55,6 +58,7 @@ import { loadCgroup } from "./container_cgroups.ts";
 import type { ProcessHandle, ProcessOptions } from "./container_process.ts";
 import { type ContainerParts, ContainerWorld, hookStateOf, readStatus } from "./container_world.ts";
 import { createContainer } from "./creation.ts";
+import { awaitingExit, knownExit } from "./exit.ts";
 import { type ExecContainer, type ExecOptions, type PlannedExec, planningExec } from "./exec_planning.ts";
 import { execProcess } from "./exec_process.ts";
 import type { PlanOptions } from "./planning.ts";
@@ -87,6 +91,8 @@ export interface ContainerState {
   readonly annotations: Readonly<Record<string, string>>;
   /** The name of its owner, for callers that fill it in. */
   readonly owner: string;
+  /** How its init ended, if that is known. */
+  readonly exit?: Exit;
 }
 
 /** A container that exists, created by this runtime or by runc. {@link Container} documents the methods. */
@@ -168,6 +174,7 @@ export class ContainerHandle {
 
   *state(): Waits<ContainerState> {
     const status = yield* this.status();
+    const exit = status === "stopped" ? knownExit(this.#runtime, this.#parts) : UNKNOWN_EXIT;
     return {
       ociVersion: versionOf(this.#state),
       id: this.id,
@@ -178,7 +185,18 @@ export class ContainerHandle {
       created: createdOf(this.#state),
       annotations: annotationsOf(this.#state),
       owner: "",
+      ...(exit.source === "unknown" ? {} : { exit }),
     };
+  }
+
+  /** The record of how init ends, for a monitor. */
+  get record(): MonitorOptions["record"] {
+    return { file: this.#directory.exit, oomFile: oomFileOf(this.#cgroup.paths) };
+  }
+
+  /** @see Container.awaitExit */
+  *awaitExit(timeoutMs?: number): Waits<Exit> {
+    return yield* awaitingExit(this.#runtime, this.#parts, timeoutMs);
   }
 
   /** The state that hooks and agents read. */
@@ -271,10 +289,11 @@ export class ContainerHandle {
     return { uid: hostRoot(uidMappings), gid: hostRoot(gidMappings) };
   }
 
-  compileSeccomp(): SeccompFilter | undefined {
+  /** `store`: as of {@link compileStored}. */
+  compileSeccomp(options: { readonly store?: boolean } = {}): SeccompFilter | undefined {
     const profile = seccompOf(this.#state);
     if (profile === undefined) return undefined;
-    return compileStored(this.#runtime, profile);
+    return compileStored(this.#runtime, profile, options);
   }
 
   get #execContainer(): ExecContainer {

@@ -15,7 +15,7 @@ import type { Runtime } from "../runtime.ts";
 import { processStat } from "../state/process_status.ts";
 import type { RuncState } from "../state/runc_state.ts";
 import { toRuncState } from "../state/to_runc_state.ts";
-import { kernelNamespaces } from "./bundle.ts";
+import { kernelNamespaces } from "../config/facts.ts";
 import type { PlanOptions } from "./planning.ts";
 import type { HookStateFiles } from "./stage_descriptors.ts";
 

@@ -8,7 +8,7 @@
  */
 
 import { sharedChannel } from "../../ffi/channel.ts";
-import { Ioctl, openFlag } from "../../ffi/constants.ts";
+import { Flock, Ioctl, openFlag } from "../../ffi/constants.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { executable, open, setCloseOnExec, setNonblocking } from "../../ffi/files.ts";
 import { type Kernel, syscallError } from "../../ffi/kernel.ts";
@@ -20,6 +20,7 @@ import type { HostTerminal } from "./host_terminal.ts";
 import type { NotifyProxy } from "./notify.ts";
 import type { Runtime } from "../runtime.ts";
 import { type MonitorStdio, planMonitor, type Removal } from "../plans/monitor/plan.ts";
+import type { RecordRequest } from "../plans/monitor/record.ts";
 
 /** Our ends of the process's stdio. Our own stdio is descriptors 0, 1 and 2. */
 export type ForegroundStdio =
@@ -40,6 +41,10 @@ export interface MonitorOptions {
   readonly notify?: NotifyProxy;
   /** What to do after the process has ended. */
   readonly removal: Removal;
+  /** Record in this file how the process ended. */
+  readonly record?: RecordRequest & { readonly file: string };
+  /** Leave the caller, and tell it by this eventfd; forward no signals. */
+  readonly started?: Fd;
   /** The container's state. */
   readonly id: string;
   /** The monitor's arguments as ps shows them, its name first. */
@@ -61,6 +66,7 @@ export class Monitor implements Disposable {
   readonly #program: Fd;
   /** The container's state directory; opened while no other process can have removed it. */
   readonly #directory?: Fd;
+  readonly #record?: Fd;
   /** Descriptors that the monitor inherits, besides 0, 1 and 2, which are never close-on-exec. */
   readonly #kept: readonly number[];
 
@@ -77,8 +83,12 @@ export class Monitor implements Disposable {
     if (notify !== undefined) fds.notify = notify.socket.number;
     this.#directory = options.removal.kind === "directories" ? openDirectory(kernel, options.removal.state) : undefined;
     if (this.#directory !== undefined) fds["state directory"] = this.#directory.number;
+    this.#record = options.record === undefined ? undefined : makeRecord(kernel, options.record.file);
+    if (this.#record !== undefined) fds["exit record"] = this.#record.number;
+    if (options.started !== undefined) fds.started = options.started.number;
     const plan = planMonitor({
       ...options,
+      isDetached: options.started !== undefined,
       arch: kernel.arch,
       stdio,
       notify: notify && {
@@ -118,12 +128,22 @@ export class Monitor implements Disposable {
     this.#program.close();
     this.#waiting.close();
     this.#directory?.close();
+    this.#record?.close();
   }
 }
 
 function openDirectory(kernel: Kernel, path: string): Fd {
   const O = openFlag(kernel.arch);
   return open(kernel, path, O.O_DIRECTORY);
+}
+
+/** An empty record, locked until the monitor has written it or has ended: so long, a reader may wait for it. */
+function makeRecord(kernel: Kernel, path: string): Fd {
+  const O = openFlag(kernel.arch);
+  const record = open(kernel, path, O.O_WRONLY | O.O_CREAT | O.O_NOFOLLOW, 0o600);
+  // Without the lock, a reader does not wait for the record, and asks the kernel.
+  kernel.call("flock", record.number, Flock.LOCK_EX | Flock.LOCK_NB);
+  return record;
 }
 
 /** The streams by the plan's names. */

@@ -11,7 +11,7 @@ import { readMemfd } from "../../ffi/files.ts";
 import { alloc, type Kernel } from "../../ffi/kernel.ts";
 import { Child } from "../../ffi/process/child.ts";
 import { hasEnded, reapIfEnded } from "../../ffi/process/process.ts";
-import { type Packet, receive, receiveIfThere, send, sendFd } from "../../ffi/sockets.ts";
+import { endSending, type Packet, receive, receiveIfThere, send, sendFd } from "../../ffi/sockets.ts";
 import { readable, type Waits } from "../../ffi/waits.ts";
 import { report } from "../../plan/native/format.ts";
 import type { Await } from "../plans/parent/act.ts";
@@ -227,13 +227,25 @@ export class Launch implements Disposable {
   *abort(): Waits<void> {
     this.#stage.trace?.failed("killed, as the operation has failed");
     if (!this.#stageReaped) {
-      using stage = Child.find(this.#kernel, this.stagePid);
-      yield* this.#end(stage);
+      yield* this.#endStage();
       this.#stageReaped = true;
     }
     if (this.#init === undefined) this.#findUnread();
     yield* this.#end(this.#helper);
     yield* this.#end(this.#init);
+  }
+
+  /**
+   * The stage ends by itself when it finds the socket closed. Between its fork and the message that names init, nobody
+   * else knows init: if the stage were killed there, init would stay a child that is never reaped, and keep its cgroups
+   * and its pid namespace.
+   */
+  *#endStage(): Waits<void> {
+    using stage = Child.find(this.#kernel, this.stagePid);
+    if (stage === undefined) return;
+    endSending(this.#kernel, this.#stage.sync.number);
+    yield* awaitEnd(this.#runtime, stage, STAGE_LIMIT_MS, { isDeaf: true });
+    yield* this.#end(stage);
   }
 
   /**
@@ -243,14 +255,18 @@ export class Launch implements Disposable {
   *#end(child: Child | undefined): Waits<void> {
     if (child === undefined) return;
     child.signal(9);
-    let isOver = false;
+    if (yield* this.#awaitKilled(child)) child.reap();
+    else this.#runtime.log("warning", `process ${child.pid} was killed and has not ended yet: is its cgroup frozen?`);
+  }
+
+  /** An interrupt changes nothing: a process that is not reaped keeps its cgroup. */
+  *#awaitKilled(child: Child): Waits<boolean> {
     try {
-      isOver = yield* awaitEnd(this.#runtime, child, END_LIMIT_MS);
+      return yield* awaitEnd(this.#runtime, child, END_LIMIT_MS);
     } catch (error) {
       if (!(error instanceof RuncError) || error.code !== "interrupted") throw error;
     }
-    if (isOver) child.reap();
-    else this.#runtime.log("warning", `process ${child.pid} was killed and has not ended yet: is its cgroup frozen?`);
+    return yield* awaitEnd(this.#runtime, child, END_LIMIT_MS, { isDeaf: true });
   }
 
   /**
@@ -285,6 +301,8 @@ export class Launch implements Disposable {
 
 /** How often a wait checks whether the other process still exists. */
 const LOOK_AGAIN_MS = 1000;
+/** Time for the stage to end by itself. In a frozen v1 cgroup it does not. */
+const STAGE_LIMIT_MS = 1000;
 /** Time for a killed process to end. */
 const END_LIMIT_MS = 5000;
 /** A socket's buffer (net.core.wmem_default, 212,992 bytes) holds less than 300 messages. */

@@ -49,12 +49,9 @@ class Walk {
   }
 
   run(): void {
-    // The umask must not change the requested mode.
-    const umask = this.#kernel.call("umask", 0);
     try {
       for (let name = this.#ahead.shift(); name !== undefined; name = this.#ahead.shift()) this.#enter(name);
     } finally {
-      this.#kernel.call("umask", umask);
       while (this.#open.length > 1) this.#leave();
     }
   }
@@ -95,13 +92,36 @@ class Walk {
     const { isFile } = this.#target;
     const asFile = isFile && this.#ahead.every((rest) => rest === "" || rest === ".");
     const flags = O.O_WRONLY | O.O_CREAT | O.O_EXCL | O.O_NOFOLLOW | O.O_CLOEXEC;
+    const mode = asFile ? 0o644 : 0o755;
     const made = asFile
-      ? this.#kernel.retry("openat", here, cString(name), flags, 0o644)
-      : this.#kernel.retry("mkdirat", here, cString(name), 0o755);
+      ? this.#kernel.retry("openat", here, cString(name), flags, mode)
+      : this.#kernel.retry("mkdirat", here, cString(name), mode);
     if (made < 0 && made !== -Errno.EEXIST) throw this.#failure(asFile ? "openat" : "mkdirat", name, made);
-    if (asFile && made >= 0) this.#kernel.call("close", made);
+    if (made >= 0) this.#setMode(asFile ? made : this.#openMade(here, name), mode);
     if (++this.#tries > TRY_LIMIT) throw this.#failure("openat", name, -Errno.ENOENT);
     this.#ahead.unshift(name);
+  }
+
+  /** The new directory. Negative if another process has removed it. */
+  #openMade(here: number, name: string): number {
+    const O = openFlag(this.#kernel.arch);
+    return this.#kernel.retry(
+      "openat",
+      here,
+      cString(name),
+      O.O_PATH | O.O_DIRECTORY | O.O_NOFOLLOW | O.O_CLOEXEC,
+      0,
+    );
+  }
+
+  /**
+   * The umask must not change the requested mode. It is the whole program's, so it stays: other threads may make files
+   * at this moment. Closes `made`.
+   */
+  #setMode(made: number, mode: number): void {
+    if (made < 0) return;
+    this.#kernel.retry("chmod", cString(`/proc/self/fd/${made}`), mode);
+    this.#kernel.call("close", made);
   }
 
   #failure(call: string, name: string, result: number): RuncError {

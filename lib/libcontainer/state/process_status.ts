@@ -13,6 +13,8 @@ export interface ProcessStat {
   readonly parent: number;
   /** Field 22, in clock ticks since boot: together with the pid it identifies a process for good. */
   readonly startTime: number;
+  /** Field 52, of a zombie: as wait4(2) returns it. 0 for readers without the right to see it. */
+  readonly exitStatus: number;
 }
 
 /** Reads /proc/PID/stat. Undefined if there is no such process. */
@@ -32,7 +34,13 @@ export function parseStat(text: string): ProcessStat {
   // The name in parentheses may contain any character, so fields are counted from the last parenthesis.
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
   const name = text.slice(text.indexOf("(") + 1, text.lastIndexOf(")"));
-  return { name, state: fields[0]!, parent: Number(fields[1]), startTime: Number(fields[19]) };
+  return {
+    name,
+    state: fields[0]!,
+    parent: Number(fields[1]),
+    startTime: Number(fields[19]),
+    exitStatus: Number(fields[49]),
+  };
 }
 
 /** The error message of `exec` for a stopped container. */

@@ -12,8 +12,9 @@ import { fileError, withFileErrors } from "../../ffi/file_error.ts";
 import { open, readUpTo } from "../../ffi/files.ts";
 import { cString, type Kernel, syscallError } from "../../ffi/kernel.ts";
 import { fstat } from "../../ffi/stat.ts";
-import { callBlocking, type Waits } from "../../ffi/waits.ts";
+import { pause, type Waits } from "../../ffi/waits.ts";
 import { exactInteger } from "../../specs/json.ts";
+import { EXIT_RECORD } from "./exit_record.ts";
 import { type CreationNote, NOTE_LIMIT, parseNote } from "./creation_note.ts";
 import { brokenState, parseRuncState, type RuncState } from "./runc_state.ts";
 
@@ -82,6 +83,11 @@ export class StateDirectory {
     return `${this.path}/creating.json`;
   }
 
+  /** How the first process ended. */
+  get exit(): string {
+    return `${this.path}/${EXIT_RECORD}`;
+  }
+
   /** Makes the directory, or nothing. @throws {RuncError} `container-exists`. */
   make(kernel: Kernel, root: string): void {
     // 0711: the container's root, maybe another user on the host, must reach the notify socket through the directory.
@@ -138,7 +144,7 @@ export class StateDirectory {
       if (number < 0) throw syscallError(`open(${JSON.stringify(this.path)}, O_DIRECTORY)`, -number);
       const fd = new Fd(kernel, number, this.path);
       try {
-        yield* waitForLock(fd);
+        yield* waitForLock(kernel, fd);
         if (this.#isAt(fd)) return fd;
       } catch (error) {
         fd.close();
@@ -250,17 +256,24 @@ export class StateDirectory {
   /** Works without a descriptor: nothing is read from the directory. */
   #removeKnown(): void {
     const socket = `${this.notify}/notify.sock`;
-    for (const path of [this.fifo, this.note, `${this.path}/state.json`, socket, this.notify, this.path]) {
+    for (const path of [this.fifo, this.note, this.exit, `${this.path}/state.json`, socket, this.notify, this.path]) {
       const error = removing(path);
       if (error !== undefined) throw error;
     }
   }
 }
 
-function* waitForLock(fd: Fd): Waits<void> {
-  let result: number;
-  do result = yield* callBlocking("flock", fd.number, Flock.LOCK_EX); while (result === -Errno.EINTR);
-  if (result < 0) throw syscallError(`flock(${fd.label}, LOCK_EX)`, -result);
+/**
+ * Asks again and again, at most every 10 ms. A call that blocks would need one of the threads that a program has for such
+ * calls: with as many waits as threads, the holder of the lock in the same program could not go on.
+ */
+function* waitForLock(kernel: Kernel, fd: Fd): Waits<void> {
+  for (let delayMs = 1;; delayMs = Math.min(2 * delayMs, 10)) {
+    const result = kernel.retry("flock", fd.number, Flock.LOCK_EX | Flock.LOCK_NB);
+    if (result >= 0) return;
+    if (result !== -Errno.EAGAIN) throw syscallError(`flock(${fd.label}, LOCK_EX)`, -result);
+    yield* pause(delayMs);
+  }
 }
 
 /** Removes a file or directory; ignores a missing one. Returns the system's error text. */

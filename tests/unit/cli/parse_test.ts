@@ -117,7 +117,13 @@ const refused: readonly [line: string, message: string, status: number, mark: ":
   ["exec", 'runc: "exec" requires a minimum of 1 argument(s)', 1, ""],
   ["kill", 'runc: "kill" requires a minimum of 1 argument(s)', 1, ""],
   ["kill a 9 b", 'runc: "kill" requires a maximum of 2 argument(s)', 1, ""],
-  ["plan a b", 'runc: "plan" requires a maximum of 1 argument(s)', 1, ""],
+  [
+    "plan state a",
+    'runc: "plan" requires a maximum of 1 argument(s), or one of the commands run, create, exec, start, kill, delete, ' +
+    "pause, resume, update",
+    1,
+    "",
+  ],
 ];
 
 Deno.test("parse() refuses", async (t) => {

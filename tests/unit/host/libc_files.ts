@@ -4,7 +4,7 @@
  * @module
  */
 
-import { FileType, openFlag, STAT_SIZE, statOffsets } from "../../../lib/ffi/constants.ts";
+import { FileType, Flock, openFlag, STAT_SIZE, statOffsets } from "../../../lib/ffi/constants.ts";
 import { Errno } from "../../../lib/ffi/errno.ts";
 import type { Call, Called } from "./called.ts";
 import { file, type Inode, Inode as Node, Refusal } from "./file_system.ts";
@@ -210,7 +210,10 @@ export const fileCalls: Readonly<Record<string, Call>> = {
     const { ino } = called.file(0).inode!;
     const holder = called.host.locks.get(ino);
     const opened = called.file(0);
-    if (holder !== undefined && holder !== opened && (holder as OpenFile).refs > 0) return undefined;
+    if (holder !== undefined && holder !== opened && (holder as OpenFile).refs > 0) {
+      if (called.number(1) & Flock.LOCK_NB) throw new Refusal(Errno.EAGAIN);
+      return undefined;
+    }
     called.host.locks.set(ino, opened);
     return 0;
   },

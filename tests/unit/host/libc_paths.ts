@@ -103,7 +103,11 @@ export const pathCalls: Readonly<Record<string, Call>> = {
     if (called.text(1) === "" && node.target === undefined) throw new Refusal(Errno.ENOENT);
     return readLink(called, node, 2);
   },
-  chmod: (called) => changeMode(called.host.fs.get(called.text(0)), called.number(1)),
+  chmod: (called) => {
+    const [, number] = /^\/proc\/self\/fd\/(\d+)$/.exec(called.text(0)) ?? [];
+    const opened = number === undefined ? undefined : called.host.self.descriptors.get(Number(number))!.file.inode!;
+    return changeMode(opened ?? called.host.fs.get(called.text(0)), called.number(1));
+  },
   chown: (called) => changeOwner(called, called.host.fs.get(called.text(0)), 1),
   fchown: (called) => {
     const { inode } = called.file(0);

@@ -186,6 +186,10 @@ export const socketCalls: Readonly<Record<string, Call>> = {
     if (opened instanceof RouteFile) return opened.write(bytes);
     return socketAt(called).send(bytes, [], called.host.self.pid);
   },
+  shutdown: (called) => {
+    socketAt(called).isMute = true;
+    return 0;
+  },
   sendmsg: sendMessage,
   recvmsg: receiveMessage,
   recvfrom: (called) => {

@@ -177,6 +177,8 @@ export class Socket extends OpenFile {
   peer?: Socket;
   server?: Server;
   isClosed = false;
+  /** It sends no more. shutdown(2) */
+  isMute = false;
   /** SO_PASSCRED */
   tellsSenders = false;
   /** recvmsg fails with this errno once. */
@@ -184,14 +186,20 @@ export class Socket extends OpenFile {
 
   override events(): number {
     const isOver = this.peer?.isClosed ?? false;
-    return (this.queue.length > 0 || isOver || this.failsOnce > 0 ? POLLIN : 0) | (isOver ? POLLHUP : POLLOUT);
+    const hasInput = this.queue.length > 0 || this.isAtEnd || this.failsOnce > 0;
+    return (hasInput ? POLLIN : 0) | (isOver ? POLLHUP : POLLOUT);
+  }
+
+  /** The peer sends no more. */
+  get isAtEnd(): boolean {
+    return this.peer !== undefined && (this.peer.isClosed || this.peer.isMute);
   }
 
   /** Undefined: nothing has come. No bytes: the peer is gone. */
   receive(): Packet | undefined {
     const packet = this.queue.shift();
     if (packet !== undefined) return packet;
-    return this.peer?.isClosed ? { bytes: new Uint8Array(), fds: [], sender: 0 } : undefined;
+    return this.isAtEnd ? { bytes: new Uint8Array(), fds: [], sender: 0 } : undefined;
   }
 
   send(bytes: Uint8Array, fds: readonly OpenFile[], sender: number): number {

@@ -47,6 +47,8 @@ export interface Conduct {
   readonly name?: string;
   /** The stage ends at once, like this. */
   readonly stageDies?: { readonly code: number } | { readonly signal: number };
+  /** Called when the stage has forked: it then names init only when the runtime says no more. */
+  readonly lateAfterFork?: () => void;
   /** Init ends before it has said anything. */
   readonly initDies?: { readonly code: number } | { readonly signal: number };
 }
@@ -95,11 +97,21 @@ export class Speaker {
 
   /** Waits for the runtime's next message. Its descriptors are closed. */
   *await(): Generator<() => boolean, readonly OpenFile[]> {
-    yield () => this.#socket.queue.length > 0 || this.#socket.peer!.isClosed;
+    yield () => this.#socket.queue.length > 0 || this.#socket.isAtEnd;
     const packet = this.#socket.receive()!;
     this.heard.push(new TextDecoder().decode(packet.bytes).replace(/\0$/, ""));
-    if (packet.bytes.length === 0) this.process.end({ code: 1 });
+    if (packet.bytes.length === 0) {
+      this.process.end({ code: 1 });
+      // It does nothing more.
+      yield () => false;
+    }
     return packet.fds;
+  }
+
+  /** Waits until the runtime says no more. */
+  *awaitEnd(): Script {
+    yield () => this.#socket.isAtEnd;
+    return 0;
   }
 
   /** Closes the socket, as execve(2) does. */
@@ -141,6 +153,10 @@ function* stage(me: Speaker, conduct: Conduct): Script {
   const child = fork(me, (speaker) => init(speaker, conduct));
   for (const name of conduct.namespaces ?? []) child.namespaces.set(name, 4026532000 + 10 * child.pid + name.length);
   if (conduct.cgroup !== undefined) enterCgroups(host, child, conduct.cgroup);
+  if (conduct.lateAfterFork !== undefined) {
+    conduct.lateAfterFork();
+    yield* me.awaitEnd();
+  }
   me.say("child", child.pid);
   return 0;
 }

@@ -65,7 +65,7 @@ function ofBundle(runtime: Runtime, bundle: string): Source | undefined {
 
 function ofContainer(runtime: Runtime, id: string): Source | undefined {
   const container = ContainerHandle.load(runtime, id);
-  const filter = container.compileSeccomp();
+  const filter = container.compileSeccomp({ store: false });
   return filter && { filter, pointers: pointersOf(runtime, container.bundle, filter) };
 }
 

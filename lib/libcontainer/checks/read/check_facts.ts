@@ -40,8 +40,16 @@ import {
   showsAllOfProc,
   sysctlPath,
 } from "./parse_host.ts";
-import { type FactsInput, readValidationFacts } from "./validation_facts.ts";
+import { readValidationFacts, type ValidationInput } from "./validation_facts.ts";
 import { findProgram, targetOf, viewOf } from "./view.ts";
+
+/** What the reader must know already. */
+export interface FactsInput extends ValidationInput {
+  /** Absolute. */
+  readonly bundle: string;
+  /** The caller's environment. */
+  readonly environment: (name: string) => string | undefined;
+}
 
 /** Include/uapi/linux/nsfs.h */
 const NS_GET_NSTYPE = 0xb703;

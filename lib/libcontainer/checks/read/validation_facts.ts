@@ -1,50 +1,56 @@
 /**
- * The facts for the rules that `create` applies, too. Runs in: parent.
+ * Reads the facts for the rules that `create` and `check` apply. Runs in: parent.
  *
  * @module
  */
 
 import type { CgroupLayout } from "../../../cgroups/layout.ts";
 import { resctrlFeatures, resctrlRoot } from "../../../cgroups/rdt/resctrl.ts";
-import { isThere } from "../../../ffi/files.ts";
+import { RuncError } from "../../../errors.ts";
 import type { Kernel } from "../../../ffi/kernel.ts";
-import { type Config, type NamespaceType, namespaceTypes } from "../../../specs/config.ts";
-import { deniesSetgroups } from "../../config/facts.ts";
-import { namespaceKinds } from "../../config/namespaces.ts";
+import { refusedCalls } from "../../../ffi/process/refused_calls.ts";
+import type { Config } from "../../../specs/config.ts";
+import { deniesSetgroups, hasSelinux, kernelNamespaces } from "../../config/facts.ts";
 import { namespaceOf } from "../../config/validate/facts.ts";
 import type { RootfsFacts, Unreadable, ValidationFacts } from "../../config/validate.ts";
 import { groupFacts } from "../../launch/id_maps.ts";
 import type { JoinedMaps } from "../../launch/joined_maps.ts";
-import { namesIn, once } from "./host_files.ts";
+import { refusalHint } from "../../plans/outer_sandbox.ts";
+import { once } from "./host_files.ts";
 
 /** What the reader must know already. */
-export interface FactsInput {
+export interface ValidationInput {
   readonly kernel: Kernel;
   readonly layout: CgroupLayout;
-  /** Absolute. */
-  readonly bundle: string;
   /** Absolute path of the root file system. */
   readonly rootfs: string;
   readonly rootlessCgroups: boolean;
   readonly systemdCgroup: boolean;
-  /** The caller's environment. */
-  readonly environment: (name: string) => string | undefined;
+  /** `--no-pivot`. */
+  readonly noPivot?: boolean;
+  /** As if the caller were root. */
+  readonly asRoot?: boolean;
   /** Reads the maps of a user namespace. */
   readonly readMaps: (path: string) => JoinedMaps;
 }
 
-function rootfsFacts(path: string): RootfsFacts {
-  try {
-    return { path, resolved: Deno.realPathSync(path), isDirectory: Deno.statSync(path).isDirectory };
-  } catch (cause) {
-    const why = cause instanceof Deno.errors.NotFound ? "no such file or directory" : (cause as Error).message;
-    return { path, error: `stat ${path}: ${why}` };
-  }
+/** What is known of the user namespace that a config joins. */
+interface JoinedUser {
+  readonly joinedUser?: JoinedMaps | Unreadable;
 }
 
-function kernelNamespaces(): readonly NamespaceType[] {
-  const files = namesIn("/proc/self/ns");
-  return namespaceTypes.filter((type) => files.includes(namespaceKinds[type].file));
+function rootfsFacts(kernel: Kernel, path: string): RootfsFacts {
+  try {
+    const resolved = Deno.realPathSync(path);
+    return { path, resolved, isDirectory: Deno.statSync(path).isDirectory };
+  } catch (cause) {
+    const why = cause instanceof Deno.errors.NotFound ? "no such file or directory" : (cause as Error).message;
+    const error = `stat ${path}: ${why}`;
+    // Deno has a fallback for ENOSYS, but reports EPERM as the result.
+    const isRefused = cause instanceof Deno.errors.PermissionDenied && refusedCalls(kernel).has("statx");
+    if (isRefused) throw new RuncError("host-lacks", error, { cause, hint: refusalHint("statx") });
+    return { path, error };
+  }
 }
 
 function joinedNetwork(path: string): ValidationFacts["joinedNetwork"] {
@@ -56,7 +62,7 @@ function joinedNetwork(path: string): ValidationFacts["joinedNetwork"] {
   }
 }
 
-function joinedUser(path: string, readMaps: FactsInput["readMaps"]): JoinedMaps | Unreadable {
+function joinedUser(path: string, readMaps: ValidationInput["readMaps"]): JoinedMaps | Unreadable {
   try {
     return readMaps(path);
   } catch (error) {
@@ -64,20 +70,26 @@ function joinedUser(path: string, readMaps: FactsInput["readMaps"]): JoinedMaps 
   }
 }
 
-/** Reads the facts about `config`. */
-export function readValidationFacts(config: Config, input: FactsInput): ValidationFacts {
+/**
+ * Reads the facts about `config`, some of them when a rule asks.
+ *
+ * @throws {RuncError} `host-lacks` if a sandbox around the runtime refuses statx(2).
+ */
+export function readValidationFacts(config: Config, input: ValidationInput): ValidationFacts & JoinedUser {
   const { kernel, layout } = input;
   const userPath = namespaceOf(config, "user")?.path ?? "";
   const networkPath = namespaceOf(config, "network")?.path ?? "";
   const theirs = once(() => userPath === "" ? undefined : joinedUser(userPath, input.readMaps));
   return {
-    rootfs: rootfsFacts(input.rootfs),
-    rootlessEuid: Deno.uid() !== 0,
+    rootfs: rootfsFacts(kernel, input.rootfs),
+    rootlessEuid: !input.asRoot && Deno.uid() !== 0,
     rootlessCgroups: input.rootlessCgroups,
     cgroup2: layout.mode === "v2",
     systemdCgroup: input.systemdCgroup,
-    noPivot: false,
-    selinux: isThere(kernel, "/sys/fs/selinux/enforce"),
+    noPivot: input.noPivot ?? false,
+    get selinux() {
+      return hasSelinux(kernel);
+    },
     kernelNamespaces: kernelNamespaces(),
     joinedNetwork: networkPath === "" ? undefined : joinedNetwork(networkPath),
     get joinedUser() {

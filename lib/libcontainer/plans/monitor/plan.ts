@@ -31,9 +31,11 @@ import {
   whenFailed,
 } from "../../../plan/build.ts";
 import type { Op, Plan, Slot } from "../../../plan/op.ts";
+import { EXIT_RECORD } from "../../state/exit_record.ts";
 import { errnoOf, type Reexec, runAgain, say } from "./reexec.ts";
 import { awaited, type NotifyRequest, NotifySteps } from "./notify.ts";
 import { PollTable, type Row } from "./poll_table.ts";
+import { leaveCaller, recordExit, type RecordRequest } from "./record.ts";
 import { advance, type End, type Stream, whenFlushed } from "./streams.ts";
 
 /** How to read and write our own standard streams. A terminal has no separate stderr. */
@@ -79,6 +81,13 @@ export interface MonitorRequest {
   /** The container's socket is the fixed descriptor `notify`. */
   readonly notify?: NotifyRequest;
   readonly removal: Removal;
+  /** Record how the process ended. */
+  readonly record?: RecordRequest;
+  /**
+   * The container is detached: the monitor leaves its caller, and forwards no signals. The fixed descriptor `started`
+   * is an eventfd that tells the caller so.
+   */
+  readonly isDetached?: boolean;
   /** The container's directory name below the runtime's root. */
   readonly id: string;
   readonly again: Reexec;
@@ -145,13 +154,14 @@ class Monitor {
   }
 
   plan(): Plan {
-    const { debug, stdio, notify, removal } = this.#request;
+    const { arch, debug, stdio, notify, removal, record, isDetached = false } = this.#request;
     const duties = [
-      `forward signals to process ${this.#who}`,
-      debug && "log them",
+      isDetached ? `wait for process ${this.#who}` : `forward signals to process ${this.#who}`,
+      debug && !isDetached && "log them",
       stdio.kind !== "inherited" && "copy its streams",
       notify !== undefined && "pass READY on",
       "reap it",
+      record !== undefined && "record how it ended",
       removal.kind !== "none" && "remove its container",
       "exit with its status",
     ];
@@ -160,6 +170,7 @@ class Monitor {
         step("take the process name runc", "", [
           call("prctl", [Prctl.PR_SET_NAME, "runc", 0, 0, 0], { tolerate: ["*"] }),
         ]),
+        ...(isDetached ? [leaveCaller(arch)] : []),
         step(
           "raise again the signals that the runtime has caught, close their pipe and raise SIGCHLD",
           "",
@@ -225,6 +236,7 @@ class Monitor {
   #takeSignal(): readonly Op[] {
     const info = buffer("signal", SIGNAL_INFO_SIZE);
     const signal = slot("signal");
+    const { isDetached = false } = this.#request;
     const terminal = this.#request.stdio.kind === "terminal";
     return [
       call("read", [fixedFd("signals"), info, SIGNAL_INFO_SIZE], { out: result, tolerate: ["*"] }),
@@ -232,7 +244,7 @@ class Monitor {
         load(info, 4, signal),
         when(signal, "==", Signal.SIGCHLD, this.#reap(), [
           when(signal, "==", Signal.SIGWINCH, terminal ? this.#resize() : [], [
-            when(hasEnded, "==", 0, this.#forward()),
+            ...(isDetached ? [] : [when(hasEnded, "==", 0, this.#forward())]),
             ...(terminal ? [when(signal, "==", Signal.SIGINT, this.#interrupted())] : []),
           ]),
         ]),
@@ -289,6 +301,7 @@ class Monitor {
 
   /** Reaps all children that have ended: the process, and with a subreaper also the container's orphans. */
   #reap(): readonly Op[] {
+    const { arch, record } = this.#request;
     const child = slot("ended child");
     const wait = buffer("status", 8);
     return [{
@@ -297,6 +310,7 @@ class Monitor {
         call("wait4", [-1, wait, WNOHANG, 0], { out: child, onError: [{ errnos: ["*"], ops: [set(child, 0)] }] }),
         when(child, "==", this.#request.pid, [
           load(wait, 4, result),
+          ...(record === undefined ? [] : recordExit(arch, record, result)),
           ...shellStatus(),
           set(hasEnded, 1),
           set(isIdle, 0),
@@ -356,7 +370,7 @@ class Monitor {
   }
 
   #remove(): readonly Op[] {
-    const { removal, again, id } = this.#request;
+    const { removal, record, again, id } = this.#request;
     const left = slot("something is left");
     const options = removal.kind === "runtime" ? removal.options ?? [] : [];
     // Its failure is logged, and the process's status stays, like in runc.
@@ -367,7 +381,10 @@ class Monitor {
       case "runtime":
         return byRuntime;
       case "directories":
-        return [...removeAll(removal, left, this.#notify !== undefined), when(left, "==", 1, byRuntime)];
+        return [
+          ...removeAll(removal, left, { hasNotify: this.#notify !== undefined, hasRecord: record !== undefined }),
+          when(left, "==", 1, byRuntime),
+        ];
     }
   }
 
@@ -431,7 +448,7 @@ function shellStatus(): readonly Op[] {
 function removeAll(
   { cgroups, state }: Removal & { kind: "directories" },
   left: Slot,
-  hasNotify: boolean,
+  { hasNotify, hasRecord }: { readonly hasNotify: boolean; readonly hasRecord: boolean },
 ): readonly Op[] {
   const unlink = (path: string, flags: number) =>
     call("unlinkat", [AT_FDCWD, path, flags], {
@@ -447,6 +464,7 @@ function removeAll(
       ...(hasNotify ? [unlink(`${state}/notify/notify.sock`, 0), removeDirectory(`${state}/notify`)] : []),
       // Last: without the state, a failed removal could not be continued.
       when(left, "==", 0, [
+        ...(hasRecord ? [unlink(`${state}/${EXIT_RECORD}`, 0)] : []),
         unlink(`${state}/state.json`, 0),
         // From here on only this process knows whose directory it is.
         store(task, 4, TASK_DIRECTORY),

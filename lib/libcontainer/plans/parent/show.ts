@@ -6,7 +6,7 @@
 
 import { hasLimits } from "../../../cgroups/limits/limits.ts";
 import type { Resources } from "../../../specs/config.ts";
-import type { Act, Condition, Verb, VerbOf } from "./act.ts";
+import type { Act, Condition, Flag, Verb, VerbOf } from "./act.ts";
 
 type Show = { readonly [Name in Verb["verb"]]?: (does: VerbOf<Name>) => readonly string[] };
 
@@ -104,8 +104,21 @@ function showVerb(does: Verb): readonly string[] {
   return show?.(does) ?? [];
 }
 
+/** The facts in words: known, and not known. */
+const conditions: Readonly<Record<Flag, readonly [known: string, unknown: string]>> = {
+  "cgroup refused": ["a cgroup was refused", "no cgroup was refused"],
+  "cgroup killed": ["the cgroup's processes were killed", "the cgroup's processes were not killed"],
+  "has schemas": ["the container has an Intel RDT group", "the container has no Intel RDT group"],
+  creating: ["it is being created", "it is not being created"],
+  created: ["it is created", "it is not created"],
+  running: ["it runs", "it does not run"],
+  stopped: ["it is stopped", "it is not stopped"],
+  paused: ["it is paused", "it is not paused"],
+};
+
 function showCondition({ flag, is }: Condition): string {
-  return `only if ${is ? "" : "not "}${flag}`;
+  const [known, unknown] = conditions[flag];
+  return `only if ${is ? known : unknown}`;
 }
 
 /** What an act does, one line each: its conditions, its calls, and what takes it back. */

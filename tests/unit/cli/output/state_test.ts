@@ -93,3 +93,20 @@ Deno.test("ownerName() looks a user up, and falls back to the number", () => {
   const passwd = "root:x:0:0:root:/root:/bin/sh\njo:x:1000:1000::/home/jo:/bin/sh\n";
   assertEquals([ownerName(0, passwd), ownerName(1000, passwd), ownerName(7, passwd)], ["root", "jo", "#7"]);
 });
+
+Deno.test("formatState() adds how the process ended after runc's keys; formatList() does not", () => {
+  const exit = { source: "monitor", status: 3, code: 3 } as const;
+  const text = formatState({ ...old, exit });
+  assertEquals(
+    text.endsWith(`"owner": "#1000",
+  "exit": {
+    "source": "monitor",
+    "status": 3,
+    "code": 3
+  }
+}`),
+    true,
+    text,
+  );
+  assertEquals(formatList([{ ...old, exit }], "json").includes("exit"), false);
+});

@@ -1,7 +1,8 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { RuncError } from "../../../../lib/errors.ts";
 import { Errno } from "../../../../lib/ffi/errno.ts";
-import { hasSelinux, kernelNamespaces, loadSpec, readConfig } from "../../../../lib/libcontainer/container/bundle.ts";
+import { hasSelinux, kernelNamespaces } from "../../../../lib/libcontainer/config/facts.ts";
+import { loadSpec, readConfig } from "../../../../lib/libcontainer/container/bundle.ts";
 import type { Config } from "../../../../lib/specs/config.ts";
 import { plainConfig, runtimeOn } from "../../host/containers.ts";
 import { directory, type FakeHost, file } from "../../host/host.ts";

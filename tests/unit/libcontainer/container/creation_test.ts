@@ -86,7 +86,11 @@ const failures: readonly Failing[] = [
     name: "a limit is refused",
     change: (config) => config.linux.resources.pids = { limit: 5 },
     prepare: (host) => host.refuse("open /sys/fs/cgroup/pids/box/pids.max", Errno.EINVAL),
-    error: { code: "cgroup-failed", field: "/linux/resources", message: /error setting cgroup config for procHooks/ },
+    error: {
+      code: "cgroup-failed",
+      field: "/linux/resources/pids",
+      message: /error setting cgroup config for procHooks/,
+    },
   },
   {
     name: "the stage exits",

@@ -69,7 +69,9 @@ Deno.test("state has what runc state prints; a stopped container has no pid", ()
     assertEquals(state, { ...known, pid, status: "created" });
     host.process(pid)!.end({ code: 0 });
     const { created: __, ...after } = logged.wait(container.state());
-    assertEquals(after, { ...known, pid: 0, status: "stopped" });
+    // A zombie, whose status the kernel shows.
+    const exit = { source: "kernel", status: 0, code: 0, oomKills: 0 } as const;
+    assertEquals(after, { ...known, pid: 0, status: "stopped", exit });
     assertEquals([container.bundle, container.usesSystemd], ["/bundle", false]);
     assertEquals(container.hookState("running"), {
       ociVersion: "1.3.0",

@@ -143,18 +143,32 @@ Deno.test("a frozen init that cannot be ended is a warning after five seconds", 
   });
 });
 
+/** A parent that gives up at its next wait after `interrupt` has been called. */
+function interruptible(host: FakeHost): { logged: Logged; interrupt: () => void } {
+  const notice = new Notice("signals");
+  const interrupts = {
+    fd: host.self.open(notice),
+    check: () => {
+      throw new RuncError("interrupted", "interrupted by SIGTERM", { signal: 15 });
+    },
+  };
+  return { logged: runtimeOn(host, { interrupts }), interrupt: () => void notice.pieces.push(new Uint8Array([15])) };
+}
+
 Deno.test("an init whose pid was still unread is ended when the parent gives up", () => {
   withHost((host) => {
-    const notice = new Notice("signals");
-    const interrupts = {
-      fd: host.self.open(notice),
-      check: () => {
-        throw new RuncError("interrupted", "interrupted by SIGTERM", { signal: 15 });
-      },
-    };
-    const logged = runtimeOn(host, { interrupts });
-    notice.pieces.push(new Uint8Array([15]));
+    const { logged, interrupt } = interruptible(host);
+    interrupt();
     const error = failing(host, logged, {});
+    assertEquals(error.code, "interrupted");
+    assertEquals(leftovers(host).filter((each) => !each.endsWith(": signals")), []);
+  });
+});
+
+Deno.test("an init that the stage has forked and not named yet is ended when the parent gives up", () => {
+  withHost((host) => {
+    const { logged, interrupt } = interruptible(host);
+    const error = failing(host, logged, { conduct: { lateAfterFork: interrupt } });
     assertEquals(error.code, "interrupted");
     assertEquals(leftovers(host).filter((each) => !each.endsWith(": signals")), []);
   });

@@ -33,11 +33,14 @@ for (const { links, path, isFile, made } of cases) {
     withHost((host) => {
       host.fs.put("/root", directory());
       for (const [name, target] of Object.entries(links)) host.fs.put(name, symlink(target));
+      // Other threads of the program make files meanwhile: it must not change.
+      Object.defineProperty(host, "umask", { value: 0o077, writable: false });
       make(host, path, isFile);
-      const { isDirectory, uid, gid } = host.fs.get(made);
+      const { isDirectory, uid, gid, mode } = host.fs.get(made);
       assertEquals([isDirectory, uid, gid], [!isFile, 1000, 2000]);
+      assertEquals(mode & 0o777, isFile ? 0o644 : 0o755);
       assertEquals(host.fs.find("/etc/x"), undefined, "nothing outside of the root");
-      assertEquals([host.openFiles, host.umask, host.owner], [[], 0o022, { uid: 0, gid: 0 }]);
+      assertEquals([host.openFiles, host.umask, host.owner], [[], 0o077, { uid: 0, gid: 0 }]);
       // What is there stays as it is.
       make(host, path, isFile);
     });

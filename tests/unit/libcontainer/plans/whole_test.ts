@@ -56,7 +56,7 @@ Deno.test("explainSteps() has all actors in an order that they can have", () => 
 
 Deno.test("an act shows its conditions, what it does and what takes it back", () => {
   assertEquals(explainSteps(plan)[0]!.calls, [
-    "only if cgroup refused",
+    "only if a cgroup was refused",
     'mkdir("/x", 0700)',
     "if a later act fails: take it back",
   ]);
