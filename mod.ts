@@ -169,6 +169,16 @@ export {
 } from "./lib/libcontainer/container/output.ts";
 export { type ExitStatus, shellStatus } from "./lib/ffi/process/process.ts";
 
+// Sandboxes: containers for programs that nobody has checked.
+export { Sandbox } from "./lib/sandbox/run/sandbox.ts";
+export type { SandboxOptions, SandboxOutputKind, SandboxRoot, SandboxSpawnOptions } from "./lib/sandbox/run/options.ts";
+export type { IsolationOptions, SandboxMount, SandboxUser } from "./lib/sandbox/config/options.ts";
+export type { Duration, Size } from "./lib/sandbox/config/units.ts";
+export type { SandboxOutput, SandboxProcess, SandboxStatus } from "./lib/sandbox/process/sandbox_process.ts";
+export type { ShellCommand } from "./lib/sandbox/shell/command.ts";
+export type { SandboxFs, SandboxReadOptions, SandboxWriteOptions } from "./lib/sandbox/files/sandbox_fs.ts";
+export type { SandboxDirEntry, SandboxFileInfo } from "./lib/sandbox/files/scripts.ts";
+
 // Checks.
 export { type BundleReport, checkBundle } from "./lib/libcontainer/checks/check_bundle.ts";
 export type { Finding, Severity, Subject } from "./lib/libcontainer/checks/rule.ts";

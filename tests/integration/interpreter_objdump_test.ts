@@ -2,6 +2,7 @@
 
 import { assertEquals } from "@std/assert";
 import type { Arch } from "../../lib/ffi/syscalls.ts";
+import { firstProcessCode } from "../../lib/sandbox/run/first_process.ts";
 import type { Assembly } from "../../lib/plan/native/assembler.ts";
 import { assembleInterpreter, listing } from "../../tools/listing.ts";
 import { resumeCode } from "../../tools/snapshot/resume_x86_64.ts";
@@ -26,6 +27,15 @@ for (const arch of ["x86_64", "aarch64"] as const) {
     ignore: lacks(command),
     fn: () => {
       const assembly = assembleInterpreter(arch);
+      assertEquals(disassemble(command, args, assembly.code), expectedLines(assembly));
+    },
+  });
+
+  Deno.test({
+    name: `objdump reads the first process of sandboxes on ${arch} as its listing says (needs ${command})`,
+    ignore: lacks(command),
+    fn: () => {
+      const assembly = firstProcessCode(arch);
       assertEquals(disassemble(command, args, assembly.code), expectedLines(assembly));
     },
   });

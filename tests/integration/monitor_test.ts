@@ -121,6 +121,8 @@ boxTest("descriptors that the caller left open stay open in it, and no others", 
     "/memfd:stderr (deleted)",
     "/memfd:stdout (deleted)",
     `${box.root}/${box.id}`,
+    // The record of how the process ends.
+    `${box.root}/${box.id}/exit`,
     "anon_inode:[signalfd]",
   ];
   assertEquals(

@@ -1,0 +1,15 @@
+/** A program with a sandbox that it does not close. Arguments: the directory, and how it ends. */
+
+import { Sandbox } from "../../../mod.ts";
+
+const [directory, how] = Deno.args;
+const sandbox = await Sandbox.create({ directory });
+// A program that ignores what it can, in a session of its own, and holds all streams.
+const script = "trap '' TERM INT HUP PIPE; echo ready; setsid sleep 1000 & sleep 1000";
+const child = await sandbox.spawn("sh", { args: ["-c", script], stdin: "piped", stdout: "piped" });
+const reader = child.stdout.getReader();
+await reader.read();
+console.log(JSON.stringify({ id: sandbox.id, pids: [sandbox.pid, child.pid] }));
+if (how === "exit") Deno.exit(3);
+if (how === "throw") throw new Error("thrown");
+if (how === "wait") await child.status;
