@@ -5,9 +5,9 @@
  */
 
 import { runWaits } from "../../ffi/waits.ts";
-import { checkpointContainer, requireProcesses } from "../../libcontainer/container/checkpointing.ts";
+import { checkpointContainer, requireProcesses } from "../../libcontainer/container/criu/checkpointing.ts";
 import { ContainerHandle } from "../../libcontainer/container/handle.ts";
-import { checkParentPath, parsePageServer, readCriuFlags, warnOfRootless } from "../checkpoint_options.ts";
+import { checkParentPath, parsePageServer, readCriuFlags, warnOfRootless } from "../criu/checkpoint_options.ts";
 import type { Command } from "../context.ts";
 import { Interruptible } from "../interruption.ts";
 import { makeRuntime } from "../runtime.ts";

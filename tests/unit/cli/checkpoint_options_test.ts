@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { parsePageServer } from "../../../lib/cli/checkpoint_options.ts";
+import { parsePageServer } from "../../../lib/cli/criu/checkpoint_options.ts";
 import { RuncError } from "../../../lib/errors.ts";
 
 Deno.test("parsePageServer() splits an address from its port, like Go's net.SplitHostPort", () => {

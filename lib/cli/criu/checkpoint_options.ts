@@ -4,13 +4,13 @@
  * @module
  */
 
-import { resolve } from "../std/path.ts";
-import { RuncError } from "../errors.ts";
-import { inUserNamespace } from "../libcontainer/config/facts.ts";
-import type { CheckpointOptions, CriuOptions } from "../libcontainer/checkpoint/options.ts";
-import type { Context } from "./context.ts";
-import { withSystemErrors } from "./system_error.ts";
-import type { criuOptions, OptionValues } from "./table.ts";
+import { resolve } from "../../std/path.ts";
+import { RuncError } from "../../errors.ts";
+import { inUserNamespace } from "../../libcontainer/config/facts.ts";
+import type { CheckpointOptions, CriuOptions } from "../../libcontainer/checkpoint/options.ts";
+import type { Context } from "../context.ts";
+import { withSystemErrors } from "../system_error.ts";
+import type { criuOptions, OptionValues } from "../table.ts";
 
 /** The options of both commands. */
 export type CriuFlags = OptionValues<typeof criuOptions>;

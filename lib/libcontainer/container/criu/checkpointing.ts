@@ -4,15 +4,15 @@
  * @module
  */
 
-import { RuncError } from "../../errors.ts";
-import { runWaits, type Waits } from "../../ffi/waits.ts";
-import { inSpanWaits } from "../../trace/tracer.ts";
-import { dump } from "../checkpoint/dump.ts";
-import type { CheckpointOptions } from "../checkpoint/options.ts";
-import type { Runtime } from "../runtime.ts";
-import { missingContainer, StateDirectory } from "../state/store.ts";
-import { loadCgroup } from "./container_cgroups.ts";
-import { ContainerHandle } from "./handle.ts";
+import { RuncError } from "../../../errors.ts";
+import { runWaits, type Waits } from "../../../ffi/waits.ts";
+import { inSpanWaits } from "../../../trace/tracer.ts";
+import { dump } from "../../checkpoint/dump.ts";
+import type { CheckpointOptions } from "../../checkpoint/options.ts";
+import type { Runtime } from "../../runtime.ts";
+import { missingContainer, StateDirectory } from "../../state/store.ts";
+import { loadCgroup } from "../container_cgroups.ts";
+import { ContainerHandle } from "../handle.ts";
 
 /**
  * Saves the processes of the container `id` into image files. Then the container is removed, unless `leaveRunning` or
