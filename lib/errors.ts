@@ -38,6 +38,8 @@ export type ErrorCode =
   | "timeout"
   /** An image is damaged, malicious or not an image: a digest that does not match, a broken archive. */
   | "image-invalid"
+  /** CRIU could not save or restore the processes of a container. */
+  | "checkpoint-failed"
   /** The host lacks something: a library, a file system, systemd. */
   | "host-lacks"
   /** A bug in this program. */

@@ -21,6 +21,7 @@ import { run as monitorCommand } from "./commands/monitor.ts";
 import { run as pauseCommand } from "./commands/pause.ts";
 import { run as planCommand } from "./commands/plan.ts";
 import { run as psCommand } from "./commands/ps.ts";
+import { run as restoreCommand } from "./commands/restore.ts";
 import { run as resumeCommand } from "./commands/resume.ts";
 import { run as runCommand } from "./commands/run.ts";
 import { run as seccompCommand } from "./commands/diagnosis/seccomp.ts";
@@ -52,7 +53,7 @@ export const bodies: { readonly [Name in Exclude<CommandName, "help">]: Command<
   pause: pauseCommand,
   plan: planCommand,
   ps: psCommand,
-  restore: checkpointCommand,
+  restore: restoreCommand,
   resume: resumeCommand,
   run: runCommand,
   seccomp: seccompCommand,

@@ -111,10 +111,6 @@ function parseCommand(word: string, rest: readonly string[], global: Scope, envi
   const spec = specOf(command);
   const own: Scope = { options: { ...spec.options, help: helpOption }, values: new Map() };
   const { version: _, ...inherited } = globalOptions;
-  if (spec.ignoresOptions) {
-    if (rest.some((word) => /^--?h(elp)?$/.test(word))) return { kind: "help", topic: command };
-    return invocation(command, { own, global, args: rest, environment });
-  }
   try {
     const args = readWords(rest, {
       scopes: [own, { ...global, options: inherited }],

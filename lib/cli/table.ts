@@ -53,8 +53,6 @@ export interface CommandSpec {
   readonly stopAtFirstArg?: boolean;
   /** These words as the first argument end the options too: the rest is a command line of theirs. */
   readonly commandsAfter?: readonly string[];
-  /** No option is parsed except the one for help: all other words are arguments. */
-  readonly ignoresOptions?: boolean;
   /** Not listed in the help. */
   readonly hidden?: boolean;
   /** Uses the state directory, which is prepared beforehand. */
@@ -115,6 +113,16 @@ const detach = {
   help: "return as soon as the program runs",
 } as const satisfies OptionSpec;
 
+const noPivot = {
+  type: "bool",
+  help: "enter the root file system without pivot_root (for a root on a ramdisk)",
+} as const satisfies OptionSpec;
+
+const noSubreaper = {
+  type: "bool",
+  help: "do not become the parent of the container's orphans",
+} as const satisfies OptionSpec;
+
 /** An option of `update`. It is a string, because callers know the messages for wrong values. */
 function limit(value: string, help: string) {
   return { type: "string", value, help } as const satisfies OptionSpec;
@@ -126,7 +134,7 @@ export const createOptions = {
   "console-socket": consoleSocket,
   "pidfd-socket": pidfdSocket,
   "pid-file": pidFile,
-  "no-pivot": { type: "bool", help: "enter the root file system without pivot_root (for a root on a ramdisk)" },
+  "no-pivot": noPivot,
   "no-new-keyring": { type: "bool", help: "keep the caller's session keyring" },
   "preserve-fds": preserveFds,
   supervise: { type: "bool", help: "keep a small process that records how the container ends" },
@@ -172,13 +180,24 @@ export const globalOptions = {
   help: helpOption,
 } as const satisfies Record<string, OptionSpec>;
 
-/** Commands that are refused. The message does not depend on their options. */
-const refused = {
-  usage: "<container-id>",
-  args: { min: 0, max: Infinity },
-  options: {},
-  ignoresOptions: true,
-} as const satisfies Partial<CommandSpec>;
+/** Options of both `checkpoint` and `restore`. */
+export const criuOptions = {
+  "image-path": { type: "string", value: "dir", help: "keep the image files in this directory (default: checkpoint)" },
+  "work-path": { type: "string", value: "dir", help: "keep CRIU's log and work files in this directory" },
+  "tcp-established": { type: "bool", help: "allow established TCP connections" },
+  "ext-unix-sk": { type: "bool", help: "allow Unix sockets that are connected to the outside" },
+  "shell-job": { type: "bool", help: "allow a session and terminal of the outside" },
+  "lazy-pages": { type: "bool", help: "transfer memory only when the restored processes use it" },
+  "file-locks": { type: "bool", help: "allow file locks" },
+  // No `choices`: callers know the message for a wrong value.
+  "manage-cgroups-mode": { type: "string", value: "mode", help: "treat cgroups as soft, full, strict or ignore" },
+  "empty-ns": {
+    type: "list",
+    value: "network",
+    help: "leave the content of this namespace out; always so for network",
+  },
+  "auto-dedup": { type: "bool", help: "keep memory that several images share only once" },
+} as const satisfies Record<string, OptionSpec>;
 
 /** Every command, in the order of the help. */
 export const commands = {
@@ -194,9 +213,30 @@ export const commands = {
     example: "runc check --bundle /bundles/web --strict",
   },
   checkpoint: {
-    ...refused,
-    summary: "save the processes of a container to files; not supported",
-    example: "runc checkpoint web",
+    summary: "save the processes of a container to files",
+    usage: "<container-id>",
+    args: one,
+    options: {
+      ...criuOptions,
+      "parent-path": {
+        type: "string",
+        value: "dir",
+        help: "save only what has changed since the images in this directory, which is relative to --image-path",
+      },
+      "leave-running": { type: "bool", help: "let the container run on" },
+      "tcp-skip-in-flight": { type: "bool", help: "leave out TCP connections that are not established yet" },
+      "link-remap": { type: "bool", help: "give open files without a name one for the time being" },
+      "status-fd": {
+        type: "int",
+        value: "n",
+        default: -1,
+        help: "write a zero byte to this descriptor when --lazy-pages is ready",
+      },
+      "page-server": { type: "string", value: "address:port", help: "send the memory to this page server" },
+      "pre-dump": { type: "bool", help: "save only the memory, and let the container run on" },
+    },
+    example: "runc checkpoint --image-path /var/lib/images/web web",
+    usesState: true,
   },
   create: {
     summary: "set up a container without starting its program",
@@ -382,9 +422,26 @@ export const commands = {
     usesState: true,
   },
   restore: {
-    ...refused,
-    summary: "create a container from a checkpoint; not supported",
-    example: "runc restore web",
+    summary: "create a container from a checkpoint and wait until it ends",
+    usage: "<container-id>",
+    args: one,
+    options: {
+      ...criuOptions,
+      bundle,
+      "console-socket": consoleSocket,
+      "pid-file": pidFile,
+      detach,
+      "no-subreaper": noSubreaper,
+      "no-pivot": noPivot,
+      "lsm-profile": { type: "string", value: "type:name", help: "use this security profile instead of the saved one" },
+      "lsm-mount-context": {
+        type: "string",
+        value: "context",
+        help: "use this SELinux context for mounts instead of the saved one",
+      },
+    },
+    example: "runc restore --bundle /bundles/web --image-path /var/lib/images/web web",
+    usesState: true,
   },
   resume: {
     summary: "resume the processes of a paused container",
@@ -402,7 +459,7 @@ export const commands = {
       ...createOptions,
       detach,
       keep: { type: "bool", help: "keep the container after it has ended" },
-      "no-subreaper": { type: "bool", help: "do not become the parent of the container's orphans" },
+      "no-subreaper": noSubreaper,
     },
     example: "runc run --bundle /bundles/web web",
     usesState: true,

@@ -14,6 +14,7 @@ const rooms: readonly string[] = [
   "lib/libcontainer/inspect/",
   "lib/libcontainer/container/",
   "lib/libcontainer/checks/",
+  "lib/libcontainer/checkpoint/",
   "lib/libcontainer/trace/",
   "lib/libcontainer/launch/",
   "lib/libcontainer/plans/",

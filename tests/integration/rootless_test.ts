@@ -5,6 +5,7 @@
  */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { criuPath, hasCriu } from "./criu_harness.ts";
 import { type Change, comparingUsers, contentOf, userTest } from "./rootless_harness.ts";
 
 /** A shell script as the container's process. */
@@ -246,3 +247,22 @@ userTest("with --init deno nobody can write to the binary that the container can
   user.must(["delete", "--force", "box"]);
   assertEquals(contentOf(`${user.runtimeDirectory}/runc/box/state.json`), "");
 });
+
+if (hasCriu) {
+  userTest("checkpoint needs a CRIU with a capability, and says so; the container goes on", (user) => {
+    user.write((config) => {
+      config.process.args = ["sleep", "1000"];
+    });
+    assertEquals(user.runc(["run", "--detach", "box"]).code, 0);
+    const args = ["checkpoint", "--image-path", `${user.world}/images`, "box"];
+    const { code, stderr } = user.runc(args, { env: { PATH: criuPath } });
+    assertEquals(code, 1);
+    assertStringIncludes(stderr, "runc checkpoint is untested with rootless containers");
+    assertMatch(
+      stderr,
+      /code=checkpoint-failed hint="without root, CRIU needs a capability: setcap cap_checkpoint_restore/,
+    );
+    assertStringIncludes(user.must(["state", "box"]), '"status": "running"');
+    user.must(["delete", "--force", "box"]);
+  });
+}

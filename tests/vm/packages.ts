@@ -47,11 +47,26 @@ export class Suite implements Disposable {
   /** Unpacks them into `directory`. */
   unpack(packages: readonly string[], directory: string): void {
     this.#apt("apt-get", "download", ...packages);
-    for (const { name } of [...Deno.readDirSync(this.#directory)].filter(({ name }) => name.endsWith(".deb"))) {
-      const archive = `${this.#directory}/${name}`;
+    this.#extract(this.#directory, directory);
+  }
+
+  #extract(from: string, directory: string): void {
+    for (const { name } of [...Deno.readDirSync(from)].filter(({ name }) => name.endsWith(".deb"))) {
+      const archive = `${from}/${name}`;
       must("dpkg-deb", ["--extract", archive, directory], `unpack ${name}`);
       Deno.removeSync(archive);
     }
+  }
+
+  /** Unpacks them into `directory` with everything that they depend on, libc too. */
+  unpackWhole(packages: readonly string[], directory: string): void {
+    // With an empty status file nothing counts as installed.
+    const status = `${this.#directory}/status`;
+    Deno.writeTextFileSync(status, "");
+    Deno.mkdirSync(`${this.#directory}/archives/partial`, { recursive: true });
+    const options = [`-oDir::State::status=${status}`, "--yes", "--no-install-recommends", "--download-only"];
+    this.#apt("apt-get", ...options, "install", ...packages);
+    this.#extract(`${this.#directory}/archives`, directory);
   }
 
   [Symbol.dispose](): void {

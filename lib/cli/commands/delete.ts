@@ -25,7 +25,7 @@ export const run: Command<"delete"> = (context, invocation) => {
   } catch (error) {
     if (!isMissing(error) && !isBroken(error)) throw error;
     if (!force) {
-      if (isMissing(error)) new StateDirectory(context.root, id).remove();
+      if (isMissing(error)) new StateDirectory(context.root, id).remove(context.kernel);
       throw error;
     }
     return runWaits(runtime, removeRemains(runtime, id)) ? 0 : run(context, invocation);

@@ -80,11 +80,11 @@ export function features(
     },
     annotations: {
       ...(version === undefined ? {} : { "io.github.seccomp.libseccomp.version": version }),
-      "org.opencontainers.runc.checkpoint.enabled": "false",
+      "org.opencontainers.runc.checkpoint.enabled": "true",
       "org.opencontainers.runc-ts.program": program,
       "org.opencontainers.runc.commit": builtFrom() ?? "",
       "org.opencontainers.runc.version": VERSION,
     },
-    potentiallyUnsafeConfigAnnotations: ["bundle", "org.systemd.property."],
+    potentiallyUnsafeConfigAnnotations: ["bundle", "org.systemd.property.", "org.criu.config"],
   };
 }

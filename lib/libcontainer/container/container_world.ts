@@ -102,7 +102,7 @@ export class ContainerWorld implements World, Disposable {
       unlockState: () => this.#lock?.close(),
       readStatus: (does) => this.#readStatus(does),
       saveState: () => directory.save(kernel, this.#state),
-      removeStateDirectory: () => directory.remove(),
+      removeStateDirectory: () => directory.remove(kernel),
       readExecFifo: () => readExecFifo(kernel, directory, initOf(this.#state).pid),
       runHook: (does, span) => this.#runHook(does, span),
       // A callback may return something: it is not work that waits.

@@ -13,7 +13,7 @@ import { kill } from "../../ffi/process/process.ts";
 import { readable, type Waits } from "../../ffi/waits.ts";
 import type { Runtime } from "../runtime.ts";
 import { isAlive } from "../state/process_status.ts";
-import { initOf, rootlessCgroupsOf, type RuncState } from "../state/runc_state.ts";
+import { initOf, isUnfinished, rootlessCgroupsOf, type RuncState } from "../state/runc_state.ts";
 
 /** The parts of a container that are needed to signal it. */
 export interface KillTarget {
@@ -29,6 +29,7 @@ export function hasLiveInit(state: RuncState): boolean {
 
 /** Opens init. Its pid alone is not safe: another process can get it between a check of the start time and kill(2). */
 export function openInit({ kernel }: Runtime, state: RuncState): OtherProcess | undefined {
+  if (isUnfinished(state)) return undefined;
   const init = OtherProcess.find(kernel, initOf(state).pid);
   // The process is open before its start time is checked. If the start time is still init's, the process is init.
   if (init === undefined || hasLiveInit(state)) return init;

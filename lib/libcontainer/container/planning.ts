@@ -100,7 +100,8 @@ export function* planning(
   return { plan, parent, facts, request, mounts, cgroup };
 }
 
-function* cgroupOf(runtime: Runtime, { id, spec }: PlanOptions): Waits<CgroupManager> {
+/** The cgroups of a container, not made yet. @throws {RuncError} */
+export function* cgroupOf(runtime: Runtime, { id, spec }: Pick<PlanOptions, "id" | "spec">): Waits<CgroupManager> {
   if (runtime.systemdCgroup) return yield* systemdCgroup(runtime, id, spec);
   const request = { id, cgroupsPath: spec.config.linux?.cgroupsPath };
   return createCgroupManager(spec.layout, request, cgroupOptions(runtime, runtime.rootlessCgroups));

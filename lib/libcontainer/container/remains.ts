@@ -66,7 +66,7 @@ export function* removeRemains(runtime: Runtime, id: string): Waits<boolean> {
         `${left}its poststop hooks were not run`,
     );
   }
-  directory.remove();
+  directory.remove(runtime.kernel);
   return true;
 }
 

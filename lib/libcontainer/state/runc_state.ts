@@ -240,6 +240,11 @@ export function initOf(state: RuncState): { readonly pid: number; readonly start
   return { pid: state.init_process_pid, startTime: state.init_process_start };
 }
 
+/** Whether its first process does not exist yet: a restore is at work, or was killed. */
+export function isUnfinished({ init_process_pid }: RuncState): boolean {
+  return init_process_pid <= 0;
+}
+
 /** The bundle's directory, absolute. */
 export function bundleOf(state: RuncState): string {
   return labelsOf(state).find(([key]) => key === "bundle")?.[1] ?? "";

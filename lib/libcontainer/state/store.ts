@@ -5,7 +5,7 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import { FileType, Flock, openFlag } from "../../ffi/constants.ts";
+import { FileType, Flock, openFlag, UmountFlag } from "../../ffi/constants.ts";
 import { Errno } from "../../ffi/errno.ts";
 import { Fd } from "../../ffi/fd.ts";
 import { fileError, withFileErrors } from "../../ffi/file_error.ts";
@@ -229,11 +229,28 @@ export class StateDirectory {
     }
   }
 
-  /** Removes the directory; ignores a missing one. */
-  remove(): void {
+  /** Where a restore mounts the rootfs. */
+  get criuRoot(): string {
+    return `${this.path}/criu-root`;
+  }
+
+  /**
+   * Removes the directory; ignores a missing one. `kernel`: unmounts what a killed restore has left there. @throws
+   * {RuncError} if it cannot be removed; a mounted rootfs is never touched.
+   */
+  remove(kernel?: Kernel): void {
+    this.#leaveRootfs(kernel);
     const error = removing(this.path, { recursive: true });
     if (error?.errno === Errno.EMFILE || error?.errno === Errno.ENFILE) this.#removeKnown();
     else if (error !== undefined) throw error;
+  }
+
+  /** rmdir(2) fails on a mount point and on a directory with content, so the rootfs cannot be removed with the state. */
+  #leaveRootfs(kernel?: Kernel): void {
+    if (!isThere(this.criuRoot)) return;
+    kernel?.call("umount2", cString(this.criuRoot), UmountFlag.MNT_DETACH);
+    const error = removing(this.criuRoot);
+    if (error !== undefined) throw error;
   }
 
   /** Works without a descriptor: nothing is read from the directory. */

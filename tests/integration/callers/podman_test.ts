@@ -3,8 +3,9 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { bindDatagram, receive } from "../../../lib/ffi/sockets.ts";
 import { existsSync } from "@std/fs";
-import { kernel } from "../harness.ts";
-import { type Case, type Engine, engineTest, must, printed, usual, withSleeper } from "./engine.ts";
+import { criuPath, hasCriu } from "../criu_harness.ts";
+import { kernel, until } from "../harness.ts";
+import { type Case, type Engine, engineTest, must, printed, status, usual, withSleeper } from "./engine.ts";
 import { cgroupCases } from "./engine_limits.ts";
 import { usualCases } from "./engine_suite.ts";
 import { type Needed, runtime, subordinate, type Workshop } from "./workshop.ts";
@@ -105,6 +106,33 @@ const rootCases: readonly Case[] = [
   }],
 ];
 
+/** Counts in /count, as far as that is called for. */
+const counting = "i=0; while :; do i=$((i+1)); echo $i >> /count; sleep 0.02; done";
+
+const checkpointCases: readonly Case[] = [
+  ["checkpoint and restore, in place and by an archive", (engine) => {
+    const call = (...args: readonly string[]) => {
+      const { code, stderr } = engine.call(args, { env: { PATH: criuPath } });
+      assertEquals(code, 0, `${args.join(" ")}: ${stderr}`);
+    };
+    const count = (name: string) => Number(must(engine, "exec", name, "tail", "-n1", "/count"));
+    const countsFrom = (name: string, least: number) => until(`${name} to count on`, () => count(name) > least);
+    const archive = `${engine.directory}/checkpoint.tar.gz`;
+    call("run", "--detach", "--name=saved", ...usual, engine.image, "sh", "-c", counting);
+    countsFrom("saved", 0);
+    call("container", "checkpoint", "saved");
+    assertEquals(status(engine, "saved"), "exited");
+    call("container", "restore", "--keep", "saved");
+    const before = count("saved");
+    call("container", "checkpoint", "--leave-running", `--export=${archive}`, "saved");
+    countsFrom("saved", before);
+    call("rm", "--force", "--time=0", "saved");
+    call("container", "restore", `--import=${archive}`, "--name=copy");
+    countsFrom("copy", before);
+    call("rm", "--force", "--time=0", "copy");
+  }],
+];
+
 /** Volumes with the host's perl. */
 const perl = ["/usr", "/lib", "/lib64"].filter((path) => existsSync(path)).map((path) => `--volume=${path}:${path}:ro`);
 const sayReady = 'use Socket; socket(S, AF_UNIX, SOCK_DGRAM, 0) && send(S, "READY=1\nSTATUS=up", 0, ' +
@@ -151,5 +179,11 @@ const userCases: readonly Case[] = [
   }],
 ];
 
-engineTest("podman", needed, asRoot, [...usualCases, ...cgroupCases, ...podmansCases, ...rootCases]);
+engineTest("podman", needed, asRoot, [
+  ...usualCases,
+  ...cgroupCases,
+  ...podmansCases,
+  ...rootCases,
+  ...(hasCriu ? checkpointCases : []),
+]);
 engineTest("podman without root", needed, asUser, [...userCases, ...usualCases, ...podmansCases]);

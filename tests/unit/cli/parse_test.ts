@@ -74,12 +74,12 @@ const accepted: readonly [line: string, wanted: Understood][] = [
   ["plan --format json", { command: "plan", options: { format: "json" } }],
   ["--criu /usr/sbin/criu list", { command: "list", global: { criu: "/usr/sbin/criu" } }],
   ["init", { command: "init" }],
-  // Refused later, with the reason, whatever the options are.
-  ["checkpoint --image-path /x --leave-running a", {
+  ["checkpoint --image-path /x --empty-ns network a", {
     command: "checkpoint",
-    args: ["--image-path", "/x", "--leave-running", "a"],
+    options: { "image-path": "/x", "empty-ns": ["network"] },
+    args: ["a"],
   }],
-  ["--root /r restore -d a", { command: "restore", global: { root: "/r" }, args: ["-d", "a"] }],
+  ["--root /r restore -d a", { command: "restore", global: { root: "/r" }, options: { detach: true }, args: ["a"] }],
 ];
 
 Deno.test("parse() understands", async (t) => {

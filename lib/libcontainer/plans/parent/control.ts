@@ -17,6 +17,8 @@ export interface Controlled {
   readonly directory: string;
   /** It has a pid namespace of its own: its processes end with init. */
   readonly ownsPids: boolean;
+  /** A restore has not finished it, and perhaps never will. */
+  readonly isUnfinished?: boolean;
   readonly hooks: Hooks;
   /** Its cgroups. */
   readonly cgroups: readonly string[];
@@ -109,9 +111,11 @@ export function destroyActs(container: Controlled): readonly Act[] {
 }
 
 /** As long as something is left, there is a state to find it by: the state goes last. */
-function removeActs({ directory, ownsPids, cgroups, rdtGroup, hooks }: Controlled): readonly Act[] {
+function removeActs(container: Controlled): readonly Act[] {
+  const { directory, ownsPids, isUnfinished, cgroups, rdtGroup, hooks } = container;
   return [
-    ...(ownsPids ? [] : [
+    // In another's pid namespace, processes outlive init. A killed restore may have left processes of CRIU's.
+    ...(ownsPids && !isUnfinished ? [] : [
       act("kill what is left in the cgroup", "", { verb: "killCgroup", ifThere: true }),
     ]),
     ...within("unable to remove container's cgroup", [

@@ -85,6 +85,11 @@ const lists: readonly (readonly [string, readonly Act[], readonly string[]])[] =
     "run poststop hook /clean",
   ]],
   ["destroy", destroyActs(typical), [locked, ...removal]],
+  ["destroy what a killed restore has left", destroyActs({ ...typical, isUnfinished: true }), [
+    locked,
+    "kill what is left in the cgroup",
+    ...removal,
+  ]],
   ["pause", pauseActs(typical), [locked, status, "freeze the cgroup", unlocked]],
   ["resume", resumeActs(typical), [locked, status, "thaw the cgroup", unlocked]],
   ["update", updateActs(typical, update), [
