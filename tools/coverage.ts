@@ -21,7 +21,7 @@ function lcovOf(directory: string): string {
 
 function check(directory: string): void {
   const files = measuredRooms.flatMap((room) =>
-    [...Deno.readDirSync(`${projectDir}/${room}`)].map(({ name }) => `${room}/${name}`)
+    [...Deno.readDirSync(`${projectDir}/${room}`)].filter(({ isFile }) => isFile).map(({ name }) => `${room}/${name}`)
   );
   const rooms = coverageOf(measuredRooms, { covered: parseLcov(lcovOf(directory), projectDir), files });
   for (const { room, percent } of rooms) console.log(`${percent.toFixed(1)} %  ${room}`);
