@@ -24,7 +24,7 @@ export const fastParts: readonly Part[] = [
   { args: ["check"] },
   { args: ["doc", "--lint", "mod.ts"] },
   // No permissions: this proves that the tested code is pure.
-  { args: ["test", "--clean", `--coverage=${COVERAGE}`, "--coverage-raw-data-only", "tests/unit"] },
+  { args: ["test", "--parallel", "--clean", `--coverage=${COVERAGE}`, "--coverage-raw-data-only", "tests/unit"] },
   { args: ["run", "--allow-read", "--allow-run", "tools/coverage.ts", COVERAGE] },
 ];
 
