@@ -107,7 +107,7 @@ export type {
 } from "./lib/libcontainer/plans/parent/act.ts";
 export type { SpecDeviceRule } from "./lib/cgroups/devices/rules.ts";
 export type { CgroupManager, SelfJoin } from "./lib/cgroups/manager.ts";
-export type { Answer, CallWait, ReadableWait, TurnWait, Wait, Waits } from "./lib/ffi/waits.ts";
+export type { Answer, CallWait, LockWait, ReadableWait, TurnWait, Wait, Waits } from "./lib/ffi/waits.ts";
 export type { FreezerState } from "./lib/cgroups/freezer.ts";
 export type { SubCgroups } from "./lib/cgroups/sub_cgroup.ts";
 export type { SendSignal } from "./lib/cgroups/processes.ts";

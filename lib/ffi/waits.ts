@@ -8,6 +8,8 @@
  * @module
  */
 
+import { Flock } from "./constants.ts";
+import { Errno } from "./errno.ts";
 import type { Argument, Kernel } from "./kernel.ts";
 import { awaitReadable, type Interrupts, poll, POLLIN } from "./poll.ts";
 import { pollAsync } from "./poller.ts";
@@ -31,6 +33,15 @@ export interface CallWait {
   readonly args: readonly Argument[];
 }
 
+/**
+ * Waits for an exclusive lock of an open file, flock(2). The command line blocks in it, and is served in order. A
+ * program tries again and again: a thread of its few for each wait could keep the holder of the lock from going on.
+ */
+export interface LockWait {
+  /** The descriptor. */
+  readonly lock: number;
+}
+
 /** A good moment to let other work of this program run. */
 export interface TurnWait {
   /** The kind of wait. */
@@ -38,9 +49,12 @@ export interface TurnWait {
 }
 
 /** One wait. */
-export type Wait = ReadableWait | CallWait | TurnWait;
+export type Wait = ReadableWait | CallWait | LockWait | TurnWait;
 
-/** The answer to a {@link ReadableWait}, which descriptors are ready, or to a {@link CallWait}, its result or −errno. */
+/**
+ * The answer to a {@link ReadableWait}, which descriptors are ready, or to a {@link CallWait} or {@link LockWait}, the
+ * result or −errno.
+ */
 export type Answer = readonly boolean[] | number;
 
 /** Work that waits. */
@@ -64,6 +78,11 @@ export function* pause(milliseconds: number): Waits<void> {
   yield { fds: NONE as readonly never[], timeoutMs: milliseconds, isDeaf: true };
 }
 
+/** Waits for an exclusive lock. Returns 0 or −errno. Nothing interrupts it. */
+export function* exclusiveLock(fd: number): Waits<number> {
+  return (yield { lock: fd }) as number;
+}
+
 /** Calls a libc function that may block. Returns its result, or −errno. It is not retried. */
 export function* callBlocking(call: string, ...args: readonly Argument[]): Waits<number> {
   return (yield { call, args }) as number;
@@ -80,6 +99,7 @@ export interface Waiter {
 function answer({ kernel, interrupts }: Waiter, wait: Wait): Answer {
   if ("turn" in wait) return NONE;
   if ("call" in wait) return kernel.call(wait.call, ...wait.args);
+  if ("lock" in wait) return kernel.retry("flock", wait.lock, Flock.LOCK_EX);
   const { fds, timeoutMs, isDeaf } = wait;
   return awaitReadable(kernel, fds, { interrupts: isDeaf ? undefined : interrupts, timeoutMs });
 }
@@ -133,7 +153,7 @@ export function runTurns<Result>(waits: Waits<Result>): Result {
 
 /** The answer if it is there already. */
 function answerNow({ kernel }: Waiter, wait: Wait): Answer | undefined {
-  if ("call" in wait) return undefined;
+  if ("call" in wait || "lock" in wait) return undefined;
   if ("turn" in wait) return NONE;
   if (wait.fds.length === 0) return wait.timeoutMs === 0 ? NONE : undefined;
   const ready = poll(kernel, wait.fds.map(watch), 0).map((bits) => bits !== 0);
@@ -143,6 +163,7 @@ function answerNow({ kernel }: Waiter, wait: Wait): Answer | undefined {
 async function answerLater({ kernel, interrupts }: Waiter, wait: Wait): Promise<Answer> {
   if ("turn" in wait) return NONE;
   if ("call" in wait) return await kernel.callAsync(wait.call, ...wait.args);
+  if ("lock" in wait) return await tryLock(kernel, wait.lock);
   const { fds, timeoutMs, isDeaf } = wait;
   const watches = fds.map(watch);
   if (interrupts !== undefined && !isDeaf) watches.push(watch(interrupts.fd));
@@ -153,5 +174,16 @@ async function answerLater({ kernel, interrupts }: Waiter, wait: Wait): Promise<
     interrupts?.check();
   }
 }
+
+async function tryLock(kernel: Kernel, fd: number): Promise<number> {
+  for (let delayMs = 1;; delayMs = Math.min(2 * delayMs, LOCK_AGAIN_MS)) {
+    const result = kernel.retry("flock", fd, Flock.LOCK_EX | Flock.LOCK_NB);
+    if (result !== -Errno.EAGAIN) return result;
+    await pollAsync(kernel, [], delayMs);
+  }
+}
+
+/** The longest time between two attempts to get a lock. */
+const LOCK_AGAIN_MS = 10;
 
 const watch = (fd: number) => ({ fd, events: POLLIN });

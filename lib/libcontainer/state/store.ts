@@ -5,14 +5,14 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import { FileType, Flock, openFlag, UmountFlag } from "../../ffi/constants.ts";
+import { FileType, openFlag, UmountFlag } from "../../ffi/constants.ts";
 import { Errno } from "../../ffi/errno.ts";
 import { Fd } from "../../ffi/fd.ts";
 import { fileError, withFileErrors } from "../../ffi/file_error.ts";
 import { open, readUpTo } from "../../ffi/files.ts";
 import { cString, type Kernel, syscallError } from "../../ffi/kernel.ts";
 import { fstat } from "../../ffi/stat.ts";
-import { pause, type Waits } from "../../ffi/waits.ts";
+import { exclusiveLock, type Waits } from "../../ffi/waits.ts";
 import { exactInteger } from "../../specs/json.ts";
 import { EXIT_RECORD } from "./exit_record.ts";
 import { type CreationNote, NOTE_LIMIT, parseNote } from "./creation_note.ts";
@@ -144,7 +144,8 @@ export class StateDirectory {
       if (number < 0) throw syscallError(`open(${JSON.stringify(this.path)}, O_DIRECTORY)`, -number);
       const fd = new Fd(kernel, number, this.path);
       try {
-        yield* waitForLock(kernel, fd);
+        const result = yield* exclusiveLock(fd.number);
+        if (result < 0) throw syscallError(`flock(${fd.label}, LOCK_EX)`, -result);
         if (this.#isAt(fd)) return fd;
       } catch (error) {
         fd.close();
@@ -260,19 +261,6 @@ export class StateDirectory {
       const error = removing(path);
       if (error !== undefined) throw error;
     }
-  }
-}
-
-/**
- * Asks again and again, at most every 10 ms. A call that blocks would need one of the threads that a program has for such
- * calls: with as many waits as threads, the holder of the lock in the same program could not go on.
- */
-function* waitForLock(kernel: Kernel, fd: Fd): Waits<void> {
-  for (let delayMs = 1;; delayMs = Math.min(2 * delayMs, 10)) {
-    const result = kernel.retry("flock", fd.number, Flock.LOCK_EX | Flock.LOCK_NB);
-    if (result >= 0) return;
-    if (result !== -Errno.EAGAIN) throw syscallError(`flock(${fd.label}, LOCK_EX)`, -result);
-    yield* pause(delayMs);
   }
 }
 
