@@ -189,8 +189,18 @@ function* takeBack(undo: readonly Undo[], world: World): Waits<void> {
   }
 }
 
+/** What the world knows of the reason. It may fail to find it out: what was done is taken back all the same. */
+function reasonOf(error: unknown, failed: Act, world: World): Explained | undefined {
+  try {
+    return world.explain?.(error, failed);
+  } catch (second) {
+    world.log("debug", `the reason of the failure cannot be found out: ${(second as Error).message}`);
+    return undefined;
+  }
+}
+
 function explained(error: unknown, failed: Act, world: World): unknown {
-  const { error: why, within = failed.within ?? [] }: Explained = world.explain?.(error, failed) ?? { error };
+  const { error: why, within = failed.within ?? [] }: Explained = reasonOf(error, failed, world) ?? { error };
   if (!(why instanceof RuncError)) return why;
   const told = new RuncError(why.code, why.message, {
     ...why,

@@ -1,6 +1,6 @@
 /** Acts run in order, and are taken back in reverse. */
 
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { RuncError } from "../../../../lib/errors.ts";
 import { readable, runWaits, runWaitsAsync, type Waits } from "../../../../lib/ffi/waits.ts";
 import { type Performers, runActs, type World } from "../../../../lib/libcontainer/launch/run_acts.ts";
@@ -164,6 +164,16 @@ Deno.test("the world explains an error before anything is undone", () => {
   const acts = within("start", [note("one", undoes("not one")), note("fail")]);
   assertEquals(failing(acts, world).message, "start: out of memory");
   assertEquals(world.notes, ["one", "fail", "why do fail", "not one"]);
+});
+
+Deno.test("what was done is taken back, even if the reason of the failure cannot be found out", () => {
+  const world = new Notes();
+  world.explain = () => {
+    throw new RuncError("cgroup-failed", "too many open files");
+  };
+  const error = failing(within("start", [note("one", undoes("not one")), note("fail")]), world);
+  assertMatch(error.message, /^start: /);
+  assertEquals(world.notes, ["one", "fail", "not one"]);
 });
 
 Deno.test("an explained error may have other prefixes than its act", () => {
