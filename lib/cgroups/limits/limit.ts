@@ -36,6 +36,20 @@ export interface LimitWrite {
   readonly readBack?: boolean;
 }
 
+/** The part of linux.resources that a controller's limits come from. */
+export const limitFields: Readonly<Record<LimitWrite["controller"], string>> = {
+  cpuset: "/linux/resources/cpu",
+  cpu: "/linux/resources/cpu",
+  memory: "/linux/resources/memory",
+  pids: "/linux/resources/pids",
+  blkio: "/linux/resources/blockIO",
+  io: "/linux/resources/blockIO",
+  hugetlb: "/linux/resources/hugepageLimits",
+  net_cls: "/linux/resources/network",
+  net_prio: "/linux/resources/network",
+  rdma: "/linux/resources/rdma",
+};
+
 /**
  * The names that fields of `T` have in runc's state.json, below `config.cgroups`. A field without a name is not stored,
  * so `update` does not set it again.

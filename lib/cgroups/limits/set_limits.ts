@@ -10,7 +10,7 @@ import { RuncError } from "../../errors.ts";
 import { TURN, type Waits } from "../../ffi/waits.ts";
 import { inSpanWaits, type Tracer } from "../../trace/tracer.ts";
 import { isErrno, readCgroupFile, writeWaits } from "../file.ts";
-import type { LimitWrite } from "./limit.ts";
+import { limitFields, type LimitWrite } from "./limit.ts";
 import type { CgroupFile } from "./remember_files.ts";
 
 /** The directory of a controller's cgroup, `undefined` if the container has no such cgroup. */
@@ -49,7 +49,7 @@ function* setAll(writes: readonly LimitWrite[], directoryOf: DirectoryOf): Waits
       throw new RuncError(
         "cgroup-failed",
         `cannot set ${limit.controller} limit: container could not join or create cgroup`,
-        { field: fields[limit.controller] },
+        { field: limitFields[limit.controller] },
       );
     }
     try {
@@ -63,23 +63,9 @@ function* setAll(writes: readonly LimitWrite[], directoryOf: DirectoryOf): Waits
   if (again.length > 0) yield* setAll(again, directoryOf);
 }
 
-/** The part of linux.resources that a controller's limits come from. */
-const fields: Readonly<Record<LimitWrite["controller"], string>> = {
-  cpuset: "/linux/resources/cpu",
-  cpu: "/linux/resources/cpu",
-  memory: "/linux/resources/memory",
-  pids: "/linux/resources/pids",
-  blkio: "/linux/resources/blockIO",
-  io: "/linux/resources/blockIO",
-  hugetlb: "/linux/resources/hugepageLimits",
-  net_cls: "/linux/resources/network",
-  net_prio: "/linux/resources/network",
-  rdma: "/linux/resources/rdma",
-};
-
 function withField(error: unknown, { controller }: LimitWrite): unknown {
   if (!(error instanceof RuncError) || error.field !== undefined) return error;
-  return new RuncError(error.code, error.message, { ...error, field: fields[controller], cause: error.cause });
+  return new RuncError(error.code, error.message, { ...error, field: limitFields[controller], cause: error.cause });
 }
 
 /** The files that {@link setLimits} may write, in the same order. */

@@ -5,7 +5,7 @@
  */
 
 import { limitsV1, limitsV2 } from "../../cgroups/limits/limits.ts";
-import type { LimitWrite } from "../../cgroups/limits/limit.ts";
+import { limitFields, type LimitWrite } from "../../cgroups/limits/limit.ts";
 import { parseIdList } from "../../cgroups/stats/files.ts";
 import type { Resources } from "../../specs/config.ts";
 import { limitsOf } from "../state/limits_state.ts";
@@ -125,21 +125,9 @@ function whyMissing(controller: string, paths: Readonly<Record<string, string>>)
   return hasCgroup ? "the kernel has no such file for this cgroup" : `the container has no cgroup of ${controller}`;
 }
 
-const fields: Readonly<Record<string, string>> = {
-  memory: "/linux/resources/memory",
-  cpu: "/linux/resources/cpu",
-  cpuset: "/linux/resources/cpu",
-  pids: "/linux/resources/pids",
-  blkio: "/linux/resources/blockIO",
-  io: "/linux/resources/blockIO",
-  hugetlb: "/linux/resources/hugepageLimits",
-  net_cls: "/linux/resources/network",
-  net_prio: "/linux/resources/network",
-  rdma: "/linux/resources/rdma",
-};
-
-function fieldOf(controller: string, file: string): string {
-  return fields[controller] ?? `/linux/resources/unified/${file}`;
+/** The controller of a file in `unified` may be one that has no limits elsewhere. */
+function fieldOf(controller: LimitWrite["controller"], file: string): string {
+  return limitFields[controller] ?? `/linux/resources/unified/${file}`;
 }
 
 /** The key of an entry, in files with several: a device's number, or a name. */
