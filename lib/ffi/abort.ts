@@ -5,9 +5,9 @@
  */
 
 import { RuncError } from "../errors.ts";
-import { eventfd, readEventfd } from "./event_fds.ts";
+import { eventfd, raiseEventfd, readEventfd } from "./event_fds.ts";
 import type { Fd } from "./fd.ts";
-import { alloc, type Kernel } from "./kernel.ts";
+import type { Kernel } from "./kernel.ts";
 import type { Interrupts } from "./poll.ts";
 
 /**
@@ -19,7 +19,7 @@ export class Abort implements Interrupts, Disposable {
   readonly #signal: AbortSignal;
   readonly #event: Fd;
   #isTold = false;
-  readonly #tell = () => void this.#kernel.must("write(eventfd)", "write", this.#event.number, ONE, ONE.length);
+  readonly #tell = () => raiseEventfd(this.#kernel, this.#event);
 
   constructor(kernel: Kernel, signal: AbortSignal) {
     this.#kernel = kernel;
@@ -46,6 +46,3 @@ export class Abort implements Interrupts, Disposable {
     this.#event.close();
   }
 }
-
-/** What an eventfd adds. eventfd(2) */
-const ONE = alloc(8).fill(1, 0, 1);

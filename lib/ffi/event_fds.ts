@@ -22,6 +22,14 @@ export function eventfd(kernel: Kernel): Fd {
   return new Fd(kernel, number, "eventfd");
 }
 
+/** Adds 1 to an eventfd's count: it becomes readable. @throws {RuncError} */
+export function raiseEventfd(kernel: Kernel, fd: Fd): void {
+  kernel.must(`write(${fd.label})`, "write", fd.number, ONE, ONE.length);
+}
+
+/** The count 1. */
+const ONE = alloc(8).fill(1, 0, 1);
+
 /** Reads an eventfd's count and resets it to 0. Blocks while the count is 0. */
 export function readEventfd(kernel: Kernel, fd: Fd): bigint {
   const count = alloc(8);

@@ -9,9 +9,9 @@
 
 import { monotonicMs } from "./clock.ts";
 import { Errno } from "./errno.ts";
-import { eventfd, readEventfd } from "./event_fds.ts";
+import { eventfd, raiseEventfd, readEventfd } from "./event_fds.ts";
 import type { Fd } from "./fd.ts";
-import { alloc, type Kernel, syscallError } from "./kernel.ts";
+import { type Kernel, syscallError } from "./kernel.ts";
 import { decodeWatches, encodeWatches, POLLIN, type Watch } from "./poll.ts";
 
 /** One wait. */
@@ -39,7 +39,7 @@ class Poller {
     return new Promise((settle, fail) => {
       this.#waiting.add({ watches, deadline, settle, fail });
       if (this.#wake === undefined) this.#run();
-      else this.#kernel.must("write(eventfd)", "write", this.#wake.number, ONE, ONE.length);
+      else raiseEventfd(this.#kernel, this.#wake);
     });
   }
 
@@ -82,8 +82,6 @@ class Poller {
 
 /** poll(2) takes an int. */
 const LONGEST_MS = 0x7fffffff;
-/** What an eventfd adds. eventfd(2) */
-const ONE = alloc(8).fill(1, 0, 1);
 
 const pollers = new WeakMap<Kernel, Poller>();
 
