@@ -95,6 +95,7 @@ class Creation implements Disposable {
       seccomp: options.seccomp,
       hookState: (pid) => creatingState(options, pid),
       onProcess: () => onProcess(this.#pending),
+      explain: (error, failed) => this.#explain(error, failed),
     });
     this.#world.add({ ...this.#stateVerbs(), ...this.#settingVerbs(), ...this.#cgroupVerbs() });
   }
@@ -103,9 +104,8 @@ class Creation implements Disposable {
   *run(): Waits<Created> {
     const world = this.#world;
     const { parent } = this.#planned;
-    const explain = (error: unknown, failed: Act) => this.#explain(error, failed);
     try {
-      yield* runActs(parent, Object.assign(world, { explain }), world.conversation);
+      yield* runActs(parent, world, world.conversation);
     } catch (error) {
       world.close();
       throw error;

@@ -29,8 +29,9 @@ export function* execProcess(runtime: Runtime, container: ExecContainer, options
     runtime.log("debug", `nsexec of ${idOf(container.state)}: affinity: ${affinityText(initial)}`);
   }
   using descriptors = new StageDescriptors(runtime.kernel, options);
+  const killsBefore = planned.cgroup.oomKills();
   // Always native: the container's mount namespace has no Deno, nor the libraries that it needs.
-  const world = new LaunchWorld({ ...runtime, executor: "native" }, {
+  const world: LaunchWorld = new LaunchWorld({ ...runtime, executor: "native" }, {
     acts: planned.parent,
     stage: () => ({
       plan: planned.plan,
@@ -44,12 +45,11 @@ export function* execProcess(runtime: Runtime, container: ExecContainer, options
     seccomp: options.seccomp,
     hookState: () => container.hookState,
     onProcess: options.onProcess,
+    explain: (error) => explained(error, { world, cgroup: planned.cgroup, killsBefore }),
   });
-  const killsBefore = planned.cgroup.oomKills();
-  const explain = (error: unknown) => explained(error, { world, cgroup: planned.cgroup, killsBefore });
   world.add(verbs(world, planned, descriptors));
   try {
-    yield* runActs(planned.parent, Object.assign(world, { explain }), world.conversation);
+    yield* runActs(planned.parent, world, world.conversation);
   } catch (error) {
     world.close();
     throw error;

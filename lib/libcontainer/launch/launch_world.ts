@@ -18,7 +18,7 @@ import type { SeccompFilter } from "../seccomp/filter.ts";
 import { Conversation } from "./conversation.ts";
 import { type HookOutput, Launch } from "./launch.ts";
 import { homeOf } from "./passwd.ts";
-import { type Performers, performVerb, type Received, type World } from "./run_acts.ts";
+import { type Explained, type Performers, performVerb, type Received, type World } from "./run_acts.ts";
 import { type StageOptions, startStage } from "./stage.ts";
 
 /** What a launch needs to know. */
@@ -34,6 +34,8 @@ export interface LaunchOptions {
   readonly hookState: (pid: number) => State;
   /** Called when the process's pid is known and the parent would only wait. */
   readonly onProcess?: (pid: number) => void;
+  /** @see World.explain */
+  readonly explain?: World["explain"];
 }
 
 /** The world of a launch. Its owner adds performers. */
@@ -61,6 +63,10 @@ export class LaunchWorld implements World {
   /** A further conversation with init, which is known. */
   talkAgain(acts: readonly Act[]): Conversation<Received> {
     return this.#conversation = new Conversation(acts, this.launch.initPid);
+  }
+
+  explain(error: unknown, failed: Act): Explained | undefined {
+    return this.#options.explain?.(error, failed);
   }
 
   get log(): Runtime["log"] {
