@@ -217,14 +217,14 @@ boxTest("--trace tells of every call of the bus", (box) => {
   const unit = unitOf(box);
   const started = told("run", "--detach", box.id);
   assertEquals(started.slice(0, 3), [
-    "call systemd's StartTransientUnit",
     "connect to systemd",
+    "call systemd's StartTransientUnit",
     `wait for systemd to finish StartTransientUnit of ${unit}`,
   ]);
   assert(started.includes("call systemd's SetUnitProperties"));
   // The unit may have gone with its last process: then there is no end to wait for.
   const removed = told("delete", "--force", box.id).filter((name) => !name.startsWith("wait"));
-  assertEquals(removed, ["call systemd's StopUnit", "connect to systemd", "call systemd's ResetFailedUnit"]);
+  assertEquals(removed, ["connect to systemd", "call systemd's StopUnit", "call systemd's ResetFailedUnit"]);
 });
 
 boxTest("limits are systemd's and the kernel's, and update changes both", (box) => {
