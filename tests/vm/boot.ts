@@ -20,6 +20,8 @@ export interface Job {
   readonly timeoutSeconds: number;
   /** More of the kernel's command line. */
   readonly kernelArguments?: readonly string[];
+  /** Where what it prints goes; by default, to standard output. Stays open. */
+  readonly output?: WritableStream<Uint8Array>;
 }
 
 const MEMORY_MB = 2048;
@@ -65,7 +67,7 @@ async function runKernel(machine: Machine, directory: string, job: Job): Promise
     stdin: "null",
     stdout: "piped",
   }).spawn();
-  await child.stdout.pipeTo(Deno.stdout.writable, { preventClose: true });
+  await child.stdout.pipeTo(job.output ?? Deno.stdout.writable, { preventClose: true });
   await child.status;
 }
 

@@ -13,7 +13,7 @@ const DEFAULT_CACHE = "/var/cache/runc-vm";
 export const MACHINE_VARIABLE = "RUNC_VM_MACHINE";
 
 /** A program to run, and the machine that it wants. */
-export interface Errand extends Pick<Job, "user" | "before" | "kernelArguments"> {
+export interface Errand extends Pick<Job, "user" | "before" | "kernelArguments" | "output"> {
   readonly args: readonly string[];
   /** More directories of the host that the machine sees. */
   readonly shares?: readonly string[];

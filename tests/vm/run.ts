@@ -8,27 +8,33 @@
  */
 
 import { giveUp } from "../../tools/bundle.ts";
+import { inLanes } from "../../tools/lanes.ts";
 import type { Job } from "./boot.ts";
 import { projectMachine, runInMachine } from "./machine.ts";
 import { type Kind, kinds, type Machine } from "./prepare.ts";
 
 /** Tests below tests/vm/guest, and the machine that they want. */
 interface Suite extends Pick<Job, "user" | "kernelArguments"> {
-  readonly path: string;
+  readonly paths: readonly string[];
 }
 
+/** The one that takes longest comes first. */
 const everything: readonly Suite[] = [
-  { path: "root", user: "root" },
-  { path: "tester", user: "tester" },
+  { paths: ["root/systemd_test.ts"], user: "root" },
+  {
+    paths: ["root/apparmor_test.ts", "root/cgroup2_test.ts", "root/controllers_test.ts", "root/limits_test.ts"],
+    user: "root",
+  },
+  { paths: ["tester"], user: "tester" },
   // cgroup v1, managed by systemd, with a cgroup2 mount beside it.
-  { path: "hybrid", user: "root", kernelArguments: ["systemd.unified_cgroup_hierarchy=0"] },
+  { paths: ["hybrid"], user: "root", kernelArguments: ["systemd.unified_cgroup_hierarchy=0"] },
 ];
 
 const suites: Readonly<Record<Kind, readonly Suite[]>> = {
   debian: everything,
   full: everything,
   // Ten to twenty times slower: what only this kernel has.
-  qemu: [{ path: "root/controllers_test.ts", user: "root" }],
+  qemu: [{ paths: ["root/controllers_test.ts"], user: "root" }],
 };
 
 /** The words before the command, which start with dashes. */
@@ -52,17 +58,28 @@ function parse(words: readonly string[]): Options & { command: readonly string[]
   return { ...options, command: words.slice(flags.length) };
 }
 
+/** Runs as many machines at a time as there are processors: one keeps little more than one busy. */
 async function runTests(machine: Machine): Promise<number> {
-  let failed = 0;
-  for (const { path, ...how } of suites[machine.kind]) {
-    console.log(`$ deno test tests/vm/guest/${path} (in a virtual machine, as ${how.user})`);
-    const args = ["deno", "test", "--allow-all", "--no-check", `tests/vm/guest/${path}`];
-    const timeoutSeconds = machine.kind === "qemu" ? 3600 : 900;
-    const status = await runInMachine(machine, { ...how, args, timeoutSeconds });
-    if (status === undefined) giveUp("the virtual machine did not run the tests");
-    if (status !== 0) failed++;
-  }
-  return failed === 0 ? 0 : 1;
+  const failed = await inLanes(
+    suites[machine.kind],
+    navigator.hardwareConcurrency,
+    (suite) => runSuite(machine, suite),
+  );
+  return failed.length === 0 ? 0 : 1;
+}
+
+/** Prints what a machine has printed when it has ended. */
+async function runSuite(machine: Machine, { paths, ...how }: Suite): Promise<boolean> {
+  const files = paths.map((path) => `tests/vm/guest/${path}`);
+  const printed: Uint8Array[] = [];
+  const output = new WritableStream<Uint8Array>({ write: (chunk) => void printed.push(chunk) });
+  const args = ["deno", "test", "--allow-all", "--no-check", ...files];
+  const timeoutSeconds = machine.kind === "qemu" ? 3600 : 900;
+  const status = await runInMachine(machine, { ...how, args, timeoutSeconds, output });
+  console.log(`$ deno test ${files.join(" ")} (in a virtual machine, as ${how.user})`);
+  for (const chunk of printed) Deno.stdout.writeSync(chunk);
+  if (status === undefined) console.error("error: the virtual machine did not run the tests");
+  return status === 0;
 }
 
 async function main(words: readonly string[]): Promise<number> {
