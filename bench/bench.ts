@@ -116,9 +116,9 @@ function compare(contestants: readonly Contestant[], rows: readonly Scenario[], 
   return samples;
 }
 
-function add(samples: Samples, row: string, { ms }: Sample): void {
+function add(samples: Samples, row: string, { ms, cpuMs, minorFaults }: Sample): void {
   const list = samples.get(row) ?? [];
-  list.push({ ms });
+  list.push({ ms, cpuMs, minorFaults });
   samples.set(row, list);
 }
 
@@ -144,16 +144,20 @@ function emptyScripts(directory: string, rounds: number): readonly number[] {
   return Array.from({ length: rounds + WARM_UP_ROUNDS }, () => timed(argv).ms).slice(WARM_UP_ROUNDS);
 }
 
-const times = (samples: readonly Sample[] = []) => samples.map(({ ms }) => ms);
+/** Values of a row, of the samples that have them. */
+function values(samples: readonly Sample[] = [], of: keyof Sample = "ms"): readonly number[] {
+  return samples.flatMap((sample) => sample[of] ?? []);
+}
 
-function timeTable({ contestants }: Results): string {
+/** A table of the rows that have such a value, with the ratios of ours to the others'. */
+function sampleTable({ contestants }: Results, of: keyof Sample, title: string, digits: number): string {
   const [ours, ...others] = contestants;
-  const rows = Object.keys(ours!.samples).map((row) => [
+  const rows = Object.keys(ours!.samples).filter((row) => values(ours!.samples[row], of).length > 0).map((row) => [
     row,
-    ...contestants.map(({ samples }) => median(times(samples[row])).toFixed(1)),
-    ...others.map(({ samples }) => medianRatio(times(ours!.samples[row]), times(samples[row])).toFixed(2)),
+    ...contestants.map(({ samples }) => median(values(samples[row], of)).toFixed(digits)),
+    ...others.map(({ samples }) => medianRatio(values(ours!.samples[row], of), values(samples[row], of)).toFixed(2)),
   ]);
-  return formatTable([heading(contestants, "median, ms"), ...rows]);
+  return formatTable([heading(contestants, title), ...rows]);
 }
 
 function heading(contestants: Results["contestants"], first: string): string[] {
@@ -168,6 +172,8 @@ function memoryTable({ contestants }: Results): string {
     ["its PSS", ({ waitingPss }) => waitingPss],
     ["its program, bytes", ({ waitingProgramBytes }) => waitingProgramBytes],
     ["RSS of the runtime, container in the foreground", ({ foregroundRss }) => foregroundRss],
+    ["read from the program's file by a first --version", ({ coldVersion }) => coldVersion],
+    ["by a first run", ({ coldRun }) => coldRun],
     ["smallest memory limit for true", ({ smallestLimit }) => smallestLimit],
   ];
   const row = (name: string, numbers: readonly number[]) => [
@@ -186,8 +192,8 @@ function memoryTable({ contestants }: Results): string {
 
 /** Compares the results with the targets, some of which are relative to the other runtimes in the same run. */
 function verdicts({ contestants: [ours, runc, crun], emptyScript, library }: Results): readonly string[] {
-  const toRunc = (row: string) => medianRatio(times(ours!.samples[row]), times(runc!.samples[row]));
-  const toEmpty = (row: string) => median(times(ours!.samples[row])) / median(emptyScript);
+  const toRunc = (row: string) => medianRatio(values(ours!.samples[row]), values(runc!.samples[row]));
+  const toEmpty = (row: string) => median(values(ours!.samples[row])) / median(emptyScript);
   const rows: [what: string, found: number, limit: number][] = [
     ["run, ratio to runc", toRunc("run"), 0.7],
     ["create, ratio to runc", toRunc("create"), 0.85],
@@ -207,7 +213,7 @@ function verdicts({ contestants: [ours, runc, crun], emptyScript, library }: Res
   ];
   if (crun !== undefined) {
     rows.push(["smallest memory limit, ratio to crun", ours!.memory.smallestLimit / crun.memory.smallestLimit, 1]);
-    rows.push(["start with the library, ratio to crun's run", median(library) / median(times(crun.samples.run)), 1]);
+    rows.push(["start with the library, ratio to crun's run", median(library) / median(values(crun.samples.run)), 1]);
   }
   return rows.map(([what, found, limit]) => {
     const shown = Number.isInteger(found) ? String(found) : found.toFixed(3);
@@ -248,7 +254,9 @@ async function main(): Promise<number> {
     `Linux ${machine.kernel}, ${machine.arch}, ${machine.processors} processors; medians of ${rounds} rounds`,
   );
   for (const { name, version } of contestants) console.log(`${name}: ${version}`);
-  console.log(`\n${timeTable(results)}`);
+  console.log(`\n${sampleTable(results, "ms", "median, ms", 1)}`);
+  console.log(`\n${sampleTable(results, "cpuMs", "processor time, ms", 1)}`);
+  console.log(`\n${sampleTable(results, "minorFaults", "minor page faults", 0)}`);
   console.log(
     `\nempty Deno script: ${median(emptyScript).toFixed(1)} ms; start with the library: ${
       median(library).toFixed(1)

@@ -42,6 +42,13 @@ export class Contestant {
     this.bundle("userns", { args: ["true"], change: withUserNamespace });
   }
 
+  /** The same runtime, out of a copy of its program that nobody else runs. */
+  copied(): Contestant {
+    const program = join(this.#directory, "program");
+    Deno.copyFileSync(this.program, program);
+    return new Contestant({ name: "copy", program }, { directory: this.#directory, busybox: this.#busybox });
+  }
+
   /** Creates or replaces a bundle. Returns its directory. `number`: for containers that run in parallel. */
   bundle(name: BundleName, options: Pick<BundleOptions, "args" | "change">, number = 0): string {
     const directory = this.bundleDirectory(name, number);

@@ -5,7 +5,11 @@
  */
 
 import { withMemory } from "./bundles.ts";
+import type { Fd } from "../lib/ffi/fd.ts";
+import { open } from "../lib/ffi/files.ts";
+import { alloc } from "../lib/ffi/kernel.ts";
 import { type Contestant, waitForEnd } from "./contestant.ts";
+import { kernel } from "./timed.ts";
 
 /** All sizes are in KiB unless noted otherwise. */
 export interface Memory {
@@ -18,6 +22,9 @@ export interface Memory {
   readonly foregroundRss: number;
   /** Peak memory of each command, by its name. */
   readonly peaks: Readonly<Record<string, number>>;
+  /** What `--version` and `run` read of the program's file if the page cache has nothing of it. */
+  readonly coldVersion: number;
+  readonly coldRun: number;
   /** The smallest `linux.resources.memory.limit` with which `true` still runs. */
   readonly smallestLimit: number;
 }
@@ -41,7 +48,43 @@ export function memoryOf(contestant: Contestant): Memory {
   };
   contestant.call("delete", "--force", id);
   const foregroundRss = contestant.foreground((pid) => rollup(pid, "Rss"));
-  return { ...waiting, foregroundRss, peaks: peaksOf(contestant), smallestLimit: smallestLimit(contestant) };
+  const copy = contestant.copied();
+  const cold = (command: () => void) => Math.round(readCold(copy.program, command) / KIB);
+  return {
+    ...waiting,
+    foregroundRss,
+    peaks: peaksOf(contestant),
+    coldVersion: cold(() => copy.call("--version")),
+    coldRun: cold(() => copy.run("true")),
+    smallestLimit: smallestLimit(contestant),
+  };
+}
+
+const POSIX_FADV_DONTNEED = 4, PROT_READ = 1, MAP_SHARED = 1;
+const PAGE = 4096;
+
+/**
+ * How many bytes of a file are in the page cache after `command`, when none were before. The kernel reads ahead, so this
+ * can be more than what is used. @see posix_fadvise(2), mincore(2)
+ */
+function readCold(path: string, command: () => void): number {
+  using file = open(kernel, path, 0);
+  const size = Deno.statSync(path).size;
+  // Only what is on the disk can be dropped.
+  kernel.call("sync");
+  kernel.call("posix_fadvise", file.number, 0, 0, POSIX_FADV_DONTNEED);
+  const before = residentBytes(file, size);
+  if (before > 0) throw new Error(`${path} stays in the page cache: another process runs it`);
+  command();
+  return residentBytes(file, size);
+}
+
+function residentBytes(file: Fd, size: number): number {
+  const address = kernel.must("mmap of a program", "mmap", 0, size, PROT_READ, MAP_SHARED, file.number, 0);
+  const pages = alloc(Math.ceil(size / PAGE));
+  kernel.must("mincore", "mincore", address, size, pages);
+  kernel.must("munmap", "munmap", address, size);
+  return PAGE * pages.filter((page) => (page & 1) === 1).length;
 }
 
 function peaksOf(contestant: Contestant): Record<string, number> {

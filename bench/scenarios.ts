@@ -10,6 +10,9 @@ import { finish, kernel, start, type Timed, timeOf } from "./timed.ts";
 /** One measurement. */
 export interface Sample {
   readonly ms: number;
+  /** Processor time in milliseconds, and page faults: of a single command. */
+  readonly cpuMs?: number;
+  readonly minorFaults?: number;
 }
 
 /** A scenario to time. */
@@ -113,6 +116,7 @@ const bundles: readonly (readonly [row: string, bundle: BundleName])[] = [
 
 /** All scenarios, in the order of the table. */
 export const scenarios: readonly Scenario[] = [
+  one("--version", (contestant) => contestant.call("--version")),
   ...bundles.map(([row, bundle]) => one(row, (contestant) => contestant.run(bundle))),
   one("the same, no cached filter", firstTime, 1 / 4),
   { rows: ["create", "start", "state", "exec", "kill", "delete"], share: 1, measure: life },

@@ -11,11 +11,9 @@ import { alloc, Kernel } from "../lib/ffi/kernel.ts";
 import { spawn } from "../lib/ffi/process/process.ts";
 
 /** The result of a run. */
-export interface Timed {
+export interface Timed extends Ended {
   /** From posix_spawn to the end, in milliseconds. */
   readonly ms: number;
-  /** The status as a shell reports it. */
-  readonly code: number;
 }
 
 /** libc. */
@@ -23,8 +21,8 @@ export const kernel = new Kernel();
 
 const nowhere = open(kernel, "/dev/null", 2);
 const stdio = [0, 1, 2].map((to) => ({ to, from: nowhere.number }));
-/** `struct rusage`: ru_maxrss comes after two `struct timeval`. */
-const RUSAGE_SIZE = 144, MAXRSS_AT = 32;
+/** `struct rusage`: two `struct timeval`, then numbers. @see getrusage(2) */
+const rusage = { size: 144, userTime: 0, systemTime: 16, maxRss: 32, minorFaults: 64 } as const;
 
 /**
  * Starts a program with /dev/null as its standard streams, because a container would keep a pipe open. Returns its pid.
@@ -42,16 +40,27 @@ export interface Ended {
   readonly code: number;
   /** Peak memory of the program or a child that it has waited for: `ru_maxrss` of getrusage(2), in KiB. */
   readonly maxRssKib: number;
+  /** Processor time of the program and the children that it has waited for, in milliseconds. */
+  readonly cpuMs: number;
+  /** Page faults of the same, without those that read from a disk. */
+  readonly minorFaults: number;
 }
 
 /** Waits for the end of a program that {@link start} has started. */
 export function finish(pid: number): Ended {
   const status = alloc(4);
-  const usage = alloc(RUSAGE_SIZE);
+  const usage = alloc(rusage.size);
   kernel.must(`wait4(${pid})`, "wait4", pid, status, 0, usage);
   const [low = 0, high = 0] = status;
-  const maxRssKib = Number(new DataView(usage.buffer).getBigInt64(MAXRSS_AT, true));
-  return { maxRssKib, code: (low & 0x7f) === 0 ? high : 128 + (low & 0x7f) };
+  const view = new DataView(usage.buffer);
+  const word = (at: number) => Number(view.getBigInt64(at, true));
+  const milliseconds = (at: number) => word(at) * 1e3 + word(at + 8) / 1e3;
+  return {
+    code: (low & 0x7f) === 0 ? high : 128 + (low & 0x7f),
+    maxRssKib: word(rusage.maxRss),
+    cpuMs: milliseconds(rusage.userTime) + milliseconds(rusage.systemTime),
+    minorFaults: word(rusage.minorFaults),
+  };
 }
 
 /**
@@ -75,8 +84,8 @@ export function peakRssKib(argv: readonly string[], pidFile: string): number {
 export function timed(argv: readonly string[]): Timed {
   const before = monotonicMs(kernel);
   const pid = start(argv);
-  const { code } = finish(pid);
-  return { ms: monotonicMs(kernel) - before, code };
+  const ended = finish(pid);
+  return { ms: monotonicMs(kernel) - before, ...ended };
 }
 
 /** The time of `action`, in milliseconds. */
