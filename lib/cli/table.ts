@@ -247,6 +247,28 @@ export const commands = {
     usesState: true,
     errorPrefix: "runc create failed",
   },
+  debug: {
+    summary: "run a program of the host in a container's namespaces, for images without a shell",
+    usage: "<container-id> [-- <command> [<arg>...]]",
+    args: { min: 1, max: Infinity },
+    options: {
+      tools: { type: "string", value: "dir", help: "use the programs in this directory instead of the host's" },
+      cap: { type: "list", aliases: ["c"], value: "name", help: "add a capability to CAP_SYS_PTRACE; may be repeated" },
+      tty: { type: "bool", aliases: ["t"], help: "give the program a terminal" },
+      cwd: {
+        type: "string",
+        value: "dir",
+        default: "/container",
+        help: "start in this directory; the container's root is /container",
+      },
+      env: { type: "list", aliases: ["e"], value: "name=value", help: "set an environment variable; may be repeated" },
+    },
+    example: "runc debug --tty web -- sh -l",
+    usesState: true,
+    errorPrefix: "debug failed",
+    // As of exec: few programs use it.
+    errorStatus: 255,
+  },
   delete: {
     summary: "remove a stopped container and everything that belongs to it",
     usage: "<container-id>",
@@ -401,7 +423,7 @@ export const commands = {
     summary: "print everything that a command would do, without doing it",
     usage: "[<container-id>] | <command> [<option>...] [<argument>...]",
     args: { min: 0, max: 1 },
-    commandsAfter: ["run", "create", "exec", "start", "kill", "delete", "pause", "resume", "update"],
+    commandsAfter: ["run", "create", "exec", "debug", "start", "kill", "delete", "pause", "resume", "update"],
     options: {
       bundle,
       "no-pivot": { type: "bool", help: "plan to enter the root file system without pivot_root" },

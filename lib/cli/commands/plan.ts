@@ -39,6 +39,7 @@ import { makeRuntime } from "../runtime.ts";
 import { parseSignal } from "../signal_name.ts";
 import { parseSubCgroups } from "../sub_cgroup.ts";
 import { specOf } from "../table.ts";
+import { debugProcess } from "./diagnosis/debug.ts";
 import { readProcess } from "./exec.ts";
 import { resourcesFrom } from "./update.ts";
 
@@ -145,6 +146,8 @@ function planOnContainer(context: Context, runtime: Runtime, parsed: Invocation)
   switch (parsed.command) {
     case "exec":
       return planExec(runtime, container, parsed as Invocation<"exec">);
+    case "debug":
+      return planDebug(context, runtime, container, parsed as Invocation<"debug">);
     case "start":
       return { parent: startCreatedActs(controlled) };
     case "kill":
@@ -172,4 +175,17 @@ function planExec(runtime: Runtime, container: ContainerHandle, invocation: Invo
   const written = options["pid-file"] ? [pidFileAct(resolve(options["pid-file"]))] : [];
   if (options.detach) return { plan, parent: [...parent, ...written] };
   return { plan, parent: [...parent, ...written, becomeMonitor], monitor };
+}
+
+function planDebug(
+  context: Context,
+  runtime: Runtime,
+  container: ContainerHandle,
+  invocation: Invocation<"debug">,
+): WholePlan {
+  const { process, tools } = debugProcess(context, invocation);
+  const { plan, parent } = runWaits(runtime, container.planExec({ process, tools }));
+  const { terminal = false } = process;
+  const monitor = monitorPlan(runtime, container.id, { terminal, removal: { kind: "none" } });
+  return { plan, parent: [...parent, becomeMonitor], monitor };
 }
