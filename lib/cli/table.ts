@@ -138,6 +138,11 @@ export const createOptions = {
   "no-new-keyring": { type: "bool", help: "keep the caller's session keyring" },
   "preserve-fds": preserveFds,
   supervise: { type: "bool", help: "keep a small process that records how the container ends" },
+  "seccomp-audit": {
+    type: "string",
+    value: "file",
+    help: "deny no system call; write which were used or would be denied, and a profile, to this file",
+  },
 } as const satisfies Record<string, OptionSpec>;
 
 /** Available in every command and before it. */
@@ -176,6 +181,8 @@ export const globalOptions = {
     help: "write a timing trace to this file: OTLP/JSON if it ends in .otlp.json, else chrome://tracing",
   },
   supervisor: { type: "int", value: "fd", hidden: true, help: "internal: be the supervisor of another runtime" },
+  auditing: { type: "int", value: "fd", hidden: true, help: "internal: be the auditor of another runtime" },
+  auditor: { type: "string", value: "fd,pid", hidden: true, help: "internal: the socket to the auditor" },
   version: { type: "bool", aliases: ["v"], help: "print versions" },
   help: helpOption,
 } as const satisfies Record<string, OptionSpec>;

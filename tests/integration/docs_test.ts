@@ -72,6 +72,7 @@ const offered: readonly [line: string, wanted: string[]][] = [
   ["runc --root ROOT wait ", ["box"]],
   ["runc --root ROOT wait --t", ["--timeout"]],
   ["runc create --su", ["--supervise"]],
+  ["runc run --sec", ["--seccomp-audit"]],
   ["runc check --format ", ["json", "text"]],
   ["runc check --s", ["--strict"]],
   // The program's, and not ours.

@@ -32,6 +32,7 @@ import type { Runtime } from "../../libcontainer/runtime.ts";
 import { compileSeccomp } from "../../libcontainer/seccomp/seccomp.ts";
 import type { Plan } from "../../plan/op.ts";
 import { slot } from "../../plan/build.ts";
+import { auditingFilter } from "../audit/auditor.ts";
 import { enterBundle } from "../bundle_directory.ts";
 import type { Command, Context } from "../context.ts";
 import { type Invocation, parse } from "../parse.ts";
@@ -82,6 +83,7 @@ function planNew(
     readonly "no-new-keyring"?: boolean;
     readonly "pid-file"?: string;
     readonly supervise?: boolean;
+    readonly "seccomp-audit"?: string;
     readonly isForeground?: boolean;
     readonly isCreated?: boolean;
   },
@@ -91,7 +93,9 @@ function planNew(
   // The plan is always root's, independent of the user.
   const how = { noPivot: options["no-pivot"], noNewKeyring: options["no-new-keyring"], asRoot: true };
   const spec = loadSpec(runtime, config, bundle, how);
-  const seccomp = compileSeccomp(runtime, config, { store: false });
+  const seccomp = options["seccomp-audit"] === undefined
+    ? compileSeccomp(runtime, config, { store: false })
+    : auditingFilter(runtime, config);
   const startBy = options.isCreated ? "fifo" : "parent";
   const planned = planning(runtime, { id, spec, startBy, seccomp, ...how });
   const { plan, parent, request, cgroup } = runWaits(runtime, planned);
