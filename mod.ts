@@ -145,7 +145,7 @@ export type {
 
 // Containers.
 export { compileSeccomp } from "./lib/libcontainer/seccomp/seccomp.ts";
-export type { SeccompFilter } from "./lib/libcontainer/seccomp/filter.ts";
+export type { SeccompAudit, SeccompFilter } from "./lib/libcontainer/seccomp/filter.ts";
 export type { SeccompCondition, SeccompProfile, SeccompRule } from "./lib/libcontainer/seccomp/profile.ts";
 export type { ContainerState } from "./lib/libcontainer/container/handle.ts";
 export type { Exit } from "./lib/libcontainer/state/exit_record.ts";

@@ -8,6 +8,7 @@ import { run as checkCommand } from "./commands/check.ts";
 import { run as checkpointCommand } from "./commands/checkpoint.ts";
 import { run as createCommand } from "./commands/create.ts";
 import { run as deleteCommand } from "./commands/delete.ts";
+import { run as debugCommand } from "./commands/diagnosis/debug.ts";
 import { run as doctorCommand } from "./commands/doctor.ts";
 import { run as eventsCommand } from "./commands/events.ts";
 import { run as execCommand } from "./commands/exec.ts";
@@ -39,6 +40,7 @@ export const bodies: { readonly [Name in Exclude<CommandName, "help">]: Command<
   check: checkCommand,
   checkpoint: checkpointCommand,
   create: createCommand,
+  debug: debugCommand,
   delete: deleteCommand,
   doctor: doctorCommand,
   events: eventsCommand,

@@ -17,7 +17,7 @@ import { setCloseOnExec } from "../ffi/files.ts";
 import type { Kernel } from "../ffi/kernel.ts";
 import { setSubreaper } from "../ffi/process/process.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
-import { compileSeccomp } from "../libcontainer/seccomp/seccomp.ts";
+import { filterFor } from "./audit/auditor.ts";
 import { enterBundle } from "./bundle_directory.ts";
 import { inSpan } from "../trace/tracer.ts";
 import type { Context } from "./context.ts";
@@ -80,7 +80,7 @@ export function newContainer(
   const spec = inSpan(trace, "check config.json", () => loadSpec(runtime, config, bundle, flags));
   const terminal = config.process?.terminal ?? false;
   checkTerminal({ terminal, detach: how.detach, consoleSocket: options["console-socket"] });
-  const seccomp = compileSeccomp(runtime, config);
+  const seccomp = filterFor(context, runtime, config);
   const inherited = inheritedDescriptors(kernel, options["preserve-fds"], context.environment, calledProcess(context));
   if (how.subreaper) setSubreaper(kernel);
   how.prepare?.(terminal);

@@ -7,6 +7,7 @@
  */
 
 import { errorFields, type RuncError } from "../errors.ts";
+import { audit, isAudited } from "./audit/auditor.ts";
 import { bodies } from "./commands.ts";
 import { type Command, type Context, createContext, createLogger } from "./context.ts";
 import { commandHelp, programHelp } from "./help.ts";
@@ -79,6 +80,7 @@ function execute(
 function carryOut(context: Context, invocation: Invocation): number {
   // Each command function takes the invocation of its own name.
   const run = (bodies as Readonly<Record<CommandName, Command<CommandName>>>)[invocation.command];
+  if (isAudited(invocation)) return audit(context, invocation);
   // It writes the trace too.
   if (isDelegated(invocation)) return delegate(context, invocation);
   const body = (context: Context) => run(context, invocation);

@@ -15,6 +15,7 @@ import { setCloseOnExec } from "../ffi/files.ts";
 import { syscallError } from "../ffi/kernel.ts";
 import { processEnvironment, shellStatus, spawn, waitChild } from "../ffi/process/process.ts";
 import { readable, runWaits } from "../ffi/waits.ts";
+import { parseAuditor } from "./audit/option.ts";
 import type { Context } from "./context.ts";
 import { Interruptible } from "./interruption.ts";
 import type { Invocation } from "./parse.ts";
@@ -27,21 +28,29 @@ export function isDelegated({ command, options, global }: Invocation): boolean {
   return supervise && global.supervisor === undefined && (command === "create" || (command === "run" && detach));
 }
 
-/** Has the command line carried out by a supervisor. Returns its exit status; 0 once there is a supervised container. */
-export function delegate(context: Context, { options }: Invocation): number {
+/**
+ * Has the command line carried out by a process that stays: a supervisor, or an auditor. Returns its exit status; 0 once
+ * the container is there. `as`: the hidden option that tells it what it is.
+ */
+export function delegate(
+  context: Context,
+  { options, global }: Invocation,
+  as: "--supervisor" | "--auditing" = "--supervisor",
+): number {
   const { kernel, words } = context;
   const { "preserve-fds": preserve } = options as { readonly "preserve-fds": number };
   // The supervisor's descriptor must not pass for one of them.
-  inheritedDescriptors(kernel, preserve, context.environment, kernel.pid);
+  inheritedDescriptors(kernel, preserve, context.environment, calledProcess(context));
   const runtime = makeRuntime(context);
   const { path, args } = runtime.reexec;
   using started = eventfd(kernel);
   using _interruptible = new Interruptible(kernel, context.interruption);
   const pid = spawn(kernel, {
     path,
-    argv: [path, ...args, "--supervisor", String(started.number), ...words],
+    argv: [path, ...args, as, String(started.number), ...words],
     env: processEnvironment(kernel),
-    fds: [{ to: started.number, from: started.number }],
+    fds: [started.number, ...(global.auditor === undefined ? [] : [parseAuditor(global.auditor).fd])]
+      .map((fd) => ({ to: fd, from: fd })),
     softFileLimit: runtime.softFileLimit,
   });
   if (pid < 0) throw syscallError(`posix_spawn(${JSON.stringify(path)})`, -pid);
@@ -72,7 +81,8 @@ export function supervisorOf({ kernel, global }: Pick<Context, "kernel" | "globa
   return new Fd(kernel, global.supervisor, "supervisor's start");
 }
 
-/** The process whose LISTEN_FDS they are: this one, or the one that this supervisor works for. */
+/** The process whose LISTEN_FDS they are: this one, or the one that this supervisor or auditor works for. */
 export function calledProcess({ kernel, global }: Pick<Context, "kernel" | "global">): number {
+  if (global.auditor !== undefined) return parseAuditor(global.auditor).called;
   return global.supervisor === undefined ? kernel.pid : kernel.call("getppid");
 }

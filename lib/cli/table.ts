@@ -138,6 +138,11 @@ export const createOptions = {
   "no-new-keyring": { type: "bool", help: "keep the caller's session keyring" },
   "preserve-fds": preserveFds,
   supervise: { type: "bool", help: "keep a small process that records how the container ends" },
+  "seccomp-audit": {
+    type: "string",
+    value: "file",
+    help: "deny no system call; write which were used or would be denied, and a profile, to this file",
+  },
 } as const satisfies Record<string, OptionSpec>;
 
 /** Available in every command and before it. */
@@ -176,6 +181,8 @@ export const globalOptions = {
     help: "write a timing trace to this file: OTLP/JSON if it ends in .otlp.json, else chrome://tracing",
   },
   supervisor: { type: "int", value: "fd", hidden: true, help: "internal: be the supervisor of another runtime" },
+  auditing: { type: "int", value: "fd", hidden: true, help: "internal: be the auditor of another runtime" },
+  auditor: { type: "string", value: "fd,pid", hidden: true, help: "internal: the socket to the auditor" },
   version: { type: "bool", aliases: ["v"], help: "print versions" },
   help: helpOption,
 } as const satisfies Record<string, OptionSpec>;
@@ -246,6 +253,28 @@ export const commands = {
     example: "runc create --bundle /bundles/web web",
     usesState: true,
     errorPrefix: "runc create failed",
+  },
+  debug: {
+    summary: "run a program of the host in a container's namespaces, for images without a shell",
+    usage: "<container-id> [-- <command> [<arg>...]]",
+    args: { min: 1, max: Infinity },
+    options: {
+      tools: { type: "string", value: "dir", help: "use the programs in this directory instead of the host's" },
+      cap: { type: "list", aliases: ["c"], value: "name", help: "add a capability to CAP_SYS_PTRACE; may be repeated" },
+      tty: { type: "bool", aliases: ["t"], help: "give the program a terminal" },
+      cwd: {
+        type: "string",
+        value: "dir",
+        default: "/container",
+        help: "start in this directory; the container's root is /container",
+      },
+      env: { type: "list", aliases: ["e"], value: "name=value", help: "set an environment variable; may be repeated" },
+    },
+    example: "runc debug --tty web -- sh -l",
+    usesState: true,
+    errorPrefix: "debug failed",
+    // As of exec: few programs use it.
+    errorStatus: 255,
   },
   delete: {
     summary: "remove a stopped container and everything that belongs to it",
@@ -401,7 +430,7 @@ export const commands = {
     summary: "print everything that a command would do, without doing it",
     usage: "[<container-id>] | <command> [<option>...] [<argument>...]",
     args: { min: 0, max: 1 },
-    commandsAfter: ["run", "create", "exec", "start", "kill", "delete", "pause", "resume", "update"],
+    commandsAfter: ["run", "create", "exec", "debug", "start", "kill", "delete", "pause", "resume", "update"],
     options: {
       bundle,
       "no-pivot": { type: "bool", help: "plan to enter the root file system without pivot_root" },

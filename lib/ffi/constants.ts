@@ -227,6 +227,7 @@ export const FileType = {
 /** statfs(2), include/uapi/linux/magic.h */
 export const FsMagic = {
   PROC: 0x9fa0,
+  SYSFS: 0x62656572,
   // ipc/mqueue.c
   MQUEUE: 0x19800202,
   DEVPTS: 0x1cd1,

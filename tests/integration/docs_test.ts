@@ -67,9 +67,12 @@ const offered: readonly [line: string, wanted: string[]][] = [
   ["runc --root ROOT exec --cwd /bin ", ["box"]],
   ["runc --root ROOT exec --env A=1 --ig", ["--ignore-paused"]],
   ["runc doctor --f", ["--for", "--format"]],
+  ["runc --root ROOT debug ", ["box"]],
+  ["runc --root ROOT debug box --t", ["--tools", "--tty"]],
   ["runc --root ROOT wait ", ["box"]],
   ["runc --root ROOT wait --t", ["--timeout"]],
   ["runc create --su", ["--supervise"]],
+  ["runc run --sec", ["--seccomp-audit"]],
   ["runc check --format ", ["json", "text"]],
   ["runc check --s", ["--strict"]],
   // The program's, and not ours.

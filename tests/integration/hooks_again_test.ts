@@ -61,7 +61,7 @@ boxTest("a hook runs again with the state, the directory and the environment of 
   assertEquals(JSON.parse(first[0]!.split("\n")[0]!).status, "creating");
   assertEquals(JSON.parse(first[2]!.split("\n")[0]!).annotations, { key: "value" });
   for (const name of again) {
-    assertMatch(box.must(["hooks", "run", box.id, name], { cwd: "/" }), /it succeeded after \d+ ms\n$/);
+    assertMatch(box.must(["hooks", "run", box.id, name], { cwd: "/" }), /, after \d+ ms\nit succeeded\n$/);
   }
   assertEquals(again.map((name) => record(box, name)), first.map((text) => text + text));
   box.remove();
@@ -87,7 +87,7 @@ boxTest("the output of a hook is told, and its failure with its own number", (bo
   }));
   assertMatch(
     box.must(["hooks", "run", box.id, "poststart", "1"]),
-    /^poststart hook #1: stdout: out\n, stderr: err\n\nit succeeded/,
+    /^poststart hook #1: stdout: out\n, stderr: err\n, after \d+ ms\nit succeeded\n$/,
   );
   Deno.writeTextFileSync(path, "");
   const failed = box.refused(["hooks", "run", box.id, "poststart", "1"]);

@@ -98,6 +98,16 @@ userTest("create, start, state, exec, kill and delete, with state in $XDG_RUNTIM
   assertEquals(user.must(["list", "--quiet"]), "");
 });
 
+userTest("debug: the host's programs, in a mount namespace of the user's own", (user) => {
+  user.write(script("sleep 1000"));
+  user.must(["run", "--detach", "box"]);
+  const command = ["sh", "-c", "id -u; ls -d home /usr/bin; touch /usr/x 2>&1"];
+  const { code, stdout } = user.runc(["debug", "box", "--", ...command]);
+  assertEquals(code, 1);
+  assertMatch(stdout, /^0\n\/usr\/bin\nhome\n.*Read-only file system\n$/);
+  user.must(["delete", "--force", "box"]);
+});
+
 comparingUsers("a $XDG_RUNTIME_DIR that is missing is made, for the user alone", (user) => {
   const env = { XDG_RUNTIME_DIR: `${user.runtimeDirectory}/a/b` };
   assertEquals(user.must(["list", "--quiet"], { env }), "");

@@ -182,7 +182,7 @@ const hooks = ["prestart", "createRuntime", "createContainer", "startContainer",
 const withHooks = (box: Box): Change => (config) => {
   config.hooks = Object.fromEntries(hooks.map((name) => {
     const directory = name === "startContainer" ? "/mnt" : box.directory;
-    return [name, [{ path: "/bin/sh", args: ["sh", "-c", `echo "$TRACEPARENT" > ${directory}/${name}`] }]];
+    return [name, [{ path: "/bin/sh", args: ["sh", "-c", `echo "$TRACEPARENT" > ${directory}/${name}; echo said`] }]];
   }));
   config.mounts.push({ destination: "/mnt", type: "bind", source: box.directory, options: ["bind"] });
 };
@@ -198,6 +198,9 @@ comparing("every hook finds its own span in TRACEPARENT, in the caller's trace",
     assert(span !== undefined, hook);
     assertEquals(seenBy(box, hook), `00-${traceId}-${span.id}-01`, hook);
     assertEquals([span.attributes["process.exit.code"], span.attributes["runc.config"]], [0, `/hooks/${hook}/0`], hook);
+    // Hooks in the container print to one file.
+    const said = ["createContainer", "startContainer"].includes(hook) ? undefined : "said\n";
+    assertEquals(span.attributes["hook.stdout"], said, hook);
   }
 });
 

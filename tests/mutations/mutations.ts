@@ -26,12 +26,80 @@ const core = "lib/libcontainer";
 const cve = "security/cve_test.ts";
 const isolation = "security/isolation_test.ts";
 const privileges = "security/privileges_test.ts";
+const debug = "security/debug_test.ts";
 const run = "integration/run_test.ts";
 const mounts = "integration/mounts_test.ts";
 const layers = "lib/sandbox/rootfs";
 const archives = "integration/rootfs/attacks_test.ts";
 
 export const mutations: readonly Mutation[] = [
+  // --- debuggers -----------------------------------------------------------------------------------------------------------
+  {
+    name: "debug: a debugger has no capability that the container lacks",
+    file: "lib/cli/commands/diagnosis/debug.ts",
+    text: "new Set([TRACE, ...options.cap.map(capability)])",
+    replacement: 'new Set(["CAP_KILL", ...options.cap.map(capability)])',
+    tests: debug,
+    filter: "root in the container cannot look into a debugger",
+    says: /"root\/secret=1"/,
+  },
+  {
+    name: "debug: the config may give CAP_SYS_PTRACE to the container",
+    file: `${core}/container/exec_planning.ts`,
+    text: "  refuseTracingConfig(state);\n",
+    replacement: "",
+    also: [{
+      file: `${core}/container/exec_process.ts`,
+      text: "refuseTracers: () => refuseTracers(container.state, container.cgroup.processes()),",
+      replacement: "refuseTracers: () => {},",
+    }],
+    tests: debug,
+    filter: "whose processes may have CAP_SYS_PTRACE",
+    says: /was not refused/,
+  },
+  {
+    name: "debug: a process of the container may have CAP_SYS_PTRACE from exec",
+    file: `${core}/container/exec_process.ts`,
+    text: "refuseTracers: () => refuseTracers(container.state, container.cgroup.processes()),",
+    replacement: "refuseTracers: () => {},",
+    tests: debug,
+    filter: "has CAP_SYS_PTRACE from exec",
+    says: /was not refused/,
+  },
+  {
+    name: "debug: the debugger's mounts are made in the container's mount namespace",
+    file: `${core}/steps/tool_root.ts`,
+    text: `      call("unshare", [CloneFlag.CLONE_NEWNS]),
+      // Before`,
+    replacement: "      // Before",
+    tests: debug,
+    filter: "do not appear in a container",
+    says: /tmpfs/,
+  },
+  {
+    name: "debug: the debugger has the container's terminals and devices",
+    file: `${core}/steps/tool_root.ts`,
+    text: "    terminalsStep(),\n",
+    replacement: "",
+    also: [{
+      file: `${core}/steps/tool_root.ts`,
+      text: '  { name: "sys", type: FsMagic.SYSFS },\n',
+      replacement: '  { name: "sys", type: FsMagic.SYSFS },\n  { name: "dev", type: FsMagic.TMPFS },\n',
+    }],
+    tests: debug,
+    filter: "terminal and devices are not those",
+    says: /\[Diff\]/,
+  },
+  {
+    name: "debug: the debugger inherits the programs' mounts as open files",
+    file: `${core}/steps/tool_root.ts`,
+    text: `    call("close", [source]),
+  ]);`,
+    replacement: "  ]);",
+    tests: debug,
+    filter: "has no file open",
+    says: /busybox/,
+  },
   // --- paths in the rootfs -------------------------------------------------------------------------------------------------
   {
     name: "places of mounts are found by name, as the host would",

@@ -56,9 +56,9 @@ const statuses: readonly [status: string, meaning: string][] = [
   ["1", "error; or check has found a problem; or doctor misses something"],
   ["2", "only warnings, from check with --strict"],
   ["3", "unknown command"],
-  ["128 + n", "signal n ended create, run or exec before the program ran"],
+  ["128 + n", "signal n ended create, run, exec or debug before the program ran"],
   ["141", "the reader of the output closed it (128 + SIGPIPE)"],
-  ["255", "error of exec itself"],
+  ["255", "error of exec, debug or wait itself, or an end that wait does not know"],
 ];
 
 /** runc(8). */
@@ -80,11 +80,15 @@ and a root file system.
 .SH COMMANDS
 ${commands.join("")}.SH OPTIONS
 ${options(shownOptions())}.SH EXIT STATUS
-.B run
+.BR run ,
+.BR exec ,
+.B debug
 and
-.B exec
-in the foreground exit with the status of the program, or with 128 plus the
-number of the signal that killed it.
+.B restore
+in the foreground, and
+.BR wait ,
+exit with the status of the program, or with 128 plus the number of the signal
+that killed it.
 ${codes.join("")}`;
 }
 

@@ -15,6 +15,7 @@ import { pidFileAct } from "../../libcontainer/plans/parent/create.ts";
 import type { Process } from "../../specs/config.ts";
 import { ignoredText, parseProcess } from "../../specs/parse.ts";
 import type { Runtime } from "../../libcontainer/runtime.ts";
+import type { ToolRoot } from "../../libcontainer/steps/tool_root.ts";
 import type { SeccompFilter } from "../../libcontainer/seccomp/filter.ts";
 import { inSpan } from "../../trace/tracer.ts";
 import type { Command } from "../context.ts";
@@ -145,7 +146,8 @@ export const run: Command<"exec"> = (context, { args: [id = "", ...args], option
   return execute(runtime, { makeForeground, container }, process, { ...options, pidFile, seccomp });
 };
 
-function execute(
+/** Starts the process, and in the foreground becomes its monitor. */
+export function execute(
   runtime: Runtime,
   { makeForeground, container }: { makeForeground: MakeForeground | undefined; container: ContainerHandle },
   process: Process,
@@ -158,6 +160,7 @@ function execute(
     readonly "ignore-paused": boolean;
     readonly cgroup: readonly string[];
     readonly seccomp?: SeccompFilter;
+    readonly tools?: ToolRoot;
   },
 ): number {
   const { kernel, trace } = runtime;
@@ -175,6 +178,7 @@ function execute(
     process: { ...process, consoleSize: process.consoleSize ?? foreground?.consoleSize },
     ignorePaused: options["ignore-paused"],
     seccomp: options.seccomp,
+    tools: options.tools,
     subCgroups: parseSubCgroups(options.cgroup),
     stdio: io.stdio,
     consoleSocket: io.consoleSocket,

@@ -32,6 +32,7 @@ import type { Runtime } from "../../libcontainer/runtime.ts";
 import { compileSeccomp } from "../../libcontainer/seccomp/seccomp.ts";
 import type { Plan } from "../../plan/op.ts";
 import { slot } from "../../plan/build.ts";
+import { auditingFilter } from "../audit/auditor.ts";
 import { enterBundle } from "../bundle_directory.ts";
 import type { Command, Context } from "../context.ts";
 import { type Invocation, parse } from "../parse.ts";
@@ -39,6 +40,7 @@ import { makeRuntime } from "../runtime.ts";
 import { parseSignal } from "../signal_name.ts";
 import { parseSubCgroups } from "../sub_cgroup.ts";
 import { specOf } from "../table.ts";
+import { debugProcess } from "./diagnosis/debug.ts";
 import { readProcess } from "./exec.ts";
 import { resourcesFrom } from "./update.ts";
 
@@ -81,6 +83,7 @@ function planNew(
     readonly "no-new-keyring"?: boolean;
     readonly "pid-file"?: string;
     readonly supervise?: boolean;
+    readonly "seccomp-audit"?: string;
     readonly isForeground?: boolean;
     readonly isCreated?: boolean;
   },
@@ -90,7 +93,9 @@ function planNew(
   // The plan is always root's, independent of the user.
   const how = { noPivot: options["no-pivot"], noNewKeyring: options["no-new-keyring"], asRoot: true };
   const spec = loadSpec(runtime, config, bundle, how);
-  const seccomp = compileSeccomp(runtime, config, { store: false });
+  const seccomp = options["seccomp-audit"] === undefined
+    ? compileSeccomp(runtime, config, { store: false })
+    : auditingFilter(runtime, config);
   const startBy = options.isCreated ? "fifo" : "parent";
   const planned = planning(runtime, { id, spec, startBy, seccomp, ...how });
   const { plan, parent, request, cgroup } = runWaits(runtime, planned);
@@ -145,6 +150,8 @@ function planOnContainer(context: Context, runtime: Runtime, parsed: Invocation)
   switch (parsed.command) {
     case "exec":
       return planExec(runtime, container, parsed as Invocation<"exec">);
+    case "debug":
+      return planDebug(context, runtime, container, parsed as Invocation<"debug">);
     case "start":
       return { parent: startCreatedActs(controlled) };
     case "kill":
@@ -172,4 +179,17 @@ function planExec(runtime: Runtime, container: ContainerHandle, invocation: Invo
   const written = options["pid-file"] ? [pidFileAct(resolve(options["pid-file"]))] : [];
   if (options.detach) return { plan, parent: [...parent, ...written] };
   return { plan, parent: [...parent, ...written, becomeMonitor], monitor };
+}
+
+function planDebug(
+  context: Context,
+  runtime: Runtime,
+  container: ContainerHandle,
+  invocation: Invocation<"debug">,
+): WholePlan {
+  const { process, tools } = debugProcess(context, invocation);
+  const { plan, parent } = runWaits(runtime, container.planExec({ process, tools }));
+  const { terminal = false } = process;
+  const monitor = monitorPlan(runtime, container.id, { terminal, removal: { kind: "none" } });
+  return { plan, parent: [...parent, becomeMonitor], monitor };
 }

@@ -20,6 +20,7 @@ const functions = {
   seccomp_version: { parameters: [], result: "pointer" },
   seccomp_arch_native: { parameters: [], result: "u32" },
   seccomp_syscall_resolve_name_arch: { parameters: ["u32", "buffer"], result: "i32" },
+  seccomp_syscall_resolve_num_arch: { parameters: ["u32", "i32"], result: "pointer" },
   seccomp_init: { parameters: ["u32"], result: "pointer" },
   seccomp_release: { parameters: ["pointer"], result: "void" },
   seccomp_arch_add: { parameters: ["pointer", "u32"], result: "i32" },
@@ -108,6 +109,15 @@ export class Libseccomp {
    */
   resolve(name: string, arch: number): number {
     return this.#functions.seccomp_syscall_resolve_name_arch.call(arch, cString(name));
+  }
+
+  /** The name of a system call on an architecture; undefined if the library has none. `arch`: SCMP_ARCH token. */
+  nameOf(number: number, arch: number): string | undefined {
+    const text = this.#functions.seccomp_syscall_resolve_num_arch.call(arch, number);
+    if (text === null) return undefined;
+    const name = Deno.UnsafePointerView.getCString(text);
+    this.#kernel.call("free", BigInt(Deno.UnsafePointer.value(text)));
+    return name;
   }
 
   /**

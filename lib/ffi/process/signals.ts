@@ -146,6 +146,13 @@ export class SignalPipe implements Disposable, Interrupts {
     throw new RuncError("interrupted", `interrupted by ${signalNames[signal]}`, { signal });
   }
 
+  /** Reads the signals that have arrived, and ends nothing. */
+  take(): readonly number[] {
+    const bytes = alloc(256);
+    const count = this.#kernel.retry("read", this.#read.number, bytes, bytes.length);
+    return [...bytes.subarray(0, Math.max(count, 0))];
+  }
+
   /** Readable when signals have arrived: one byte each, the signal's number. */
   get fd(): number {
     return this.#read.number;

@@ -20,9 +20,12 @@ import type { HostFacts } from "../config/launch_request.ts";
 import { namespaceKinds } from "../config/namespaces.ts";
 import { configError, validateProcess } from "../config/validate.ts";
 import { type ExecRequest, planExec } from "../plans/exec.ts";
-import { enterWithoutClone3, withoutRefused } from "../plans/outer_sandbox.ts";
+import { enterWithoutClone3, refusalHint, withoutRefused } from "../plans/outer_sandbox.ts";
 import type { Act } from "../plans/parent/act.ts";
 import { execActs } from "../plans/parent/exec.ts";
+import { RuncError } from "../../errors.ts";
+import { lacksMountCalls, newMountCalls } from "../steps/mounts/old_mounts.ts";
+import type { ToolRoot } from "../steps/tool_root.ts";
 import type { Runtime } from "../runtime.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
 import { hasCpusetOf, memoryPolicyOf, noNewKeyringOf, personalityOf, umaskOf } from "../state/exec_state.ts";
@@ -44,6 +47,7 @@ import {
 import { hasSelinux } from "../config/facts.ts";
 import { cgroupEntry, cgroupOptions, systemdOptions } from "./container_cgroups.ts";
 import { type ProcessOptions, requireFilter } from "./container_process.ts";
+import { refuseTracingConfig } from "./tracers.ts";
 
 /** Options of `exec`. */
 export interface ExecOptions extends ProcessOptions {
@@ -60,6 +64,12 @@ export interface ExecOptions extends ProcessOptions {
    * ends the process.
    */
   readonly onProcess?: (pid: number) => void;
+}
+
+/** Options of a debugger: an exec with programs of the host. */
+export interface DebugOptions extends ExecOptions {
+  /** Absent: the process has the container's root. */
+  readonly tools?: ToolRoot;
 }
 
 /** The container to start a process in. */
@@ -88,17 +98,21 @@ export interface PlannedExec {
 export function* planningExec(
   runtime: Runtime,
   container: ExecContainer,
-  options: Omit<ExecOptions, "stdio">,
+  options: Omit<DebugOptions, "stdio">,
 ): Waits<PlannedExec> {
   const { state } = container;
+  const { tools } = options;
   const init = initOf(state);
-  requireFilter(seccompOf(state) !== undefined, options.seccomp);
+  // A debugger has no filter: the container's allows what its program needs, and not what a debugger does.
+  requireFilter(tools === undefined && seccompOf(state) !== undefined, options.seccomp);
   const process = checkedProcess(runtime, state, options.process);
   const namespaces = joinable(state);
+  if (tools !== undefined) requireDebuggable(state, namespaces);
   const { subCgroups = {} } = options;
   const isBelow = Object.keys(subCgroups).length > 0;
   const cgroup = isBelow ? subCgroup(runtime, container, subCgroups) : container.cgroup;
   const facts = inSpan(runtime.trace, "read the host's facts", () => factsFor(runtime, container, process));
+  if (tools !== undefined) requireMountCalls(facts);
   yield TURN;
   const selfJoin = isBelow ? cgroup.selfJoin : cgroup.selfJoinOfExec(init.pid);
   const entry = enterWithoutClone3(cgroupEntry(selfJoin, namespaces.includes("user")), facts.refused);
@@ -148,7 +162,7 @@ function factsFor({ kernel }: Runtime, { state, cgroup }: ExecContainer, process
 
 function requestOf(
   state: RuncState,
-  { inheritedFds = 0, listenFds = 0, pidfdSocket, seccomp }: Omit<ExecOptions, "stdio">,
+  { inheritedFds = 0, listenFds = 0, pidfdSocket, seccomp, tools }: Omit<DebugOptions, "stdio">,
   more: Pick<ExecRequest, "namespaces" | "cgroup">,
 ): ExecRequest {
   return {
@@ -156,7 +170,8 @@ function requestOf(
     id: idOf(state),
     noNewKeyring: noNewKeyringOf(state),
     umask: umaskOf(state),
-    annotations: annotationsOf(state),
+    // Landlock's paths are those of the image.
+    annotations: tools === undefined ? annotationsOf(state) : undefined,
     inheritedFds,
     listenFds,
     pidfdSocket: pidfdSocket !== undefined,
@@ -164,7 +179,34 @@ function requestOf(
     personality: personalityOf(state),
     memoryPolicy: memoryPolicyOf(state),
     seccomp,
+    tools,
   };
+}
+
+/** What a debugger of a container needs. @throws {RuncError} `unsupported` */
+function requireDebuggable(state: RuncState, namespaces: readonly NamespaceType[]): void {
+  for (const type of ["mount", "pid"] as const) {
+    if (namespaces.includes(type)) continue;
+    throw new RuncError(
+      "unsupported",
+      `cannot debug container ${idOf(state)}: it has no ${type} namespace of its own`,
+      {
+        field: "/linux/namespaces",
+        hint: type === "pid"
+          ? "the debugger could trace all processes of the host"
+          : "the programs of the host are there already: use runc exec",
+      },
+    );
+  }
+  refuseTracingConfig(state);
+}
+
+/** @throws {RuncError} `host-lacks` where mounts have to be made by mount(2): it needs their places by name. */
+function requireMountCalls({ refused }: HostFacts): void {
+  if (!lacksMountCalls(refused)) return;
+  throw new RuncError("host-lacks", "a debugger's mounts cannot be made", {
+    hint: refusalHint(...newMountCalls.filter((name) => refused!.has(name))),
+  });
 }
 
 function subCgroup(runtime: Runtime, container: ExecContainer, sub: SubCgroups): CgroupManager {

@@ -17,11 +17,12 @@ import { EXEC_IN_STOPPED, isAlive } from "../state/process_status.ts";
 import { idOf } from "../state/runc_state.ts";
 import { affinityText } from "../steps/cpu_affinity.ts";
 import { ProcessHandle } from "./container_process.ts";
-import { type ExecContainer, type ExecOptions, type PlannedExec, planningExec } from "./exec_planning.ts";
+import { type DebugOptions, type ExecContainer, type PlannedExec, planningExec } from "./exec_planning.ts";
 import { StageDescriptors } from "./stage_descriptors.ts";
+import { refuseTracers } from "./tracers.ts";
 
 /** Starts another process in a container. @see Container.exec */
-export function* execProcess(runtime: Runtime, container: ExecContainer, options: ExecOptions): Waits<ProcessHandle> {
+export function* execProcess(runtime: Runtime, container: ExecContainer, options: DebugOptions): Waits<ProcessHandle> {
   const planned = yield* planningExec(runtime, container, options);
   const { initial = "" } = planned.process.execCPUAffinity ?? {};
   // The words of runc's stage log, which its tests match.
@@ -47,7 +48,7 @@ export function* execProcess(runtime: Runtime, container: ExecContainer, options
     onProcess: options.onProcess,
     explain: (error) => explained(error, { world, cgroup: planned.cgroup, killsBefore }),
   });
-  world.add(verbs(world, planned, descriptors));
+  world.add(verbs(world, { container, planned, descriptors }));
   try {
     yield* runActs(planned.parent, world, world.conversation);
   } catch (error) {
@@ -57,11 +58,19 @@ export function* execProcess(runtime: Runtime, container: ExecContainer, options
   return new ProcessHandle(world.launch);
 }
 
-function verbs(world: LaunchWorld, { cgroup }: PlannedExec, descriptors: StageDescriptors): Performers {
+function verbs(
+  world: LaunchWorld,
+  { container, planned: { cgroup }, descriptors }: {
+    readonly container: ExecContainer;
+    readonly planned: PlannedExec;
+    readonly descriptors: StageDescriptors;
+  },
+): Performers {
   const stage = () => world.launch.stagePid;
   return {
     openNamespace: (does) => descriptors.openNamespace(does),
     requireInit,
+    refuseTracers: () => refuseTracers(container.state, container.cgroup.processes()),
     requireCgroups: ({ paths }) => requireCgroups(paths, stage()),
     joinCgroups: ({ initPid }) => cgroup.join(stage(), initPid),
     joinRdtGroup: ({ path }) => joinRdtGroup(path!, stage()),

@@ -59,7 +59,7 @@ import type { ProcessHandle, ProcessOptions } from "./container_process.ts";
 import { type ContainerParts, ContainerWorld, hookStateOf, readStatus } from "./container_world.ts";
 import { createContainer } from "./creation.ts";
 import { awaitingExit, knownExit } from "./exit.ts";
-import { type ExecContainer, type ExecOptions, type PlannedExec, planningExec } from "./exec_planning.ts";
+import { type DebugOptions, type ExecContainer, type PlannedExec, planningExec } from "./exec_planning.ts";
 import { execProcess } from "./exec_process.ts";
 import type { PlanOptions } from "./planning.ts";
 import { removalOf } from "./removal.ts";
@@ -301,11 +301,11 @@ export class ContainerHandle {
   }
 
   /** Plans an exec, without doing any of it. */
-  *planExec(options: Omit<ExecOptions, "stdio">): Waits<PlannedExec> {
+  *planExec(options: Omit<DebugOptions, "stdio">): Waits<PlannedExec> {
     return yield* planningExec(this.#runtime, this.#execContainer, options);
   }
 
-  *exec(options: ExecOptions): Waits<ProcessHandle> {
+  *exec(options: DebugOptions): Waits<ProcessHandle> {
     yield* this.refuseExec(options);
     return yield* execProcess(this.#runtime, this.#execContainer, options);
   }

@@ -13,6 +13,7 @@ import { startFlags } from "../config/launch_request.ts";
 import { makesNamespace } from "../config/namespaces.ts";
 import type { Runtime } from "../runtime.ts";
 import { processStat } from "../state/process_status.ts";
+import { keptProfile } from "../seccomp/filter.ts";
 import type { RuncState } from "../state/runc_state.ts";
 import { toRuncState } from "../state/to_runc_state.ts";
 import { kernelNamespaces } from "../config/facts.ts";
@@ -71,7 +72,7 @@ export function describeContainer(
     systemdCgroup: runtime.systemdCgroup,
     ...startFlags(options),
     intelRdt: rdtGroup,
-    seccomp: options.seccomp?.profile,
+    seccomp: options.seccomp && keptProfile(options.seccomp),
   });
 }
 

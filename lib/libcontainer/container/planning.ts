@@ -75,7 +75,7 @@ export function* planning(
 ): Waits<PlannedContainer> {
   const { id, spec, seccomp } = options;
   const { path: directory } = new StateDirectory(runtime.root, id);
-  requireFilter(hasSeccomp(spec.config), seccomp);
+  requireFilter(hasSeccomp(spec.config) || seccomp?.audit !== undefined, seccomp);
   const cgroup = yield* cgroupOf(runtime, options);
   yield TURN;
   const read = inSpan(runtime.trace, "read the host's facts", () => factsFor(runtime, options, cgroup));

@@ -5,6 +5,7 @@
  */
 
 import { RuncError } from "../../errors.ts";
+import { monotonicMs } from "../../ffi/clock.ts";
 import { Child } from "../../ffi/process/child.ts";
 import { errnoText } from "../../ffi/errno.ts";
 import type { Fd } from "../../ffi/fd.ts";
@@ -90,6 +91,7 @@ function* execute(
   { name, cwd, stdio, span }: { name: string; cwd?: string; stdio: Stdio; span?: OpenSpan },
 ): Waits<void> {
   const { kernel } = runtime;
+  const startMs = monotonicMs(kernel);
   const pid = yield* spawning(kernel, {
     path: hook.path,
     argv: hook.args?.length ? hook.args : [hook.path],
@@ -113,11 +115,16 @@ function* execute(
     );
   }
   span?.set("code" in status ? { "process.exit.code": status.code } : { "process.exit.signal": status.signal });
-  const said = outputText(readMemfd(kernel, stdio.output, OUTPUT_LIMIT), readMemfd(kernel, stdio.errors, OUTPUT_LIMIT));
+  const [stdout, stderr] = [stdio.output, stdio.errors].map((fd) => readMemfd(kernel, fd, OUTPUT_LIMIT)) as [
+    string,
+    string,
+  ];
+  span?.set({ ...(stdout && { "hook.stdout": stdout }), ...(stderr && { "hook.stderr": stderr }) });
+  const said = outputText(stdout, stderr);
   if (!("code" in status) || status.code !== 0) {
     throw new RuncError("hook-failed", `error running ${name}: ${statusText(status)}, ${said}`);
   }
-  runtime.log("debug", `${name}: ${said}`);
+  runtime.log("debug", `${name}: ${said}, after ${Math.round(monotonicMs(kernel) - startMs)} ms`);
 }
 
 /** A hook's output, for errors and the log. */

@@ -14,6 +14,7 @@ import type { State } from "../../specs/state.ts";
 import type { Act, Await, Flag, VerbOf } from "../plans/parent/act.ts";
 import type { Runtime } from "../runtime.ts";
 import { handToAgent } from "../seccomp/agent.ts";
+import { handToAuditor } from "../seccomp/audit/auditor.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
 import { Conversation } from "./conversation.ts";
 import { type HookOutput, Launch } from "./launch.ts";
@@ -133,8 +134,11 @@ export class LaunchWorld implements World {
   *#handListener(fd: number): Waits<void> {
     const { seccomp, hookState } = this.#options;
     const listener = { pid: this.launch.initPid, fd };
+    const goOn = () => this.launch.go();
+    const { auditor } = seccomp!.audit ?? {};
+    if (auditor !== undefined) return handToAuditor(this.#runtime.kernel, auditor, listener, goOn);
     const state = hookState(listener.pid);
-    yield* handToAgent(this.#runtime.kernel, seccomp!.profile, listener, state, () => this.launch.go());
+    yield* handToAgent(this.#runtime.kernel, seccomp!.profile, listener, state, goOn);
   }
 
   #processVerbs(): Performers {

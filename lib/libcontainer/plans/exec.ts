@@ -25,6 +25,7 @@ import { restrictSteps } from "../steps/landlock.ts";
 import { appArmorSteps, execLabelSteps, keyLabelSteps } from "../steps/security_labels.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
 import { type FilterPlaces, placeFilter } from "../steps/seccomp.ts";
+import { type ToolRoot, toolRootSteps } from "../steps/tool_root.ts";
 import { keyringSteps, noNewPrivilegesSteps, oomScoreSteps, pidfdSteps } from "../steps/small_steps.ts";
 import { attributeSteps, becomeUserSteps, type ContainerAttributes } from "./become_user.ts";
 
@@ -44,6 +45,8 @@ export interface ExecRequest extends ContainerAttributes {
   readonly annotations?: Readonly<Record<string, string>>;
   /** The container's linux.seccomp, compiled. */
   readonly seccomp?: SeccompFilter;
+  /** Of a debugger: the process gets these programs as its root, in a mount namespace of its own. */
+  readonly tools?: ToolRoot;
 }
 
 function umaskSteps(umask: number | undefined): readonly Step[] {
@@ -86,7 +89,9 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
       ...(request.noNewKeyring ? [] : keyLabelSteps(process.selinuxLabel, facts.arch)),
       ...execLabelSteps(process.selinuxLabel, facts.arch),
       ...appArmorSteps(process, facts),
-      ...joinSteps(earlyJoined(joined, request.cgroup)),
+      ...(request.tools === undefined
+        ? joinSteps(earlyJoined(joined, request.cgroup))
+        : toolRootSteps(request.tools, earlyJoined(joined, request.cgroup), facts)),
       step("take the process name runc:[2:INIT] and close the host's /proc", "", [
         call("prctl", [Prctl.PR_SET_NAME, text("runc:[2:INIT]"), 0, 0, 0]),
         // No file of the host may be open when the container's files are looked up (CVE-2024-21626).

@@ -25,7 +25,7 @@ export interface Listener {
 }
 
 /** Copies the listener from the process. @throws {RuncError} */
-function takeListener(kernel: Kernel, { pid, fd }: Listener): Fd {
+export function takeListener(kernel: Kernel, { pid, fd }: Listener): Fd {
   using pidfd = pidfdOpen(kernel, pid);
   if (pidfd === undefined) {
     throw new RuncError("step-failed", `process ${pid} ended before its seccomp listener was taken`);

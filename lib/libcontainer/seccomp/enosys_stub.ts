@@ -50,7 +50,7 @@ export const RETURN_ENOSYS = 0x00050000 | 38;
 const NUMBER = 0, ARCH = 4;
 
 /** An x32 system call: x86_64's architecture with this bit in the number. arch/x86/include/uapi/asm/unistd.h */
-const X32_BIT = 0x40000000;
+export const X32_BIT = 0x40000000;
 export const X32_ARCH = 0x4000003e, X86_64_ARCH = 0xc000003e;
 /** setup(2): the kernel uses its number for unknown system calls. arch/s390/kernel/syscall.c */
 const S390_ARCHS: readonly number[] = [0x16, 0x80000016];

@@ -175,7 +175,7 @@ const actionNames: Readonly<Record<number, string>> = {
 };
 
 /** `SCMP_ACT_ERRNO (EPERM)`, from SECCOMP_RET_* with its data. */
-function decisionText(result: number): string {
+export function decisionText(result: number): string {
   const name = actionNames[(result & 0xffff_0000) >>> 0] ?? `0x${result.toString(16)}`;
   return name + dataText(name, result & 0xffff);
 }

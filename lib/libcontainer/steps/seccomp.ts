@@ -10,8 +10,7 @@ import { Prctl, SECCOMP_MODE_FILTER, SeccompOperation } from "../../ffi/constant
 import { bytes, call, slot, step, struct } from "../../plan/build.ts";
 import type { CallOp, Op, Step } from "../../plan/op.ts";
 import type { Process } from "../../specs/config.ts";
-import type { SeccompFilter } from "../seccomp/filter.ts";
-import { hasListener } from "../seccomp/profile.ts";
+import { needsListener, type SeccompFilter } from "../seccomp/filter.ts";
 import { awaitGo, tellValue } from "./protocol.ts";
 
 const failure: Pick<CallOp, "meaning" | "hint"> = {
@@ -37,16 +36,16 @@ function programData({ program }: SeccompFilter) {
  * filter", lists them.
  */
 export function seccompSteps(filter: SeccompFilter): readonly Step[] {
-  const { flags, profile } = filter;
+  const { flags } = filter;
   const program = programData(filter);
   const listener = slot("listener");
   const load: Op = flags === 0
     ? call("prctl", [Prctl.PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program, 0, 0], failure)
     : call("seccomp", [SeccompOperation.SECCOMP_SET_MODE_FILTER, flags, program], {
       ...failure,
-      ...(hasListener(profile) ? { out: listener } : {}),
+      ...(needsListener(filter) ? { out: listener } : {}),
     });
-  const handOver = hasListener(profile)
+  const handOver = needsListener(filter)
     // The parent copies it with pidfd_getfd(2). Sending it would need sendmsg(2), which the profile may not allow.
     ? [...tellValue("seccomp", listener), ...awaitGo(), call("close", [listener])]
     : [];

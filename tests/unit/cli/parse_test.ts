@@ -119,8 +119,8 @@ const refused: readonly [line: string, message: string, status: number, mark: ":
   ["kill a 9 b", 'runc: "kill" requires a maximum of 2 argument(s)', 1, ""],
   [
     "plan state a",
-    'runc: "plan" requires a maximum of 1 argument(s), or one of the commands run, create, exec, start, kill, delete, ' +
-    "pause, resume, update",
+    'runc: "plan" requires a maximum of 1 argument(s), or one of the commands run, create, exec, debug, start, kill, ' +
+    "delete, pause, resume, update",
     1,
     "",
   ],

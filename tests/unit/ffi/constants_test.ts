@@ -100,6 +100,7 @@ Deno.test("file system types have the magic numbers of linux/magic.h", () => {
     // MQUEUE_MAGIC in ipc/mqueue.c.
     MQUEUE: 0x19800202,
     PROC: 0x9fa0,
+    SYSFS: 0x62656572,
     DEVPTS: 0x1cd1,
     CGROUP2: 0x63677270,
     CGROUP: 0x27e0eb,

@@ -235,6 +235,7 @@ export class FakeWorld implements World {
       reapStage: () => [pids.stage, pids.helper].forEach((pid) => host.end(pid, this.#pids)),
       checkProgram: () => void this.#known(pids.init),
       requireInit: ({ pid }) => void this.#known(pid),
+      refuseTracers: ({ pid }) => void this.#known(pid),
       openInit: () => this.#opens("init"),
       signalInit: ({ signal, optional }) => {
         if (!host.processes.has(pids.init) && !optional) throw new RuncError("container-state", "not running");

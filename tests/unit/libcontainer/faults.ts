@@ -37,6 +37,8 @@ export const troubles: Readonly<Record<Verb["verb"], readonly Trouble[]>> = {
   reapStage: ["interrupted"],
   checkProgram: ["ENOENT", "interrupted"],
   requireInit: ["ESRCH"],
+  // readlink(2), open(2)
+  refuseTracers: ["EACCES", "EMFILE"],
   // pidfd_open(2), pidfd_send_signal(2)
   openInit: ["EMFILE", "ENFILE", "ENOMEM"],
   signalInit: ["ESRCH", "EPERM", "EMFILE"],

@@ -12,6 +12,7 @@ import type { CreateInput } from "../../../lib/libcontainer/plans/parent/create.
 import type { ExecInput } from "../../../lib/libcontainer/plans/parent/exec.ts";
 import type { SeccompFilter } from "../../../lib/libcontainer/seccomp/filter.ts";
 import { seccompActions } from "../../../lib/libcontainer/seccomp/names.ts";
+import type { ToolRoot } from "../../../lib/libcontainer/steps/tool_root.ts";
 import type { Config, Process } from "../../../lib/specs/config.ts";
 import { pids } from "./fake_host.ts";
 import { config, type Draft, facts, facts2, request } from "./fixed.ts";
@@ -180,6 +181,12 @@ function further(change: (draft: Draft<Process>) => void, asked: Partial<ExecReq
 
 const isEarly = (draft: Draft<Process>) => void (draft.noNewPrivileges = false);
 
+/** Programs of a debugger. */
+const tools: ToolRoot = {
+  entries: [{ path: "/usr", kind: "directory" }, { path: "/bin", kind: "symlink", target: "usr/bin" }],
+  mounts: [{ source: "/usr", path: "/usr" }],
+};
+
 /** Further processes, by name. */
 export const executions = {
   "without a filter": further(() => {}, {}),
@@ -192,6 +199,7 @@ export const executions = {
     subCgroups: { "": "/sys/fs/cgroup/box/below" },
     rdtGroup: `${RESCTRL}/box`,
   }),
+  "a debugger": further(() => {}, { tools }),
 } as const satisfies Readonly<Record<string, ExecInput>>;
 
 /** Their names. */

@@ -119,6 +119,8 @@ export type ProcessVerb =
   | { readonly verb: "checkProgram" }
   /** Init must be the process in state.json. */
   | { readonly verb: "requireInit"; readonly pid: number; readonly startTime: number }
+  /** No process that sees a debugger may be able to trace it. `pid`: the container's init. */
+  | { readonly verb: "refuseTracers"; readonly pid: number }
   | { readonly verb: "openInit" }
   /** `optional`: a missing process is no error. */
   | { readonly verb: "signalInit"; readonly signal: number; readonly optional?: boolean }

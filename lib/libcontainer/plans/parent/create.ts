@@ -10,7 +10,7 @@ import type { Config, Hook, HookName, Process, Resources } from "../../../specs/
 import type { HostFacts, LaunchRequest } from "../../config/launch_request.ts";
 import type { ParsedMount } from "../../config/mounts.ts";
 import { hasNamespace, hasNetworkDevices, joinedNamespaces, makesNamespace } from "../../config/namespaces.ts";
-import { hasListener } from "../../seccomp/profile.ts";
+import { needsListener } from "../../seccomp/filter.ts";
 import { needsHome } from "../../steps/command.ts";
 import { containerHookNames } from "../../steps/container_hooks.ts";
 import { capabilityNumbers } from "../../steps/credentials.ts";
@@ -363,7 +363,7 @@ function isFilteredLate({ process }: Config, { startBy }: LaunchRequest): boolea
 
 /** Only a filter with SCMP_ACT_NOTIFY has a listener. Its agent may have to answer before init can go on. */
 export function listenerActs({ seccomp }: Pick<LaunchRequest, "seccomp">): readonly Act[] {
-  if (seccomp === undefined || !hasListener(seccomp.profile)) return [];
+  if (seccomp === undefined || !needsListener(seccomp)) return [];
   return [
     act("wait for init: the seccomp listener", "/linux/seccomp", { verb: "await", kind: "seccomp", by: "init" }),
     act("hand the seccomp listener to its agent", "/linux/seccomp/listenerPath", { verb: "handListener" }),

@@ -58,6 +58,10 @@ function openNamespaces({ request, init }: ExecInput): readonly Act[] {
     }),
     // Init's pid may be another process's by now, and the namespaces with it.
     act("check that these are of the container's init", "", { verb: "requireInit", ...init }),
+    // Before the stage: from the fork on, the processes of the container see the debugger.
+    ...(request.tools === undefined
+      ? []
+      : [act("check that no process could trace the debugger", "", { verb: "refuseTracers", pid: init.pid })]),
   ];
 }
 

@@ -55,6 +55,7 @@ const shows: Show = {
   reapStage: () => ["wait for the end of stage and helper"],
   checkProgram: () => ["read the name of init, which is not runc:[2:INIT] any more"],
   requireInit: ({ pid, startTime }) => [`process ${pid} must have the start time ${startTime}`],
+  refuseTracers: () => ["no process of the container's pid namespace or cgroup may have CAP_SYS_PTRACE"],
   openInit: () => ["pidfd_open(init)"],
   signalInit: ({ signal, optional }) => [
     `pidfd_send_signal(init, ${signal})${optional ? "  /* fine if it has ended */" : ""}`,

@@ -41,7 +41,7 @@ Deno.test("a hook gets state, arguments, environment and directory, and no descr
       { args: ["hook", "one"], env: ["A=1"] },
     );
     assertEquals(seen, { argv: ["hook", "one"], environment: ["A=1"], cwd: "/bundle", fds: [0, 1, 2], state });
-    assertEquals(log, ["debug: prestart hook #2: stdout: said, stderr: "]);
+    assertEquals(log, ["debug: prestart hook #2: stdout: said, stderr: , after 0 ms"]);
   });
 });
 

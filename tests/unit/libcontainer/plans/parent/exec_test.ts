@@ -55,6 +55,14 @@ Deno.test("exec with a user namespace, a cgroup below and a group in resctrl, fr
   ]);
 });
 
+Deno.test("a debugger is exec, with a look for tracers before the stage", () => {
+  const check = "check that no process could trace the debugger";
+  const usual = labels(execActs(executions["without a filter"]));
+  const acts = labels(execActs(executions["a debugger"]));
+  assertEquals(acts.filter((label) => label !== check), usual);
+  assertEquals(acts.indexOf(check), acts.indexOf("start the stage") - 1);
+});
+
 Deno.test("only a cgroup that was not asked for may be replaced by init's", () => {
   const join = (name: keyof typeof executions) =>
     execActs(executions[name]).flatMap(({ does }) => does.verb === "joinCgroups" ? [does.initPid] : []);
