@@ -79,6 +79,7 @@ export type {
   CgroupMountFact,
   HostFacts,
   LaunchRequest,
+  RootLayers,
   StartFlags,
 } from "./lib/libcontainer/config/launch_request.ts";
 export type { RdtGroup } from "./lib/cgroups/rdt/group.ts";
