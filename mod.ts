@@ -172,7 +172,13 @@ export { type ExitStatus, shellStatus } from "./lib/ffi/process/process.ts";
 
 // Sandboxes: containers for programs that nobody has checked.
 export { Sandbox } from "./lib/sandbox/run/sandbox.ts";
-export type { SandboxOptions, SandboxOutputKind, SandboxRoot, SandboxSpawnOptions } from "./lib/sandbox/run/options.ts";
+export type {
+  ImageRoot,
+  SandboxOptions,
+  SandboxOutputKind,
+  SandboxRoot,
+  SandboxSpawnOptions,
+} from "./lib/sandbox/run/options.ts";
 export type { IsolationOptions, SandboxMount, SandboxUser } from "./lib/sandbox/config/options.ts";
 export type { Duration, Size } from "./lib/sandbox/config/units.ts";
 export type { SandboxOutput, SandboxProcess, SandboxStatus } from "./lib/sandbox/process/sandbox_process.ts";

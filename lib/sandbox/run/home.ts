@@ -3,6 +3,7 @@
  *
  *     DIRECTORY/roots/HEX           a skeleton of the host's root, shared by all sandboxes with the same options
  *     DIRECTORY/first/HEX           the first process
+ *     DIRECTORY/image               empty: where the roots of images are mounted
  *     DIRECTORY/programs/ID/lock    locked as long as the program lives
  *     DIRECTORY/programs/ID/state   the states of its containers
  *
@@ -34,6 +35,8 @@ export interface Home {
   readonly directory: string;
   /** The program of the first process: absolute, on the host. */
   readonly firstProcess: string;
+  /** Where the roots of images are mounted, each in its own mount namespace: an empty directory. */
+  readonly imagePlace: string;
   /** The bundle of all containers: an empty directory of this program. */
   readonly program: string;
   readonly runtime: Runtime;
@@ -65,13 +68,14 @@ function defaultDirectory(kernel: Kernel): string {
 async function makeHome(kernel: Kernel, directory: string): Promise<Home> {
   makeDirectory(directory);
   checkOwner(kernel, directory);
-  for (const name of ["first", "programs"]) makeDirectory(`${directory}/${name}`);
+  for (const name of ["first", "image", "programs"]) makeDirectory(`${directory}/${name}`);
   await removeLeft(kernel, directory);
   const program = claim(kernel, `${directory}/programs`);
   return {
     kernel,
     directory,
     program,
+    imagePlace: `${directory}/image`,
     firstProcess: writeFirstProcess(kernel, `${directory}/first`),
     runtime: runtimeIn(kernel, directory, program),
   };

@@ -92,6 +92,11 @@ export class Sandbox implements AsyncDisposable {
     return this.#launched.unlimited;
   }
 
+  /** The entry point and the command of its image: a program and its arguments. Empty without an image. */
+  get command(): readonly string[] {
+    return this.#launched.command;
+  }
+
   /** Whether it is closed, or is being closed. */
   get closed(): boolean {
     return this.#closing !== undefined;
