@@ -171,6 +171,7 @@ export {
 export { type ExitStatus, shellStatus } from "./lib/ffi/process/process.ts";
 
 // Sandboxes: containers for programs that nobody has checked.
+export type { AcquireOptions, Pooled, PoolParts, SandboxPool, SandboxPoolOptions } from "./lib/sandbox/run/pool.ts";
 export { Sandbox } from "./lib/sandbox/run/sandbox.ts";
 export type {
   ImageRoot,

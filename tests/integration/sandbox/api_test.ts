@@ -341,3 +341,31 @@ Deno.test("requireLimits is no error for root, and the limits hold", async () =>
     /fork/,
   );
 });
+
+Deno.test("a pool: sandboxes that are ready, each for one use, closed by signals", async () => {
+  const controller = new AbortController();
+  const pool = Sandbox.pool({ size: 2, directory, timeout: "1h", signal: controller.signal });
+  const pids: number[] = [];
+  for (let round = 0; round < 3; round++) {
+    const abort = new AbortController();
+    const sandbox = await pool.acquire({ signal: abort.signal });
+    pids.push(sandbox.pid);
+    assertEquals(await sandbox.sh`echo ${round} > /tmp/f; ls /tmp; cat /tmp/f`.text(), `f\n${round}\n`);
+    if (round > 0) await sandbox.close();
+    else {
+      abort.abort();
+      await sandbox.whenClosed;
+    }
+    assertEquals(sandbox.hasEnded, true);
+  }
+  assertEquals(new Set(pids).size, 3);
+  const used = await pool.acquire();
+  controller.abort();
+  await Promise.all([pool.close(), used.whenClosed]);
+  await assertRejects(() => pool.acquire(), RuncError, "closed");
+  assertEquals(states(), []);
+  assertThrows(() => Sandbox.pool({ size: 1, memory: "1GiB", timeout: "x" }), RuncError, "timeout");
+  // Errors of the creation are those of the one who wants a sandbox.
+  await using wrong = Sandbox.pool({ size: 1, directory, memory: "much" });
+  await assertRejects(() => wrong.acquire(), RuncError, "memory");
+});
