@@ -33,6 +33,7 @@ export { type Argument, Kernel } from "./lib/ffi/kernel.ts";
 export type { Ending } from "./lib/ffi/ending.ts";
 export { Fd } from "./lib/ffi/fd.ts";
 export type { Interrupts } from "./lib/ffi/poll.ts";
+export { Hold } from "./lib/ffi/poller.ts";
 export { type Arch, type SyscallName, type SyscallRow, syscalls } from "./lib/ffi/syscalls.ts";
 export { type ErrorCode, type ErrorDetails, RuncError } from "./lib/errors.ts";
 export { type ErrnoName, errnos } from "./lib/ffi/errno.ts";

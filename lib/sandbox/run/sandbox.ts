@@ -191,6 +191,7 @@ export class Sandbox implements AsyncDisposable {
       });
       return this.#watch(
         new SandboxProcess({
+          kernel,
           process: started,
           pipes,
           inherited: (["stdout", "stderr"] as const).filter((name) => kinds[name] === "inherit"),

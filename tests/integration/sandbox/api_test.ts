@@ -138,6 +138,25 @@ sandboxTest("env, clearEnv, cwd; a missing program is an error", { env: { A: "1"
   }
 });
 
+sandboxTest("unref(): status and output come while the program runs; ref() is the end of it", {}, async (sandbox) => {
+  const script = "read line; echo $line; exit 3";
+  const child = await sandbox.spawn("sh", { args: ["-c", script], stdin: "piped", stdout: "piped" });
+  // A wait has begun.
+  const output = child.output();
+  child.unref();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode("text\n"));
+  // Something has to keep this program running.
+  const timer = setInterval(() => {}, 1000);
+  const { code, stdoutText } = await output;
+  clearInterval(timer);
+  assertEquals([code, stdoutText], [3, "text\n"]);
+  const other = await sandbox.spawn("sleep", { args: ["0.05"] });
+  other.unref();
+  other.ref();
+  assertEquals((await other.status).code, 0);
+});
+
 sandboxTest("sh: escaped values, text, json, result, noThrow, cwd, env, timeout", {}, async (sandbox) => {
   assertEquals(await sandbox.sh`printf '%s,' ${["a b", "$(id)", "*"]} ${"'"}`.text(), "a b,$(id),*,',");
   assertEquals(await sandbox.sh`echo '{"a": [1]}'`.json(), { a: [1] });

@@ -11,5 +11,6 @@ const reader = child.stdout.getReader();
 await reader.read();
 console.log(JSON.stringify({ id: sandbox.id, pids: [sandbox.pid, child.pid] }));
 if (how === "exit") Deno.exit(3);
+if (how === "unref") child.unref();
 if (how === "throw") throw new Error("thrown");
 if (how === "wait") await child.status;

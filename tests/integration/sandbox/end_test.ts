@@ -65,6 +65,12 @@ endTest("a program that exits without close() leaves nothing", async (directory)
   assertEquals([cgroupsNamed(id), programs(directory)], [[], []]);
 });
 
+endTest("a process that was unref()ed does not keep the program running, and ends with it", async (directory) => {
+  const { id, pids } = await run(directory, "unref");
+  assertEquals(pids.filter(isAlive), []);
+  assertEquals([cgroupsNamed(id), programs(directory)], [[], []]);
+});
+
 for (const how of ["throw", "SIGKILL"] as const) {
   endTest(`a program's ${how} ends its sandboxes; the next program removes the rest`, async (directory) => {
     const end = (child: Deno.ChildProcess) => how === "SIGKILL" && child.kill("SIGKILL");
