@@ -185,8 +185,15 @@ export type { IsolationOptions, SandboxMount, SandboxUser } from "./lib/sandbox/
 export type { Duration, Size } from "./lib/sandbox/config/units.ts";
 export type { SandboxOutput, SandboxProcess, SandboxStatus } from "./lib/sandbox/process/sandbox_process.ts";
 export type { ShellCommand } from "./lib/sandbox/shell/command.ts";
-export type { SandboxFs, SandboxReadOptions, SandboxWriteOptions } from "./lib/sandbox/files/sandbox_fs.ts";
-export type { SandboxDirEntry, SandboxFileInfo } from "./lib/sandbox/files/scripts.ts";
+export type {
+  SandboxDownloadOptions,
+  SandboxFs,
+  SandboxReadOptions,
+  SandboxTempOptions,
+  SandboxWalkOptions,
+  SandboxWriteOptions,
+} from "./lib/sandbox/files/sandbox_fs.ts";
+export type { SandboxDirEntry, SandboxFileInfo, SandboxWalkEntry } from "./lib/sandbox/files/scripts.ts";
 
 // Checks.
 export { type BundleReport, checkBundle } from "./lib/libcontainer/checks/check_bundle.ts";

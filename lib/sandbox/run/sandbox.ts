@@ -64,7 +64,7 @@ export class Sandbox implements AsyncDisposable {
   private constructor(launched: LaunchedSandbox, maxOutputBytes: number) {
     this.#launched = launched;
     this.#maxOutputBytes = maxOutputBytes;
-    this.fs = new SandboxFs((program, more) => this.spawn(program, more), maxOutputBytes);
+    this.fs = new SandboxFs(launched.runtime.kernel, (program, more) => this.spawn(program, more), maxOutputBytes);
     endAtExit(launched, () => [...this.#processes].map(({ pid }) => pid));
   }
 
