@@ -193,6 +193,7 @@ export type {
   SandboxWalkOptions,
   SandboxWriteOptions,
 } from "./lib/sandbox/files/sandbox_fs.ts";
+export type { SandboxEnv } from "./lib/sandbox/run/sandbox_env.ts";
 export type { SandboxDirEntry, SandboxFileInfo, SandboxWalkEntry } from "./lib/sandbox/files/scripts.ts";
 
 // Checks.

@@ -19,6 +19,7 @@ import { endAtExit, forgetAtExit } from "./exit.ts";
 import { launch, type LaunchedSandbox } from "./launch.ts";
 import type { SandboxOptions, SandboxSpawnOptions } from "./options.ts";
 import { SandboxPool, type SandboxPoolOptions } from "./pool.ts";
+import { SandboxEnv } from "./sandbox_env.ts";
 import { spawnedProcess, stdioKinds } from "./spawning.ts";
 
 /** What `output()` keeps by default. */
@@ -60,10 +61,13 @@ export class Sandbox implements AsyncDisposable {
   readonly #onAbort = () => void this.close().catch(() => {});
   /** Reads and writes files in it, as its user. */
   readonly fs: SandboxFs;
+  /** The environment of programs that are started from now on. */
+  readonly env: SandboxEnv;
 
   private constructor(launched: LaunchedSandbox, maxOutputBytes: number) {
     this.#launched = launched;
     this.#maxOutputBytes = maxOutputBytes;
+    this.env = new SandboxEnv(launched.process.env ?? []);
     this.fs = new SandboxFs(launched.runtime.kernel, (program, more) => this.spawn(program, more), maxOutputBytes);
     endAtExit(launched, () => [...this.#processes].map(({ pid }) => pid));
   }
@@ -184,7 +188,7 @@ export class Sandbox implements AsyncDisposable {
     const their = (pipe: InputPipe | OutputPipe | undefined) => pipe?.theirs ?? nowhere.number;
     try {
       const started = await container.exec({
-        process: spawnedProcess(process, program, options),
+        process: spawnedProcess({ ...process, env: this.env.variables }, program, options),
         seccomp,
         stdio: [their(pipes.stdin), their(pipes.stdout), their(pipes.stderr)],
         signal: options.signal,

@@ -131,6 +131,11 @@ sandboxTest("env, clearEnv, cwd; a missing program is an error", { env: { A: "1"
   };
   assert((await env({ env: { B: "2" } })).join(" ").includes("A=1 B=2 HOME=/home/sandbox"));
   assertEquals(await env({ env: { B: "2" }, clearEnv: true }), ["B=2", "HOME=/home/sandbox"]);
+  await Promise.all([sandbox.env.set("C", "3=4"), sandbox.env.delete("LANG")]);
+  assertEquals([await sandbox.env.get("A"), await sandbox.env.get("LANG")], ["1", undefined]);
+  assertEquals((await env({})).filter((variable) => /^(A|C|LANG)=/.test(variable)), ["A=1", "C=3=4"]);
+  assertEquals((await sandbox.env.toObject()).C, "3=4");
+  await assertRejects(() => sandbox.env.set("A=", ""), RuncError, "env");
   const child = await sandbox.spawn("pwd", { cwd: "/tmp", stdout: "piped" });
   assertEquals((await child.output()).stdoutText, "/tmp\n");
   const missing = await assertRejects(() => sandbox.spawn("no-such-program"), RuncError);
