@@ -21,8 +21,10 @@ import { withFileErrors } from "../../ffi/file_error.ts";
 import { isThere, isWritable, open, writeAll } from "../../ffi/files.ts";
 import { Kernel } from "../../ffi/kernel.ts";
 import { fstat } from "../../ffi/stat.ts";
+import { runWaitsAsync } from "../../ffi/waits.ts";
 import { Container } from "../../libcontainer/container/container.ts";
 import { createRuntime } from "../../libcontainer/container/create_runtime.ts";
+import { removeRemains } from "../../libcontainer/container/remains.ts";
 import type { Runtime } from "../../libcontainer/runtime.ts";
 import { Sha256 } from "../rootfs/sha256.ts";
 import { removeAtExit } from "./exit.ts";
@@ -133,8 +135,15 @@ async function removeLeft(kernel: Kernel, directory: string): Promise<void> {
     if (file === undefined) continue;
     const runtime = runtimeIn(kernel, directory, program);
     const ids = isThere(kernel, runtime.root) ? Container.ids(runtime) : [];
-    for (const id of ids) await Container.load(runtime, id).delete({ force: true });
+    for (const id of ids) await removeSandbox(runtime, id);
     withFileErrors(() => Deno.removeSync(program, { recursive: true }));
+  }
+}
+
+/** A program that was killed while it made a sandbox has left one without a state. */
+async function removeSandbox(runtime: Runtime, id: string): Promise<void> {
+  if (!await runWaitsAsync(runtime, removeRemains(runtime, id))) {
+    await Container.load(runtime, id).delete({ force: true });
   }
 }
 

@@ -3,6 +3,17 @@
 import { Sandbox } from "../../../mod.ts";
 
 const [directory, how] = Deno.args;
+if (how === "early") {
+  // Is killed in the middle of a creation: when the cgroups exist, and the state is to be written.
+  const write = Deno.writeTextFileSync;
+  Deno.writeTextFileSync = (path, data, options) => {
+    if (/\/state-\d+$/.test(`${path}`)) {
+      console.log(JSON.stringify({ id: `${path}`.split("/").at(-2), pids: [] }));
+      Deno.kill(Deno.pid, "SIGKILL");
+    }
+    write(path, data, options);
+  };
+}
 const sandbox = await Sandbox.create({ directory });
 // A program that ignores what it can, in a session of its own, and holds all streams.
 const script = "trap '' TERM INT HUP PIPE; echo ready; setsid sleep 1000 & sleep 1000";

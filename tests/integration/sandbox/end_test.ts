@@ -84,6 +84,14 @@ for (const how of ["throw", "SIGKILL"] as const) {
   });
 }
 
+endTest("what a program has left that was killed while it made a sandbox is removed, too", async (directory) => {
+  const { id } = await run(directory, "early");
+  assert(cgroupsNamed(id).length > 0);
+  const [left] = programs(directory);
+  await using _sandbox = await Sandbox.create({ directory });
+  assertEquals([cgroupsNamed(id), programs(directory).includes(left!)], [[], false]);
+});
+
 endTest("a program does not touch the sandboxes of another one that lives", async (directory) => {
   const { promise: done, resolve } = Promise.withResolvers<void>();
   const { pids } = await run(directory, "wait", async (child) => {
