@@ -39,7 +39,7 @@ interface Waiting<Item> {
 }
 
 /** The caller of `acquire()` starts its program meanwhile: making the next sandbox would take its processor. */
-const REFILL_PAUSE_MS = 5;
+const REFILL_PAUSE_MS = 50;
 
 /** What a pool is made of. */
 export interface PoolParts<Item extends Pooled> {
@@ -172,9 +172,7 @@ export class SandboxPool<Item extends Pooled> implements AsyncDisposable {
     this.#making--;
     item.whenClosed.then(() => {
       this.#count--;
-      // Those who wait need it now.
-      if (this.#waiting.length > 0) this.#fill();
-      else this.#fillLater();
+      this.#fill();
     });
     if (this.closed) return await item.close();
     const next = this.#waiting.shift();
