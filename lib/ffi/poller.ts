@@ -14,6 +14,7 @@ import { monotonicMs } from "./clock.ts";
 import { Errno } from "./errno.ts";
 import { eventfd, raiseEventfd, readEventfd } from "./event_fds.ts";
 import type { Fd } from "./fd.ts";
+import { immediate } from "./immediate.ts";
 import { type Kernel, syscallError } from "./kernel.ts";
 import { decodeWatches, encodeWatches, POLLIN, type Watch } from "./poll.ts";
 
@@ -54,6 +55,8 @@ class Poller {
   readonly #waiting = new Set<Waiting>();
   /** Ends the current poll(2), which does not know of a new wait. It exists as long as there is one. */
   #wake?: Fd;
+  /** A thread is in poll(2), and nothing has been sent to {@link #wake}. */
+  #isPolling = false;
   /** Ends the current pause. */
   #endPause?: () => void;
 
@@ -73,14 +76,20 @@ class Poller {
   /** What is waited for has changed. */
   wake(): void {
     this.#endPause?.();
-    if (this.#wake !== undefined) raiseEventfd(this.#kernel, this.#wake);
+    // Otherwise the next poll(2) has not begun, and will know of it.
+    if (this.#isPolling) raiseEventfd(this.#kernel, this.#wake!);
+    this.#isPolling = false;
   }
 
   async #run(): Promise<void> {
     try {
       using wake = eventfd(this.#kernel);
       this.#wake = wake;
-      while (this.#waiting.size > 0) await this.#poll(wake);
+      while (this.#waiting.size > 0) {
+        // What begins to wait in the same turn gets the same poll(2): a call on another thread is expensive.
+        await immediate();
+        await this.#poll(wake);
+      }
     } catch (error) {
       for (const { fail } of this.#waiting) fail(error);
       this.#waiting.clear();
@@ -96,9 +105,12 @@ class Poller {
     const timeoutMs = deadline === Infinity ? -1 : Math.max(0, Math.ceil(deadline - monotonicMs(this.#kernel)));
     const isHeld = waiting.some(({ hold }) => hold?.isHeld ?? true);
     if (!isHeld) await this.#pause(timeoutMs < 0 ? LOOK_MS : Math.min(timeoutMs, LOOK_MS));
-    const result = isHeld
-      ? await this.#kernel.callAsync("poll", table, table.length / 8, Math.min(timeoutMs, LONGEST_MS))
-      : this.#kernel.call("poll", table, table.length / 8, 0);
+    let result = this.#kernel.call("poll", table, table.length / 8, 0);
+    if (result === 0 && isHeld && timeoutMs !== 0) {
+      this.#isPolling = true;
+      result = await this.#kernel.callAsync("poll", table, table.length / 8, Math.min(timeoutMs, LONGEST_MS));
+      this.#isPolling = false;
+    }
     if (result < 0 && result !== -Errno.EINTR) throw syscallError("poll", -result);
     const [isWoken, ...ready] = result <= 0 ? waiting.map(() => 0) : decodeWatches(table);
     if (isWoken) readEventfd(this.#kernel, wake);
