@@ -5,7 +5,8 @@ import { join } from "@std/path";
 import { projectDir } from "../../../tools/bundle.ts";
 import { ociLayout } from "../../unit/sandbox/rootfs/image_maker.ts";
 import { tar } from "../../unit/sandbox/rootfs/tar_writer.ts";
-import { base, writeFiles } from "./busybox_image.ts";
+import { lacks } from "../interpreter_harness.ts";
+import { base, busybox, writeFiles } from "./busybox_image.ts";
 
 /** No account of this machine has it. */
 const UID = "4000";
@@ -49,7 +50,9 @@ function denoFor(asUser: readonly string[], directory: string): string {
   return join(directory, "deno");
 }
 
-Deno.test("without root: isolation, files, ends; limits that cannot be set are named, or an error", async () => {
+const name =
+  "without root: isolation, files, images, ends; limits that cannot be set are named, or an error (needs busybox-static)";
+Deno.test(name, { ignore: lacks(busybox) }, async () => {
   const directory = Deno.makeTempDirSync({ prefix: "runc-sandbox-user-" });
   try {
     output("cp", "-R", join(projectDir, "mod.ts"), join(projectDir, "lib"), directory);

@@ -14,7 +14,24 @@ export const directory = (name: string, more: Partial<Written> = {}): Written =>
   ...more,
 });
 
-const programs = ["sh", "cat", "chmod", "echo", "grep", "head", "id", "ls", "mkdir", "pwd", "rm", "tee", "touch", "wc"];
+const programs = [
+  "sh",
+  "cat",
+  "chmod",
+  "echo",
+  "grep",
+  "head",
+  "id",
+  "ls",
+  "mkdir",
+  "pwd",
+  "rm",
+  "setsid",
+  "sleep",
+  "tee",
+  "touch",
+  "wc",
+];
 
 /** A layer with busybox. */
 export const base = (): readonly Written[] => [

@@ -6,6 +6,7 @@ import { RuncError, Sandbox, type SandboxOptions } from "../../../mod.ts";
 import { dockerArchive, ociLayout } from "../../unit/sandbox/rootfs/image_maker.ts";
 import { tar, type Written } from "../../unit/sandbox/rootfs/tar_writer.ts";
 import { lacks } from "../interpreter_harness.ts";
+import { cgroupsNamed } from "../leftovers.ts";
 import { inWorkshop, listing, type Workshop } from "../rootfs/workshop.ts";
 import { base, busybox, directory, writeFiles } from "./busybox_image.ts";
 
@@ -106,4 +107,43 @@ imageTest("an image cannot reach the host: links for its own files, devices, whi
   writeFiles(named, await ociLayout({ layers: [tar(...entries), tar(...evil)], config: { User: "evil" } }));
   const error = await assertRejects(() => create(named), RuncError, "evil");
   assertEquals(error.code, "image-invalid");
+});
+
+imageTest("SIGKILL of the program ends a sandbox of an image, and its root with it", async (workshop) => {
+  const image = join(workshop.path, "image");
+  writeFiles(image, await ociLayout({ layers: [tar(...base()), tar({ name: "data", content: "data" })] }));
+  const before = overlays();
+  const program = new URL("./end_program.ts", import.meta.url).pathname;
+  const ownState = join(workshop.path, "state");
+  const run = (how: string) => {
+    const args = ["run", "-A", "--no-check", program, ownState, how, image, workshop.cachePath];
+    return new Deno.Command(Deno.execPath(), { args, stdout: "piped", stderr: "null" });
+  };
+  await using child = run("wait").spawn();
+  let text = "";
+  let inSandbox = "";
+  for await (const bytes of child.stdout) {
+    text += new TextDecoder().decode(bytes);
+    if (!text.endsWith("\n")) continue;
+    inSandbox = Deno.readTextFileSync(`/proc/${JSON.parse(text).pid}/mountinfo`);
+    child.kill("SIGKILL");
+  }
+  await child.status;
+  // The overlay was in the sandbox's mount namespace alone, which is gone with its last process.
+  assertMatch(inSandbox, / - overlay /);
+  assertEquals(overlays(), before);
+  const { id, pids } = JSON.parse(text) as { id: string; pids: readonly number[] };
+  const isAlive = (pid: number) => {
+    try {
+      return !/^State:\t[ZX]/m.test(Deno.readTextFileSync(`/proc/${pid}/status`));
+    } catch {
+      return false;
+    }
+  };
+  for (let tries = 0; pids.some(isAlive); tries++) {
+    if (tries === 1000) throw new Error(`still alive: ${pids}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  // The next program uses the same layers, and removes what is left.
+  assertEquals([(await run("exit").output()).code, cgroupsNamed(id)], [3, []]);
 });
