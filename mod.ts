@@ -33,6 +33,7 @@ export { type Argument, Kernel } from "./lib/ffi/kernel.ts";
 export type { Ending } from "./lib/ffi/ending.ts";
 export { Fd } from "./lib/ffi/fd.ts";
 export type { Interrupts } from "./lib/ffi/poll.ts";
+export { Hold } from "./lib/ffi/poller.ts";
 export { type Arch, type SyscallName, type SyscallRow, syscalls } from "./lib/ffi/syscalls.ts";
 export { type ErrorCode, type ErrorDetails, RuncError } from "./lib/errors.ts";
 export { type ErrnoName, errnos } from "./lib/ffi/errno.ts";
@@ -79,6 +80,7 @@ export type {
   CgroupMountFact,
   HostFacts,
   LaunchRequest,
+  RootLayers,
   StartFlags,
 } from "./lib/libcontainer/config/launch_request.ts";
 export type { RdtGroup } from "./lib/cgroups/rdt/group.ts";
@@ -170,14 +172,29 @@ export {
 export { type ExitStatus, shellStatus } from "./lib/ffi/process/process.ts";
 
 // Sandboxes: containers for programs that nobody has checked.
+export type { AcquireOptions, Pooled, PoolParts, SandboxPool, SandboxPoolOptions } from "./lib/sandbox/run/pool.ts";
 export { Sandbox } from "./lib/sandbox/run/sandbox.ts";
-export type { SandboxOptions, SandboxOutputKind, SandboxRoot, SandboxSpawnOptions } from "./lib/sandbox/run/options.ts";
+export type {
+  ImageRoot,
+  SandboxOptions,
+  SandboxOutputKind,
+  SandboxRoot,
+  SandboxSpawnOptions,
+} from "./lib/sandbox/run/options.ts";
 export type { IsolationOptions, SandboxMount, SandboxUser } from "./lib/sandbox/config/options.ts";
 export type { Duration, Size } from "./lib/sandbox/config/units.ts";
 export type { SandboxOutput, SandboxProcess, SandboxStatus } from "./lib/sandbox/process/sandbox_process.ts";
 export type { ShellCommand } from "./lib/sandbox/shell/command.ts";
-export type { SandboxFs, SandboxReadOptions, SandboxWriteOptions } from "./lib/sandbox/files/sandbox_fs.ts";
-export type { SandboxDirEntry, SandboxFileInfo } from "./lib/sandbox/files/scripts.ts";
+export type {
+  SandboxDownloadOptions,
+  SandboxFs,
+  SandboxReadOptions,
+  SandboxTempOptions,
+  SandboxWalkOptions,
+  SandboxWriteOptions,
+} from "./lib/sandbox/files/sandbox_fs.ts";
+export type { SandboxEnv } from "./lib/sandbox/run/sandbox_env.ts";
+export type { SandboxDirEntry, SandboxFileInfo, SandboxWalkEntry } from "./lib/sandbox/files/scripts.ts";
 
 // Checks.
 export { type BundleReport, checkBundle } from "./lib/libcontainer/checks/check_bundle.ts";

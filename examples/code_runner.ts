@@ -6,7 +6,8 @@
  *
  * A second argument is the directory for the state of the sandboxes.
  *
- * The answer is JSON: `{ code, oom, timedOut, truncated, stdout, stderr }`. A client that goes away ends its sandbox.
+ * The answer is JSON: `{ code, oom, timedOut, truncated, stdout, stderr }`. A client that goes away ends its sandbox. A
+ * pool keeps sandboxes ready.
  */
 
 import { RuncError, Sandbox } from "../mod.ts";
@@ -21,19 +22,23 @@ const interpreters: Readonly<Record<string, readonly string[]>> = {
 const [port = "8000", directory] = Deno.args;
 const LONGEST_SCRIPT = 64 * 1024;
 
+/** Ready before there is a request. More requests at once than `max` wait. */
+const pool = Sandbox.pool({
+  size: 4,
+  max: 32,
+  memory: "128MiB",
+  pids: 32,
+  cpus: 1,
+  disk: "16MiB",
+  timeout: "10s",
+  maxOutput: "1MiB",
+  directory,
+});
+
 async function run(request: Request, [program, ...args]: readonly string[]): Promise<Response> {
   const script = new Uint8Array(await request.arrayBuffer());
   if (script.length > LONGEST_SCRIPT) return new Response("the script is too long\n", { status: 413 });
-  await using sandbox = await Sandbox.create({
-    memory: "128MiB",
-    pids: 32,
-    cpus: 1,
-    disk: "16MiB",
-    timeout: "10s",
-    maxOutput: "1MiB",
-    signal: request.signal,
-    directory,
-  });
+  await using sandbox = await pool.acquire({ signal: request.signal });
   const child = await sandbox.spawn(program!, { args, stdin: "piped", stdout: "piped", stderr: "piped" });
   // A program need not read its script to the end.
   ReadableStream.from([script]).pipeTo(child.stdin).catch(() => {});

@@ -15,10 +15,12 @@ interface Time {
   readonly nanoseconds: number;
 }
 
+/** `struct timespec`. The call fills it, and nothing else runs before it is read. */
+const time = alloc(16);
+const view = new DataView(time.buffer);
+
 function now(kernel: Kernel, clock: number): Time {
-  const time = alloc(16);
   kernel.call("clock_gettime", clock, time);
-  const view = new DataView(time.buffer);
   return { seconds: Number(view.getBigInt64(0, true)), nanoseconds: Number(view.getBigInt64(8, true)) };
 }
 

@@ -8,15 +8,18 @@
  */
 
 import { monotonicMs } from "./clock.ts";
+import { immediate } from "./immediate.ts";
 import type { Kernel } from "./kernel.ts";
 
 /** How long work runs before other work of the program gets a turn. */
 const SLICE_MS = 1;
 /**
- * How long the event loop waits in its turn. If it has nothing to wait for, because more answers have come meanwhile,
+ * How long the event loop waits in a long turn. If it has nothing to wait for, because more answers have come meanwhile,
  * Deno does not look at its timers.
  */
 const TURN_MS = 1;
+/** How long there are only short turns, in which the event loop does not wait. With long ones alone, half of all time is lost. */
+const SHORT_TURNS_MS = 3;
 
 class Slices {
   readonly #kernel: Kernel;
@@ -25,6 +28,8 @@ class Slices {
   /** When work of it last ended. */
   #worked = 0;
   #turn?: Promise<void>;
+  /** When the last long turn ended, or work that had waited for something began. */
+  #waited = 0;
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
@@ -35,7 +40,7 @@ class Slices {
     if (this.#turn !== undefined) return true;
     const now = monotonicMs(this.#kernel);
     // It has waited, so it has had its turn.
-    if (now - this.#worked >= TURN_MS) this.#began = now;
+    if (now - this.#worked >= TURN_MS) this.#began = this.#waited = now;
     return now - this.#began >= SLICE_MS;
   }
 
@@ -50,7 +55,11 @@ class Slices {
   }
 
   async #giveTurn(): Promise<void> {
-    await this.#kernel.callAsync("poll", null, 0, TURN_MS);
+    if (this.#began - this.#waited < SHORT_TURNS_MS) await immediate();
+    else {
+      await this.#kernel.callAsync("poll", null, 0, TURN_MS);
+      this.#waited = monotonicMs(this.#kernel);
+    }
     this.#turn = undefined;
     this.#began = this.#worked = monotonicMs(this.#kernel);
   }

@@ -12,7 +12,7 @@ import { Flock } from "./constants.ts";
 import { Errno } from "./errno.ts";
 import type { Argument, Kernel } from "./kernel.ts";
 import { awaitReadable, type Interrupts, poll, POLLIN } from "./poll.ts";
-import { pollAsync } from "./poller.ts";
+import { type Hold, pollAsync } from "./poller.ts";
 import { slicesOf } from "./slices.ts";
 
 /** Waits until a descriptor is readable or at its end. */
@@ -94,6 +94,8 @@ export interface Waiter {
   readonly kernel: Kernel;
   /** Ends waits. */
   readonly interrupts?: Interrupts;
+  /** Whether waits keep the program running; absent: they do. */
+  readonly hold?: Hold;
 }
 
 function answer({ kernel, interrupts }: Waiter, wait: Wait): Answer {
@@ -160,7 +162,7 @@ function answerNow({ kernel }: Waiter, wait: Wait): Answer | undefined {
   return wait.timeoutMs === 0 || ready.includes(true) ? ready : undefined;
 }
 
-async function answerLater({ kernel, interrupts }: Waiter, wait: Wait): Promise<Answer> {
+async function answerLater({ kernel, interrupts, hold }: Waiter, wait: Wait): Promise<Answer> {
   if ("turn" in wait) return NONE;
   if ("call" in wait) return await kernel.callAsync(wait.call, ...wait.args);
   if ("lock" in wait) return await tryLock(kernel, wait.lock);
@@ -168,7 +170,7 @@ async function answerLater({ kernel, interrupts }: Waiter, wait: Wait): Promise<
   const watches = fds.map(watch);
   if (interrupts !== undefined && !isDeaf) watches.push(watch(interrupts.fd));
   for (;;) {
-    const ready = (await pollAsync(kernel, watches, timeoutMs)).map((bits) => bits !== 0);
+    const ready = (await pollAsync(kernel, watches, timeoutMs, hold)).map((bits) => bits !== 0);
     const each = ready.slice(0, fds.length);
     if (each.includes(true) || !ready.includes(true)) return each;
     interrupts?.check();

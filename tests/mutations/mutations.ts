@@ -31,6 +31,7 @@ const run = "integration/run_test.ts";
 const mounts = "integration/mounts_test.ts";
 const layers = "lib/sandbox/rootfs";
 const archives = "integration/rootfs/attacks_test.ts";
+const sandboxes = "integration/sandbox";
 
 export const mutations: readonly Mutation[] = [
   // --- debuggers -----------------------------------------------------------------------------------------------------------
@@ -715,6 +716,78 @@ export const mutations: readonly Mutation[] = [
     tests: "integration/rootfs/layer_cache_test.ts",
     filter: "a layer with a wrong digest is not kept",
     says: /to reject/,
+  },
+
+  // --- sandboxes ------------------------------------------------------------------------------------------------------------
+  {
+    name: "devices of an image can be opened",
+    file: `${core}/steps/root_layers.ts`,
+    text: "const flags = MountFlag.MS_NOSUID | MountFlag.MS_NODEV;",
+    replacement: "const flags = MountFlag.MS_NOSUID;",
+    library: true,
+    tests: `${sandboxes}/image_test.ts`,
+    filter: "an image cannot reach the host",
+    says: /to match/,
+  },
+  {
+    name: "changes of an image's root have no limit",
+    file: `${core}/steps/root_layers.ts`,
+    text: "`mode=0755,size=${layers.maximumBytes}`",
+    replacement: '"mode=0755"',
+    library: true,
+    tests: `${sandboxes}/image_test.ts`,
+    filter: "a sandbox is as its image says",
+    says: /2000000/,
+  },
+  {
+    name: "what a sandbox gives follows the host's symlinks",
+    file: `${layers}/unpack/target.ts`,
+    text: "BigInt(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)",
+    replacement: "0n",
+    library: true,
+    tests: `${sandboxes}/api_test.ts`,
+    filter: "files: what a sandbox gives as a directory",
+    says: /through a link that is there/,
+  },
+  {
+    name: "what a sandbox gives may be setuid",
+    file: "lib/sandbox/files/unpack_files.ts",
+    text: "mode & 0o755 | 0o600",
+    replacement: "mode & 0o7777 | 0o600",
+    library: true,
+    tests: `${sandboxes}/api_test.ts`,
+    filter: "files: what a sandbox gives as a directory",
+    says: /^- +3583$/m,
+  },
+  {
+    name: "an upload follows symlinks of the directory",
+    file: `${layers}/unpack/target.ts`,
+    text: "const flags = O.O_PATH | O.O_NOFOLLOW | O.O_CLOEXEC;",
+    replacement: "const flags = O.O_PATH | O.O_CLOEXEC;",
+    also: [{
+      file: `${layers}/unpack/target.ts`,
+      text: "const all = flags | O.O_NOFOLLOW | O.O_CLOEXEC;",
+      replacement: "const all = flags | O.O_CLOEXEC;",
+    }],
+    library: true,
+    tests: `${sandboxes}/api_test.ts`,
+    filter: "files: upload and download",
+    says: /cannot read the link/,
+  },
+  {
+    name: "programs of a sandbox may look into its first process",
+    file: "lib/sandbox/run/first_process.ts",
+    text: '["prctl", Prctl.PR_SET_DUMPABLE, 0],',
+    replacement: '["prctl", Prctl.PR_SET_DUMPABLE, 1],',
+    also: [{
+      file: "lib/sandbox/run/home.ts",
+      text: "Deno.chmodSync(partial, 0o111);",
+      replacement: "Deno.chmodSync(partial, 0o555);",
+    }],
+    library: true,
+    tests: `${sandboxes}/api_test.ts`,
+    filter: "no program of the sandbox can hold up",
+    says: /Values are not equal/,
   },
 
   // --- what a container shows of itself -------------------------------------------------------------------------------------

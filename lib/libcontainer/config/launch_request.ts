@@ -83,6 +83,18 @@ export function startFlags({ noPivot = false, noNewKeyring = false }: StartFlags
   return { noPivot, noNewKeyring };
 }
 
+/** Layers that become the root of a container. */
+export interface RootLayers {
+  /** Where the layers are: absolute. Only the runtime's user may be able to change what is in it. */
+  readonly directory: string;
+  /** Names of directories in it, the lowest layer first; at least one. */
+  readonly names: readonly string[];
+  /** How much the container may change: bytes of a tmpfs. */
+  readonly maximumBytes: number;
+  /** The layers have overlayfs's marks as `user.overlay.*`: what a user without root can write. */
+  readonly userXattrs: boolean;
+}
+
 /** The options of `create` and `run`. */
 export interface LaunchRequest extends Required<StartFlags> {
   /** The container's id. */
@@ -91,6 +103,8 @@ export interface LaunchRequest extends Required<StartFlags> {
   readonly bundle: string;
   /** Absolute, without symlinks. */
   readonly rootfs: string;
+  /** What to mount on `rootfs`, which is an empty directory then. */
+  readonly rootLayers?: RootLayers;
   /** How the container's processes join its cgroups. */
   readonly cgroup: CgroupEntry;
   /**

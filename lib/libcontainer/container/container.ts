@@ -9,6 +9,7 @@ import type { RdtPlace } from "../../cgroups/rdt/stats.ts";
 import { Abort } from "../../ffi/abort.ts";
 import type { Ending } from "../../ffi/ending.ts";
 import type { Fd } from "../../ffi/fd.ts";
+import type { Hold } from "../../ffi/poller.ts";
 import type { ExitStatus } from "../../ffi/process/process.ts";
 import { runWaitsAsync, type Waits } from "../../ffi/waits.ts";
 import type { Resources } from "../../specs/config.ts";
@@ -289,9 +290,9 @@ export class ContainerProcess implements Ending, Disposable {
     return this.#handle.signal(signal);
   }
 
-  /** Waits for the process's end, and reaps it. */
-  wait(): Promise<ExitStatus> {
-    return runWaitsAsync(this.#runtime, this.#handle.wait());
+  /** Waits for the process's end, and reaps it. `hold`: whether the wait keeps the program running. */
+  wait(hold?: Hold): Promise<ExitStatus> {
+    return runWaitsAsync({ ...this.#runtime, hold }, this.#handle.wait());
   }
 
   /** Kills the process with SIGKILL after a failure, and reaps it. */

@@ -14,7 +14,13 @@ import type { Plan } from "../../plan/op.ts";
 import { runWaits, TURN, type Waits } from "../../ffi/waits.ts";
 import { inSpan } from "../../trace/tracer.ts";
 import { readFacts } from "../config/facts.ts";
-import { type HostFacts, type LaunchRequest, type StartFlags, startFlags } from "../config/launch_request.ts";
+import {
+  type HostFacts,
+  type LaunchRequest,
+  type RootLayers,
+  type StartFlags,
+  startFlags,
+} from "../config/launch_request.ts";
 import { hasNamespace } from "../config/namespaces.ts";
 import type { ParsedMount } from "../config/mounts.ts";
 import { containerMounts, planCreate } from "../plans/create.ts";
@@ -41,6 +47,8 @@ export interface PlanOptions extends Omit<ProcessOptions, "stdio">, StartFlags {
   readonly notify?: boolean;
   /** From {@link compileSeccomp}; needed where the config has a profile. */
   readonly seccomp?: SeccompFilter;
+  /** Layers that are mounted on root.path, an empty directory. */
+  readonly rootLayers?: RootLayers;
 }
 
 /** A plan together with what it was made from. */
@@ -139,6 +147,7 @@ function requestOf(
     id,
     bundle: spec.bundle,
     rootfs: spec.rootfs,
+    rootLayers: options.rootLayers,
     cgroup: enterWithoutClone3(cgroupEntry(cgroup.selfJoin, hasNamespace(spec.config, "user")), facts.refused),
     stageIsMoved: runtime.systemdCgroup || spec.config.linux?.intelRdt !== undefined,
     ...startFlags(options),

@@ -14,13 +14,15 @@ import {
   OpenTree,
   UmountFlag,
 } from "../../ffi/constants.ts";
+import { RuncError } from "../../errors.ts";
 import { call, slot, step, struct } from "../../plan/build.ts";
 import type { Op, Step } from "../../plan/op.ts";
 import type { Config } from "../../specs/config.ts";
 import type { Arch } from "../../ffi/syscalls.ts";
 import { cleanPath, makeParents, parent, root } from "./in_root.ts";
+import { rootLayerSteps } from "./root_layers.ts";
 import type { HostFacts, LaunchRequest } from "../config/launch_request.ts";
-import { hasNamespace } from "../config/namespaces.ts";
+import { hasNamespace, joinedNamespaces } from "../config/namespaces.ts";
 
 const { MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE } = MountFlag;
 
@@ -85,8 +87,15 @@ function takeRootStep(rootfs: string, first: readonly Op[] = []): Step {
 }
 
 /** All steps before the first mount of the config. */
-export function prepareRootSteps(config: Config, { rootfs }: LaunchRequest): readonly Step[] {
-  if (hasNamespace(config, "mount")) return [isolateStep(config, rootfs), takeRootStep(rootfs)];
+export function prepareRootSteps(config: Config, { rootfs, rootLayers }: LaunchRequest): readonly Step[] {
+  const isJoined = joinedNamespaces(config).some(({ type }) => type === "mount");
+  if (rootLayers !== undefined && (isJoined || !hasNamespace(config, "mount"))) {
+    throw new RuncError("config-invalid", "a root of layers needs a mount namespace of its own");
+  }
+  if (hasNamespace(config, "mount")) {
+    // Layers come after the isolation: the host must not see their mounts.
+    return [isolateStep(config, rootfs), ...rootLayerSteps(rootLayers, rootfs), takeRootStep(rootfs)];
+  }
   // The host's own mounts stay unchanged. The rootfs is one more mount, a private one, which the caller can unmount
   // with everything below it.
   return [takeRootStep(rootfs, [

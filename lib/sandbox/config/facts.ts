@@ -68,6 +68,11 @@ export function userName(passwd: string, uid: number): string {
   return passwd.split("\n").map((line) => line.split(":")).find((fields) => fields[2] === String(uid))?.[0] ?? "";
 }
 
+/** The home directory of a user in passwd(5); empty if there is none. Pure. */
+export function userHome(passwd: string, uid: number): string {
+  return passwd.split("\n").map((line) => line.split(":")).find((fields) => fields[2] === String(uid))?.[5] ?? "";
+}
+
 /** The largest range of a user in subuid(5) or subgid(5): `name:100000:65536`, or with the number of the user. Pure. */
 export function parseIdRange(text: string, { uid, name }: { uid: number; name: string }): IdRange | undefined {
   const ranges = text.split("\n").flatMap((line): IdRange[] => {

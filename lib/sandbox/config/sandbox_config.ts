@@ -5,6 +5,7 @@
  */
 
 import { capabilityNames } from "../../ffi/constants.ts";
+import { RuncError } from "../../errors.ts";
 import type { Arch } from "../../ffi/syscalls.ts";
 import type { Capabilities, Config, IdMapping, Linux, Mount, NamespaceType, Resources } from "../../specs/config.ts";
 import { OCI_VERSION } from "../../specs/state.ts";
@@ -81,6 +82,7 @@ export interface SandboxRequest {
 export function sandboxConfig(request: SandboxRequest): SandboxConfig {
   const { options, facts, root, rootPath, args } = request;
   const user = userOf(options, facts, root);
+  checkIds(user, facts);
   const capabilities = capabilitiesOf(options.capabilities ?? []);
   const diskBytes = parseSize("disk", options.disk ?? defaults.disk);
   const { resources, unlimited } = resourcesOf(options, facts);
@@ -153,6 +155,21 @@ function userOf({ user }: IsolationOptions, { rootless }: SandboxFacts, root: Ro
   // The range begins at 1, and 0 is the caller, who is all that there is without ranges.
   const highest = (range: IdRange | undefined) => Math.min(range?.count ?? 0, NOBODY);
   return { uid: highest(rootless.subuids), gid: highest(rootless.subgids) };
+}
+
+/** Without root, ids beyond the ranges do not exist. */
+function checkIds({ uid, gid, additionalGids = [] }: SandboxUser, { rootless }: SandboxFacts): void {
+  if (rootless === undefined) return;
+  const { subuids, subgids } = rootless;
+  const missing = uid > (subuids?.count ?? 0) || [gid, ...additionalGids].some((id) => id > (subgids?.count ?? 0));
+  if (!missing) return;
+  throw new RuncError(
+    "host-lacks",
+    `the user ${[uid, gid, ...additionalGids].join(":")} of the sandbox has no id here`,
+    {
+      hint: 'set user: "root", or give the caller ranges in /etc/subuid and /etc/subgid, and install uidmap',
+    },
+  );
 }
 
 /** 0 is the caller, and what follows are its ranges. */

@@ -23,6 +23,12 @@ export interface SandboxDirEntry {
   readonly isSymlink: boolean;
 }
 
+/** A file below a directory. */
+export interface SandboxWalkEntry extends SandboxDirEntry {
+  /** Begins with the path that was asked for. */
+  readonly path: string;
+}
+
 /** A file's attributes. */
 export interface SandboxFileInfo {
   /** Whether it is a regular file. */
@@ -51,6 +57,9 @@ export interface SandboxFileInfo {
   readonly ctime: Date;
 }
 
+const needExisting = `if [ ! -e "$1" ]; then echo "sh: $1: No such file or directory" >&2; exit 1; fi`;
+const refuseExisting = `if [ -e "$1" ] || [ -L "$1" ]; then echo "sh: $1: File exists" >&2; exit 1; fi`;
+
 /** `$1` is the path. They use what GNU coreutils and busybox have in common. */
 export const scripts = {
   /** At most `$2` bytes. */
@@ -70,6 +79,41 @@ export const scripts = {
   mkdirs: 'exec mkdir -p -m "$2" -- "$1"',
   remove: 'if [ -d "$1" ] && [ ! -L "$1" ]; then exec rmdir -- "$1"; else exec rm -- "$1"; fi',
   removeAll: 'exec rm -r -- "$1"',
+  writeNew: `${refuseExisting}; set -C; cat > "$1"`,
+  writeOld: `${needExisting}; exec tee -- "$1" >/dev/null`,
+  appendOld: `${needExisting}; exec tee -a -- "$1" >/dev/null`,
+  // `-T`: the second name is never a directory to put the first one into.
+  rename: `if [ -d "$2" ] && [ ! -L "$2" ] && { [ ! -d "$1" ] || [ -L "$1" ]; }; then
+      echo "mv: $2: Is a directory" >&2; exit 1; fi
+    exec mv -f -T -- "$1" "$2"`,
+  copyFile: `for path; do if [ -d "$path" ]; then echo "cp: $path: Is a directory" >&2; exit 1; fi; done
+    exec cp -- "$1" "$2"`,
+  link: 'exec ln -T -- "$1" "$2"',
+  // The first one is the place.
+  symlink: 'exec ln -s -T -- "$2" "$1"',
+  readLink: `if [ ! -L "$1" ]; then ${needExisting}; echo "readlink: $1: Invalid argument" >&2; exit 1; fi
+    exec readlink -n -- "$1"`,
+  realPath: `${needExisting}; exec readlink -n -f -- "$1"`,
+  truncate: `${needExisting}; exec truncate -c -s "$2" -- "$1"`,
+  utime: `${needExisting}; touch -c -a -d "@$2" -- "$1" && exec touch -c -m -d "@$3" -- "$1"`,
+  chown: 'exec chown "$2" -- "$1"',
+  makeTempFile: `${refuseExisting}; umask 077; set -C; : > "$1"`,
+  // At most `$2` levels below it.
+  walk: `${needExisting}
+    walk() {
+      if [ ! -r "$1" ] || [ ! -x "$1" ]; then echo "ls: $1: Permission denied" >&2; exit 1; fi
+      for entry in "$1"/.[!.]* "$1"/..?* "$1"/*; do
+        if [ -L "$entry" ]; then kind=l; elif [ -d "$entry" ]; then kind=d; elif [ -f "$entry" ]; then kind=f
+        elif [ -e "$entry" ]; then kind=o; else continue; fi
+        printf '%s%s\\0' "$kind" "$entry"
+        if [ $kind = d ] && [ "$2" -gt 1 ]; then walk "$entry" $(($2 - 1)); fi
+      done
+    }
+    if [ -d "$1" ]; then printf 'd%s\\0' "$1"; else printf 'f%s\\0' "$1"; fi
+    if [ -d "$1" ] && [ "$2" -gt 0 ]; then walk "$1" "$2"; fi`,
+  pack: 'exec tar -cf - -C "$1" .',
+  unpack: 'mkdir -p -- "$1" && exec tar -xof - -C "$1"',
+  cat: 'exec cat -- "$1"',
   stat: "exec stat -L -c '%f %s %u %g %i %h %X %Y %Z' -- \"$1\"",
   lstat: "exec stat -c '%f %s %u %g %i %h %X %Y %Z' -- \"$1\"",
 } as const;
@@ -95,6 +139,24 @@ export function parseEntries(text: string): readonly SandboxDirEntry[] {
     isDirectory: entry[0] === "d",
     isSymlink: entry[0] === "l",
   }));
+}
+
+/** The answer of `walk` for `root`: the paths begin with it, and not with the argument that was made from it. */
+export function parseWalk(text: string, root: string | URL): readonly SandboxWalkEntry[] {
+  const argument = pathArgument(root);
+  const shown = typeof root === "string" ? root : argument;
+  return parseEntries(text).filter(({ name }) => name.startsWith(argument)).map(({ name: found, ...kind }) => ({
+    path: shown + found.slice(argument.length),
+    name: found.slice(found.lastIndexOf("/") + 1),
+    ...kind,
+  }));
+}
+
+/** A time as an argument of touch(1). @throws {TypeError} */
+export function timeArgument(time: number | Date): string {
+  const seconds = Math.floor(typeof time === "number" ? time : time.getTime() / 1000);
+  if (!Number.isSafeInteger(seconds) || seconds < 0) throw new TypeError(`${time} is not a time`);
+  return `${seconds}`;
 }
 
 /** The answer of `stat`. @throws {RuncError} `command-failed` if it is none. */

@@ -10,7 +10,7 @@ import type { Fd } from "../../ffi/fd.ts";
 import { pipe, setNonblocking } from "../../ffi/files.ts";
 import { type Kernel, syscallError } from "../../ffi/kernel.ts";
 import { POLLOUT } from "../../ffi/poll.ts";
-import { pollAsync } from "../../ffi/poller.ts";
+import { type Hold, pollAsync } from "../../ffi/poller.ts";
 import { allowReopening } from "./output_pipe.ts";
 
 /** The writing end of a pipe, and its stream. A write fails with EPIPE when the process has ended or closed its end. */
@@ -19,6 +19,7 @@ export class InputPipe implements Disposable {
   readonly #read: Fd;
   readonly #write: Fd;
   #process?: Ending;
+  #hold?: Hold;
   /** The write that waits for the pipe. */
   #writing?: Promise<void>;
   #hasEnded = false;
@@ -43,9 +44,10 @@ export class InputPipe implements Disposable {
     return this.#read.number;
   }
 
-  /** `process` has its end now. */
-  attach(process: Ending): void {
+  /** `process` has its end now. `hold`: whether waits for it keep the program running. */
+  attach(process: Ending, hold: Hold): void {
     this.#process = process;
+    this.#hold = hold;
     this.#read.close();
   }
 
@@ -62,7 +64,7 @@ export class InputPipe implements Disposable {
 
   async #room(process: Ending): Promise<void> {
     const watches = [watchEnd(process), { fd: this.#write.number, events: POLLOUT }];
-    const [end] = await pollAsync(this.#kernel, watches, endTimeout(process, -1));
+    const [end] = await pollAsync(this.#kernel, watches, endTimeout(process, -1), this.#hold);
     if (sawEnd(process, end)) this.#hasEnded = true;
   }
 

@@ -14,7 +14,7 @@ import type { Fd } from "../../ffi/fd.ts";
 import { pipe, setNonblocking } from "../../ffi/files.ts";
 import { alloc, type Kernel, syscallError } from "../../ffi/kernel.ts";
 import { POLLIN } from "../../ffi/poll.ts";
-import { pollAsync } from "../../ffi/poller.ts";
+import { type Hold, pollAsync } from "../../ffi/poller.ts";
 
 /** The default capacity of a pipe. pipe(7) */
 const CHUNK_SIZE = 64 * 1024;
@@ -27,6 +27,7 @@ export class OutputPipe implements Disposable {
   readonly #read: Fd;
   readonly #write: Fd;
   #process?: Ending;
+  #hold?: Hold;
   #controller!: ReadableByteStreamController;
   /** The pull that waits for the pipe. */
   #pull?: Promise<void>;
@@ -55,9 +56,10 @@ export class OutputPipe implements Disposable {
     return this.#write.number;
   }
 
-  /** `process` has its end now. */
-  attach(process: Ending): void {
+  /** `process` has its end now. `hold`: whether waits for it keep the program running. */
+  attach(process: Ending, hold: Hold): void {
     this.#process = process;
+    this.#hold = hold;
     this.#write.close();
   }
 
@@ -65,7 +67,7 @@ export class OutputPipe implements Disposable {
     const process = this.#process!;
     for (let hasEnded = false; !hasEnded && this.#rest === undefined;) {
       const watches = [watchEnd(process), { fd: this.#read.number, events: POLLIN }];
-      const [end, ready] = await pollAsync(this.#kernel, watches, endTimeout(process, -1));
+      const [end, ready] = await pollAsync(this.#kernel, watches, endTimeout(process, -1), this.#hold);
       if (this.#isCancelled) return this.#read.close();
       if (this.#rest !== undefined) break;
       if (ready !== 0) return this.#pass(readPipe(this.#kernel, this.#read, CHUNK_SIZE));

@@ -6,6 +6,8 @@
 
 import { RuncError } from "../../errors.ts";
 import { signalNames } from "../../ffi/constants.ts";
+import type { Kernel } from "../../ffi/kernel.ts";
+import { Hold } from "../../ffi/poller.ts";
 import { type ExitStatus, shellStatus } from "../../ffi/process/process.ts";
 import type { ContainerProcess } from "../../libcontainer/container/container.ts";
 import { collect } from "./collect.ts";
@@ -51,6 +53,7 @@ export interface ProcessPipes {
 
 /** What a process needs from its sandbox. */
 export interface ProcessParts {
+  readonly kernel: Kernel;
   readonly process: ContainerProcess;
   readonly pipes: ProcessPipes;
   /** Streams that are copied to this program's own. */
@@ -69,6 +72,7 @@ const SIGKILL = 9;
 export class SandboxProcess implements AsyncDisposable {
   readonly #parts: ProcessParts;
   readonly #oomKills: number;
+  readonly #hold: Hold;
   #hasTimedOut = false;
   #hasEnded = false;
   /** The pid on the host. */
@@ -82,7 +86,8 @@ export class SandboxProcess implements AsyncDisposable {
     this.#parts = parts;
     this.#oomKills = parts.oomKills();
     this.pid = process.pid;
-    for (const pipe of [pipes.stdin, pipes.stdout, pipes.stderr]) pipe?.attach(process);
+    this.#hold = new Hold(parts.kernel);
+    for (const pipe of [pipes.stdin, pipes.stdout, pipes.stderr]) pipe?.attach(process, this.#hold);
     const copies = inherited.map((name) => copy(pipes[name]!.readable, Deno[name]));
     this.status = this.#run(copies);
     // It is for those who ask: a failure is not the program's end.
@@ -92,7 +97,7 @@ export class SandboxProcess implements AsyncDisposable {
   async #run(copies: readonly Promise<void>[]): Promise<SandboxStatus> {
     const { process, pipes } = this.#parts;
     try {
-      const status = await process.wait();
+      const status = await process.wait(this.#hold);
       this.#hasEnded = true;
       const described = this.#describe(status);
       await Promise.all([pipes.stdin, pipes.stdout, pipes.stderr].map((pipe) => pipe?.finish()));
@@ -171,6 +176,19 @@ export class SandboxProcess implements AsyncDisposable {
     if (number < 1) throw new TypeError(`there is no signal ${signal}`);
     if (this.#hasEnded || this.#parts.process.hasEnded) throw new TypeError("the process has already ended");
     this.#parts.process.signal(number);
+  }
+
+  /** The program goes on as long as this process: what is the case anyhow, unless {@link unref} was called. */
+  ref(): void {
+    this.#hold.isHeld = true;
+  }
+
+  /**
+   * This process does not keep the program running, and neither do its streams. When the program ends, so does the
+   * process. Until then, its status and its output may come some milliseconds later.
+   */
+  unref(): void {
+    this.#hold.isHeld = false;
   }
 
   /** Ends it; `timedOut`: because of a timeout. Does nothing if it has ended. */

@@ -90,7 +90,7 @@ export class LayerSource implements ByteSource {
       // What is not compressed is hashed once.
       const content = format === undefined
         ? stored.from(start)
-        : new HashedSource(streamSource(toStream(stored, start).pipeThrough(new DecompressionStream("gzip"))));
+        : new HashedSource(streamSource(toStream(stored, start).pipeThrough(gunzip())));
       return new LayerSource(stored, content, digests);
     } catch (error) {
       await stored.close();
@@ -123,15 +123,30 @@ export class LayerSource implements ByteSource {
   }
 }
 
+/** What is used of node:zlib and node:stream. Their own types are a package. */
+interface NodeModules {
+  getBuiltinModule(name: "node:zlib"): { createGunzip(): unknown };
+  getBuiltinModule(name: "node:stream"): {
+    Duplex: { toWeb(duplex: unknown): ReadableWritablePair<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>> };
+  };
+}
+
+/** Decompresses all members of a gzip file: eStargz and pigz write several. `DecompressionStream` takes only one. */
+function gunzip(): ReadableWritablePair<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>> {
+  const { process } = globalThis as unknown as { process: NodeModules };
+  return process.getBuiltinModule("node:stream").Duplex.toWeb(process.getBuiltinModule("node:zlib").createGunzip());
+}
+
+/** An error of zlib. */
+const isDataError = (error: unknown): error is Error =>
+  error instanceof Error && "code" in error && `${error.code}`.startsWith("Z_");
+
 async function decompressing<Result>(read: () => Promise<Result>): Promise<Result> {
   try {
     return await read();
   } catch (cause) {
-    if (!(cause instanceof TypeError)) throw cause;
-    throw new RuncError("image-invalid", `the layer's gzip data is broken: ${cause.message}`, {
-      cause,
-      hint: "data in several parts (eStargz) is not supported either: compress the layer as one",
-    });
+    if (!isDataError(cause)) throw cause;
+    throw new RuncError("image-invalid", `the layer's gzip data is broken: ${cause.message}`, { cause });
   }
 }
 

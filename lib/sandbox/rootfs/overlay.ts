@@ -1,5 +1,5 @@
 /**
- * The overlay of an image's layers.
+ * What the overlay of an image's layers shows, without mounting it.
  *
  * @see https://docs.kernel.org/filesystems/overlayfs.html
  * @module
@@ -8,36 +8,8 @@
 import { openFlag } from "../../ffi/constants.ts";
 import { open } from "../../ffi/files.ts";
 import { alloc, cString, type Kernel } from "../../ffi/kernel.ts";
-import { RuncError } from "../../errors.ts";
 import { utf8ByteString } from "./tar/byte_string.ts";
 import { opaqueAttribute, Target } from "./unpack/target.ts";
-
-/** mount(2) takes one page. */
-const OPTIONS_LIMIT = 4095;
-
-/** What an overlay consists of. All paths are absolute. */
-export interface OverlayParts {
-  /** The lowest first, as in an image. */
-  readonly layers: readonly string[];
-  /** Has all changes. */
-  readonly upper: string;
-  /** Empty, on the file system of `upper`. */
-  readonly work: string;
-  /** The layers were unpacked without root. */
-  readonly rootless: boolean;
-}
-
-/** Options of mount(2) for an overlay. Pure. @throws {RuncError} `unsupported` if they are too long for the kernel. */
-export function overlayOptions({ layers, upper, work, rootless }: OverlayParts): string {
-  const escaped = (path: string) => path.replace(/[\\:,]/g, "\\$&");
-  const lower = layers.toReversed().map(escaped).join(":");
-  const options = [`lowerdir=${lower}`, `upperdir=${escaped(upper)}`, `workdir=${escaped(work)}`];
-  const text = [...options, ...(rootless ? ["userxattr"] : [])].join(",");
-  if (new TextEncoder().encode(text).length <= OPTIONS_LIMIT) return text;
-  throw new RuncError("unsupported", `the image has ${layers.length} layers, whose paths are too long for an overlay`, {
-    hint: "use a shorter path for the cache, or an image with fewer layers",
-  });
-}
 
 /** The layers that count: those from the highest opaque root on. `layers`: the lowest first. */
 export function visibleLayers(kernel: Kernel, layers: readonly string[], rootless: boolean): readonly string[] {

@@ -3,6 +3,7 @@
  *
  *     DIRECTORY/roots/HEX           a skeleton of the host's root, shared by all sandboxes with the same options
  *     DIRECTORY/first/HEX           the first process
+ *     DIRECTORY/image               empty: where the roots of images are mounted
  *     DIRECTORY/programs/ID/lock    locked as long as the program lives
  *     DIRECTORY/programs/ID/state   the states of its containers
  *
@@ -20,8 +21,10 @@ import { withFileErrors } from "../../ffi/file_error.ts";
 import { isThere, isWritable, open, writeAll } from "../../ffi/files.ts";
 import { Kernel } from "../../ffi/kernel.ts";
 import { fstat } from "../../ffi/stat.ts";
+import { runWaitsAsync } from "../../ffi/waits.ts";
 import { Container } from "../../libcontainer/container/container.ts";
 import { createRuntime } from "../../libcontainer/container/create_runtime.ts";
+import { removeRemains } from "../../libcontainer/container/remains.ts";
 import type { Runtime } from "../../libcontainer/runtime.ts";
 import { Sha256 } from "../rootfs/sha256.ts";
 import { removeAtExit } from "./exit.ts";
@@ -34,6 +37,8 @@ export interface Home {
   readonly directory: string;
   /** The program of the first process: absolute, on the host. */
   readonly firstProcess: string;
+  /** Where the roots of images are mounted, each in its own mount namespace: an empty directory. */
+  readonly imagePlace: string;
   /** The bundle of all containers: an empty directory of this program. */
   readonly program: string;
   readonly runtime: Runtime;
@@ -65,13 +70,14 @@ function defaultDirectory(kernel: Kernel): string {
 async function makeHome(kernel: Kernel, directory: string): Promise<Home> {
   makeDirectory(directory);
   checkOwner(kernel, directory);
-  for (const name of ["first", "programs"]) makeDirectory(`${directory}/${name}`);
+  for (const name of ["first", "image", "programs"]) makeDirectory(`${directory}/${name}`);
   await removeLeft(kernel, directory);
   const program = claim(kernel, `${directory}/programs`);
   return {
     kernel,
     directory,
     program,
+    imagePlace: `${directory}/image`,
     firstProcess: writeFirstProcess(kernel, `${directory}/first`),
     runtime: runtimeIn(kernel, directory, program),
   };
@@ -129,8 +135,15 @@ async function removeLeft(kernel: Kernel, directory: string): Promise<void> {
     if (file === undefined) continue;
     const runtime = runtimeIn(kernel, directory, program);
     const ids = isThere(kernel, runtime.root) ? Container.ids(runtime) : [];
-    for (const id of ids) await Container.load(runtime, id).delete({ force: true });
+    for (const id of ids) await removeSandbox(runtime, id);
     withFileErrors(() => Deno.removeSync(program, { recursive: true }));
+  }
+}
+
+/** A program that was killed while it made a sandbox has left one without a state. */
+async function removeSandbox(runtime: Runtime, id: string): Promise<void> {
+  if (!await runWaitsAsync(runtime, removeRemains(runtime, id))) {
+    await Container.load(runtime, id).delete({ force: true });
   }
 }
 

@@ -15,6 +15,7 @@ import { streamPair } from "../../ffi/sockets.ts";
 import { loadSpec } from "../../libcontainer/container/bundle.ts";
 import { Container, type ContainerProcess } from "../../libcontainer/container/container.ts";
 import { compileSeccomp } from "../../libcontainer/seccomp/seccomp.ts";
+import type { RootLayers } from "../../libcontainer/config/launch_request.ts";
 import type { SeccompFilter } from "../../libcontainer/seccomp/filter.ts";
 import type { Runtime } from "../../libcontainer/runtime.ts";
 import type { Config, Process } from "../../specs/config.ts";
@@ -22,8 +23,10 @@ import { readSandboxFacts } from "../config/facts.ts";
 import { readHostLayout } from "../config/host_layout.ts";
 import { type RootRequest, type SandboxConfig, sandboxConfig, type SandboxRequest } from "../config/sandbox_config.ts";
 import { writeSkeleton } from "../config/skeleton.ts";
-import { badOption } from "../config/units.ts";
+import { defaults } from "../config/options.ts";
+import { badOption, parseSize } from "../config/units.ts";
 import { type Home, homeIn } from "./home.ts";
+import { prepareImage } from "./image_root.ts";
 import type { SandboxOptions } from "./options.ts";
 
 /** A sandbox that runs. */
@@ -39,6 +42,8 @@ export interface LaunchedSandbox {
   readonly process: Process;
   readonly seccomp: SeccompFilter | undefined;
   readonly unlimited: SandboxConfig["unlimited"];
+  /** What an image starts by default; empty without an image. */
+  readonly command: readonly string[];
 }
 
 /** Where the program of process 1 is in the sandbox. */
@@ -51,9 +56,10 @@ export async function launch(options: SandboxOptions): Promise<LaunchedSandbox> 
   const { kernel } = home;
   const runtime = { ...home.runtime, log: options.log ?? home.runtime.log };
   const id = `sandbox-${crypto.randomUUID()}`;
-  const { config, unlimited } = plan(home, id, options);
+  const planned = await plan(home, id, options);
+  const { config, unlimited, rootLayers, command } = planned;
   checkLimits(unlimited, options);
-  const spec = loadSpec(runtime, withFirstProcess(config, home), home.program);
+  const spec = loadSpec(runtime, withFirstProcess(planned, home), home.program);
   const seccomp = compileSeccomp(runtime, spec.config);
   signal?.throwIfAborted();
   const [lifeline, theirs] = streamPair(kernel, "lifeline");
@@ -64,6 +70,7 @@ export async function launch(options: SandboxOptions): Promise<LaunchedSandbox> 
       id,
       spec,
       seccomp,
+      rootLayers,
       signal,
       startBy: "parent",
       stdio: [theirs.number, nowhere.number, nowhere.number],
@@ -79,42 +86,55 @@ export async function launch(options: SandboxOptions): Promise<LaunchedSandbox> 
       await container.destroy();
       throw error;
     }
-    return { id, runtime, container, first, lifeline, process: config.process!, seccomp, unlimited };
+    return { id, runtime, container, first, lifeline, process: config.process!, seccomp, unlimited, command };
   } catch (error) {
     lifeline.close();
     throw error;
   }
 }
 
-function plan(home: Home, id: string, options: SandboxOptions): SandboxConfig {
+/** A sandbox's config, and what its container has beside it. */
+interface Planned extends SandboxConfig {
+  readonly rootLayers?: RootLayers;
+  readonly command: readonly string[];
+}
+
+async function plan(home: Home, id: string, options: SandboxOptions): Promise<Planned> {
   const { kernel, directory } = home;
-  const request: SandboxRequest = {
+  const { root = "host" } = options;
+  const request = {
     options,
     facts: readSandboxFacts(kernel, options.mounts),
-    root: rootOf(options),
-    rootPath: typeof options.root === "object" ? options.root.directory : "/",
     // Without root, it is below the caller's own.
     cgroupsPath: Deno.uid() === 0 ? `/runc-${id}` : undefined,
     args: [FIRST_PROCESS],
   };
-  const planned = sandboxConfig(request);
-  if (request.root.kind !== "host") return planned;
-  return sandboxConfig({ ...request, rootPath: writeSkeleton(kernel, `${directory}/roots`, planned.skeleton) });
-}
-
-function rootOf({ root = "host" }: SandboxOptions): RootRequest {
-  if (root === "host") return { kind: "host", layout: readHostLayout() };
-  if (typeof root === "object" && typeof root.directory === "string" && root.directory.startsWith("/")) {
-    return { kind: "directory" };
+  const make = (more: Pick<SandboxRequest, "root" | "rootPath">) => sandboxConfig({ ...request, ...more });
+  if (root === "host") {
+    const host: RootRequest = { kind: "host", layout: readHostLayout() };
+    const { skeleton } = make({ root: host, rootPath: "/" });
+    const rootPath = writeSkeleton(kernel, `${directory}/roots`, skeleton);
+    return { ...make({ root: host, rootPath }), command: [] };
   }
-  throw badOption("root", root, '"host" or an object with the absolute path of a directory');
+  if (typeof root === "object" && "image" in root && typeof root.image === "string") {
+    const image = await prepareImage(kernel, root, options.signal);
+    const maximumBytes = parseSize("disk", options.disk ?? defaults.disk);
+    const planned = make({ root: image.root, rootPath: home.imagePlace });
+    return { ...planned, rootLayers: { ...image.layers, maximumBytes }, command: image.command };
+  }
+  if (typeof root === "object" && "directory" in root && `${root.directory}`.startsWith("/")) {
+    return { ...make({ root: { kind: "directory" }, rootPath: root.directory }), command: [] };
+  }
+  throw badOption("root", root, '"host", or an object with the absolute path of a directory or an image');
 }
 
 /** The container's own process is ours; its program's place is under /dev, which each sandbox has for itself. */
-function withFirstProcess(config: Config, { firstProcess }: Home): Config {
+function withFirstProcess({ config, rootLayers }: Planned, { firstProcess }: Home): Config {
+  // An image need not have its working directory. It is made in the layer for changes.
+  const cwd = rootLayers === undefined ? "/" : config.process!.cwd;
   return {
     ...config,
-    process: { ...config.process!, cwd: "/", env: [] },
+    process: { ...config.process!, cwd, env: [] },
     mounts: [...config.mounts ?? [], {
       destination: FIRST_PROCESS,
       type: "none",

@@ -13,7 +13,21 @@ export type SandboxRoot =
   /** The host's programs and libraries, read-only. */
   | "host"
   /** A root file system: absolute, on the host. */
-  | { readonly directory: string };
+  | { readonly directory: string }
+  | ImageRoot;
+
+/** The root file system of an image on disk. Its config gives the user, the environment and the working directory. */
+export interface ImageRoot {
+  /** An OCI image layout, or an archive of `docker save` or `podman save`: absolute, on the host. */
+  readonly image: string;
+  /** Which image, if there are several: `name:tag`, or the tag alone. */
+  readonly name?: string;
+  /**
+   * Where unpacked layers are kept: absolute. It must belong to the caller alone. By default `/var/lib/runc-sandbox`;
+   * without root `~/.cache/runc-sandbox`, or `/var/tmp/runc-sandbox-UID`.
+   */
+  readonly cache?: string;
+}
 
 /** Options of {@link Sandbox.create}. Each default is the strictest choice; a sandbox is weakened by name only. */
 export interface SandboxOptions extends IsolationOptions {

@@ -18,12 +18,30 @@ import { shellScript } from "../shell/script.ts";
 import { endAtExit, forgetAtExit } from "./exit.ts";
 import { launch, type LaunchedSandbox } from "./launch.ts";
 import type { SandboxOptions, SandboxSpawnOptions } from "./options.ts";
+import { SandboxPool, type SandboxPoolOptions } from "./pool.ts";
+import { SandboxEnv } from "./sandbox_env.ts";
 import { spawnedProcess, stdioKinds } from "./spawning.ts";
 
 /** What `output()` keeps by default. */
 const MAX_OUTPUT = "16MiB";
 /** SIGKILL */
 const SIGKILL = 9;
+
+/** Options that count from the beginning of a sandbox's use. */
+interface SandboxUse {
+  readonly maxOutputBytes: number;
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** @throws {RuncError} `usage` */
+function readUse({ maxOutput = MAX_OUTPUT, timeout, signal }: SandboxOptions): SandboxUse {
+  return {
+    maxOutputBytes: parseSize("maxOutput", maxOutput),
+    timeoutMs: timeout === undefined ? undefined : parseDuration("timeout", timeout),
+    signal,
+  };
+}
 
 /**
  * A sandbox. `await using` closes it: its processes are ended, and nothing of it is left. The same happens when the
@@ -35,20 +53,22 @@ export class Sandbox implements AsyncDisposable {
   readonly #processes = new Set<SandboxProcess>();
   /** Processes that are being started. */
   readonly #starting = new Set<Promise<unknown>>();
-  readonly #signal?: AbortSignal;
+  readonly #whenClosed = Promise.withResolvers<void>();
+  #signal?: AbortSignal;
   #timer?: ReturnType<typeof setTimeout>;
   #hasTimedOut = false;
   #closing?: Promise<void>;
   readonly #onAbort = () => void this.close().catch(() => {});
   /** Reads and writes files in it, as its user. */
   readonly fs: SandboxFs;
+  /** The environment of programs that are started from now on. */
+  readonly env: SandboxEnv;
 
-  private constructor(launched: LaunchedSandbox, options: SandboxOptions, maxOutputBytes: number) {
+  private constructor(launched: LaunchedSandbox, maxOutputBytes: number) {
     this.#launched = launched;
     this.#maxOutputBytes = maxOutputBytes;
-    this.fs = new SandboxFs((program, more) => this.spawn(program, more), maxOutputBytes);
-    this.#signal = options.signal;
-    this.#signal?.addEventListener("abort", this.#onAbort);
+    this.env = new SandboxEnv(launched.process.env ?? []);
+    this.fs = new SandboxFs(launched.runtime.kernel, (program, more) => this.spawn(program, more), maxOutputBytes);
     endAtExit(launched, () => [...this.#processes].map(({ pid }) => pid));
   }
 
@@ -59,12 +79,46 @@ export class Sandbox implements AsyncDisposable {
    * with `requireLimits` cannot limit it.
    */
   static async create(options: SandboxOptions = {}): Promise<Sandbox> {
-    const maxOutputBytes = parseSize("maxOutput", options.maxOutput ?? MAX_OUTPUT);
-    const timeoutMs = options.timeout === undefined ? undefined : parseDuration("timeout", options.timeout);
+    const use = readUse(options);
     options.signal?.throwIfAborted();
-    const sandbox = new Sandbox(await launch(options), options, maxOutputBytes);
-    if (timeoutMs !== undefined) sandbox.#endAfter(timeoutMs);
+    const sandbox = new Sandbox(await launch(options), use.maxOutputBytes);
+    sandbox.#begin(use);
     return sandbox;
+  }
+
+  /**
+   * Keeps `size` sandboxes ready, so that a program can be started in one at once.
+   *
+   * ```ts
+   * await using pool = Sandbox.pool({ size: 4, memory: "256MiB" });
+   * await using sandbox = await pool.acquire();
+   * ```
+   *
+   * @throws {RuncError} `usage` for wrong numbers, sizes and times. Other errors are those of `acquire()`.
+   */
+  static pool(options: SandboxPoolOptions): SandboxPool<Sandbox> {
+    const { size, max, signal: ofAll, ...rest } = options;
+    const use = readUse(rest);
+    ofAll?.throwIfAborted();
+    const pool = new SandboxPool<Sandbox>({
+      size,
+      max,
+      make: async (signal) => new Sandbox(await launch({ ...rest, signal }), use.maxOutputBytes),
+      begin: (sandbox, { signal }) => {
+        const signals = [ofAll, signal].filter((each) => each !== undefined);
+        sandbox.#begin({ ...use, signal: signals.length > 1 ? AbortSignal.any(signals) : signals[0] });
+      },
+    });
+    ofAll?.addEventListener("abort", () => void pool.close().catch(() => {}), { once: true });
+    return pool;
+  }
+
+  /** From now on it can time out, and be closed by a signal. */
+  #begin({ timeoutMs, signal }: Pick<SandboxUse, "timeoutMs" | "signal">): void {
+    this.#signal = signal;
+    signal?.addEventListener("abort", this.#onAbort);
+    if (timeoutMs !== undefined) this.#endAfter(timeoutMs);
+    if (signal?.aborted) this.#onAbort();
   }
 
   #endAfter(timeoutMs: number): void {
@@ -90,6 +144,11 @@ export class Sandbox implements AsyncDisposable {
   /** Limits that were asked for, or are the default, and that the host cannot set. */
   get unlimited(): readonly ("memory" | "cpus" | "pids")[] {
     return this.#launched.unlimited;
+  }
+
+  /** The entry point and the command of its image: a program and its arguments. Empty without an image. */
+  get command(): readonly string[] {
+    return this.#launched.command;
   }
 
   /** Whether it is closed, or is being closed. */
@@ -129,13 +188,14 @@ export class Sandbox implements AsyncDisposable {
     const their = (pipe: InputPipe | OutputPipe | undefined) => pipe?.theirs ?? nowhere.number;
     try {
       const started = await container.exec({
-        process: spawnedProcess(process, program, options),
+        process: spawnedProcess({ ...process, env: this.env.variables }, program, options),
         seccomp,
         stdio: [their(pipes.stdin), their(pipes.stdout), their(pipes.stderr)],
         signal: options.signal,
       });
       return this.#watch(
         new SandboxProcess({
+          kernel,
           process: started,
           pipes,
           inherited: (["stdout", "stderr"] as const).filter((name) => kinds[name] === "inherit"),
@@ -194,6 +254,16 @@ export class Sandbox implements AsyncDisposable {
     return new ShellCommand((options) => this.spawn("sh", { ...options, args }));
   }
 
+  /** Whether its first process has ended, and all others with it. */
+  get hasEnded(): boolean {
+    return this.closed || this.#launched.first.hasEnded;
+  }
+
+  /** Settled when it is closed and removed, or could not be removed. */
+  get whenClosed(): Promise<void> {
+    return this.#whenClosed.promise;
+  }
+
   /** Ends all its processes at once. {@link close} removes the rest. */
   kill(): void {
     this.#launched.first.signal(SIGKILL);
@@ -218,6 +288,7 @@ export class Sandbox implements AsyncDisposable {
       first[Symbol.dispose]();
       lifeline.close();
       forgetAtExit(this.#launched);
+      this.#whenClosed.resolve();
     }
   }
 

@@ -11,7 +11,7 @@ const UID = 4000;
 const program = `
   import { Kernel } from "./lib/ffi/kernel.ts";
   import { LayerCache } from "./lib/sandbox/rootfs/layer_cache.ts";
-  import { overlayOptions, visibleLayers } from "./lib/sandbox/rootfs/overlay.ts";
+  import { visibleLayers } from "./lib/sandbox/rootfs/overlay.ts";
   import { Sha256 } from "./lib/sandbox/rootfs/sha256.ts";
   import { streamSource } from "./lib/sandbox/rootfs/byte_reader.ts";
   const kernel = new Kernel();
@@ -24,8 +24,8 @@ const program = `
     const open = () => Promise.resolve(streamSource(new Blob([bytes]).stream()));
     layers.push(await cache.unpacked({ diffId: "sha256:" + hash.hex(), open }));
   }
-  const parts = { layers: visibleLayers(kernel, layers, true), upper: "home/upper", work: "home/work", rootless: true };
-  console.log(overlayOptions(parts));
+  const lower = visibleLayers(kernel, layers, true).toReversed().join(":");
+  console.log("lowerdir=" + lower + ",upperdir=home/upper,workdir=home/work,userxattr");
 `;
 
 /** What the user needs, where the checkout may be out of reach. */

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
-import { overlayOptions, readInLayers, visibleLayers } from "../../../lib/sandbox/rootfs/overlay.ts";
+import { readInLayers, visibleLayers } from "../../../lib/sandbox/rootfs/overlay.ts";
 import { tar, utf8, type Written } from "../../unit/sandbox/rootfs/tar_writer.ts";
 import { attribute, inWorkshop, kernel, listing, output, setAttribute } from "./workshop.ts";
 
@@ -112,7 +112,7 @@ for (const [what, layers, files] of merged) {
       const [place, upper, work] = ["merged", "upper", "work"].map((name) => join(workshop.path, name));
       for (const directory of [place!, upper!, work!]) Deno.mkdirSync(directory);
       const visible = visibleLayers(kernel, paths, false);
-      const options = overlayOptions({ layers: visible, upper: upper!, work: work!, rootless: false });
+      const options = `lowerdir=${visible.toReversed().join(":")},upperdir=${upper},workdir=${work}`;
       const show =
         'mount -t overlay overlay -o "$1" "$2" && cd "$2" && find . -type f -printf "%P=" -exec cat {} ";" -printf "\\n"';
       const lines = output("unshare", "--mount", "sh", "-ec", show, "sh", options, place!).trim().split("\n");

@@ -3,6 +3,9 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { join } from "@std/path";
 import { RuncError, Sandbox, type SandboxOptions } from "../../../mod.ts";
+import { SandboxFs } from "../../../lib/sandbox/files/sandbox_fs.ts";
+import { tar, type Written } from "../../unit/sandbox/rootfs/tar_writer.ts";
+import { kernel } from "../harness.ts";
 import { cgroupsNamed } from "../leftovers.ts";
 
 /** Below which the sandboxes of this file keep their state. */
@@ -128,6 +131,11 @@ sandboxTest("env, clearEnv, cwd; a missing program is an error", { env: { A: "1"
   };
   assert((await env({ env: { B: "2" } })).join(" ").includes("A=1 B=2 HOME=/home/sandbox"));
   assertEquals(await env({ env: { B: "2" }, clearEnv: true }), ["B=2", "HOME=/home/sandbox"]);
+  await Promise.all([sandbox.env.set("C", "3=4"), sandbox.env.delete("LANG")]);
+  assertEquals([await sandbox.env.get("A"), await sandbox.env.get("LANG")], ["1", undefined]);
+  assertEquals((await env({})).filter((variable) => /^(A|C|LANG)=/.test(variable)), ["A=1", "C=3=4"]);
+  assertEquals((await sandbox.env.toObject()).C, "3=4");
+  await assertRejects(() => sandbox.env.set("A=", ""), RuncError, "env");
   const child = await sandbox.spawn("pwd", { cwd: "/tmp", stdout: "piped" });
   assertEquals((await child.output()).stdoutText, "/tmp\n");
   const missing = await assertRejects(() => sandbox.spawn("no-such-program"), RuncError);
@@ -136,6 +144,25 @@ sandboxTest("env, clearEnv, cwd; a missing program is an error", { env: { A: "1"
   for (const options of wrong) {
     assertEquals((await assertRejects(() => sandbox.spawn("true", options), RuncError)).code, "usage");
   }
+});
+
+sandboxTest("unref(): status and output come while the program runs; ref() is the end of it", {}, async (sandbox) => {
+  const script = "read line; echo $line; exit 3";
+  const child = await sandbox.spawn("sh", { args: ["-c", script], stdin: "piped", stdout: "piped" });
+  // A wait has begun.
+  const output = child.output();
+  child.unref();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode("text\n"));
+  // Something has to keep this program running.
+  const timer = setInterval(() => {}, 1000);
+  const { code, stdoutText } = await output;
+  clearInterval(timer);
+  assertEquals([code, stdoutText], [3, "text\n"]);
+  const other = await sandbox.spawn("sleep", { args: ["0.05"] });
+  other.unref();
+  other.ref();
+  assertEquals((await other.status).code, 0);
 });
 
 sandboxTest("sh: escaped values, text, json, result, noThrow, cwd, env, timeout", {}, async (sandbox) => {
@@ -293,6 +320,125 @@ sandboxTest("files: failures have an errno", { maxOutput: 1000 }, async (sandbox
   await assertRejects(() => fs.readFile("a\0b"), TypeError);
 });
 
+sandboxTest("files: names, links, times, modes, temporary files, walk", {}, async (sandbox) => {
+  const { fs } = sandbox;
+  await fs.writeTextFile("-a", "1");
+  await fs.copyFile("-a", "b");
+  await fs.rename("-a", "c");
+  await fs.link("c", "-d");
+  await fs.symlink("-d", "-s");
+  assertEquals([await fs.readLink("-s"), await fs.realPath("-s")], ["-d", "/home/sandbox/-d"]);
+  await fs.truncate("b");
+  await fs.truncate("c", 3);
+  assertEquals([await fs.readTextFile("b"), await fs.readTextFile("-s")], ["", "1\0\0"]);
+  await fs.utime("c", new Date(5000), 7);
+  await fs.chmod("c", 0o600);
+  const { atime, mtime, mode, nlink } = await fs.stat("c");
+  assertEquals([atime.getTime(), mtime.getTime(), mode & 0o777, nlink], [5000, 7000, 0o600, 2]);
+  await fs.writeTextFile("c", "2", { create: false });
+  await fs.writeTextFile("c", "3", { create: false, append: true });
+  await fs.writeTextFile("new", "4", { createNew: true });
+  assertEquals([await fs.readTextFile("c"), await fs.readTextFile("new")], ["23", "4"]);
+  const [directory, file] = [await fs.makeTempDir({ dir: ".", prefix: "t" }), await fs.makeTempFile({ suffix: ".x" })];
+  assertEquals([(await fs.stat(directory)).mode & 0o777, (await fs.stat(file)).mode & 0o777], [0o700, 0o600]);
+  await fs.mkdir("w/.h/deep", { recursive: true });
+  await fs.writeTextFile("w/.h/deep/f.ts", "");
+  await fs.symlink("/", "w/root");
+  const walked = async (options?: Parameters<typeof fs.walk>[1]) =>
+    (await Array.fromAsync(fs.walk("w", options))).map(({ path }) => path).sort();
+  assertEquals(await walked(), ["w", "w/.h", "w/.h/deep", "w/.h/deep/f.ts", "w/root"]);
+  assertEquals(await walked({ maxDepth: 1, includeSymlinks: false }), ["w", "w/.h"]);
+  assertEquals(await walked({ exts: [".ts"], includeDirs: false }), ["w/.h/deep/f.ts"]);
+  assertEquals(await walked({ skip: [/deep/], match: [/h$/, /root/] }), ["w/.h", "w/root"]);
+  const failures: readonly [() => Promise<unknown>, string][] = [
+    [() => fs.rename("missing", "x"), "ENOENT"],
+    [() => fs.rename("c", "w"), "EISDIR"],
+    [() => fs.copyFile("c", "w"), "EISDIR"],
+    [() => fs.link("c", "b"), "EEXIST"],
+    [() => fs.symlink("c", "b"), "EEXIST"],
+    [() => fs.readLink("c"), "EINVAL"],
+    [() => fs.realPath("missing"), "ENOENT"],
+    [() => fs.truncate("missing"), "ENOENT"],
+    [() => fs.utime("missing", 0, 0), "ENOENT"],
+    [() => fs.chown("c", 0, null), "EPERM"],
+    [() => fs.writeTextFile("missing", "", { create: false }), "ENOENT"],
+    [() => fs.writeTextFile("c", "", { createNew: true }), "EEXIST"],
+    [() => Array.fromAsync(fs.walk("/root")), "EACCES"],
+  ];
+  for (const [action, errnoName] of failures) {
+    const error = await assertRejects(action, RuncError);
+    assertEquals([error.code, error.errnoName], ["command-failed", errnoName], error.message);
+  }
+});
+
+sandboxTest("files: upload and download of files and directories", {}, async ({ fs }) => {
+  const [from, to] = ["from", "to"].map((name) => join(directory, name));
+  Deno.mkdirSync(join(from!, "d/e"), { recursive: true });
+  const bytes = new Uint8Array(100_000).fill(5);
+  Deno.writeFileSync(join(from!, "d/program"), bytes, { mode: 0o755 });
+  const long = "n".repeat(200);
+  Deno.writeTextFileSync(join(from!, long), "long");
+  Deno.symlinkSync("/etc/passwd", join(from!, "link"));
+  new Deno.Command("mkfifo", { args: [join(from!, "fifo")] }).outputSync();
+  assertEquals(await fs.upload(from!, "tree"), ["fifo"]);
+  assertEquals([await fs.readLink("tree/link"), (await fs.stat("tree/d/program")).mode & 0o777], [
+    "/etc/passwd",
+    0o755,
+  ]);
+  assertEquals(await fs.readTextFile(`tree/${long}`), "long");
+  assertEquals(await fs.download("tree", to!), ["link"]);
+  assertEquals(Deno.readFileSync(join(to!, "d/program")), bytes);
+  assertEquals([...Deno.readDirSync(to!)].map(({ name }) => name).sort(), ["d", long]);
+  await fs.upload(join(from!, "d/program"), "file");
+  const file = join(directory, "file");
+  await fs.download("file", file);
+  assertEquals([Deno.readFileSync(file), Deno.statSync(file).mode! & 0o777], [bytes, 0o755]);
+  const errors: readonly [() => Promise<unknown>, string | undefined][] = [
+    [() => fs.download("file", join(directory, "other"), { maxSize: 99_999 }), "EFBIG"],
+    [() => fs.download("tree", join(directory, "otherTree"), { maxSize: 99_999 }), "EFBIG"],
+    [() => fs.download("missing", file), "ENOENT"],
+    [() => fs.upload(from!, "/usr/x"), "EROFS"],
+    [() => fs.upload(join(from!, "missing"), "x"), "ENOENT"],
+  ];
+  for (const [action, errnoName] of errors) {
+    const error = await assertRejects(action, RuncError);
+    assertEquals(error.errnoName, errnoName, error.message);
+  }
+  const left = [...Deno.readDirSync(directory)].map(({ name }) => name).filter((name) => name.startsWith("other."));
+  assertEquals(left, []);
+});
+
+Deno.test("files: what a sandbox gives as a directory stays in the host's directory", async () => {
+  const [place, outside] = ["place", "outside"].map((name) => join(directory, name));
+  for (const path of [place!, outside!]) Deno.mkdirSync(path);
+  // As somebody who can write to the directory could have left it.
+  Deno.symlinkSync(outside!, join(place!, "out"));
+  Deno.symlinkSync(join(outside!, "made"), join(place!, "file"));
+  await using sandbox = await Sandbox.create({ directory });
+  const archives: Record<string, readonly Written[]> = {
+    upwards: [{ name: "../outside/made", content: "x" }],
+    absolute: [{ name: join(outside!, "made"), content: "x" }],
+    "through its own link": [{ name: "l", type: "2", linkName: outside }, { name: "l/made", content: "x" }],
+    "through a link that is there": [{ name: "out/made", content: "x" }],
+    "onto a link that is there": [{ name: "file", content: "x", mode: 0o6777 }],
+    "a link to outside": [{ name: "h", type: "1", linkName: "out/made" }],
+    "a device": [{ name: "null", type: "3", major: 1, minor: 3 }],
+  };
+  for (const [what, entries] of Object.entries(archives)) {
+    await sandbox.fs.writeFile("/tmp/archive", tar(...entries));
+    // A sandbox of an image brings its own tar.
+    await sandbox.fs.writeTextFile("/tmp/tar", "#!/bin/sh\nexec cat /tmp/archive\n", { mode: 0o755 });
+    const evil = new SandboxFs(kernel, (program, more) => {
+      return sandbox.spawn(program, { ...more, env: { ...more.env, PATH: "/tmp:/usr/bin:/bin" } });
+    }, 1000);
+    await evil.download("/tmp", place!).catch((error) => assert(error instanceof RuncError, `${what}: ${error}`));
+    assertEquals([...Deno.readDirSync(outside!)], [], what);
+  }
+  // Beside the two links: what was given, in the place.
+  assertEquals(Deno.lstatSync(join(place!, "file")).mode! & 0o7777, 0o755);
+  assertEquals([...Deno.readDirSync(place!)].filter(({ isSymlink }) => isSymlink).map(({ name }) => name), ["out"]);
+});
+
 Deno.test("files: a symlink of the sandbox does not lead to the host's", async () => {
   const secret = join(directory, "secret");
   Deno.writeTextFileSync(secret, "host");
@@ -340,4 +486,32 @@ Deno.test("requireLimits is no error for root, and the limits hold", async () =>
       .then(({ stderrText }) => stderrText!),
     /fork/,
   );
+});
+
+Deno.test("a pool: sandboxes that are ready, each for one use, closed by signals", async () => {
+  const controller = new AbortController();
+  const pool = Sandbox.pool({ size: 2, directory, timeout: "1h", signal: controller.signal });
+  const pids: number[] = [];
+  for (let round = 0; round < 3; round++) {
+    const abort = new AbortController();
+    const sandbox = await pool.acquire({ signal: abort.signal });
+    pids.push(sandbox.pid);
+    assertEquals(await sandbox.sh`echo ${round} > /tmp/f; ls /tmp; cat /tmp/f`.text(), `f\n${round}\n`);
+    if (round > 0) await sandbox.close();
+    else {
+      abort.abort();
+      await sandbox.whenClosed;
+    }
+    assertEquals(sandbox.hasEnded, true);
+  }
+  assertEquals(new Set(pids).size, 3);
+  const used = await pool.acquire();
+  controller.abort();
+  await Promise.all([pool.close(), used.whenClosed]);
+  await assertRejects(() => pool.acquire(), RuncError, "closed");
+  assertEquals(states(), []);
+  assertThrows(() => Sandbox.pool({ size: 1, memory: "1GiB", timeout: "x" }), RuncError, "timeout");
+  // Errors of the creation are those of the one who wants a sandbox.
+  await using wrong = Sandbox.pool({ size: 1, directory, memory: "much" });
+  await assertRejects(() => wrong.acquire(), RuncError, "memory");
 });

@@ -65,6 +65,12 @@ endTest("a program that exits without close() leaves nothing", async (directory)
   assertEquals([cgroupsNamed(id), programs(directory)], [[], []]);
 });
 
+endTest("a process that was unref()ed does not keep the program running, and ends with it", async (directory) => {
+  const { id, pids } = await run(directory, "unref");
+  assertEquals(pids.filter(isAlive), []);
+  assertEquals([cgroupsNamed(id), programs(directory)], [[], []]);
+});
+
 for (const how of ["throw", "SIGKILL"] as const) {
   endTest(`a program's ${how} ends its sandboxes; the next program removes the rest`, async (directory) => {
     const end = (child: Deno.ChildProcess) => how === "SIGKILL" && child.kill("SIGKILL");
@@ -77,6 +83,14 @@ for (const how of ["throw", "SIGKILL"] as const) {
     assertEquals(programs(directory).length, 1);
   });
 }
+
+endTest("what a program has left that was killed while it made a sandbox is removed, too", async (directory) => {
+  const { id } = await run(directory, "early");
+  assert(cgroupsNamed(id).length > 0);
+  const [left] = programs(directory);
+  await using _sandbox = await Sandbox.create({ directory });
+  assertEquals([cgroupsNamed(id), programs(directory).includes(left!)], [[], false]);
+});
 
 endTest("a program does not touch the sandboxes of another one that lives", async (directory) => {
   const { promise: done, resolve } = Promise.withResolvers<void>();

@@ -53,12 +53,15 @@ Deno.test("examples/code_runner.ts runs scripts, and a client that goes away end
     await withServer(directory, async (url) => {
       assertEquals(await (await fetch(`${url}/ping`)).text(), "pong\n");
       await runsScripts(url);
+      // The pool is full again.
+      await until("no sandboxes wait", () => sandboxes(directory).length === 4);
+      const before = sandboxes(directory);
       const controller = new AbortController();
       const lasting = post(`${url}/run`, "sleep 1000", controller.signal).catch((error) => error.name);
-      await until("no sandbox was made", () => sandboxes(directory).length > 0);
+      await until("no sandbox was taken", () => sandboxes(directory).length === 5);
       controller.abort();
       assertEquals(await lasting, "AbortError");
-      await until("the sandbox is still there", () => sandboxes(directory).length === 0);
+      await until("the sandbox is still there", () => before.some((id) => !sandboxes(directory).includes(id)));
     });
     // Removes what the server, which was killed, has left.
     await (await Sandbox.create({ directory })).close();
@@ -79,3 +82,77 @@ async function runsScripts(url: string): Promise<void> {
   const wrong = await fetch(`${url}/run?language=cobol`, { method: "POST" });
   assertEquals([wrong.status, (await wrong.text()).length > 0], [404, true]);
 }
+
+/** Runs an example to its end. */
+async function runExample(args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const env = { NO_COLOR: "1" };
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args: [...args], env }).output();
+  const decoder = new TextDecoder();
+  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+const example = (name: string) => new URL(`../../../examples/${name}`, import.meta.url).pathname;
+
+function inDirectory(name: string, test: (directory: string) => Promise<void>): void {
+  Deno.test(name, async () => {
+    const directory = Deno.makeTempDirSync({ prefix: "runc-sandbox-example-" });
+    // The sandbox's user has to reach it.
+    Deno.chmodSync(directory, 0o755);
+    try {
+      await test(directory);
+    } finally {
+      Deno.removeSync(directory, { recursive: true });
+    }
+  });
+}
+
+inDirectory("examples/grader.ts tells right, wrong, slow and hungry, and its tests are hidden", async (directory) => {
+  const solution = join(directory, "solution.pl");
+  Deno.writeTextFileSync(
+    solution,
+    `my $in = <STDIN>; chomp $in; if ($in eq "slow") { sleep 100 }
+    if ($in eq "hungry") { my $n = 400_000_000; my $x = q(x) x $n; print 1 } if ($in eq "die") { exit 3 }
+    if ($in eq "look") { print join(" ", glob("${directory}/* /solution* /tmp/*")) } else { print "$in$in\\n" }`,
+  );
+  const tests = Object.entries({ right: "rightright", wrong: "x", slow: "", hungry: "", die: "", look: "/solution" });
+  const file = join(directory, "tests.json");
+  Deno.writeTextFileSync(file, JSON.stringify(tests.map(([name, output]) => ({ name, input: `${name}\n`, output }))));
+  const { code, stdout, stderr } = await runExample([
+    "run",
+    "-A",
+    "--no-check",
+    example("grader.ts"),
+    solution,
+    file,
+    "perl",
+  ]);
+  assertEquals({ code, stderr, lines: stdout.trim().split("\n") }, {
+    code: 1,
+    stderr: "",
+    lines: [
+      "right: passed",
+      "wrong: wrong answer",
+      "slow: too slow",
+      "hungry: too much memory",
+      "die: ended with code 3",
+      "look: passed",
+    ],
+  });
+});
+
+inDirectory("examples/build.ts writes to the output only", async (directory) => {
+  const [source, output] = ["source", "output"].map((name) => join(directory, name));
+  Deno.mkdirSync(source!);
+  Deno.writeTextFileSync(join(source!, "in"), "text");
+  const script = "tr a-z A-Z < in > /output/out; echo x > in; echo x > /usr/x; printf '\\033[31mred'; exit 5";
+  const args = ["run", "-A", "--no-check", example("build.ts"), source!, output!, "sh", "-c", script];
+  const { code, stdout } = await runExample(args);
+  assertEquals([code, Deno.readTextFileSync(join(output!, "out"))], [5, "TEXT"]);
+  assertEquals([Deno.readTextFileSync(join(source!, "in")), [...Deno.readDirSync(output!)].length], ["text", 1]);
+  assert(stdout.includes("^[[31mred") && stdout.includes("Read-only file system"), stdout);
+});
+
+Deno.test("examples/sandbox_test.ts passes", async () => {
+  const { code, stdout } = await runExample(["test", "-A", "--no-check", example("sandbox_test.ts")]);
+  assertEquals([code, stdout.includes("2 passed | 0 failed")], [0, true], stdout);
+});

@@ -1,33 +1,15 @@
-/** From an image on disk to a program in a sandbox: layers, overlay, defaults of the image. As root; with busybox-static. */
+/** Sandboxes of images on disk: layers, defaults of the image, changes, attacks. As root; with busybox-static. */
 
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "@std/path";
-import { createRuntime, Kernel, loadSpec, runOutput } from "../../../mod.ts";
-import { imageProcess } from "../../../lib/sandbox/rootfs/image/image_process.ts";
-import { openImage } from "../../../lib/sandbox/rootfs/image/open_image.ts";
-import { overlayOptions, readInLayers, visibleLayers } from "../../../lib/sandbox/rootfs/overlay.ts";
-import { sandboxConfig } from "../../../lib/sandbox/config/sandbox_config.ts";
-import { dockerArchive } from "../../unit/sandbox/rootfs/image_maker.ts";
+import { RuncError, Sandbox, type SandboxOptions } from "../../../mod.ts";
+import { dockerArchive, ociLayout } from "../../unit/sandbox/rootfs/image_maker.ts";
 import { tar, type Written } from "../../unit/sandbox/rootfs/tar_writer.ts";
 import { lacks } from "../interpreter_harness.ts";
-import { inWorkshop, listing, output } from "../rootfs/workshop.ts";
+import { cgroupsNamed } from "../leftovers.ts";
+import { inWorkshop, listing, type Workshop } from "../rootfs/workshop.ts";
+import { base, busybox, directory, writeFiles } from "./busybox_image.ts";
 
-const kernel = new Kernel();
-const busybox = "/usr/bin/busybox";
-
-const directory = (name: string, more: Partial<Written> = {}): Written => ({ name, type: "5", mode: 0o755, ...more });
-
-const base = (): readonly Written[] => [
-  ...["bin", "dev", "etc", "proc", "run", "sys", "tmp"].map((name) => directory(name)),
-  { name: "bin/busybox", content: Deno.readFileSync(busybox), mode: 0o755 },
-  ...["sh", "cat", "id", "ls", "rm", "pwd"].map((name): Written => ({
-    name: `bin/${name}`,
-    type: "2",
-    linkName: "busybox",
-  })),
-  { name: "etc/passwd", content: "root:x:0:0::/:/bin/sh\n" },
-  { name: "etc/removed", content: "old" },
-];
 const app: readonly Written[] = [
   { name: "etc/passwd", content: "root:x:0:0::/:/bin/sh\napp:x:1000:1000::/app:/bin/sh\n" },
   { name: "etc/group", content: "app:x:1000:\nmore:x:1001:app\n" },
@@ -37,62 +19,131 @@ const app: readonly Written[] = [
 ];
 
 /** What an image's config has. */
-const config = {
-  User: "app",
-  WorkingDir: "/app",
-  Env: ["NAME=value"],
-  Entrypoint: ["sh", "-c"],
-  Cmd: [
-    "id; pwd; echo $NAME; cat data; ls /etc; echo new > data; rm /etc/group 2>/dev/null; echo $?",
-  ],
-};
+const config = { User: "app", WorkingDir: "/app", Env: ["NAME=value"], Entrypoint: ["sh", "-c"], Cmd: ["id -u"] };
 
-const name = "a program of an image runs as the image says, and changes the overlay only (needs busybox-static)";
-Deno.test({
-  name,
-  ignore: lacks(busybox),
-  fn: () =>
-    inWorkshop(async (workshop) => {
-      const archive = join(workshop.path, "image.tar");
-      Deno.writeFileSync(archive, tar(...await dockerArchive({ layers: [tar(...base()), tar(...app)], config })));
-      const image = await openImage(archive, { architecture: "amd64" });
-      const cache = workshop.cache();
-      const paths = await Promise.all(image.layers.map((layer) => cache.unpacked(layer)));
-      const before = paths.map(listing);
-      const layers = visibleLayers(kernel, paths, false);
-      const [upper, work, root] = ["upper", "work", "root"].map((name) => join(workshop.path, name));
-      for (const path of [upper!, work!, root!]) Deno.mkdirSync(path);
-      const read = (path: string) => new TextDecoder().decode(readInLayers(kernel, layers, path, 65536));
-      const defaults = imageProcess(image.config, { passwd: read("etc/passwd"), group: read("etc/group") });
-      output(
-        "mount",
-        "-t",
-        "overlay",
-        "overlay",
-        "-o",
-        overlayOptions({ layers, upper: upper!, work: work!, rootless: false }),
-        root!,
+const state = Deno.makeTempDirSync({ prefix: "runc-sandbox-image-" });
+addEventListener("unload", () => Deno.removeSync(state, { recursive: true }));
+
+function imageTest(name: string, test: (workshop: Workshop, create: Create) => Promise<void>): void {
+  Deno.test({
+    name: `${name} (needs busybox-static)`,
+    ignore: lacks(busybox),
+    fn: async () => {
+      // The lock of the state is open as long as the program.
+      await (await Sandbox.create({ directory: state })).close();
+      await inWorkshop((workshop) =>
+        test(
+          workshop,
+          (image, options = {}) =>
+            Sandbox.create({ directory: state, root: { image, cache: workshop.cachePath }, ...options }),
+        )
       );
-      try {
-        const made = sandboxConfig({
-          options: { readonly: false },
-          facts: { arch: kernel.arch, controllers: new Set(["memory", "pids"]), openFiles: 1024 },
-          root: { kind: "directory", ...defaults },
-          rootPath: root!,
-          cgroupsPath: `/runc-sandbox-test-${Deno.pid}`,
-          args: defaults.args!,
-        });
-        const runtime = createRuntime({ kernel, root: join(workshop.path, "state") });
-        const spec = loadSpec(runtime, made.config, workshop.path);
-        const { stdout, stderr } = await runOutput(runtime, { id: "box", spec });
-        assertEquals([new TextDecoder().decode(stdout), new TextDecoder().decode(stderr)], [
-          "uid=1000(app) gid=1000(app) groups=1001(more)\n/app\nvalue\ndata" + "group\npasswd\n1\n",
-          "",
-        ]);
-      } finally {
-        output("umount", root!);
-      }
-      assertEquals(paths.map(listing), before);
-      assertEquals(Deno.readTextFileSync(join(upper!, "app/data")), "new\n");
-    }),
+    },
+  });
+}
+
+type Create = (image: string, options?: SandboxOptions) => Promise<Sandbox>;
+
+const overlays = () => Deno.readTextFileSync("/proc/self/mountinfo").match(/ - overlay /g)?.length ?? 0;
+
+imageTest(
+  "a sandbox is as its image says; changes are its own, bounded, and gone with it",
+  async (workshop, create) => {
+    const image = join(workshop.path, "image.tar");
+    Deno.writeFileSync(image, tar(...await dockerArchive({ layers: [tar(...base()), tar(...app)], config })));
+    const before = overlays();
+    {
+      await using sandbox = await create(image);
+      const said = await sandbox.sh`id; pwd; echo $NAME; cat data; ls /etc; touch data /new 2>&1; echo > /tmp/f`.text();
+      assertEquals(
+        said,
+        "uid=1000(app) gid=1000(app) groups=1001(more)\n/app\nvalue\ndata" + "group\npasswd\n" +
+          "touch: data: Read-only file system\ntouch: /new: Read-only file system\n",
+      );
+      assertEquals(sandbox.command, ["sh", "-c", "id -u"]);
+      const [program, ...args] = sandbox.command;
+      assertEquals((await (await sandbox.spawn(program!, { args, stdout: "piped" })).output()).stdoutText, "1000\n");
+    }
+    const layers = [...Deno.readDirSync(join(workshop.cachePath, "root/sha256"))].map(({ name }) =>
+      join(workshop.cachePath, "root/sha256", name)
+    );
+    const unchanged = layers.map(listing);
+    for (let round = 0; round < 2; round++) {
+      await using sandbox = await create(image, { readonly: false, disk: "1MiB", user: "root" });
+      const script = `cat /app/data; echo new > /app/data; rm -r /etc /bin/ls; mkdir /etc; echo /etc/*
+      head -c 2000000 /dev/zero > /big; wc -c < /big`;
+      // The image's data was changed in the round before, and no removed file shines through.
+      assertEquals(await sandbox.sh`eval ${script}`.stderr("null").text(), `data/etc/*\n${2 ** 20}\n`);
+      // The host's mounts do not have it: nothing has to be unmounted, whatever ends the program.
+      assertEquals(overlays(), before);
+    }
+    assertEquals(layers.map(listing), unchanged);
+  },
+);
+
+imageTest("an image cannot reach the host: links for its own files, devices, whiteouts", async (workshop, create) => {
+  const secret = join(workshop.path, "secret");
+  Deno.writeTextFileSync(secret, "evil:x:7:7::/:/bin/sh\n");
+  const outside = join(workshop.path, "outside");
+  Deno.mkdirSync(outside);
+  const entries = base().filter(({ name }) => !["run", "etc/passwd"].includes(`${name}`));
+  const links = [["run", `../../../..${outside}`], ["etc/passwd", secret]];
+  const evil: readonly Written[] = [
+    ...links.map(([name, linkName]): Written => ({ name: name!, type: "2", linkName })),
+    { name: "null", type: "3", mode: 0o666, major: 1, minor: 3 },
+  ];
+  writeFiles(
+    join(workshop.path, "image"),
+    await ociLayout({ layers: [tar(...entries), tar(...evil)], config: { User: "0", WorkingDir: "/made" } }),
+  );
+  const image = join(workshop.path, "image");
+  await using sandbox = await create(image);
+  const said = await sandbox.sh`pwd; cat /etc/passwd; echo x > /null; echo x > /run/f; ls ${outside}`.noThrow()
+    .result();
+  assertMatch(said.stderrText!, /passwd[^]*null: Permission denied/);
+  assertEquals(said.stdoutText, "/made\nf\n");
+  assertEquals([...Deno.readDirSync(outside)], []);
+  const named = join(workshop.path, "named");
+  writeFiles(named, await ociLayout({ layers: [tar(...entries), tar(...evil)], config: { User: "evil" } }));
+  const error = await assertRejects(() => create(named), RuncError, "evil");
+  assertEquals(error.code, "image-invalid");
+});
+
+imageTest("SIGKILL of the program ends a sandbox of an image, and its root with it", async (workshop) => {
+  const image = join(workshop.path, "image");
+  writeFiles(image, await ociLayout({ layers: [tar(...base()), tar({ name: "data", content: "data" })] }));
+  const before = overlays();
+  const program = new URL("./end_program.ts", import.meta.url).pathname;
+  const ownState = join(workshop.path, "state");
+  const run = (how: string) => {
+    const args = ["run", "-A", "--no-check", program, ownState, how, image, workshop.cachePath];
+    return new Deno.Command(Deno.execPath(), { args, stdout: "piped", stderr: "null" });
+  };
+  await using child = run("wait").spawn();
+  let text = "";
+  let inSandbox = "";
+  for await (const bytes of child.stdout) {
+    text += new TextDecoder().decode(bytes);
+    if (!text.endsWith("\n")) continue;
+    inSandbox = Deno.readTextFileSync(`/proc/${JSON.parse(text).pid}/mountinfo`);
+    child.kill("SIGKILL");
+  }
+  await child.status;
+  // The overlay was in the sandbox's mount namespace alone, which is gone with its last process.
+  assertMatch(inSandbox, / - overlay /);
+  assertEquals(overlays(), before);
+  const { id, pids } = JSON.parse(text) as { id: string; pids: readonly number[] };
+  const isAlive = (pid: number) => {
+    try {
+      return !/^State:\t[ZX]/m.test(Deno.readTextFileSync(`/proc/${pid}/status`));
+    } catch {
+      return false;
+    }
+  };
+  for (let tries = 0; pids.some(isAlive); tries++) {
+    if (tries === 1000) throw new Error(`still alive: ${pids}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  // The next program uses the same layers, and removes what is left.
+  assertEquals([(await run("exit").output()).code, cgroupsNamed(id)], [3, []]);
 });

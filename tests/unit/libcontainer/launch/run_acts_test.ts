@@ -1,5 +1,6 @@
 /** Acts run in order, and are taken back in reverse. */
 
+import { immediate } from "../../../../lib/ffi/immediate.ts";
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { RuncError } from "../../../../lib/errors.ts";
 import { readable, runWaits, runWaitsAsync, type Waits } from "../../../../lib/ffi/waits.ts";
@@ -275,7 +276,7 @@ Deno.test("the asynchronous driver lets others work between acts", async () => {
   let isOver = false;
   let turns = 0;
   const work = runWaitsAsync({ kernel: fakeKernel(calls) }, runActs(acts, world)).finally(() => isOver = true);
-  for (; !isOver; turns++) await Promise.resolve();
+  for (; !isOver; turns++) await immediate();
   await work;
   assertEquals(world.notes.length, 50);
   // The fake clock goes on by 0.1 ms with each look: after 1 ms others get their turn.

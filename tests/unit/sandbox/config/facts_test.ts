@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { parseIdRange, userName } from "../../../../lib/sandbox/config/facts.ts";
+import { parseIdRange, userHome, userName } from "../../../../lib/sandbox/config/facts.ts";
 
 const user = { uid: 1000, name: "alice" };
 
@@ -19,5 +19,7 @@ Deno.test("parseIdRange() finds the largest range of a user, by name or number",
 Deno.test("a user without a name has only the ranges of the number", () => {
   assertEquals(userName("root:x:0:0::/:\nalice:x:1000:1::/:\n", 1000), "alice");
   assertEquals(userName("root:x:0:0::/:\n", 1000), "");
+  assertEquals(userHome("root:x:0:0::/:\nalice:x:1000:1::/home/alice:/bin/sh\n", 1000), "/home/alice");
+  assertEquals(userHome("alice:x:1000\n", 1000), "");
   assertEquals(parseIdRange(":1:1\n", { uid: 5, name: "" }), undefined);
 });

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { RuncError } from "../../../../lib/errors.ts";
 import type { HostEntry } from "../../../../lib/sandbox/config/host_layout.ts";
-import type { IsolationOptions } from "../../../../lib/sandbox/config/options.ts";
+import type { IsolationOptions, SandboxUser } from "../../../../lib/sandbox/config/options.ts";
 import {
   type RootlessFacts,
   type SandboxConfig,
@@ -272,6 +272,29 @@ Deno.test("without root, one id: the caller is 0 in a user namespace, and no oth
   assertEquals(process!.user, { uid: 0, gid: 0 });
   const options = made.config.mounts!.flatMap((mount) => mount.options ?? []);
   assertEquals(options.filter((option) => /^[ug]id=/.test(option) && !/=0$/.test(option)), []);
+});
+
+Deno.test("without root, a user beyond the ranges is an error, whoever asks for it", () => {
+  const rootless: RootlessFacts = {
+    uid: 1000,
+    gid: 100,
+    subuids: { first: 1, count: 10 },
+    subgids: { first: 1, count: 20 },
+  };
+  const users: readonly [SandboxUser, boolean][] = [
+    [{ uid: 10, gid: 20 }, true],
+    [{ uid: 11, gid: 20 }, false],
+    [{ uid: 10, gid: 21 }, false],
+    [{ uid: 10, gid: 20, additionalGids: [21] }, false],
+  ];
+  for (const [user, isThere] of users) {
+    const image = { facts: { ...facts, rootless }, root: { kind: "directory" as const, user } };
+    for (const attempt of [() => make({}, image), () => make({ user }, { facts: { ...facts, rootless } })]) {
+      if (isThere) assertEquals(attempt().config.process!.user, user);
+      else assertEquals(assertThrows(attempt, RuncError).code, "host-lacks");
+    }
+  }
+  assertThrows(() => make({ user: { uid: 1, gid: 0 } }, { facts: { ...facts, rootless: { uid: 1000, gid: 100 } } }));
 });
 
 Deno.test("without root, with ranges: the user is nobody, or the highest id", () => {
