@@ -18,8 +18,11 @@ const SLICE_MS = 1;
  * Deno does not look at its timers.
  */
 const TURN_MS = 1;
-/** How long there are only short turns, in which the event loop does not wait. With long ones alone, half of all time is lost. */
-const SHORT_TURNS_MS = 3;
+/**
+ * How long there are only short turns, in which the event loop does not wait. With long ones alone, half of all time is
+ * lost; with more short ones, timers are late.
+ */
+const SHORT_TURNS_MS = 1;
 
 class Slices {
   readonly #kernel: Kernel;
