@@ -4,31 +4,24 @@
  * @module
  */
 
-import { hasLimits } from "../../../cgroups/limits/limits.ts";
 import { pointerToken } from "../../../specs/problem.ts";
-import type { Config, Hook, HookName, Process, Resources } from "../../../specs/config.ts";
+import type { Config, Hook, HookName, Process } from "../../../specs/config.ts";
 import type { HostFacts, LaunchRequest } from "../../config/launch_request.ts";
 import type { ParsedMount } from "../../config/mounts.ts";
-import { hasNamespace, hasNetworkDevices, joinedNamespaces, makesNamespace } from "../../config/namespaces.ts";
+import { hasNetworkDevices, joinedNamespaces, makesNamespace } from "../../config/namespaces.ts";
 import { needsListener } from "../../seccomp/filter.ts";
 import { needsHome } from "../../steps/command.ts";
 import { containerHookNames } from "../../steps/container_hooks.ts";
 import { capabilityNumbers } from "../../steps/credentials.ts";
 import { hasHelper, hasRuntimeHooks } from "../create.ts";
 import { type Act, act, type Served, within } from "./act.ts";
+import { endProcesses, hasRdtGroup, limitsOf, makeCgroups, makeRdtGroup, type ResourceInput } from "./resources.ts";
 
 /** What the acts are made from. */
-export interface CreateInput {
-  readonly config: Config;
+export interface CreateInput extends ResourceInput {
   readonly facts: HostFacts;
   readonly request: LaunchRequest;
   readonly mounts: readonly ParsedMount[];
-  /** The container's directory below the state directory. */
-  readonly directory: string;
-  /** The container's cgroups, by controller. */
-  readonly cgroupPaths: Readonly<Record<string, string>>;
-  /** Where resctrl is mounted; absent: the host does not have it. */
-  readonly resctrl?: string;
 }
 
 /** The prefix of errors from the start of the stage until the process executes its program. Callers match it. */
@@ -153,62 +146,7 @@ function openDescriptors({ config, facts, request, mounts, directory }: CreateIn
   ];
 }
 
-/** The end of all processes of the container. Cgroups can be removed only after it. */
-export const endProcesses = {
-  label: "kill stage and init",
-  does: { verb: "endProcesses" },
-} as const;
-
 const startStage = act("start the stage", "", { verb: "startStage" }, { undo: [endProcesses] });
-
-/** The cgroups, for the stage and its children. With a user namespace the stage cannot enter them by itself. */
-function makeCgroups({ config, cgroupPaths, directory }: CreateInput): readonly Act[] {
-  const paths = [...new Set(Object.values(cgroupPaths))];
-  const noted = act("note where the cgroups will be", "/linux/cgroupsPath", {
-    verb: "noteCreation",
-    path: `${directory}/creating.json`,
-    cgroups: cgroupPaths,
-  });
-  const limits = limitsOf(config);
-  const made = act("make the cgroups", "/linux/cgroupsPath", { verb: "makeCgroups", paths, limits }, {
-    undo: [
-      endProcesses,
-      // The container's own pid namespace ends with init. In a shared one, a hook may still run.
-      ...(makesNamespace(config, "pid")
-        ? []
-        : [{ label: "kill what is left in the cgroups", does: { verb: "killLeft" } } as const]),
-      { label: "remove the cgroups", does: { verb: "removeCgroups", paths } },
-    ],
-  });
-  const joined = act("move the stage into the cgroups", "/linux/cgroupsPath", { verb: "joinCgroups" });
-  return within("unable to apply cgroup configuration", [
-    noted,
-    made,
-    ...(hasNamespace(config, "user") ? [joined] : []),
-  ]);
-}
-
-/** linux.resources, if it has limits. */
-function limitsOf({ linux }: Config): Resources | undefined {
-  const { resources = {} } = linux ?? {};
-  return hasLimits(resources) ? resources : undefined;
-}
-
-/** The resctrl group of `linux.intelRdt`. A host without resctrl has none. */
-function makeRdtGroup({ config, resctrl }: CreateInput): readonly Act[] {
-  const { intelRdt } = config.linux ?? {};
-  if (intelRdt === undefined || resctrl === undefined) return [];
-  return within("unable to apply Intel RDT configuration", [
-    act("make the Intel RDT group", "/linux/intelRdt", { verb: "makeRdtGroup", root: resctrl, rdt: intelRdt }, {
-      undo: [endProcesses, { label: "remove the Intel RDT group", does: { verb: "undoRdtGroup" } }],
-    }),
-    act("move the stage into the Intel RDT group", "/linux/intelRdt", { verb: "joinRdtGroup" }),
-  ]);
-}
-
-function hasRdtGroup({ config, resctrl }: CreateInput): boolean {
-  return config.linux?.intelRdt !== undefined && resctrl !== undefined;
-}
 
 function warnOfNoCgroup({ config }: CreateInput): readonly Act[] {
   if (makesNamespace(config, "pid")) return [];
