@@ -35,6 +35,12 @@ export function makeDirectory(kernel: Kernel, path: string): Fd {
   return openDirectory(kernel, path);
 }
 
+/** Opens the directory of new images, which is made with those above it. @throws {RuncError} */
+export function makeImages(kernel: Kernel, path: string): Fd {
+  withFileErrors(() => Deno.mkdirSync(path, { recursive: true, mode: 0o700 }));
+  return openDirectory(kernel, path);
+}
+
 /** Writes the targets of the first process's standard streams into an image. `null`: not known. */
 export function writeDescriptors(imagePath: string, descriptors: readonly string[] | null): void {
   const text = JSON.stringify(descriptors);

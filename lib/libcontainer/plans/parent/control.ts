@@ -180,12 +180,15 @@ export function updateActs(
 }
 
 const unlock: Undo = { label: "release the container's lock", does: { verb: "unlockState" } };
-const unlockState: Act = { from: "", ...unlock };
+/** Releases the lock. */
+export const unlockState: Act = { from: "", ...unlock };
 
-function lockState({ directory }: Controlled): Act {
+/** Locks the container, and reads its state again. */
+export function lockState({ directory }: Pick<Controlled, "directory">): Act {
   return act("lock the container and read its state", "", { verb: "lockState", path: directory }, { undo: [unlock] });
 }
 
-function readStatus(allowed: readonly Status[] | undefined, refusal: Refusal): Act {
+/** Finds out the status, and refuses others than those allowed. */
+export function readStatus(allowed: readonly Status[] | undefined, refusal: Refusal): Act {
   return act("find out the status", "", { verb: "readStatus", allowed, refusal });
 }

@@ -8,14 +8,14 @@ import { pointerToken } from "../../../specs/problem.ts";
 import type { Config, Hook, HookName, Process } from "../../../specs/config.ts";
 import type { HostFacts, LaunchRequest } from "../../config/launch_request.ts";
 import type { ParsedMount } from "../../config/mounts.ts";
-import { hasNetworkDevices, joinedNamespaces, makesNamespace } from "../../config/namespaces.ts";
+import { hasNamespace, hasNetworkDevices, joinedNamespaces, makesNamespace } from "../../config/namespaces.ts";
 import { needsListener } from "../../seccomp/filter.ts";
 import { needsHome } from "../../steps/command.ts";
 import { containerHookNames } from "../../steps/container_hooks.ts";
 import { capabilityNumbers } from "../../steps/credentials.ts";
 import { hasHelper, hasRuntimeHooks } from "../create.ts";
 import { type Act, act, type Served, within } from "./act.ts";
-import { endProcesses, hasRdtGroup, limitsOf, makeCgroups, makeRdtGroup, type ResourceInput } from "./resources.ts";
+import { endProcesses, type Entrant, limitActs, makeCgroups, makeRdtGroup, type ResourceInput } from "./resources.ts";
 
 /** What the acts are made from. */
 export interface CreateInput extends ResourceInput {
@@ -33,13 +33,13 @@ export const IN_INIT = "error during container init";
 export function createActs(input: CreateInput): readonly Act[] {
   return [
     ...warnings(input),
-    ...makeState(input),
+    ...makeState({ ...input, notifyDirectory: input.request.notifyDirectory }),
     ...openDescriptors(input),
     ...within(NOT_STARTED, [
       startStage,
       // Meanwhile, the stage starts.
-      ...makeCgroups(input),
-      ...makeRdtGroup(input),
+      ...makeCgroups(input, stageOf(input), [noteCreation(input)]),
+      ...makeRdtGroup(input, stageOf(input)),
       ...warnOfNoCgroup(input),
       act("let the stage go on", "", { verb: "go" }),
       ...within(IN_INIT, [
@@ -100,7 +100,9 @@ function warning(from: string, text: string): Act {
 }
 
 /** The container exists once it has its directory. Before, nothing has to be undone, and no hook runs. */
-function makeState({ config, request, directory }: CreateInput): readonly Act[] {
+export function makeState(
+  { config, directory, notifyDirectory }: Pick<CreateInput, "config" | "directory"> & { notifyDirectory?: string },
+): readonly Act[] {
   return [
     act("make the state directory", "", { verb: "makeStateDirectory", path: directory }, {
       // The hooks run last, after everything else is removed.
@@ -109,10 +111,10 @@ function makeState({ config, request, directory }: CreateInput): readonly Act[] 
         ...hookActs("poststop", config.hooks?.poststop, { status: "stopped", goOn: true }),
       ],
     }),
-    ...(request.notifyDirectory === undefined ? [] : [
+    ...(notifyDirectory === undefined ? [] : [
       act("make the directory of the notify socket", "", {
         verb: "makeDirectory",
-        path: request.notifyDirectory,
+        path: notifyDirectory,
         mode: 0o755,
       }),
     ]),
@@ -147,6 +149,25 @@ function openDescriptors({ config, facts, request, mounts, directory }: CreateIn
 }
 
 const startStage = act("start the stage", "", { verb: "startStage" }, { undo: [endProcesses] });
+
+function noteCreation({ cgroupPaths, directory }: CreateInput): Act {
+  return act("note where the cgroups will be", "/linux/cgroupsPath", {
+    verb: "noteCreation",
+    path: `${directory}/creating.json`,
+    cgroups: cgroupPaths,
+  });
+}
+
+/** The stage and its children are in the cgroups. With a user namespace the stage cannot enter them by itself. */
+function stageOf({ config }: CreateInput): Entrant {
+  return {
+    name: "the stage",
+    ends: [endProcesses],
+    ...(hasNamespace(config, "user") ? { join: { verb: "joinCgroups" } } : {}),
+    // The container's own pid namespace ends with init. In a shared one, a hook may still run.
+    leaves: !makesNamespace(config, "pid"),
+  };
+}
 
 function warnOfNoCgroup({ config }: CreateInput): readonly Act[] {
   if (makesNamespace(config, "pid")) return [];
@@ -210,35 +231,29 @@ function networkActs({ linux }: Config): readonly Act[] {
       kind: "network",
       by: "init",
     }),
-    ...Object.entries(linux?.netDevices ?? {}).map(([name, device]) =>
-      act(`move network device ${name}`, `/linux/netDevices${pointerToken(name)}`, {
-        verb: "moveNetworkDevice",
-        name,
-        device,
-      })
-    ),
+    ...moveDeviceActs({ linux }),
     act("let init go on", "", { verb: "go" }),
   ];
+}
+
+/** Moves the devices of linux.netDevices into the container's network namespace. */
+export function moveDeviceActs({ linux }: Pick<Config, "linux">): readonly Act[] {
+  return Object.entries(linux?.netDevices ?? {}).map(([name, device]) =>
+    act(`move network device ${name}`, `/linux/netDevices${pointerToken(name)}`, {
+      verb: "moveNetworkDevice",
+      name,
+      device,
+    })
+  );
 }
 
 /** Limits come before the first foreign program: a hook, or a file of the image that init opens. */
 function confine(input: CreateInput): readonly Act[] {
   const { config, request } = input;
-  const { hooks, linux } = config;
-  const limits = limitsOf(config);
-  const cwd = request.bundle;
+  const { hooks } = config;
   return [
-    // Device rules come first, so that they are in force even if a limit is refused.
-    act("set the device rules", "/linux/resources/devices", {
-      verb: "setDevices",
-      rules: linux?.resources?.devices ?? [],
-    }),
-    ...(limits === undefined ? [] : within("error setting cgroup config for procHooks process", [
-      act("set the limits", "/linux/resources", { verb: "setLimits", limits }),
-    ])),
-    ...(hasRdtGroup(input) ? [act("set the Intel RDT schemas", "/linux/intelRdt", { verb: "limitRdtGroup" })] : []),
-    ...hookActs("prestart", hooks?.prestart, { status: "creating", cwd }),
-    ...hookActs("createRuntime", hooks?.createRuntime, { status: "creating", cwd }),
+    ...limitActs(input, "error setting cgroup config for procHooks process"),
+    ...runtimeHookActs(config, request.bundle),
     ...(hooks?.createContainer?.length ? [restoreFileLimit] : []),
     act(hasRuntimeHooks(config) ? "let init go on" : "let init enter the root, when it is ready", "", { verb: "go" }),
     // From here on, init works alone for the longest time.
@@ -305,6 +320,14 @@ export function listenerActs({ seccomp }: Pick<LaunchRequest, "seccomp">): reado
   return [
     act("wait for init: the seccomp listener", "/linux/seccomp", { verb: "await", kind: "seccomp", by: "init" }),
     act("hand the seccomp listener to its agent", "/linux/seccomp/listenerPath", { verb: "handListener" }),
+  ];
+}
+
+/** The hooks on the host between the namespaces and the program. */
+export function runtimeHookActs({ hooks }: Config, cwd: string): readonly Act[] {
+  return [
+    ...hookActs("prestart", hooks?.prestart, { status: "creating", cwd }),
+    ...hookActs("createRuntime", hooks?.createRuntime, { status: "creating", cwd }),
   ];
 }
 

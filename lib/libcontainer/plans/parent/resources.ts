@@ -6,8 +6,7 @@
 
 import { hasLimits } from "../../../cgroups/limits/limits.ts";
 import type { Config, Resources } from "../../../specs/config.ts";
-import { hasNamespace, makesNamespace } from "../../config/namespaces.ts";
-import { type Act, act, within } from "./act.ts";
+import { type Act, act, type Undo, type VerbOf, within } from "./act.ts";
 
 /** What the acts are made from. */
 export interface ResourceInput {
@@ -26,51 +25,75 @@ export const endProcesses = {
   does: { verb: "endProcesses" },
 } as const;
 
-/** The cgroups, for the stage and its children. With a user namespace the stage cannot enter them by itself. */
-export function makeCgroups({ config, cgroupPaths, directory }: ResourceInput): readonly Act[] {
+/** Who enters the cgroups and the resctrl group first: its children are in them from their birth. */
+export interface Entrant {
+  /** For labels. */
+  readonly name: string;
+  /** Ends it and what it has started: cgroups can be removed only after that. */
+  readonly ends: readonly Undo[];
+  /** It enters the cgroups by an act; absent: by itself. */
+  readonly join?: VerbOf<"joinCgroups">;
+  /** Processes may be left when it has ended. */
+  readonly leaves: boolean;
+}
+
+/** Makes the cgroups. `before`: what comes before, with the same prefix of errors. */
+export function makeCgroups(
+  { config, cgroupPaths }: Pick<ResourceInput, "config" | "cgroupPaths">,
+  { name, ends, join, leaves }: Entrant,
+  before: readonly Act[] = [],
+): readonly Act[] {
   const paths = [...new Set(Object.values(cgroupPaths))];
-  const noted = act("note where the cgroups will be", "/linux/cgroupsPath", {
-    verb: "noteCreation",
-    path: `${directory}/creating.json`,
-    cgroups: cgroupPaths,
-  });
-  const limits = limitsOf(config);
-  const made = act("make the cgroups", "/linux/cgroupsPath", { verb: "makeCgroups", paths, limits }, {
+  const made = act("make the cgroups", "/linux/cgroupsPath", { verb: "makeCgroups", paths, limits: limitsOf(config) }, {
     undo: [
-      endProcesses,
-      // The container's own pid namespace ends with init. In a shared one, a hook may still run.
-      ...(makesNamespace(config, "pid")
-        ? []
-        : [{ label: "kill what is left in the cgroups", does: { verb: "killLeft" } } as const]),
+      ...ends,
+      ...(leaves ? [{ label: "kill what is left in the cgroups", does: { verb: "killLeft" } } as const] : []),
       { label: "remove the cgroups", does: { verb: "removeCgroups", paths } },
     ],
   });
-  const joined = act("move the stage into the cgroups", "/linux/cgroupsPath", { verb: "joinCgroups" });
-  return within("unable to apply cgroup configuration", [
-    noted,
-    made,
-    ...(hasNamespace(config, "user") ? [joined] : []),
-  ]);
+  const joined = join === undefined ? [] : [act(`move ${name} into the cgroups`, "/linux/cgroupsPath", join)];
+  return within("unable to apply cgroup configuration", [...before, made, ...joined]);
 }
 
 /** linux.resources, if it has limits. */
-export function limitsOf({ linux }: Config): Resources | undefined {
+function limitsOf({ linux }: Config): Resources | undefined {
   const { resources = {} } = linux ?? {};
   return hasLimits(resources) ? resources : undefined;
 }
 
 /** The resctrl group of `linux.intelRdt`. A host without resctrl has none. */
-export function makeRdtGroup({ config, resctrl }: ResourceInput): readonly Act[] {
+export function makeRdtGroup(
+  { config, resctrl }: Pick<ResourceInput, "config" | "resctrl">,
+  { name, ends }: Pick<Entrant, "name" | "ends">,
+): readonly Act[] {
   const { intelRdt } = config.linux ?? {};
   if (intelRdt === undefined || resctrl === undefined) return [];
   return within("unable to apply Intel RDT configuration", [
     act("make the Intel RDT group", "/linux/intelRdt", { verb: "makeRdtGroup", root: resctrl, rdt: intelRdt }, {
-      undo: [endProcesses, { label: "remove the Intel RDT group", does: { verb: "undoRdtGroup" } }],
+      undo: [...ends, { label: "remove the Intel RDT group", does: { verb: "undoRdtGroup" } }],
     }),
-    act("move the stage into the Intel RDT group", "/linux/intelRdt", { verb: "joinRdtGroup" }),
+    act(`move ${name} into the Intel RDT group`, "/linux/intelRdt", { verb: "joinRdtGroup" }),
   ]);
 }
 
-export function hasRdtGroup({ config, resctrl }: ResourceInput): boolean {
-  return config.linux?.intelRdt !== undefined && resctrl !== undefined;
+/** Sets the device rules and all limits. `prefix`: of errors of the cgroup's limits. */
+export function limitActs(
+  { config, resctrl }: Pick<ResourceInput, "config" | "resctrl">,
+  prefix: string,
+): readonly Act[] {
+  const { linux } = config;
+  const limits = limitsOf(config);
+  return [
+    // Device rules come first, so that they are in force even if a limit is refused.
+    act("set the device rules", "/linux/resources/devices", {
+      verb: "setDevices",
+      rules: linux?.resources?.devices ?? [],
+    }),
+    ...(limits === undefined ? [] : within(prefix, [
+      act("set the limits", "/linux/resources", { verb: "setLimits", limits }),
+    ])),
+    ...(linux?.intelRdt === undefined || resctrl === undefined
+      ? []
+      : [act("set the Intel RDT schemas", "/linux/intelRdt", { verb: "limitRdtGroup" })]),
+  ];
 }
