@@ -14,6 +14,7 @@ import type { VerbOf } from "../plans/parent/act.ts";
 import type { Runtime } from "../runtime.ts";
 import { Criu, type CriuDescriptors, type Serve } from "./criu.ts";
 import { findCriu } from "./criu_program.ts";
+import { requireRights } from "./criu_rights.ts";
 import { askVersion, CriuSince, requireFeature, requireVersion } from "./criu_version.ts";
 import { explainFailure, makeDirectory, makeImages, openDirectory } from "./directories.ts";
 import { requireExternalNamespaces } from "./external.ts";
@@ -51,6 +52,7 @@ export class CriuVerbs implements Disposable {
   readonly #job: CriuJob;
   readonly #kept = new DisposableStack();
   #criu?: Criu;
+  #path = "";
   #version = 0;
   #images?: Fd;
   #work?: Fd;
@@ -61,6 +63,7 @@ export class CriuVerbs implements Disposable {
     this.#runtime = runtime;
     this.#job = job;
     this.performers = {
+      findCriu: (does) => this.#find(does),
       startCriu: (does) => this.#start(does),
       endCriu: () => this.#criu?.kill(),
       checkCriu: (does) => this.#check(does),
@@ -93,11 +96,15 @@ export class CriuVerbs implements Disposable {
     return { error: explainFailure(error, `${workPath}/${logName}`, this.#runtime.log) };
   }
 
+  *#find({ mounts }: VerbOf<"findCriu">): Waits<void> {
+    this.#path = findCriu(this.#runtime.environment);
+    yield* requireRights(this.#runtime, this.#path, { mounts });
+  }
+
   #start({ fds = [] }: VerbOf<"startCriu">): void {
-    const path = findCriu(this.#runtime.environment);
     const { stdio, descriptor } = this.#job;
     const extraFds = fds.map((name) => descriptor!(name).number);
-    this.#criu = this.#kept.use(Criu.start(this.#runtime, path, { stdio, extraFds }));
+    this.#criu = this.#kept.use(Criu.start(this.#runtime, this.#path, { stdio, extraFds }));
   }
 
   *#check({ features = [] }: VerbOf<"checkCriu">): Waits<void> {

@@ -358,6 +358,7 @@ export class FakeWorld implements World {
   #criuVerbs(): Performers {
     const { host } = this;
     return {
+      findCriu: () => {},
       startCriu: () => {
         host.start(pids.criu, true);
         this.#opens("criu");

@@ -96,6 +96,7 @@ export const troubles: Readonly<Record<Verb["verb"], readonly Trouble[]>> = {
   limitRdtGroup: ["EINVAL", "ENOSPC"],
   undoRdtGroup: ["EBUSY", "EACCES"],
   removeRdtGroup: ["EBUSY", "EACCES"],
+  findCriu: ["ENOENT", "EPERM", "interrupted"],
   // posix_spawn(3)
   startCriu: ["ENOENT", "EACCES", "EAGAIN", "ENOMEM", "EMFILE"],
   // A process that does not end is left.

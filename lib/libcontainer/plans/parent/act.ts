@@ -202,6 +202,8 @@ export type CriuMoment = "setup-namespaces" | "post-restore" | "status-ready" | 
 
 /** CRIU, and what it needs. */
 export type CriuVerb =
+  /** This user must be allowed to use it. `mounts`: and to mount the rootfs for it. */
+  | { readonly verb: "findCriu"; readonly mounts?: true }
   /** `fds`: descriptors that it gets, by their names. */
   | { readonly verb: "startCriu"; readonly fds?: readonly string[] }
   /** Kills it. */

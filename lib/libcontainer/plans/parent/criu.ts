@@ -56,8 +56,9 @@ export function dumpActs(
   return [
     lockState(container),
     readStatus(["running", "paused"], { message: "Container cannot be checkpointed in {} state" }),
-    startCriu,
     // Before anything is made.
+    act("find CRIU, which this user must be allowed to use", "", { verb: "findCriu" }),
+    startCriu,
     act("ask CRIU for its version and for what it can do", "", {
       verb: "checkCriu",
       features: [...(preDump ? ["mem_track" as const] : []), ...(lazyPages ? ["lazy_pages" as const] : [])],
@@ -132,6 +133,8 @@ export function restoreActs(input: RestoreInput): readonly Act[] {
   const saved = { verb: "saveState", path: `${directory}/state.json` } as const;
   const unmount = { label: "unmount the rootfs", does: { verb: "unmountRootfs", path: criuRoot } } as const;
   return [
+    // Before anything is made.
+    act("find CRIU, which this user must be allowed to use", "", { verb: "findCriu", mounts: true }),
     ...makeState(input),
     act("save the state, so that delete finds what there is if this process is killed", "", saved),
     act("make the places of the mounts", "/mounts", { verb: "makeMountPoints" }),

@@ -88,6 +88,11 @@ const shows: Show = {
   killLeft: () => ["SIGKILL to all processes of the cgroup"],
   makeRdtGroup: ({ root, rdt }) => [`make a group below ${root}`, ...leaves(rdt)],
   removeRdtGroup: ({ path }) => [`rmdir(${text(path)})`],
+  findCriu: ({ mounts }) => [
+    "look for criu along PATH",
+    ...(mounts ? ["without root: CAP_SYS_ADMIN is needed"] : []),
+    "without root: criu check --unprivileged must not miss a capability",
+  ],
   startCriu: ({ fds = [] }) => [
     "<criu> = socketpair(AF_UNIX, SOCK_SEQPACKET)",
     `posix_spawn criu swrk 3${

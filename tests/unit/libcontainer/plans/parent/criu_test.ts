@@ -8,7 +8,8 @@ import { containers, dumps, restores } from "../../parent_plans.ts";
 
 const labels = (acts: readonly Act[]) => acts.map(({ label }) => label);
 
-const begin = ["lock the container and read its state", "find out the status", "start CRIU"];
+const found = "find CRIU, which this user must be allowed to use";
+const begin = ["lock the container and read its state", "find out the status", found, "start CRIU"];
 const asked = "ask CRIU for its version and for what it can do";
 const opened = "make and open the directories of the images and of CRIU's log";
 const saved = "ask CRIU to save the processes";
@@ -51,6 +52,7 @@ Deno.test("dumpActs() releases the lock when only the memory is missing", () => 
 
 Deno.test("restoreActs() moves CRIU into the cgroups before it makes a process, and saves the state twice", () => {
   assertEquals(labels(restoreActs(restores.everything)), [
+    found,
     "make the state directory",
     "make the directory of the notify socket",
     "save the state, so that delete finds what there is if this process is killed",
@@ -88,9 +90,9 @@ Deno.test("restoreActs() moves CRIU into the cgroups before it makes a process, 
 
 Deno.test("restoreActs() leaves a joined network namespace as it is, and gives it to CRIU", () => {
   const acts = restoreActs(restores.joined);
-  const found = labels(acts);
-  assert(found.includes("open the namespace /run/netns/a to join"));
-  assert(!found.includes("set the loopback device up"));
+  const all = labels(acts);
+  assert(all.includes("open the namespace /run/netns/a to join"));
+  assert(!all.includes("set the loopback device up"));
   const start = acts.find(({ does }) => does.verb === "startCriu")!;
   assertEquals(showAct(start)[1], "posix_spawn criu swrk 3, with the descriptors <extRootNetNS>");
 });
