@@ -5,6 +5,8 @@
  */
 
 import { resolve } from "../../std/path.ts";
+import { RuncError } from "../../errors.ts";
+import type { Fd } from "../../ffi/fd.ts";
 import { setSubreaper } from "../../ffi/process/process.ts";
 import { runWaits } from "../../ffi/waits.ts";
 import { rootOwner } from "../../libcontainer/config/id_mappings.ts";
@@ -26,24 +28,29 @@ import { giveUp, type NewContainer } from "../new_container.ts";
 import type { Invocation } from "../parse.ts";
 import { checkTerminal, processIo, writePidFile } from "../process_io.ts";
 import { makeRuntime } from "../runtime.ts";
+import { supervisorOf } from "../supervisor.ts";
 
 type Options = Invocation<"restore">["options"];
 
 /** Restores a container, and in the foreground waits for its end and removes it. */
 export const run: Command<"restore"> = (context, { args: [id = ""], options }) => {
-  const { detach } = options;
+  const { detach, supervise } = options;
+  if (supervise && !detach) {
+    throw new RuncError("usage", "--supervise needs --detach: a container in the foreground always has a monitor");
+  }
   warnOfRootless(context);
-  const makeForeground = detach ? undefined : foregroundOf(context);
+  const started = supervisorOf(context);
+  const makeForeground = detach && started === undefined ? undefined : foregroundOf(context);
   const runtime = makeRuntime(context);
   const foreground = { current: undefined as Foreground | undefined };
   using interruptible = new DisposableStack();
   try {
     const restored = newRestored(context, runtime, { id, options }, (terminal) => {
       if (makeForeground === undefined) interruptible.use(new Interruptible(context.kernel, context.interruption));
-      else foreground.current = makeForeground(runtime, { terminal });
+      else foreground.current = makeForeground(runtime, { terminal: terminal && !detach });
     });
     interruptible.dispose();
-    return follow(runtime, restored, foreground.current);
+    return follow(runtime, restored, { foreground: foreground.current, started });
   } finally {
     foreground.current?.[Symbol.dispose]();
   }
@@ -113,18 +120,22 @@ function newRestored(
   }
 }
 
-/** In the foreground: becomes the monitor, and never returns then. */
+/**
+ * In the foreground, or as the supervisor, which tells its start by `started`: becomes the monitor, and never returns
+ * then.
+ */
 function follow(
   runtime: Runtime,
   restored: NewContainer,
-  foreground: Foreground | undefined,
+  { foreground, started }: { readonly foreground: Foreground | undefined; readonly started: Fd | undefined },
 ): number {
   const { container, process, io } = restored;
   using _io = io;
   using _process = process;
-  const { pid, id, removal } = container;
+  const { pid, id, record } = container;
+  const removal = started === undefined ? container.removal : { kind: "none" } as const;
   try {
-    foreground?.run({ pid, id, removal }, io);
+    foreground?.run({ pid, id, removal, record, started }, io);
     return 0;
   } catch (error) {
     giveUp(runtime, restored);
