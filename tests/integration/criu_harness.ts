@@ -9,7 +9,7 @@ import {
   type Box,
   type Change,
   type ErrorRecord,
-  inBox,
+  inBoxAsync,
   kernel,
   type Result,
   type StartOptions,
@@ -43,13 +43,13 @@ export function hasFeature(name: string): boolean {
 }
 
 /** A `boxTest` that needs CRIU: left out where there is none, unless in CI. `needs`: a feature. */
-export function criuTest(name: string, body: (box: CriuBox) => void, needs?: string): void {
+export function criuTest(name: string, body: (box: CriuBox) => void | Promise<void>, needs?: string): void {
   const isThere = needs === undefined || hasFeature(needs);
   const why = isThere ? "" : ` (needs ${needs}, which this kernel does not have)`;
   Deno.test({
     name: hasCriu ? name + why : `${name} (no CRIU: ${lacking})`,
     ignore: !hasCriu || !isThere,
-    fn: () => inBox("native", (box) => body(new CriuBox(box))),
+    fn: () => inBoxAsync("native", async (box) => await body(new CriuBox(box))),
   });
 }
 

@@ -15,6 +15,7 @@ import { writeCreated, writeDescriptors } from "../../checkpoint/directories.ts"
 import { DUMP_LOG, dumpRequest } from "../../checkpoint/dump_request.ts";
 import { externalNamespaces } from "../../checkpoint/external.ts";
 import { inodeOf, isRoot, readMaskedFiles, readMountFacts } from "../../checkpoint/facts.ts";
+import { cgroupMode } from "../../checkpoint/options.ts";
 import type { CheckpointOptions } from "../../config/criu_options.ts";
 import { type Performers, runActs } from "../../launch/run_acts.ts";
 import type { Controlled } from "../../plans/parent/control.ts";
@@ -30,6 +31,8 @@ export function* saveProcesses(
   controlled: Controlled,
   options: CheckpointOptions,
 ): Waits<void> {
+  // A wrong word is refused before anything is made.
+  cgroupMode(options.manageCgroupsMode);
   const acts = dumpActs(controlled, options);
   using container = new ContainerWorld(runtime, parts);
   // The state is read again under the lock.
