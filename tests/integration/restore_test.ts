@@ -90,7 +90,7 @@ criuTest("a TCP connection goes on", (box) => {
 
 criuTest("a file lock is held again", (box) => {
   box.start(
-    "exec 9> /lock; /usr/bin/flock 9; while :; do i=$((i+1)); echo $i >> /count; sleep 0.02; done",
+    `exec 9> /lock; /usr/bin/flock 9; ${COUNTING}`,
     addHostPrograms(box.box),
   );
   box.countsOn();
@@ -299,7 +299,7 @@ criuTest("in the foreground the user's terminal shows the container's, and the s
 });
 
 criuTest("in the foreground without a terminal it waits for the end, and removes the container", (box) => {
-  box.start("until test -e /end; do sleep 0.02; done; exit 7");
+  box.startUntilEnd();
   box.checkpoint();
   using running = box.box.start(["restore", "--image-path", box.images, "--pid-file", "pid", box.id], { env: box.env });
   until("the pid file", () => running.isOver || existsSync(`${box.box.bundle}/pid`));
@@ -311,11 +311,8 @@ criuTest("in the foreground without a terminal it waits for the end, and removes
 
 // --- the end -------------------------------------------------------------------------------------------------------------
 
-/** Goes on until /end exists in the rootfs. */
-const UNTIL_END = "until test -e /end; do sleep 0.02; done; exit 7";
-
 criuTest("--supervise records how a restored container ends: wait and state tell it", (box) => {
-  box.start(UNTIL_END);
+  box.startUntilEnd();
   box.checkpoint();
   box.restore("--supervise");
   using waiting = box.box.start(["wait", box.id]);
@@ -329,7 +326,7 @@ criuTest("--supervise records how a restored container ends: wait and state tell
 });
 
 criuTest("in the foreground, wait learns how the container ends, and exec and delete --force work meanwhile", (box) => {
-  box.start(UNTIL_END);
+  box.startUntilEnd();
   box.checkpoint();
   const restored = () => {
     const running = box.box.start(["restore", "--image-path", box.images, "--pid-file", "pid", box.id], {
