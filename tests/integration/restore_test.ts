@@ -134,6 +134,16 @@ criuTest("places of mounts that are gone are made again, also below a bind mount
   box.box.remove();
 });
 
+criuTest("a read-only root gets the directory /tmp, which CRIU needs there", (box) => {
+  Deno.removeSync(`${box.box.rootfs}/tmp`);
+  box.start("exec sleep 100000", (config) => config.root.readonly = true);
+  box.checkpoint();
+  box.restore();
+  const { code, stderr } = box.box.runc(["exec", box.id, "touch", "/tmp/x"]);
+  assertEquals([code, stderr.includes("Read-only file system")], [1, true]);
+  box.box.remove();
+});
+
 criuTest("a mount on a path with a symlink, and the directory of the sd_notify proxy, are mounted again", (box) => {
   Deno.mkdirSync(`${box.box.rootfs}/real`);
   Deno.symlinkSync("/real", `${box.box.rootfs}/link`);
