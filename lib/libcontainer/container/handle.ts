@@ -173,7 +173,7 @@ export class ContainerHandle {
       bundle: this.bundle,
       directory: this.#directory.path,
       ownsPids: ownsPids(this.#state),
-      isUnfinished: isUnfinished(this.#state),
+      isUnfinished: isUnfinished(this.#state) || this.#directory.isRestoring(),
       hooks: hooksOf(this.#state),
       cgroups: [...new Set(Object.values(this.#cgroup.paths))],
       rdtGroup: rdtGroupOf(this.#state)?.path,

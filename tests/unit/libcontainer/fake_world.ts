@@ -382,6 +382,7 @@ export class FakeWorld implements World {
       },
       refuseCriu: () => void (this.#moment = undefined),
       awaitCriuEnd: () => host.end(pids.criu, this.#pids),
+      awaitCriuGone: () => {},
       tellReady: () => {},
       adoptRestored: () => {
         if (!this.#known(pids.init).isOurs) throw new RuncError("protocol", "no child of ours");

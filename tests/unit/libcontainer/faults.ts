@@ -112,6 +112,7 @@ export const troubles: Readonly<Record<Verb["verb"], readonly Trouble[]>> = {
   answerCriu: ["EPIPE"],
   refuseCriu: ["interrupted"],
   awaitCriuEnd: ["dies", "interrupted"],
+  awaitCriuGone: ["interrupted"],
   tellReady: [],
   // A child needs no pidfd.
   adoptRestored: ["lies"],

@@ -230,6 +230,8 @@ export type CriuVerb =
   | Plain<"refuseCriu">
   /** `mayFail`: whatever its status is. */
   | { readonly verb: "awaitCriuEnd"; readonly mayFail?: true }
+  /** Waits until there is no CRIU in the cgroup, of a restore whose runtime has ended. It takes back what it has done. */
+  | { readonly verb: "awaitCriuGone"; readonly limitMs: number }
   /** Writes a byte to the caller's descriptor, and closes it. */
   | { readonly verb: "tellReady"; readonly fd: number }
   /** Checks that the restored init is a child of ours, and opens its pidfd. */

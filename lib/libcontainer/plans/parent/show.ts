@@ -117,6 +117,9 @@ const shows: Show = {
   awaitCriuEnd: (
     { mayFail },
   ) => ["close our end of <criu> for writing", `waitid(criu)${mayFail ? "" : ", its status must be 0"}`],
+  awaitCriuGone: ({ limitMs }) => [
+    `wait until no process of the cgroup is in the pid namespace of the runtime, for ${limitMs / 1000} s at most`,
+  ],
   tellReady: ({ fd }) => [`write 1 byte to descriptor ${fd}, and close it`],
   adoptRestored: () => ["pidfd_open(the pid in the message)", "waitid(it, WNOHANG|WNOWAIT)"],
   mountRootfs: (
