@@ -102,9 +102,9 @@ const optionNames = (help: string) => [...help.matchAll(/(?<=\s)--?([a-z][a-z-]*
 
 /** Ours. */
 const additions: Readonly<Record<string, readonly string[]>> = {
-  create: ["supervise"],
+  create: ["supervise", "seccomp-audit"],
   restore: ["supervise"],
-  run: ["supervise"],
+  run: ["supervise", "seccomp-audit"],
 };
 /** What runc 1.5 has and 1.1.5 has not. */
 const since: Readonly<Record<string, readonly string[]>> = {
