@@ -16,7 +16,8 @@
  *
  * The steps of a container's life are {@link readConfig} → {@link loadSpec} → {@link compileSeccomp}, if it has a
  * profile → {@link Container.create} → {@link Container.start} → {@link Container.exec}, {@link Container.kill} →
- * {@link Container.delete}. {@link runOutput} takes all of them. {@link planContainer} and {@link explain} describe
+ * {@link Container.delete}. {@link runOutput} takes all of them. {@link Container.checkpoint} saves the processes of a
+ * container, and {@link Container.restore} makes a container from them. {@link planContainer} and {@link explain} describe
  * what creating a container would do, without doing it.
  *
  * Importing this module has no effect. Nothing in it exits, prints, or reads arguments or the environment: a function
@@ -93,6 +94,8 @@ export type {
   CgroupVerb,
   Condition,
   ConversationVerb,
+  CriuMoment,
+  CriuVerb,
   DescriptorVerb,
   Flag,
   OtherVerb,
@@ -157,6 +160,8 @@ export {
   ContainerProcess,
   type CreateOptions,
 } from "./lib/libcontainer/container/container.ts";
+export type { CheckpointOptions, CriuOptions, CriuRestoreOptions } from "./lib/libcontainer/config/criu_options.ts";
+export type { RestoreOptions } from "./lib/libcontainer/container/criu/restoration.ts";
 export type { ProcessOptions } from "./lib/libcontainer/container/container_process.ts";
 export type { ExecOptions } from "./lib/libcontainer/container/exec_planning.ts";
 export type { Removal } from "./lib/libcontainer/plans/monitor/plan.ts";

@@ -25,7 +25,8 @@ import { makeRuntime } from "./runtime.ts";
 /** Whether another runtime is to carry this command line out, which becomes the supervisor. */
 export function isDelegated({ command, options, global }: Invocation): boolean {
   const { supervise = false, detach = false } = options as { readonly supervise?: boolean; readonly detach?: boolean };
-  return supervise && global.supervisor === undefined && (command === "create" || (command === "run" && detach));
+  const isDetached = command === "create" || (detach && (command === "run" || command === "restore"));
+  return supervise && global.supervisor === undefined && isDetached;
 }
 
 /**
@@ -38,7 +39,7 @@ export function delegate(
   as: "--supervisor" | "--auditing" = "--supervisor",
 ): number {
   const { kernel, words } = context;
-  const { "preserve-fds": preserve } = options as { readonly "preserve-fds": number };
+  const { "preserve-fds": preserve = 0 } = options as { readonly "preserve-fds"?: number };
   // The supervisor's descriptor must not pass for one of them.
   inheritedDescriptors(kernel, preserve, context.environment, calledProcess(context));
   const runtime = makeRuntime(context);

@@ -123,6 +123,11 @@ const noSubreaper = {
   help: "do not become the parent of the container's orphans",
 } as const satisfies OptionSpec;
 
+const supervise = {
+  type: "bool",
+  help: "keep a small process that records how the container ends",
+} as const satisfies OptionSpec;
+
 /** An option of `update`. It is a string, because callers know the messages for wrong values. */
 function limit(value: string, help: string) {
   return { type: "string", value, help } as const satisfies OptionSpec;
@@ -137,7 +142,7 @@ export const createOptions = {
   "no-pivot": noPivot,
   "no-new-keyring": { type: "bool", help: "keep the caller's session keyring" },
   "preserve-fds": preserveFds,
-  supervise: { type: "bool", help: "keep a small process that records how the container ends" },
+  supervise,
   "seccomp-audit": {
     type: "string",
     value: "file",
@@ -430,7 +435,20 @@ export const commands = {
     summary: "print everything that a command would do, without doing it",
     usage: "[<container-id>] | <command> [<option>...] [<argument>...]",
     args: { min: 0, max: 1 },
-    commandsAfter: ["run", "create", "exec", "debug", "start", "kill", "delete", "pause", "resume", "update"],
+    commandsAfter: [
+      "run",
+      "create",
+      "exec",
+      "debug",
+      "start",
+      "kill",
+      "delete",
+      "pause",
+      "resume",
+      "update",
+      "checkpoint",
+      "restore",
+    ],
     options: {
       bundle,
       "no-pivot": { type: "bool", help: "plan to enter the root file system without pivot_root" },
@@ -460,6 +478,7 @@ export const commands = {
       "console-socket": consoleSocket,
       "pid-file": pidFile,
       detach,
+      supervise,
       "no-subreaper": noSubreaper,
       "no-pivot": noPivot,
       "lsm-profile": { type: "string", value: "type:name", help: "use this security profile instead of the saved one" },

@@ -101,7 +101,11 @@ for (const line of lines) {
 const optionNames = (help: string) => [...help.matchAll(/(?<=\s)--?([a-z][a-z-]*)/g)].map(([, name]) => name!);
 
 /** Ours. */
-const additions: Readonly<Record<string, readonly string[]>> = { create: ["supervise"], run: ["supervise"] };
+const additions: Readonly<Record<string, readonly string[]>> = {
+  create: ["supervise", "seccomp-audit"],
+  restore: ["supervise"],
+  run: ["supervise", "seccomp-audit"],
+};
 /** What runc 1.5 has and 1.1.5 has not. */
 const since: Readonly<Record<string, readonly string[]>> = {
   checkpoint: ["link-remap", "tcp-skip-in-flight"],

@@ -26,6 +26,8 @@ const ignored: OpenSpan = { set: () => {}, rename: () => {} };
 const runtime: Runtime = createRuntime({
   kernel,
   root,
+  // For CRIU.
+  environment: { PATH: Deno.env.get("PATH") ?? "" },
   log: () => {},
   trace: {
     traceparent: "",
@@ -53,6 +55,11 @@ const commands: Readonly<Record<string, () => Waits<unknown>>> = {
     return ContainerHandle.load(runtime, id).exec({ process, stdio });
   },
   update: () => ContainerHandle.load(runtime, id).update({ pids: { limit: 77 } }),
+  checkpoint: () => ContainerHandle.load(runtime, id).checkpoint({ imagePath: `${bundle}/images` }),
+  restore: () => {
+    const spec = loadSpec(runtime, readConfig(bundle, runtime.log), bundle);
+    return ContainerHandle.restore(runtime, { id, spec, imagePath: `${bundle}/images` });
+  },
   delete: () => ContainerHandle.load(runtime, id).delete({ force: true }),
 };
 

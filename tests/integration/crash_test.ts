@@ -4,6 +4,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
+import { criuPath, criuTest } from "./criu_harness.ts";
 import { type Box, boxTest, execute, until } from "./harness.ts";
 import { Watchman } from "./leftovers.ts";
 
@@ -22,7 +23,7 @@ function crash(box: Box, command: string, number: number): { acts: readonly stri
     `--config=${here}../../deno.json`,
     `${here}crash_program.ts`,
     ...[command, box.root, box.id, box.bundle, String(number)],
-  ]);
+  ], { env: { PATH: criuPath } });
   return { acts: stdout.trimEnd().split("\n"), code, stderr };
 }
 
@@ -73,6 +74,18 @@ for (const [command, prepare] of Object.entries(prepared)) {
     assert(acts.length > 3, acts.join());
   });
 }
+
+criuTest("checkpoint is killed before and after each act: delete --force leaves nothing", (box) => {
+  const acts = crashEverywhere(box.box, "checkpoint", () => box.start("exec sleep 1000"));
+  assert(acts.includes("wait for CRIU: the processes are saved"), acts.join());
+});
+
+criuTest("restore is killed before and after each act: delete --force leaves nothing", (box) => {
+  box.start("exec sleep 1000");
+  box.must(["checkpoint", "--image-path", `${box.box.bundle}/images`, box.id]);
+  const acts = crashEverywhere(box.box, "restore", () => {});
+  assert(acts.includes("wait for CRIU: the processes run"), acts.join());
+});
 
 boxTest("what a killed create has noted is no state: list, state and other commands find no container", (box) => {
   writeSleeping(box);

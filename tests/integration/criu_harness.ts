@@ -9,7 +9,7 @@ import {
   type Box,
   type Change,
   type ErrorRecord,
-  inBox,
+  inBoxAsync,
   kernel,
   type Result,
   type StartOptions,
@@ -43,18 +43,25 @@ export function hasFeature(name: string): boolean {
 }
 
 /** A `boxTest` that needs CRIU: left out where there is none, unless in CI. `needs`: a feature. */
-export function criuTest(name: string, body: (box: CriuBox) => void, needs?: string): void {
+export function criuTest(name: string, body: (box: CriuBox) => void | Promise<void>, needs?: string): void {
   const isThere = needs === undefined || hasFeature(needs);
   const why = isThere ? "" : ` (needs ${needs}, which this kernel does not have)`;
   Deno.test({
     name: hasCriu ? name + why : `${name} (no CRIU: ${lacking})`,
     ignore: !hasCriu || !isThere,
-    fn: () => inBox("native", (box) => body(new CriuBox(box))),
+    fn: () => inBoxAsync("native", async (box) => await body(new CriuBox(box))),
   });
 }
 
-/** Appends 1, 2, 3, … to /count, one a line. */
-export const COUNTING = "i=0; while :; do i=$((i+1)); echo $i >> /count; sleep 0.02; done";
+/**
+ * Appends 1, 2, 3, … to /count, one a line. It waits by a read from a pipe, and starts no program for that: on cgroup v1
+ * CRIU waits in vain for a process whose child is frozen between vfork(2) and execve(2).
+ */
+export const COUNTING =
+  "sleep 100000 | { i=0; while :; do i=$((i+1)); echo $i >> /count; read -t 0.02 nothing; done; }";
+
+/** Waits, in the same way, until /end exists, and exits with 7. */
+const UNTIL_END = "mkfifo /tick; exec 8<>/tick; until test -e /end; do read -t 0.02 nothing <&8; done; exit 7";
 
 /** The same, but each number goes over a TCP connection and comes back before it is written. */
 export const TALKING = [
@@ -139,6 +146,12 @@ export class CriuBox {
   startCounting(change?: Change, output?: Fd): void {
     this.start(COUNTING, change, output);
     this.countsOn();
+  }
+
+  /** Starts a program that exits with 7 when /end exists, and waits until it has started its last program. */
+  startUntilEnd(): void {
+    this.start(UNTIL_END);
+    until("the fifo", () => existsSync(`${this.box.rootfs}/tick`));
   }
 
   /**

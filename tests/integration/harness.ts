@@ -347,25 +347,48 @@ function removeContainers(box: Box): string[] {
   });
 }
 
-/** Runs `body` in a new box; afterwards the box is gone. @throws where anything else is not. */
-export function inBox<T>(runtime: Runtime, body: (box: Box) => T): T {
-  const box = new Box(runtime);
-  const watchman = new Watchman(box.name);
-  let left: string[] = [];
-  try {
-    const result = body(box);
-    left = [...removeContainers(box), ...watchman.find()];
-    return result;
-  } finally {
+/** A box in use, and what is found in it afterwards. */
+class Visit implements Disposable {
+  readonly box: Box;
+  readonly #watchman: Watchman;
+  #left: string[] = [];
+
+  constructor(runtime: Runtime) {
+    this.box = new Box(runtime);
+    this.#watchman = new Watchman(this.box.name);
+  }
+
+  /** The body has not failed. */
+  look(): void {
+    this.#left = [...removeContainers(this.box), ...this.#watchman.find()];
+  }
+
+  [Symbol.dispose](): void {
     try {
-      removeContainers(box);
-      watchman.clear();
+      removeContainers(this.box);
+      this.#watchman.clear();
     } finally {
-      Deno.removeSync(box.directory, { recursive: true });
+      Deno.removeSync(this.box.directory, { recursive: true });
     }
     // Where the body failed that is what is told.
-    assertEquals(left, [], "left behind");
+    assertEquals(this.#left, [], "left behind");
   }
+}
+
+/** Runs `body` in a new box; afterwards the box is gone. @throws where anything else is not. */
+export function inBox<T>(runtime: Runtime, body: (box: Box) => T): T {
+  using visit = new Visit(runtime);
+  const result = body(visit.box);
+  visit.look();
+  return result;
+}
+
+/** {@link inBox} for a body that waits. */
+export async function inBoxAsync<T>(runtime: Runtime, body: (box: Box) => Promise<T>): Promise<T> {
+  using visit = new Visit(runtime);
+  const result = await body(visit.box);
+  visit.look();
+  return result;
 }
 
 /** A test of what is the same whatever sets the container up: run with the native executor only. */

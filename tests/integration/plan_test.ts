@@ -70,6 +70,27 @@ boxTest("the plan is the same every time, and has an id where one is given", (bo
   assertMatch(plan(box, () => {}, "other"), /_ses\.other/);
 });
 
+boxTest("plan checkpoint and plan restore print acts, in which CRIU is asked and answered", (box) => {
+  const images = `${box.directory}/images`;
+  const words = ["restore", "--detach", "--image-path", images, "--tcp-established", "other"];
+  const restored = plan(box, () => {}, ...words);
+  assertMatch(restored, /move CRIU into the cgroups[^]*send RESTORE to <criu>\n +tcpEstablished = true/);
+  assertMatch(restored, /receive NOTIFY post-restore[^]*save the state[^]*answer NOTIFY with success/);
+  assert(!restored.includes("monitor:"));
+  box.write((config) => config.process.args = ["sleep", "1000"]);
+  box.must(["create", box.id]);
+  const before = listing(box);
+  const saved = box.must(["plan", "--format", "json", "checkpoint", "--image-path", images, box.id]);
+  const labels = stepsIn(JSON.parse(saved)).map(({ label }) => label);
+  assertEquals(labels.slice(0, 2), ["lock the container and read its state", "find out the status"]);
+  assertEquals(labels.slice(-2), ["remove the state directory", "release the container's lock"]);
+  const left = box.must(["plan", "checkpoint", "--image-path", images, "--leave-running", box.id]);
+  assertMatch(left, /send DUMP to <criu>\n +leaveRunning = true/);
+  assert(!left.includes("remove the state directory"));
+  assertEquals(listing(box), before);
+  box.must(["delete", "--force", box.id]);
+});
+
 boxTest("the bundle may be elsewhere", (box) => {
   box.write();
   const here = box.must(["plan"]);

@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { existsSync } from "@std/fs";
 import { pipe } from "../../lib/ffi/files.ts";
+import type { Exit } from "../../lib/libcontainer/state/exit_record.ts";
 import { bindDatagram } from "../../lib/ffi/sockets.ts";
 import { kill } from "../../lib/ffi/process/process.ts";
 import { openPty } from "../fixtures/pty.ts";
@@ -89,7 +90,7 @@ criuTest("a TCP connection goes on", (box) => {
 
 criuTest("a file lock is held again", (box) => {
   box.start(
-    "exec 9> /lock; /usr/bin/flock 9; while :; do i=$((i+1)); echo $i >> /count; sleep 0.02; done",
+    `exec 9> /lock; /usr/bin/flock 9; ${COUNTING}`,
     addHostPrograms(box.box),
   );
   box.countsOn();
@@ -130,6 +131,16 @@ criuTest("places of mounts that are gone are made again, also below a bind mount
   Deno.removeSync(`${box.box.rootfs}/one`, { recursive: true });
   box.restore();
   assertEquals(box.box.must(["exec", box.id, "cat", "/data/a/b/file", "/one/file"]), "innerinner");
+  box.box.remove();
+});
+
+criuTest("a read-only root gets the directory /tmp, which CRIU needs there", (box) => {
+  Deno.removeSync(`${box.box.rootfs}/tmp`);
+  box.start("exec sleep 100000", (config) => config.root.readonly = true);
+  box.checkpoint();
+  box.restore();
+  const { code, stderr } = box.box.runc(["exec", box.id, "touch", "/tmp/x"]);
+  assertEquals([code, stderr.includes("Read-only file system")], [1, true]);
   box.box.remove();
 });
 
@@ -298,7 +309,7 @@ criuTest("in the foreground the user's terminal shows the container's, and the s
 });
 
 criuTest("in the foreground without a terminal it waits for the end, and removes the container", (box) => {
-  box.start("until test -e /end; do sleep 0.02; done; exit 7");
+  box.startUntilEnd();
   box.checkpoint();
   using running = box.box.start(["restore", "--image-path", box.images, "--pid-file", "pid", box.id], { env: box.env });
   until("the pid file", () => running.isOver || existsSync(`${box.box.bundle}/pid`));
@@ -306,6 +317,66 @@ criuTest("in the foreground without a terminal it waits for the end, and removes
   Deno.writeTextFileSync(`${box.box.rootfs}/end`, "");
   assertEquals(running.wait(), { code: 7, stdout: "", stderr: "" });
   assertNothingLeft(box);
+});
+
+// --- the end -------------------------------------------------------------------------------------------------------------
+
+criuTest("--supervise records how a restored container ends: wait and state tell it", (box) => {
+  box.startUntilEnd();
+  box.checkpoint();
+  box.restore("--supervise");
+  using waiting = box.box.start(["wait", box.id]);
+  Deno.writeTextFileSync(`${box.box.rootfs}/end`, "");
+  assertEquals(waiting.wait().code, 7);
+  const { status, exit } = box.box.state();
+  const { source, code } = exit as Exit;
+  assertEquals([status, source, code], ["stopped", "monitor", 7]);
+  box.box.must(["delete", box.id]);
+  assertNothingLeft(box);
+});
+
+criuTest("in the foreground, wait learns how the container ends, and exec and delete --force work meanwhile", (box) => {
+  box.startUntilEnd();
+  box.checkpoint();
+  const restored = () => {
+    const running = box.box.start(["restore", "--image-path", box.images, "--pid-file", "pid", box.id], {
+      env: box.env,
+    });
+    until("the pid file", () => running.isOver || existsSync(`${box.box.bundle}/pid`));
+    Deno.removeSync(`${box.box.bundle}/pid`);
+    return running;
+  };
+  {
+    using running = restored();
+    using waiting = box.box.start(["wait", box.id]);
+    // It has the container's pidfd and the record open.
+    until("wait to begin", () => waiting.isOver || openFiles(waiting.pid).some((path) => path.endsWith("/exit")));
+    box.box.must(["exec", box.id, "touch", "/end"]);
+    assertEquals([running.wait().code, waiting.wait().code], [7, 7]);
+    assertNothingLeft(box);
+  }
+  Deno.removeSync(`${box.box.rootfs}/end`);
+  using running = restored();
+  box.box.must(["delete", "--force", box.id]);
+  assertEquals(running.wait().code, 137);
+  assertNothingLeft(box);
+});
+
+function openFiles(pid: number): readonly string[] {
+  const directory = `/proc/${pid}/fd`;
+  return [...Deno.readDirSync(directory)].flatMap(({ name }) => {
+    try {
+      return [Deno.readLinkSync(`${directory}/${name}`)];
+    } catch {
+      // It is closed by now.
+      return [];
+    }
+  });
+}
+
+criuTest("--supervise is refused in the foreground", (box) => {
+  const { code, msg } = box.refused(["restore", "--supervise", "--image-path", box.images, box.id]);
+  assertEquals([code, msg.startsWith("--supervise needs --detach")], ["usage", true]);
 });
 
 // --- failures ------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
  * The user has an account and ranges of subordinate ids in files that are mounted over the host's, in a mount namespace of each command.
  */
 
+import { existsSync } from "@std/fs";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { criuPath, hasCriu } from "./criu_harness.ts";
 import { type Change, comparingUsers, contentOf, userTest } from "./rootless_harness.ts";
@@ -259,20 +260,31 @@ userTest("with --init deno nobody can write to the binary that the container can
 });
 
 if (hasCriu) {
-  userTest("checkpoint needs a CRIU with a capability, and says so; the container goes on", (user) => {
+  userTest("checkpoint and restore need a CRIU with a capability, and say so before they make anything", (user) => {
     user.write((config) => {
       config.process.args = ["sleep", "1000"];
     });
     assertEquals(user.runc(["run", "--detach", "box"]).code, 0);
-    const args = ["checkpoint", "--image-path", `${user.world}/images`, "box"];
-    const { code, stderr } = user.runc(args, { env: { PATH: criuPath } });
-    assertEquals(code, 1);
-    assertStringIncludes(stderr, "runc checkpoint is untested with rootless containers");
-    assertMatch(
-      stderr,
-      /code=checkpoint-failed hint="without root, CRIU needs a capability: setcap cap_checkpoint_restore/,
+    const images = `${user.world}/images`;
+    const env = { PATH: criuPath };
+    const refused = (args: readonly string[], why: RegExp) => {
+      const { code, stderr } = user.runc([...args], { env });
+      assertEquals(code, 1);
+      assertStringIncludes(stderr, "runc checkpoint is untested with rootless containers");
+      assertMatch(stderr, why);
+    };
+    refused(
+      ["checkpoint", "--image-path", images, "box"],
+      /msg="without root, CRIU needs the capability CAP_CHECKPOINT_RESTORE" code=host-lacks hint="setcap cap_checkpoint_restore\+eip \/.*criu"/,
     );
+    assertEquals(existsSync(images), false);
     assertStringIncludes(user.must(["state", "box"]), '"status": "running"');
     user.must(["delete", "--force", "box"]);
+    refused(
+      ["restore", "--detach", "--image-path", images, "box"],
+      /msg="without root, a restore needs the capability CAP_SYS_ADMIN" code=host-lacks hint="CRIU gets the rootfs as/,
+    );
+    assertEquals(existsSync(images), false);
+    assertEquals(user.must(["list", "--quiet"]), "");
   });
 }

@@ -5,10 +5,12 @@
  */
 
 import { resolve } from "../../std/path.ts";
+import type { CgroupManager } from "../../cgroups/manager.ts";
 import { oomFileOf } from "../../cgroups/stats/oom.ts";
 import { RuncError } from "../../errors.ts";
 import { runWaits } from "../../ffi/waits.ts";
 import { loadSpec, readConfig } from "../../libcontainer/container/bundle.ts";
+import { planningRestore } from "../../libcontainer/container/criu/restoration.ts";
 import { ContainerHandle } from "../../libcontainer/container/handle.ts";
 import { planning } from "../../libcontainer/container/planning.ts";
 import {
@@ -18,7 +20,9 @@ import {
   type Removal,
 } from "../../libcontainer/plans/monitor/plan.ts";
 import {
+  type Controlled,
   deleteActs,
+  destroyActs,
   killActs,
   pauseActs,
   poststartActs,
@@ -27,6 +31,7 @@ import {
   updateActs,
 } from "../../libcontainer/plans/parent/control.ts";
 import { becomeMonitor, pidFileAct, startActs } from "../../libcontainer/plans/parent/create.ts";
+import { dumpActs } from "../../libcontainer/plans/parent/criu.ts";
 import { explainSteps, explainWhole, type WholePlan } from "../../libcontainer/plans/whole.ts";
 import type { Runtime } from "../../libcontainer/runtime.ts";
 import { compileSeccomp } from "../../libcontainer/seccomp/seccomp.ts";
@@ -40,8 +45,10 @@ import { makeRuntime } from "../runtime.ts";
 import { parseSignal } from "../signal_name.ts";
 import { parseSubCgroups } from "../sub_cgroup.ts";
 import { specOf } from "../table.ts";
+import { readCheckpointFlags } from "../criu/checkpoint_options.ts";
 import { debugProcess } from "./diagnosis/debug.ts";
 import { readProcess } from "./exec.ts";
+import { readRestored } from "./restore.ts";
 import { resourcesFrom } from "./update.ts";
 
 /** Prints what a command would do, without doing any of it. Without the name of a command, that of `run`. */
@@ -66,6 +73,7 @@ function planOf(context: Context, runtime: Runtime, words: readonly string[]): W
     const isForeground = !isCreated && !(parsed as Invocation<"run">).options.detach;
     return planNew(runtime, id, { ...options, isForeground, isCreated });
   }
+  if (parsed.command === "restore") return planRestore(runtime, parsed as Invocation<"restore">);
   return planOnContainer(context, runtime, parsed);
 }
 
@@ -105,13 +113,7 @@ function planNew(
     : [...startActs({ config: spec.config, request }), ...poststartActs({ bundle, hooks })];
   const { isForeground = false, supervise: isDetached = false } = options;
   const hasMonitor = isForeground || isDetached;
-  const removal: Removal = isForeground
-    ? {
-      kind: "directories",
-      cgroups: [...new Set(Object.values(cgroup.paths))],
-      state: `${runtime.root}/${id}`,
-    }
-    : { kind: "none" };
+  const removal = isForeground ? removalOf(runtime, id, cgroup) : { kind: "none" } as const;
   const terminal = config.process?.terminal ?? false;
   const record = { oomFile: oomFileOf(cgroup.paths) };
   return {
@@ -123,6 +125,26 @@ function planNew(
       ...(hasMonitor ? [becomeMonitor] : []),
     ],
     monitor: hasMonitor ? monitorPlan(runtime, id, { terminal, removal, record, isDetached }) : undefined,
+  };
+}
+
+/** What the monitor in the foreground removes. */
+function removalOf(runtime: Runtime, id: string, { paths }: CgroupManager): Removal {
+  return { kind: "directories", cgroups: [...new Set(Object.values(paths))], state: `${runtime.root}/${id}` };
+}
+
+function planRestore(runtime: Runtime, { args: [id = ""], options }: Invocation<"restore">): WholePlan {
+  const pidFile = options["pid-file"] ? [pidFileAct(resolve(options["pid-file"]))] : [];
+  const wanted = readRestored(runtime, { id, options });
+  const { parent, cgroup } = runWaits(runtime, planningRestore(runtime, wanted));
+  const { detach: isDetached, supervise } = options;
+  if (isDetached && !supervise) return { parent: [...parent, ...pidFile] };
+  const { terminal = false } = wanted.spec.config.process ?? {};
+  const removal = isDetached ? { kind: "none" } as const : removalOf(runtime, id, cgroup);
+  const record = { oomFile: oomFileOf(cgroup.paths) };
+  return {
+    parent: [...parent, ...pidFile, becomeMonitor],
+    monitor: monitorPlan(runtime, id, { terminal, removal, record, isDetached }),
   };
 }
 
@@ -162,9 +184,17 @@ function planOnContainer(context: Context, runtime: Runtime, parsed: Invocation)
       return { parent: pauseActs(controlled) };
     case "resume":
       return { parent: resumeActs(controlled) };
+    case "checkpoint":
+      return planCheckpoint(controlled, parsed as Invocation<"checkpoint">);
     default:
       return { parent: updateActs(controlled, resourcesFrom(context, parsed as Invocation<"update">)) };
   }
+}
+
+function planCheckpoint(container: Controlled, { options }: Invocation<"checkpoint">): WholePlan {
+  const flags = readCheckpointFlags(options);
+  const acts = dumpActs(container, flags);
+  return { parent: flags.leaveRunning || flags.preDump ? acts : [...acts, ...destroyActs(container)] };
 }
 
 function planExec(runtime: Runtime, container: ContainerHandle, invocation: Invocation<"exec">): WholePlan {

@@ -7,9 +7,9 @@
 import { resolve } from "../../std/path.ts";
 import { RuncError } from "../../errors.ts";
 import { inUserNamespace } from "../../libcontainer/config/facts.ts";
-import type { CheckpointOptions, CriuOptions } from "../../libcontainer/checkpoint/options.ts";
+import type { CheckpointOptions, CriuOptions } from "../../libcontainer/config/criu_options.ts";
 import type { Context } from "../context.ts";
-import { withSystemErrors } from "../system_error.ts";
+import type { Invocation } from "../parse.ts";
 import type { criuOptions, OptionValues } from "../table.ts";
 
 /** The options of both commands. */
@@ -21,10 +21,9 @@ export function warnOfRootless({ log }: Context): void {
   log.warning("runc checkpoint is untested with rootless containers");
 }
 
-/** The options, with absolute paths. Makes the image directory. @throws {RuncError} */
+/** The options, with absolute paths. @throws {RuncError} `usage`. */
 export function readCriuFlags(flags: CriuFlags): CriuOptions {
   const imagePath = resolve(flags["image-path"] || "checkpoint");
-  withSystemErrors(`mkdir ${imagePath}`, () => Deno.mkdirSync(imagePath, { recursive: true, mode: 0o700 }));
   for (const name of flags["empty-ns"]) {
     if (name !== "network") throw new RuncError("usage", `namespace ${JSON.stringify(name)} is not supported`);
   }
@@ -69,4 +68,20 @@ export function parsePageServer(text = ""): CheckpointOptions["pageServer"] {
   if (!/^[+-]?\d+$/.test(digits) || port < 0 || port > 0xffff) throw new RuncError("usage", "Invalid port number");
   // As for runc, 0 means none.
   return port === 0 ? undefined : { address, port };
+}
+
+/** The options of `checkpoint`. @throws {RuncError} `usage`. */
+export function readCheckpointFlags(options: Invocation<"checkpoint">["options"]): CheckpointOptions {
+  const shared = readCriuFlags(options);
+  const statusFd = options["status-fd"];
+  return {
+    ...shared,
+    parentPath: checkParentPath(shared.imagePath, options["parent-path"]),
+    leaveRunning: options["leave-running"],
+    tcpSkipInFlight: options["tcp-skip-in-flight"],
+    linkRemap: options["link-remap"],
+    preDump: options["pre-dump"],
+    pageServer: parsePageServer(options["page-server"]),
+    statusFd: statusFd === -1 ? undefined : statusFd,
+  };
 }

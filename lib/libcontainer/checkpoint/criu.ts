@@ -27,10 +27,9 @@ import { Child } from "../../ffi/process/child.ts";
 import { type EnvironmentEntry, spawn } from "../../ffi/process/process.ts";
 import { openFlag } from "../../ffi/constants.ts";
 import { type Packet, packetPair, receiveIfThere, send } from "../../ffi/sockets.ts";
+import { awaitEnd } from "../launch/await_end.ts";
 import { statusText } from "../launch/host_hooks.ts";
 import type { Runtime } from "../runtime.ts";
-import { work } from "./acts.ts";
-import { findCriu } from "./criu_program.ts";
 import { type CriuNotify, type CriuReq, type CriuResp, decodeResp, encodeReq, ReqType, reqTypeName } from "./rpc.ts";
 import { readable, type Waits } from "../../ffi/waits.ts";
 
@@ -47,6 +46,9 @@ const SHUT_WR = 1;
 /** How long to wait for CRIU's status after the end of the stream, which comes while it ends. */
 const END_MS = 1000;
 
+/** How long to wait for the end of a killed CRIU. */
+const KILL_MS = 5000;
+
 /** Ten pages: runc's limit. Messages are far shorter. */
 const MESSAGE_LIMIT = 10 * 4096;
 
@@ -58,14 +60,21 @@ export interface CriuDescriptors {
   readonly extraFds?: readonly number[];
 }
 
-/** A notification. `fds` are closed afterwards. An exception makes CRIU fail, and is thrown when it has. */
-export type Serve = (notify: CriuNotify, fds: readonly Fd[]) => Waits<void> | void;
+/**
+ * Serves a notification that is not awaited; it is then answered. `fds` are closed afterwards. An exception makes CRIU
+ * fail, and is thrown when it has.
+ */
+export type Serve = (notify: CriuNotify, fds: readonly Fd[]) => void;
 
 /** A running `criu swrk`. When it is disposed of, it is killed unless {@link Criu.end} has been awaited. */
 export class Criu implements Disposable {
   readonly #runtime: Runtime;
   readonly #socket: Fd;
   readonly #child: Child;
+  /** CRIU waits for an answer. */
+  #isWaiting = false;
+  /** Why the next notification is refused. */
+  #refusal?: { readonly error: unknown };
 
   private constructor(runtime: Runtime, socket: Fd, child: Child) {
     this.#runtime = runtime;
@@ -73,10 +82,9 @@ export class Criu implements Disposable {
     this.#child = child;
   }
 
-  /** @throws {RuncError} `host-lacks` without criu on PATH. */
-  static start(runtime: Runtime, { stdio, extraFds = [] }: CriuDescriptors = {}): Criu {
+  /** `path`: the program. @throws {RuncError} `host-lacks` if it cannot be executed. */
+  static start(runtime: Runtime, path: string, { stdio, extraFds = [] }: CriuDescriptors = {}): Criu {
     const { kernel } = runtime;
-    const path = findCriu(runtime.environment);
     using nothing = open(kernel, "/dev/null", openFlag(kernel.arch).O_RDWR);
     const [ours, theirs] = packetPair(kernel, "criu");
     try {
@@ -100,44 +108,76 @@ export class Criu implements Disposable {
     return this.#child.pid;
   }
 
+  /** Makes a request that has no notifications. @throws {RuncError} `checkpoint-failed` with CRIU's answer. */
+  *ask(request: CriuReq): Waits<CriuResp> {
+    this.begin(request);
+    return yield* this.until(undefined);
+  }
+
+  /** Makes a request. {@link until} awaits what CRIU does then. */
+  begin(request: CriuReq): void {
+    this.#refusal = undefined;
+    this.#send(request);
+  }
+
   /**
-   * Makes a request, serves CRIU's notifications, and returns the response.
+   * Waits until CRIU has come to a moment, and waits for an {@link answer}; undefined: until it has carried out the
+   * request. Returns what it has said. Other notifications are served and answered.
    *
    * An interrupt does not stop CRIU in the middle: it is reported at the next notification, so that CRIU undoes its
    * work, and thrown afterwards. A second interrupt is thrown at once.
    *
-   * @throws {RuncError} `checkpoint-failed` with CRIU's answer; what `serve` throws.
+   * @throws {RuncError} `checkpoint-failed` with CRIU's answer; `protocol`; what `serve` throws.
    */
-  *request(request: CriuReq, serve: Serve = () => {}): Waits<CriuResp> {
-    this.#send(request);
-    const refusal: Refusal = {};
+  *until(moment: string | undefined, serve?: Serve): Waits<CriuResp> {
     for (;;) {
-      const packet = yield* this.#next(refusal);
-      let response: CriuResp;
+      const packet = yield* this.#next();
       try {
-        response = decodeResp(packet.bytes);
-        if (!response.success) throw refusal.error ?? failureOf(response);
-        if (response.type !== ReqType.NOTIFY) return response;
-        yield* this.#serve(response, packet.fds, { serve, refusal });
+        const response = decodeResp(packet.bytes);
+        if (!response.success) throw this.#refusal?.error ?? failureOf(response);
+        const { notify } = response;
+        if (response.type !== ReqType.NOTIFY && moment === undefined) return response;
+        if (notify === undefined) throw this.#refusal?.error ?? unexpected(response, moment);
+        this.#runtime.log("debug", `notify: ${notify.script}`);
+        if (notify.script === moment && this.#refusal === undefined) {
+          this.#isWaiting = true;
+          return response;
+        }
+        this.#serve(notify, packet.fds, serve);
       } finally {
         for (const fd of packet.fds) fd.close();
       }
     }
   }
 
-  *#serve(
-    { notify }: CriuResp,
-    fds: readonly Fd[],
-    { serve, refusal }: { serve: Serve; refusal: Refusal },
-  ): Waits<void> {
-    if (notify === undefined) throw new RuncError("protocol", "CRIU sent a notification without content");
-    this.#runtime.log("debug", `notify: ${notify.script}`);
+  #serve(notify: CriuNotify, fds: readonly Fd[], serve: Serve = () => {}): void {
     try {
-      if (refusal.error === undefined) yield* work(() => serve(notify, fds));
+      if (this.#refusal === undefined) serve(notify, fds);
     } catch (error) {
-      refusal.error = error;
+      this.#refusal = { error };
     }
-    this.#send({ type: ReqType.NOTIFY, notify_success: refusal.error === undefined });
+    this.#send({ type: ReqType.NOTIFY, notify_success: this.#refusal === undefined });
+  }
+
+  /** Lets CRIU go on after a moment that was awaited. */
+  answer(): void {
+    this.#isWaiting = false;
+    this.#send({ type: ReqType.NOTIFY, notify_success: true });
+  }
+
+  /** If CRIU waits for an answer: makes it undo its work, and waits until it has. */
+  *refuse(): Waits<void> {
+    if (!this.#isWaiting) return;
+    this.#isWaiting = false;
+    const error = new RuncError("checkpoint-failed", "refused");
+    this.#refusal = { error };
+    this.#send({ type: ReqType.NOTIFY, notify_success: false });
+    try {
+      yield* this.until(undefined);
+    } catch (thrown) {
+      // That it has failed is what was asked for.
+      if (thrown !== error) throw thrown;
+    }
   }
 
   #send(request: CriuReq): void {
@@ -147,17 +187,17 @@ export class Criu implements Disposable {
   }
 
   /** The next message. @throws {RuncError} if CRIU ends without one. */
-  *#next(refusal: Refusal): Waits<Packet> {
+  *#next(): Waits<Packet> {
     for (;;) {
       const hasEnded = this.#child.hasEnded;
       const packet = receiveIfThere(this.#runtime.kernel, this.#socket, MESSAGE_LIMIT);
       if (packet === undefined && !hasEnded) {
-        yield* this.#awaitNews(refusal);
+        yield* this.#awaitNews();
         continue;
       }
       if (packet === undefined || packet.bytes.length === 0) {
         yield* this.#awaitEnd(END_MS);
-        throw refusal.error ?? this.#unexpectedEnd();
+        throw this.#refusal?.error ?? this.#unexpectedEnd();
       }
       if (packet.isCut) {
         for (const fd of packet.fds) fd.close();
@@ -167,13 +207,13 @@ export class Criu implements Disposable {
     }
   }
 
-  *#awaitNews(refusal: Refusal): Waits<void> {
+  *#awaitNews(): Waits<void> {
     const fds = [this.#socket.number, this.#child.pidfd?.number ?? -1];
     try {
       yield* readable(fds, endTimeout(this.#child, -1));
     } catch (error) {
-      if (refusal.error !== undefined) throw error;
-      refusal.error = error;
+      if (this.#refusal !== undefined) throw error;
+      this.#refusal = { error };
     }
   }
 
@@ -198,6 +238,12 @@ export class Criu implements Disposable {
     throw new RuncError("checkpoint-failed", `criu failed: ${statusText(status)}`);
   }
 
+  /** Kills it, and waits for its end. An interrupt changes nothing. */
+  *kill(): Waits<void> {
+    this.#child.signal(9);
+    if (yield* awaitEnd(this.#runtime, this.#child, KILL_MS, { isDeaf: true })) this.#child.reap();
+  }
+
   [Symbol.dispose](): void {
     this.#socket.close();
     this.#child.signal(9);
@@ -206,9 +252,9 @@ export class Criu implements Disposable {
   }
 }
 
-/** Why the next notification is refused. */
-interface Refusal {
-  error?: unknown;
+function unexpected({ type }: CriuResp, moment: string | undefined): RuncError {
+  const what = type === ReqType.NOTIFY ? "a notification without content" : `the answer ${reqTypeName(type)}`;
+  return new RuncError("protocol", `CRIU sent ${what}${moment === undefined ? "" : ` before ${moment}`}`);
 }
 
 /** Starts CRIU with `descriptors` as 0, 1, 2, … Returns its pid, or −errno. */

@@ -36,7 +36,7 @@ export function requireVersion(version: number, least: number): void {
 /** Asks CRIU for its {@link versionNumber}. @throws {RuncError} */
 export function* askVersion(criu: Criu): Waits<number> {
   try {
-    const { version } = yield* criu.request({ type: ReqType.VERSION, keep_open: true });
+    const { version } = yield* criu.ask({ type: ReqType.VERSION, keep_open: true });
     if (version === undefined) throw new RuncError("protocol", "unexpected CRIU RPC response");
     return versionNumber(version);
   } catch (error) {
@@ -56,7 +56,7 @@ const known: Readonly<Record<keyof CriuFeatures, readonly [name: string, lack: s
 export function* requireFeature(criu: Criu, feature: keyof CriuFeatures): Waits<void> {
   const request = { type: ReqType.FEATURE_CHECK, keep_open: true, features: { [feature]: true } };
   try {
-    const { features } = yield* criu.request(request);
+    const { features } = yield* criu.ask(request);
     requireAnswer(feature, features ?? {});
   } catch (error) {
     const isCriu = error instanceof RuncError && (error.code === "checkpoint-failed" || error.code === "protocol");

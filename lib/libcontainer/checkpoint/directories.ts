@@ -13,7 +13,6 @@ import { open } from "../../ffi/files.ts";
 import { cString, type Kernel } from "../../ffi/kernel.ts";
 import type { Log } from "../runtime.ts";
 import { firstError, quoteErrors } from "./criu_log.ts";
-import { isRoot } from "./facts.ts";
 
 /** The targets of the standard streams, which a restore needs. runc's name. */
 const DESCRIPTORS = "descriptors.json";
@@ -32,6 +31,12 @@ export function openDirectory(kernel: Kernel, path: string): Fd {
 export function makeDirectory(kernel: Kernel, path: string): Fd {
   const made = kernel.retry("mkdir", cString(path), 0o700);
   if (made < 0 && made !== -Errno.EEXIST) kernel.must(`mkdir ${path}`, "mkdir", cString(path), 0o700);
+  return openDirectory(kernel, path);
+}
+
+/** Opens the directory of new images, which is made with those above it. @throws {RuncError} */
+export function makeImages(kernel: Kernel, path: string): Fd {
+  withFileErrors(() => Deno.mkdirSync(path, { recursive: true, mode: 0o700 }));
   return openDirectory(kernel, path);
 }
 
@@ -73,15 +78,12 @@ export function readCreated(imagePath: string): string | undefined {
   }
 }
 
-/** What a user without root has to do before. capabilities(7) */
-const ROOTLESS_HINT = "without root, CRIU needs a capability: setcap cap_checkpoint_restore+eip on the program criu";
-
 /** CRIU's failure, with the first error in its log as a hint. The lines around all errors go to `log`, as in runc. */
 export function explainFailure(error: RuncError, path: string, log: Log): RuncError {
   const text = readLog(path);
   for (const line of quoteErrors(path, text)) log("warning", line);
   const first = firstError(text);
-  const hint = first !== undefined ? `${path}: ${first}` : isRoot() ? error.hint : ROOTLESS_HINT;
+  const hint = first !== undefined ? `${path}: ${first}` : error.hint;
   return new RuncError(error.code, error.message, { ...error, cause: error.cause, hint });
 }
 

@@ -15,7 +15,8 @@ import {
   hasCgroup2Only,
   type MountFacts,
 } from "./external.ts";
-import { cgroupMode, type CheckpointOptions, configFile } from "./options.ts";
+import type { CheckpointOptions } from "../config/criu_options.ts";
+import { cgroupMode, configFile } from "./options.ts";
 import { type CriuOpts, type CriuReq, ReqType } from "./rpc.ts";
 
 /** The name of CRIU's log. */

@@ -28,6 +28,9 @@ export interface MountPoint {
   readonly source?: string;
 }
 
+/** Where CRIU puts the old root while it changes the root, if it is there. criu/mount.c, cr_pivot_root() */
+const CRIU_PLACE = "/tmp";
+
 /** The places, in the order of the mounts. CRIU itself restores the content of tmpfs, and the cgroups' mounts. Pure. */
 export function mountPoints(state: RuncState, { resolve }: Pick<MountFacts, "resolve">): readonly MountPoint[] {
   const mounts = (state.config.mounts ?? []).map((mount) => ({ mount, destination: resolve(insideOf(state, mount)) }));
@@ -46,7 +49,9 @@ export function mountPoints(state: RuncState, { resolve }: Pick<MountFacts, "res
       ...(device === "bind" ? { source } : {}),
     });
   }
-  return points;
+  // Without it CRIU makes a directory in the root, to which it cannot write.
+  const lacksPlace = state.config.readonlyfs && !points.some(({ destination }) => destination === CRIU_PLACE);
+  return lacksPlace ? [...points, { destination: CRIU_PLACE, base: rootfsOf(state), path: CRIU_PLACE }] : points;
 }
 
 function insideOf(state: RuncState, { destination }: RuncMount): string {

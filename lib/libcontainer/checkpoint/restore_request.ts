@@ -19,7 +19,8 @@ import {
   joinedNamespaces,
   type MountFacts,
 } from "./external.ts";
-import { cgroupMode, configFile, type RestoreOptions } from "./options.ts";
+import type { CriuRestoreOptions } from "../config/criu_options.ts";
+import { cgroupMode, configFile } from "./options.ts";
 import { type CriuOpts, type CriuReq, ReqType } from "./rpc.ts";
 
 /** The name of CRIU's log. */
@@ -45,7 +46,7 @@ export interface RestoreFacts extends MountFacts {
 }
 
 /** The request. @throws {RuncError} `usage` for a wrong option, `host-lacks` for one that needs a newer CRIU. */
-export function restoreRequest(state: RuncState, options: RestoreOptions, facts: RestoreFacts): CriuReq {
+export function restoreRequest(state: RuncState, options: CriuRestoreOptions, facts: RestoreFacts): CriuReq {
   requireLsm(options, facts.version);
   return {
     type: ReqType.RESTORE,
@@ -82,7 +83,7 @@ export function restoreRequest(state: RuncState, options: RestoreOptions, facts:
   };
 }
 
-function requireLsm({ lsmProfile = "", lsmMountContext = "" }: RestoreOptions, version: number): void {
+function requireLsm({ lsmProfile = "", lsmMountContext = "" }: CriuRestoreOptions, version: number): void {
   const given = lsmProfile !== "" ? "--lsm-profile" : lsmMountContext !== "" ? "--lsm-mount-context" : undefined;
   if (given === undefined || version >= CriuSince.LSM_PROFILE) return;
   throw new RuncError("host-lacks", `${given} requires at least CRIU 3.16`);

@@ -15,7 +15,9 @@ import { runWaitsAsync, type Waits } from "../../ffi/waits.ts";
 import type { Resources } from "../../specs/config.ts";
 import type { Status } from "../../specs/state.ts";
 import type { Removal } from "../plans/monitor/plan.ts";
+import type { CheckpointOptions } from "../config/criu_options.ts";
 import type { Runtime } from "../runtime.ts";
+import type { RestoreOptions } from "./criu/restoration.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
 import type { Exit } from "../state/exit_record.ts";
 import type { ProcessHandle, ProcessOptions } from "./container_process.ts";
@@ -89,6 +91,23 @@ export class Container {
     const create = () => ContainerHandle.create(runtime, { ...options, onProcess });
     const { container, process } = await abortable(runtime, options.signal, create);
     return { container: containerOf(container), process: new ContainerProcess(runtime, process) };
+  }
+
+  /**
+   * Makes a container from a checkpoint. Its processes run when the promise settles, as children of this program.
+   *
+   * Needs [CRIU](https://criu.org) 3.15 or newer as `criu` on `PATH` of the runtime's environment.
+   *
+   * @throws {RuncError} `container-exists`; `host-lacks` without a CRIU that can do it; `checkpoint-failed` with what
+   * CRIU said. No cgroup, mount, process or state directory is left then.
+   */
+  static async restore(
+    runtime: Runtime,
+    options: RestoreOptions & Abortable,
+  ): Promise<{ container: Container; process: ContainerProcess }> {
+    const restore = () => ContainerHandle.restore(runtime, options);
+    const { container, process } = await abortable(runtime, options.signal, restore);
+    return { container: new Container(runtime, container), process: new ContainerProcess(runtime, process) };
   }
 
   #wait<Result>(waits: Waits<Result>): Promise<Result> {
@@ -206,6 +225,19 @@ export class Container {
    */
   update(resources: Resources, rdt: RdtSchemas = {}): Promise<void> {
     return this.#wait(this.#handle.update(resources, rdt));
+  }
+
+  /**
+   * Saves its processes into image files. Then the container is removed, unless `leaveRunning` or `preDump` is set. After
+   * a failure it runs as before.
+   *
+   * Needs [CRIU](https://criu.org) 3.15 or newer as `criu` on `PATH` of the runtime's environment.
+   *
+   * @throws {RuncError} `container-state` unless it is running or paused; `host-lacks` without a CRIU that can do it;
+   * `checkpoint-failed` with what CRIU said.
+   */
+  checkpoint(options: CheckpointOptions & Abortable): Promise<void> {
+    return abortable(this.#runtime, options.signal, () => this.#handle.checkpoint(options));
   }
 
   /** Its group in the resctrl file system. Undefined without `linux.intelRdt`, or on a host without resctrl. */

@@ -9,7 +9,7 @@ import { type Ending, endTimeout } from "../../ffi/ending.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import type { ExitStatus } from "../../ffi/process/process.ts";
 import { readable, type Waits } from "../../ffi/waits.ts";
-import type { Launch } from "../launch/launch.ts";
+import type { Child } from "../../ffi/process/child.ts";
 import { NOT_STARTED } from "../plans/parent/create.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
 
@@ -30,28 +30,35 @@ export interface ProcessOptions {
   readonly listenFds?: number;
 }
 
+/** A process that was started. */
+export interface StartedProcess extends Disposable {
+  readonly init: Child;
+  /** Kills and reaps it, and what has been started for it. */
+  abort(): Waits<void>;
+}
+
 /** A process in a container, started by this program and its child. What waits is work for a driver, see waits.ts. */
 export class ProcessHandle implements Ending, Disposable {
-  readonly #launch: Launch;
+  readonly #started: StartedProcess;
   readonly #start: () => Waits<void>;
   /** The pid on the host. */
   readonly pid: number;
 
-  /** Takes over `launch` after `created`. `start`: lets init execute its program. */
-  constructor(launch: Launch, start: () => Waits<void> = noStart) {
-    this.#launch = launch;
+  /** Takes over what was started. `start`: lets init execute its program. */
+  constructor(started: StartedProcess, start: () => Waits<void> = noStart) {
+    this.#started = started;
     this.#start = start;
-    this.pid = launch.initPid;
+    this.pid = started.init.pid;
   }
 
   /** Becomes readable when the process ends. Undefined if a sandbox around the runtime refuses pidfd_open(2). */
   get pidfd(): Fd | undefined {
-    return this.#launch.init.pidfd;
+    return this.#started.init.pidfd;
   }
 
   /** Whether it has ended. Does not reap it. */
   get hasEnded(): boolean {
-    return this.#launch.init.hasEnded;
+    return this.#started.init.hasEnded;
   }
 
   /**
@@ -71,7 +78,7 @@ export class ProcessHandle implements Ending, Disposable {
 
   /** Sends a signal. Returns 0 or −errno. */
   signal(signal: number): number {
-    return this.#launch.init.signal(signal);
+    return this.#started.init.signal(signal);
   }
 
   /** Waits for the process's end, and reaps it. */
@@ -84,17 +91,17 @@ export class ProcessHandle implements Ending, Disposable {
 
   /** Waits for the process's end and reaps it. */
   reap(): ExitStatus {
-    return this.#launch.init.reap() ?? { code: 0 };
+    return this.#started.init.reap() ?? { code: 0 };
   }
 
   /** Kills the process with SIGKILL after a failure, and reaps it. */
   *abort(): Waits<void> {
-    yield* this.#launch.abort();
+    yield* this.#started.abort();
   }
 
   /** Closes our descriptors; the process continues. */
   [Symbol.dispose](): void {
-    this.#launch[Symbol.dispose]();
+    this.#started[Symbol.dispose]();
   }
 }
 

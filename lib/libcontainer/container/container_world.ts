@@ -10,7 +10,8 @@ import { removeRdtGroup, resctrlRoot } from "../../cgroups/rdt/resctrl.ts";
 import { RuncError } from "../../errors.ts";
 import type { OtherProcess } from "../../ffi/ending.ts";
 import type { Fd } from "../../ffi/fd.ts";
-import type { Waits } from "../../ffi/waits.ts";
+import { monotonicMs } from "../../ffi/clock.ts";
+import { pause, type Waits } from "../../ffi/waits.ts";
 import type { IntelRdt, Resources } from "../../specs/config.ts";
 import type { State, Status } from "../../specs/state.ts";
 import { runHook } from "../launch/host_hooks.ts";
@@ -24,11 +25,23 @@ import { readExecFifo } from "./exec_fifo.ts";
 import { awaitInitEnd, hasLiveInit, killCgroup, openInit, signalInit } from "./killing.ts";
 import { type MergedLimits, mergeLimits } from "./update_container.ts";
 
+/** How often to look whether CRIU is still there, in milliseconds. */
+const LOOK_MS = 10;
+
 /** A container's parts. */
 export interface ContainerParts {
   readonly directory: StateDirectory;
   readonly cgroup: CgroupManager;
   readonly state: RuncState;
+}
+
+/** Whether a process is in this process's pid namespace. Not one that has ended. */
+function isInOurPids(pid: number): boolean {
+  try {
+    return Deno.readLinkSync(`/proc/${pid}/ns/pid`) === Deno.readLinkSync("/proc/self/ns/pid");
+  } catch {
+    return false;
+  }
 }
 
 /** The status as the kernel sees it. It is not stored. */
@@ -158,6 +171,7 @@ export class ContainerWorld implements World, Disposable {
       },
       awaitInitEnd: () => this.#init === undefined ? undefined : awaitInitEnd(this.#runtime, this.#target, this.#init),
       killCgroup: (does) => this.#killCgroup(does),
+      awaitCriuGone: ({ limitMs }) => this.#awaitCriuGone(limitMs),
     };
   }
 
@@ -168,6 +182,14 @@ export class ContainerWorld implements World, Disposable {
   *#killCgroup({ ifThere }: VerbOf<"killCgroup">): Waits<void> {
     if (ifThere && !this.#cgroup.exists()) return;
     if (yield* killCgroup(this.#runtime, this.#target)) this.flags.add("cgroup killed");
+  }
+
+  /** CRIU changes its mount namespace meanwhile, but not its pid namespace. */
+  *#awaitCriuGone(limitMs: number): Waits<void> {
+    const { kernel } = this.#runtime;
+    const deadline = monotonicMs(kernel) + limitMs;
+    const isThere = () => this.#cgroup.exists() && this.#cgroup.processes().some(isInOurPids);
+    while (monotonicMs(kernel) < deadline && isThere()) yield* pause(LOOK_MS);
   }
 
   #cgroupVerbs(): Performers {

@@ -6,9 +6,7 @@
 
 import type { CgroupManager } from "../../cgroups/manager.ts";
 import { parseSystemdPath } from "../../cgroups/path.ts";
-import { RdtGroup } from "../../cgroups/rdt/group.ts";
 import { RuncError } from "../../errors.ts";
-import { kill } from "../../ffi/process/process.ts";
 import type { Waits } from "../../ffi/waits.ts";
 import { copyTree, type Trees } from "../launch/copy_tree.ts";
 import { runHook } from "../launch/host_hooks.ts";
@@ -28,6 +26,7 @@ import type { ParsedMount } from "../config/mounts.ts";
 import { mountPrefix } from "../steps/mounts/messages.ts";
 import { FIRST_DEVICE } from "../steps/protocol.ts";
 import { ProcessHandle, type ProcessOptions } from "./container_process.ts";
+import { NewCgroups } from "../launch/new_cgroups.ts";
 import { creatingState, describeContainer, neverStartedState, writeHookStates } from "./new_state.ts";
 import { type PlannedContainer, planning, type PlanOptions } from "./planning.ts";
 import { StageDescriptors } from "./stage_descriptors.ts";
@@ -67,8 +66,8 @@ class Creation implements Disposable {
   readonly #directory: StateDirectory;
   readonly #descriptors: StageDescriptors;
   readonly #world: LaunchWorld;
+  readonly #cgroups: NewCgroups;
   #state?: RuncState;
-  #rdtGroup?: RdtGroup;
 
   constructor(
     runtime: Runtime,
@@ -97,7 +96,13 @@ class Creation implements Disposable {
       onProcess: () => onProcess(this.#pending),
       explain: (error, failed) => this.#explain(error, failed),
     });
-    this.#world.add({ ...this.#stateVerbs(), ...this.#settingVerbs(), ...this.#cgroupVerbs() });
+    this.#cgroups = new NewCgroups(runtime, {
+      id: options.id,
+      cgroup: planned.cgroup,
+      entrant: () => this.#world.launch.stagePid,
+      flags: this.#world.flags,
+    });
+    this.#world.add({ ...this.#stateVerbs(), ...this.#settingVerbs(), ...this.#cgroups.performers });
   }
 
   /** Carries out the acts. */
@@ -168,7 +173,7 @@ class Creation implements Disposable {
   }
 
   #describe(): void {
-    const what = { pid: this.#world.launch.initPid, cgroup: this.#planned.cgroup, rdtGroup: this.#rdtGroup };
+    const what = { pid: this.#world.launch.initPid, cgroup: this.#planned.cgroup, rdtGroup: this.#cgroups.rdtGroup };
     this.#state = describeContainer(this.#runtime, this.#options, what);
   }
 
@@ -217,38 +222,6 @@ class Creation implements Disposable {
   get #owner(): { uid: number; gid: number } {
     const { rootUid: uid, rootGid: gid } = this.#planned.facts;
     return { uid, gid };
-  }
-
-  #cgroupVerbs(): Performers {
-    const { cgroup } = this.#planned;
-    const stage = () => this.#world.launch.stagePid;
-    return {
-      makeCgroups: ({ limits }) => this.#makeCgroups(limits),
-      joinCgroups: () => cgroup.join(stage()),
-      setDevices: ({ rules }) => cgroup.setDevices(rules),
-      setLimits: ({ limits }) => cgroup.set(limits!),
-      killLeft: () => this.#killLeft(),
-      removeCgroups: () => cgroup.destroy(),
-      makeRdtGroup: ({ root, rdt }) => {
-        this.#rdtGroup = new RdtGroup(root, this.#options.id, rdt);
-        this.#rdtGroup.make();
-      },
-      joinRdtGroup: () => this.#rdtGroup!.join(stage()),
-      limitRdtGroup: () => this.#rdtGroup!.limit(),
-      undoRdtGroup: () => this.#rdtGroup!.undo(),
-    };
-  }
-
-  *#makeCgroups(limits: VerbOf<"makeCgroups">["limits"]): Waits<void> {
-    const { cgroup } = this.#planned;
-    yield* cgroup.create(limits, this.#world.launch.stagePid);
-    if (cgroup.refused) this.#world.flags.add("cgroup refused");
-  }
-
-  *#killLeft(): Waits<void> {
-    const { cgroup } = this.#planned;
-    if (!cgroup.exists()) return;
-    yield* cgroup.kill((pid, signal) => void kill(this.#runtime.kernel, pid, signal));
   }
 
   /** If the kernel has killed a process for lack of memory, that is the reason. */

@@ -15,6 +15,7 @@ import type { Waits } from "../../ffi/waits.ts";
 import type { Resources } from "../../specs/config.ts";
 import type { State, Status } from "../../specs/state.ts";
 import { inSpan } from "../../trace/tracer.ts";
+import type { CheckpointOptions } from "../config/criu_options.ts";
 import { hostRoot } from "../config/id_mappings.ts";
 import type { MonitorOptions } from "../launch/hand_over.ts";
 import type { Removal } from "../plans/monitor/plan.ts";
@@ -58,6 +59,8 @@ import { loadCgroup } from "./container_cgroups.ts";
 import type { ProcessHandle, ProcessOptions } from "./container_process.ts";
 import { type ContainerParts, ContainerWorld, hookStateOf, readStatus } from "./container_world.ts";
 import { createContainer } from "./creation.ts";
+import { saveProcesses } from "./criu/checkpointing.ts";
+import { restoreContainer, type RestoreOptions } from "./criu/restoration.ts";
 import { awaitingExit, knownExit } from "./exit.ts";
 import { type DebugOptions, type ExecContainer, type PlannedExec, planningExec } from "./exec_planning.ts";
 import { execProcess } from "./exec_process.ts";
@@ -134,6 +137,15 @@ export class ContainerHandle {
     return { container: new ContainerHandle(runtime, created), process: created.process };
   }
 
+  /** @see Container.restore */
+  static *restore(
+    runtime: Runtime,
+    options: RestoreOptions,
+  ): Waits<{ container: ContainerHandle; process: ProcessHandle }> {
+    const restored = yield* restoreContainer(runtime, options);
+    return { container: new ContainerHandle(runtime, restored), process: restored.process };
+  }
+
   get id(): string {
     return idOf(this.#state);
   }
@@ -161,7 +173,7 @@ export class ContainerHandle {
       bundle: this.bundle,
       directory: this.#directory.path,
       ownsPids: ownsPids(this.#state),
-      isUnfinished: isUnfinished(this.#state),
+      isUnfinished: isUnfinished(this.#state) || this.#directory.isRestoring(),
       hooks: hooksOf(this.#state),
       cgroups: [...new Set(Object.values(this.#cgroup.paths))],
       rdtGroup: rdtGroupOf(this.#state)?.path,
@@ -248,6 +260,19 @@ export class ContainerHandle {
 
   *resume(): Waits<void> {
     yield* this.#run(resumeActs(this.controlled));
+  }
+
+  /** @see Container.checkpoint */
+  *checkpoint(options: CheckpointOptions): Waits<void> {
+    yield* saveProcesses(this.#runtime, this.#parts, this.controlled, options);
+    if (options.leaveRunning || options.preDump) return;
+    try {
+      yield* this.destroy();
+    } catch (error) {
+      // The checkpoint is complete.
+      if (!(error instanceof RuncError)) throw error;
+      this.#runtime.log("warning", error.message);
+    }
   }
 
   *update(resources: Resources, rdt: RdtSchemas = {}): Waits<void> {

@@ -16,7 +16,7 @@ import { call, fixedFd, step } from "../../plan/build.ts";
 import type { Plan } from "../../plan/op.ts";
 import type { IdMapping } from "../../specs/config.ts";
 import { type Act, act } from "../plans/parent/act.ts";
-import { endProcesses } from "../plans/parent/create.ts";
+import { endProcesses } from "../plans/parent/resources.ts";
 import { LaunchWorld } from "./launch_world.ts";
 import { runActs } from "./run_acts.ts";
 import { closeForeignStep } from "../steps/namespaces.ts";

@@ -180,6 +180,7 @@ function spanOf({ from, does }: Pick<Act, "from" | "does">): SpanDetails {
 
 function* takeBack(undo: readonly Undo[], world: World): Waits<void> {
   for (const each of undo) {
+    if (each.when !== undefined && !applies(each.when, world.flags)) continue;
     try {
       const waits = performAct({ ...each, from: "" }, world);
       if (waits !== undefined) yield* waits;

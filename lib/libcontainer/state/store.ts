@@ -235,6 +235,11 @@ export class StateDirectory {
     return `${this.path}/criu-root`;
   }
 
+  /** Whether a restore has not ended, or was killed: its last act removes this place. */
+  isRestoring(): boolean {
+    return isThere(this.criuRoot);
+  }
+
   /**
    * Removes the directory; ignores a missing one. `kernel`: unmounts what a killed restore has left there. @throws
    * {RuncError} if it cannot be removed; a mounted rootfs is never touched.

@@ -1,7 +1,8 @@
 /** containerd with its shim, by ctr: what Kubernetes uses it for. */
 
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { existsSync } from "@std/fs";
+import { COUNTING, criuPath, hasCriu } from "../criu_harness.ts";
 import { type Result, type StartOptions, until } from "../harness.ts";
 import { imageArchive } from "./images.ts";
 import { missing, runtime, subordinate, Workshop } from "./workshop.ts";
@@ -37,7 +38,7 @@ function open(workshop: Workshop): Containerd {
   workshop.daemon(
     ["/usr/bin/containerd", "--config", workshop.write("containerd.toml", config(directory))],
     () => existsSync(socket),
-    { env: { PATH: `${directory}/bin:/usr/sbin:/usr/bin:/sbin:/bin` } },
+    { env: { PATH: `${directory}/bin:${criuPath}` } },
   );
   // The namespace is the containers' parent cgroup, too.
   const argv = ["/usr/bin/ctr", "--address", socket, "--namespace", name];
@@ -178,6 +179,38 @@ const cases: readonly [name: string, body: (containerd: Containerd) => void][] =
   }],
 ];
 
+const checkpointCases: typeof cases = [
+  ["task checkpoint, and container checkpoint and restore", (containerd) => {
+    const { ctr, must, run, directory } = containerd;
+    const id = "saved", reference = "checkpoint/saved:latest";
+    const counted = () => ctr(["task", "exec", "--exec-id", "count", id, "cat", "/count"]).stdout.trimEnd().split("\n");
+    const last = () => Number(counted().at(-1));
+    const remove = () => {
+      must("task", "kill", "--signal", "KILL", id);
+      until("its end", () => ctr(["task", "delete", id]).code === 0 || !ctr(["task", "list"]).stdout.includes(id));
+      must("container", "delete", id);
+    };
+    assertEquals(run(["--detach"], [id, "sh", "-c", COUNTING]).code, 0);
+    until("it to count", () => last() > 0);
+    const images = `${directory}/images`;
+    Deno.mkdirSync(images);
+    must("task", "checkpoint", "--image-path", images, id);
+    assert(existsSync(`${images}/inventory.img`));
+    const before = last();
+    until("it to count on", () => last() > before);
+    const saved = last();
+    must("container", "checkpoint", "--task", id, reference);
+    remove();
+    must("container", "restore", "--live", id, reference);
+    assertEquals(statusOf(containerd, id), "RUNNING");
+    until("it to count on", () => last() > saved);
+    // The file system is new, the program is not.
+    assert(Number(counted()[0]) > saved);
+    remove();
+    must("image", "remove", reference);
+  }],
+];
+
 const lacking = missing([{ program: "containerd", package: "containerd" }, { program: "ctr", package: "containerd" }]);
 Deno.test({
   name: `containerd${lacking}`,
@@ -185,6 +218,8 @@ Deno.test({
   fn: async (t) => {
     using workshop = new Workshop();
     const containerd = open(workshop);
-    for (const [what, body] of cases) await t.step(what, () => body(containerd));
+    for (const [what, body] of [...cases, ...(hasCriu ? checkpointCases : [])]) {
+      await t.step(what, () => body(containerd));
+    }
   },
 });

@@ -1,9 +1,10 @@
 /** Docker: its daemon with the containerd that it starts, and its client. */
 
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { existsSync } from "@std/fs";
+import { COUNTING, criuPath, hasCriu } from "../criu_harness.ts";
 import { until } from "../harness.ts";
-import { type Case, type Engine, engineTest, must, printed, run, withSleeper } from "./engine.ts";
+import { type Case, type Engine, engineTest, must, printed, run, status, usual, withSleeper } from "./engine.ts";
 import { cgroupCases } from "./engine_limits.ts";
 import { usualCases } from "./engine_suite.ts";
 import { runtime, subordinate, type Workshop } from "./workshop.ts";
@@ -13,6 +14,8 @@ const needed = [{ program: daemon, package: "docker.io" }, { program: docker, pa
 
 /** The runtime as the README gives it. Docker knows runc, which is Debian's, without being told. */
 const configuration = { runtimes: { ts: { path: runtime } }, "default-runtime": "ts" };
+/** Checkpoints need an experimental daemon, whose runtime finds CRIU. */
+const experimental = hasCriu ? { experimental: true } : {};
 
 function open(workshop: Workshop, more: Readonly<Record<string, unknown>> = {}): Engine {
   const { directory, name } = workshop;
@@ -36,7 +39,7 @@ function open(workshop: Workshop, more: Readonly<Record<string, unknown>> = {}):
   ];
   const call: Engine["call"] = (args, options) =>
     workshop.execute([docker, `--host=unix://${socket}`, ...args], options);
-  workshop.daemon(argv, () => existsSync(socket) && call(["version"]).code === 0);
+  workshop.daemon(argv, () => existsSync(socket) && call(["version"]).code === 0, { env: { PATH: criuPath } });
   const engine = { call, image: "busybox", directory };
   must(engine, "import", "--change", "ENV PATH=/bin", workshop.rootfs(), engine.image);
   return engine;
@@ -68,6 +71,29 @@ const dockersCases: readonly Case[] = [
   }],
 ];
 
+const checkpointCases: readonly Case[] = [
+  ["checkpoint and start --checkpoint", (engine) => {
+    const name = "saved";
+    const last = () => Number(must(engine, "exec", name, "tail", "-n1", "/count"));
+    must(engine, "run", "--detach", `--name=${name}`, ...usual, engine.image, "sh", "-c", COUNTING);
+    until("it to count", () => last() > 0);
+    must(engine, "checkpoint", "create", "--leave-running", name, "first");
+    const before = last();
+    until("it to count on", () => last() > before);
+    must(engine, "checkpoint", "create", name, "second");
+    assertEquals([status(engine, name), must(engine, "checkpoint", "ls", name)], [
+      "exited",
+      "CHECKPOINT NAME\nfirst\nsecond",
+    ]);
+    must(engine, "start", "--checkpoint", "second", name);
+    // It has not begun anew.
+    const after = last();
+    assert(after > before);
+    until("it to count on", () => last() > after);
+    must(engine, "rm", "--force", name);
+  }],
+];
+
 /** Of a daemon that gives all containers a user namespace. */
 const remappedCases: readonly Case[] = [
   ["every container has a user namespace", (engine) => {
@@ -84,7 +110,12 @@ const remappedCases: readonly Case[] = [
   }],
 ];
 
-engineTest("docker", needed, open, [...usualCases, ...cgroupCases, ...dockersCases]);
+engineTest("docker", needed, (workshop) => open(workshop, experimental), [
+  ...usualCases,
+  ...cgroupCases,
+  ...dockersCases,
+  ...(hasCriu ? checkpointCases : []),
+]);
 engineTest(
   "docker with user namespaces",
   needed,

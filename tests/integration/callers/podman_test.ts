@@ -1,9 +1,9 @@
 /** Podman with conmon, as root and as another user, on cgroupfs. */
 
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { bindDatagram, receive } from "../../../lib/ffi/sockets.ts";
 import { existsSync } from "@std/fs";
-import { criuPath, hasCriu } from "../criu_harness.ts";
+import { COUNTING, criuPath, hasCriu } from "../criu_harness.ts";
 import { kernel, until } from "../harness.ts";
 import { type Case, type Engine, engineTest, must, printed, status, usual, withSleeper } from "./engine.ts";
 import { cgroupCases } from "./engine_limits.ts";
@@ -106,11 +106,8 @@ const rootCases: readonly Case[] = [
   }],
 ];
 
-/** Counts in /count, as far as that is called for. */
-const counting = "i=0; while :; do i=$((i+1)); echo $i >> /count; sleep 0.02; done";
-
 const checkpointCases: readonly Case[] = [
-  ["checkpoint and restore, in place and by an archive", (engine) => {
+  ["checkpoint and restore, in place, and by an archive with and without the file system", (engine) => {
     const call = (...args: readonly string[]) => {
       const { code, stderr } = engine.call(args, { env: { PATH: criuPath } });
       assertEquals(code, 0, `${args.join(" ")}: ${stderr}`);
@@ -118,7 +115,7 @@ const checkpointCases: readonly Case[] = [
     const count = (name: string) => Number(must(engine, "exec", name, "tail", "-n1", "/count"));
     const countsFrom = (name: string, least: number) => until(`${name} to count on`, () => count(name) > least);
     const archive = `${engine.directory}/checkpoint.tar.gz`;
-    call("run", "--detach", "--name=saved", ...usual, engine.image, "sh", "-c", counting);
+    call("run", "--detach", "--name=saved", ...usual, engine.image, "sh", "-c", COUNTING);
     countsFrom("saved", 0);
     call("container", "checkpoint", "saved");
     assertEquals(status(engine, "saved"), "exited");
@@ -129,7 +126,14 @@ const checkpointCases: readonly Case[] = [
     call("rm", "--force", "--time=0", "saved");
     call("container", "restore", `--import=${archive}`, "--name=copy");
     countsFrom("copy", before);
+    const copied = count("copy");
+    call("container", "checkpoint", "--keep", `--export=${archive}`, "--ignore-rootfs", "copy");
     call("rm", "--force", "--time=0", "copy");
+    call("container", "restore", `--import=${archive}`, "--ignore-rootfs", "--name=bare");
+    countsFrom("bare", copied);
+    // The file system is new, the program is not.
+    assert(Number(must(engine, "exec", "bare", "head", "-n1", "/count")) >= copied);
+    call("rm", "--force", "--time=0", "bare");
   }],
 ];
 

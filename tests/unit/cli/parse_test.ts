@@ -120,7 +120,7 @@ const refused: readonly [line: string, message: string, status: number, mark: ":
   [
     "plan state a",
     'runc: "plan" requires a maximum of 1 argument(s), or one of the commands run, create, exec, debug, start, kill, ' +
-    "delete, pause, resume, update",
+    "delete, pause, resume, update, checkpoint, restore",
     1,
     "",
   ],

@@ -11,9 +11,9 @@ import type { Kernel } from "../../../lib/ffi/kernel.ts";
 
 /**
  * The pids of a launch. `left`: a process that a program of the container has started, and that outlives init. `first`:
- * the init of the container that an exec enters.
+ * the init of the container that an exec enters. `criu`: a restored init is its sibling.
  */
-export const pids = { stage: 100, helper: 101, init: 102, stranger: 103, left: 104, first: 105 } as const;
+export const pids = { stage: 100, helper: 101, init: 102, stranger: 103, left: 104, first: 105, criu: 106 } as const;
 
 /** A process of the container. */
 export interface FakeProcess {

@@ -16,7 +16,7 @@ import {
   runActs,
   type World,
 } from "../../../lib/libcontainer/launch/run_acts.ts";
-import type { Act, Await, Flag, Served, Verb, VerbOf } from "../../../lib/libcontainer/plans/parent/act.ts";
+import type { Act, Await, CriuMoment, Flag, Served, Verb, VerbOf } from "../../../lib/libcontainer/plans/parent/act.ts";
 import type { Log } from "../../../lib/libcontainer/runtime.ts";
 import type { Status } from "../../../lib/specs/state.ts";
 import { failed, FakeHost, fakeKernel, pids } from "./fake_host.ts";
@@ -46,6 +46,8 @@ export interface FakeOptions {
   /** What the kernel says of the container. */
   readonly status?: Status;
   readonly flags?: readonly Flag[];
+  /** CRIU does not kill what it saves. */
+  readonly leavesRunning?: boolean;
 }
 
 /** What was done: a verb, or a wait for a message. */
@@ -76,7 +78,7 @@ export class FakeWorld implements World {
     this.flags = new Set(options.flags);
     if (options.init !== undefined) this.#adopted.add(options.init);
     const verbs = { ...this.#hostVerbs(), ...this.#processVerbs(), ...this.#talkVerbs(), ...this.#cgroupVerbs() };
-    this.performers = this.#noted({ ...verbs, ...this.#limitVerbs() });
+    this.performers = this.#noted({ ...verbs, ...this.#limitVerbs(), ...this.#criuVerbs() });
   }
 
   readonly log: Log = (level, text) => {
@@ -123,6 +125,8 @@ export class FakeWorld implements World {
         const fault = this.#next(does);
         if (fault === undefined) return work(does);
         if (fault.partly) work(does);
+        // What CRIU has frozen and made stays as it is.
+        if (fault.trouble === "dies") this.host.end(pids.criu, this.#pids);
         throw this.#error(does.verb, fault.trouble);
       }];
     });
@@ -136,6 +140,8 @@ export class FakeWorld implements World {
 
   #error(call: string, trouble: Trouble): RuncError {
     if (trouble === "interrupted") return new RuncError("interrupted", "interrupted", { signal: 15 });
+    if (trouble === "dies") return new RuncError("checkpoint-failed", `${call}: unexpected EOF`);
+    if (trouble === "lies") return new RuncError("protocol", call);
     return failed(call, Errno[trouble as keyof typeof Errno]);
   }
 
@@ -169,7 +175,12 @@ export class FakeWorld implements World {
     const { host } = this;
     return {
       makeStateDirectory: ({ path }) => host.make(path, "directory"),
-      removeStateDirectory: ({ path }) => host.remove(path),
+      removeStateDirectory: ({ path }) => {
+        if ([...host.paths].some(([each, what]) => each.startsWith(path) && what === "rootfs")) {
+          throw new Error("this would remove the rootfs");
+        }
+        host.remove(path);
+      },
       noteCreation: ({ path }) => host.make(path, "note"),
       makeDirectory: ({ path }) => host.make(path, "directory"),
       makeExecFifo: ({ path }) => {
@@ -309,12 +320,12 @@ export class FakeWorld implements World {
     const join = () => this.#enterCgroups();
     return {
       makeCgroups: ({ paths }) => paths.forEach((path) => host.cgroups.add(path)),
-      joinCgroups: join,
+      joinCgroups: ({ who }) => who === "CRIU" ? this.#moveCriu() : join(),
       requireCgroups: () => {},
       setDevices: () => {},
       setLimits: () => void (host.limits = "new"),
       removeCgroups: ({ paths }) => paths.forEach((path) => host.removeCgroup(path)),
-      killLeft: () => host.end(pids.left, this.#pids),
+      killLeft: () => this.#killLeft(),
       killCgroup: () => {
         for (const pid of [pids.init, pids.left]) host.end(pid, this.#pids);
         this.flags.add("cgroup killed");
@@ -328,6 +339,73 @@ export class FakeWorld implements World {
       undoRdtGroup: () => host.rdtGroups.clear(),
       removeRdtGroup: ({ path }) => void host.rdtGroups.delete(path),
     };
+  }
+
+  #killLeft(): void {
+    for (const [pid, { cgroups }] of this.host.processes) {
+      if ([...cgroups].some((path) => this.host.cgroups.has(path))) this.host.end(pid, this.#pids);
+    }
+  }
+
+  #moveCriu(): void {
+    for (const path of this.host.cgroups) this.#known(pids.criu).cgroups.add(path);
+  }
+
+  /** CRIU is at a moment, and waits for an answer. */
+  #moment?: CriuMoment;
+  #saves = false;
+
+  #criuVerbs(): Performers {
+    const { host } = this;
+    return {
+      findCriu: () => {},
+      startCriu: () => {
+        host.start(pids.criu, true);
+        this.#opens("criu");
+      },
+      endCriu: () => host.end(pids.criu, this.#pids),
+      checkCriu: () => void this.#known(pids.criu),
+      checkStatusFd: () => {},
+      openImages: ({ images, makes }) => {
+        if (makes) host.paths.set(images, "directory");
+        this.#opens("images");
+      },
+      writeImageFacts: ({ path }) => void host.paths.set(`${path}/descriptors.json`, "streams"),
+      requestCriu: ({ type }) => {
+        this.#saves = type !== "RESTORE";
+        if (this.#saves) host.isFrozen = true;
+      },
+      awaitCriu: (does) => this.#awaitCriu(does),
+      answerCriu: () => {
+        if (this.#moment === undefined) throw new Error("CRIU does not wait for an answer");
+        this.#moment = undefined;
+      },
+      refuseCriu: () => void (this.#moment = undefined),
+      awaitCriuEnd: () => host.end(pids.criu, this.#pids),
+      awaitCriuGone: () => {},
+      tellReady: () => {},
+      adoptRestored: () => {
+        if (!this.#known(pids.init).isOurs) throw new RuncError("protocol", "no child of ours");
+        this.#opens("pidfd of the restored process");
+      },
+      endRestored: () => host.end(pids.init, this.#pids),
+      mountRootfs: ({ path }) => host.make(path, "rootfs"),
+      unmountRootfs: ({ path }) => void host.paths.delete(path),
+      makeMountPoints: () => {},
+      setLoopbackUp: () => void this.#known(pids.init),
+    };
+  }
+
+  #awaitCriu({ moment }: VerbOf<"awaitCriu">): void {
+    if (this.#moment !== undefined) throw new Error(`CRIU waits for an answer at ${this.#moment}`);
+    const { cgroups } = this.#known(pids.criu);
+    if (moment !== "answer") this.#moment = moment;
+    if (moment === "setup-namespaces") this.host.start(pids.init, true, cgroups);
+    if (moment === "post-restore") this.host.start(pids.left, false, cgroups);
+    if (moment !== "answer" || !this.#saves) return;
+    this.host.isFrozen = this.#options.status === "paused";
+    if (this.#options.leavesRunning) return;
+    for (const pid of [pids.init, pids.left]) this.host.end(pid, this.#pids);
   }
 
   #limitVerbs(): Performers {

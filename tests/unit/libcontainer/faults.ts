@@ -96,6 +96,33 @@ export const troubles: Readonly<Record<Verb["verb"], readonly Trouble[]>> = {
   limitRdtGroup: ["EINVAL", "ENOSPC"],
   undoRdtGroup: ["EBUSY", "EACCES"],
   removeRdtGroup: ["EBUSY", "EACCES"],
+  findCriu: ["ENOENT", "EPERM", "interrupted"],
+  // posix_spawn(3)
+  startCriu: ["ENOENT", "EACCES", "EAGAIN", "ENOMEM", "EMFILE"],
+  // A process that does not end is left.
+  endCriu: [],
+  checkCriu: ["dies", "lies", "interrupted"],
+  checkStatusFd: ["EBADF"],
+  // mkdir(2), open(2)
+  openImages: ["ENOENT", "EACCES", "ENOSPC", "EROFS", "EMFILE"],
+  writeImageFacts: ["ENOSPC", "EDQUOT", "EROFS"],
+  // A request is made of files that can be missing.
+  requestCriu: ["ENOENT", "EPIPE"],
+  awaitCriu: ["dies", "lies", "interrupted"],
+  answerCriu: ["EPIPE"],
+  refuseCriu: ["interrupted"],
+  awaitCriuEnd: ["dies", "interrupted"],
+  awaitCriuGone: ["interrupted"],
+  tellReady: [],
+  // A child needs no pidfd.
+  adoptRestored: ["lies"],
+  endRestored: [],
+  // mkdir(2), mount(2)
+  mountRootfs: ["ENOENT", "EACCES", "EPERM", "ENOSPC"],
+  unmountRootfs: [],
+  makeMountPoints: ["ENOSPC", "EROFS", "EACCES"],
+  // netlink(7)
+  setLoopbackUp: ["EPERM", "EMFILE"],
   runHook: ["ENOENT", "EACCES", "ENOEXEC", "ETIMEDOUT", "EAGAIN", "interrupted"],
   warn: [],
   debug: [],
@@ -126,6 +153,11 @@ export const halves: readonly Verb["verb"][] = [
   "killCgroup",
   "signalInit",
   "removeRdtGroup",
+  "openImages",
+  "writeImageFacts",
+  "awaitCriu",
+  "answerCriu",
+  "makeMountPoints",
 ];
 
 /** Each failure of what was done as the n-th. */

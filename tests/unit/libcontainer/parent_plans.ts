@@ -4,11 +4,13 @@
  * @module
  */
 
+import type { CheckpointOptions } from "../../../lib/libcontainer/config/criu_options.ts";
 import type { HostFacts, LaunchRequest } from "../../../lib/libcontainer/config/launch_request.ts";
 import { containerMounts } from "../../../lib/libcontainer/plans/create.ts";
 import type { ExecRequest } from "../../../lib/libcontainer/plans/exec.ts";
 import type { Controlled } from "../../../lib/libcontainer/plans/parent/control.ts";
 import type { CreateInput } from "../../../lib/libcontainer/plans/parent/create.ts";
+import type { RestoreInput } from "../../../lib/libcontainer/plans/parent/criu.ts";
 import type { ExecInput } from "../../../lib/libcontainer/plans/parent/exec.ts";
 import type { SeccompFilter } from "../../../lib/libcontainer/seccomp/filter.ts";
 import { seccompActions } from "../../../lib/libcontainer/seccomp/names.ts";
@@ -232,3 +234,41 @@ export const containers = {
 
 /** Their names. */
 export const containerNames = Object.keys(containers) as readonly (keyof typeof containers)[];
+
+const images = { imagePath: "/images" } as const;
+
+function restore(input: CreateInput, more: Partial<RestoreInput> = {}): RestoreInput {
+  const { config, directory, cgroupPaths, resctrl, request: { notifyDirectory, bundle, rootfs } } = input;
+  const criuRoot = `${directory}/criu-root`;
+  const shared = { config, directory, cgroupPaths, resctrl, notifyDirectory, bundle, rootfs, criuRoot };
+  return { ...shared, namespaces: [], options: images, ...more };
+}
+
+/** Restores of the container `box`, by name. */
+export const restores = {
+  typical: restore(creations.typical),
+  v2: restore(creations.v2),
+  hooks: restore(creations.hooks),
+  notify: restore(creations.notify),
+  joined: restore(creations.joined, { namespaces: [{ key: "extRootNetNS", path: "/run/netns/a" }] }),
+  "without a terminal": restore(input((draft) => draft.process.terminal = false), {
+    options: { ...images, workPath: "/work" },
+  }),
+  everything: restore(creations.everything, {
+    options: { ...images, tcpEstablished: true, manageCgroupsMode: "soft", lsmProfile: "apparmor:box" },
+  }),
+} as const satisfies Readonly<Record<string, RestoreInput>>;
+
+/** Their names. */
+export const restoreNames = Object.keys(restores) as readonly (keyof typeof restores)[];
+
+/** Options of dumps, by name. */
+export const dumps = {
+  typical: images,
+  "--leave-running": { ...images, workPath: "/work", leaveRunning: true },
+  "--pre-dump": { ...images, preDump: true },
+  "--lazy-pages": { ...images, lazyPages: true, pageServer: { address: "127.0.0.1", port: 27 }, statusFd: 5 },
+} as const satisfies Readonly<Record<string, CheckpointOptions>>;
+
+/** Their names. */
+export const dumpNames = Object.keys(dumps) as readonly (keyof typeof dumps)[];

@@ -1,56 +1,89 @@
 /**
- * Checkpoint of a container: its processes are saved by CRIU, and then it is removed or goes on. Runs in: parent.
+ * Checkpoint of a container: carries out the acts of plans/parent/criu.ts, `dumpActs`. Runs in: parent.
  *
  * @module
  */
 
 import { RuncError } from "../../../errors.ts";
-import { runWaits, type Waits } from "../../../ffi/waits.ts";
-import { inSpanWaits } from "../../../trace/tracer.ts";
-import { dump } from "../../checkpoint/dump.ts";
-import type { CheckpointOptions } from "../../checkpoint/options.ts";
+import { Errno, errnoText } from "../../../ffi/errno.ts";
+import { isInherited } from "../../../ffi/files.ts";
+import { alloc, type Kernel } from "../../../ffi/kernel.ts";
+import type { Waits } from "../../../ffi/waits.ts";
+import type { CriuReq } from "../../checkpoint/rpc.ts";
+import { type CriuSite, CriuVerbs } from "../../checkpoint/criu_verbs.ts";
+import { writeCreated, writeDescriptors } from "../../checkpoint/directories.ts";
+import { DUMP_LOG, dumpRequest } from "../../checkpoint/dump_request.ts";
+import { externalNamespaces } from "../../checkpoint/external.ts";
+import { inodeOf, isRoot, readMaskedFiles, readMountFacts } from "../../checkpoint/facts.ts";
+import { cgroupMode } from "../../checkpoint/options.ts";
+import type { CheckpointOptions } from "../../config/criu_options.ts";
+import { type Performers, runActs } from "../../launch/run_acts.ts";
+import type { Controlled } from "../../plans/parent/control.ts";
+import { dumpActs } from "../../plans/parent/criu.ts";
 import type { Runtime } from "../../runtime.ts";
-import { missingContainer, StateDirectory } from "../../state/store.ts";
-import { loadCgroup } from "../container_cgroups.ts";
-import { ContainerHandle } from "../handle.ts";
+import { createdOf, type RuncState } from "../../state/runc_state.ts";
+import { type ContainerParts, ContainerWorld } from "../container_world.ts";
 
-/**
- * Saves the processes of the container `id` into image files. Then the container is removed, unless `leaveRunning` or
- * `preDump` is set. After a failure it runs as before.
- *
- * @throws {RuncError} `container-state` unless it is running or paused; `host-lacks` without a CRIU that can do it;
- * `checkpoint-failed` with what CRIU said.
- */
-export function checkpointContainer(runtime: Runtime, id: string, options: CheckpointOptions): void {
-  const work = () => checkpointing(runtime, id, options);
-  runWaits(runtime, inSpanWaits(runtime.trace, "save the container's processes", work, { kind: "client" }));
+/** Saves the processes of a container. @see Container.checkpoint */
+export function* saveProcesses(
+  runtime: Runtime,
+  parts: ContainerParts,
+  controlled: Controlled,
+  options: CheckpointOptions,
+): Waits<void> {
+  // A wrong word is refused before anything is made.
+  cgroupMode(options.manageCgroupsMode);
+  const acts = dumpActs(controlled, options);
+  using container = new ContainerWorld(runtime, parts);
+  // The state is read again under the lock.
+  const request = (site: CriuSite) => requestFor(runtime, { ...parts, state: container.state }, options, site);
+  using criu = new CriuVerbs(runtime, { process: "checkpointing process", options, logName: DUMP_LOG, request });
+  const { flags, log, trace } = container;
+  yield* runActs(acts, {
+    performers: { ...container.performers, ...criu.performers, ...fileVerbs(runtime, () => container.state) },
+    flags,
+    log,
+    trace,
+    explain: (error) => criu.explain(error),
+  });
 }
 
-/** @throws {RuncError} `container-state` unless the container is running or paused. */
-export function* requireProcesses(container: ContainerHandle): Waits<void> {
-  const status = yield* container.status();
-  if (status === "running" || status === "paused") return;
-  throw new RuncError("container-state", `Container cannot be checkpointed in ${status} state`);
+function requestFor(
+  { kernel }: Runtime,
+  { state, directory }: ContainerParts,
+  options: CheckpointOptions,
+  { imagesDirFd, workDirFd }: CriuSite,
+): CriuReq {
+  return dumpRequest(state, options, {
+    ...readMountFacts(kernel, state, directory),
+    namespaces: externalNamespaces(state).map((each) => ({ ...each, inode: inodeOf(each.path) })),
+    isRoot: isRoot(),
+    imagesDirFd,
+    workDirFd,
+    maskedFiles: options.preDump ? [] : readMaskedFiles(state),
+  });
 }
 
-/** The work of {@link checkpointContainer}, for any driver of waits. */
-export function* checkpointing(runtime: Runtime, id: string, options: CheckpointOptions): Waits<void> {
-  const directory = new StateDirectory(runtime.root, id);
-  using lock = yield* directory.lock(runtime.kernel);
-  if (lock === undefined) throw missingContainer();
-  const container = ContainerHandle.load(runtime, id);
-  yield* requireProcesses(container);
-  const state = directory.load(runtime.kernel);
-  const cgroup = loadCgroup(runtime, state);
-  // Waiting for the last page may take for ever, and `delete --force` must be able to give it up.
-  yield* dump(runtime, { state, cgroup, directory, onReady: () => lock.close() }, options);
-  lock.close();
-  if (options.leaveRunning || options.preDump) return;
-  try {
-    yield* container.destroy();
-  } catch (error) {
-    // The checkpoint is complete.
-    if (!(error instanceof RuncError)) throw error;
-    runtime.log("warning", error.message);
-  }
+function fileVerbs({ kernel }: Runtime, state: () => RuncState): Performers {
+  return {
+    checkStatusFd: ({ fd }) => checkStatusFd(kernel, fd),
+    writeImageFacts: ({ path }) => {
+      writeDescriptors(path, state().external_descriptors ?? null);
+      writeCreated(path, createdOf(state()));
+    },
+    tellReady: ({ fd }) => {
+      kernel.retry("write", fd, alloc(1), 1);
+      kernel.call("close", fd);
+    },
+  };
+}
+
+/** fcntl.h */
+const F_GETFL = 3, O_ACCMODE = 3, O_RDONLY = 0;
+
+/** @throws {RuncError} `usage` unless the caller has passed the descriptor, open for writing. */
+function checkStatusFd(kernel: Kernel, fd: number): void {
+  const flags = isInherited(kernel, fd) ? kernel.call("fcntl", fd, F_GETFL) : -Errno.EBADF;
+  const why = flags < 0 ? errnoText(-flags) : (flags & O_ACCMODE) === O_RDONLY ? "not writable" : undefined;
+  if (why !== undefined) throw new RuncError("usage", `invalid --status-fd argument ${fd}: ${why}`);
 }

@@ -29,7 +29,7 @@ export interface Act<V extends Verb = Verb> {
 }
 
 /** A part of {@link Act.undo}. */
-export type Undo = Pick<Act, "label" | "does">;
+export type Undo = Pick<Act, "label" | "does" | "when">;
 
 /** Facts that only an act finds out. */
 export type Flag =
@@ -175,7 +175,8 @@ export type SettingVerb =
 /** Cgroups and resctrl. */
 export type CgroupVerb =
   | { readonly verb: "makeCgroups"; readonly paths: readonly string[]; readonly limits?: Resources }
-  | { readonly verb: "joinCgroups"; readonly initPid?: number }
+  /** `who`: absent: the stage. */
+  | { readonly verb: "joinCgroups"; readonly initPid?: number; readonly who?: "CRIU" }
   | { readonly verb: "requireCgroups"; readonly paths: Readonly<Record<string, string>> }
   | { readonly verb: "setDevices"; readonly rules: readonly SpecDeviceRule[] }
   /** Without `limits`: those that `mergeLimits` has found. */
@@ -192,6 +193,56 @@ export type CgroupVerb =
   | { readonly verb: "joinRdtGroup"; readonly path?: string }
   | Plain<"limitRdtGroup" | "undoRdtGroup">
   | { readonly verb: "removeRdtGroup"; readonly path: string };
+
+/**
+ * What CRIU does, and then waits for an answer: the namespaces exist; the processes are restored and do not run yet; the
+ * memory can be fetched. `answer`: it has carried out the request.
+ */
+export type CriuMoment = "setup-namespaces" | "post-restore" | "status-ready" | "answer";
+
+/** CRIU, and what it needs. */
+export type CriuVerb =
+  /** This user must be allowed to use it. `mounts`: and to mount the rootfs for it. */
+  | { readonly verb: "findCriu"; readonly mounts?: true }
+  /** `fds`: descriptors that it gets, by their names. */
+  | { readonly verb: "startCriu"; readonly fds?: readonly string[] }
+  /** Kills it. */
+  | Plain<"endCriu">
+  /** Asks for its version, and for features of it and the kernel. */
+  | { readonly verb: "checkCriu"; readonly features?: readonly ("mem_track" | "lazy_pages")[] }
+  /** The caller's descriptor that gets a byte when the memory can be fetched: it must be open for writing. */
+  | { readonly verb: "checkStatusFd"; readonly fd: number }
+  /** `work`: where CRIU's log is, if it is another directory. `makes`: makes the directories. */
+  | { readonly verb: "openImages"; readonly images: string; readonly work?: string; readonly makes?: true }
+  /** Writes what CRIU does not save, and a restore needs. */
+  | { readonly verb: "writeImageFacts"; readonly path: string }
+  /** `options`: as the caller has given them. */
+  | {
+    readonly verb: "requestCriu";
+    readonly type: "DUMP" | "PRE_DUMP" | "RESTORE";
+    readonly options: Readonly<Record<string, unknown>>;
+  }
+  /** Waits for CRIU. What it tells until then is answered, and `hands` over the terminal that comes with it. */
+  | { readonly verb: "awaitCriu"; readonly moment: CriuMoment; readonly hands?: "terminal" }
+  /** Lets CRIU go on. */
+  | Plain<"answerCriu">
+  /** If CRIU waits for an answer: it shall fail, and take back what it has done. */
+  | Plain<"refuseCriu">
+  /** `mayFail`: whatever its status is. */
+  | { readonly verb: "awaitCriuEnd"; readonly mayFail?: true }
+  /** Waits until there is no CRIU in the cgroup, of a restore whose runtime has ended. It takes back what it has done. */
+  | { readonly verb: "awaitCriuGone"; readonly limitMs: number }
+  /** Writes a byte to the caller's descriptor, and closes it. */
+  | { readonly verb: "tellReady"; readonly fd: number }
+  /** Checks that the restored init is a child of ours, and opens its pidfd. */
+  | Plain<"adoptRestored">
+  | Plain<"endRestored">
+  /** `from`: the rootfs. */
+  | { readonly verb: "mountRootfs"; readonly from: string; readonly path: string }
+  | { readonly verb: "unmountRootfs"; readonly path: string }
+  | Plain<"makeMountPoints">
+  /** Of the restored network namespace. */
+  | Plain<"setLoopbackUp">;
 
 /** Everything else. */
 export type OtherVerb =
@@ -233,6 +284,7 @@ export type Verb =
   | ConversationVerb
   | SettingVerb
   | CgroupVerb
+  | CriuVerb
   | OtherVerb;
 
 /** The verb with this name. */

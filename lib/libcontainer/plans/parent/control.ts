@@ -28,6 +28,9 @@ export interface Controlled {
 
 const SIGKILL = 9;
 
+/** Time for CRIU to find out that its caller has ended, and to end what it has made. */
+const CRIU_LIMIT_MS = 2000;
+
 /** runc's message, which callers match. */
 export const ALREADY_RUNNING = "cannot start an already running container";
 
@@ -97,6 +100,7 @@ export function deleteActs(container: Controlled, { force }: { readonly force: b
   return [
     lockState(container),
     readStatus(force ? undefined : ["stopped", "created"], { message, hint }),
+    ...awaitCriu(container),
     // In a shared pid namespace, --force ends what init has left.
     ...(force ? kill : kill.map((each) => ({ ...each, when: [isAlive, ...each.when ?? []] }))),
     // If init had already ended, the other processes are still frozen. On v1 they cannot exit in this state.
@@ -107,7 +111,13 @@ export function deleteActs(container: Controlled, { force }: { readonly force: b
 
 /** Removes a container whose init has ended. */
 export function destroyActs(container: Controlled): readonly Act[] {
-  return [lockState(container), ...removeActs(container)];
+  return [lockState(container), ...awaitCriu(container), ...removeActs(container)];
+}
+
+/** The CRIU of a killed restore: if it were killed too, its own mounts on the host would be left. */
+function awaitCriu({ isUnfinished }: Controlled): readonly Act[] {
+  if (!isUnfinished) return [];
+  return [act("let CRIU take back what it has done", "", { verb: "awaitCriuGone", limitMs: CRIU_LIMIT_MS })];
 }
 
 /** As long as something is left, there is a state to find it by: the state goes last. */
@@ -180,12 +190,15 @@ export function updateActs(
 }
 
 const unlock: Undo = { label: "release the container's lock", does: { verb: "unlockState" } };
-const unlockState: Act = { from: "", ...unlock };
+/** Releases the lock. */
+export const unlockState: Act = { from: "", ...unlock };
 
-function lockState({ directory }: Controlled): Act {
+/** Locks the container, and reads its state again. */
+export function lockState({ directory }: Pick<Controlled, "directory">): Act {
   return act("lock the container and read its state", "", { verb: "lockState", path: directory }, { undo: [unlock] });
 }
 
-function readStatus(allowed: readonly Status[] | undefined, refusal: Refusal): Act {
+/** Finds out the status, and refuses others than those allowed. */
+export function readStatus(allowed: readonly Status[] | undefined, refusal: Refusal): Act {
   return act("find out the status", "", { verb: "readStatus", allowed, refusal });
 }

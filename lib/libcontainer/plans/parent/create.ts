@@ -4,9 +4,8 @@
  * @module
  */
 
-import { hasLimits } from "../../../cgroups/limits/limits.ts";
 import { pointerToken } from "../../../specs/problem.ts";
-import type { Config, Hook, HookName, Process, Resources } from "../../../specs/config.ts";
+import type { Config, Hook, HookName, Process } from "../../../specs/config.ts";
 import type { HostFacts, LaunchRequest } from "../../config/launch_request.ts";
 import type { ParsedMount } from "../../config/mounts.ts";
 import { hasNamespace, hasNetworkDevices, joinedNamespaces, makesNamespace } from "../../config/namespaces.ts";
@@ -16,19 +15,13 @@ import { containerHookNames } from "../../steps/container_hooks.ts";
 import { capabilityNumbers } from "../../steps/credentials.ts";
 import { hasHelper, hasRuntimeHooks } from "../create.ts";
 import { type Act, act, type Served, within } from "./act.ts";
+import { endProcesses, type Entrant, limitActs, makeCgroups, makeRdtGroup, type ResourceInput } from "./resources.ts";
 
 /** What the acts are made from. */
-export interface CreateInput {
-  readonly config: Config;
+export interface CreateInput extends ResourceInput {
   readonly facts: HostFacts;
   readonly request: LaunchRequest;
   readonly mounts: readonly ParsedMount[];
-  /** The container's directory below the state directory. */
-  readonly directory: string;
-  /** The container's cgroups, by controller. */
-  readonly cgroupPaths: Readonly<Record<string, string>>;
-  /** Where resctrl is mounted; absent: the host does not have it. */
-  readonly resctrl?: string;
 }
 
 /** The prefix of errors from the start of the stage until the process executes its program. Callers match it. */
@@ -40,13 +33,13 @@ export const IN_INIT = "error during container init";
 export function createActs(input: CreateInput): readonly Act[] {
   return [
     ...warnings(input),
-    ...makeState(input),
+    ...makeState({ ...input, notifyDirectory: input.request.notifyDirectory }),
     ...openDescriptors(input),
     ...within(NOT_STARTED, [
       startStage,
       // Meanwhile, the stage starts.
-      ...makeCgroups(input),
-      ...makeRdtGroup(input),
+      ...makeCgroups(input, stageOf(input), [noteCreation(input)]),
+      ...makeRdtGroup(input, stageOf(input)),
       ...warnOfNoCgroup(input),
       act("let the stage go on", "", { verb: "go" }),
       ...within(IN_INIT, [
@@ -107,7 +100,9 @@ function warning(from: string, text: string): Act {
 }
 
 /** The container exists once it has its directory. Before, nothing has to be undone, and no hook runs. */
-function makeState({ config, request, directory }: CreateInput): readonly Act[] {
+export function makeState(
+  { config, directory, notifyDirectory }: Pick<CreateInput, "config" | "directory"> & { notifyDirectory?: string },
+): readonly Act[] {
   return [
     act("make the state directory", "", { verb: "makeStateDirectory", path: directory }, {
       // The hooks run last, after everything else is removed.
@@ -116,10 +111,10 @@ function makeState({ config, request, directory }: CreateInput): readonly Act[] 
         ...hookActs("poststop", config.hooks?.poststop, { status: "stopped", goOn: true }),
       ],
     }),
-    ...(request.notifyDirectory === undefined ? [] : [
+    ...(notifyDirectory === undefined ? [] : [
       act("make the directory of the notify socket", "", {
         verb: "makeDirectory",
-        path: request.notifyDirectory,
+        path: notifyDirectory,
         mode: 0o755,
       }),
     ]),
@@ -153,61 +148,25 @@ function openDescriptors({ config, facts, request, mounts, directory }: CreateIn
   ];
 }
 
-/** The end of all processes of the container. Cgroups can be removed only after it. */
-export const endProcesses = {
-  label: "kill stage and init",
-  does: { verb: "endProcesses" },
-} as const;
-
 const startStage = act("start the stage", "", { verb: "startStage" }, { undo: [endProcesses] });
 
-/** The cgroups, for the stage and its children. With a user namespace the stage cannot enter them by itself. */
-function makeCgroups({ config, cgroupPaths, directory }: CreateInput): readonly Act[] {
-  const paths = [...new Set(Object.values(cgroupPaths))];
-  const noted = act("note where the cgroups will be", "/linux/cgroupsPath", {
+function noteCreation({ cgroupPaths, directory }: CreateInput): Act {
+  return act("note where the cgroups will be", "/linux/cgroupsPath", {
     verb: "noteCreation",
     path: `${directory}/creating.json`,
     cgroups: cgroupPaths,
   });
-  const limits = limitsOf(config);
-  const made = act("make the cgroups", "/linux/cgroupsPath", { verb: "makeCgroups", paths, limits }, {
-    undo: [
-      endProcesses,
-      // The container's own pid namespace ends with init. In a shared one, a hook may still run.
-      ...(makesNamespace(config, "pid")
-        ? []
-        : [{ label: "kill what is left in the cgroups", does: { verb: "killLeft" } } as const]),
-      { label: "remove the cgroups", does: { verb: "removeCgroups", paths } },
-    ],
-  });
-  const joined = act("move the stage into the cgroups", "/linux/cgroupsPath", { verb: "joinCgroups" });
-  return within("unable to apply cgroup configuration", [
-    noted,
-    made,
-    ...(hasNamespace(config, "user") ? [joined] : []),
-  ]);
 }
 
-/** linux.resources, if it has limits. */
-function limitsOf({ linux }: Config): Resources | undefined {
-  const { resources = {} } = linux ?? {};
-  return hasLimits(resources) ? resources : undefined;
-}
-
-/** The resctrl group of `linux.intelRdt`. A host without resctrl has none. */
-function makeRdtGroup({ config, resctrl }: CreateInput): readonly Act[] {
-  const { intelRdt } = config.linux ?? {};
-  if (intelRdt === undefined || resctrl === undefined) return [];
-  return within("unable to apply Intel RDT configuration", [
-    act("make the Intel RDT group", "/linux/intelRdt", { verb: "makeRdtGroup", root: resctrl, rdt: intelRdt }, {
-      undo: [endProcesses, { label: "remove the Intel RDT group", does: { verb: "undoRdtGroup" } }],
-    }),
-    act("move the stage into the Intel RDT group", "/linux/intelRdt", { verb: "joinRdtGroup" }),
-  ]);
-}
-
-function hasRdtGroup({ config, resctrl }: CreateInput): boolean {
-  return config.linux?.intelRdt !== undefined && resctrl !== undefined;
+/** The stage and its children are in the cgroups. With a user namespace the stage cannot enter them by itself. */
+function stageOf({ config }: CreateInput): Entrant {
+  return {
+    name: "the stage",
+    ends: [endProcesses],
+    ...(hasNamespace(config, "user") ? { join: { verb: "joinCgroups" } } : {}),
+    // The container's own pid namespace ends with init. In a shared one, a hook may still run.
+    leaves: !makesNamespace(config, "pid"),
+  };
 }
 
 function warnOfNoCgroup({ config }: CreateInput): readonly Act[] {
@@ -272,35 +231,29 @@ function networkActs({ linux }: Config): readonly Act[] {
       kind: "network",
       by: "init",
     }),
-    ...Object.entries(linux?.netDevices ?? {}).map(([name, device]) =>
-      act(`move network device ${name}`, `/linux/netDevices${pointerToken(name)}`, {
-        verb: "moveNetworkDevice",
-        name,
-        device,
-      })
-    ),
+    ...moveDeviceActs({ linux }),
     act("let init go on", "", { verb: "go" }),
   ];
+}
+
+/** Moves the devices of linux.netDevices into the container's network namespace. */
+export function moveDeviceActs({ linux }: Pick<Config, "linux">): readonly Act[] {
+  return Object.entries(linux?.netDevices ?? {}).map(([name, device]) =>
+    act(`move network device ${name}`, `/linux/netDevices${pointerToken(name)}`, {
+      verb: "moveNetworkDevice",
+      name,
+      device,
+    })
+  );
 }
 
 /** Limits come before the first foreign program: a hook, or a file of the image that init opens. */
 function confine(input: CreateInput): readonly Act[] {
   const { config, request } = input;
-  const { hooks, linux } = config;
-  const limits = limitsOf(config);
-  const cwd = request.bundle;
+  const { hooks } = config;
   return [
-    // Device rules come first, so that they are in force even if a limit is refused.
-    act("set the device rules", "/linux/resources/devices", {
-      verb: "setDevices",
-      rules: linux?.resources?.devices ?? [],
-    }),
-    ...(limits === undefined ? [] : within("error setting cgroup config for procHooks process", [
-      act("set the limits", "/linux/resources", { verb: "setLimits", limits }),
-    ])),
-    ...(hasRdtGroup(input) ? [act("set the Intel RDT schemas", "/linux/intelRdt", { verb: "limitRdtGroup" })] : []),
-    ...hookActs("prestart", hooks?.prestart, { status: "creating", cwd }),
-    ...hookActs("createRuntime", hooks?.createRuntime, { status: "creating", cwd }),
+    ...limitActs(input, "error setting cgroup config for procHooks process"),
+    ...runtimeHookActs(config, request.bundle),
     ...(hooks?.createContainer?.length ? [restoreFileLimit] : []),
     act(hasRuntimeHooks(config) ? "let init go on" : "let init enter the root, when it is ready", "", { verb: "go" }),
     // From here on, init works alone for the longest time.
@@ -367,6 +320,14 @@ export function listenerActs({ seccomp }: Pick<LaunchRequest, "seccomp">): reado
   return [
     act("wait for init: the seccomp listener", "/linux/seccomp", { verb: "await", kind: "seccomp", by: "init" }),
     act("hand the seccomp listener to its agent", "/linux/seccomp/listenerPath", { verb: "handListener" }),
+  ];
+}
+
+/** The hooks on the host between the namespaces and the program. */
+export function runtimeHookActs({ hooks }: Config, cwd: string): readonly Act[] {
+  return [
+    ...hookActs("prestart", hooks?.prestart, { status: "creating", cwd }),
+    ...hookActs("createRuntime", hooks?.createRuntime, { status: "creating", cwd }),
   ];
 }
 

@@ -10,7 +10,8 @@ import type { HostFacts } from "../../config/launch_request.ts";
 import { needsHome } from "../../steps/command.ts";
 import type { ExecRequest } from "../exec.ts";
 import { type Act, act, within } from "./act.ts";
-import { adoptInit, capabilityWarnings, endProcesses, listenerActs, NOT_STARTED, readyActs } from "./create.ts";
+import { adoptInit, capabilityWarnings, listenerActs, NOT_STARTED, readyActs } from "./create.ts";
+import { endProcesses } from "./resources.ts";
 
 /** What the acts are made from. */
 export interface ExecInput {

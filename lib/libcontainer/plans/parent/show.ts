@@ -6,7 +6,7 @@
 
 import { hasLimits } from "../../../cgroups/limits/limits.ts";
 import type { Resources } from "../../../specs/config.ts";
-import type { Act, Condition, Flag, Verb, VerbOf } from "./act.ts";
+import type { Act, Condition, Flag, Undo, Verb, VerbOf } from "./act.ts";
 
 type Show = { readonly [Name in Verb["verb"]]?: (does: VerbOf<Name>) => readonly string[] };
 
@@ -77,7 +77,7 @@ const shows: Show = {
   restoreFileLimit: () => ["prlimit64(init, RLIMIT_NOFILE, {soft: the caller's})"],
   makeCgroups: ({ paths }) => paths.map((path) => `mkdir(${text(path)}, 0755)`),
   removeCgroups: ({ paths }) => paths.map((path) => `rmdir(${text(path)})`),
-  joinCgroups: () => ["write the stage's pid to cgroup.procs of each"],
+  joinCgroups: ({ who = "the stage" }) => [`write ${who}'s pid to cgroup.procs of each`],
   requireCgroups: ({ paths }) => [...new Set(Object.values(paths))].map((path) => `${path} must exist`),
   setDevices: ({ rules }) => rules.length === 0 ? ["the default devices"] : leaves(rules),
   setLimits: ({ limits }) => limits === undefined ? ["the merged limits"] : limitLines(limits),
@@ -88,6 +88,47 @@ const shows: Show = {
   killLeft: () => ["SIGKILL to all processes of the cgroup"],
   makeRdtGroup: ({ root, rdt }) => [`make a group below ${root}`, ...leaves(rdt)],
   removeRdtGroup: ({ path }) => [`rmdir(${text(path)})`],
+  findCriu: ({ mounts }) => [
+    "look for criu along PATH",
+    ...(mounts ? ["without root: CAP_SYS_ADMIN is needed"] : []),
+    "without root: criu check --unprivileged must not miss a capability",
+  ],
+  startCriu: ({ fds = [] }) => [
+    "<criu> = socketpair(AF_UNIX, SOCK_SEQPACKET)",
+    `posix_spawn criu swrk 3${
+      fds.length === 0 ? "" : `, with the descriptors ${fds.map((fd) => `<${fd}>`).join(", ")}`
+    }`,
+  ],
+  checkCriu: ({ features = [] }) => ["VERSION", ...features.map((feature) => `FEATURE_CHECK ${feature}`)],
+  checkStatusFd: ({ fd }) => [`descriptor ${fd} must be open for writing`],
+  openImages: ({ images, work, makes }) =>
+    [...new Set([images, work ?? images])].flatMap((path) => [
+      ...(makes ? [`mkdir(${text(path)}, 0700)`] : []),
+      `open(${text(path)}, O_RDONLY|O_DIRECTORY)`,
+    ]),
+  writeImageFacts: ({ path }) => [`write ${path}/descriptors.json`, `write ${path}/created.json`],
+  requestCriu: ({ type, options }) => [`send ${type} to <criu>`, ...leaves(options)],
+  awaitCriu: ({ moment, hands }) => [
+    moment === "answer" ? "receive the answer from <criu>" : `receive NOTIFY ${moment} from <criu>`,
+    "until then, answer other notifications",
+    ...(hands === undefined ? [] : ["and pass the master of the terminal on"]),
+  ],
+  answerCriu: () => ["answer NOTIFY with success"],
+  awaitCriuEnd: (
+    { mayFail },
+  ) => ["close our end of <criu> for writing", `waitid(criu)${mayFail ? "" : ", its status must be 0"}`],
+  awaitCriuGone: ({ limitMs }) => [
+    `wait until no process of the cgroup is in the pid namespace of the runtime, for ${limitMs / 1000} s at most`,
+  ],
+  tellReady: ({ fd }) => [`write 1 byte to descriptor ${fd}, and close it`],
+  adoptRestored: () => ["pidfd_open(the pid in the message)", "waitid(it, WNOHANG|WNOWAIT)"],
+  mountRootfs: (
+    { from, path },
+  ) => [`mkdir(${text(path)}, 0755)`, `mount(${text(from)}, ${text(path)}, MS_BIND|MS_REC)`],
+  unmountRootfs: ({ path }) => [`umount2(${text(path)}, MNT_DETACH)`, `rmdir(${text(path)})`],
+  makeMountPoints:
+    () => ["make the files and directories that mounts need, below the root and in sources of bind mounts"],
+  setLoopbackUp: () => ["rtnetlink: set lo up"],
   runHook: ({ hook, cwd }) => [
     `execve(${text(hook.path)}, ${text(hook.args?.length ? hook.args : [hook.path])})${
       cwd === undefined ? "" : ` in ${cwd}`
@@ -127,6 +168,10 @@ export function showAct({ does, undo = [], when = [] }: Act): readonly string[] 
   return [
     ...when.map(showCondition),
     ...showVerb(does),
-    ...(undo.length === 0 ? [] : [`if a later act fails: ${undo.map(({ label }) => label).join("; ")}`]),
+    ...(undo.length === 0 ? [] : [`if a later act fails: ${undo.map(showUndo).join("; ")}`]),
   ];
+}
+
+function showUndo({ label, when = [] }: Undo): string {
+  return when.length === 0 ? label : `${label} (${when.map(showCondition).join(", ")})`;
 }

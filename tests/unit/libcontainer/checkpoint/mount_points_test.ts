@@ -5,7 +5,8 @@ import { state } from "./states.ts";
 const rootfs = "/srv/bundle/rootfs";
 const resolve = (path: string) => path.replace(/^\/link/, "/real");
 const mount = (device: string, destination: string, source = device) => ({ device, destination, source });
-const pointsOf = (...mounts: ReturnType<typeof mount>[]) => mountPoints(state({ mounts }), { resolve });
+const pointsOf = (...mounts: ReturnType<typeof mount>[]) =>
+  mountPoints(state({ mounts, readonlyfs: false }), { resolve });
 
 Deno.test("mountPoints() makes places in the rootfs, but not those that CRIU restores", () => {
   const points = pointsOf(
@@ -43,4 +44,12 @@ Deno.test("mountPoints() makes a place below a bind mount in the source of that 
     "/outer/t",
     `${rootfs}/real/ab`,
   ]);
+});
+
+Deno.test("mountPoints() makes /tmp, which CRIU needs in a read-only root, unless something is mounted there", () => {
+  const pathsOf = (readonlyfs: boolean, ...mounts: ReturnType<typeof mount>[]) =>
+    mountPoints(state({ mounts, readonlyfs }), { resolve }).map(({ path }) => path);
+  assertEquals(pathsOf(true, mount("proc", "/proc")), ["/proc", "/tmp"]);
+  assertEquals(pathsOf(true, mount("tmpfs", "/tmp")), ["/tmp"]);
+  assertEquals(pathsOf(false), []);
 });

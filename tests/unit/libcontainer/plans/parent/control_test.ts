@@ -87,6 +87,7 @@ const lists: readonly (readonly [string, readonly Act[], readonly string[]])[] =
   ["destroy", destroyActs(typical), [locked, ...removal]],
   ["destroy what a killed restore has left", destroyActs({ ...typical, isUnfinished: true }), [
     locked,
+    "let CRIU take back what it has done",
     "kill what is left in the cgroup",
     ...removal,
   ]],
