@@ -69,7 +69,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "debug: the debugger's mounts are made in the container's mount namespace",
-    file: `${core}/steps/tool_root.ts`,
+    file: `${core}/steps/root/tool_root.ts`,
     text: `      call("unshare", [CloneFlag.CLONE_NEWNS]),
       // Before`,
     replacement: "      // Before",
@@ -79,11 +79,11 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "debug: the debugger has the container's terminals and devices",
-    file: `${core}/steps/tool_root.ts`,
+    file: `${core}/steps/root/tool_root.ts`,
     text: "    terminalsStep(),\n",
     replacement: "",
     also: [{
-      file: `${core}/steps/tool_root.ts`,
+      file: `${core}/steps/root/tool_root.ts`,
       text: '  { name: "sys", type: FsMagic.SYSFS },\n',
       replacement: '  { name: "sys", type: FsMagic.SYSFS },\n  { name: "dev", type: FsMagic.TMPFS },\n',
     }],
@@ -93,7 +93,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "debug: the debugger inherits the programs' mounts as open files",
-    file: `${core}/steps/tool_root.ts`,
+    file: `${core}/steps/root/tool_root.ts`,
     text: `    call("close", [source]),
   ]);`,
     replacement: "  ]);",
@@ -104,7 +104,7 @@ export const mutations: readonly Mutation[] = [
   // --- paths in the rootfs -------------------------------------------------------------------------------------------------
   {
     name: "places of mounts are found by name, as the host would",
-    file: `${core}/steps/in_root.ts`,
+    file: `${core}/steps/root/in_root.ts`,
     text: "const resolve = Resolve.RESOLVE_IN_ROOT |",
     replacement: "path = `.${path}`;\n  const resolve =",
     tests: cve,
@@ -113,7 +113,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "procfs and sysfs are mounted through symlinks",
-    file: `${core}/steps/in_root.ts`,
+    file: `${core}/steps/root/in_root.ts`,
     text: "(options.noSymlinks ? Resolve.RESOLVE_NO_SYMLINKS : 0)",
     replacement: "0",
     tests: cve,
@@ -122,7 +122,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "procfs and sysfs are mounted on a symlink",
-    file: `${core}/steps/in_root.ts`,
+    file: `${core}/steps/root/in_root.ts`,
     text:
       "(options.noSymlinks || options.noFollow ? O.O_NOFOLLOW : 0);\n  const resolve = Resolve.RESOLVE_IN_ROOT | (options.noSymlinks ? Resolve.RESOLVE_NO_SYMLINKS : 0)",
     replacement: "(options.noFollow ? O.O_NOFOLLOW : 0);\n  const resolve: number = Resolve.RESOLVE_IN_ROOT",
@@ -141,7 +141,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "links of procfs to descriptors are followed while the host's /proc is open",
-    file: `${core}/steps/in_root.ts`,
+    file: `${core}/steps/root/in_root.ts`,
     text: "resolve: Resolve.RESOLVE_NO_MAGICLINKS }",
     replacement: "resolve: 0 }",
     tests: cve,
@@ -150,7 +150,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "a place for a file may be a symlink",
-    file: `${core}/steps/in_root.ts`,
+    file: `${core}/steps/root/in_root.ts`,
     text: "resolve: Resolve.RESOLVE_BENEATH | Resolve.RESOLVE_NO_SYMLINKS }",
     replacement: "resolve: 0 }",
     tests: cve,
@@ -168,7 +168,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "the working directory is made by its name",
-    file: `${core}/steps/rootfs.ts`,
+    file: `${core}/steps/root/rootfs.ts`,
     text: '...makeParents(components, { arch }, { "*": `mkdir ${cwd}` }),\n    call("close", [parent]),',
     replacement:
       '...components.map((_, index) => call("mkdirat", [AT_FDCWD, `/${components.slice(0, index + 1).join("/")}`, 0o755], { tolerate: ["EEXIST"] })),',
@@ -292,7 +292,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "a read-only root can be written to",
-    file: `${core}/steps/rootfs.ts`,
+    file: `${core}/steps/root/rootfs.ts`,
     text: "{ at: 0, size: 8, value: MountAttr.MOUNT_ATTR_RDONLY },",
     replacement: "",
     tests: run,
@@ -302,7 +302,7 @@ export const mutations: readonly Mutation[] = [
   // --- the host's file system -----------------------------------------------------------------------------------------------
   {
     name: "the old root stays mounted",
-    file: `${core}/steps/rootfs.ts`,
+    file: `${core}/steps/root/rootfs.ts`,
     text: '    call("umount2", [".", UmountFlag.MNT_DETACH]),\n    call("close", [old]),',
     replacement: '    call("close", [old]),',
     tests: isolation,
@@ -311,7 +311,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "the container's mounts reach the host",
-    file: `${core}/steps/rootfs.ts`,
+    file: `${core}/steps/root/rootfs.ts`,
     text: '      call("mount", [0, "/", 0, flags, 0]),\n      ...chain,',
     replacement: "",
     tests: isolation,
@@ -721,7 +721,7 @@ export const mutations: readonly Mutation[] = [
   // --- sandboxes ------------------------------------------------------------------------------------------------------------
   {
     name: "devices of an image can be opened",
-    file: `${core}/steps/root_layers.ts`,
+    file: `${core}/steps/root/layers.ts`,
     text: "const flags = MountFlag.MS_NOSUID | MountFlag.MS_NODEV;",
     replacement: "const flags = MountFlag.MS_NOSUID;",
     library: true,
@@ -731,7 +731,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "changes of an image's root have no limit",
-    file: `${core}/steps/root_layers.ts`,
+    file: `${core}/steps/root/layers.ts`,
     text: "`mode=0755,size=${layers.maximumBytes}`",
     replacement: '"mode=0755"',
     library: true,

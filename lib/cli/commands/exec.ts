@@ -15,7 +15,7 @@ import { pidFileAct } from "../../libcontainer/plans/parent/create.ts";
 import type { Process } from "../../specs/config.ts";
 import { ignoredText, parseProcess } from "../../specs/parse.ts";
 import type { Runtime } from "../../libcontainer/runtime.ts";
-import type { ToolRoot } from "../../libcontainer/steps/tool_root.ts";
+import type { ToolRoot } from "../../libcontainer/steps/root/tool_root.ts";
 import type { SeccompFilter } from "../../libcontainer/seccomp/filter.ts";
 import { inSpan } from "../../trace/tracer.ts";
 import type { Command } from "../context.ts";

@@ -25,7 +25,7 @@ import type { Act } from "../plans/parent/act.ts";
 import { execActs } from "../plans/parent/exec.ts";
 import { RuncError } from "../../errors.ts";
 import { lacksMountCalls, newMountCalls } from "../steps/mounts/old_mounts.ts";
-import type { ToolRoot } from "../steps/tool_root.ts";
+import type { ToolRoot } from "../steps/root/tool_root.ts";
 import type { Runtime } from "../runtime.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
 import { hasCpusetOf, memoryPolicyOf, noNewKeyringOf, personalityOf, umaskOf } from "../state/exec_state.ts";

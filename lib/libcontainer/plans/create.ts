@@ -32,7 +32,7 @@ import { consoleSteps } from "../steps/console.ts";
 import { containerHookSteps, openForHooksSteps } from "../steps/container_hooks.ts";
 import { awaitGo, tell } from "../steps/protocol.ts";
 import { deviceSteps, reopenNullSteps } from "../steps/devices.ts";
-import { root } from "../steps/in_root.ts";
+import { root } from "../steps/root/in_root.ts";
 import { restrictSteps } from "../steps/landlock.ts";
 import type { HostFacts, LaunchRequest } from "../config/launch_request.ts";
 import { fillsDev, labelMounts, type ParsedMount, parseMounts } from "../config/mounts.ts";
@@ -58,7 +58,7 @@ import { memoryPolicyNumbers } from "../config/memory_policy.ts";
 import { lacksMountCalls } from "../steps/mounts/old_mounts.ts";
 import { helperSteps, leaveHelperSteps, meetHelperSteps } from "../steps/mounts/mount_sources.ts";
 import { personalityDomains } from "../steps/personality.ts";
-import { enterRootSteps, prepareRootSteps, readonlyRootSteps, workingDirectorySteps } from "../steps/rootfs.ts";
+import { enterRootSteps, prepareRootSteps, readonlyRootSteps, workingDirectorySteps } from "../steps/root/rootfs.ts";
 import { appArmorSteps, execLabelSteps, keyLabelSteps, queueLabelSteps } from "../steps/security_labels.ts";
 import { placeFilter } from "../steps/seccomp.ts";
 import {

@@ -25,7 +25,7 @@ import { restrictSteps } from "../steps/landlock.ts";
 import { appArmorSteps, execLabelSteps, keyLabelSteps } from "../steps/security_labels.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
 import { type FilterPlaces, placeFilter } from "../steps/seccomp.ts";
-import { type ToolRoot, toolRootSteps } from "../steps/tool_root.ts";
+import { type ToolRoot, toolRootSteps } from "../steps/root/tool_root.ts";
 import { keyringSteps, noNewPrivilegesSteps, oomScoreSteps, pidfdSteps } from "../steps/small_steps.ts";
 import { attributeSteps, becomeUserSteps, type ContainerAttributes } from "./become_user.ts";
 

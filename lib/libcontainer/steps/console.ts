@@ -11,7 +11,7 @@ import type { Op, Operand, Step } from "../../plan/op.ts";
 import type { Process } from "../../specs/config.ts";
 import type { Arch } from "../../ffi/syscalls.ts";
 import { deviceNumber } from "./devices.ts";
-import { ensureFile, openInside } from "./in_root.ts";
+import { ensureFile, openInside } from "./root/in_root.ts";
 import { rightsControl, rightsHeader } from "./rights_message.ts";
 import { loadStat, statBuffer } from "./stat.ts";
 

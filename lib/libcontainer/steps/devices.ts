@@ -11,7 +11,7 @@ import type { Op, Operand, Step } from "../../plan/op.ts";
 import type { Config, LinuxDevice } from "../../specs/config.ts";
 import { defaultDevices } from "../../specs/default_devices.ts";
 import { RuncError } from "../../errors.ts";
-import { cleanPath, ensureDirectory, ensureFile, openInside } from "./in_root.ts";
+import { cleanPath, ensureDirectory, ensureFile, openInside } from "./root/in_root.ts";
 import type { HostFacts } from "../config/launch_request.ts";
 import { makesNamespace } from "../config/namespaces.ts";
 import { FIRST_DEVICE } from "./protocol.ts";

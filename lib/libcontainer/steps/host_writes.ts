@@ -9,7 +9,7 @@ import { call, fixedFd, slot } from "../../plan/build.ts";
 import type { CallOp, Op } from "../../plan/op.ts";
 import { openFlag, Resolve } from "../../ffi/constants.ts";
 import type { Arch } from "../../ffi/syscalls.ts";
-import { openHow } from "./in_root.ts";
+import { openHow } from "./root/in_root.ts";
 
 /** Options of {@link writeProc} besides the file. */
 type Rest = Pick<CallOp, "meaning" | "hint" | "tolerate" | "endStepOn">;

@@ -20,7 +20,7 @@ import { call, slot, step, struct, when } from "../../plan/build.ts";
 import type { Op, Slot, Step } from "../../plan/op.ts";
 import type { Config } from "../../specs/config.ts";
 import { openNullOps } from "./devices.ts";
-import { cleanPath, isFileOp } from "./in_root.ts";
+import { cleanPath, isFileOp } from "./root/in_root.ts";
 import type { HostFacts } from "../config/launch_request.ts";
 import { withContext } from "../config/mount_options.ts";
 import { lacksMountCalls, mountOn } from "./mounts/old_mounts.ts";

@@ -12,7 +12,7 @@ import { buffer, call, fail, load, slot, step, when } from "../../plan/build.ts"
 import type { Step } from "../../plan/op.ts";
 import type { Process } from "../../specs/config.ts";
 import { writeProc } from "./host_writes.ts";
-import { openInRoot } from "./in_root.ts";
+import { openInRoot } from "./root/in_root.ts";
 import { type HostFacts, mayHaveToStack } from "../config/launch_request.ts";
 import { isBind, type ParsedMount } from "../config/mounts.ts";
 

@@ -14,7 +14,7 @@ import type { RestoreInput } from "../../../lib/libcontainer/plans/parent/criu.t
 import type { ExecInput } from "../../../lib/libcontainer/plans/parent/exec.ts";
 import type { SeccompFilter } from "../../../lib/libcontainer/seccomp/filter.ts";
 import { seccompActions } from "../../../lib/libcontainer/seccomp/names.ts";
-import type { ToolRoot } from "../../../lib/libcontainer/steps/tool_root.ts";
+import type { ToolRoot } from "../../../lib/libcontainer/steps/root/tool_root.ts";
 import type { Config, Process } from "../../../lib/specs/config.ts";
 import { pids } from "./fake_host.ts";
 import { config, type Draft, facts, facts2, request } from "./fixed.ts";

@@ -10,7 +10,12 @@ import { capabilityNames } from "../../../ffi/constants.ts";
 import { runWaits } from "../../../ffi/waits.ts";
 import { ContainerHandle } from "../../../libcontainer/container/handle.ts";
 import { TRACE } from "../../../libcontainer/container/tracers.ts";
-import { CONTAINER, type ToolEntry, type ToolMount, type ToolRoot } from "../../../libcontainer/steps/tool_root.ts";
+import {
+  CONTAINER,
+  type ToolEntry,
+  type ToolMount,
+  type ToolRoot,
+} from "../../../libcontainer/steps/root/tool_root.ts";
 import { readHostLayout } from "../../../sandbox/config/host_layout.ts";
 import { hostRoot } from "../../../sandbox/config/host_root.ts";
 import type { Process } from "../../../specs/config.ts";

@@ -7,7 +7,7 @@
 import { AtFlag, formatFlags, MountAttr, MountFlag } from "../../../ffi/constants.ts";
 import { call, struct } from "../../../plan/build.ts";
 import type { CallOp, Op, Slot, Struct } from "../../../plan/op.ts";
-import { openInRoot } from "../in_root.ts";
+import { openInRoot } from "../root/in_root.ts";
 import type { HostFacts } from "../../config/launch_request.ts";
 import type { ParsedMount } from "../../config/mounts.ts";
 import { target } from "./calls.ts";

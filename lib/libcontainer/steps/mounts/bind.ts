@@ -10,7 +10,7 @@ import type { Op, Step } from "../../../plan/op.ts";
 import type { Config } from "../../../specs/config.ts";
 import { RuncError } from "../../../errors.ts";
 import { Errno } from "../../../ffi/errno.ts";
-import { ensureDirectory, ensureTarget, isFileOp, openInRoot } from "../in_root.ts";
+import { ensureDirectory, ensureTarget, isFileOp, openInRoot } from "../root/in_root.ts";
 import type { HostFacts } from "../../config/launch_request.ts";
 import type { BindMount, RemountMount } from "../../config/mounts.ts";
 import { askHelperOps } from "./mount_sources.ts";

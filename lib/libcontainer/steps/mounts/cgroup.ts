@@ -9,7 +9,7 @@ import { call, slot, step, when } from "../../../plan/build.ts";
 import type { CallOp, Op, Step } from "../../../plan/op.ts";
 import type { Config } from "../../../specs/config.ts";
 import { Errno } from "../../../ffi/errno.ts";
-import { ensureDirectory, openInRoot } from "../in_root.ts";
+import { ensureDirectory, openInRoot } from "../root/in_root.ts";
 import type { CgroupMountFact, HostFacts } from "../../config/launch_request.ts";
 import { withContext } from "../../config/mount_options.ts";
 import type { CgroupMount, ParsedMount } from "../../config/mounts.ts";

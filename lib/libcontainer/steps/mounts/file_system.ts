@@ -6,7 +6,7 @@
 
 import { MountFlag } from "../../../ffi/constants.ts";
 import type { Op } from "../../../plan/op.ts";
-import { ensureDirectory } from "../in_root.ts";
+import { ensureDirectory } from "../root/in_root.ts";
 import type { HostFacts } from "../../config/launch_request.ts";
 import type { FileSystemMount, ParsedMount } from "../../config/mounts.ts";
 import { mountHere, target } from "./calls.ts";

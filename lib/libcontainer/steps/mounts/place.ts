@@ -9,7 +9,7 @@ import { at, buffer, call, fail, load, slot, when } from "../../../plan/build.ts
 import type { Op, Operand, Slot } from "../../../plan/op.ts";
 import { RuncError } from "../../../errors.ts";
 import type { Arch } from "../../../ffi/syscalls.ts";
-import { type InRootOptions, root } from "../in_root.ts";
+import { type InRootOptions, root } from "../root/in_root.ts";
 import type { HostFacts } from "../../config/launch_request.ts";
 import { isBind, type ParsedMount } from "../../config/mounts.ts";
 import { loadStat, statBuffer } from "../stat.ts";

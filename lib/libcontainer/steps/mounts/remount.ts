@@ -6,7 +6,7 @@
 
 import { call, step } from "../../../plan/build.ts";
 import type { Step } from "../../../plan/op.ts";
-import { openInRoot } from "../in_root.ts";
+import { openInRoot } from "../root/in_root.ts";
 import type { HostFacts } from "../../config/launch_request.ts";
 import type { RemountMount } from "../../config/mounts.ts";
 import { bindAttributes, propagation } from "./attributes.ts";

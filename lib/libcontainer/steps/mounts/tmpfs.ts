@@ -9,7 +9,7 @@ import { MountFlag } from "../../../ffi/constants.ts";
 import { at, bytes, call, slot, store, when } from "../../../plan/build.ts";
 import type { Bytes, CallOp, Op, Operand } from "../../../plan/op.ts";
 import type { Arch } from "../../../ffi/syscalls.ts";
-import { ensureDirectory } from "../in_root.ts";
+import { ensureDirectory } from "../root/in_root.ts";
 import type { HostFacts } from "../../config/launch_request.ts";
 import type { MountOptions } from "../../config/mount_options.ts";
 import type { FileSystemMount, ParsedMount } from "../../config/mounts.ts";

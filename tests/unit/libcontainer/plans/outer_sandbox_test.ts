@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import type { SyscallName } from "../../../../lib/ffi/syscalls.ts";
-import { ensureDirectory, openInRoot, openInside } from "../../../../lib/libcontainer/steps/in_root.ts";
+import { ensureDirectory, openInRoot, openInside } from "../../../../lib/libcontainer/steps/root/in_root.ts";
 import { enterWithoutClone3, withoutRefused } from "../../../../lib/libcontainer/plans/outer_sandbox.ts";
 import { planCreate } from "../../../../lib/libcontainer/plans/create.ts";
 import { planExec } from "../../../../lib/libcontainer/plans/exec.ts";

@@ -5,14 +5,14 @@
  * @module
  */
 
-import { resolve } from "../../std/path.ts";
-import { AT_FDCWD, FileType, formatFlags, MsgFlag, openFlag, Resolve } from "../../ffi/constants.ts";
-import type { Arch } from "../../ffi/syscalls.ts";
-import { Errno, type ErrnoName } from "../../ffi/errno.ts";
-import { at, call, fixedFd, slot, store, struct, when } from "../../plan/build.ts";
-import type { CallOp, Op, Operand, Slot, Struct } from "../../plan/op.ts";
-import { awaitGo, MESSAGE_SIZE, MessageKind } from "./protocol.ts";
-import { rightsControl, rightsHeader } from "./rights_message.ts";
+import { resolve } from "../../../std/path.ts";
+import { AT_FDCWD, FileType, formatFlags, MsgFlag, openFlag, Resolve } from "../../../ffi/constants.ts";
+import type { Arch } from "../../../ffi/syscalls.ts";
+import { Errno, type ErrnoName } from "../../../ffi/errno.ts";
+import { at, call, fixedFd, slot, store, struct, when } from "../../../plan/build.ts";
+import type { CallOp, Op, Operand, Slot, Struct } from "../../../plan/op.ts";
+import { awaitGo, MESSAGE_SIZE, MessageKind } from "../protocol.ts";
+import { rightsControl, rightsHeader } from "../rights_message.ts";
 
 /** `struct open_how`, 24 bytes (OPEN_HOW_SIZE_VER0): flags, mode, resolve. @see openat2(2) */
 export function openHow(how: { flags: number; mode?: number; resolve: number }, show: string): Struct {

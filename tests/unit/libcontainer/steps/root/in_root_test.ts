@@ -1,9 +1,14 @@
 import { assertEquals } from "@std/assert";
-import { cleanPath, ensureDirectory, ensureTarget, openInRoot } from "../../../../lib/libcontainer/steps/in_root.ts";
-import { slot } from "../../../../lib/plan/build.ts";
-import { formatOp } from "../../../../lib/plan/explain.ts";
-import type { Op } from "../../../../lib/plan/op.ts";
-import { structArg, structHex } from "../../plan_reader.ts";
+import {
+  cleanPath,
+  ensureDirectory,
+  ensureTarget,
+  openInRoot,
+} from "../../../../../lib/libcontainer/steps/root/in_root.ts";
+import { slot } from "../../../../../lib/plan/build.ts";
+import { formatOp } from "../../../../../lib/plan/explain.ts";
+import type { Op } from "../../../../../lib/plan/op.ts";
+import { structArg, structHex } from "../../../plan_reader.ts";
 
 const text = (ops: readonly Op[]) =>
   ops.flatMap((op) => formatOp(op)).map((line) => line.replace(/, \{flags: .*?\}, 24\)/, ")"));

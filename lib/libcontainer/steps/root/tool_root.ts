@@ -26,13 +26,13 @@ import {
   openFlag,
   OpenTree,
   Resolve,
-} from "../../ffi/constants.ts";
-import type { Arch } from "../../ffi/syscalls.ts";
-import { buffer, call, load, slot, step, struct, when } from "../../plan/build.ts";
-import type { Op, Slot, Step, Struct } from "../../plan/op.ts";
-import type { JoinedNamespace } from "../config/namespaces.ts";
+} from "../../../ffi/constants.ts";
+import type { Arch } from "../../../ffi/syscalls.ts";
+import { buffer, call, load, slot, step, struct, when } from "../../../plan/build.ts";
+import type { Op, Slot, Step, Struct } from "../../../plan/op.ts";
+import type { JoinedNamespace } from "../../config/namespaces.ts";
 import { openHow } from "./in_root.ts";
-import { joinSteps } from "./namespaces.ts";
+import { joinSteps } from "../namespaces.ts";
 
 /** What is made in the new root. Paths are absolute. */
 export type ToolEntry =

@@ -1,10 +1,10 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { RuncError } from "../../../../lib/errors.ts";
-import type { RootLayers } from "../../../../lib/libcontainer/config/launch_request.ts";
-import { overlayOptions } from "../../../../lib/libcontainer/steps/root_layers.ts";
-import { prepareRootSteps } from "../../../../lib/libcontainer/steps/rootfs.ts";
-import { callLines, labels } from "../../plan_reader.ts";
-import { config, request } from "../fixed.ts";
+import { RuncError } from "../../../../../lib/errors.ts";
+import type { RootLayers } from "../../../../../lib/libcontainer/config/launch_request.ts";
+import { overlayOptions } from "../../../../../lib/libcontainer/steps/root/layers.ts";
+import { prepareRootSteps } from "../../../../../lib/libcontainer/steps/root/rootfs.ts";
+import { callLines, labels } from "../../../plan_reader.ts";
+import { config, request } from "../../fixed.ts";
 
 const rootLayers: RootLayers = { directory: "/l", names: ["1", "2:x,\\"], maximumBytes: 1000, userXattrs: false };
 

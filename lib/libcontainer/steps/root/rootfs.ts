@@ -13,16 +13,16 @@ import {
   openFlag,
   OpenTree,
   UmountFlag,
-} from "../../ffi/constants.ts";
-import { RuncError } from "../../errors.ts";
-import { call, slot, step, struct } from "../../plan/build.ts";
-import type { Op, Step } from "../../plan/op.ts";
-import type { Config } from "../../specs/config.ts";
-import type { Arch } from "../../ffi/syscalls.ts";
+} from "../../../ffi/constants.ts";
+import { RuncError } from "../../../errors.ts";
+import { call, slot, step, struct } from "../../../plan/build.ts";
+import type { Op, Step } from "../../../plan/op.ts";
+import type { Config } from "../../../specs/config.ts";
+import type { Arch } from "../../../ffi/syscalls.ts";
 import { cleanPath, makeParents, parent, root } from "./in_root.ts";
-import { rootLayerSteps } from "./root_layers.ts";
-import type { HostFacts, LaunchRequest } from "../config/launch_request.ts";
-import { hasNamespace, joinedNamespaces } from "../config/namespaces.ts";
+import { rootLayerSteps } from "./layers.ts";
+import type { HostFacts, LaunchRequest } from "../../config/launch_request.ts";
+import { hasNamespace, joinedNamespaces } from "../../config/namespaces.ts";
 
 const { MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE } = MountFlag;
 

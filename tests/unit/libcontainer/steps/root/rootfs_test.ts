@@ -4,9 +4,9 @@ import {
   prepareRootSteps,
   readonlyRootSteps,
   workingDirectorySteps,
-} from "../../../../lib/libcontainer/steps/rootfs.ts";
-import { callLines, callsNamed, labels, lines, origins, structArg, structHex } from "../../plan_reader.ts";
-import { config, facts, request } from "../fixed.ts";
+} from "../../../../../lib/libcontainer/steps/root/rootfs.ts";
+import { callLines, callsNamed, labels, lines, origins, structArg, structHex } from "../../../plan_reader.ts";
+import { config, facts, request } from "../../fixed.ts";
 
 const having = (rootfsPropagation: string | undefined) =>
   config((draft) => Object.assign(draft.linux, { rootfsPropagation }));

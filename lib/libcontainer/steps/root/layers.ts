@@ -8,11 +8,11 @@
  * @module
  */
 
-import { AT_FDCWD, MountFlag } from "../../ffi/constants.ts";
-import { RuncError } from "../../errors.ts";
-import { call, step } from "../../plan/build.ts";
-import type { Step } from "../../plan/op.ts";
-import type { RootLayers } from "../config/launch_request.ts";
+import { AT_FDCWD, MountFlag } from "../../../ffi/constants.ts";
+import { RuncError } from "../../../errors.ts";
+import { call, step } from "../../../plan/build.ts";
+import type { Step } from "../../../plan/op.ts";
+import type { RootLayers } from "../../config/launch_request.ts";
 
 /** mount(2) takes one page. */
 const OPTIONS_LIMIT = 4095;

@@ -1,9 +1,9 @@
 /** The root of a debugger: what its stage does, and in which order. */
 
 import { assert, assertEquals } from "@std/assert";
-import { type ToolRoot, toolRootSteps } from "../../../../lib/libcontainer/steps/tool_root.ts";
-import type { NamespaceType } from "../../../../lib/specs/config.ts";
-import { callLines, labels } from "../../plan_reader.ts";
+import { type ToolRoot, toolRootSteps } from "../../../../../lib/libcontainer/steps/root/tool_root.ts";
+import type { NamespaceType } from "../../../../../lib/specs/config.ts";
+import { callLines, labels } from "../../../plan_reader.ts";
 
 const tools: ToolRoot = {
   entries: [
