@@ -7,6 +7,7 @@
 import { goJson } from "../../specs/go_json.ts";
 import type { Status } from "../../specs/state.ts";
 import type { Exit } from "./exit_record.ts";
+import { annotationsOf, bundleOf, createdOf, idOf, initOf, rootfsOf, type RuncState, versionOf } from "./runc_state.ts";
 
 /** The fields of a container that `state` and `list` show. */
 export interface ContainerState {
@@ -24,6 +25,24 @@ export interface ContainerState {
   readonly owner: string;
   /** How the container's first process ended. */
   readonly exit?: Exit;
+}
+
+/** What `state` shows of a container with this status, without how it ended. */
+export function describeState(
+  state: RuncState,
+  status: Status,
+): ContainerState & { readonly annotations: Readonly<Record<string, string>> } {
+  return {
+    ociVersion: versionOf(state),
+    id: idOf(state),
+    pid: status === "stopped" ? 0 : initOf(state).pid,
+    status,
+    bundle: bundleOf(state),
+    rootfs: rootfsOf(state),
+    created: createdOf(state),
+    annotations: annotationsOf(state),
+    owner: "",
+  };
 }
 
 /** The output of `state`: indented by two spaces, without a final newline. `exit` is our addition. */
