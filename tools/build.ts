@@ -10,6 +10,7 @@ import { RuncError } from "../lib/errors.ts";
 import { Kernel } from "../lib/ffi/kernel.ts";
 import { bundle, bundleSnapshot, distDir, giveUp, projectDir, runTool } from "./bundle.ts";
 import { settleAll, writeWholeText } from "./durable.ts";
+import { compileFront } from "./snapshot/front/front.ts";
 import { takeSnapshot } from "./snapshot/snapshot.ts";
 import { v8WithoutFeatures } from "./snapshot/processor.ts";
 import { makeRehearsalBundles, rehearsalCgroup } from "./snapshot/rehearsal.ts";
@@ -204,6 +205,7 @@ async function snapshotInto(directory: string, deno: string): Promise<string | u
       sample: ["--root", join(work, "state"), "run", "--bundle", join(work, "usual"), "rehearsal"],
       output,
       secrets: traces({ deno, work, script }),
+      front: compileFront,
     });
     // The snapshot itself must resume, and not start the launcher as a fallback.
     const { success, stdout, stderr } = runTool(output, ["--version"]);

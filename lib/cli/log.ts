@@ -11,7 +11,8 @@
 import type { RuncError } from "../errors.ts";
 import type { StandardStream } from "../ffi/stdio.ts";
 import type { Log } from "../libcontainer/runtime.ts";
-import { goJson, goQuote, rfc3339 } from "./output/go_text.ts";
+import { goJson } from "../specs/go_json.ts";
+import { goQuote, rfc3339 } from "./output/go_text.ts";
 import { systemError } from "./system_error.ts";
 
 /** A record's severity. */

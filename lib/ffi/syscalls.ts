@@ -51,6 +51,8 @@ export const syscalls = {
   fstat: { x86_64: 5, aarch64: 80, args: "fd ptr" },
   fstatfs: { x86_64: 138, aarch64: 44, args: "fd ptr" },
   getcwd: { x86_64: 79, aarch64: 17, args: "ptr int" },
+  getdents64: { x86_64: 217, aarch64: 61, args: "fd ptr int" },
+  geteuid: { x86_64: 107, aarch64: 175, args: "" },
   getpid: { x86_64: 39, aarch64: 172, args: "" },
   getppid: { x86_64: 110, aarch64: 173, args: "" },
   ioctl: { x86_64: 16, aarch64: 29, args: "fd enum:Ioctl ptr" },

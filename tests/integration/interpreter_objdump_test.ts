@@ -3,7 +3,8 @@
 import { assertEquals } from "@std/assert";
 import type { Arch } from "../../lib/ffi/syscalls.ts";
 import { firstProcessCode } from "../../lib/sandbox/run/first_process.ts";
-import type { Assembly } from "../../lib/plan/native/assembler.ts";
+import { assemble, type Assembly } from "../../lib/plan/native/assembler.ts";
+import { compileFront } from "../../tools/snapshot/front/front.ts";
 import { assembleInterpreter, listing } from "../../tools/listing.ts";
 import { resumeCode } from "../../tools/snapshot/resume_x86_64.ts";
 import { lacks } from "./interpreter_harness.ts";
@@ -74,6 +75,16 @@ Deno.test({
       threadId: 6n,
     };
     const assembly = resumeCode(places, [{ leaf: 7, register: "ebx", bits: 0x8000_0021 }]);
+    assertEquals(disassemble(command, args, assembly.code), expectedLines(assembly));
+  },
+});
+
+Deno.test({
+  name: `objdump reads the front as its listing says (needs ${disassemblers.x86_64.command})`,
+  ignore: lacks(disassemblers.x86_64.command),
+  fn: () => {
+    const { command, args } = disassemblers.x86_64;
+    const assembly = assemble(compileFront({ constants: 0x410000, zeroed: 0x500000 }).rows);
     assertEquals(disassemble(command, args, assembly.code), expectedLines(assembly));
   },
 });

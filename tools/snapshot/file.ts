@@ -6,8 +6,9 @@
 
 import type { SnapshotPoint } from "../../lib/ffi/snapshot.ts";
 import { Sys } from "./calls.ts";
-import { BASE, CODE_AT, executableHead } from "./elf.ts";
+import { BASE, CODE_AT, executableHead, ZEROED } from "./elf.ts";
 import { CRASHED, RESTORER } from "./fallback_x86_64.ts";
+import type { CompiledPlan, DataPlaces } from "./front/compile_x86_64.ts";
 import type { GuardedWords } from "./guards.ts";
 import { PAGE, type Piece, Prot } from "./memory.ts";
 import {
@@ -39,7 +40,11 @@ export interface FileParts {
   readonly threadId: bigint;
   readonly cpu: readonly CpuRequirement[];
   readonly guarded: GuardedWords;
+  readonly front: CompileFront;
 }
+
+/** Compiles what runs before the snapshot is resumed. */
+export type CompileFront = (places: DataPlaces) => CompiledPlan;
 
 const OWN_PATH = "/proc/self/exe";
 /** `struct sigaction` of the kernel: handler, flags, restorer, mask. */
@@ -54,6 +59,8 @@ interface Layout extends ResumePlaces {
   readonly byDefault: number;
   readonly sayCrash: number;
   readonly saidAt: number;
+  /** Of the front's constants. */
+  readonly constants: number;
   /** Length of the head in bytes, whole pages. */
   readonly length: number;
 }
@@ -74,6 +81,7 @@ function leastLimits(pieces: readonly Piece[]): Pick<ResumePlaces, "leastAddress
 interface Sizes {
   readonly code: number;
   readonly table: number;
+  readonly constants: number;
 }
 
 function layOut({ pieces, point, threadId, guarded }: FileParts, sizes: Sizes): Layout {
@@ -91,6 +99,7 @@ function layOut({ pieces, point, threadId, guarded }: FileParts, sizes: Sizes): 
   const [ignore, byDefault, sayCrash] = [place(SIGACTION_SIZE), place(SIGACTION_SIZE), place(SIGACTION_SIZE)];
   const ownPath = place(OWN_PATH.length + 1);
   const saidAt = place(encodeSayings(0).bytes.length);
+  const constants = place(sizes.constants);
   const places = {
     table: placeTable(sizes.table),
     reserve: placeTable(encodeTable(reserveCalls(pieces)).length),
@@ -102,7 +111,7 @@ function layOut({ pieces, point, threadId, guarded }: FileParts, sizes: Sizes): 
   const fileSize = pieces.reduce((sum, { content, length }) => content === undefined ? sum : sum + length, length);
   const sayings = encodeSayings(saidAt).places;
   return {
-    ...{ ignore, byDefault, sayCrash, ownPath, saidAt, sayings, fileSize, length, point, threadId },
+    ...{ ignore, byDefault, sayCrash, ownPath, saidAt, constants, sayings, fileSize, length, point, threadId },
     ...places,
     ...leastLimits(pieces),
   };
@@ -117,9 +126,15 @@ function buildHead(parts: FileParts): Uint8Array<ArrayBuffer> {
       ...threadCalls(parts, layout),
     ]);
   // A first layout with dummy addresses gives the sizes, which do not depend on addresses.
-  const first = layOut(parts, { code: PAGE, table: PAGE });
-  const layout = layOut(parts, { code: resumeCode(first, cpu).code.length, table: calls(first).length });
-  const { code, labels } = resumeCode(layout, cpu);
+  const first = layOut(parts, { code: PAGE, table: PAGE, constants: 0 });
+  const unplaced = parts.front({ constants: BASE, zeroed: ZEROED });
+  const layout = layOut(parts, {
+    code: resumeCode(first, cpu, unplaced.rows).code.length,
+    table: calls(first).length,
+    constants: unplaced.constants.length,
+  });
+  const front = parts.front({ constants: layout.constants, zeroed: ZEROED });
+  const { code, labels } = resumeCode(layout, cpu, front.rows);
   const content = new Uint8Array(layout.pointers.to - BASE - CODE_AT);
   const put = (address: number, bytes: Uint8Array) => content.set(bytes, address - BASE - CODE_AT);
   put(BASE + CODE_AT, code);
@@ -127,12 +142,13 @@ function buildHead(parts: FileParts): Uint8Array<ArrayBuffer> {
   put(layout.sayCrash, crashAction(labels));
   put(layout.ownPath, new TextEncoder().encode(OWN_PATH));
   put(layout.saidAt, encodeSayings(layout.saidAt).bytes);
+  put(layout.constants, front.constants);
   put(layout.table.from, calls(layout));
   put(layout.reserve.from, encodeTable(reserveCalls(pieces)));
   for (const name of ["canaries", "guards", "pointers"] as const) {
     put(layout[name].from, new Uint8Array(BigUint64Array.from(guarded[name]).buffer));
   }
-  return executableHead(content);
+  return executableHead(content, front.zeroLength);
 }
 
 function crashAction(labels: ReadonlyMap<string, number>): Uint8Array {

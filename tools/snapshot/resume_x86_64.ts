@@ -109,9 +109,17 @@ export function encodeTable(calls: readonly TableCall[]): Uint8Array<ArrayBuffer
   return new Uint8Array(table.buffer);
 }
 
-/** Assembles the code. Its length depends on `cpu` alone. */
-export function resumeCode(places: ResumePlaces, cpu: readonly CpuRequirement[]): Assembly {
+/**
+ * Assembles the code. Its length depends on `cpu` and `front` alone. `front`: runs before everything else, and leaves rsp
+ * as it is.
+ */
+export function resumeCode(
+  places: ResumePlaces,
+  cpu: readonly CpuRequirement[],
+  front: readonly Row[] = [],
+): Assembly {
   return assemble([
+    ...front,
     [mov("rbp", "rsp"), "argc, argv, envp"],
     ...openFile(places),
     ...checkProcessor(cpu),

@@ -21,7 +21,7 @@ import { kill, spawn, waitChild } from "../../lib/ffi/process/process.ts";
 import { writeFully, writeWhole } from "../durable.ts";
 import { clearStacks, eraseTexts, otherStacks, ownStack } from "./clean.ts";
 import { gatherUntilStop } from "./gather.ts";
-import { type FileParts, writeParts } from "./file.ts";
+import { type CompileFront, type FileParts, writeParts } from "./file.ts";
 import { removeGuards } from "./guards.ts";
 import { type Area, PAGE, type Piece, ProcessMemory, split } from "./memory.ts";
 import { requirements, withoutFeatures } from "./processor.ts";
@@ -40,7 +40,11 @@ export interface SnapshotOptions {
   readonly sample: readonly string[];
   /** Texts that identify the host and the build. None of them will be in the file. */
   readonly secrets?: readonly string[];
+  /** Runs first in each process, and may end it. Absent: nothing does. */
+  readonly front?: CompileFront;
 }
+
+const noFront: CompileFront = () => ({ rows: [], constants: new Uint8Array(), zeroLength: 0 });
 
 const SIGKILL = 9;
 
@@ -75,7 +79,10 @@ export function takeSnapshot(kernel: Kernel, options: SnapshotOptions): void {
     gatherUntilStop(kernel, pid);
     awaitStop(kernel, pid);
     const point = readPoint(kernel, input);
-    const parts = readParts(kernel, { pid, point, secrets: options.secrets ?? [] });
+    const parts = {
+      ...readParts(kernel, { pid, point, secrets: options.secrets ?? [] }),
+      front: options.front ?? noFront,
+    };
     const touched = touchedBy(kernel, options, parts);
     // Written to a new file: the old one may be running. An empty file, which a crash of the host could leave, would
     // succeed as an empty shell script.
@@ -90,7 +97,7 @@ export function takeSnapshot(kernel: Kernel, options: SnapshotOptions): void {
 function readParts(
   kernel: Kernel,
   { pid, point, secrets }: { pid: number; point: SnapshotPoint; secrets: readonly string[] },
-): FileParts {
+): Omit<FileParts, "front"> {
   using memory = new ProcessMemory(kernel, pid);
   const pieces = piecesOf(memory);
   const stack = ownStack(memory, point);

@@ -13,9 +13,9 @@ import { seccompActions, seccompArchs, seccompFlags, seccompOperators } from "..
 import { memoryPolicyFlags, memoryPolicyModes } from "../../libcontainer/config/memory_policy.ts";
 import { mountOptionNames } from "../../libcontainer/config/mount_options.ts";
 import { hookNames, namespaceTypes } from "../../specs/config.ts";
+import { goJson } from "../../specs/go_json.ts";
 import { OCI_VERSION } from "../../specs/state.ts";
 import type { Command } from "../context.ts";
-import { goJson } from "../output/go_text.ts";
 import type { ProgramKind } from "../host.ts";
 import { builtFrom, VERSION } from "./version.ts";
 

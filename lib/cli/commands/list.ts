@@ -7,8 +7,9 @@
 import { runWaits } from "../../ffi/waits.ts";
 import { ContainerHandle } from "../../libcontainer/container/handle.ts";
 import type { Runtime } from "../../libcontainer/runtime.ts";
+import type { ContainerState } from "../../libcontainer/state/state_text.ts";
 import type { Command, Context } from "../context.ts";
-import { type ContainerState, formatIds, formatList, ownerName } from "../output/state.ts";
+import { formatIds, formatList, ownerName } from "../output/state.ts";
 import { makeRuntime } from "../runtime.ts";
 import { systemError } from "../system_error.ts";
 

@@ -6,9 +6,9 @@
 
 import { RuncError } from "../../errors.ts";
 import { ContainerHandle } from "../../libcontainer/container/handle.ts";
+import { goJson } from "../../specs/go_json.ts";
 import { withCgroupWarning } from "../cgroup_warning.ts";
 import type { Command } from "../context.ts";
-import { goJson } from "../output/go_text.ts";
 import { makeRuntime } from "../runtime.ts";
 import { systemError } from "../system_error.ts";
 

@@ -7,8 +7,8 @@
 import { existsSync } from "../../std/fs.ts";
 import { RuncError } from "../../errors.ts";
 import { defaultSpec, rootlessSpec } from "../../specs/default_spec.ts";
+import { goJson } from "../../specs/go_json.ts";
 import type { Context } from "../context.ts";
-import { goJson } from "../output/go_text.ts";
 import { writeAll } from "../log.ts";
 import type { Invocation } from "../parse.ts";
 import { systemError, withSystemErrors } from "../system_error.ts";

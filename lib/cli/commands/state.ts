@@ -6,8 +6,8 @@
 
 import { runWaits } from "../../ffi/waits.ts";
 import { ContainerHandle } from "../../libcontainer/container/handle.ts";
+import { formatState } from "../../libcontainer/state/state_text.ts";
 import type { Command } from "../context.ts";
-import { formatState } from "../output/state.ts";
 import { makeRuntime } from "../runtime.ts";
 
 /** Prints a container's state as JSON. */

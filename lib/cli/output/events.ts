@@ -15,7 +15,7 @@ import type {
   MemoryUsage,
   Pressure,
 } from "../../cgroups/stats/types.ts";
-import { goJson } from "./go_text.ts";
+import { goJson } from "../../specs/go_json.ts";
 
 /** The line of an `oom` event. */
 export function oomLine(id: string): string {

@@ -1,37 +1,12 @@
 /**
- * The output of `state` and `list`, in exactly the format that callers parse. Pure.
+ * The output of `list`, in exactly the format that callers parse. Pure.
  *
  * @module
  */
 
 import { RuncError } from "../../errors.ts";
-import type { Exit } from "../../libcontainer/state/exit_record.ts";
-import type { Status } from "../../specs/state.ts";
-import { goJson } from "./go_text.ts";
-
-/** The fields of a container that `state` and `list` show. */
-export interface ContainerState {
-  readonly ociVersion: string;
-  readonly id: string;
-  /** The pid on the host; 0 if the container is stopped. */
-  readonly pid: number;
-  readonly status: Status;
-  readonly bundle: string;
-  readonly rootfs: string;
-  /** RFC 3339 with nanoseconds, in UTC. */
-  readonly created: string;
-  readonly annotations?: Readonly<Record<string, string>>;
-  /** Name of the state directory's owner, or `#uid`; empty for `state`. */
-  readonly owner: string;
-  /** How the container's first process ended. */
-  readonly exit?: Exit;
-}
-
-/** The output of `state`: indented by two spaces, without a final newline. `exit` is our addition. */
-export function formatState(state: ContainerState): string {
-  const { exit } = state;
-  return goJson(exit === undefined ? inOrder(state) : { ...inOrder(state), exit }, 2);
-}
+import { type ContainerState, inOrder } from "../../libcontainer/state/state_text.ts";
+import { goJson } from "../../specs/go_json.ts";
 
 /**
  * The output of `list --format FORMAT`.
@@ -48,16 +23,6 @@ export function formatList(states: readonly ContainerState[], format: string): s
 /** The output of `list --quiet`: one id per line. */
 export function formatIds(states: readonly ContainerState[]): string {
   return states.map(({ id }) => `${id}\n`).join("");
-}
-
-/** The keys in runc's order, with sorted annotations, which are left out if there are none. */
-function inOrder(state: ContainerState): ContainerState {
-  const { ociVersion, id, pid, status, bundle, rootfs, created, owner } = state;
-  const annotations = Object.entries(state.annotations ?? {}).sort(([left], [right]) => left < right ? -1 : 1);
-  const common = { ociVersion, id, pid, status, bundle, rootfs, created };
-  return annotations.length === 0
-    ? { ...common, owner }
-    : { ...common, annotations: Object.fromEntries(annotations), owner };
 }
 
 /** Each column is as wide as its widest cell plus three spaces, at least twelve. The last one is not padded. */

@@ -37,9 +37,7 @@ import { compileStored } from "../seccomp/seccomp.ts";
 import { type Exit, UNKNOWN_EXIT } from "../state/exit_record.ts";
 import { EXEC_IN_STOPPED } from "../state/process_status.ts";
 import {
-  annotationsOf,
   bundleOf,
-  createdOf,
   hooksOf,
   idOf,
   initOf,
@@ -47,13 +45,12 @@ import {
   mappingsOfState,
   ownsPids,
   rdtGroupOf,
-  rootfsOf,
   rootlessCgroupsOf,
   type RuncState,
   seccompOf,
   systemdOf,
-  versionOf,
 } from "../state/runc_state.ts";
+import { describeState } from "../state/state_text.ts";
 import { containerIds, isMissing, StateDirectory } from "../state/store.ts";
 import { loadCgroup } from "./container_cgroups.ts";
 import type { ProcessHandle, ProcessOptions } from "./container_process.ts";
@@ -187,18 +184,7 @@ export class ContainerHandle {
   *state(): Waits<ContainerState> {
     const status = yield* this.status();
     const exit = status === "stopped" ? knownExit(this.#runtime, this.#parts) : UNKNOWN_EXIT;
-    return {
-      ociVersion: versionOf(this.#state),
-      id: this.id,
-      pid: status === "stopped" ? 0 : this.pid,
-      status,
-      bundle: this.bundle,
-      rootfs: rootfsOf(this.#state),
-      created: createdOf(this.#state),
-      annotations: annotationsOf(this.#state),
-      owner: "",
-      ...(exit.source === "unknown" ? {} : { exit }),
-    };
+    return { ...describeState(this.#state, status), ...(exit.source === "unknown" ? {} : { exit }) };
   }
 
   /** The record of how init ends, for a monitor. */

@@ -5,17 +5,18 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import { FileType, openFlag, UmountFlag } from "../../ffi/constants.ts";
+import { FileType, openFlag, STAT_SIZE, UmountFlag } from "../../ffi/constants.ts";
 import { Errno } from "../../ffi/errno.ts";
 import { Fd } from "../../ffi/fd.ts";
 import { fileError, withFileErrors } from "../../ffi/file_error.ts";
 import { open, readUpTo } from "../../ffi/files.ts";
-import { cString, type Kernel, syscallError } from "../../ffi/kernel.ts";
+import { alloc, cString, type Kernel, syscallError } from "../../ffi/kernel.ts";
 import { fstat } from "../../ffi/stat.ts";
 import { exclusiveLock, type Waits } from "../../ffi/waits.ts";
 import { exactInteger } from "../../specs/json.ts";
 import { EXIT_RECORD } from "./exit_record.ts";
 import { type CreationNote, NOTE_LIMIT, parseNote } from "./creation_note.ts";
+import { encodeResident, identityOffsets, RESIDENT } from "./resident.ts";
 import { brokenState, parseRuncState, type RuncState } from "./runc_state.ts";
 
 /** Far more than any state has: it is read into memory as a whole. */
@@ -81,6 +82,11 @@ export class StateDirectory {
   /** The note of a creation. */
   get note(): string {
     return `${this.path}/creating.json`;
+  }
+
+  /** What commands without an engine know of the container. @see resident.ts */
+  get resident(): string {
+    return `${this.path}/${RESIDENT}`;
   }
 
   /** How the first process ended. */
@@ -190,7 +196,10 @@ export class StateDirectory {
     return parseNote(new TextDecoder().decode(readUpTo(kernel, file, status.sizeBytes)), mountPoints);
   }
 
-  /** Writes state.json atomically; leaves nothing if it fails. */
+  /**
+   * Writes state.json atomically; leaves nothing if it fails. The caller has the lock, or nobody else knows of the
+   * container.
+   */
   save(kernel: Kernel, state: RuncState): void {
     // A process killed here may have left a file, and may have had our pid: a pid namespace has few of them.
     const temporary = `${this.path}/state-${kernel.pid}`;
@@ -202,6 +211,35 @@ export class StateDirectory {
       removing(temporary);
       throw error;
     }
+    this.#saveResident(kernel, state);
+  }
+
+  /**
+   * Writes the file of resident.ts, after state.json: it contains the identity of that file. If it cannot be written,
+   * commands do without.
+   */
+  #saveResident(kernel: Kernel, state: RuncState): void {
+    const identity = this.#stateIdentity(kernel);
+    const content = identity && encodeResident(state, identity);
+    if (content === undefined) return void removing(this.resident);
+    const temporary = `${this.path}/${RESIDENT}-${kernel.pid}`;
+    try {
+      Deno.writeFileSync(temporary, content, { mode: 0o600 });
+      Deno.renameSync(temporary, this.resident);
+    } catch (error) {
+      if (fileError(error) === undefined) throw error;
+      removing(temporary);
+    }
+  }
+
+  #stateIdentity(kernel: Kernel): readonly bigint[] | undefined {
+    const number = kernel.retry("open", cString(`${this.path}/state.json`), openFlag(kernel.arch).O_CLOEXEC);
+    if (number < 0) return undefined;
+    const buffer = alloc(STAT_SIZE);
+    const result = kernel.retry("fstat", number, buffer);
+    kernel.call("close", number);
+    const view = new DataView(buffer.buffer);
+    return result < 0 ? undefined : identityOffsets.map((offset) => view.getBigUint64(offset, true));
   }
 
   /** @throws {RuncError} `container-missing` where there is no state, `state-invalid` where it is broken. */
@@ -262,7 +300,19 @@ export class StateDirectory {
   /** Works without a descriptor: nothing is read from the directory. */
   #removeKnown(): void {
     const socket = `${this.notify}/notify.sock`;
-    for (const path of [this.fifo, this.note, this.exit, `${this.path}/state.json`, socket, this.notify, this.path]) {
+    const resident = this.resident;
+    for (
+      const path of [
+        this.fifo,
+        this.note,
+        this.exit,
+        resident,
+        `${this.path}/state.json`,
+        socket,
+        this.notify,
+        this.path,
+      ]
+    ) {
       const error = removing(path);
       if (error !== undefined) throw error;
     }

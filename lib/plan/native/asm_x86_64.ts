@@ -94,7 +94,8 @@ export const movzxWord = fromMemory("movzx", [0x0f, 0xb7], "WORD PTR ");
 
 /** Writes a register to memory. */
 export function store(to: Memory, from: Register): Instruction {
-  return { text: `mov ${pointer(from)}${show(to)}, ${from}`, bytes: memoryForm([0x89], from, to) };
+  const opcode = bitsOf(from) === 8 ? 0x88 : 0x89;
+  return { text: `mov ${pointer(from)}${show(to)}, ${from}`, bytes: memoryForm([opcode], from, to) };
 }
 
 /** Compares a byte in memory with an immediate. */

@@ -12,7 +12,7 @@ const numbers = `
   epoll_pwait 281 22 | newfstatat 262 79 | memfd_create 319 279 | faccessat 269 48 | exit_group 231 94 |
   faccessat2 439 439 | fchmodat 268 53 | fchdir 81 50 | fchmod 91 52 | fchown 93 55 | fchownat 260 54 |
   fcntl 72 25 | flock 73 32 | fsconfig 431 431 | fsmount 432 432 | fsopen 430 430 | fstat 5 80 | fstatfs 138 44 |
-  getcwd 79 17 | getpid 39 172 | getppid 110 173 | ioctl 16 29 | keyctl 250 219 | kill 62 129 | lseek 8 62 |
+  getcwd 79 17 | getdents64 217 61 | geteuid 107 175 | getpid 39 172 | getppid 110 173 | ioctl 16 29 | keyctl 250 219 | kill 62 129 | lseek 8 62 |
   mkdirat 258 34 | mknodat 259 33 | mount 165 40 | mount_setattr 442 442 | move_mount 429 429 | openat 257 56 |
   openat2 437 437 | open_tree 428 428 | pidfd_open 434 434 | pidfd_send_signal 424 424 | pipe2 293 59 |
   pivot_root 155 41 | ppoll 271 73 | prctl 157 167 | prlimit64 302 261 | read 0 63 | readlinkat 267 78 | recvfrom 45 207 | recvmsg 47 212 | socketpair 53 199 |

@@ -41,16 +41,23 @@ function info(node: Inode): Partial<Deno.FileInfo> {
   };
 }
 
-function writeText(host: FakeHost, path: string, text: string, options: Deno.WriteFileOptions): void {
+function write(
+  host: FakeHost,
+  path: string,
+  content: string | Uint8Array<ArrayBuffer>,
+  options: Deno.WriteFileOptions,
+): void {
   host.check(`open ${path}`);
   const { parent, name, node } = host.fs.place(path);
   if (node === undefined && options.create === false) throw new Refusal(Errno.ENOENT);
   const target = node ?? parent.add(name, file());
   if (target.isDirectory) throw new Refusal(Errno.EISDIR);
   if (node === undefined && options.mode !== undefined) target.mode = FileType.S_IFREG | options.mode;
-  if (target.write !== undefined) target.write(text);
-  else target.bytes = new TextEncoder().encode(text);
+  if (target.write !== undefined) target.write(typeof content === "string" ? content : decode(content));
+  else target.bytes = typeof content === "string" ? new TextEncoder().encode(content) : content.slice();
 }
+
+const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 
 function realPath({ fs }: FakeHost, path: string): string {
   const node = fs.get(path);
@@ -108,7 +115,12 @@ export function denoFiles(host: FakeHost): Record<string, unknown> {
     readFileSync: as("readfile", (path: string) => readable(path).content().slice()),
     writeTextFileSync: as(
       "writefile",
-      (path: string, text: string, options: Deno.WriteFileOptions = {}) => writeText(host, path, text, options),
+      (path: string, text: string, options: Deno.WriteFileOptions = {}) => write(host, path, text, options),
+    ),
+    writeFileSync: as(
+      "writefile",
+      (path: string, content: Uint8Array<ArrayBuffer>, options: Deno.WriteFileOptions = {}) =>
+        write(host, path, content, options),
     ),
     openSync: as("open", (path: string) => {
       const opened = new PlainFile(readable(path), path);

@@ -32,6 +32,7 @@ import {
 } from "../../../plan/build.ts";
 import type { Op, Plan, Slot } from "../../../plan/op.ts";
 import { EXIT_RECORD } from "../../state/exit_record.ts";
+import { RESIDENT } from "../../state/resident.ts";
 import { errnoOf, type Reexec, runAgain, say } from "./reexec.ts";
 import { awaited, type NotifyRequest, NotifySteps } from "./notify.ts";
 import { PollTable, type Row } from "./poll_table.ts";
@@ -465,6 +466,7 @@ function removeAll(
       // Last: without the state, a failed removal could not be continued.
       when(left, "==", 0, [
         ...(hasRecord ? [unlink(`${state}/${EXIT_RECORD}`, 0)] : []),
+        unlink(`${state}/${RESIDENT}`, 0),
         unlink(`${state}/state.json`, 0),
         // From here on only this process knows whose directory it is.
         store(task, 4, TASK_DIRECTORY),

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { goJson, goQuote, rfc3339 } from "../../../../lib/cli/output/go_text.ts";
+import { goQuote, rfc3339 } from "../../../../lib/cli/output/go_text.ts";
 
 // Expected texts follow the rules of strconv.Quote and strconv.IsPrint.
 const quoted: readonly [text: string, wanted: string][] = [
@@ -15,11 +15,6 @@ const quoted: readonly [text: string, wanted: string][] = [
 
 Deno.test("goQuote() writes what Go's %q writes", () => {
   for (const [text, wanted] of quoted) assertEquals(goQuote(text), wanted);
-});
-
-Deno.test("goJson() escapes what could be taken for HTML, in keys and values", () => {
-  assertEquals(goJson({ "<a>": "b&c", d: "\u2028" }), '{"\\u003ca\\u003e":"b\\u0026c","d":"\\u2028"}');
-  assertEquals(goJson([1, { a: [] }], 2), '[\n  1,\n  {\n    "a": []\n  }\n]');
 });
 
 for (

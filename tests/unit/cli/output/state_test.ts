@@ -1,12 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { RuncError } from "../../../../lib/errors.ts";
-import {
-  type ContainerState,
-  formatIds,
-  formatList,
-  formatState,
-  ownerName,
-} from "../../../../lib/cli/output/state.ts";
+import { formatIds, formatList, ownerName } from "../../../../lib/cli/output/state.ts";
+import { type ContainerState, formatState } from "../../../../lib/libcontainer/state/state_text.ts";
 
 const web: ContainerState = {
   owner: "root",

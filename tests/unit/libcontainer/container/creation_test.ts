@@ -20,6 +20,7 @@ for (const cgroups of ["v1", "v2"] satisfies CgroupVersion[]) {
       assertEquals(host.fs.paths("/run/runc"), [
         "/run/runc/box",
         "/run/runc/box/exec.fifo",
+        "/run/runc/box/resident",
         "/run/runc/box/state.json",
       ]);
       assertEquals(host.fs.get("/run/runc/box").mode & 0o777, 0o711);

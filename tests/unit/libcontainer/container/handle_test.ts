@@ -36,7 +36,7 @@ Deno.test("start lets init execute its program, and a second start is refused", 
     host.goOn();
     assertEquals(host.process(container.pid)!.name, "sleep");
     assertEquals(logged.wait(container.status()), "running");
-    assertEquals(host.fs.paths("/run/runc/box"), ["/run/runc/box/state.json"]);
+    assertEquals(host.fs.paths("/run/runc/box"), ["/run/runc/box/resident", "/run/runc/box/state.json"]);
     const error = assertThrows(() => logged.wait(container.start()), RuncError);
     assertEquals([error.code, error.message], ["container-state", "cannot start an already running container"]);
     assertEquals(host.openFiles, []);

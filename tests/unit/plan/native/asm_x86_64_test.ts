@@ -72,6 +72,7 @@ const instructions: readonly [text: string, emitted: Instruction, expectedHex: s
   ["movzx eax, WORD PTR [rbp+0x0]", movzxWord("eax", at("rbp", 0)), "0fb74500"],
   ["movzx r11d, WORD PTR [rbp+0x2]", movzxWord("r11d", at("rbp", 2)), "440fb75d02"],
   ["mov DWORD PTR [rbx+0x40], eax", store(at("rbx", 0x40), "eax"), "894340"],
+  ["mov BYTE PTR [rdx+0x0], cl", store(at("rdx", 0), "cl"), "884a00"],
   ["mov QWORD PTR [rbx+0x58], rsp", store(at("rbx", 0x58), "rsp"), "48896358"],
   ["mov QWORD PTR [rbx+rcx*8+0x50], rax", store(element("rbx", "rcx", 8, 80), "rax"), "488944cb50"],
   ["cmp BYTE PTR [rbx+0x40], 0x2", cmpByteImm(at("rbx", 0x40), 2), "807b4002"],

@@ -372,6 +372,7 @@ Deno.test("cgroups are removed as soon as the process has ended, then the state"
     assertEquals(scene.made("unlinkat").map(([, , path, flags]) => [path, flags]), [
       ["/c/a", 0x200],
       ["/c/b", 0x200],
+      ["/r/box/resident", 0],
       ["/r/box/state.json", 0],
       ["/r/box", 0x200],
     ]);
