@@ -89,7 +89,12 @@ comparing(
         `cat /proc/self/mountinfo >${after}`;
       const prefix = ["/usr/bin/unshare", "--mount", "/bin/sh", "-c", commands, "sh"];
       assertEquals(box.must(["run", ...options, box.id], { prefix }), "/..\n/bin\n1\n");
-      assertEquals(Deno.readTextFileSync(after!), Deno.readTextFileSync(before!));
+      // A mount of another test goes when that removes its place.
+      const mountsIn = (file: string) =>
+        Deno.readTextFileSync(file).split("\n").filter((line) =>
+          line.includes(box.directory) || !line.includes(" /tmp/")
+        );
+      assertEquals(mountsIn(after!), mountsIn(before!));
     }
   },
 );
