@@ -98,10 +98,22 @@ export class Workshop implements Disposable {
     const args = [deno, "test", "--allow-all", "--no-check", "--no-lock", "--quiet"];
     if (filter !== undefined) args.push("--filter", filter);
     const bin = dirname(deno);
+    const aside = join(this.#directory, "checkout");
+    // A checkout below /tmp stays where it is.
+    const [setAside, putBack] = projectDir.startsWith("/tmp/")
+      ? [[`mkdir -p ${aside}`, `mount --bind ${projectDir} ${aside}`], [
+        `mkdir -p ${projectDir}`,
+        `mount --move ${aside} ${projectDir}`,
+        `mount -o remount,bind,ro ${projectDir}`,
+        `cd ${cwd}`,
+      ]]
+      : [[], []];
     const script = [
       "set -e",
       `mount --bind ${this.#directory} ${this.#directory}`,
+      ...setAside,
       "mount -t tmpfs -o mode=1777 tmpfs /tmp",
+      ...putBack,
       "mkdir -p /tmp/.dev /tmp/.deno/upper /tmp/.deno/work",
       "cp -a $(find /dev -mindepth 1 -maxdepth 1 ! -type d) /tmp/.dev",
       "mkdir /tmp/.dev/pts /tmp/.dev/shm",
