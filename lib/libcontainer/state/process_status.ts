@@ -4,6 +4,9 @@
  * @module
  */
 
+import { Errno } from "../../ffi/errno.ts";
+import { fileError } from "../../ffi/file_error.ts";
+
 /** Fields of /proc/PID/stat. @see proc(5) */
 export interface ProcessStat {
   /** Name of the program, or the name that the process has set: at most 15 bytes. */
@@ -17,14 +20,21 @@ export interface ProcessStat {
   readonly exitStatus: number;
 }
 
-/** Reads /proc/PID/stat. Undefined if there is no such process. */
+/**
+ * Reads /proc/PID/stat. Undefined if there is no such process.
+ *
+ * @throws {RuncError} if that is not known, for example for lack of descriptors. A process taken for ended could be one
+ * of a container that is then removed.
+ */
 export function processStat(pid: number): ProcessStat | undefined {
   let text: string;
   try {
     text = Deno.readTextFileSync(`/proc/${pid}/stat`);
-  } catch {
-    // ENOENT, or ESRCH if it ends during the read: it is gone either way.
-    return undefined;
+  } catch (error) {
+    const known = fileError(error);
+    // ESRCH: it ends during the read.
+    if (known?.errno === Errno.ENOENT || known?.errno === Errno.ESRCH) return undefined;
+    throw known ?? error;
   }
   return parseStat(text);
 }
