@@ -155,7 +155,18 @@ function toRuncConfig(input: StateInput): RuncConfig {
     personality: linux.personality && { domain: personalityDomains[linux.personality.domain]! },
     // Those above keep their places; what runc has added since comes last.
     ...kept,
-  }, ["intel_rdt", "memory_policy", "rootfs", "mounts", "devices", "namespaces", "umask", "oom_score_adj", "labels"]);
+  }, [
+    "intel_rdt",
+    "memory_policy",
+    "rootfs",
+    "mounts",
+    "devices",
+    "namespaces",
+    "umask",
+    "oom_score_adj",
+    "labels",
+    "capabilities",
+  ]);
 }
 
 /** Every type that the kernel supports, including those shared with the host. */
