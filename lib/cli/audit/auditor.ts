@@ -44,6 +44,7 @@ import { configError } from "../../specs/problem.ts";
 import { exactInteger } from "../../specs/json.ts";
 import { parseAuditor } from "./option.ts";
 import type { Context } from "../context.ts";
+import { writeAll } from "../log.ts";
 import type { Invocation } from "../parse.ts";
 import { inheritedDescriptors } from "../process_io.ts";
 import { makeRuntime } from "../runtime.ts";
@@ -92,29 +93,42 @@ export function auditingFilter({ kernel }: Pick<Runtime, "kernel">, config: Conf
   });
 }
 
-/** The file of the report: made at first, so that no container starts in vain, and renamed when it is complete. */
+/**
+ * The file of the report: made at first, so that no container starts in vain, and renamed when it is complete. The
+ * directory may be one that the container can change: nothing is opened a second time.
+ */
 class ReportFile implements Disposable {
   readonly #path: string;
   readonly #temporary: string;
+  readonly #file: Deno.FsFile;
 
   /** @throws {RuncError} if it cannot be made. */
   constructor(path: string) {
     this.#path = path;
     this.#temporary = `${dirname(path)}/.${basename(path)}.part`;
-    withSystemErrors(`open ${this.#temporary}`, () => Deno.writeTextFileSync(this.#temporary, "", { mode: 0o644 }));
+    removeIfThere(this.#temporary);
+    // O_EXCL: follows no symlink.
+    const options = { write: true, createNew: true, mode: 0o644 };
+    this.#file = withSystemErrors(`open ${this.#temporary}`, () => Deno.openSync(this.#temporary, options));
   }
 
   write(text: string): void {
-    withSystemErrors(`write ${this.#temporary}`, () => Deno.writeTextFileSync(this.#temporary, text));
+    withSystemErrors(`write ${this.#temporary}`, () => writeAll(this.#file, text));
     withSystemErrors(`rename ${this.#temporary} ${this.#path}`, () => Deno.renameSync(this.#temporary, this.#path));
   }
 
+  /** It has its name by then, or nobody wants it. */
   [Symbol.dispose](): void {
-    try {
-      Deno.removeSync(this.#temporary);
-    } catch {
-      // It has its name, or somebody else has removed it.
-    }
+    this.#file.close();
+    removeIfThere(this.#temporary);
+  }
+}
+
+function removeIfThere(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch {
+    // Creating it says what is wrong.
   }
 }
 
