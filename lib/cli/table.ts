@@ -270,7 +270,7 @@ export const commands = {
       cwd: {
         type: "string",
         value: "dir",
-        default: "/container",
+        default: "/",
         help: "start in this directory; the container's root is /container",
       },
       env: { type: "list", aliases: ["e"], value: "name=value", help: "set an environment variable; may be repeated" },

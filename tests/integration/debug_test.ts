@@ -27,9 +27,9 @@ for (const [fact, namespace] of [["", () => {}], [", in a user namespace", withU
     const { pid } = box.state();
     const before = seenInside(pid);
     const script =
-      'pwd; ls -d only /usr/bin; readlink /proc/1/root/only/../proc/1/exe; grep -h "^Cap[PB]" /proc/$$/status';
+      'pwd; cd /container; ls -d only /usr/bin; readlink /proc/1/root/only/../proc/1/exe; grep -h "^Cap[PB]" /proc/$$/status';
     assertEquals(box.must(["debug", box.id, "--", "sh", "-c", script]).split("\n"), [
-      "/container",
+      "/",
       "/usr/bin",
       "only",
       "/only/sleep",
@@ -50,9 +50,20 @@ boxTest("--tools, --cap, --cwd, --env, and sh without a command", (box) => {
   Deno.symlinkSync("../busybox", `${tools}/bin/sh`);
   box.startSleeping();
   const script = "echo $WORD; busybox pwd; busybox ls /usr; busybox grep CapEff /proc/$$/status";
-  const words = ["--tools", tools, "--cap", "net_admin", "--cap", "CAP_SYS_ADMIN", "--cwd", "/", "--env", "WORD=hello"];
+  const words = [
+    "--tools",
+    tools,
+    "--cap",
+    "net_admin",
+    "--cap",
+    "CAP_SYS_ADMIN",
+    "--cwd",
+    "/bin",
+    "--env",
+    "WORD=hello",
+  ];
   const { stdout, stderr } = box.runc(["debug", ...words, box.id], { stdin: script });
-  assertEquals(stdout, "hello\n/\nCapEff:\t0000000000281000\n");
+  assertEquals(stdout, "hello\n/bin\nCapEff:\t0000000000281000\n");
   assertMatch(stderr, /ls: \/usr: No such file/);
   box.remove();
 });

@@ -51,7 +51,7 @@ export const mutations: readonly Mutation[] = [
     replacement: "",
     also: [{
       file: `${core}/container/exec_process.ts`,
-      text: "refuseTracers: () => refuseTracers(container.state, container.cgroup.processes()),",
+      text: "refuseTracers: () => refuseTracers(kernel, container.state, container.cgroup.processes()),",
       replacement: "refuseTracers: () => {},",
     }],
     tests: debug,
@@ -61,11 +61,20 @@ export const mutations: readonly Mutation[] = [
   {
     name: "debug: a process of the container may have CAP_SYS_PTRACE from exec",
     file: `${core}/container/exec_process.ts`,
-    text: "refuseTracers: () => refuseTracers(container.state, container.cgroup.processes()),",
+    text: "refuseTracers: () => refuseTracers(kernel, container.state, container.cgroup.processes()),",
     replacement: "refuseTracers: () => {},",
     tests: debug,
     filter: "has CAP_SYS_PTRACE from exec",
     says: /was not refused/,
+  },
+  {
+    name: "debug: the debugger's memory may be written to a core file",
+    file: "lib/cli/commands/diagnosis/debug.ts",
+    text: '      rlimits: [{ type: "RLIMIT_CORE", soft: 0n, hard: 0n }],\n',
+    replacement: "",
+    tests: debug,
+    filter: "core file",
+    says: /core file size/,
   },
   {
     name: "debug: the debugger's mounts are made in the container's mount namespace",

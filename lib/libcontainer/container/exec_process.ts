@@ -17,6 +17,7 @@ import { EXEC_IN_STOPPED, isAlive } from "../state/process_status.ts";
 import { idOf } from "../state/runc_state.ts";
 import { affinityText } from "../steps/cpu_affinity.ts";
 import { ProcessHandle } from "./container_process.ts";
+import type { Kernel } from "../../ffi/kernel.ts";
 import { type DebugOptions, type ExecContainer, type PlannedExec, planningExec } from "./exec_planning.ts";
 import { StageDescriptors } from "./stage_descriptors.ts";
 import { refuseTracers } from "./tracers.ts";
@@ -48,7 +49,7 @@ export function* execProcess(runtime: Runtime, container: ExecContainer, options
     onProcess: options.onProcess,
     explain: (error) => explained(error, { world, cgroup: planned.cgroup, killsBefore }),
   });
-  world.add(verbs(world, { container, planned, descriptors }));
+  world.add(verbs(world, { kernel: runtime.kernel, container, planned, descriptors }));
   try {
     yield* runActs(planned.parent, world, world.conversation);
   } catch (error) {
@@ -60,7 +61,8 @@ export function* execProcess(runtime: Runtime, container: ExecContainer, options
 
 function verbs(
   world: LaunchWorld,
-  { container, planned: { cgroup }, descriptors }: {
+  { kernel, container, planned: { cgroup }, descriptors }: {
+    readonly kernel: Kernel;
     readonly container: ExecContainer;
     readonly planned: PlannedExec;
     readonly descriptors: StageDescriptors;
@@ -70,7 +72,7 @@ function verbs(
   return {
     openNamespace: (does) => descriptors.openNamespace(does),
     requireInit,
-    refuseTracers: () => refuseTracers(container.state, container.cgroup.processes()),
+    refuseTracers: () => refuseTracers(kernel, container.state, container.cgroup.processes()),
     requireCgroups: ({ paths }) => requireCgroups(paths, stage()),
     joinCgroups: ({ initPid }) => cgroup.join(stage(), initPid),
     joinRdtGroup: ({ path }) => joinRdtGroup(path!, stage()),

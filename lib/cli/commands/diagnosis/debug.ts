@@ -67,6 +67,8 @@ export function debugProcess(
       env: [`PATH=${PATH}`, "HOME=/root", ...(term ? [`TERM=${term}`] : []), ...options.env],
       // No set-user-id program in the container's files gives more capabilities than were asked for.
       noNewPrivileges: true,
+      // Its memory would be written to the container's files, and root of the container can send the signal. core(5)
+      rlimits: [{ type: "RLIMIT_CORE", soft: 0n, hard: 0n }],
       capabilities: {
         bounding: capabilities,
         effective: capabilities,
