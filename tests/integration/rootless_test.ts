@@ -102,7 +102,7 @@ userTest("create, start, state, exec, kill and delete, with state in $XDG_RUNTIM
 userTest("debug: the host's programs, in a mount namespace of the user's own", (user) => {
   user.write(script("sleep 1000"));
   user.must(["run", "--detach", "box"]);
-  const command = ["sh", "-c", "id -u; ls -d home /usr/bin; touch /usr/x 2>&1"];
+  const command = ["sh", "-c", "id -u; cd /container; ls -d home /usr/bin; touch /usr/x 2>&1"];
   const { code, stdout } = user.runc(["debug", "box", "--", ...command]);
   assertEquals(code, 1);
   assertMatch(stdout, /^0\n\/usr\/bin\nhome\n.*Read-only file system\n$/);
