@@ -83,6 +83,19 @@ boxTest("a config without a profile has none afterwards, and signals reach the p
   assertEquals(readReport(file).denied, []);
 });
 
+boxTest("a report in a directory of the container goes where no symlink of it leads", (box) => {
+  const scratch = `${box.directory}/scratch`, victim = `${box.directory}/victim`;
+  Deno.mkdirSync(scratch);
+  Deno.writeTextFileSync(victim, "the host's");
+  const part = ".report.json.part";
+  const bind: Change = ({ mounts }) => mounts.push({ destination: "/scratch", source: scratch, options: ["bind"] });
+  // Before the run, and by the program.
+  Deno.symlinkSync(victim, `${scratch}/${part}`);
+  box.write(shell(`rm /scratch/${part} && ln -s ${victim} /scratch/${part} && echo done`, bind));
+  assertEquals(box.must(["run", "--seccomp-audit", `${scratch}/report.json`, box.id]), "done\n");
+  assertEquals(Deno.readTextFileSync(victim), "the host's");
+});
+
 boxTest("refused: no file and no container is left", (box) => {
   const file = `${box.directory}/report.json`;
   box.write();
