@@ -18,12 +18,6 @@ const SLICE_MS = 1;
  * Deno does not look at its timers.
  */
 const TURN_MS = 1;
-/**
- * How long there are only short turns, in which the event loop does not wait. With long ones alone, half of all time is
- * lost; with more short ones, timers are late.
- */
-const SHORT_TURNS_MS = 1;
-
 class Slices {
   readonly #kernel: Kernel;
   /** When the current slice began. */
@@ -31,8 +25,11 @@ class Slices {
   /** When work of it last ended. */
   #worked = 0;
   #turn?: Promise<void>;
-  /** When the last long turn ended, or work that had waited for something began. */
-  #waited = 0;
+  /**
+   * The next turn is a short one, in which the event loop does not wait: every second one. With long ones alone, half of
+   * all time is lost; with more short ones, timers are late.
+   */
+  #isShort = true;
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
@@ -43,7 +40,10 @@ class Slices {
     if (this.#turn !== undefined) return true;
     const now = monotonicMs(this.#kernel);
     // It has waited, so it has had its turn.
-    if (now - this.#worked >= TURN_MS) this.#began = this.#waited = now;
+    if (now - this.#worked >= TURN_MS) {
+      this.#began = now;
+      this.#isShort = true;
+    }
     return now - this.#began >= SLICE_MS;
   }
 
@@ -58,11 +58,9 @@ class Slices {
   }
 
   async #giveTurn(): Promise<void> {
-    if (this.#began - this.#waited < SHORT_TURNS_MS) await immediate();
-    else {
-      await this.#kernel.callAsync("poll", null, 0, TURN_MS);
-      this.#waited = monotonicMs(this.#kernel);
-    }
+    if (this.#isShort) await immediate();
+    else await this.#kernel.callAsync("poll", null, 0, TURN_MS);
+    this.#isShort = !this.#isShort;
     this.#turn = undefined;
     this.#began = this.#worked = monotonicMs(this.#kernel);
   }
