@@ -6,6 +6,7 @@
  */
 
 import { assert, assertMatch } from "@std/assert";
+import { inLanes } from "../../tools/lanes.ts";
 import { checkEdit, type Edit, type Run, Workshop } from "./mutant.ts";
 import { type Mutation, mutations } from "./mutations.ts";
 
@@ -40,19 +41,13 @@ Deno.test({
   sanitizeResources: false,
   async fn(test) {
     using workshop = new Workshop();
-    const waiting = [...chosen];
-    const work = async () => {
-      for (let mutation = waiting.shift(); mutation !== undefined; mutation = waiting.shift()) {
-        const one = mutation;
-        await test.step({
-          name: one.name,
-          fn: () => notice(workshop, one),
-          sanitizeOps: false,
-          sanitizeResources: false,
-          sanitizeExit: false,
-        });
-      }
-    };
-    await Promise.all(Array.from({ length: navigator.hardwareConcurrency }, work));
+    await inLanes(chosen, navigator.hardwareConcurrency, (mutation) =>
+      test.step({
+        name: mutation.name,
+        fn: () => notice(workshop, mutation),
+        sanitizeOps: false,
+        sanitizeResources: false,
+        sanitizeExit: false,
+      }));
   },
 });
