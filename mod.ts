@@ -152,7 +152,7 @@ export type {
 export { compileSeccomp } from "./lib/libcontainer/seccomp/seccomp.ts";
 export type { SeccompAudit, SeccompFilter } from "./lib/libcontainer/seccomp/filter.ts";
 export type { SeccompCondition, SeccompProfile, SeccompRule } from "./lib/libcontainer/seccomp/profile.ts";
-export type { ContainerState } from "./lib/libcontainer/container/handle.ts";
+export type { ContainerState } from "./lib/libcontainer/state/state_text.ts";
 export type { Exit } from "./lib/libcontainer/state/exit_record.ts";
 export {
   type Abortable,

@@ -50,7 +50,7 @@ import {
   seccompOf,
   systemdOf,
 } from "../state/runc_state.ts";
-import { describeState } from "../state/state_text.ts";
+import { type ContainerState, describeState } from "../state/state_text.ts";
 import { containerIds, isMissing, StateDirectory } from "../state/store.ts";
 import { loadCgroup } from "./container_cgroups.ts";
 import type { ProcessHandle, ProcessOptions } from "./container_process.ts";
@@ -69,30 +69,6 @@ import type { RdtSchemas } from "./update_rdt.ts";
 export interface CreateHandleOptions extends PlanOptions, ProcessOptions {
   /** @see CreateOptions.onProcess */
   readonly onProcess?: (container: ContainerHandle) => void;
-}
-
-/** What `runc state` prints. */
-export interface ContainerState {
-  /** Version of the specification that the runtime implements. */
-  readonly ociVersion: string;
-  /** The container's name. */
-  readonly id: string;
-  /** The host pid of the container's init; 0 once it has ended. */
-  readonly pid: number;
-  /** As the kernel sees it. */
-  readonly status: Status;
-  /** Absolute path of the bundle. */
-  readonly bundle: string;
-  /** Absolute path of the root file system. */
-  readonly rootfs: string;
-  /** When it was created: RFC 3339, UTC. */
-  readonly created: string;
-  /** From config.json. */
-  readonly annotations: Readonly<Record<string, string>>;
-  /** The name of its owner, for callers that fill it in. */
-  readonly owner: string;
-  /** How its init ended, if that is known. */
-  readonly exit?: Exit;
 }
 
 /** A container that exists, created by this runtime or by runc. {@link Container} documents the methods. */

@@ -11,27 +11,30 @@ import { annotationsOf, bundleOf, createdOf, idOf, initOf, rootfsOf, type RuncSt
 
 /** The fields of a container that `state` and `list` show. */
 export interface ContainerState {
+  /** Version of the specification that the runtime implements. */
   readonly ociVersion: string;
+  /** The container's name. */
   readonly id: string;
-  /** The pid on the host; 0 if the container is stopped. */
+  /** The host pid of the container's init; 0 once it has ended. */
   readonly pid: number;
+  /** As the kernel sees it. */
   readonly status: Status;
+  /** Absolute path of the bundle. */
   readonly bundle: string;
+  /** Absolute path of the root file system. */
   readonly rootfs: string;
-  /** RFC 3339 with nanoseconds, in UTC. */
+  /** When it was created: RFC 3339 with nanoseconds, in UTC. */
   readonly created: string;
-  readonly annotations?: Readonly<Record<string, string>>;
+  /** From config.json. */
+  readonly annotations: Readonly<Record<string, string>>;
   /** Name of the state directory's owner, or `#uid`; empty for `state`. */
   readonly owner: string;
-  /** How the container's first process ended. */
+  /** How its init ended, if that is known. */
   readonly exit?: Exit;
 }
 
 /** What `state` shows of a container with this status, without how it ended. */
-export function describeState(
-  state: RuncState,
-  status: Status,
-): ContainerState & { readonly annotations: Readonly<Record<string, string>> } {
+export function describeState(state: RuncState, status: Status): ContainerState {
   return {
     ociVersion: versionOf(state),
     id: idOf(state),
@@ -52,9 +55,9 @@ export function formatState(state: ContainerState): string {
 }
 
 /** The keys in runc's order, with sorted annotations, which are left out if there are none. */
-export function inOrder(state: ContainerState): ContainerState {
+export function inOrder(state: ContainerState): Partial<ContainerState> {
   const { ociVersion, id, pid, status, bundle, rootfs, created, owner } = state;
-  const annotations = Object.entries(state.annotations ?? {}).sort(([left], [right]) => left < right ? -1 : 1);
+  const annotations = Object.entries(state.annotations).sort(([left], [right]) => left < right ? -1 : 1);
   const common = { ociVersion, id, pid, status, bundle, rootfs, created };
   return annotations.length === 0
     ? { ...common, owner }

@@ -4,6 +4,7 @@ import { formatIds, formatList, ownerName } from "../../../../lib/cli/output/sta
 import { type ContainerState, formatState } from "../../../../lib/libcontainer/state/state_text.ts";
 
 const web: ContainerState = {
+  annotations: {},
   owner: "root",
   ociVersion: "1.3.0",
   id: "web",
