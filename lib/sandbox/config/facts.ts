@@ -63,15 +63,16 @@ function readText(path: string): string {
   }
 }
 
-/** The name of a user in passwd(5); empty if there is none. Pure. */
-export function userName(passwd: string, uid: number): string {
-  return passwd.split("\n").map((line) => line.split(":")).find((fields) => fields[2] === String(uid))?.[0] ?? "";
+/** The fields of a user in passwd(5); none if there is no such user. */
+function userFields(passwd: string, uid: number): readonly string[] {
+  return passwd.split("\n").map((line) => line.split(":")).find((fields) => fields[2] === String(uid)) ?? [];
 }
 
+/** The name of a user in passwd(5); empty if there is none. Pure. */
+export const userName = (passwd: string, uid: number): string => userFields(passwd, uid)[0] ?? "";
+
 /** The home directory of a user in passwd(5); empty if there is none. Pure. */
-export function userHome(passwd: string, uid: number): string {
-  return passwd.split("\n").map((line) => line.split(":")).find((fields) => fields[2] === String(uid))?.[5] ?? "";
-}
+export const userHome = (passwd: string, uid: number): string => userFields(passwd, uid)[5] ?? "";
 
 /** The largest range of a user in subuid(5) or subgid(5): `name:100000:65536`, or with the number of the user. Pure. */
 export function parseIdRange(text: string, { uid, name }: { uid: number; name: string }): IdRange | undefined {

@@ -14,7 +14,7 @@ import { HOME, hostRoot, type SkeletonEntry } from "./host_root.ts";
 import { freshMount, systemMounts, userMount } from "./mounts.ts";
 import { defaults, type IsolationOptions, type SandboxUser } from "./options.ts";
 import { seccompProfile } from "./seccomp_profile.ts";
-import { badOption, parseSize } from "./units.ts";
+import { badOption, checkVariable, parseSize } from "./units.ts";
 
 /** A range of ids that the host has for its user, as in /etc/subuid. */
 export interface IdRange {
@@ -217,7 +217,7 @@ const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 function environment({ env = {} }: IsolationOptions, root: RootRequest, user: SandboxUser): readonly string[] {
   for (const [name, value] of Object.entries(env)) {
-    if (name === "" || /[=\0]/.test(name) || value.includes("\0")) throw badOption("env", name, "a variable's name");
+    checkVariable(name, value);
   }
   const own = root.kind === "host" ? { PATH, HOME: homeOf(user), LANG: "C.UTF-8" } : { PATH };
   const image = root.kind === "directory" ? root.env ?? [] : [];

@@ -63,3 +63,8 @@ function scaled(text: string, units: Readonly<Record<string, number>>): number |
   const factor = Object.hasOwn(units, unit.toLowerCase()) ? units[unit.toLowerCase()] : undefined;
   return number === undefined || factor === undefined ? undefined : Number(number) * factor;
 }
+
+/** A variable of the environment. @throws {RuncError} `usage` */
+export function checkVariable(name: string, value: string): void {
+  if (name === "" || /[=\0]/.test(name) || value.includes("\0")) throw badOption("env", name, "a variable's name");
+}

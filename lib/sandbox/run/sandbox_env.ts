@@ -4,7 +4,7 @@
  * @module
  */
 
-import { badOption } from "../config/units.ts";
+import { checkVariable } from "../config/units.ts";
 
 /**
  * The environment that programs of a sandbox start with. A change counts for those that are started afterwards. The calls
@@ -29,7 +29,7 @@ export class SandboxEnv {
   /** Sets a variable. @throws {RuncError} `usage` */
   // deno-lint-ignore require-await -- an error is a rejection
   async set(name: string, value: string): Promise<void> {
-    if (name === "" || /[=\0]/.test(name) || value.includes("\0")) throw badOption("env", name, "a variable's name");
+    checkVariable(name, value);
     this.#variables.set(name, value);
   }
 

@@ -5,7 +5,7 @@
  */
 
 import type { Process } from "../../specs/config.ts";
-import { badOption } from "../config/units.ts";
+import { badOption, checkVariable } from "../config/units.ts";
 import type { SandboxOutputKind, SandboxSpawnOptions } from "./options.ts";
 
 /** What becomes of its three streams. @throws {RuncError} `usage` */
@@ -28,7 +28,7 @@ export function spawnedProcess(process: Process, program: string, options: Sandb
   }
   if (!cwd.startsWith("/")) throw badOption("cwd", cwd, "an absolute path in the sandbox");
   for (const [name, value] of Object.entries(env)) {
-    if (name === "" || /[=\0]/.test(name) || value.includes("\0")) throw badOption("env", name, "a variable's name");
+    checkVariable(name, value);
   }
   const kept = clearEnv ? [] : process.env ?? [];
   const others = kept.filter((variable) => !Object.hasOwn(env, variable.slice(0, variable.indexOf("="))));
