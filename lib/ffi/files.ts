@@ -320,3 +320,12 @@ export function fsMagic(kernel: Kernel, path: string): number {
   kernel.must(`statfs(${JSON.stringify(path)})`, "statfs", cString(path), buffer);
   return new DataView(buffer.buffer).getUint32(0, true);
 }
+
+/** Removes a file. Another process may have removed it meanwhile. */
+export function removeIfThere(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}

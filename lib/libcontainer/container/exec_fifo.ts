@@ -9,7 +9,7 @@ import { openFlag } from "../../ffi/constants.ts";
 import { endTimeout, OtherProcess } from "../../ffi/ending.ts";
 import { Errno } from "../../ffi/errno.ts";
 import type { Fd } from "../../ffi/fd.ts";
-import { open } from "../../ffi/files.ts";
+import { open, removeIfThere } from "../../ffi/files.ts";
 import { alloc, type Kernel } from "../../ffi/kernel.ts";
 import { readable, type Waits } from "../../ffi/waits.ts";
 import { ALREADY_RUNNING } from "../plans/parent/control.ts";
@@ -55,14 +55,5 @@ function openFifo(kernel: Kernel, directory: StateDirectory): Fd {
     throw directory.exists()
       ? new RuncError("container-state", ALREADY_RUNNING, { cause: error })
       : missingContainer(error);
-  }
-}
-
-/** Removes a file. Another command may have removed it meanwhile. */
-function removeIfThere(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }

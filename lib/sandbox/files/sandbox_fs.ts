@@ -14,6 +14,7 @@ import { RuncError } from "../../errors.ts";
 import type { SandboxOutput, SandboxProcess } from "../process/sandbox_process.ts";
 import type { SandboxSpawnOptions } from "../run/options.ts";
 import { withFileErrors } from "../../ffi/file_error.ts";
+import { removeIfThere } from "../../ffi/files.ts";
 import type { Kernel } from "../../ffi/kernel.ts";
 import { parseSize, type Size } from "../config/units.ts";
 import { collect } from "../process/collect.ts";
@@ -392,14 +393,6 @@ async function writeHostFile(
       throw new RuncError("command-failed", `it has more than ${maximumBytes} bytes`, { errnoName: "EFBIG" });
     }
     for (let rest = piece; rest.length > 0;) rest = rest.subarray(await file.write(rest));
-  }
-}
-
-function removeIfThere(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }
 
