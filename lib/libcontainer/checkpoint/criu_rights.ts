@@ -8,15 +8,12 @@ import { RuncError } from "../../errors.ts";
 import type { Waits } from "../../ffi/waits.ts";
 import { runTool } from "../launch/host_tool.ts";
 import type { Runtime } from "../runtime.ts";
+import { capabilitiesIn } from "../state/process_status.ts";
 import { isRoot } from "./facts.ts";
 
-/** include/uapi/linux/capability.h */
-const CAP_SYS_ADMIN = 21n;
-
-/** Whether this process has a capability. proc_pid_status(5) */
-function hasCapability(number: bigint): boolean {
-  const [, digits = "0"] = /^CapEff:\s*(\w+)$/m.exec(Deno.readTextFileSync("/proc/self/status")) ?? [];
-  return (BigInt(`0x${digits}`) >> number & 1n) === 1n;
+/** Whether this process has a capability. */
+function hasCapability(name: string): boolean {
+  return capabilitiesIn(Deno.readTextFileSync("/proc/self/status"), "CapEff")?.includes(name) ?? false;
 }
 
 /** What CRIU says without the right to work: since 3.18, and before. */
@@ -36,7 +33,7 @@ export function* requireRights(
   { mounts = false }: { readonly mounts?: boolean },
 ): Waits<void> {
   if (isRoot()) return;
-  if (mounts && !hasCapability(CAP_SYS_ADMIN)) {
+  if (mounts && !hasCapability("CAP_SYS_ADMIN")) {
     throw new RuncError("host-lacks", "without root, a restore needs the capability CAP_SYS_ADMIN", {
       hint: "CRIU gets the rootfs as a mount of its own: run restore as root",
     });

@@ -11,10 +11,11 @@
  * @module
  */
 
-import { capabilityNames, openFlag } from "../../ffi/constants.ts";
+import { openFlag } from "../../ffi/constants.ts";
 import { cString, type Kernel } from "../../ffi/kernel.ts";
 import { RuncError } from "../../errors.ts";
 import { processOf } from "../state/process_state.ts";
+import { capabilitiesIn } from "../state/process_status.ts";
 import { initOf, type RuncState } from "../state/runc_state.ts";
 
 /** The capability that a debugger always has. */
@@ -35,11 +36,7 @@ const sets = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
 
 /** Whether one of a thread's sets has the capability: then it has it, or an execve(2) may give it. */
 function has(status: string, name: string): boolean {
-  const bit = 1n << BigInt(capabilityNames.indexOf(name));
-  return sets.some((set) => {
-    const [, hex] = new RegExp(`^${set}:\\s*([0-9a-f]+)$`, "m").exec(status) ?? [];
-    return hex === undefined || (BigInt(`0x${hex}`) & bit) !== 0n;
-  });
+  return sets.some((set) => capabilitiesIn(status, set)?.includes(name) ?? true);
 }
 
 /**

@@ -1,9 +1,10 @@
 /**
- * Whether a process is still the one recorded in state.json.
+ * What /proc tells of a process: whether it is still the one recorded in state.json, and its capabilities.
  *
  * @module
  */
 
+import { capabilityNames } from "../../ffi/constants.ts";
 import { Errno } from "../../ffi/errno.ts";
 import { fileError } from "../../ffi/file_error.ts";
 
@@ -61,4 +62,15 @@ export function isAlive(pid: number, startTime: number): boolean {
   if (pid <= 0) return false;
   const stat = processStat(pid);
   return stat !== undefined && stat.startTime === startTime && stat.state !== "Z" && stat.state !== "X";
+}
+
+/**
+ * The capabilities of one set in the text of /proc/PID/status, such as `CapEff`; undefined if the text does not have it.
+ * Pure. @see proc_pid_status(5)
+ */
+export function capabilitiesIn(status: string, set: string): readonly string[] | undefined {
+  const [, hex] = new RegExp(`^${set}:\\s*([0-9a-f]+)$`, "m").exec(status) ?? [];
+  if (hex === undefined) return undefined;
+  const bits = BigInt(`0x${hex}`);
+  return capabilityNames.filter((_, number) => (bits >> BigInt(number)) & 1n);
 }

@@ -5,8 +5,8 @@
  */
 
 import { unescapeField } from "../../../cgroups/layout.ts";
-import { capabilityNames } from "../../../ffi/constants.ts";
 import { cpuListError, parseCpuList } from "../../config/validate/cpu_list.ts";
+import { capabilitiesIn } from "../../state/process_status.ts";
 import type { IdRange } from "../facts.ts";
 
 /** The numbers of a list such as /sys/devices/system/cpu/online. */
@@ -57,10 +57,7 @@ export function userName(passwd: string, uid: number): string | undefined {
 
 /** The capabilities of one line of /proc/PID/status, such as CapPrm. */
 export function capabilitiesOf(status: string, line: "CapPrm" | "CapBnd"): readonly string[] {
-  const [, hex] = new RegExp(`^${line}:\\s*([0-9a-f]+)$`, "m").exec(status) ?? [];
-  if (hex === undefined) return [];
-  const bits = BigInt(`0x${hex}`);
-  return capabilityNames.filter((_, number) => (bits >> BigInt(number)) & 1n);
+  return capabilitiesIn(status, line) ?? [];
 }
 
 /** A mount in mountinfo. */
