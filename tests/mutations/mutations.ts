@@ -270,14 +270,14 @@ export const mutations: readonly Mutation[] = [
   {
     name: "what masks directories can be written to",
     file: `${core}/steps/masked_paths.ts`,
-    text: "[context, FsMount.FSMOUNT_CLOEXEC, MountAttr.MOUNT_ATTR_RDONLY]",
-    replacement: "[context, FsMount.FSMOUNT_CLOEXEC, 0]",
+    text: "const attributes = MountAttr.MOUNT_ATTR_RDONLY;",
+    replacement: "const attributes = 0;",
     tests: run,
     filter: "a masked directory shows nothing",
     says: /No space left on device/,
     also: [{
       file: `${core}/steps/masked_paths.ts`,
-      text: '    call("fsconfig", [context, FsConfig.FSCONFIG_SET_FLAG, "ro", 0, 0]),\n',
+      text: ', flags: ["ro"]',
       replacement: "",
     }],
   },

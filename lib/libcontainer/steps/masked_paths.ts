@@ -4,18 +4,7 @@
  * @module
  */
 
-import {
-  AT_FDCWD,
-  AtFlag,
-  FsConfig,
-  FsMount,
-  FsOpen,
-  MountAttr,
-  MountFlag,
-  MoveMount,
-  openFlag,
-  OpenTree,
-} from "../../ffi/constants.ts";
+import { AT_FDCWD, AtFlag, MountAttr, MountFlag, MoveMount, openFlag, OpenTree } from "../../ffi/constants.ts";
 import { call, slot, step, struct, when } from "../../plan/build.ts";
 import type { Op, Slot, Step } from "../../plan/op.ts";
 import type { Config } from "../../specs/config.ts";
@@ -23,6 +12,7 @@ import { openNullOps } from "./devices.ts";
 import { cleanPath, isFileOp } from "./root/in_root.ts";
 import type { HostFacts } from "../config/launch_request.ts";
 import { withContext } from "../config/mount_options.ts";
+import { newMountOps } from "./mounts/new_mount.ts";
 import { lacksMountCalls, mountOn } from "./mounts/old_mounts.ts";
 
 const target = slot("target");
@@ -48,19 +38,11 @@ function placeCopyOf(fd: Slot): readonly Op[] {
  * CVE-2025-31133).
  */
 function makeMaskOps(label: string | undefined): readonly Op[] {
-  const context = slot("file system");
-  const set = (name: string, value: string): Op =>
-    call("fsconfig", [context, FsConfig.FSCONFIG_SET_STRING, name, value, 0]);
+  const options = [["source", "tmpfs"], ["nr_blocks", "1"], ["nr_inodes", "1"]] as const;
+  const labelled = label ? [...options, ["context", label] as const] : options;
+  const attributes = MountAttr.MOUNT_ATTR_RDONLY;
   return [
-    call("fsopen", ["tmpfs", FsOpen.FSOPEN_CLOEXEC], { out: context }),
-    call("fsconfig", [context, FsConfig.FSCONFIG_SET_FLAG, "ro", 0, 0]),
-    set("source", "tmpfs"),
-    set("nr_blocks", "1"),
-    set("nr_inodes", "1"),
-    ...(label ? [set("context", label)] : []),
-    call("fsconfig", [context, FsConfig.FSCONFIG_CMD_CREATE, 0, 0, 0]),
-    call("fsmount", [context, FsMount.FSMOUNT_CLOEXEC, MountAttr.MOUNT_ATTR_RDONLY], { out: mask }),
-    call("close", [context]),
+    ...newMountOps({ type: "tmpfs", flags: ["ro"], options: labelled, attributes }, mask),
     { op: "add", left: 0, right: 0, out: used },
   ];
 }

@@ -16,10 +16,7 @@ import {
   AT_FDCWD,
   AtFlag,
   CloneFlag,
-  FsConfig,
   FsMagic,
-  FsMount,
-  FsOpen,
   MountAttr,
   MountFlag,
   MoveMount,
@@ -29,10 +26,11 @@ import {
 } from "../../../ffi/constants.ts";
 import type { Arch } from "../../../ffi/syscalls.ts";
 import { buffer, call, load, slot, step, struct, when } from "../../../plan/build.ts";
-import type { Op, Slot, Step, Struct } from "../../../plan/op.ts";
+import type { Slot, Step, Struct } from "../../../plan/op.ts";
 import type { JoinedNamespace } from "../../config/namespaces.ts";
 import { openHow } from "./in_root.ts";
 import { joinSteps } from "../namespaces.ts";
+import { newMountOps } from "../mounts/new_mount.ts";
 
 /** What is made in the new root. Paths are absolute. */
 export type ToolEntry =
@@ -159,17 +157,9 @@ function copyStep(source: string, out: Slot, attributes: Struct): Step {
 
 /** A devpts: an instance of its own, as each mount is since Linux 4.7. Documentation/filesystems/devpts.rst */
 function terminalsStep(): Step {
-  const context = slot("file system");
+  const attributes = MountAttr.MOUNT_ATTR_NOSUID | MountAttr.MOUNT_ATTR_NOEXEC;
   return step("mount a devpts of the debugger's own on /dev/pts", "", [
-    call("fsopen", ["devpts", FsOpen.FSOPEN_CLOEXEC], { out: context }),
-    call("fsconfig", [context, FsConfig.FSCONFIG_SET_STRING, "ptmxmode", "0666", 0]),
-    call("fsconfig", [context, FsConfig.FSCONFIG_CMD_CREATE, 0, 0, 0]),
-    call("fsmount", [
-      context,
-      FsMount.FSMOUNT_CLOEXEC,
-      MountAttr.MOUNT_ATTR_NOSUID | MountAttr.MOUNT_ATTR_NOEXEC,
-    ], { out: copy }),
-    call("close", [context]),
+    ...newMountOps({ type: "devpts", options: [["ptmxmode", "0666"]], attributes }, copy),
     call("move_mount", [copy, "", root, "dev/pts", moveBy]),
     call("close", [copy]),
   ]);
@@ -177,22 +167,11 @@ function terminalsStep(): Step {
 
 /** A tmpfs as the root; the old root, with its mounts, moves to {@link CONTAINER}. @see pivot_root(2) */
 function newRootStep(): Step {
-  const context = slot("file system");
-  const set = (name: string, value: string): Op =>
-    call("fsconfig", [context, FsConfig.FSCONFIG_SET_STRING, name, value, 0]);
+  const attributes = MountAttr.MOUNT_ATTR_NOSUID | MountAttr.MOUNT_ATTR_NODEV;
+  // The size is for the debugger's own files. The container's memory limit counts them.
+  const options = [["source", "tmpfs"], ["mode", "0755"], ["size", "64m"]] as const;
   return step(`make a tmpfs the root, and move the container's to ${CONTAINER}`, "", [
-    call("fsopen", ["tmpfs", FsOpen.FSOPEN_CLOEXEC], { out: context }),
-    set("source", "tmpfs"),
-    set("mode", "0755"),
-    // For the debugger's own files. The container's memory limit counts them.
-    set("size", "64m"),
-    call("fsconfig", [context, FsConfig.FSCONFIG_CMD_CREATE, 0, 0, 0]),
-    call("fsmount", [
-      context,
-      FsMount.FSMOUNT_CLOEXEC,
-      MountAttr.MOUNT_ATTR_NOSUID | MountAttr.MOUNT_ATTR_NODEV,
-    ], { out: root }),
-    call("close", [context]),
+    ...newMountOps({ type: "tmpfs", options, attributes }, root),
     call("mkdirat", [root, CONTAINER.slice(1), 0o755]),
     // On top of the old root: pivot_root(2) needs a mount below it, and no directory of the image is needed this way.
     call("move_mount", [root, "", AT_FDCWD, "/", moveBy]),
