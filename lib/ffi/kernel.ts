@@ -20,6 +20,7 @@ export type Argument = number | bigint | Uint8Array<ArrayBuffer> | null;
 export interface Call {
   /** The function's name. */
   readonly call: string;
+  /** Its arguments. */
   readonly args: readonly Argument[];
 }
 
