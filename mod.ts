@@ -30,7 +30,7 @@
 // The runtime, the kernel, errors.
 export { createRuntime } from "./lib/libcontainer/container/create_runtime.ts";
 export type { Log, Runtime } from "./lib/libcontainer/runtime.ts";
-export { type Argument, Kernel } from "./lib/ffi/kernel.ts";
+export { type Argument, type Call, Kernel } from "./lib/ffi/kernel.ts";
 export type { Ending } from "./lib/ffi/ending.ts";
 export { Fd } from "./lib/ffi/fd.ts";
 export type { Interrupts } from "./lib/ffi/poll.ts";
@@ -69,6 +69,7 @@ export {
 
 // The plan.
 export { type ContainerPlan, planContainer, type PlanOptions } from "./lib/libcontainer/container/planning.ts";
+export { KeptImages } from "./lib/libcontainer/launch/kept_images.ts";
 export {
   type Actor as PlanActor,
   type ExplainedStep,
@@ -112,7 +113,7 @@ export type {
 } from "./lib/libcontainer/plans/parent/act.ts";
 export type { SpecDeviceRule } from "./lib/cgroups/devices/rules.ts";
 export type { CgroupManager, SelfJoin } from "./lib/cgroups/manager.ts";
-export type { Answer, CallWait, LockWait, ReadableWait, TurnWait, Wait, Waits } from "./lib/ffi/waits.ts";
+export type { Answer, CallsWait, CallWait, LockWait, ReadableWait, TurnWait, Wait, Waits } from "./lib/ffi/waits.ts";
 export type { FreezerState } from "./lib/cgroups/freezer.ts";
 export type { SubCgroups } from "./lib/cgroups/sub_cgroup.ts";
 export type { SendSignal } from "./lib/cgroups/processes.ts";

@@ -11,7 +11,7 @@ import { RuncError } from "../errors.ts";
 import { openFlag } from "../ffi/constants.ts";
 import { Errno, type ErrnoName, errnoName, errnoText } from "../ffi/errno.ts";
 import { type Argument, cString, hostArch } from "../ffi/kernel.ts";
-import { callBlocking, pause, TURN, type Waits } from "../ffi/waits.ts";
+import { callAll, callBlocking, callQuick, pause, TURN, type Waits } from "../ffi/waits.ts";
 
 /** The content of `directory`'s file `name`. */
 export function readCgroupFile(directory: string, name: string): string {
@@ -48,19 +48,20 @@ export function* writeWaits(directory: string, name: string, text: string): Wait
 
 function* writeErrno(path: string, bytes: Uint8Array<ArrayBuffer>): Waits<number> {
   const { O_WRONLY, O_TRUNC, O_CLOEXEC } = openFlag(hostArch());
-  const fd = yield* retried("open", cString(path), O_WRONLY | O_TRUNC | O_CLOEXEC);
+  // Only the write waits: the others need no lock of the cgroup core.
+  const fd = yield* retried(callQuick, "open", cString(path), O_WRONLY | O_TRUNC | O_CLOEXEC);
   if (fd < 0) return -fd;
   try {
-    return Math.max(0, -(yield* retried("write", fd, bytes, bytes.length)));
+    return Math.max(0, -(yield* retried(callBlocking, "write", fd, bytes, bytes.length)));
   } finally {
-    yield* callBlocking("close", fd);
+    yield* callQuick("close", fd);
   }
 }
 
 /** A call that a signal does not end. Returns its result, or −errno. */
-function* retried(call: string, ...args: readonly Argument[]): Waits<number> {
+function* retried(how: typeof callQuick, call: string, ...args: readonly Argument[]): Waits<number> {
   for (;;) {
-    const result = yield* callBlocking(call, ...args);
+    const result = yield* how(call, ...args);
     if (result !== -Errno.EINTR) return result;
   }
 }
@@ -96,11 +97,12 @@ export function* writeProcess(directory: string, pid: number): Waits<void> {
  * Creates `directory` and its missing ancestors. Returns whether it is new. Appends every new directory to `made`,
  * topmost first.
  *
- * It tries the directory itself first: the parent nearly always exists, so one call is enough.
+ * It tries the directory itself first: the parent nearly always exists, so one call is enough. `first`: what this call
+ * has returned already.
  */
-export function* makeCgroup(directory: string, made: string[]): Waits<boolean> {
+export function* makeCgroup(directory: string, made: string[], first?: number): Waits<boolean> {
   const mkdir = () => callBlocking("mkdir", cString(directory), MODE);
-  let result = yield* mkdir();
+  let result = first ?? (yield* mkdir());
   if (result === -Errno.ENOENT && directory !== "/") {
     yield* makeCgroup(dirname(directory), made);
     result = yield* mkdir();
@@ -109,6 +111,17 @@ export function* makeCgroup(directory: string, made: string[]): Waits<boolean> {
   if (result < 0) throw cgroupError("mkdir", directory, -result);
   made.push(directory);
   return true;
+}
+
+/** Tries to create each of `directories`. Returns 0 or −errno for each, for {@link makeCgroup}. */
+export function* tryMakeCgroups(directories: readonly string[]): Waits<readonly number[]> {
+  return yield* callAll(directories.map((directory) => ({ call: "mkdir", args: [cString(directory), MODE] })));
+}
+
+/** Tries to remove each of `directories`. Returns those that are left, for {@link removeCgroup}. */
+export function* tryRemoveCgroups(directories: readonly string[]): Waits<readonly string[]> {
+  const results = yield* callAll(directories.map((directory) => ({ call: "rmdir", args: [cString(directory)] })));
+  return directories.filter((_, index) => results[index]! < 0 && results[index] !== -Errno.ENOENT);
 }
 
 /**

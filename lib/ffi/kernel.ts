@@ -10,11 +10,22 @@
 
 import { RuncError } from "../errors.ts";
 import { Errno, errnoName, errnoText } from "./errno.ts";
-import { listingBytes, trampolineListing } from "./machine_code.ts";
+import { callsListing, listingBytes, trampolineListing } from "./machine_code.ts";
 import type { Arch } from "./syscalls.ts";
 
 /** A C argument: an integer, a buffer passed by address, or NULL. */
 export type Argument = number | bigint | Uint8Array<ArrayBuffer> | null;
+
+/** A call of a libc function, which is not made yet. */
+export interface Call {
+  /** The function's name. */
+  readonly call: string;
+  /** Its arguments. */
+  readonly args: readonly Argument[];
+}
+
+/** What a row of {@link callsListing} has room for. */
+const MOST_ROW_ARGUMENTS = 3;
 
 const PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4;
 const MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20;
@@ -77,6 +88,8 @@ export class Kernel {
   readonly #functions = new Map<string, Deno.PointerObject>();
   readonly #call: Deno.UnsafeFnPointer<typeof callSignature>;
   readonly #callAsync: () => Deno.UnsafeFnPointer<typeof asyncSignature>;
+  readonly #trampoline: Deno.PointerObject;
+  #calls?: Deno.PointerObject;
 
   /** @throws {RuncError} `host-lacks` if there is no glibc. */
   constructor() {
@@ -90,6 +103,7 @@ export class Kernel {
     }
     const errnoLocation = Deno.UnsafePointer.value(this.#address("__errno_location"));
     const trampoline = this.mapCode(listingBytes(trampolineListing[this.arch], BigInt(errnoLocation)));
+    this.#trampoline = trampoline;
     this.#call = bind(trampoline, callSignature);
     this.#callAsync = () => bind(trampoline, asyncSignature);
   }
@@ -188,6 +202,27 @@ export class Kernel {
     );
     // Using `args` after the call keeps the buffers referenced until it has returned.
     return args.length > 7 ? -1 : Number(result);
+  }
+
+  /**
+   * Makes several calls in order on another thread, whatever their results are: a switch to it costs more than most
+   * calls. Each has up to three arguments. Returns their results, or −errno.
+   */
+  async callAllAsync(calls: readonly Call[]): Promise<readonly number[]> {
+    const table = new BigInt64Array(new ArrayBuffer(calls.length * 8 * (1 + MOST_ROW_ARGUMENTS)));
+    calls.forEach(({ call, args }, index) => {
+      if (args.length > MOST_ROW_ARGUMENTS) {
+        throw new RangeError(`${call} has more than ${MOST_ROW_ARGUMENTS} arguments`);
+      }
+      const row = [BigInt(Deno.UnsafePointer.value(this.#address(call))), ...args.map(toWord)];
+      table.set(row, index * (1 + MOST_ROW_ARGUMENTS));
+    });
+    this.#calls ??= this.mapCode(listingBytes(callsListing[this.arch]));
+    const rows = addressOf(new Uint8Array(table.buffer));
+    const trampoline = BigInt(Deno.UnsafePointer.value(this.#trampoline));
+    await this.#callAsync().call(this.#calls, rows, BigInt(calls.length), trampoline, 0n, 0n, 0n, 0n);
+    // Using `calls` after the call keeps their buffers referenced until it has returned.
+    return calls.map((_, index) => Number(table[index * (1 + MOST_ROW_ARGUMENTS)]));
   }
 
   /**

@@ -65,6 +65,59 @@ export const trampolineListing: Record<Arch, Listing> = {
 };
 
 /**
+ * `long calls(row *rows, long count, fn trampoline)`: calls each row's function by the trampoline and puts the result
+ * into its place. A row is four words: the function and three arguments. Several calls cost one switch to another
+ * thread.
+ */
+export const callsListing: Record<Arch, Listing> = {
+  x86_64: [
+    // Three pushes align the stack to 16 bytes for the calls.
+    ["53", "push rbx"],
+    ["55", "push rbp"],
+    ["41 54", "push r12"],
+    ["48 89 fb", "mov rbx,rdi"],
+    ["48 89 f5", "mov rbp,rsi"],
+    ["49 89 d4", "mov r12,rdx"],
+    ["48 85 ed", "test rbp,rbp"],
+    ["74 1e", "je 0x30"],
+    ["48 8b 3b", "mov rdi,QWORD PTR [rbx]"],
+    ["48 8b 73 08", "mov rsi,QWORD PTR [rbx+0x8]"],
+    ["48 8b 53 10", "mov rdx,QWORD PTR [rbx+0x10]"],
+    ["48 8b 4b 18", "mov rcx,QWORD PTR [rbx+0x18]"],
+    ["41 ff d4", "call r12"],
+    ["48 89 03", "mov QWORD PTR [rbx],rax"],
+    ["48 83 c3 20", "add rbx,0x20"],
+    ["48 ff cd", "dec rbp"],
+    ["eb dd", "jmp 0xd"],
+    ["31 c0", "xor eax,eax"],
+    ["41 5c", "pop r12"],
+    ["5d", "pop rbp"],
+    ["5b", "pop rbx"],
+    ["c3", "ret"],
+  ],
+  aarch64: [
+    ["fd 7b bd a9", "stp x29, x30, [sp, #-48]!"],
+    ["f3 53 01 a9", "stp x19, x20, [sp, #16]"],
+    ["f5 13 00 f9", "str x21, [sp, #32]"],
+    ["f3 03 00 aa", "mov x19, x0"],
+    ["f4 03 01 aa", "mov x20, x1"],
+    ["f5 03 02 aa", "mov x21, x2"],
+    ["f4 00 00 b4", "cbz x20, 0x34"],
+    ["60 06 40 a9", "ldp x0, x1, [x19]"],
+    ["62 0e 41 a9", "ldp x2, x3, [x19, #16]"],
+    ["a0 02 3f d6", "blr x21"],
+    ["60 06 02 f8", "str x0, [x19], #32"],
+    ["94 06 00 d1", "sub x20, x20, #0x1"],
+    ["fa ff ff 17", "b 0x18"],
+    ["e0 03 1f aa", "mov x0, xzr"],
+    ["f5 13 40 f9", "ldr x21, [sp, #32]"],
+    ["f3 53 41 a9", "ldp x19, x20, [sp, #16]"],
+    ["fd 7b c3 a8", "ldp x29, x30, [sp], #48"],
+    ["c0 03 5f d6", "ret"],
+  ],
+};
+
+/**
  * `void handler(int signal)`: writes the signal's number as one byte to the descriptor `imm32` (x86_64) or `imm16`,
  * shifted into the instruction (aarch64). It makes one system call and nothing else, so it cannot be interrupted half
  * way and does not change errno.

@@ -10,7 +10,7 @@
 
 import { Flock } from "./constants.ts";
 import { Errno } from "./errno.ts";
-import type { Argument, Kernel } from "./kernel.ts";
+import type { Argument, Call, Kernel } from "./kernel.ts";
 import { awaitReadable, type Interrupts, poll, POLLIN } from "./poll.ts";
 import { type Hold, pollAsync } from "./poller.ts";
 import { slicesOf } from "./slices.ts";
@@ -25,12 +25,16 @@ export interface ReadableWait {
   readonly isDeaf?: boolean;
 }
 
-/** A libc function that may block. It must not change the state of the calling thread. */
-export interface CallWait {
-  /** The function's name. */
-  readonly call: string;
-  /** Its arguments. */
-  readonly args: readonly Argument[];
+/** A libc function. It must not change the state of the calling thread. */
+export interface CallWait extends Call {
+  /** It does not block: it is called at once, on the calling thread. */
+  readonly isQuick?: boolean;
+}
+
+/** Libc functions that may block, called in order. */
+export interface CallsWait {
+  /** Each has up to three arguments. */
+  readonly calls: readonly Call[];
 }
 
 /**
@@ -49,13 +53,13 @@ export interface TurnWait {
 }
 
 /** One wait. */
-export type Wait = ReadableWait | CallWait | LockWait | TurnWait;
+export type Wait = ReadableWait | CallWait | CallsWait | LockWait | TurnWait;
 
 /**
  * The answer to a {@link ReadableWait}, which descriptors are ready, or to a {@link CallWait} or {@link LockWait}, the
- * result or −errno.
+ * result or −errno; to a {@link CallsWait}, the result of each.
  */
-export type Answer = readonly boolean[] | number;
+export type Answer = readonly boolean[] | readonly number[] | number;
 
 /** Work that waits. */
 export type Waits<Result> = Generator<Wait, Result, Answer>;
@@ -88,6 +92,16 @@ export function* callBlocking(call: string, ...args: readonly Argument[]): Waits
   return (yield { call, args }) as number;
 }
 
+/** Calls a libc function that does not block. Returns its result, or −errno. It is not retried. */
+export function* callQuick(call: string, ...args: readonly Argument[]): Waits<number> {
+  return (yield { call, args, isQuick: true }) as number;
+}
+
+/** Calls libc functions that may block, in order. Returns the result of each, or −errno. They are not retried. */
+export function* callAll(calls: readonly Call[]): Waits<readonly number[]> {
+  return (yield { calls }) as readonly number[];
+}
+
 /** The surroundings of a wait. */
 export interface Waiter {
   /** libc. */
@@ -101,6 +115,7 @@ export interface Waiter {
 function answer({ kernel, interrupts }: Waiter, wait: Wait): Answer {
   if ("turn" in wait) return NONE;
   if ("call" in wait) return kernel.call(wait.call, ...wait.args);
+  if ("calls" in wait) return wait.calls.map(({ call, args }) => kernel.call(call, ...args));
   if ("lock" in wait) return kernel.retry("flock", wait.lock, Flock.LOCK_EX);
   const { fds, timeoutMs, isDeaf } = wait;
   return awaitReadable(kernel, fds, { interrupts: isDeaf ? undefined : interrupts, timeoutMs });
@@ -155,7 +170,8 @@ export function runTurns<Result>(waits: Waits<Result>): Result {
 
 /** The answer if it is there already. */
 function answerNow({ kernel }: Waiter, wait: Wait): Answer | undefined {
-  if ("call" in wait || "lock" in wait) return undefined;
+  if ("call" in wait) return wait.isQuick ? kernel.call(wait.call, ...wait.args) : undefined;
+  if ("calls" in wait || "lock" in wait) return undefined;
   if ("turn" in wait) return NONE;
   if (wait.fds.length === 0) return wait.timeoutMs === 0 ? NONE : undefined;
   const ready = poll(kernel, wait.fds.map(watch), 0).map((bits) => bits !== 0);
@@ -165,6 +181,7 @@ function answerNow({ kernel }: Waiter, wait: Wait): Answer | undefined {
 async function answerLater({ kernel, interrupts, hold }: Waiter, wait: Wait): Promise<Answer> {
   if ("turn" in wait) return NONE;
   if ("call" in wait) return await kernel.callAsync(wait.call, ...wait.args);
+  if ("calls" in wait) return await kernel.callAllAsync(wait.calls);
   if ("lock" in wait) return await tryLock(kernel, wait.lock);
   const { fds, timeoutMs, isDeaf } = wait;
   const watches = fds.map(watch);

@@ -15,7 +15,7 @@ import { SystemdV2 } from "../../lib/cgroups/systemd/v2.ts";
 import { RuncError } from "../../lib/errors.ts";
 import { openFlag } from "../../lib/ffi/constants.ts";
 import { open } from "../../lib/ffi/files.ts";
-import { type Argument, Kernel } from "../../lib/ffi/kernel.ts";
+import { type Argument, type Call, Kernel } from "../../lib/ffi/kernel.ts";
 import { runWaits, runWaitsAsync, type Waits } from "../../lib/ffi/waits.ts";
 import { noWait } from "../fixtures/no_wait.ts";
 import { until } from "./foreground_harness.ts";
@@ -32,6 +32,11 @@ class NotingKernel extends Kernel {
   override callAsync(name: string, ...args: Argument[]): Promise<number> {
     this.elsewhere.add(name);
     return super.callAsync(name, ...args);
+  }
+
+  override callAllAsync(calls: readonly Call[]): Promise<readonly number[]> {
+    for (const { call } of calls) this.elsewhere.add(call);
+    return super.callAllAsync(calls);
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import {
+  callsListing,
   type Listing,
   listingBytes,
   signalHandlerListing,
@@ -39,6 +40,7 @@ interface Row {
 // Each has different digits in every byte that is patched, so a wrong place or order shows.
 const listings: readonly [name: string, listing: Partial<Record<Arch, Listing>>, immediate: bigint][] = [
   ["trampoline", trampolineListing, 0x123456789abcdef0n],
+  ["calls", callsListing, 0n],
   ["signal handler", signalHandlerListing, 0x1234n],
   ["trap", trapListing, 0n],
   ["freeze", { x86_64: snapshotListing }, 0n],
@@ -67,7 +69,7 @@ for (const arch of ["x86_64", "aarch64"] as const) {
 
     Deno.test(`jumps and loads of the ${arch} ${name} go to the start of a row`, () => {
       for (const { mnemonic } of rows) {
-        const [, target] = mnemonic.match(/^(?:jne|b\.ne|ldr x16,) (0x[0-9a-f]+)$/) ?? [];
+        const [, target] = mnemonic.match(/^(?:jne|je|jmp|b|b\.ne|cbz x20,|ldr x16,) (0x[0-9a-f]+)$/) ?? [];
         if (target !== undefined) assert(rows.some(({ offset }) => offset === Number(target)), mnemonic);
       }
     });

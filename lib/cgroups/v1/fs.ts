@@ -12,7 +12,15 @@ import { inheritCpuset } from "./cpuset.ts";
 import { containerDeviceFilter, type SpecDeviceRule } from "../devices/rules.ts";
 import { setDevicesV1 } from "../devices/v1.ts";
 import { isPermission, isThere, refuseFrozen, refuseProcesses, undoMade } from "../driver.ts";
-import { makeCgroup, readCgroupFile, readIfThere, removeCgroup, writeProcess } from "../file.ts";
+import {
+  makeCgroup,
+  readCgroupFile,
+  readIfThere,
+  removeCgroup,
+  tryMakeCgroups,
+  tryRemoveCgroups,
+  writeProcess,
+} from "../file.ts";
 import { type FreezerState, freezerV1 } from "../freezer.ts";
 import type { LimitWrite } from "../limits/limit.ts";
 import { cpusetLimits, realtimeLimits } from "../limits/cpu.ts";
@@ -78,9 +86,14 @@ export class CgroupV1 implements CgroupManager {
 
   /** Makes the directories that are missing. `isOurs`: those that are there may have our processes. */
   protected *makeGroups(limits: Resources | undefined, { isOurs }: { readonly isOurs: boolean }): Waits<void> {
+    const groups = this.#groups();
+    const results = yield* tryMakeCgroups(groups.map(({ directory }) => directory));
+    // All of them, before the first one fails: what was made is undone.
+    const isNew = groups.map(({ directory }, index) => results[index] === 0 && this.#made.push(directory) > 0);
     try {
-      for (const group of this.#groups()) {
-        yield* this.#tolerant(group, () => createGroup(group, this.#made, { limits, isOurs }));
+      for (const [index, group] of groups.entries()) {
+        const failed = isNew[index] ? undefined : results[index];
+        yield* this.#tolerant(group, () => createGroup(group, this.#made, { limits, isOurs, failed }));
         if (limits !== undefined && group.controllers.includes("memory")) yield* this.#limitMemory(limits);
         yield TURN;
       }
@@ -194,7 +207,7 @@ export class CgroupV1 implements CgroupManager {
   *destroy(): Waits<void> {
     const left: string[] = [];
     let cause: unknown;
-    for (const { directory } of this.#groups()) {
+    for (const directory of yield* tryRemoveCgroups(this.#groups().map(({ directory }) => directory))) {
       try {
         yield* removeCgroup(directory);
       } catch (error) {
@@ -266,9 +279,14 @@ function isDispensable({ controllers }: Group): boolean {
 function* createGroup(
   { directory, controllers }: Group,
   made: string[],
-  { limits, isOurs }: { readonly limits: Resources | undefined; readonly isOurs: boolean },
+  { limits, isOurs, failed }: {
+    readonly limits: Resources | undefined;
+    readonly isOurs: boolean;
+    /** −errno of the attempt to make it; absent: it is new. */
+    readonly failed?: number;
+  },
 ): Waits<void> {
-  const fresh = yield* makeCgroup(directory, made);
+  const fresh = failed === undefined || (yield* makeCgroup(directory, made, failed));
   if (!fresh && !isOurs && controllers.includes("devices")) refuseProcesses(directory);
   if (!fresh && !isOurs && controllers.includes("freezer")) yield* refuseFrozen(freezerV1, directory);
   if (controllers.includes("cpuset")) yield* giveCpus(directory, fresh, limits);

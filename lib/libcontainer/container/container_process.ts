@@ -11,6 +11,7 @@ import type { ExitStatus } from "../../ffi/process/process.ts";
 import { readable, type Waits } from "../../ffi/waits.ts";
 import type { Child } from "../../ffi/process/child.ts";
 import { NOT_STARTED } from "../plans/parent/create.ts";
+import type { KeptImages } from "../launch/kept_images.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
 
 /** Options of the container's first process and of `exec`. */
@@ -28,6 +29,11 @@ export interface ProcessOptions {
   readonly inheritedFds?: number;
   /** How many of them are LISTEN_FDS, as the process's environment says. */
   readonly listenFds?: number;
+  /**
+   * Images of earlier launches that were the same but for the id. Config, seccomp profile and options must be: only the
+   * id, the process of an exec and what the host says may differ.
+   */
+  readonly images?: KeptImages;
 }
 
 /** A process that was started. */

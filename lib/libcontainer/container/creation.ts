@@ -83,7 +83,8 @@ class Creation implements Disposable {
     this.#world = new LaunchWorld(runtime, {
       acts: planned.parent,
       stage: () => ({
-        plan: planned.plan,
+        plan: () => planned.plan,
+        kept: planned.kept,
         stdio: options.stdio,
         fds: this.#descriptors.fds,
         inheritedFds: options.inheritedFds ?? 0,

@@ -24,7 +24,9 @@ import { enterWithoutClone3, refusalHint, withoutRefused } from "../plans/outer_
 import type { Act } from "../plans/parent/act.ts";
 import { execActs } from "../plans/parent/exec.ts";
 import { RuncError } from "../../errors.ts";
+import { once } from "../../once.ts";
 import { lacksMountCalls, newMountCalls } from "../steps/mounts/old_mounts.ts";
+import { type KeptFor, keptFor } from "../launch/kept_images.ts";
 import type { ToolRoot } from "../steps/root/tool_root.ts";
 import type { Runtime } from "../runtime.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
@@ -92,6 +94,8 @@ export interface PlannedExec {
   readonly cgroup: CgroupManager;
   /** The process, with what the container gives it. */
   readonly process: Process;
+  /** Images of earlier launches; `plan` is then made when it is read for the first time. */
+  readonly kept?: KeptFor;
 }
 
 /** Plans an exec: reads the host's facts, makes nothing. @throws {RuncError} */
@@ -118,7 +122,9 @@ export function* planningExec(
   const entry = enterWithoutClone3(cgroupEntry(selfJoin, namespaces.includes("user")), facts.refused);
   const request = requestOf(state, options, { namespaces, cgroup: entry });
   const make = () => withoutRefused(planExec(process, facts, request), facts.refused, facts.arch);
-  const plan = inSpan(runtime.trace, "plan", make);
+  const plan = once(() => inSpan(runtime.trace, "plan", make));
+  const kept = keptFor(options, { id: idOf(state), facts, request, process });
+  if (kept === undefined) plan();
   const group = rdtGroupOf(state)?.path;
   const parent = execActs({
     process,
@@ -129,7 +135,16 @@ export function* planningExec(
     // A group that is gone has no limits any more.
     rdtGroup: group !== undefined && isThere(runtime.kernel, group) ? group : undefined,
   });
-  return { plan, parent, facts, cgroup, process };
+  return {
+    get plan() {
+      return plan();
+    },
+    parent,
+    facts,
+    cgroup,
+    process,
+    kept,
+  };
 }
 
 /** The process with what the container gives it. @throws {RuncError} `config-invalid` */

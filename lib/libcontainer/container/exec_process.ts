@@ -36,7 +36,8 @@ export function* execProcess(runtime: Runtime, container: ExecContainer, options
   const world: LaunchWorld = new LaunchWorld({ ...runtime, executor: "native" }, {
     acts: planned.parent,
     stage: () => ({
-      plan: planned.plan,
+      plan: () => planned.plan,
+      kept: planned.kept,
       stdio: options.stdio,
       fds: descriptors.fds,
       inheritedFds: options.inheritedFds ?? 0,

@@ -12,6 +12,7 @@ import { requireSystemd } from "../../cgroups/path.ts";
 import { createSystemdManager } from "../../cgroups/systemd/manager.ts";
 import type { Plan } from "../../plan/op.ts";
 import { runWaits, TURN, type Waits } from "../../ffi/waits.ts";
+import { once } from "../../once.ts";
 import { inSpan } from "../../trace/tracer.ts";
 import { readFacts } from "../config/facts.ts";
 import {
@@ -27,6 +28,7 @@ import { containerMounts, planCreate } from "../plans/create.ts";
 import type { Act } from "../plans/parent/act.ts";
 import { createActs } from "../plans/parent/create.ts";
 import { enterWithoutClone3, withoutRefused } from "../plans/outer_sandbox.ts";
+import { type KeptFor, keptFor } from "../launch/kept_images.ts";
 import type { Runtime } from "../runtime.ts";
 import { hasSeccomp, type SeccompFilter } from "../seccomp/filter.ts";
 import { StateDirectory } from "../state/store.ts";
@@ -69,6 +71,8 @@ export interface ContainerPlan {
 export interface PlannedContainer extends ContainerPlan {
   /** The container's cgroups, not made yet. */
   readonly cgroup: CgroupManager;
+  /** Images of earlier launches; `plan` is then made when it is read for the first time. */
+  readonly kept?: KeptFor;
 }
 
 /** Plans a container: reads the host's facts, makes nothing. `asRoot`: what root's plan would be. @throws {RuncError} */
@@ -93,7 +97,9 @@ export function* planning(
   const mounts = containerMounts(spec.config, request, spec.mounts);
   yield TURN;
   const make = () => withoutRefused(planCreate(spec.config, facts, request, mounts), facts.refused, facts.arch);
-  const plan = inSpan(runtime.trace, "plan", make);
+  const plan = once(() => inSpan(runtime.trace, "plan", make));
+  const kept = keptFor(options, { id, facts, request });
+  if (kept === undefined) plan();
   yield TURN;
   const resctrl = spec.config.linux?.intelRdt === undefined ? undefined : resctrlRoot(runtime.kernel);
   const parent = createActs({
@@ -105,7 +111,17 @@ export function* planning(
     cgroupPaths: cgroup.paths,
     resctrl,
   });
-  return { plan, parent, facts, request, mounts, cgroup };
+  return {
+    get plan() {
+      return plan();
+    },
+    parent,
+    facts,
+    request,
+    mounts,
+    cgroup,
+    kept,
+  };
 }
 
 /** The cgroups of a container, not made yet. @throws {RuncError} */

@@ -71,7 +71,7 @@ export function readJoinedMaps(runtime: Runtime, path: string): JoinedMaps {
   const world = new LaunchWorld({ ...runtime, executor: "native" }, {
     acts,
     stage: () => ({
-      plan: visit,
+      plan: () => visit,
       stdio: [none.number, none.number, none.number],
       fds: { "ns-user": namespace },
       inheritedFds: 0,

@@ -4,16 +4,16 @@
  * @module
  */
 
-import { AtFlag } from "../../ffi/constants.ts";
+import { AtFlag, rlimitNames } from "../../ffi/constants.ts";
 import { Errno } from "../../ffi/errno.ts";
 import { Fd } from "../../ffi/fd.ts";
 import { executable, isInherited, openPath, setCloseOnExec } from "../../ffi/files.ts";
 import { type Kernel, syscallError } from "../../ffi/kernel.ts";
-import { spawning } from "../../ffi/process/process.ts";
+import { getRlimit, spawning } from "../../ffi/process/process.ts";
 import { packetPair, tellSenders } from "../../ffi/sockets.ts";
 import { runWaits, TURN, type Waits } from "../../ffi/waits.ts";
 import { call, fixedFd, step, stringPointers } from "../../plan/build.ts";
-import { type Encoded, type EncodeOptions, encoding } from "../../plan/native/encode.ts";
+import { encode, type Encoded, type EncodeOptions, encoding } from "../../plan/native/encode.ts";
 import type { Plan } from "../../plan/op.ts";
 import { inSpan, inSpanWaits } from "../../trace/tracer.ts";
 import type { HostFacts } from "../config/launch_request.ts";
@@ -21,11 +21,15 @@ import { withoutRefused } from "../plans/outer_sandbox.ts";
 import type { Runtime } from "../runtime.ts";
 import type { LaunchTrace } from "../runtime_trace.ts";
 import { lacksMountCalls, mountDescriptors } from "../steps/mounts/old_mounts.ts";
+import { type KeptFor, KeptImages } from "./kept_images.ts";
 import { sealedSelf } from "./self.ts";
 
 /** The options of a stage. */
 export interface StageOptions {
-  readonly plan: Plan;
+  /** The plan. It is made only if it is needed. */
+  readonly plan: () => Plan;
+  /** Images of earlier launches. */
+  readonly kept?: KeptFor;
   /** stdin, stdout, stderr of the process. */
   readonly stdio: readonly [number, number, number];
   /** The plan's fixed descriptors by name; `sync` and `proc` are added. */
@@ -50,7 +54,7 @@ export interface Stage {
 
 /** Starts the stage. @throws {RuncError} if it cannot be started; no descriptor is left open. */
 export function* startStage(runtime: Runtime, options: StageOptions): Waits<Stage> {
-  const { kernel, trace } = runtime;
+  const { kernel } = runtime;
   const [ours, theirs] = packetPair(kernel, "sync");
   using child = theirs;
   try {
@@ -59,16 +63,10 @@ export function* startStage(runtime: Runtime, options: StageOptions): Waits<Stag
     using self = runtime.executor === "deno" ? sealedSelf(runtime) : undefined;
     const sources: Record<string, Fd> = { ...options.fds, sync: child, proc };
     if (self !== undefined) sources.self = self;
-    const { numbers, spare } = fixNumbers(sources, options);
+    const { numbers, spare } = fixNumbers(kernel, sources, options);
     // The JavaScript executor reads the image that the stage is started from.
     if (self !== undefined) numbers.image = spare;
-    const plan = self === undefined
-      ? options.plan
-      : withoutRefused(withReexec(options.plan, runtime, numbers), options.refused, kernel.arch);
-    const launched = { plan, numbered: options.plan, executor: runtime.executor };
-    const times = inSpan(trace, "put marks into the plan", () => trace?.steps(launched));
-    const how = { arch: kernel.arch, fds: numbers, fold: foldingOf(options, trace) };
-    const encoded = yield* inSpanWaits(trace, "encode the plan", () => encoding(times?.plan ?? plan, how));
+    const { encoded, times } = yield* encodedFor(runtime, options, numbers, self !== undefined);
     yield TURN;
     using opened = executable(kernel, { name: "runc-init", content: encoded.image, directory: runtime.root });
     using moved = opened.number > numbers["last foreign"]! ? duplicateFrom(kernel, opened, spare + 1) : undefined;
@@ -88,6 +86,37 @@ export function* startStage(runtime: Runtime, options: StageOptions): Waits<Stag
     ours.close();
     throw error;
   }
+}
+
+/** The image, and what tells the times of its steps. `isReexecuted`: the JavaScript executor runs it. */
+function* encodedFor(
+  runtime: Runtime,
+  options: StageOptions,
+  numbers: Readonly<Record<string, number>>,
+  isReexecuted: boolean,
+): Waits<{ encoded: Encoded; times?: LaunchTrace }> {
+  const { trace, kernel: { arch } } = runtime;
+  if (options.kept !== undefined && trace === undefined && !isReexecuted) {
+    const how = { arch, fds: numbers, fold: false };
+    return { encoded: yield* encodedOnce(options.plan, options.kept, how) };
+  }
+  const numbered = options.plan();
+  const plan = isReexecuted ? withoutRefused(withReexec(numbered, runtime, numbers), options.refused, arch) : numbered;
+  const launched = { plan, numbered, executor: runtime.executor };
+  const times = inSpan(trace, "put marks into the plan", () => trace?.steps(launched));
+  const how = { arch, fds: numbers, fold: foldingOf(options, trace) };
+  return { encoded: yield* inSpanWaits(trace, "encode the plan", () => encoding(times?.plan ?? plan, how)), times };
+}
+
+/** The image of an earlier launch, if there is one. */
+function* encodedOnce(plan: () => Plan, { images, id, parts }: KeptFor, how: EncodeOptions): Waits<Encoded> {
+  const key = KeptImages.keyOf(id, [...parts, how]);
+  const image = key === undefined ? undefined : images.get(key, id);
+  // A report is rare, and needs the plan.
+  if (image !== undefined) return { image, instructionAt: (...place) => encode(plan(), how).instructionAt(...place) };
+  const encoded = yield* encoding(plan(), how);
+  if (key !== undefined) images.keep(key, id, encoded.image);
+  return encoded;
 }
 
 /** Logs runc's messages about the protection of its binary from the container; runc's tests match them. */
@@ -135,19 +164,31 @@ function duplicateFrom(kernel: Kernel, fd: Fd, least: number): Fd {
  * Numbers for the fixed descriptors. They are above all used and inherited ones, so that no dup2 overwrites a source.
  */
 function fixNumbers(
+  kernel: Kernel,
   sources: Readonly<Record<string, Fd>>,
   options: StageOptions,
 ): { numbers: Record<string, number>; spare: number } {
   const used = Object.values(sources).map((fd) => fd.number);
   // Plus two: the image gets the lowest free number, which is one above those in use unless another thread of Deno took
   // it.
-  let next = Math.max(2 + options.inheritedFds, ...used, ...options.stdio) + 2;
+  const least = Math.max(2 + options.inheritedFds, ...used, ...options.stdio) + 2;
+  let next = options.kept === undefined ? least : roundNumber(kernel, least);
   const numbers: Record<string, number> = {};
   numbers["last foreign"] = next - 1;
   for (const name of Object.keys(sources)) numbers[name] = next++;
   if (lacksMountCalls(options.refused)) { for (const name of mountDescriptors) numbers[name] = next++; }
   numbers["next foreign"] = next + 1;
   return { numbers, spare: next };
+}
+
+/** The numbers are part of the image: a few different ones, and it can be used again. */
+const NUMBERS_STEP = 32;
+
+/** The next multiple, if the limit of open files leaves room for it and for those after it. @see getrlimit(2) */
+function roundNumber(kernel: Kernel, least: number): number {
+  const rounded = Math.ceil(least / NUMBERS_STEP) * NUMBERS_STEP;
+  const { soft } = getRlimit(kernel, 0, rlimitNames.indexOf("RLIMIT_NOFILE"));
+  return rounded + NUMBERS_STEP <= soft ? rounded : least;
 }
 
 /** A process that waits should be small; a traced plan keeps its steps apart. */

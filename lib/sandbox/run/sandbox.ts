@@ -67,7 +67,7 @@ export class Sandbox implements AsyncDisposable {
   private constructor(launched: LaunchedSandbox, maxOutputBytes: number) {
     this.#launched = launched;
     this.#maxOutputBytes = maxOutputBytes;
-    this.env = new SandboxEnv(launched.process.env ?? []);
+    this.env = new SandboxEnv(launched.recipe.process.env ?? []);
     this.fs = new SandboxFs(launched.runtime.kernel, (program, more) => this.spawn(program, more), maxOutputBytes);
     endAtExit(launched, () => [...this.#processes].map(({ pid }) => pid));
   }
@@ -143,12 +143,12 @@ export class Sandbox implements AsyncDisposable {
 
   /** Limits that were asked for, or are the default, and that the host cannot set. */
   get unlimited(): readonly ("memory" | "cpus" | "pids")[] {
-    return this.#launched.unlimited;
+    return this.#launched.recipe.unlimited;
   }
 
   /** The entry point and the command of its image: a program and its arguments. Empty without an image. */
   get command(): readonly string[] {
-    return this.#launched.command;
+    return this.#launched.recipe.command;
   }
 
   /** Whether it is closed, or is being closed. */
@@ -178,7 +178,7 @@ export class Sandbox implements AsyncDisposable {
     const kinds = stdioKinds(options);
     options.signal?.throwIfAborted();
     this.#refuseClosed();
-    const { container, runtime: { kernel }, seccomp, process } = this.#launched;
+    const { container, runtime: { kernel }, recipe: { seccomp, process, images } } = this.#launched;
     using nowhere = open(kernel, "/dev/null", openFlag(kernel.arch).O_RDWR);
     const pipes: ProcessPipes = {
       stdin: kinds.stdin === "null" ? undefined : new InputPipe(kernel),
@@ -190,6 +190,7 @@ export class Sandbox implements AsyncDisposable {
       const started = await container.exec({
         process: spawnedProcess({ ...process, env: this.env.variables }, program, options),
         seccomp,
+        images,
         stdio: [their(pipes.stdin), their(pipes.stdout), their(pipes.stderr)],
         signal: options.signal,
       });

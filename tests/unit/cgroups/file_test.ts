@@ -8,6 +8,7 @@ import type { Wait, Waits } from "../../../lib/ffi/waits.ts";
 function textOf(wait: Wait): string {
   if ("turn" in wait) return "turn";
   if ("lock" in wait) return "lock";
+  if ("calls" in wait) return wait.calls.map(({ call }) => call).join(" ");
   if (!("call" in wait)) return `pause ${wait.timeoutMs}`;
   const texts = wait.args.filter((argument) => argument instanceof Uint8Array)
     .map((bytes) => new TextDecoder().decode(bytes).replace(/\0$/, ""));

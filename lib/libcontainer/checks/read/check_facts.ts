@@ -29,7 +29,8 @@ import {
   seccompFacts,
   subordinateFacts,
 } from "./host_facts.ts";
-import { fileFacts, namesIn, once, readText } from "./host_files.ts";
+import { once } from "../../../once.ts";
+import { fileFacts, namesIn, readText } from "./host_files.ts";
 import {
   fileSystemsOf,
   hugepageSize,

@@ -52,9 +52,3 @@ export function programIn(kernel: Kernel, directories: string, name: string): st
   return directories.split(":").filter((directory) => directory.startsWith("/"))
     .map((directory) => `${directory}/${name}`).find((path) => isThere(kernel, path));
 }
-
-/** Calls `read` once, at the first use of the result. */
-export function once<Value>(read: () => Value): () => Value {
-  let known: { readonly value: Value } | undefined;
-  return () => (known ??= { value: read() }).value;
-}

@@ -16,7 +16,7 @@ import type { RootfsFacts, Unreadable, ValidationFacts } from "../../config/vali
 import { groupFacts } from "../../launch/id_maps.ts";
 import type { JoinedMaps } from "../../launch/joined_maps.ts";
 import { refusalHint } from "../../plans/outer_sandbox.ts";
-import { once } from "./host_files.ts";
+import { once } from "../../../once.ts";
 
 /** What the reader must know already. */
 export interface ValidationInput {
