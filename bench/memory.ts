@@ -124,7 +124,8 @@ function residentBytes(file: Fd, size: number): number {
 
 function peaksOf(contestant: Contestant): Record<string, number> {
   const id = contestant.nextId();
-  const pidFile = `${contestant.root}/pid`;
+  // Not in the state directory: crun 1.28 lists each file there as a container.
+  const pidFile = `${contestant.root}-pid`;
   const sleeping = ["--bundle", contestant.bundleDirectory("sleep"), "--pid-file", pidFile, id];
   const create = contestant.peak("create", ...sleeping);
   const peaks = Object.fromEntries(
