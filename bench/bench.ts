@@ -1,5 +1,5 @@
 /**
- * `deno task bench [--rounds N]`: compares dist/runc with Debian's runc and crun.
+ * `deno task bench [--rounds N]`: compares dist/runc with Debian's runc and crun, and with the newest ones, of Debian sid.
  *
  * The runtimes take turns in alternating order, so that all of them see the same machine. Numbers are medians; ratios
  * are medians over pairs that ran one after the other. Prints tables and whether the targets are met. Writes all
@@ -19,7 +19,8 @@ import { readOptions } from "../tools/options.ts";
 import { ensureInstalled, findBusybox, findProgram } from "../tools/packages.ts";
 import { Contestant, type Runtime } from "./contestant.ts";
 import { libraryRuns } from "./library.ts";
-import { type Memory, memoryOf } from "./memory.ts";
+import { AT_ONCE, type Memory, memoryOf } from "./memory.ts";
+import { newestRuntimes } from "./newest.ts";
 import { LANES, listing, makeListed, type Sample, type Scenario, scenarios } from "./scenarios.ts";
 import { formatTable, median, medianRatio } from "./statistics.ts";
 import { timed } from "./timed.ts";
@@ -56,6 +57,7 @@ function contestantsIn(directory: string): Contestant[] {
     { name: "ours", program: join(distDir, "runc") },
     { name: "runc", program: findProgram("runc")! },
     { name: "crun", program: findProgram("crun")! },
+    ...newestRuntimes(),
   ];
   const setUp = { directory, busybox: findBusybox() };
   return runtimes.map((runtime) => new Contestant(runtime, setUp)).filter((contestant) => {
@@ -174,6 +176,7 @@ function memoryTable({ contestants }: Results): string {
     ["RSS of the runtime, container in the foreground", ({ foregroundRss }) => foregroundRss],
     ["read from the program's file by a first --version", ({ coldVersion }) => coldVersion],
     ["by a first run", ({ coldRun }) => coldRun],
+    [`PSS of each of ${AT_ONCE} creates at once`, ({ atOncePss }) => atOncePss],
     ["smallest memory limit for true", ({ smallestLimit }) => smallestLimit],
   ];
   const row = (name: string, numbers: readonly number[]) => [

@@ -7,9 +7,10 @@
 import { withMemory } from "./bundles.ts";
 import type { Fd } from "../lib/ffi/fd.ts";
 import { open } from "../lib/ffi/files.ts";
-import { alloc } from "../lib/ffi/kernel.ts";
+import { alloc, cString } from "../lib/ffi/kernel.ts";
+import type { Config } from "../mod.ts";
 import { type Contestant, waitForEnd } from "./contestant.ts";
-import { kernel } from "./timed.ts";
+import { finish, kernel, start } from "./timed.ts";
 
 /** All sizes are in KiB unless noted otherwise. */
 export interface Memory {
@@ -20,6 +21,8 @@ export interface Memory {
   readonly waitingProgramBytes: number;
   /** RSS of the runtime's process while a container runs in the foreground. */
   readonly foregroundRss: number;
+  /** PSS of each runtime while {@link AT_ONCE} of them create a container. */
+  readonly atOncePss: number;
   /** Peak memory of each command, by its name. */
   readonly peaks: Readonly<Record<string, number>>;
   /** What `--version` and `run` read of the program's file if the page cache has nothing of it. */
@@ -28,6 +31,9 @@ export interface Memory {
   /** The smallest `linux.resources.memory.limit` with which `true` still runs. */
   readonly smallestLimit: number;
 }
+
+/** Runtimes that run at the same time: a host starts its containers after a restart. */
+export const AT_ONCE = 50;
 
 const KIB = 1024;
 /** The range in which the smallest limit is searched, and the precision; in KiB. */
@@ -53,11 +59,40 @@ export function memoryOf(contestant: Contestant): Memory {
   return {
     ...waiting,
     foregroundRss,
+    atOncePss: Math.round(pssAtOnce(contestant)),
     peaks: peaksOf(contestant),
     coldVersion: cold(() => copy.call("--version")),
     coldRun: cold(() => copy.run("true")),
     smallestLimit: smallestLimit(contestant),
   };
+}
+
+/** Each runtime waits for a hook, so that all of them are there at the same time. */
+function pssAtOnce(contestant: Contestant): number {
+  const { there, gate } = { there: `${contestant.root}-there`, gate: `${contestant.root}-gate` };
+  Deno.writeTextFileSync(there, "");
+  kernel.must(`mkfifo(${gate})`, "mkfifo", cString(gate), 0o600);
+  // Open for reading too: then the open does not wait, and a hook that comes late finds a writer.
+  using opened = Deno.openSync(gate, { read: true, write: true });
+  const args = ["sh", "-c", `echo >> ${there}; read line < ${gate}`];
+  const change = (config: Config) => ({ ...config, hooks: { createRuntime: [{ path: "/bin/sh", args }] } });
+  const ids = Array.from({ length: AT_ONCE }, (_, index) => {
+    contestant.bundle("other", { args: ["true"], change }, index);
+    return contestant.nextId();
+  });
+  const pids = ids.map((id, index) =>
+    start(contestant.argv("create", "--bundle", contestant.bundleDirectory("other", index), id))
+  );
+  try {
+    while (Deno.statSync(there).size < AT_ONCE) kernel.call("usleep", 20_000);
+    return pids.reduce((sum, pid) => sum + rollup(pid, "Pss"), 0) / AT_ONCE;
+  } finally {
+    // Each reads one line.
+    opened.writeSync(new Uint8Array(AT_ONCE).fill("\n".charCodeAt(0)));
+    for (const pid of pids) finish(pid);
+    for (const id of ids) contestant.call("delete", "--force", id);
+    for (const path of [there, gate]) Deno.removeSync(path);
+  }
 }
 
 const POSIX_FADV_DONTNEED = 4, PROT_READ = 1, MAP_SHARED = 1;
@@ -89,7 +124,8 @@ function residentBytes(file: Fd, size: number): number {
 
 function peaksOf(contestant: Contestant): Record<string, number> {
   const id = contestant.nextId();
-  const pidFile = `${contestant.root}/pid`;
+  // Not in the state directory: crun 1.28 lists each file there as a container.
+  const pidFile = `${contestant.root}-pid`;
   const sleeping = ["--bundle", contestant.bundleDirectory("sleep"), "--pid-file", pidFile, id];
   const create = contestant.peak("create", ...sleeping);
   const peaks = Object.fromEntries(

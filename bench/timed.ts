@@ -68,10 +68,14 @@ export function finish(pid: number): Ended {
  * counts the memory from before execve(2). @throws if it fails.
  */
 export function peakRssKib(argv: readonly string[], pidFile: string): number {
-  // The shell ends first; the program then becomes our child.
+  // A first shell ends at once, so that the second one, which becomes the program, is our child. A shell that still does
+  // something would reap it if it ended meanwhile.
   kernel.must("prctl(PR_SET_CHILD_SUBREAPER, 1)", "prctl", Prctl.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   try {
-    finish(start(["/bin/sh", "-c", `"$@" & echo $! > ${pidFile}`, "sh", ...argv]));
+    Deno.writeTextFileSync(pidFile, "");
+    const second = `echo $$ > ${pidFile}; exec "$@"`;
+    finish(start(["/bin/sh", "-c", 'sh -c "$@" &', "sh", second, "sh", ...argv]));
+    while (!Deno.readTextFileSync(pidFile).endsWith("\n")) kernel.call("usleep", 1000);
     const { code, maxRssKib } = finish(Number(Deno.readTextFileSync(pidFile)));
     if (code !== 0) throw new Error(`${argv.join(" ")} failed with status ${code}`);
     return maxRssKib;
