@@ -40,6 +40,17 @@ export function* startUnit(
   return pid;
 }
 
+/** Stops the unit of a container that could not be created. If that fails, too, the first error is the one to tell. */
+export function* undoUnit(
+  { systemd, unit, warn }: Pick<SystemdDriverOptions, "systemd" | "unit" | "warn">,
+): Waits<void> {
+  try {
+    yield* systemd.stopUnit(unit.name);
+  } catch (error) {
+    warn(`while cleaning up: unit "${unit.name}" may be left: ${(error as Error).message}`);
+  }
+}
+
 /**
  * Sends the limits to systemd, which would otherwise overwrite them with its own. Returns the limits to write to the
  * files.

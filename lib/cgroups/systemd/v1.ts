@@ -14,7 +14,7 @@ import { writeProcess } from "../file.ts";
 import { freezerV1 } from "../freezer.ts";
 import { CgroupV1 } from "../v1/fs.ts";
 import { processesIn } from "../processes.ts";
-import { setUnitDevices, setUnitLimits, startUnit, type SystemdDriverOptions } from "./driver.ts";
+import { setUnitDevices, setUnitLimits, startUnit, type SystemdDriverOptions, undoUnit } from "./driver.ts";
 
 /** The systemd driver for v1. {@link CgroupV1} documents the rest. */
 export class SystemdV1 extends CgroupV1 {
@@ -27,7 +27,6 @@ export class SystemdV1 extends CgroupV1 {
   }
 
   override *create(limits?: Resources, pid?: number): Waits<void> {
-    const { systemd, unit } = this.#options;
     const { devices, freezer } = this.paths;
     if (devices !== undefined) refuseProcesses(devices);
     if (freezer !== undefined) yield* refuseFrozen(freezerV1, freezer);
@@ -37,7 +36,7 @@ export class SystemdV1 extends CgroupV1 {
       // Creates the cgroups that systemd does not. The process joins them by itself, as without systemd.
       yield* this.makeGroups(limits, { isOurs: true });
     } catch (error) {
-      yield* systemd.stopUnit(unit.name);
+      yield* undoUnit(this.#options);
       throw error;
     }
   }

@@ -17,7 +17,7 @@ import { isPermission, isThere, refuseFrozen, refuseProcesses } from "../driver.
 import { freezerV2 } from "../freezer.ts";
 import { CgroupV2, passControllersDown, refuseBelowUsage } from "../v2/fs.ts";
 import type { SelfJoin } from "../manager.ts";
-import { setUnitDevices, setUnitLimits, startUnit, type SystemdDriverOptions } from "./driver.ts";
+import { setUnitDevices, setUnitLimits, startUnit, type SystemdDriverOptions, undoUnit } from "./driver.ts";
 
 /** The systemd driver for v2. {@link CgroupV2} documents the rest. */
 export class SystemdV2 extends CgroupV2 {
@@ -39,7 +39,7 @@ export class SystemdV2 extends CgroupV2 {
   }
 
   override *create(_limits?: Resources, pid?: number): Waits<void> {
-    const { systemd, unit, unifiedMount, ownerUid } = this.#options;
+    const { unifiedMount, ownerUid } = this.#options;
     refuseProcesses(this.#directory);
     yield* refuseFrozen(freezerV2, this.#directory);
     this.#first = yield* startUnit(this.#options, pid, 2);
@@ -49,7 +49,7 @@ export class SystemdV2 extends CgroupV2 {
       yield* passControllersDown(unifiedMount, dirname(this.#directory));
       if (ownerUid !== undefined) giveTo(ownerUid, this.#directory);
     } catch (error) {
-      yield* systemd.stopUnit(unit.name);
+      yield* undoUnit(this.#options);
       throw error;
     }
   }
