@@ -29,6 +29,7 @@ const rooms: readonly string[] = [
   "lib/trace/",
   "lib/ffi/",
   "lib/std/",
+  "lib/once.ts",
   "lib/errors.ts",
 ];
 
