@@ -9,19 +9,24 @@
  * @module
  */
 
-import { alloc, type Kernel } from "../../lib/ffi/kernel.ts";
+import type { Kernel } from "../../lib/ffi/kernel.ts";
 import { kill } from "../../lib/ffi/process/process.ts";
+import { moveStack } from "./move_stack.ts";
 import {
   isEntry,
   isSyscallStop,
   PTRACE_DETACH,
+  PTRACE_EVENT_EXEC,
   PTRACE_O_EXITKILL,
+  PTRACE_O_TRACEEXEC,
   PTRACE_O_TRACESYSGOOD,
   PTRACE_SEIZE,
   PTRACE_SYSCALL,
+  readRegisters,
   readSyscall,
   stopSignal,
   waitStop,
+  writeRegisters,
 } from "./ptrace.ts";
 
 /** This range is unused: programs and libraries are at the top or the bottom of the address space. */
@@ -30,9 +35,6 @@ const CHUNK = 256n * 1024n;
 /** The excess that V8 requests and then unmaps, because its chunks must be aligned to their size. */
 const SPARE = CHUNK - 4096n;
 
-const PTRACE_GETREGS = 12, PTRACE_SETREGS = 13;
-/** `struct user_regs_struct` of x86_64. rdi has a system call's first argument. sys/user.h */
-const USER_REGS_SIZE = 27 * 8, RDI_AT = 14 * 8;
 const SYS_mmap = 9n, PROT_READ_WRITE = 3n, MAP_PRIVATE_ANONYMOUS = 0x22n;
 const SIGSTOP = 19, SIGCONT = 18;
 
@@ -41,7 +43,8 @@ const SIGSTOP = 19, SIGCONT = 18;
  * untraced one. If this process may not trace, V8's addresses stay as they are.
  */
 export function gatherUntilStop(kernel: Kernel, pid: number): void {
-  if (kernel.call("ptrace", PTRACE_SEIZE, pid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL) < 0) {
+  const options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
+  if (kernel.call("ptrace", PTRACE_SEIZE, pid, 0, options) < 0) {
     kill(kernel, pid, SIGCONT);
     return;
   }
@@ -51,6 +54,7 @@ export function gatherUntilStop(kernel: Kernel, pid: number): void {
     const signal = stopSignal(status);
     // The child has ended. The caller will notice.
     if (signal === undefined) return;
+    if (status >> 16 === PTRACE_EVENT_EXEC) moveStack(kernel, pid);
     if (isSyscallStop(status)) next = place(kernel, pid, next);
     // A ptrace event, such as the end of the previous stop, is not a signal.
     const isReal = !isSyscallStop(status) && status >> 16 === 0;
@@ -68,9 +72,7 @@ function place(kernel: Kernel, pid: number, next: bigint): bigint {
   if (!isEntry(call) || call.number !== SYS_mmap) return next;
   const [hint = 0n, length = 0n, prot, flags] = call.args;
   if (hint === 0n || prot !== PROT_READ_WRITE || flags !== MAP_PRIVATE_ANONYMOUS) return next;
-  const registers = alloc(USER_REGS_SIZE);
-  kernel.must("ptrace(PTRACE_GETREGS)", "ptrace", PTRACE_GETREGS, pid, 0, registers);
-  new DataView(registers.buffer).setBigUint64(RDI_AT, next, true);
-  kernel.must("ptrace(PTRACE_SETREGS)", "ptrace", PTRACE_SETREGS, pid, 0, registers);
+  // A system call's first argument.
+  writeRegisters(kernel, pid, { ...readRegisters(kernel, pid), rdi: next });
   return next + (length - SPARE + CHUNK - 1n) / CHUNK * CHUNK;
 }

@@ -9,6 +9,7 @@ import { alloc, type Kernel } from "../../lib/ffi/kernel.ts";
 // linux/ptrace.h
 export const PTRACE_CONT = 7, PTRACE_DETACH = 17, PTRACE_SYSCALL = 24, PTRACE_SEIZE = 0x4206;
 export const PTRACE_O_TRACESYSGOOD = 1, PTRACE_O_TRACEEXIT = 0x40, PTRACE_EVENT_EXIT = 6;
+export const PTRACE_O_TRACEEXEC = 0x10, PTRACE_EVENT_EXEC = 4;
 /** Kills the child when this process ends. */
 export const PTRACE_O_EXITKILL = 0x100000;
 const PTRACE_GET_SYSCALL_INFO = 0x420e, PTRACE_SYSCALL_INFO_ENTRY = 1;
@@ -55,3 +56,27 @@ export function readSyscall(kernel: Kernel, pid: number): SyscallStop {
 
 /** Whether the call is about to be made. */
 export const isEntry = ({ op }: SyscallStop): boolean => op === PTRACE_SYSCALL_INFO_ENTRY;
+
+const PTRACE_GETREGS = 12, PTRACE_SETREGS = 13;
+
+/** `struct user_regs_struct` of x86_64, in order. sys/user.h */
+const registerNames = [
+  ...["r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi"] as const,
+  ...["orig_rax", "rip", "cs", "eflags", "rsp", "ss", "fs_base", "gs_base", "ds", "es", "fs", "gs"] as const,
+] as const;
+
+/** The registers of a child. */
+export type Registers = Readonly<Record<typeof registerNames[number], bigint>>;
+
+/** The registers of a stopped child. @throws {RuncError} */
+export function readRegisters(kernel: Kernel, pid: number): Registers {
+  const words = new BigUint64Array(new ArrayBuffer(8 * registerNames.length));
+  kernel.must("ptrace(PTRACE_GETREGS)", "ptrace", PTRACE_GETREGS, pid, 0, new Uint8Array(words.buffer));
+  return Object.fromEntries(registerNames.map((name, index) => [name, words[index]!])) as Registers;
+}
+
+/** Sets the registers of a stopped child. @throws {RuncError} */
+export function writeRegisters(kernel: Kernel, pid: number, registers: Registers): void {
+  const words = BigUint64Array.from(registerNames, (name) => registers[name]);
+  kernel.must("ptrace(PTRACE_SETREGS)", "ptrace", PTRACE_SETREGS, pid, 0, new Uint8Array(words.buffer));
+}

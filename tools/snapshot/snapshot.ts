@@ -19,7 +19,7 @@ import type { SnapshotPoint } from "../../lib/ffi/snapshot.ts";
 import { alloc, type Kernel } from "../../lib/ffi/kernel.ts";
 import { kill, spawn, waitChild } from "../../lib/ffi/process/process.ts";
 import { writeFully, writeWhole } from "../durable.ts";
-import { clearStacks, eraseTexts, otherStacks, ownStack } from "./clean.ts";
+import { clearStacks, eraseTexts, otherStacks, ownStack, type Stack } from "./clean.ts";
 import { gatherUntilStop } from "./gather.ts";
 import { type CompileFront, type FileParts, writeParts } from "./file.ts";
 import { removeGuards } from "./guards.ts";
@@ -50,6 +50,8 @@ const SIGKILL = 9;
 
 /** V8's maximum stack depth, plus room for the functions that V8 calls. */
 const STACK_ROOM = 4 << 20;
+/** The snapshot's own program is below. User Mode Linux places libraries from here on. */
+const LOWEST = 1n << 30n;
 /** Slightly larger than glibc's `struct pthread`. */
 const THREAD_BLOCK = 0x900;
 
@@ -99,8 +101,8 @@ function readParts(
   { pid, point, secrets }: { pid: number; point: SnapshotPoint; secrets: readonly string[] },
 ): Omit<FileParts, "front"> {
   using memory = new ProcessMemory(kernel, pid);
-  const pieces = piecesOf(memory);
   const stack = ownStack(memory, point);
+  const pieces = piecesOf(memory, stack);
   clearStacks(pieces, [stack, ...otherStacks(memory, pid)]);
   eraseTexts(pieces, secrets);
   const guarded = removeGuards(pieces, {
@@ -191,18 +193,22 @@ function threadIdIn(memory: ProcessMemory, { threadPointer }: SnapshotPoint, pid
   return threadPointer + BigInt(4 * found[0]!);
 }
 
-function piecesOf(memory: ProcessMemory): readonly Piece[] {
+function piecesOf(memory: ProcessMemory, stack: Stack): readonly Piece[] {
   const read = (start: bigint, length: number) => memory.read(start, length);
-  return memory.areas().flatMap((area): readonly Piece[] => {
+  const areas = memory.areas();
+  const isMoved = !areas.some(({ name, start }) => name === "[stack]" && start === stack.start);
+  return areas.flatMap((area): readonly Piece[] => {
     // vvar is the kernel's data for the vDSO; vsyscall is a page that is the same in every process.
     if (area.name.startsWith("[vvar") || area.name === "[vsyscall]") return [];
     if (area.isShared) throw new RuncError("internal", `the program has shared memory: ${area.name}`);
-    if (area.start < 1n << 32n) {
+    if (area.start < LOWEST) {
       throw new RuncError("internal", `the program has memory at 0x${area.start.toString(16)}`);
     }
     const length = Number(area.end - area.start);
+    // The program does not know of it if its stack was moved.
+    if (area.name === "[vdso]" && isMoved) return [];
     if (area.name === "[vdso]") return [{ ...area, length, content: standIn(memory.read(area.start, length)) }];
-    if (area.name === "[stack]") return [...stackRoom(area), ...split(area, isUsed(memory, area), read)];
+    if (area.name === "[stack]") return isMoved ? [] : [...stackRoom(area), ...split(area, isUsed(memory, area), read)];
     // A guard area, or one reserved for later.
     if (area.prot === 0) return [{ ...area, length }];
     return split(area, area.name.startsWith("/") ? () => true : isUsed(memory, area), read);
