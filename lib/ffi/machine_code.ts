@@ -8,7 +8,7 @@
 
 import type { Arch } from "./syscalls.ts";
 
-/** Rows of `hex bytes | mnemonic`. `{imm32}`, `{imm16}` and `{imm64}` are replaced by the immediate. */
+/** Rows of `hex bytes | mnemonic`. `{imm64}` is replaced by the immediate. */
 export type Listing = readonly (readonly [hex: string, mnemonic: string])[];
 
 /**
@@ -118,15 +118,15 @@ export const callsListing: Record<Arch, Listing> = {
 };
 
 /**
- * `void handler(int signal)`: writes the signal's number as one byte to the descriptor `imm32` (x86_64) or `imm16`,
- * shifted into the instruction (aarch64). It makes one system call and nothing else, so it cannot be interrupted half
- * way and does not change errno.
+ * `void handler(int signal)`: writes the signal's number as one byte to the descriptor that is at the address `imm64`.
+ * It makes one system call and nothing else, so it cannot be interrupted half way and does not change errno.
  */
 export const signalHandlerListing: Record<Arch, Listing> = {
   x86_64: [
     ["57", "push rdi"],
+    ["48 b8 {imm64}", "movabs rax,{imm64}"],
+    ["8b 38", "mov edi,DWORD PTR [rax]"],
     ["b8 01 00 00 00", "mov eax,0x1"],
-    ["bf {imm32}", "mov edi,{imm32}"],
     ["48 89 e6", "mov rsi,rsp"],
     ["ba 01 00 00 00", "mov edx,0x1"],
     ["0f 05", "syscall"],
@@ -135,13 +135,16 @@ export const signalHandlerListing: Record<Arch, Listing> = {
   ],
   aarch64: [
     ["e0 0f 1f f8", "str x0, [sp, #-16]!"],
-    ["{movz-w0}", "mov w0, {imm16}"],
+    ["29 01 00 58", "ldr x9, 0x28"],
+    ["20 01 40 b9", "ldr w0, [x9]"],
     ["e1 03 00 91", "mov x1, sp"],
     ["22 00 80 d2", "mov x2, #0x1"],
     ["08 08 80 d2", "mov x8, #0x40"],
     ["01 00 00 d4", "svc #0x0"],
     ["ff 43 00 91", "add sp, sp, #0x10"],
     ["c0 03 5f d6", "ret"],
+    ["1f 20 03 d5", "nop"],
+    ["{imm64}", ".quad"],
   ],
 };
 
@@ -187,9 +190,6 @@ export function listingBytes(listing: Listing, immediate = 0n): Uint8Array<Array
   for (const [hex] of listing) {
     for (const token of hex.split(" ")) {
       if (token === "{imm64}") little(immediate, 8);
-      else if (token === "{imm32}") little(immediate, 4);
-      // movz w0, #imm16: 0x52800000 | imm16 << 5. Arm ARM, C6.2 "MOVZ".
-      else if (token === "{movz-w0}") little(0x52800000n | ((immediate & 0xffffn) << 5n), 4);
       else bytes.push(parseInt(token, 16));
     }
   }

@@ -201,3 +201,23 @@ Deno.test("what ends nothing is still there for the monitor after a wait has loo
   const number = alloc(8);
   assertEquals([kernel.retry("read", pipe.fd, number, 8), number[0]], [1, SIGUSR1]);
 });
+
+Deno.test("a pipe within another one's time takes only its own signals, and gives them back", () => {
+  const [SIGUSR1, SIGTERM] = [10, 15];
+  const awaited = (pipe: SignalPipe, signal: number) => {
+    kill(kernel, Deno.pid, signal);
+    const taken = until("the signal", () => {
+      const numbers = pipe.take();
+      return numbers.length > 0 ? numbers : undefined;
+    });
+    assertEquals(taken, [signal]);
+  };
+  using outer = new SignalPipe(kernel);
+  {
+    using inner = new SignalPipe(kernel, { endingOnly: true });
+    awaited(outer, SIGUSR1);
+    awaited(inner, SIGTERM);
+    assertEquals(outer.take(), []);
+  }
+  awaited(outer, SIGTERM);
+});

@@ -41,7 +41,7 @@ interface Row {
 const listings: readonly [name: string, listing: Partial<Record<Arch, Listing>>, immediate: bigint][] = [
   ["trampoline", trampolineListing, 0x123456789abcdef0n],
   ["calls", callsListing, 0n],
-  ["signal handler", signalHandlerListing, 0x1234n],
+  ["signal handler", signalHandlerListing, 0x123456789abcdef0n],
   ["trap", trapListing, 0n],
   ["freeze", { x86_64: snapshotListing }, 0n],
   ["cpuid", { x86_64: cpuidListing }, 0n],
@@ -69,29 +69,32 @@ for (const arch of ["x86_64", "aarch64"] as const) {
 
     Deno.test(`jumps and loads of the ${arch} ${name} go to the start of a row`, () => {
       for (const { mnemonic } of rows) {
-        const [, target] = mnemonic.match(/^(?:jne|je|jmp|b|b\.ne|cbz x20,|ldr x16,) (0x[0-9a-f]+)$/) ?? [];
+        const [, target] = mnemonic.match(/^(?:jne|je|jmp|b|b\.ne|cbz x20,|ldr x(?:9|16),) (0x[0-9a-f]+)$/) ?? [];
         if (target !== undefined) assert(rows.some(({ offset }) => offset === Number(target)), mnemonic);
       }
     });
   }
 }
 
-Deno.test("an address that aarch64 code loads is aligned to its size", () => {
-  const quad = rowsOf(trampolineListing.aarch64).find(({ mnemonic }) => mnemonic === ".quad")!;
-  assertEquals(quad.offset % 8, 0);
-  const code = listingBytes(trampolineListing.aarch64, 0x123456789abcdef0n);
-  assertEquals(new DataView(code.buffer).getBigUint64(quad.offset, true), 0x123456789abcdef0n);
-  assertEquals(code.length, quad.offset + 8);
-});
+for (const [name, { aarch64: listing }] of Object.entries({ trampolineListing, signalHandlerListing })) {
+  Deno.test(`the address that ${name}'s aarch64 code loads is at its end, aligned to its size`, () => {
+    const rows = rowsOf(listing);
+    const quad = rows.find(({ mnemonic }) => mnemonic === ".quad")!;
+    assertEquals(quad.offset % 8, 0);
+    assert(rows.some(({ mnemonic }) => new RegExp(`^ldr x\\d+, 0x${quad.offset.toString(16)}$`).test(mnemonic)));
+    const code = listingBytes(listing, 0x123456789abcdef0n);
+    assertEquals(new DataView(code.buffer).getBigUint64(quad.offset, true), 0x123456789abcdef0n);
+    assertEquals(code.length, quad.offset + 8);
+  });
+}
 
 function rowsOf(listing: Listing): readonly Row[] {
-  const sizes: Readonly<Record<string, number>> = { "{imm32}": 4, "{imm64}": 8, "{movz-w0}": 4 };
   let offset = 0;
   return listing.map(([hex, mnemonic]) => {
     const row = { offset, mnemonic };
     for (const token of hex.split(" ")) {
       assertMatch(token, /^([0-9a-f]{2}|\{.*\})$/);
-      offset += sizes[token] ?? 1;
+      offset += token === "{imm64}" ? 8 : 1;
     }
     return row;
   });

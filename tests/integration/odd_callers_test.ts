@@ -4,8 +4,20 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { rlimitNames } from "../../lib/ffi/constants.ts";
 import { pipe } from "../../lib/ffi/files.ts";
 import { getRlimit, setRlimit } from "../../lib/ffi/process/process.ts";
+import { syscallNumber } from "../../lib/ffi/syscalls.ts";
 import { executableOf, readAll, writeText } from "./foreground_harness.ts";
-import { afterShell, type Box, boxTest, type Change, kernel, until } from "./harness.ts";
+import {
+  afterShell,
+  type Box,
+  boxTest,
+  type Change,
+  execute,
+  inBox,
+  isSnapshot,
+  kernel,
+  program,
+  until,
+} from "./harness.ts";
 
 /** The caller's limits, and a script. */
 const shell = (script: string): Change => (config) => {
@@ -282,4 +294,34 @@ boxTest("limits of the caller that are too small are named, and nothing stays", 
       assertMatch(stderr, pattern);
     }
   }
+});
+
+/** A caller that forbids memory which is writable and executable, also one after the other. */
+const denyNewCode = (() => {
+  const [prctl, PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN] = [syscallNumber("prctl", Deno.build.arch), 65, 1];
+  const script =
+    `syscall(${prctl}, ${PR_SET_MDWE}, ${PR_MDWE_REFUSE_EXEC_GAIN}, 0, 0, 0) == 0 or die; exec @ARGV or die`;
+  return ["/usr/bin/perl", "-e", script];
+})();
+
+// Linux 6.3 has it. The launcher is Deno, whose compiler writes code.
+const lacksDenial = execute([...denyNewCode, "/bin/true"]).code !== 0 || !isSnapshot(program);
+
+Deno.test({
+  name: "a caller that forbids new code (needs PR_SET_MDWE, a snapshot): every command works",
+  ignore: lacksDenial,
+  fn: () =>
+    inBox("native", (box) => {
+      const options = { prefix: denyNewCode };
+      const { code, stdout, stderr } = box.run(shell("echo in; exit 3"), options);
+      assertEquals([code, stdout, stderr], [3, "in\n", ""]);
+      box.write(shell("sleep 1000"));
+      box.must(["create", box.id], options);
+      box.must(["start", box.id], options);
+      assertEquals(box.must(["exec", box.id, "echo", "in"], options), "in\n");
+      assertStringIncludes(box.must(["state", box.id], options), '"running"');
+      box.must(["kill", box.id, "KILL"], options);
+      until("the end", () => box.must(["state", box.id], options).includes('"stopped"'));
+      box.must(["delete", box.id], options);
+    }),
 });

@@ -8,7 +8,7 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import { alloc, type Kernel } from "../kernel.ts";
+import { addressOf, alloc, type Kernel } from "../kernel.ts";
 import { openFlag, signalNames } from "../constants.ts";
 import { Fd } from "../fd.ts";
 import { pipe } from "../files.ts";
@@ -84,6 +84,36 @@ function signalSet(signals: readonly number[]): Bytes {
   return set;
 }
 
+/** A handler's code, and the descriptor that it writes to. */
+interface Handler {
+  readonly address: Deno.PointerObject;
+  setDescriptor(number: number): void;
+}
+
+/** Two kinds, because one pipe may exist within the other's time. */
+type HandlerKind = "ending" | "all";
+
+const handlers = new WeakMap<Kernel, Map<HandlerKind, Handler>>();
+
+/**
+ * The handler of a kind: one for the program's life. A snapshot has them, so that a command makes no code, which the
+ * caller may have forbidden. PR_SET_MDWE(2const)
+ */
+function handlerOf(kernel: Kernel, kind: HandlerKind): Handler {
+  let own = handlers.get(kernel);
+  if (own === undefined) handlers.set(kernel, own = new Map());
+  let handler = own.get(kind);
+  if (handler === undefined) own.set(kind, handler = makeHandler(kernel));
+  return handler;
+}
+
+function makeHandler(kernel: Kernel): Handler {
+  const cell = alloc(4);
+  const code = listingBytes(signalHandlerListing[kernel.arch], addressOf(cell));
+  const view = new DataView(cell.buffer);
+  return { address: kernel.mapCode(code), setDescriptor: (number) => view.setInt32(0, number, true) };
+}
+
 /**
  * Catches signals from construction to disposal: every signal that a runtime forwards, or with `endingOnly` those that
  * end the operation.
@@ -109,8 +139,9 @@ export class SignalPipe implements Disposable, Interrupts {
     // If the pipe is full (65536 unread signals), signals are lost; the handler never blocks.
     ({ read: this.#read, write: this.#write } = pipe(kernel, "signals", { nonblocking: true }));
     try {
-      const code = listingBytes(signalHandlerListing[kernel.arch], BigInt(this.#write.number));
-      const action = handlerAction(kernel.mapCode(code));
+      const { address, setDescriptor } = handlerOf(kernel, endingOnly ? "ending" : "all");
+      setDescriptor(this.#write.number);
+      const action = handlerAction(address);
       for (const signal of endingOnly ? endingSignals : caughtSignals) this.#catch(signal, action, endingOnly);
       if (endingOnly) return;
       // Our caller may have blocked some of them, and execve keeps the mask.
