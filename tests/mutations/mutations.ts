@@ -185,6 +185,15 @@ export const mutations: readonly Mutation[] = [
     filter: "CVE-2024-21626: a working directory is not made",
     says: /^- +"made"/m,
   },
+  {
+    name: "a mount's place in the container is CRIU's name of it, whatever links make of that",
+    file: `${core}/checkpoint/external.ts`,
+    text: 'if (!path.includes("]:")) return path;',
+    replacement: 'if (path !== "") return path;',
+    tests: "security/checkpoint_test.ts",
+    filter: "CVE-2026-119101",
+    says: /^- +of the host$/m,
+  },
   // --- /proc and /sys -------------------------------------------------------------------------------------------------------
   {
     name: "anything may be bound on /proc",
