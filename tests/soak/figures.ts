@@ -104,20 +104,23 @@ export function processFigures({ name, pid, memory }: LongLived): readonly Figur
   ];
 }
 
-/** Pids of all descendants. Orphans are children of the subreaper that a harness makes of this process. */
-export function descendants(): number[] {
+/**
+ * Pids of all descendants; `zombies`: those that have ended and are not reaped. Orphans are children of the subreaper that
+ * a harness makes of this process.
+ */
+export function descendants({ zombies = false } = {}): number[] {
   const parents = entries("/proc").filter((name) => /^\d+$/.test(name)).map((name) => {
     // pid (name) state ppid: the name may hold anything.
     const [, state, parent] = /\) (\S) (\d+) [^)]*$/.exec(contentOf(`/proc/${name}/stat`)) ?? [];
     return { pid: Number(name), parent: Number(parent), state };
-  }).filter(({ state }) => state !== undefined && state !== "Z");
+  }).filter(({ state }) => state !== undefined);
   const found = new Set([Deno.pid]);
   for (let size = 0; size !== found.size;) {
     size = found.size;
     for (const { pid, parent } of parents) if (found.has(parent)) found.add(pid);
   }
   found.delete(Deno.pid);
-  return [...found];
+  return parents.filter(({ pid, state }) => found.has(pid) && (state === "Z") === zombies).map(({ pid }) => pid);
 }
 
 // --- the machine ----------------------------------------------------------------------------------------------------
@@ -146,6 +149,7 @@ export function machineFigures(
   const counts = contentOf("/proc/cgroups").trimEnd().split("\n").slice(1).map((line) => line.split("\t"));
   return [
     { name: "processes", value: descendants().length, bound: 0, reason: exact },
+    { name: "zombies", value: descendants({ zombies: true }).length, bound: 0, reason: exact },
     { name: "cgroups", value: cgroups, bound: 0, reason: exact },
     { name: "mounts", value: mounts().filter(({ line }) => line.includes(name)).length, bound: 0, reason: exact },
     ...stateRoots.map((root, index) => (

@@ -66,6 +66,11 @@ class Library implements Disposable {
     return { name: "library's program", pid: this.#running.pid, memory: MEMORY };
   }
 
+  /** @throws where it has ended. Reaps what has ended of this program's children. */
+  isThere(): void {
+    if (this.#running.isOver) throw new Error(`the library's program ended: ${this.#running.stderr}`);
+  }
+
   begin(): void {
     writeText(this.#input.write, "round\n");
   }
@@ -109,16 +114,19 @@ export function soak(minutes: number, print: (line: string) => void): Soak {
     const end = performance.now() + minutes * 60_000;
     let warm = { figures: [] as readonly Figure[], made: 0 };
     const made = () => commands.made + library.made;
-    const take = (): readonly Figure[] => [
-      ...machineFigures({
-        name: box.name,
-        cgroups: cgroupsNamed(box.name).length,
-        stateRoots: [box.root, `${box.bundle}/library-state`],
-        made: made() - warm.made,
-      }),
-      ...[...commands.longLived, library.longLived].flatMap(processFigures),
-      { name: "library's program: V8's heap, bytes", value: library.heap, ...HEAP },
-    ];
+    const take = (): readonly Figure[] => {
+      library.isThere();
+      return [
+        ...machineFigures({
+          name: box.name,
+          cgroups: cgroupsNamed(box.name).length,
+          stateRoots: [box.root, `${box.bundle}/library-state`],
+          made: made() - warm.made,
+        }),
+        ...[...commands.longLived, library.longLived].flatMap(processFigures),
+        { name: "library's program: V8's heap, bytes", value: library.heap, ...HEAP },
+      ];
+    };
     let rounds = 0;
     for (; rounds < WARM_UP + LEAST || performance.now() < end; rounds++) {
       if (rounds === WARM_UP) warm = { figures: take(), made: made() };
