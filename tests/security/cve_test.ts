@@ -14,28 +14,15 @@ import {
   execute,
   inBox,
   kernel,
-  makeRootfs,
   program as runtimeProgram,
-  Running,
-  type Runtime,
   until,
   withUserNamespace,
 } from "../integration/harness.ts";
 import { cgroupsNamed } from "../integration/leftovers.ts";
 import { openPath } from "../../lib/ffi/files.ts";
-import { openNumbers, stopBehind } from "./stopped.ts";
+import { numberOfProc, openNumbers, stopBehind } from "./stopped.ts";
+import { hostDirectory, linksTo } from "./swapper.ts";
 import { openPty } from "../fixtures/pty.ts";
-
-/** A directory of the host with a file in it, outside of the rootfs. */
-function hostDirectory(box: Box): { path: string; secret: string; content: () => string[] } {
-  const path = `${box.directory}/host`;
-  Deno.mkdirSync(path);
-  Deno.writeTextFileSync(`${path}/secret`, "of the host\n");
-  return { path, secret: `${path}/secret`, content: () => [...Deno.readDirSync(path)].map(({ name }) => name).sort() };
-}
-
-/** Symlinks that lead from anywhere in the rootfs to the host's `path`, were they followed as the host does. */
-const linksTo = (path: string): string[] => [path, `../../../../../../../../..${path}`];
 
 /** The rootfs's `name` becomes a symlink. */
 function replaceByLink(box: Box, name: string, target: string): void {
@@ -256,25 +243,6 @@ comparing("CVE-2024-21626: a process that sees all of an exec's descriptors does
   }
   box.remove();
 });
-
-/** The number of the host's /proc in the process that sets a container up, as a hook finds it there. */
-function numberOfProc(
-  box: Box,
-  change: Change = () => {},
-  run = (): { code: number; stderr: string } => box.runc(["run", box.id]),
-): number {
-  const file = `${box.directory}/descriptors`;
-  const script = `pid=$(sed 's/.*"pid":\\([0-9]*\\).*/\\1/'); ls -l /proc/$pid/fd >${file}`;
-  box.write((config) => {
-    change(config);
-    config.hooks = { prestart: [{ path: "/bin/sh", args: ["sh", "-c", script] }] };
-  });
-  const { code, stderr } = run();
-  assertEquals(code, 0, stderr);
-  const [, number] = Deno.readTextFileSync(file).match(/ (\d+) -> \/proc$/m) ?? [];
-  assert(number !== undefined, Deno.readTextFileSync(file));
-  return Number(number);
-}
 
 comparing("CVE-2024-21626: a working directory is not made on the host, behind whatever link of the image", (box) => {
   const { path, content } = hostDirectory(box);
@@ -610,106 +578,6 @@ comparing("CVE-2025-24965: neither are the files that the runtime itself brings"
   assertEquals(seen, `/run/notify/notify.sock\nsocket\n${linksTo(path)[1]}\n`);
   assertEquals(content(), ["secret"]);
 });
-
-/** Exchanges two names for ever, but leaves half of a processor to those who race with it: renameat2(2) is 316 on x86_64 and 276 on aarch64; RENAME_EXCHANGE is 2, AT_FDCWD −100. */
-function exchanger(left: string, right: string): Running {
-  const call = Deno.build.arch === "x86_64" ? 316 : 276;
-  return new Running([
-    "/usr/bin/perl",
-    "-e",
-    `my ($l, $r) = @ARGV; $| = 1; print "ready"; while (1) { syscall(${call}, -100, $l, -100, $r, 2) for 1 .. 500; select(undef, undef, undef, 0.0005) }`,
-    left,
-    right,
-  ]);
-}
-
-/** How often a race is run. */
-interface Race {
-  readonly runtime: Runtime;
-  readonly starts: number;
-  /** Starts at the same time. */
-  readonly lanes: number;
-  /** Mounts of each start that race. */
-  readonly mounts: number;
-}
-
-/** As cheap a container as can be, in a bundle of its own, with mounts below a directory that is being swapped. */
-function writeLane(
-  box: Box,
-  lane: number,
-  round: number,
-  race: { volume: string; host: string; mounts: number },
-): string {
-  const bundle = `${box.directory}/lane-${lane}`;
-  // A rootfs for each: two that fill one /dev at the same time would hinder each other.
-  if (round === 0) makeRootfs(`${bundle}/rootfs`);
-  box.write((config) => {
-    config.root = { path: "rootfs", readonly: false };
-    config.linux.cgroupsPath = `${box.cgroup}-${lane}`;
-    config.linux.namespaces = [{ type: "mount" }, { type: "pid" }];
-    config.linux.maskedPaths = [];
-    config.linux.readonlyPaths = [];
-    delete config.hostname;
-    config.mounts = [
-      { destination: "/proc", type: "proc", source: "proc" },
-      { destination: `/volume-${lane}`, type: "bind", source: race.volume, options: ["rbind"] },
-    ];
-    for (let index = 0; index < race.mounts; index++) {
-      const destination = `/volume-${lane}/swap/${lane}-${round}-${index}`;
-      // Directories and files in turn: both are made where they are missing.
-      const source = index % 2 === 0 ? race.host : "/etc/hostname";
-      config.mounts.push({ destination, type: "bind", source, options: ["bind", "ro"] });
-    }
-    // A mount that is not below the container's root is not in its table: all have to be.
-    config.process.args = ["grep", "-c", `/${lane}-${round}-`, "/proc/self/mountinfo"];
-  });
-  Deno.renameSync(`${box.bundle}/config.json`, `${bundle}/config.json`);
-  return bundle;
-}
-
-/** A directory becomes a link to the host and a directory again, for ever, while containers start whose mounts go below it. */
-function raceStarts(box: Box, { starts, lanes, mounts }: Race): void {
-  const { path, content } = hostDirectory(box);
-  const volume = `${box.directory}/volume`;
-  Deno.mkdirSync(`${volume}/swap`, { recursive: true });
-  Deno.symlinkSync(linksTo(path)[1]!, `${volume}/link`);
-  using racer = exchanger(`${volume}/swap`, `${volume}/link`);
-  racer.says("ready");
-  let won = 0;
-  for (let round = 0; round < starts / lanes; round++) {
-    const running = Array.from({ length: lanes }, (_, lane) => {
-      const bundle = writeLane(box, lane, round, { volume, host: path, mounts });
-      return box.start(["run", "--bundle", bundle, `lane-${lane}`]);
-    });
-    for (const one of running) {
-      using start = one;
-      const { code, stdout, stderr } = start.wait();
-      if (code === 0) {
-        assertEquals(stdout, `${mounts}\n`);
-        won++;
-      } else {
-        assertMatch(stderr, /error mounting|mkdirat|openat/, "the race makes a start fail, and nothing else");
-      }
-    }
-    assertEquals(content(), ["secret"]);
-  }
-  assert(won > 0, "some got through");
-  racer.signal(9);
-  racer.wait();
-}
-
-const races: readonly Race[] = [
-  { runtime: "native", starts: 1000, lanes: 2, mounts: 2 },
-  { runtime: "native", starts: 30, lanes: 1, mounts: 20 },
-  { runtime: "deno", starts: 30, lanes: 1, mounts: 20 },
-];
-for (const race of races) {
-  const { runtime, starts, mounts } = race;
-  Deno.test(
-    `CVE-2021-30465, CVE-2024-45310: ${runtime}: in ${starts} starts ${mounts} mounts race a directory that becomes a link to the host`,
-    () => inBox(runtime, (box) => raceStarts(box, race)),
-  );
-}
 
 // --- the rest -----------------------------------------------------------------------------------------------------------
 
