@@ -32,6 +32,7 @@ const mounts = "integration/mounts_test.ts";
 const layers = "lib/sandbox/rootfs";
 const archives = "integration/rootfs/attacks_test.ts";
 const sandboxes = "integration/sandbox";
+const swaps = "security/swaps_test.ts";
 
 export const mutations: readonly Mutation[] = [
   // --- debuggers -----------------------------------------------------------------------------------------------------------
@@ -826,5 +827,95 @@ export const mutations: readonly Mutation[] = [
     tests: "security/inspect_test.ts",
     filter: "CVE-2021-25743",
     says: /^- +27,$/m,
+  },
+
+  // --- while somebody swaps -------------------------------------------------------------------------------------------------
+  ...([
+    ["mounts are made", "targets of mounts", /^- +([01]|"(directory|file)-\d+",?)$/m],
+    ["a tmpfs is filled", "what tmpcopyup copies", /^- +0$/m],
+    ["devices are made", "places of devices", /^- +"node-/m],
+  ] as const).map(([what, filter, says]) => ({
+    name: `swapped: ${what} where a link of the moment leads on the host`,
+    file: `${core}/steps/root/in_root.ts`,
+    text: "const resolve = Resolve.RESOLVE_IN_ROOT |",
+    replacement: "path = `.${path}`;\n  const resolve =",
+    tests: swaps,
+    filter,
+    says,
+  })),
+  {
+    name: "swapped: what is called /dev/null at the moment masks a path",
+    file: `${core}/steps/devices.ts`,
+    text: "...unlessDevice(1, 3, [fail(0, `${why}: container's /dev/null is invalid`)]),",
+    replacement: "",
+    tests: swaps,
+    filter: "the null device",
+    says: /^- +0:0$/m,
+  },
+  {
+    name: "swapped: the host's /proc stays open in run, and may be the working directory",
+    file: `${core}/plans/create.ts`,
+    text: 'if (!isNeeded) return [step("close the host\'s /proc", "", [call("close", [fixedFd("proc")])])];',
+    replacement: "if (!isNeeded) return [];",
+    also: [{
+      file: `${core}/steps/working_directory.ts`,
+      text: 'when(first, "!=", "/".charCodeAt(0), [fail(0, why)]),',
+      replacement: "",
+    }],
+    tests: swaps,
+    filter: "the working directory, where there is one",
+    says: /^- +(of the host|the host's \/proc)$/m,
+  },
+  {
+    name: "swapped: the working directory is made by its name",
+    file: `${core}/steps/root/rootfs.ts`,
+    text: '...makeParents(components, { arch }, { "*": `mkdir ${cwd}` }),\n    call("close", [parent]),',
+    replacement:
+      '...components.map((_, index) => call("mkdirat", [AT_FDCWD, `/${components.slice(0, index + 1).join("/")}`, 0o755], { tolerate: ["EEXIST"] })),',
+    tests: swaps,
+    filter: "the working directory, where it is made",
+    says: /^- +"made-/m,
+  },
+  {
+    name: "swapped: values are written to what is called /proc at the moment",
+    file: `${core}/steps/host_writes.ts`,
+    text: 'call("openat2", [fixedFd("proc"), name, how, 24]',
+    replacement: 'call("openat", [-100, `/proc/${name}`, O.O_WRONLY | O.O_CLOEXEC]',
+    tests: swaps,
+    filter: "what is written to /proc",
+    says: /^- +"?(1234|exec no-such-profile)/m,
+  },
+  {
+    name: "swapped: startContainer hooks run on the host's files",
+    file: `${core}/plans/create.ts`,
+    text: "    ...createContainerHookSteps(config),\n",
+    replacement: '    ...hooks["run"],\n',
+    also: [{ file: `${core}/plans/create.ts`, text: "    ...hooks.run,\n    ", replacement: "    " }],
+    tests: swaps,
+    filter: "the program of a startContainer hook",
+    says: /^- +program of the host$/m,
+  },
+  {
+    name: "swapped: the host's /proc stays open in exec, and may be the working directory",
+    file: `${core}/plans/exec.ts`,
+    text: '        call("close", [fixedFd("proc")]),\n',
+    replacement: "",
+    also: [{
+      file: `${core}/steps/working_directory.ts`,
+      text: 'when(first, "!=", "/".charCodeAt(0), [fail(0, why)]),',
+      replacement: "",
+    }],
+    tests: swaps,
+    filter: "the working directory of exec",
+    says: /^- +(of the host|the host's \/proc)$/m,
+  },
+  {
+    name: "swapped: a restore makes places where a link of the moment leads on the host",
+    file: `${core}/launch/make_target.ts`,
+    text: "const flags = O.O_PATH | O.O_NOFOLLOW | O.O_CLOEXEC;",
+    replacement: "const flags = O.O_PATH | O.O_CLOEXEC;",
+    tests: swaps,
+    filter: "restores while",
+    says: /^- +"place"/m,
   },
 ];
