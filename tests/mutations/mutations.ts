@@ -16,6 +16,8 @@ export interface Mutation extends Edit {
   readonly tests: string;
   /** The test imports the code, and does not run the program. */
   readonly library?: true;
+  /** How long the test waits for what never happens then; absent: as long as usual. */
+  readonly patienceMs?: number;
   /** Part of the test's name, or of the names of several: one has to fail. */
   readonly filter: string;
   /** What the failure says: that the attack came through, not just that something does not work. */
@@ -829,6 +831,141 @@ export const mutations: readonly Mutation[] = [
     says: /^- +27,$/m,
   },
 
+  // --- what the runtime believes -------------------------------------------------------------------------------------------
+  {
+    name: "exec: a text is read as the number that it begins with",
+    file: "lib/cli/commands/exec.ts",
+    text: "if (/^[+-]?\\d+$/.test(text) && Number(text) >= 0 && Number(text) <= MAX_ID) return Number(text);",
+    replacement: 'if (text !== "") return Number.parseInt(text) >>> 0;',
+    tests: cve,
+    filter: "CVE-2016-3697",
+    says: /was not refused/,
+  },
+  {
+    name: "a list of mappings is cut at what fits",
+    file: `${core}/launch/id_maps.ts`,
+    text: "const text = mapText(mappings);",
+    replacement: "const text = mapText(mappings.slice(0, 300));",
+    tests: cve,
+    filter: "CVE-2021-43784",
+    says: /Expected actual|was not refused/,
+  },
+  {
+    name: "cgroups of the host are writable in a user namespace",
+    file: `${core}/steps/mounts/cgroup.ts`,
+    text: "    ...bindAttributes(bind, source),\n    placeMount(target),",
+    replacement: "    placeMount(target),",
+    also: [{
+      file: `${core}/launch/id_maps.ts`,
+      text: "const text = mapText(mappings);",
+      replacement: "const text = mapText(mappings.map((each) => ({ ...each, hostID: 0 })));",
+    }],
+    tests: cve,
+    filter: "CVE-2023-25809",
+    says: /made \/sys\/fs\/cgroup/,
+  },
+  {
+    name: "the place of the sd_notify socket is found by name, as the host would",
+    file: `${core}/steps/root/in_root.ts`,
+    text: "const resolve = Resolve.RESOLVE_IN_ROOT |",
+    replacement: "path = `.${path}`;\n  const resolve =",
+    tests: cve,
+    filter: "CVE-2025-24965",
+    says: /^- +"notify"/m,
+  },
+  {
+    name: "the places of devices are found by name, as the host would",
+    file: `${core}/steps/root/in_root.ts`,
+    text: "const resolve = Resolve.RESOLVE_IN_ROOT |",
+    replacement: "path = `.${path}`;\n  const resolve =",
+    tests: cve,
+    filter: "CVE-2026-41579",
+    says: /was not refused|^- +"(fuse|null)"/m,
+  },
+  {
+    name: "a process of the container runs the host's binary",
+    file: "lib/cli/runtime.ts",
+    text: 'executor: global.init === "deno" ? "deno" : "native",',
+    replacement: 'executor: "deno",',
+    tests: cve,
+    filter: "host programs in the container",
+    says: /^- +(0,|"deno .*|".*version.*)$/m,
+  },
+  {
+    name: "an AppArmor profile is ignored",
+    file: `${core}/steps/security_labels.ts`,
+    text: "if (!profile) return [];",
+    replacement: 'if (profile !== "") return [];',
+    tests: "security/security_labels_test.ts",
+    filter: "apparmor: a profile that is not loaded",
+    says: /was not refused/,
+  },
+  {
+    name: "a kept filter is loaded, whoever may write to it",
+    file: `${core}/seccomp/cache.ts`,
+    text: "if ((status.mode & 0o022) !== 0) throw",
+    replacement: "if (status.mode < 0) throw",
+    tests: "security/seccomp_test.ts",
+    filter: "a kept filter that lies where others may write",
+    says: /^- +false$/m,
+  },
+  {
+    name: "a message of init is believed, whoever sends it and when",
+    file: `${core}/launch/conversation.ts`,
+    text: 'if (by === undefined) throw refusal(sender, `sent a message "${kind}" at the wrong time`);',
+    replacement: "",
+    also: [{
+      file: `${core}/launch/conversation.ts`,
+      text: 'if (by !== sender) throw refusal(sender, `sent a message "${kind}", which only ${by} may send`);',
+      replacement: "",
+    }],
+    tests: "integration/forged_messages_test.ts",
+    filter: "a startContainer hook says as init: child, a process of the host",
+    says: /Values are not equal|to match/,
+  },
+  {
+    name: "the state that container hooks read can be written to",
+    file: `${core}/launch/hook_state.ts`,
+    text: "    fillAndSeal(this.#kernel, this.#file, bytes);",
+    replacement: '    this.#kernel.must("write", "write", this.#file.number, bytes, bytes.length);',
+    tests: "integration/hooks_test.ts",
+    filter: "startContainer hooks cannot change the state",
+    says: /a way to write/,
+  },
+  {
+    name: "exec waits for the end of its output, whoever holds that",
+    file: `${core}/plans/monitor/plan.ts`,
+    text: '{ op: "add", left, right: -1, out: result },',
+    replacement: '{ op: "add", left, right: 1 << 30, out: result },',
+    patienceMs: 8000,
+    tests: "integration/monitor_test.ts",
+    filter: "exec ends with its process, not with a child",
+    says: /never happened: its end/,
+  },
+  {
+    name: "a process that cannot be looked at is taken for ended",
+    file: `${core}/state/process_status.ts`,
+    text: "    throw known ?? error;",
+    replacement: "    return undefined;",
+    library: true,
+    tests: "unit/libcontainer/state/process_status_test.ts",
+    filter: "a process whose status cannot be read",
+    says: /to throw/,
+  },
+  {
+    name: "the report of an audit is written through a symlink",
+    file: "lib/cli/audit/auditor.ts",
+    text: "createNew: true,",
+    replacement: "create: true, truncate: true,",
+    also: [{
+      file: "lib/cli/audit/auditor.ts",
+      text: "    removeIfThere(this.#temporary);\n    // O_EXCL",
+      replacement: "    // O_EXCL",
+    }],
+    tests: "integration/seccomp_audit_test.ts",
+    filter: "a report in a directory of the container",
+    says: /^- +\{|the host's/m,
+  },
   // --- while somebody swaps -------------------------------------------------------------------------------------------------
   ...([
     ["mounts are made", "targets of mounts", /^- +([01]|"(directory|file)-\d+",?)$/m],
