@@ -831,6 +831,29 @@ export const mutations: readonly Mutation[] = [
     says: /^- +27,$/m,
   },
 
+  {
+    name: "capabilities of the permitted set are ambient",
+    file: `${core}/steps/credentials.ts`,
+    text: "[...numbers.ambient].map(",
+    replacement: "[...numbers.permitted].map(",
+    also: [{
+      file: `${core}/steps/credentials.ts`,
+      text: "[effective, permitted, inheritable].flatMap",
+      replacement: "[effective, permitted, permitted].flatMap",
+    }],
+    tests: cve,
+    filter: "CVE-2016-8867",
+    says: /CapInh:.*0201000/,
+  },
+  {
+    name: "a mount is found by what the container has in /proc",
+    file: `${core}/steps/mounts/old_mounts.ts`,
+    text: 'const toProc = call("fchdir", [fixedFd("proc")]);',
+    replacement: 'const toProc = call("chdir", ["/proc"]);',
+    tests: cve,
+    filter: "CVE-2026-115521",
+    says: /^- +wrote \/$/m,
+  },
   // --- what the runtime believes -------------------------------------------------------------------------------------------
   {
     name: "exec: a text is read as the number that it begins with",

@@ -6,7 +6,7 @@ import { criuTest } from "../integration/criu_harness.ts";
 import type { Change } from "../integration/harness.ts";
 
 criuTest(
-  "CVE-2026-119101, CVE-2026-115520: no link of the image names a directory of the host for CRIU to mount",
+  "CVE-2026-119101, CVE-2026-115520, CVE-2026-119614: no link of the image names a directory of the host for CRIU to mount",
   (box) => {
     const { directory, rootfs } = box.box;
     const [volume, secret] = [`${directory}/volumes/volume`, `${directory}/host/volume`];

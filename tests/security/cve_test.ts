@@ -23,6 +23,7 @@ import { openPath } from "../../lib/ffi/files.ts";
 import { numberOfProc, openNumbers, stopBehind } from "./stopped.ts";
 import { hostDirectory, linksTo } from "./swapper.ts";
 import { openPty } from "../fixtures/pty.ts";
+import { writeDenying } from "../fixtures/tiny_program.ts";
 
 /** The rootfs's `name` becomes a symlink. */
 function replaceByLink(box: Box, name: string, target: string): void {
@@ -61,18 +62,43 @@ comparing(
   },
 );
 
-comparing("CVE-2022-24769, CVE-2022-29162: no capability is inheritable that the config does not make so", (box) => {
-  const inheritable = "grep CapInh /proc/self/status";
+comparing(
+  "CVE-2022-27650, CVE-2025-27612, CVE-2022-24769, CVE-2022-29162: no capability is inheritable that the config does not make so",
+  (box) => {
+    const inheritable = "grep CapInh /proc/self/status";
+    const change: Change = (config) => {
+      const { bounding, effective, permitted } = config.process.capabilities!;
+      config.process.capabilities = { bounding, effective, permitted };
+    };
+    assertEquals(box.sh(inheritable, change), "CapInh:\t0000000000000000\n");
+    box.startSleeping(change);
+    assertEquals(
+      box.must(["exec", "--cap", "CAP_NET_ADMIN", box.id, "sh", "-c", inheritable]),
+      "CapInh:\t0000000000000000\n",
+    );
+    box.remove();
+  },
+);
+
+comparing("CVE-2016-8867: a user other than root has only the capabilities that the config makes ambient", (box) => {
+  const sets = "grep -E 'Cap(Inh|Prm|Eff|Amb)' /proc/self/status | tr -d '\\n'";
   const change: Change = (config) => {
-    const { bounding, effective, permitted } = config.process.capabilities!;
-    config.process.capabilities = { bounding, effective, permitted };
+    const names = ["CAP_NET_ADMIN", "CAP_SYS_ADMIN"];
+    const ambient = ["CAP_NET_ADMIN"];
+    config.process.user = { uid: 1000, gid: 1000 };
+    config.process.capabilities = {
+      bounding: names,
+      effective: names,
+      permitted: names,
+      inheritable: ambient,
+      ambient,
+    };
   };
-  assertEquals(box.sh(inheritable, change), "CapInh:\t0000000000000000\n");
+  // CAP_NET_ADMIN is number 12.
+  const expected = ["Inh", "Prm", "Eff", "Amb"].map((name) => `Cap${name}:\t0000000000001000`).join("");
+  assertEquals(box.sh(sets, change), expected);
   box.startSleeping(change);
-  assertEquals(
-    box.must(["exec", "--cap", "CAP_NET_ADMIN", box.id, "sh", "-c", inheritable]),
-    "CapInh:\t0000000000000000\n",
-  );
+  assertEquals(box.must(["exec", box.id, "sh", "-c", sets]), expected);
   box.remove();
 });
 
@@ -269,7 +295,7 @@ comparing("CVE-2024-21626: a working directory is not made on the host, behind w
 // --- /proc --------------------------------------------------------------------------------------------------------------
 
 comparing(
-  "CVE-2019-19921, CVE-2023-27561, CVE-2023-28642: /proc and /sys are where they are called, or nowhere",
+  "CVE-2025-54867, CVE-2019-19921, CVE-2023-27561, CVE-2023-28642: /proc and /sys are where they are called, or nowhere",
   (box) => {
     Deno.mkdirSync(`${box.rootfs}/fake`);
     for (const name of ["proc", "sys"]) {
@@ -292,32 +318,35 @@ comparing(
   },
 );
 
-comparing("CVE-2019-16884: a volume does not cover /proc, by its name or by a link of the image", (box) => {
-  const { path } = hostDirectory(box);
-  Deno.symlinkSync("/proc", `${box.rootfs}/data`);
-  Deno.symlinkSync("/proc/self/attr", `${box.rootfs}/attr`);
-  const cases: [string, RegExp][] = [
-    ["/proc", /cannot be mounted because it is not of type proc/],
-    ["/proc/self", /cannot be mounted because it is inside \/proc/],
-    ["/tmp/../proc/self/attr", /cannot be mounted because it is inside \/proc/],
-    ["/data", /cannot be mounted because it is inside \/proc/],
-    ["/data/self/attr", /cannot be mounted because it is inside \/proc/],
-    ["/attr", /cannot be mounted because it is inside \/proc/],
-  ];
-  for (const [destination, message] of cases) {
-    for (const mount of [{ type: "bind", source: path, options: ["rbind"] }, { type: "tmpfs", source: "tmpfs" }]) {
-      const refused = box.runRefused((config) => config.mounts.push({ destination, ...mount }));
-      assertMatch(
-        refused.msg,
-        mount.type === "bind" || destination !== "/proc" ? message : /not of type proc/,
-        destination,
-      );
+comparing(
+  "CVE-2015-3631, CVE-2019-16884: a volume does not cover /proc, by its name or by a link of the image",
+  (box) => {
+    const { path } = hostDirectory(box);
+    Deno.symlinkSync("/proc", `${box.rootfs}/data`);
+    Deno.symlinkSync("/proc/self/attr", `${box.rootfs}/attr`);
+    const cases: [string, RegExp][] = [
+      ["/proc", /cannot be mounted because it is not of type proc/],
+      ["/proc/self", /cannot be mounted because it is inside \/proc/],
+      ["/tmp/../proc/self/attr", /cannot be mounted because it is inside \/proc/],
+      ["/data", /cannot be mounted because it is inside \/proc/],
+      ["/data/self/attr", /cannot be mounted because it is inside \/proc/],
+      ["/attr", /cannot be mounted because it is inside \/proc/],
+    ];
+    for (const [destination, message] of cases) {
+      for (const mount of [{ type: "bind", source: path, options: ["rbind"] }, { type: "tmpfs", source: "tmpfs" }]) {
+        const refused = box.runRefused((config) => config.mounts.push({ destination, ...mount }));
+        assertMatch(
+          refused.msg,
+          mount.type === "bind" || destination !== "/proc" ? message : /not of type proc/,
+          destination,
+        );
+      }
     }
-  }
-});
+  },
+);
 
 comparing(
-  "CVE-2025-52881: what the runtime writes to /proc is written to the kernel's, whatever the container has there",
+  "CVE-2025-62596, CVE-2025-52881: what the runtime writes to /proc is written to the kernel's, whatever the container has there",
   (box) => {
     const script =
       "mount -t tmpfs tmpfs /proc && mkdir -p /proc/self/attr/apparmor /proc/thread-self/attr/apparmor && " +
@@ -410,6 +439,27 @@ comparing(
   },
 );
 
+comparing("CVE-2026-115521: what becomes read-only is no matter of links that the image has in /proc", (box) => {
+  for (let number = 3; number < 100; number++) {
+    Deno.mkdirSync(`${box.rootfs}/proc/self/fd`, { recursive: true });
+    Deno.symlinkSync("/decoy", `${box.rootfs}/proc/self/fd/${number}`);
+  }
+  Deno.mkdirSync(`${box.rootfs}/decoy`);
+  const change: Change = (config) => {
+    withoutMount("/proc")(config);
+    config.mounts.push({ destination: "/decoy", type: "tmpfs", source: "tmpfs" });
+    config.linux.maskedPaths = [];
+    config.linux.readonlyPaths = [];
+    config.root.readonly = true;
+  };
+  const script = "for at in / /decoy; do touch $at/file && echo wrote $at; done 2>/dev/null; true";
+  assertEquals(box.sh(script, change), "wrote /decoy\n");
+  // By mount(2), which knows a mount by a path: where the calls for descriptors are refused. The other executor needs them.
+  const names = ["open_tree", "move_mount", "mount_setattr", "fsopen", "fsconfig", "fsmount"] as const;
+  writeDenying(`${box.directory}/refusing`, names, "ENOSYS");
+  assertEquals(box.sh(script, change, { prefix: [`${box.directory}/refusing`] }), "wrote /decoy\n");
+}, ["native"]);
+
 comparing("a sysctl of the host is refused, by whatever name", (box) => {
   const names = ["kernel.core_pattern", "kernel/core_pattern", "fs.suid_dumpable", "net/../kernel/core_pattern"];
   for (const name of names) {
@@ -424,7 +474,7 @@ comparing("a sysctl of the host is refused, by whatever name", (box) => {
 
 // --- /dev ---------------------------------------------------------------------------------------------------------------
 
-comparing("CVE-2025-31133: nothing but the null device masks a path", (box) => {
+comparing("CVE-2025-62161, CVE-2026-88265, CVE-2025-31133: nothing but the null device masks a path", (box) => {
   const { secret } = hostDirectory(box);
   const attempts: [string, () => void][] = [
     ["a link to a file to be bound", () => Deno.symlinkSync("/proc/sys/kernel/core_pattern", `${box.rootfs}/dev/null`)],
@@ -452,7 +502,7 @@ function runAtTerminal(box: Box): { code: number; stderr: string } {
   return running.wait();
 }
 
-comparing("CVE-2025-52565: /dev/console is not mounted on what the image has in its place", (box) => {
+comparing("CVE-2026-88264, CVE-2025-52565: /dev/console is not mounted on what the image has in its place", (box) => {
   const { secret, content } = hostDirectory(box);
   const atTerminal: Change = (config) => {
     ownDev(config);
@@ -543,7 +593,7 @@ comparing("CVE-2026-41579, CVE-2026-47766: a /dev that is a link fills the rootf
 // --- files that are made on the way -------------------------------------------------------------------------------------
 
 comparing(
-  "CVE-2021-30465, CVE-2024-45310: what is made for a mount is made in the rootfs, through whatever links",
+  "CVE-2015-3629, CVE-2019-18837, CVE-2021-30465, CVE-2024-45310: what is made for a mount is made in the rootfs, through whatever links",
   (box) => {
     const { path, content } = hostDirectory(box);
     for (const target of linksTo(path)) {
@@ -658,7 +708,7 @@ comparing("an id is no path: no other directory is taken for a container's", (bo
   box.remove();
 });
 
-comparing("an image's /etc/passwd does not make the runtime read without end", (box) => {
+comparing("CVE-2026-135844: an image's /etc/passwd does not make the runtime read without end", (box) => {
   const noHome: Change = (config) =>
     config.process.env = config.process.env.filter((entry) => !entry.startsWith("HOME="));
   const passwd = `${box.rootfs}/etc/passwd`;
