@@ -989,6 +989,16 @@ export const mutations: readonly Mutation[] = [
     filter: "a report in a directory of the container",
     says: /^- +\{|the host's/m,
   },
+  {
+    name: "library: a process that is disposed of after its end stays a zombie",
+    file: `${core}/container/container.ts`,
+    text: "if (this.#handle.hasEnded) this.#handle.reap();",
+    replacement: "",
+    library: true,
+    tests: "integration/library_test.ts",
+    filter: "is no zombie once it is disposed of",
+    says: /AssertionError/,
+  },
   // --- while somebody swaps -------------------------------------------------------------------------------------------------
   ...([
     ["mounts are made", "targets of mounts", /^- +([01]|"(directory|file)-\d+",?)$/m],

@@ -130,20 +130,19 @@ const lines = (path: string) => Math.max(0, contentOf(path).trimEnd().split("\n"
 
 /**
  * The machine. `name`: in the names of all mounts and cgroups of the test; `stateRoots`: directories of the runtime;
- * `made`: how many containers there were since the warm-up.
+ * `rounds`: how many there were since the warm-up.
  */
 export function machineFigures(
-  { cgroups, name, stateRoots, made }: {
+  { cgroups, name, stateRoots, rounds }: {
     readonly cgroups: number;
     readonly name: string;
     readonly stateRoots: readonly string[];
-    readonly made: number;
+    readonly rounds: number;
   },
 ): readonly Figure[] {
   const shared = {
-    bound: Math.max(20, Math.floor(made / 4)),
-    reason:
-      "one that is left by each container, or by every fourth, is more; others on the machine have some too, and " +
+    bound: Math.max(20, Math.floor(rounds / 2)),
+    reason: "one that is left by each round, or by every second, is more; others on the machine have some too, and " +
       "pages of files keep ended cgroups for a while",
   };
   const counts = contentOf("/proc/cgroups").trimEnd().split("\n").slice(1).map((line) => line.split("\t"));

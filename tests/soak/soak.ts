@@ -112,7 +112,8 @@ export function soak(minutes: number, print: (line: string) => void): Soak {
     using commands = new Commands(box);
     using library = new Library(box);
     const end = performance.now() + minutes * 60_000;
-    let warm = { figures: [] as readonly Figure[], made: 0 };
+    let rounds = 0;
+    let warm: readonly Figure[] = [];
     const made = () => commands.made + library.made;
     const take = (): readonly Figure[] => {
       library.isThere();
@@ -121,27 +122,26 @@ export function soak(minutes: number, print: (line: string) => void): Soak {
           name: box.name,
           cgroups: cgroupsNamed(box.name).length,
           stateRoots: [box.root, `${box.bundle}/library-state`],
-          made: made() - warm.made,
+          rounds: Math.max(0, rounds - WARM_UP),
         }),
         ...[...commands.longLived, library.longLived].flatMap(processFigures),
         { name: "library's program: V8's heap, bytes", value: library.heap, ...HEAP },
       ];
     };
-    let rounds = 0;
     for (; rounds < WARM_UP + LEAST || performance.now() < end; rounds++) {
-      if (rounds === WARM_UP) warm = { figures: take(), made: made() };
+      if (rounds === WARM_UP) warm = take();
       library.begin();
       commands.round();
       library.end();
       if (rounds % 20 === 0) print(`round ${rounds}: ${made()} containers, heap ${library.heap >> 10} KiB`);
     }
-    const after = settled(warm.figures, take);
+    const after = settled(warm, take);
     return {
       rounds,
       containers: made(),
       execs: commands.execs,
-      growths: growths(warm.figures, after),
-      table: table(warm.figures, after),
+      growths: growths(warm, after),
+      table: table(warm, after),
     };
   });
 }
