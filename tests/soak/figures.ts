@@ -130,20 +130,26 @@ const lines = (path: string) => Math.max(0, contentOf(path).trimEnd().split("\n"
 
 /**
  * The machine. `name`: in the names of all mounts and cgroups of the test; `stateRoots`: directories of the runtime;
- * `rounds`: how many there were since the warm-up.
+ * `rounds`, `made`: how many rounds and containers there were since the warm-up.
  */
 export function machineFigures(
-  { cgroups, name, stateRoots, rounds }: {
+  { cgroups, name, stateRoots, rounds, made }: {
     readonly cgroups: number;
     readonly name: string;
     readonly stateRoots: readonly string[];
     readonly rounds: number;
+    readonly made: number;
   },
 ): readonly Figure[] {
+  const others = "others on the machine have some too";
   const shared = {
     bound: Math.max(20, Math.floor(rounds / 2)),
-    reason: "one that is left by each round, or by every second, is more; others on the machine have some too, and " +
-      "pages of files keep ended cgroups for a while",
+    reason: `one that is left by each round, or by every second, is more; ${others}`,
+  };
+  // An ended one stays as long as a page of a file that was first read or written in it.
+  const memory = {
+    bound: Math.max(20, Math.floor(made / 4)),
+    reason: `one that is left by each container, or by every fourth, is more; ${others}, and files keep them`,
   };
   const counts = contentOf("/proc/cgroups").trimEnd().split("\n").slice(1).map((line) => line.split("\t"));
   return [
@@ -163,7 +169,7 @@ export function machineFigures(
       }
     )),
     ...counts.map(([controller, , count]) => (
-      { name: `kernel's cgroups, ${controller}`, value: Number(count), ...shared }
+      { name: `kernel's cgroups, ${controller}`, value: Number(count), ...(controller === "memory" ? memory : shared) }
     )),
     ...unifiedPlaces().map((place) => (
       { name: "ended cgroups that the kernel keeps", value: dying(place), ...shared }

@@ -113,6 +113,7 @@ export function soak(minutes: number, print: (line: string) => void): Soak {
     using library = new Library(box);
     const end = performance.now() + minutes * 60_000;
     let rounds = 0;
+    let madeWarm = 0;
     let warm: readonly Figure[] = [];
     const made = () => commands.made + library.made;
     const take = (): readonly Figure[] => {
@@ -123,13 +124,14 @@ export function soak(minutes: number, print: (line: string) => void): Soak {
           cgroups: cgroupsNamed(box.name).length,
           stateRoots: [box.root, `${box.bundle}/library-state`],
           rounds: Math.max(0, rounds - WARM_UP),
+          made: made() - madeWarm,
         }),
         ...[...commands.longLived, library.longLived].flatMap(processFigures),
         { name: "library's program: V8's heap, bytes", value: library.heap, ...HEAP },
       ];
     };
     for (; rounds < WARM_UP + LEAST || performance.now() < end; rounds++) {
-      if (rounds === WARM_UP) warm = take();
+      if (rounds === WARM_UP) [warm, madeWarm] = [take(), made()];
       library.begin();
       commands.round();
       library.end();
