@@ -30,8 +30,8 @@ const WARM_UP = 8;
 /** Rounds that are compared, at least: enough that one thing left in each is beyond every bound. */
 const LEAST = 10;
 
-/** What V8 keeps: code and maps of what has run, and free pages of its heap. A buffer of 64 KiB left by each round is more. */
-const HEAP = { bound: 4 << 20, reason: "V8 keeps compiled code and free pages" };
+/** Measured: 3.5 MiB after 6,000 containers, most of it in the first thousand. 4 KiB left by each of 1,500 are more. */
+const HEAP = { bound: 6 << 20, reason: "V8 keeps compiled code and free pages" };
 const MEMORY = { bound: 48 << 10, reason: "V8 and the allocator give back what is free when they like" };
 
 const program = new URL("library_program.ts", import.meta.url).pathname;
