@@ -33,6 +33,8 @@ export const allParts: readonly Part[] = [
   // Without the build, the later parts would test an older program.
   { args: ["task", "build"], isNeeded: true },
   { args: ["run", "--allow-all", "tools/test_lanes.ts", "tests/integration", "tests/security"] },
+  // Two minutes, with nothing beside it: it compares what the machine has before and after.
+  { args: ["test", "--allow-all", "--no-check", "tests/soak"] },
   // Checks that the tests above fail when a protection is removed.
   { args: ["test", "--allow-all", "--no-check", "tests/mutations"] },
 ];

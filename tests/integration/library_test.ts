@@ -274,6 +274,21 @@ libraryTest("a container's life: create, start, exec, state, kill, delete", asyn
   assertEquals(library.left, []);
 });
 
+libraryTest(
+  "a process that has ended is no zombie once it is disposed of, though nobody has awaited it",
+  async (library) => {
+    const options = { id: "a", spec: library.spec(["sleep", "100"]), startBy: "fifo", stdio: [0, 1, 2] } as const;
+    const { container, process } = await Container.create(library.runtime(), options);
+    await container.start();
+    await container.kill(9);
+    await untilAsync("its end", () => process.hasEnded);
+    assert(existsSync(`/proc/${process.pid}`));
+    process[Symbol.dispose]();
+    assert(!existsSync(`/proc/${process.pid}`));
+    await container.delete();
+  },
+);
+
 libraryTest("an aborted create leaves nothing, and rejects with the reason", async (library) => {
   const runtime = library.runtime();
   const aborter = new AbortController();

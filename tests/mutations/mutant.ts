@@ -89,12 +89,18 @@ export class Workshop implements Disposable {
 
   /**
    * Runs the tests of `file` whose names contain `filter` against `program`. `cwd`: where the tests are, this project
-   * by default.
+   * by default. `patienceMs`: how long they wait for what never happens.
    *
    * What lacks a protection could change the host. So it has mount and pid namespaces of its own: the root file system is read-only, /tmp and /dev are
    * copies, and no process outlives the run.
    */
-  async test(program: string, file: string, filter?: string, cwd = projectDir): Promise<Run> {
+  async test(
+    program: string,
+    file: string,
+    filter?: string,
+    { cwd = projectDir, patienceMs }: { readonly cwd?: string; readonly patienceMs?: number } = {},
+  ): Promise<Run> {
+    const patience: Record<string, string> = patienceMs === undefined ? {} : { RUNC_TEST_PATIENCE: `${patienceMs}` };
     const args = [deno, "test", "--allow-all", "--no-check", "--no-lock", "--quiet"];
     if (filter !== undefined) args.push("--filter", filter);
     const bin = dirname(deno);
@@ -128,7 +134,7 @@ export class Workshop implements Disposable {
     const unshare = "/usr/bin/unshare --mount --pid --fork --kill-child --mount-proc --propagation private".split(" ");
     return await run([...unshare, "/bin/sh", "-c", script, "sh", ...args, file], {
       cwd,
-      env: { RUNC: program, RUNC_TEST_CGROUPS: this.#cgroups, DENO_DIR: join(this.#directory, "deno") },
+      env: { ...patience, RUNC: program, RUNC_TEST_CGROUPS: this.#cgroups, DENO_DIR: join(this.#directory, "deno") },
       seconds: 150,
     });
   }

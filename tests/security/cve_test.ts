@@ -14,28 +14,16 @@ import {
   execute,
   inBox,
   kernel,
-  makeRootfs,
   program as runtimeProgram,
-  Running,
-  type Runtime,
   until,
   withUserNamespace,
 } from "../integration/harness.ts";
 import { cgroupsNamed } from "../integration/leftovers.ts";
 import { openPath } from "../../lib/ffi/files.ts";
-import { openNumbers, stopBehind } from "./stopped.ts";
+import { numberOfProc, openNumbers, stopBehind } from "./stopped.ts";
+import { hostDirectory, linksTo } from "./swapper.ts";
 import { openPty } from "../fixtures/pty.ts";
-
-/** A directory of the host with a file in it, outside of the rootfs. */
-function hostDirectory(box: Box): { path: string; secret: string; content: () => string[] } {
-  const path = `${box.directory}/host`;
-  Deno.mkdirSync(path);
-  Deno.writeTextFileSync(`${path}/secret`, "of the host\n");
-  return { path, secret: `${path}/secret`, content: () => [...Deno.readDirSync(path)].map(({ name }) => name).sort() };
-}
-
-/** Symlinks that lead from anywhere in the rootfs to the host's `path`, were they followed as the host does. */
-const linksTo = (path: string): string[] => [path, `../../../../../../../../..${path}`];
+import { writeDenying } from "../fixtures/tiny_program.ts";
 
 /** The rootfs's `name` becomes a symlink. */
 function replaceByLink(box: Box, name: string, target: string): void {
@@ -74,18 +62,43 @@ comparing(
   },
 );
 
-comparing("CVE-2022-24769, CVE-2022-29162: no capability is inheritable that the config does not make so", (box) => {
-  const inheritable = "grep CapInh /proc/self/status";
+comparing(
+  "CVE-2022-27650, CVE-2025-27612, CVE-2022-24769, CVE-2022-29162: no capability is inheritable that the config does not make so",
+  (box) => {
+    const inheritable = "grep CapInh /proc/self/status";
+    const change: Change = (config) => {
+      const { bounding, effective, permitted } = config.process.capabilities!;
+      config.process.capabilities = { bounding, effective, permitted };
+    };
+    assertEquals(box.sh(inheritable, change), "CapInh:\t0000000000000000\n");
+    box.startSleeping(change);
+    assertEquals(
+      box.must(["exec", "--cap", "CAP_NET_ADMIN", box.id, "sh", "-c", inheritable]),
+      "CapInh:\t0000000000000000\n",
+    );
+    box.remove();
+  },
+);
+
+comparing("CVE-2016-8867: a user other than root has only the capabilities that the config makes ambient", (box) => {
+  const sets = "grep -E 'Cap(Inh|Prm|Eff|Amb)' /proc/self/status | tr -d '\\n'";
   const change: Change = (config) => {
-    const { bounding, effective, permitted } = config.process.capabilities!;
-    config.process.capabilities = { bounding, effective, permitted };
+    const names = ["CAP_NET_ADMIN", "CAP_SYS_ADMIN"];
+    const ambient = ["CAP_NET_ADMIN"];
+    config.process.user = { uid: 1000, gid: 1000 };
+    config.process.capabilities = {
+      bounding: names,
+      effective: names,
+      permitted: names,
+      inheritable: ambient,
+      ambient,
+    };
   };
-  assertEquals(box.sh(inheritable, change), "CapInh:\t0000000000000000\n");
+  // CAP_NET_ADMIN is number 12.
+  const expected = ["Inh", "Prm", "Eff", "Amb"].map((name) => `Cap${name}:\t0000000000001000`).join("");
+  assertEquals(box.sh(sets, change), expected);
   box.startSleeping(change);
-  assertEquals(
-    box.must(["exec", "--cap", "CAP_NET_ADMIN", box.id, "sh", "-c", inheritable]),
-    "CapInh:\t0000000000000000\n",
-  );
+  assertEquals(box.must(["exec", box.id, "sh", "-c", sets]), expected);
   box.remove();
 });
 
@@ -257,25 +270,6 @@ comparing("CVE-2024-21626: a process that sees all of an exec's descriptors does
   box.remove();
 });
 
-/** The number of the host's /proc in the process that sets a container up, as a hook finds it there. */
-function numberOfProc(
-  box: Box,
-  change: Change = () => {},
-  run = (): { code: number; stderr: string } => box.runc(["run", box.id]),
-): number {
-  const file = `${box.directory}/descriptors`;
-  const script = `pid=$(sed 's/.*"pid":\\([0-9]*\\).*/\\1/'); ls -l /proc/$pid/fd >${file}`;
-  box.write((config) => {
-    change(config);
-    config.hooks = { prestart: [{ path: "/bin/sh", args: ["sh", "-c", script] }] };
-  });
-  const { code, stderr } = run();
-  assertEquals(code, 0, stderr);
-  const [, number] = Deno.readTextFileSync(file).match(/ (\d+) -> \/proc$/m) ?? [];
-  assert(number !== undefined, Deno.readTextFileSync(file));
-  return Number(number);
-}
-
 comparing("CVE-2024-21626: a working directory is not made on the host, behind whatever link of the image", (box) => {
   const { path, content } = hostDirectory(box);
   Deno.chmodSync(path, 0o777);
@@ -301,7 +295,7 @@ comparing("CVE-2024-21626: a working directory is not made on the host, behind w
 // --- /proc --------------------------------------------------------------------------------------------------------------
 
 comparing(
-  "CVE-2019-19921, CVE-2023-27561, CVE-2023-28642: /proc and /sys are where they are called, or nowhere",
+  "CVE-2025-54867, CVE-2019-19921, CVE-2023-27561, CVE-2023-28642: /proc and /sys are where they are called, or nowhere",
   (box) => {
     Deno.mkdirSync(`${box.rootfs}/fake`);
     for (const name of ["proc", "sys"]) {
@@ -324,32 +318,35 @@ comparing(
   },
 );
 
-comparing("CVE-2019-16884: a volume does not cover /proc, by its name or by a link of the image", (box) => {
-  const { path } = hostDirectory(box);
-  Deno.symlinkSync("/proc", `${box.rootfs}/data`);
-  Deno.symlinkSync("/proc/self/attr", `${box.rootfs}/attr`);
-  const cases: [string, RegExp][] = [
-    ["/proc", /cannot be mounted because it is not of type proc/],
-    ["/proc/self", /cannot be mounted because it is inside \/proc/],
-    ["/tmp/../proc/self/attr", /cannot be mounted because it is inside \/proc/],
-    ["/data", /cannot be mounted because it is inside \/proc/],
-    ["/data/self/attr", /cannot be mounted because it is inside \/proc/],
-    ["/attr", /cannot be mounted because it is inside \/proc/],
-  ];
-  for (const [destination, message] of cases) {
-    for (const mount of [{ type: "bind", source: path, options: ["rbind"] }, { type: "tmpfs", source: "tmpfs" }]) {
-      const refused = box.runRefused((config) => config.mounts.push({ destination, ...mount }));
-      assertMatch(
-        refused.msg,
-        mount.type === "bind" || destination !== "/proc" ? message : /not of type proc/,
-        destination,
-      );
+comparing(
+  "CVE-2015-3631, CVE-2019-16884: a volume does not cover /proc, by its name or by a link of the image",
+  (box) => {
+    const { path } = hostDirectory(box);
+    Deno.symlinkSync("/proc", `${box.rootfs}/data`);
+    Deno.symlinkSync("/proc/self/attr", `${box.rootfs}/attr`);
+    const cases: [string, RegExp][] = [
+      ["/proc", /cannot be mounted because it is not of type proc/],
+      ["/proc/self", /cannot be mounted because it is inside \/proc/],
+      ["/tmp/../proc/self/attr", /cannot be mounted because it is inside \/proc/],
+      ["/data", /cannot be mounted because it is inside \/proc/],
+      ["/data/self/attr", /cannot be mounted because it is inside \/proc/],
+      ["/attr", /cannot be mounted because it is inside \/proc/],
+    ];
+    for (const [destination, message] of cases) {
+      for (const mount of [{ type: "bind", source: path, options: ["rbind"] }, { type: "tmpfs", source: "tmpfs" }]) {
+        const refused = box.runRefused((config) => config.mounts.push({ destination, ...mount }));
+        assertMatch(
+          refused.msg,
+          mount.type === "bind" || destination !== "/proc" ? message : /not of type proc/,
+          destination,
+        );
+      }
     }
-  }
-});
+  },
+);
 
 comparing(
-  "CVE-2025-52881: what the runtime writes to /proc is written to the kernel's, whatever the container has there",
+  "CVE-2025-62596, CVE-2025-52881: what the runtime writes to /proc is written to the kernel's, whatever the container has there",
   (box) => {
     const script =
       "mount -t tmpfs tmpfs /proc && mkdir -p /proc/self/attr/apparmor /proc/thread-self/attr/apparmor && " +
@@ -442,6 +439,27 @@ comparing(
   },
 );
 
+comparing("CVE-2026-115521: what becomes read-only is no matter of links that the image has in /proc", (box) => {
+  for (let number = 3; number < 100; number++) {
+    Deno.mkdirSync(`${box.rootfs}/proc/self/fd`, { recursive: true });
+    Deno.symlinkSync("/decoy", `${box.rootfs}/proc/self/fd/${number}`);
+  }
+  Deno.mkdirSync(`${box.rootfs}/decoy`);
+  const change: Change = (config) => {
+    withoutMount("/proc")(config);
+    config.mounts.push({ destination: "/decoy", type: "tmpfs", source: "tmpfs" });
+    config.linux.maskedPaths = [];
+    config.linux.readonlyPaths = [];
+    config.root.readonly = true;
+  };
+  const script = "for at in / /decoy; do touch $at/file && echo wrote $at; done 2>/dev/null; true";
+  assertEquals(box.sh(script, change), "wrote /decoy\n");
+  // By mount(2), which knows a mount by a path: where the calls for descriptors are refused. The other executor needs them.
+  const names = ["open_tree", "move_mount", "mount_setattr", "fsopen", "fsconfig", "fsmount"] as const;
+  writeDenying(`${box.directory}/refusing`, names, "ENOSYS");
+  assertEquals(box.sh(script, change, { prefix: [`${box.directory}/refusing`] }), "wrote /decoy\n");
+}, ["native"]);
+
 comparing("a sysctl of the host is refused, by whatever name", (box) => {
   const names = ["kernel.core_pattern", "kernel/core_pattern", "fs.suid_dumpable", "net/../kernel/core_pattern"];
   for (const name of names) {
@@ -456,7 +474,7 @@ comparing("a sysctl of the host is refused, by whatever name", (box) => {
 
 // --- /dev ---------------------------------------------------------------------------------------------------------------
 
-comparing("CVE-2025-31133: nothing but the null device masks a path", (box) => {
+comparing("CVE-2025-62161, CVE-2026-88265, CVE-2025-31133: nothing but the null device masks a path", (box) => {
   const { secret } = hostDirectory(box);
   const attempts: [string, () => void][] = [
     ["a link to a file to be bound", () => Deno.symlinkSync("/proc/sys/kernel/core_pattern", `${box.rootfs}/dev/null`)],
@@ -484,7 +502,7 @@ function runAtTerminal(box: Box): { code: number; stderr: string } {
   return running.wait();
 }
 
-comparing("CVE-2025-52565: /dev/console is not mounted on what the image has in its place", (box) => {
+comparing("CVE-2026-88264, CVE-2025-52565: /dev/console is not mounted on what the image has in its place", (box) => {
   const { secret, content } = hostDirectory(box);
   const atTerminal: Change = (config) => {
     ownDev(config);
@@ -561,8 +579,9 @@ comparing("CVE-2026-41579, CVE-2026-47766: a /dev that is a link fills the rootf
       config.linux.devices = [{ path: "/dev/fuse", type: "c", major: 10, minor: 229 }];
     };
     // It leads to nothing in there.
-    assertMatch(box.runRefused(change).msg, /cannot open \/dev or make it: openat2: no such file or directory/, target);
+    const { msg } = box.runRefused(change);
     assertEquals(content(), ["ptmx", "secret"], target);
+    assertMatch(msg, /cannot open \/dev or make it: openat2: no such file or directory/, target);
     // Where it does, the rootfs is filled.
     Deno.mkdirSync(`${box.rootfs}${path}`, { recursive: true });
     assertEquals(box.sh(`test -c ${path}/fuse && test -c ${path}/null && echo made`, change), "made\n", target);
@@ -574,7 +593,7 @@ comparing("CVE-2026-41579, CVE-2026-47766: a /dev that is a link fills the rootf
 // --- files that are made on the way -------------------------------------------------------------------------------------
 
 comparing(
-  "CVE-2021-30465, CVE-2024-45310: what is made for a mount is made in the rootfs, through whatever links",
+  "CVE-2015-3629, CVE-2019-18837, CVE-2021-30465, CVE-2024-45310: what is made for a mount is made in the rootfs, through whatever links",
   (box) => {
     const { path, content } = hostDirectory(box);
     for (const target of linksTo(path)) {
@@ -604,112 +623,13 @@ comparing("CVE-2025-24965: neither are the files that the runtime itself brings"
   const { path, content } = hostDirectory(box);
   Deno.symlinkSync(linksTo(path)[1]!, `${box.rootfs}/run`);
   // The sd_notify proxy's socket goes to /run/notify, which is behind the link.
-  const seen = box.sh("echo $NOTIFY_SOCKET; test -S $NOTIFY_SOCKET && echo socket; readlink /run", undefined, {
+  const script = "echo $NOTIFY_SOCKET; test -S $NOTIFY_SOCKET && echo socket; readlink /run";
+  const { stdout } = box.run((config) => config.process.args = ["sh", "-c", script], {
     env: { NOTIFY_SOCKET: `${box.directory}/nobody` },
   });
-  assertEquals(seen, `/run/notify/notify.sock\nsocket\n${linksTo(path)[1]}\n`);
   assertEquals(content(), ["secret"]);
+  assertEquals(stdout, `/run/notify/notify.sock\nsocket\n${linksTo(path)[1]}\n`);
 });
-
-/** Exchanges two names for ever, but leaves half of a processor to those who race with it: renameat2(2) is 316 on x86_64 and 276 on aarch64; RENAME_EXCHANGE is 2, AT_FDCWD −100. */
-function exchanger(left: string, right: string): Running {
-  const call = Deno.build.arch === "x86_64" ? 316 : 276;
-  return new Running([
-    "/usr/bin/perl",
-    "-e",
-    `my ($l, $r) = @ARGV; $| = 1; print "ready"; while (1) { syscall(${call}, -100, $l, -100, $r, 2) for 1 .. 500; select(undef, undef, undef, 0.0005) }`,
-    left,
-    right,
-  ]);
-}
-
-/** How often a race is run. */
-interface Race {
-  readonly runtime: Runtime;
-  readonly starts: number;
-  /** Starts at the same time. */
-  readonly lanes: number;
-  /** Mounts of each start that race. */
-  readonly mounts: number;
-}
-
-/** As cheap a container as can be, in a bundle of its own, with mounts below a directory that is being swapped. */
-function writeLane(
-  box: Box,
-  lane: number,
-  round: number,
-  race: { volume: string; host: string; mounts: number },
-): string {
-  const bundle = `${box.directory}/lane-${lane}`;
-  // A rootfs for each: two that fill one /dev at the same time would hinder each other.
-  if (round === 0) makeRootfs(`${bundle}/rootfs`);
-  box.write((config) => {
-    config.root = { path: "rootfs", readonly: false };
-    config.linux.cgroupsPath = `${box.cgroup}-${lane}`;
-    config.linux.namespaces = [{ type: "mount" }, { type: "pid" }];
-    config.linux.maskedPaths = [];
-    config.linux.readonlyPaths = [];
-    delete config.hostname;
-    config.mounts = [
-      { destination: "/proc", type: "proc", source: "proc" },
-      { destination: `/volume-${lane}`, type: "bind", source: race.volume, options: ["rbind"] },
-    ];
-    for (let index = 0; index < race.mounts; index++) {
-      const destination = `/volume-${lane}/swap/${lane}-${round}-${index}`;
-      // Directories and files in turn: both are made where they are missing.
-      const source = index % 2 === 0 ? race.host : "/etc/hostname";
-      config.mounts.push({ destination, type: "bind", source, options: ["bind", "ro"] });
-    }
-    // A mount that is not below the container's root is not in its table: all have to be.
-    config.process.args = ["grep", "-c", `/${lane}-${round}-`, "/proc/self/mountinfo"];
-  });
-  Deno.renameSync(`${box.bundle}/config.json`, `${bundle}/config.json`);
-  return bundle;
-}
-
-/** A directory becomes a link to the host and a directory again, for ever, while containers start whose mounts go below it. */
-function raceStarts(box: Box, { starts, lanes, mounts }: Race): void {
-  const { path, content } = hostDirectory(box);
-  const volume = `${box.directory}/volume`;
-  Deno.mkdirSync(`${volume}/swap`, { recursive: true });
-  Deno.symlinkSync(linksTo(path)[1]!, `${volume}/link`);
-  using racer = exchanger(`${volume}/swap`, `${volume}/link`);
-  racer.says("ready");
-  let won = 0;
-  for (let round = 0; round < starts / lanes; round++) {
-    const running = Array.from({ length: lanes }, (_, lane) => {
-      const bundle = writeLane(box, lane, round, { volume, host: path, mounts });
-      return box.start(["run", "--bundle", bundle, `lane-${lane}`]);
-    });
-    for (const one of running) {
-      using start = one;
-      const { code, stdout, stderr } = start.wait();
-      if (code === 0) {
-        assertEquals(stdout, `${mounts}\n`);
-        won++;
-      } else {
-        assertMatch(stderr, /error mounting|mkdirat|openat/, "the race makes a start fail, and nothing else");
-      }
-    }
-    assertEquals(content(), ["secret"]);
-  }
-  assert(won > 0, "some got through");
-  racer.signal(9);
-  racer.wait();
-}
-
-const races: readonly Race[] = [
-  { runtime: "native", starts: 1000, lanes: 2, mounts: 2 },
-  { runtime: "native", starts: 30, lanes: 1, mounts: 20 },
-  { runtime: "deno", starts: 30, lanes: 1, mounts: 20 },
-];
-for (const race of races) {
-  const { runtime, starts, mounts } = race;
-  Deno.test(
-    `CVE-2021-30465, CVE-2024-45310: ${runtime}: in ${starts} starts ${mounts} mounts race a directory that becomes a link to the host`,
-    () => inBox(runtime, (box) => raceStarts(box, race)),
-  );
-}
 
 // --- the rest -----------------------------------------------------------------------------------------------------------
 
@@ -741,7 +661,7 @@ comparing(
       withUserNamespace()(config);
     };
     const script =
-      "for at in $(grep ' - cgroup' /proc/self/mountinfo | cut -d' ' -f5); do mkdir $at/escape && echo made $at; " +
+      `for at in $(grep ' - cgroup' /proc/self/mountinfo | cut -d' ' -f5); do mkdir $at/${box.name} && echo made $at; ` +
       "echo 1 > $at/cgroup.procs && echo wrote $at; test -e $at/cgroup.procs && echo tried; done; echo end";
     Deno.chmodSync(box.rootfs, 0o755);
     const seen = box.sh(`{ ${script}; } 2>/dev/null`, change);
@@ -788,7 +708,7 @@ comparing("an id is no path: no other directory is taken for a container's", (bo
   box.remove();
 });
 
-comparing("an image's /etc/passwd does not make the runtime read without end", (box) => {
+comparing("CVE-2026-135844: an image's /etc/passwd does not make the runtime read without end", (box) => {
   const noHome: Change = (config) =>
     config.process.env = config.process.env.filter((entry) => !entry.startsWith("HOME="));
   const passwd = `${box.rootfs}/etc/passwd`;

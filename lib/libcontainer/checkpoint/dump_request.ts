@@ -8,6 +8,7 @@
 
 import { annotationsOf, cgroupPathsOf, initOf, rootfsOf, type RuncState } from "../state/runc_state.ts";
 import {
+  criuName,
   EMPTY_NAMESPACES,
   externalDevices,
   externalMounts,
@@ -35,7 +36,7 @@ export interface DumpFacts extends MountFacts {
   readonly maskedFiles: readonly string[];
 }
 
-/** The request. @throws {RuncError} `usage` for a wrong option. */
+/** The request. @throws {RuncError} `usage` for a wrong option, as {@link criuName} does. */
 export function dumpRequest(state: RuncState, options: CheckpointOptions, facts: DumpFacts): CriuReq {
   return {
     type: options.preDump ? ReqType.PRE_DUMP : ReqType.DUMP,
@@ -89,7 +90,7 @@ function dumpedMounts(state: RuncState, facts: DumpFacts): CriuOpts["ext_mnt"] {
   const byPath = ({ destination }: { readonly destination: string }) => ({ key: destination, val: destination });
   return [
     ...externalMounts(state, facts).map(byPath),
-    ...facts.maskedFiles.map((path) => ({ key: path, val: "/dev/null" })),
+    ...facts.maskedFiles.map((path) => ({ key: criuName(path), val: "/dev/null" })),
     ...externalDevices(state, facts).map(byPath),
   ];
 }

@@ -78,7 +78,21 @@ function named(
   { resolve }: MountFacts,
 ): ExternalMount {
   const inside = destination.startsWith(`${rootfs}/`) ? destination.slice(rootfs.length) : destination;
-  return { destination: resolve(inside), source };
+  return { destination: criuName(resolve(inside)), source };
+}
+
+/**
+ * A resolved path as CRIU's name of a mount. CRIU keeps `mnt[NAME]:VALUE` as one text, and finds a name by what the text
+ * begins with: with `]:` in a name, what follows would be another mount's value, which is a path of the host in a restore.
+ * Links of the image have a say in the name. CRIU, external.c, external_lookup_by_key()
+ *
+ * @throws {RuncError} `unsupported`.
+ */
+export function criuName(path: string): string {
+  if (!path.includes("]:")) return path;
+  throw new RuncError("unsupported", `a mount on ${JSON.stringify(path)} cannot be named to CRIU`, {
+    hint: 'the path in the container, with its symlinks followed, has "]:" in it',
+  });
 }
 
 /** Whether the container has a namespace of the type, new or joined. */

@@ -14,7 +14,7 @@ import type { Kernel } from "../../ffi/kernel.ts";
 import { makeTarget } from "../launch/make_target.ts";
 import type { RuncMount, RuncState } from "../state/runc_state.ts";
 import { rootfsOf } from "../state/runc_state.ts";
-import type { MountFacts } from "./external.ts";
+import { criuName, type MountFacts } from "./external.ts";
 
 /** A mount whose place is needed. Paths in the container are resolved. */
 export interface MountPoint {
@@ -31,9 +31,15 @@ export interface MountPoint {
 /** Where CRIU puts the old root while it changes the root, if it is there. criu/mount.c, cr_pivot_root() */
 const CRIU_PLACE = "/tmp";
 
-/** The places, in the order of the mounts. CRIU itself restores the content of tmpfs, and the cgroups' mounts. Pure. */
+/**
+ * The places, in the order of the mounts. CRIU itself restores the content of tmpfs, and the cgroups' mounts.
+ * Pure. @throws {RuncError} as {@link criuName} does, before anything is made.
+ */
 export function mountPoints(state: RuncState, { resolve }: Pick<MountFacts, "resolve">): readonly MountPoint[] {
-  const mounts = (state.config.mounts ?? []).map((mount) => ({ mount, destination: resolve(insideOf(state, mount)) }));
+  const mounts = (state.config.mounts ?? []).map((mount) => ({
+    mount,
+    destination: criuName(resolve(insideOf(state, mount))),
+  }));
   const points: MountPoint[] = [];
   for (const { mount: { device, source }, destination } of mounts) {
     const isRestored = mounts.some((other) =>

@@ -333,8 +333,12 @@ export class ContainerProcess implements Ending, Disposable {
     return runWaitsAsync(this.#runtime, this.#handle.abort());
   }
 
-  /** Closes our descriptors; the process continues. */
+  /**
+   * Closes our descriptors. The process continues; one that has ended and was not awaited is reaped, as the kernel would
+   * keep its cgroups as long as this program runs.
+   */
   [Symbol.dispose](): void {
+    if (this.#handle.hasEnded) this.#handle.reap();
     this.#handle[Symbol.dispose]();
   }
 }

@@ -181,3 +181,12 @@ Deno.test("joined network and pid namespaces stay outside, by the inodes of thei
   const { opts } = dumpRequest(joined, options, { ...facts, namespaces });
   assertEquals(opts!.external, ["net[4026531840]:extRootNetNS", "pid[4026531841]:extRootPidNS"]);
 });
+
+Deno.test("dumpRequest() refuses names that CRIU would read as those of other mounts", () => {
+  const trap = "/data]:/etc";
+  const refused = (facts: DumpFacts, text: string) =>
+    assertThrows(() => dumpRequest(state(), options, facts), RuncError, `a mount on "${text}" cannot be named to CRIU`);
+  refused({ ...facts, resolve: (path) => path === "/data" ? trap : path }, trap);
+  refused({ ...facts, resolve: (path) => path === "/dev/null" ? trap : path }, trap);
+  refused({ ...facts, maskedFiles: [trap] }, trap);
+});

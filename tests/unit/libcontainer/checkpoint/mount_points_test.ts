@@ -1,4 +1,5 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
+import { RuncError } from "../../../../lib/errors.ts";
 import { mountPoints } from "../../../../lib/libcontainer/checkpoint/mount_points.ts";
 import { state } from "./states.ts";
 
@@ -52,4 +53,9 @@ Deno.test("mountPoints() makes /tmp, which CRIU needs in a read-only root, unles
   assertEquals(pathsOf(true, mount("proc", "/proc")), ["/proc", "/tmp"]);
   assertEquals(pathsOf(true, mount("tmpfs", "/tmp")), ["/tmp"]);
   assertEquals(pathsOf(false), []);
+});
+
+Deno.test("mountPoints() refuses, before anything is made, names that CRIU would read as those of other mounts", () => {
+  const refused = () => pointsOf(mount("bind", "/first", "/a"), mount("bind", "/link]:/etc", "/b"));
+  assertThrows(refused, RuncError, 'a mount on "/real]:/etc" cannot be named to CRIU');
 });

@@ -117,3 +117,9 @@ Deno.test("requireExternalNamespaces() refuses an old CRIU in runc's words", () 
     assertEquals(error.message, `criu lacks support for external ${what} (old criu version?)`);
   }
 });
+
+Deno.test("restoreRequest() refuses names that CRIU would read as those of other mounts", () => {
+  const resolve = (path: string) => path === "/data" ? "/data]:/etc" : path;
+  const refused = () => restoreRequest(state(), options, { ...facts, resolve });
+  assertThrows(refused, RuncError, 'a mount on "/data]:/etc" cannot be named to CRIU');
+});
