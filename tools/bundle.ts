@@ -66,11 +66,25 @@ export function bundleSnapshot(directory: string): string {
   return path;
 }
 
+/** Bundles a tool, a path in the project, for a machine that has not the source. Returns its path. */
+export function bundleTool(source: string, directory: string): string {
+  const path = bundleRaw(source, directory);
+  // Each of the bundled files would be the main one.
+  Deno.writeTextFileSync(path, Deno.readTextFileSync(path).replaceAll("import.meta.main", "false"));
+  return path;
+}
+
 /** Bundles `source`, a path in the project, and all its imports into `NAME.js` in `directory`. Returns its path. */
-function bundleOf(source: string, directory: string): string {
+function bundleRaw(source: string, directory: string): string {
   runBundler(["--outdir", directory, join(projectDir, source)]);
   const path = join(directory, basename(source).replace(/\.ts$/, ".js"));
   embedCommit(path);
+  return path;
+}
+
+/** Like {@link bundleRaw}, for a script that each command starts. */
+function bundleOf(source: string, directory: string): string {
+  const path = bundleRaw(source, directory);
   check(Deno.readTextFileSync(path));
   makeWhole(path);
   return path;
@@ -99,12 +113,12 @@ const bundlerName = () => `esbuild-${packages.optionalDependencies["@esbuild/lin
 
 /**
  * A directory of Deno's with the esbuild that package-lock.json pins, so that `deno bundle` fetches none. Undefined if
- * npm has not installed that esbuild, or if this user may not write to dist/: Deno then uses its usual directory.
+ * npm has not installed that esbuild, or if this user may not write there: Deno then uses its usual directory.
  */
 function pinnedBundler(): string | undefined {
   const target = `linux-${Deno.build.arch === "aarch64" ? "arm64" : "x64"}`;
   const installed = join(projectDir, `node_modules/@esbuild/${target}/bin/esbuild`);
-  const directory = join(distDir, "bundler"), place = join(directory, "dl", bundlerName());
+  const directory = join(projectDir, "node_modules/.cache/bundler"), place = join(directory, "dl", bundlerName());
   if (!existsSync(installed) || !mayMake(place)) return undefined;
   // Under another name first: another build may be running.
   const temporary = Deno.makeTempFileSync({ dir: directory });

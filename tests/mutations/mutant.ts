@@ -69,9 +69,6 @@ export class Workshop implements Disposable {
     Deno.mkdirSync(tree);
     await run(["/bin/cp", "-r", ...parts, "tests", tree], { seconds: 20 });
     Deno.symlinkSync(join(projectDir, "node_modules"), join(tree, "node_modules"));
-    // What the bundler keeps of a source does not depend on the directory.
-    Deno.mkdirSync(join(tree, "dist"));
-    Deno.symlinkSync(join(projectDir, "dist/bundler"), join(tree, "dist/bundler"));
     for (const edit of edits) {
       const path = join(tree, edit.file);
       Deno.writeTextFileSync(path, applyEdit(Deno.readTextFileSync(path), edit));
