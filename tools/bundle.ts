@@ -151,7 +151,7 @@ function embedCommit(path: string): void {
 }
 
 /** The hash of the commit, with `-dirty` if files differ from it. Undefined without git. */
-function currentCommit(): string | undefined {
+export function currentCommit(): string | undefined {
   const head = runTool("git", ["rev-parse", "HEAD"]);
   if (!head.success) return undefined;
   const changes = runTool("git", ["status", "--porcelain", "--untracked-files=no"]).stdout;
