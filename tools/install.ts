@@ -195,9 +195,14 @@ export async function main(what: string | undefined, words: readonly string[], r
   const snapshot = options.switches["no-snapshot"] !== true;
   // All users must be able to run the program, even if root's umask is stricter.
   Deno.umask(0o022);
-  if (what === "uninstall") uninstall(prefix);
-  else if (destdir !== "") return installAside(prefix, resolve(destdir), snapshot ? [] : ["--no-snapshot"]);
-  else await install(prefix, { snapshot, scripts: release?.scripts }, release?.documents ?? documents(sourceDate()));
+  try {
+    if (what === "uninstall") uninstall(prefix);
+    else if (destdir !== "") return installAside(prefix, resolve(destdir), snapshot ? [] : ["--no-snapshot"]);
+    else await install(prefix, { snapshot, scripts: release?.scripts }, release?.documents ?? documents(sourceDate()));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
+    giveUp(`${error.message}: choose a --prefix below which you may write, or be root`);
+  }
   return 0;
 }
 

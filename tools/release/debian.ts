@@ -21,9 +21,12 @@ const postinst = `#!/bin/sh
 set -e
 case "$1" in
   configure | abort-remove | abort-deconfigure)
-    if ! ${setupCommand(DIRECTORY, "finish")}; then
-      # Deno does not run here: in a root directory for another machine, for example.
-      echo "${PACKAGE}: no snapshot, every command starts Deno; 'dpkg-reconfigure ${PACKAGE}' tries again" >&2
+    if said=$(${setupCommand(DIRECTORY, "finish")} 2>&1); then
+      [ -z "$said" ] || echo "$said" >&2
+    else
+      # Deno does not run here: in a root directory without /proc, for example.
+      why=$(echo "$said" | tail -n 1)
+      echo "${PACKAGE}: no snapshot, every command starts Deno: $why; 'dpkg-reconfigure ${PACKAGE}' tries again" >&2
       cp ${DIRECTORY}/runc.sh ${DIRECTORY}/runc.new
       mv ${DIRECTORY}/runc.new ${DIRECTORY}/runc
     fi
