@@ -2,7 +2,7 @@
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { dirname } from "@std/path";
-import { Fd } from "../../lib/ffi/fd.ts";
+import type { Fd } from "../../lib/ffi/fd.ts";
 import { openPath, sealedMemfd } from "../../lib/ffi/files.ts";
 import { sealedSelf } from "../../lib/libcontainer/launch/self.ts";
 import type { Runtime } from "../../lib/libcontainer/runtime.ts";
