@@ -21,6 +21,8 @@ export interface Ingredients {
   readonly documents: (program: string) => ReadonlyMap<string, string>;
   /** Licences by file name. */
   readonly licences: ReadonlyMap<string, string>;
+  /** What brings the program to the nodes of a cluster, by file name. */
+  readonly deploy: ReadonlyMap<string, string>;
   readonly licence: string;
   readonly changelog: string;
   readonly readme: string;
@@ -70,13 +72,14 @@ export function tarballName({ version, architecture }: Pick<Ingredients, "versio
 
 /** The files of the tarball. */
 export async function tarballFiles(ingredients: Ingredients): Promise<Tree> {
-  const { documents, licences, licence, changelog, readme } = ingredients;
+  const { deploy, documents, licences, licence, changelog, readme } = ingredients;
   const files: Tree = new Map([
     ["install", textFile(tarballScript("install"), 0o755)],
     ["uninstall", textFile(tarballScript("uninstall"), 0o755)],
     ["LICENSE", textFile(licence)],
     ["CHANGELOG.md", textFile(changelog)],
     ["README.md", textFile(readme)],
+    ...below("deploy", texts(deploy)),
     ...below("licences", texts(licences)),
     ...below("lib", programFiles(ingredients)),
     ...below("share", texts(documents("runc"))),

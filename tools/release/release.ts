@@ -56,19 +56,20 @@ const source = (path: string) => Deno.readTextFileSync(join(projectDir, path));
 /** What does not depend on the architecture. */
 type Common = Omit<Ingredients, "architecture" | "deno" | "sbom">;
 
+/** The files of a directory of the project, by name. */
+function sources(directory: string): ReadonlyMap<string, string> {
+  const names = [...Deno.readDirSync(join(projectDir, directory))].map(({ name }) => name).toSorted();
+  return new Map(names.map((name) => [name, source(`${directory}/${name}`)]));
+}
+
 function commonIngredients(epoch: number): Common {
-  const licences = join(projectDir, "tools/release/licences");
   return {
     version: VERSION,
     epoch,
     scripts: makeScripts(),
     documents: (program) => documents(dayOf(epoch), program),
-    licences: new Map(
-      [...Deno.readDirSync(licences)].map(({ name }): [string, string] => [
-        name,
-        Deno.readTextFileSync(join(licences, name)),
-      ]).toSorted(),
-    ),
+    deploy: sources("deploy"),
+    licences: sources("tools/release/licences"),
     licence: source("LICENSE"),
     changelog: source("CHANGELOG.md"),
     readme: source("README.md"),
