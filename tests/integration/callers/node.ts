@@ -57,8 +57,10 @@ const SOCKET = "containerd.sock", CONFIG = "containerd.toml";
 /** Starts containerd, with the configuration that is there. */
 function startContainerd(workshop: Workshop): Running {
   const { directory } = workshop;
+  // The harness's child is nsenter: it tells nothing of signals to what it has started.
+  const script = `echo $$ >${directory}/containerd.pid; exec /usr/bin/containerd --config ${directory}/${CONFIG}`;
   return workshop.daemon(
-    ["/usr/bin/containerd", "--config", `${directory}/${CONFIG}`],
+    ["/bin/sh", "-c", script],
     () => existsSync(`${directory}/${SOCKET}`),
     { env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" } },
   );
@@ -67,7 +69,7 @@ function startContainerd(workshop: Workshop): Running {
 /** Ends containerd, and starts it again. The containers stay. */
 export async function restart(workshop: Workshop, node: Node): Promise<Node> {
   await node.kubelet.close();
-  node.daemon.signal(15);
+  workshop.must(["/bin/kill", Deno.readTextFileSync(`${workshop.directory}/containerd.pid`).trim()]);
   node.daemon.wait();
   const socket = `${workshop.directory}/${SOCKET}`;
   if (existsSync(socket)) Deno.removeSync(socket);
@@ -110,12 +112,15 @@ let number = 0;
 /** A name that no other container of these tests has. */
 export const newName = () => `container${number++}`;
 
-/** Runs `body` with a pod. `handler`: the runtime's name in containerd's configuration. */
+/**
+ * Runs `body` with a pod. `handler`: the runtime's name in containerd's configuration. `privileged`: whether the pod's
+ * containers may be.
+ */
 export async function withPod(
   node: Node,
   namespaces: Message,
   body: (pod: Pod) => Promise<void>,
-  handler = "runc",
+  { handler = "runc", privileged = false }: { readonly handler?: string; readonly privileged?: boolean } = {},
 ): Promise<void> {
   const { kubelet, directory, name } = node;
   const uid = `pod${number++}`;
@@ -125,7 +130,7 @@ export async function withPod(
     metadata: { name: uid, uid, namespace: "default", attempt: 0 },
     hostname: namespaces.network === NamespaceMode.NODE ? "" : "a-pod",
     log_directory: logs,
-    linux: { cgroup_parent: `/${name}`, security_context: { namespace_options: namespaces } },
+    linux: { cgroup_parent: `/${name}`, security_context: { namespace_options: namespaces, privileged } },
   };
   const { pod_sandbox_id: id } = await kubelet.call("RunPodSandbox", { config, runtime_handler: handler });
   try {
