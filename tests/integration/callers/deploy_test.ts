@@ -32,7 +32,7 @@ function buildImage(workshop: Workshop, context: string): string {
   buildah("commit", "--quiet", "base", "localhost/base");
   const { version } = JSON.parse(Deno.readTextFileSync(`${projectDir}/deno.json`));
   const options = ["--file", `${projectDir}/deploy/Dockerfile`, "--build-arg", `VERSION=${version}`];
-  const given = ["--build-arg", "BASE=localhost/base", "--build-arg", `TARGETARCH=${ARCHITECTURE}`];
+  const given = ["--build-arg", "BASE=localhost/base"];
   buildah("build", "--quiet", ...options, ...given, "--tag", IMAGE, context);
   const archive = `${directory}/image.tar`;
   buildah("push", "--quiet", IMAGE, `docker-archive:${archive}:${IMAGE}`);
