@@ -4,11 +4,30 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { existsSync } from "@std/fs";
 import { projectDir } from "../../../tools/bundle.ts";
 import { execute } from "../harness.ts";
-import { NamespaceMode } from "./cri.ts";
-import { ended, importImage, inside, logOf, type Node, openNode, restart, start, withPod } from "./node.ts";
+import { ContainerState, NamespaceMode } from "./cri.ts";
+import {
+  ended,
+  importImage,
+  inside,
+  logOf,
+  type Node,
+  openNode,
+  restart,
+  secured,
+  start,
+  statusOf,
+  withPod,
+} from "./node.ts";
 import { missing, Workshop } from "./workshop.ts";
 
-const manifest = Deno.readTextFileSync(`${projectDir}/deploy/install.yaml`);
+/** What the tests start, as the manifest of `what` has it. */
+function isInManifest(what: "install" | "uninstall", variables: readonly string[]): void {
+  const manifest = Deno.readTextFileSync(`${projectDir}/deploy/${what}.yaml`);
+  const lines = variables.map((name) => `- { name: ${name}, value: `);
+  for (const line of ["hostPID: true", `args: [${what}]`, "args: [wait]", "privileged: true", ...lines]) {
+    assert(manifest.includes(line), `${what}: ${line}`);
+  }
+}
 
 /** Makes the release for this machine. */
 async function release(out: string): Promise<void> {
@@ -52,7 +71,7 @@ async function onNode(node: Node, command: string, env: Readonly<Record<string, 
       envs: Object.entries(env).map(([key, value]) => ({ key, value })),
       linux: { security_context: { privileged: true, namespace_options: namespaces } },
     });
-    const { exit_code } = await ended(node, id);
+    const { exit_code } = await ended(node, id, 5);
     log = logOf(node, pod);
     assertEquals(exit_code, 0, log.join("\n"));
   }, { privileged: true });
@@ -66,6 +85,19 @@ async function isUnknown(node: Node): Promise<void> {
   assertMatch(error ?? "", /no runtime for "runc-ts" is configured/);
 }
 
+/** The DaemonSet's other container, with its rights: it waits, and ends when it is told to. */
+async function waits(node: Node): Promise<void> {
+  await withPod(node, {}, async (pod) => {
+    const context = { run_as_user: { value: 65534 }, readonly_rootfs: true, no_new_privs: true };
+    const capabilities = { drop_capabilities: ["ALL"] };
+    const given = { image: { image: IMAGE }, args: ["wait"], ...secured({ ...context, capabilities }) };
+    const container_id = await start(node, pod, [], given);
+    assertEquals((await statusOf(node, container_id)).state, ContainerState.RUNNING);
+    await node.kubelet.call("StopContainer", { container_id, timeout: 60 });
+    assertEquals((await statusOf(node, container_id)).exit_code, 0);
+  });
+}
+
 async function installsAndUninstalls(workshop: Workshop): Promise<void> {
   const { directory } = workshop;
   let node = await openNode(workshop);
@@ -76,9 +108,7 @@ async function installsAndUninstalls(workshop: Workshop): Promise<void> {
     const before = Deno.readTextFileSync(config);
     const prefix = `${directory}/opt/runc-ts`;
     const env = { PREFIX: prefix, CONTAINERD_CONFIG: config, CONTAINERD_RESTART: `touch ${wanted}` };
-    // The manifest has these variables, and starts the same container.
-    for (const name of Object.keys(env)) assert(manifest.includes(`- { name: ${name}, value: `), name);
-    for (const line of ["hostPID: true", "args: [install]", "privileged: true"]) assert(manifest.includes(line), line);
+    for (const what of ["install", "uninstall"] as const) isInManifest(what, Object.keys(env));
 
     await isUnknown(node);
     assertEquals((await onNode(node, "install", env)).at(-1), "stdout F runc-ts is installed");
@@ -90,6 +120,8 @@ async function installsAndUninstalls(workshop: Workshop): Promise<void> {
       const id = await start(node, pod, ["sleep", "1000"]);
       assertEquals(await inside(node, id, "echo hello"), "hello\n");
     }, { handler: "runc-ts" });
+
+    await waits(node);
 
     // A pod that starts again, as after the node's boot, changes nothing.
     const program = Deno.readLinkSync(`${prefix}/bin/runc`);

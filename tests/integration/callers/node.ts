@@ -173,9 +173,9 @@ export async function statusOf(
   return (await kubelet.call("ContainerStatus", { container_id })).status;
 }
 
-export async function ended(node: Node, id: string): Promise<{ state: number; [name: string]: unknown }> {
-  // A minute, as `until` waits.
-  for (let round = 0; round < 600; round++) {
+export async function ended(node: Node, id: string, minutes = 1): Promise<{ state: number; [name: string]: unknown }> {
+  // A minute is what `until` waits.
+  for (let round = 0; round < 600 * minutes; round++) {
     const status = await statusOf(node, id);
     if (status.state === ContainerState.EXITED) return status;
     await new Promise((resolve) => setTimeout(resolve, 100));
