@@ -4,8 +4,9 @@
  * @module
  */
 
-import { ensureDirSync } from "@std/fs";
+import { ensureDirSync, existsSync } from "@std/fs";
 import { basename, join, resolve } from "@std/path";
+import packages from "../package.json" with { type: "json" };
 
 /** The project's directory. */
 export const projectDir: string = resolve(import.meta.dirname ?? ".", "..");
@@ -65,11 +66,25 @@ export function bundleSnapshot(directory: string): string {
   return path;
 }
 
+/** Bundles a tool, a path in the project, for a machine that has not the source. Returns its path. */
+export function bundleTool(source: string, directory: string): string {
+  const path = bundleRaw(source, directory);
+  // Each of the bundled files would be the main one.
+  Deno.writeTextFileSync(path, Deno.readTextFileSync(path).replaceAll("import.meta.main", "false"));
+  return path;
+}
+
 /** Bundles `source`, a path in the project, and all its imports into `NAME.js` in `directory`. Returns its path. */
-function bundleOf(source: string, directory: string): string {
+function bundleRaw(source: string, directory: string): string {
   runBundler(["--outdir", directory, join(projectDir, source)]);
   const path = join(directory, basename(source).replace(/\.ts$/, ".js"));
   embedCommit(path);
+  return path;
+}
+
+/** Like {@link bundleRaw}, for a script that each command starts. */
+function bundleOf(source: string, directory: string): string {
+  const path = bundleRaw(source, directory);
   check(Deno.readTextFileSync(path));
   makeWhole(path);
   return path;
@@ -83,8 +98,47 @@ function makeWhole(path: string): void {
 }
 
 function runBundler(args: readonly string[]): void {
-  const { success, stderr } = runTool(Deno.execPath(), ["bundle", "--quiet", "--minify", "--platform=deno", ...args]);
+  const bundler = pinnedBundler();
+  const environment: Record<string, string> = bundler === undefined ? {} : { DENO_DIR: bundler };
+  const flags = ["bundle", "--quiet", "--minify", "--platform=deno", ...args];
+  const { success, stderr } = runTool(Deno.execPath(), flags, environment);
   if (!success) giveUp(`deno bundle failed (it needs esbuild, which it fetches from npm once): ${reason(stderr)}`);
+  if (bundler === undefined) return;
+  const other = [...Deno.readDirSync(join(bundler, "dl"))].find(({ name }) => name !== bundlerName());
+  if (other !== undefined) giveUp(`deno bundle has used ${other.name}: pin this version in package.json`);
+}
+
+/** The name that Deno gives the directory of the esbuild of this version. */
+const bundlerName = () => `esbuild-${packages.optionalDependencies["@esbuild/linux-x64"]}-1`;
+
+/**
+ * A directory of Deno's with the esbuild that package-lock.json pins, so that `deno bundle` fetches none. Undefined if
+ * npm has not installed that esbuild, or if this user may not write there: Deno then uses its usual directory.
+ */
+function pinnedBundler(): string | undefined {
+  const target = `linux-${Deno.build.arch === "aarch64" ? "arm64" : "x64"}`;
+  const installed = join(projectDir, `node_modules/@esbuild/${target}/bin/esbuild`);
+  const directory = join(projectDir, "node_modules/.cache/bundler"), place = join(directory, "dl", bundlerName());
+  if (!existsSync(installed) || !mayMake(place)) return undefined;
+  // Under another name first: another build may be running.
+  const temporary = Deno.makeTempFileSync({ dir: directory });
+  Deno.copyFileSync(installed, temporary);
+  Deno.chmodSync(temporary, 0o755);
+  Deno.renameSync(temporary, join(place, `esbuild-${target}`));
+  return directory;
+}
+
+/** Makes a directory. Returns whether this user may, and may write to it. */
+function mayMake(directory: string): boolean {
+  try {
+    ensureDirSync(directory);
+    Deno.removeSync(Deno.makeTempFileSync({ dir: directory }));
+    return true;
+  } catch (error) {
+    // EROFS has no class of its own.
+    if (error instanceof Deno.errors.PermissionDenied || String(error).includes("os error 30")) return false;
+    throw error;
+  }
 }
 
 function embedCommit(path: string): void {
@@ -97,7 +151,7 @@ function embedCommit(path: string): void {
 }
 
 /** The hash of the commit, with `-dirty` if files differ from it. Undefined without git. */
-function currentCommit(): string | undefined {
+export function currentCommit(): string | undefined {
   const head = runTool("git", ["rev-parse", "HEAD"]);
   if (!head.success) return undefined;
   const changes = runTool("git", ["status", "--porcelain", "--untracked-files=no"]).stdout;

@@ -118,8 +118,8 @@ function link(prefix: string, directory: string): void {
   Deno.renameSync(temporary, path);
 }
 
-async function install(prefix: string, options: BuildOptions): Promise<void> {
-  const files = new Map([...documents(sourceDate())].map(([name, text]) => [join(prefix, "share", name), text]));
+async function install(prefix: string, options: BuildOptions, texts: ReadonlyMap<string, string>): Promise<void> {
+  const files = new Map([...texts].map(([name, text]) => [join(prefix, "share", name), text]));
   const manifest = manifestBelow(prefix);
   const program = linkBelow(prefix);
   const wanted = [program, ...files.keys()];
@@ -170,23 +170,39 @@ function installAside(prefix: string, destdir: string, words: readonly string[])
   return code;
 }
 
-async function main(what: string | undefined, words: readonly string[]): Promise<number> {
+/** What a release brings along, so that nothing is made from source. */
+export interface Release {
+  /** The directory with runc.js and entry.js. */
+  readonly scripts: string;
+  /** Completions and manual pages by path below share/. */
+  readonly documents: ReadonlyMap<string, string>;
+  /** The commands that install and uninstall, for the usage text. */
+  readonly usage: string;
+}
+
+const USAGE = "deno task install [--prefix DIR] [--destdir DIR] [--no-snapshot], deno task uninstall [--prefix DIR]";
+
+/** Carries out `install` or `uninstall` with these options. Returns the exit status. */
+export async function main(what: string | undefined, words: readonly string[], release?: Release): Promise<number> {
   const options = what === "install"
     ? readOptions(words, { values: { prefix: "/usr/local", destdir: "" }, switches: ["no-snapshot"] })
     : readOptions(words, { values: { prefix: "/usr/local" } });
   if (options === undefined) {
-    return giveUp(
-      "usage: deno task install [--prefix DIR] [--destdir DIR] [--no-snapshot], deno task uninstall [--prefix DIR]",
-    );
+    return giveUp(`usage: ${release?.usage ?? USAGE}`);
   }
   const { prefix: given = "", destdir = "" } = options.values;
   const prefix = resolve(given);
   const snapshot = options.switches["no-snapshot"] !== true;
   // All users must be able to run the program, even if root's umask is stricter.
   Deno.umask(0o022);
-  if (what === "uninstall") uninstall(prefix);
-  else if (destdir !== "") return installAside(prefix, resolve(destdir), snapshot ? [] : ["--no-snapshot"]);
-  else await install(prefix, { snapshot });
+  try {
+    if (what === "uninstall") uninstall(prefix);
+    else if (destdir !== "") return installAside(prefix, resolve(destdir), snapshot ? [] : ["--no-snapshot"]);
+    else await install(prefix, { snapshot, scripts: release?.scripts }, release?.documents ?? documents(sourceDate()));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
+    giveUp(`${error.message}: choose a --prefix below which you may write, or be root`);
+  }
   return 0;
 }
 

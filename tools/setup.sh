@@ -1,9 +1,9 @@
 #!/bin/sh
-# Installs Deno with npm and uses it to run a task in deno.json:
+# Installs Deno and esbuild with npm, and uses Deno to run a task in deno.json:
 #
 #     sh tools/setup.sh TASK [ARG...]
 #
-# `npm run demo`, `npm test` and so on call this. With your own Deno, run `deno task TASK` directly.
+# `npm run demo`, `npm test` and so on call this; package.json has a script for each task. With your own Deno, run `deno task TASK` directly.
 set -eu
 
 die() {
@@ -25,9 +25,15 @@ json_value() {
   sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" "$2" 2>/dev/null | head -n 1
 }
 
-# Installs what package-lock.json pins, unless it is there. Scripts of packages are not run: the binary comes without.
-ensure_deno() {
-  if [ -x "$deno" ] && [ "$(json_value version "${deno%/*}/package.json")" = "$(json_value "@deno\/linux-$arch-glibc" package.json)" ]; then
+# Whether npm has installed the version of a package that package.json names.
+is_installed() {
+  wanted=$(json_value "$(echo "$1" | sed 's|/|\\/|')" package.json)
+  [ "$(json_value version "node_modules/$1/package.json")" = "$wanted" ]
+}
+
+# Installs what package-lock.json pins, unless it is there. Scripts of packages are not run: the binaries come without.
+ensure_packages() {
+  if [ -x "$deno" ] && is_installed "@deno/linux-$arch-glibc" && is_installed "@esbuild/linux-$arch"; then
     return
   fi
   command -v npm >/dev/null || die "npm not found: install npm (Debian: apt-get install npm) or Deno"
@@ -39,5 +45,5 @@ ensure_deno() {
 cd "$(dirname "$0")/.."
 arch=$(deno_arch)
 deno=$PWD/node_modules/@deno/linux-$arch-glibc/deno
-ensure_deno
+ensure_packages
 exec "$deno" task "$@"

@@ -35,6 +35,7 @@ export const allParts: readonly Part[] = [
   { args: ["run", "--allow-all", "tools/test_lanes.ts", "tests/integration", "tests/security"] },
   // Two minutes, with nothing beside it: it compares what the machine has before and after.
   { args: ["test", "--allow-all", "--no-check", "tests/soak"] },
+  { args: ["task", "test:deploy"] },
   // Checks that the tests above fail when a protection is removed.
   { args: ["test", "--allow-all", "--no-check", "tests/mutations"] },
 ];

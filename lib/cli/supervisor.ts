@@ -15,6 +15,7 @@ import { setCloseOnExec } from "../ffi/files.ts";
 import { syscallError } from "../ffi/kernel.ts";
 import { processEnvironment, shellStatus, spawn, waitChild } from "../ffi/process/process.ts";
 import { readable, runWaits } from "../ffi/waits.ts";
+import { imagePath } from "../libcontainer/launch/self.ts";
 import { parseAuditor } from "./audit/option.ts";
 import type { Context } from "./context.ts";
 import { Interruptible } from "./interruption.ts";
@@ -47,7 +48,7 @@ export function delegate(
   using started = eventfd(kernel);
   using _interruptible = new Interruptible(kernel, context.interruption);
   const pid = spawn(kernel, {
-    path,
+    path: imagePath(path),
     argv: [path, ...args, as, String(started.number), ...words],
     env: processEnvironment(kernel),
     fds: [started.number, ...(global.auditor === undefined ? [] : [parseAuditor(global.auditor).fd])]

@@ -14,7 +14,7 @@ export interface Edit {
 }
 
 /** What the source is made of, as far as the program is. */
-const parts = ["lib", "tools", "main.ts", "mod.ts", "deno.json"];
+const parts = ["lib", "tools", "main.ts", "mod.ts", "deno.json", "package.json"];
 
 /** What came of a run. */
 export interface Run {

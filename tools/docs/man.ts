@@ -30,14 +30,15 @@ function fill(text: string): string {
 
 const sentence = (text: string) => `${escape(text.charAt(0).toUpperCase() + text.slice(1))}.`;
 
-/** `date`: of the page, as 2026-01-31. */
+/** `date`: of the page, as 2026-01-31. `program`: its name on the command line. */
 export interface PageFacts {
   readonly version: string;
   readonly date: string;
+  readonly program: string;
 }
 
-function head(name: string, { version, date }: PageFacts): string {
-  const title = `.TH ${name.toUpperCase()} 8 "${date}" "runc ${version}" "System Administration"`;
+function head(name: string, { version, date, program }: PageFacts): string {
+  const title = `.TH ${name.toUpperCase()} 8 "${date}" "${program} ${version}" "System Administration"`;
   return `.\\" Generated from the table of commands by tools/docs.ts.\n${title}\n`;
 }
 
@@ -61,16 +62,17 @@ const statuses: readonly [status: string, meaning: string][] = [
   ["255", "error of exec, debug or wait itself, or an end that wait does not know"],
 ];
 
-/** runc(8). */
+/** The page of the program, such as runc(8). */
 export function programPage(facts: PageFacts): string {
+  const program = escape(facts.program);
   const commands = shownCommands().map((name) =>
-    `.TP\n\\fBrunc\\-${name}\\fR(8)\n${fill(sentence(specOf(name).summary))}\n`
+    `.TP\n\\fB${program}\\-${name}\\fR(8)\n${fill(sentence(specOf(name).summary))}\n`
   );
   const codes = statuses.map(([status, meaning]) => `.TP\n${status}\n${sentence(meaning)}\n`);
-  return `${head("runc", facts)}.SH NAME
-runc \\- run containers as the Open Container Initiative specifies them
+  return `${head(facts.program, facts)}.SH NAME
+${program} \\- run containers as the Open Container Initiative specifies them
 .SH SYNOPSIS
-.B runc
+.B ${program}
 [\\fIglobal options\\fR] \\fIcommand\\fR [\\fIoptions\\fR] [\\fIargument\\fR ...]
 .SH DESCRIPTION
 Runs a program from a bundle, isolated by namespaces, cgroups and capabilities.
@@ -95,17 +97,18 @@ ${codes.join("")}`;
 /** The page of a command, such as runc-run(8). */
 export function commandPage(name: CommandName, facts: PageFacts): string {
   const spec = specOf(name);
-  return `${head(`runc-${name}`, facts)}.SH NAME
-${fill(`runc\\-${name} \\- ${escape(spec.summary)}`)}
+  const program = escape(facts.program);
+  return `${head(`${facts.program}-${name}`, facts)}.SH NAME
+${fill(`${program}\\-${name} \\- ${escape(spec.summary)}`)}
 .SH SYNOPSIS
-.B runc ${name}
+.B ${program} ${name}
 ${escape(`[options] ${spec.usage}`.trimEnd())}
 .SH OPTIONS
 ${options(shownOptions(name))}.SH EXAMPLES
 .EX
-${escape(spec.example)}
+${escape(spec.example.replace(/^runc /, `${facts.program} `))}
 .EE
 .SH SEE ALSO
-.BR runc (8)
+.BR ${program} (8)
 `;
 }

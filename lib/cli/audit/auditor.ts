@@ -32,6 +32,7 @@ import { isTerminal } from "../../ffi/terminal.ts";
 import { seccompAgent, seccompWords } from "../../libcontainer/config/validate/seccomp.ts";
 import { readConfig } from "../../libcontainer/container/bundle.ts";
 import type { Runtime } from "../../libcontainer/runtime.ts";
+import { imagePath } from "../../libcontainer/launch/self.ts";
 import { receiveListener, serveNext } from "../../libcontainer/seccomp/audit/auditor.ts";
 import { auditArchOf, auditFilter, unasked } from "../../libcontainer/seccomp/audit/filter.ts";
 import { Recording } from "../../libcontainer/seccomp/audit/recording.ts";
@@ -204,7 +205,7 @@ class Auditor {
     // Those of the command, without our own.
     const own = this.#started === undefined ? words : words.slice(2);
     const pid = spawn(this.#kernel, {
-      path,
+      path: imagePath(path),
       argv: [path, ...args, "--auditor", `${theirs.number},${this.#called}`, ...own],
       env: processEnvironment(this.#kernel),
       fds: [{ to: theirs.number, from: theirs.number }],

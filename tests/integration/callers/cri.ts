@@ -40,7 +40,10 @@ const podConfig = {
   metadata: [1, { name: [1, "string"], uid: [2, "string"], namespace: [3, "string"], attempt: [4, "int"] }],
   hostname: [2, "string"],
   log_directory: [3, "string"],
-  linux: [8, { cgroup_parent: [1, "string"], security_context: [2, { namespace_options: [1, namespaceOption] }] }],
+  linux: [8, {
+    cgroup_parent: [1, "string"],
+    security_context: [2, { namespace_options: [1, namespaceOption], privileged: [6, "bool"] }],
+  }],
 } as const satisfies Table;
 
 const securityContext = {

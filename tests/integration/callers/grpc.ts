@@ -26,6 +26,7 @@ interface Session {
 /** A connection. */
 export class GrpcClient {
   readonly #session: Session;
+  #closed: Promise<void> | undefined;
 
   private constructor(session: Session) {
     this.#session = session;
@@ -69,8 +70,9 @@ export class GrpcClient {
     });
   }
 
+  /** Closes the connection, once. */
   close(): Promise<void> {
-    return new Promise((resolve) => this.#session.close(resolve));
+    return this.#closed ??= new Promise((resolve) => this.#session.close(resolve));
   }
 }
 

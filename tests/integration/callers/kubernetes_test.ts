@@ -1,154 +1,10 @@
 /** Kubernetes: containerd's CRI service, with the calls that a kubelet makes. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { existsSync } from "@std/fs";
 import { execute } from "../harness.ts";
-import { ContainerState, Kubelet, NamespaceMode, PodState, ProfileType } from "./cri.ts";
-import { imageArchive } from "./images.ts";
-import type { Message } from "./protobuf.ts";
-import { missing, runtime, Workshop } from "./workshop.ts";
-
-/** The lines of the README, in a containerd that keeps everything in `directory`. */
-const config = (directory: string) => `
-version = 2
-root = "${directory}/root"
-state = "${directory}/state"
-disabled_plugins = ["io.containerd.internal.v1.opt"]
-[grpc]
-address = "${directory}/containerd.sock"
-[plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "docker.io/library/pause:latest"
-# Without CAP_SYS_RESOURCE root cannot give pods less than it has itself.
-restrict_oom_score_adj = true
-[plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "${directory}/cni"
-conf_dir = "${directory}/cni"
-[plugins."io.containerd.grpc.v1.cri".containerd]
-snapshotter = "native"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-runtime_type = "io.containerd.runc.v2"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-BinaryName = "${runtime}"
-`;
-
-/** A network plugin: it gives pods an address, and leaves their network alone. */
-const networkPlugin = `#!/bin/sh
-cat >/dev/null
-case $CNI_COMMAND in
-  VERSION) echo '{"cniVersion": "0.4.0", "supportedVersions": ["0.4.0"]}' ;;
-  ADD) echo '{"cniVersion": "0.4.0", "interfaces": [{"name": "eth0", "sandbox": "'$CNI_NETNS'"}],
-    "ips": [{"version": "4", "address": "10.9.8.7/24", "interface": 0}]}' ;;
-esac
-`;
-
-/** A node of a cluster: a kubelet (the test) and its runtime. */
-interface Node {
-  readonly kubelet: Kubelet;
-  readonly directory: string;
-  /** In the name of its cgroups. */
-  readonly name: string;
-}
-
-async function open(workshop: Workshop): Promise<Node> {
-  const { directory, name } = workshop;
-  const socket = `${directory}/containerd.sock`;
-  Deno.mkdirSync(`${directory}/cni`);
-  workshop.write(
-    "cni/10-test.conflist",
-    JSON.stringify({ cniVersion: "0.4.0", name: "t", plugins: [{ type: "test" }] }),
-  );
-  for (const plugin of ["test", "loopback"]) Deno.chmodSync(workshop.write(`cni/${plugin}`, networkPlugin), 0o755);
-  workshop.daemon(
-    ["/usr/bin/containerd", "--config", workshop.write("containerd.toml", config(directory))],
-    () => existsSync(socket),
-    { env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" } },
-  );
-  const layer = workshop.rootfs();
-  for (const [name, command] of [["busybox", ["sh"]], ["pause", ["sleep", "1000000"]]] as const) {
-    const archive = imageArchive(workshop, { layer, name, command });
-    workshop.must(["/usr/bin/ctr", "--address", socket, "--namespace", "k8s.io", "image", "import", archive]);
-  }
-  return { kubelet: await Kubelet.connect(socket), directory, name };
-}
-
-/** A pod that runs, and what its containers are made with. */
-interface Pod {
-  readonly id: string;
-  readonly config: Message;
-}
-
-let number = 0;
-
-async function withPod(node: Node, namespaces: Message, body: (pod: Pod) => Promise<void>): Promise<void> {
-  const { kubelet, directory, name } = node;
-  const uid = `pod${number++}`;
-  const logs = `${directory}/logs/${uid}`;
-  Deno.mkdirSync(logs, { recursive: true });
-  const config = {
-    metadata: { name: uid, uid, namespace: "default", attempt: 0 },
-    hostname: namespaces.network === NamespaceMode.NODE ? "" : "a-pod",
-    log_directory: logs,
-    linux: { cgroup_parent: `/${name}`, security_context: { namespace_options: namespaces } },
-  };
-  const { pod_sandbox_id: id } = await kubelet.call("RunPodSandbox", { config, runtime_handler: "runc" });
-  try {
-    await body({ id, config });
-  } finally {
-    await kubelet.call("StopPodSandbox", { pod_sandbox_id: id });
-    await kubelet.call("RemovePodSandbox", { pod_sandbox_id: id });
-  }
-}
-
-/** As the kubelet asks for it where a pod says nothing. */
-const usual = { pid: NamespaceMode.CONTAINER };
-
-/** Starts a container in a pod; `more`: of its config. Returns its id. */
-async function start(node: Node, pod: Pod, command: readonly string[], more: Message = {}): Promise<string> {
-  const { kubelet } = node;
-  const config = {
-    metadata: { name: `container${number++}`, attempt: 0 },
-    image: { image: "docker.io/library/busybox:latest" },
-    command,
-    log_path: "0.log",
-    linux: { security_context: { namespace_options: usual } },
-    ...more,
-  };
-  const request = { pod_sandbox_id: pod.id, config, sandbox_config: pod.config };
-  const { container_id } = await kubelet.call("CreateContainer", request);
-  await kubelet.call("StartContainer", { container_id });
-  return container_id;
-}
-
-/** Security options of a container, beside the usual ones. */
-const secured = (context: Message, resources?: Message) => ({
-  linux: { resources, security_context: { namespace_options: usual, ...context } },
-});
-
-async function statusOf({ kubelet }: Node, container_id: string): Promise<{ state: number; [name: string]: unknown }> {
-  return (await kubelet.call("ContainerStatus", { container_id })).status;
-}
-
-async function ended(node: Node, id: string): Promise<{ state: number; [name: string]: unknown }> {
-  // A minute, as `until` waits.
-  for (let round = 0; round < 600; round++) {
-    const status = await statusOf(node, id);
-    if (status.state === ContainerState.EXITED) return status;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  throw new Error("never happened: the container's end");
-}
-
-/** Output of a shell script that is executed in a container. */
-async function inside({ kubelet }: Node, container_id: string, script: string): Promise<string> {
-  const { stdout, stderr, exit_code } = await kubelet.call("ExecSync", { container_id, cmd: ["sh", "-c", script] });
-  assertEquals([exit_code, stderr], [0, ""]);
-  return stdout;
-}
-
-/** What a container has printed, as its log has it: time, stream, F for a whole line, text. */
-const logOf = ({ directory }: Node, pod: Pod) =>
-  Deno.readTextFileSync(`${directory}/logs/${(pod.config.metadata as { uid: string }).uid}/0.log`).trimEnd()
-    .split("\n").map((line) => line.split(" ").slice(1).join(" "));
+import { ContainerState, NamespaceMode, PodState, ProfileType } from "./cri.ts";
+import { ended, inside, logOf, newName, type Node, openNode, secured, start, statusOf, withPod } from "./node.ts";
+import { missing, Workshop } from "./workshop.ts";
 
 const cases: readonly [name: string, body: (node: Node) => Promise<void>][] = [
   ["the runtime is containerd", async ({ kubelet }) => {
@@ -212,7 +68,7 @@ const cases: readonly [name: string, body: (node: Node) => Promise<void>][] = [
         ] as const
       ) {
         const config = {
-          metadata: { name: `container${number++}` },
+          metadata: { name: newName() },
           image: { image: "docker.io/library/busybox:latest" },
           command: [command],
         };
@@ -331,7 +187,7 @@ Deno.test({
   ignore: lacking !== "",
   fn: async (t) => {
     using workshop = new Workshop();
-    const node = await open(workshop);
+    const node = await openNode(workshop);
     try {
       for (const [what, body] of cases) await t.step(what, () => body(node));
       const left = execute(["/usr/bin/find", "/sys/fs/cgroup", "-path", `*${node.name}/*`, "-type", "d"]).stdout;

@@ -151,13 +151,14 @@ export class Workshop implements Disposable {
   }
 
   /** Starts a daemon on the machine, and waits until `isReady`. */
-  daemon(argv: readonly string[], isReady: () => boolean, options: StartOptions = {}): void {
+  daemon(argv: readonly string[], isReady: () => boolean, options: StartOptions = {}): Running {
     const daemon = new Running(this.#there(argv), options);
     this.#daemons.push(daemon);
     until(`${argv[0]} is ready`, () => {
       if (daemon.isOver) throw new Error(`${argv[0]} ended: ${daemon.wait().stderr}`);
       return isReady();
     });
+    return daemon;
   }
 
   /** Ends everything. @throws where a container was left. */
