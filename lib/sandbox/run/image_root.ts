@@ -85,11 +85,13 @@ async function unpackAll(
   const work = async () => {
     for (const [index, layer] of rest) paths[index] = await cache.unpacked(layer, either);
   };
+  const works = Array.from({ length: AT_ONCE }, work);
   try {
-    await Promise.all(Array.from({ length: AT_ONCE }, work));
+    await Promise.all(works);
     return paths;
   } catch (error) {
     failure.abort(error);
+    await Promise.allSettled(works);
     throw error;
   }
 }
