@@ -4,6 +4,7 @@
  * @module
  */
 
+import { RuncError } from "../../errors.ts";
 import { withFileErrors } from "../../ffi/file_error.ts";
 import { isWritable } from "../../ffi/files.ts";
 import type { Kernel } from "../../ffi/kernel.ts";
@@ -11,7 +12,6 @@ import type { Arch } from "../../ffi/syscalls.ts";
 import type { RootLayers } from "../../libcontainer/config/launch_request.ts";
 import { userHome } from "../config/facts.ts";
 import type { RootRequest } from "../config/sandbox_config.ts";
-import { badOption } from "../config/units.ts";
 import { invalidImage, type Layer } from "../rootfs/image/image.ts";
 import { imageProcess } from "../rootfs/image/image_process.ts";
 import { openImage } from "../rootfs/image/open_image.ts";
@@ -45,10 +45,15 @@ const caches = new Map<string, LayerCache>();
  * @throws {RuncError} `usage` for a wrong option; `image-invalid`, `unsupported`.
  */
 export async function prepareImage(kernel: Kernel, wanted: ImageRoot, signal?: AbortSignal): Promise<PreparedImage> {
-  const { image: path, name, cache = defaultCache(kernel) } = wanted;
-  for (const [option, value] of Object.entries({ "root.image": path, "root.cache": cache })) {
-    if (!value.startsWith("/") || value.includes("\0")) throw badOption(option, value, "an absolute path");
+  try {
+    return await prepare(kernel, wanted, signal);
+  } catch (error) {
+    throw error instanceof RuncError ? error.within(`root.image ${wanted.image}`) : error;
   }
+}
+
+async function prepare(kernel: Kernel, wanted: ImageRoot, signal: AbortSignal | undefined): Promise<PreparedImage> {
+  const { image: path, name, cache = defaultCache(kernel) } = wanted;
   const isRootless = Deno.uid() !== 0;
   const image = await openImage(path, { reference: name, architecture: architectures[kernel.arch] });
   if (image.layers.length === 0) throw invalidImage("it has no layers, and so no files");
