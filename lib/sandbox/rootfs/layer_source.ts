@@ -6,7 +6,7 @@
 
 import { RuncError } from "../../errors.ts";
 import { type ByteSource, streamSource, toStream } from "./byte_reader.ts";
-import { Sha256 } from "./sha256.ts";
+import { layerHash } from "./layer_hash.ts";
 
 /** What the manifest and the image's config say about a layer. */
 export interface LayerDigests {
@@ -42,7 +42,7 @@ export function compressionOf(start: Uint8Array): string | undefined {
 /** A source that counts what it yields into a digest. */
 class HashedSource implements ByteSource {
   readonly #source: ByteSource;
-  readonly #hash = new Sha256();
+  readonly #hash = layerHash();
   #first: Uint8Array<ArrayBuffer> | undefined;
   #digest: string | undefined;
 
@@ -72,7 +72,7 @@ class HashedSource implements ByteSource {
   /** Reads the rest. Returns the digest of everything: `sha256:…`. */
   async digest(): Promise<string> {
     while (await this.read() !== undefined);
-    this.#digest ??= `sha256:${this.#hash.hex()}`;
+    this.#digest ??= `sha256:${this.#hash.digest("hex")}`;
     return this.#digest;
   }
 }
