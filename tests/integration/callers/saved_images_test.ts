@@ -211,6 +211,14 @@ savedTest("podman, buildah and skopeo", [...podmansNeeds, ...tools], async (work
       tool("buildah", "push", "--quiet", "localhost/app:1", `oci:${at("pushed")}:some-tag`);
       return { image: at("pushed"), name: "some-tag" };
     },
+    "buildah manifest push: an index of several platforms": () => {
+      const other = Deno.build.arch === "aarch64" ? "amd64" : "arm64";
+      tool("buildah", "manifest", "create", "list");
+      tool("buildah", "manifest", "add", `--arch=${other}`, "list", "containers-storage:localhost/made:latest");
+      tool("buildah", "manifest", "add", "list", "containers-storage:localhost/app:1");
+      tool("buildah", "manifest", "push", "--quiet", "--all", "list", `oci:${at("list")}:app`);
+      return { image: at("list"), name: "app" };
+    },
     "skopeo copy to a layout, with gzip": () => {
       tool("skopeo", "copy", "--quiet", `oci:${at("oci")}`, `oci:${at("copied")}:one`);
       tool("skopeo", "copy", "--quiet", `docker-archive:${at("made.tar")}`, `oci:${at("copied")}:other`);
