@@ -69,7 +69,9 @@ Deno.test("a program with its own deno.json imports mod.ts by its file: URL", ()
 });
 
 Deno.test("a program imports a copy of mod.ts and lib/, under a name of its own", () => {
-  const config = { imports: { "containers": "./vendor/runc/mod.ts" } };
+  // The types of browsers, as programs of Fresh have them.
+  const compilerOptions = { lib: ["dom", "dom.iterable", "deno.ns"] };
+  const config = { imports: { "containers": "./vendor/runc/mod.ts" }, compilerOptions };
   withProgram("containers", config, (directory) => {
     copyInto(join(directory, "vendor/runc"), ["mod.ts", "lib"]);
     runs(directory);

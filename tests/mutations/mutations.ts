@@ -753,7 +753,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: "changes of an image's root have no limit",
     file: `${core}/steps/root/layers.ts`,
-    text: "`mode=0755,size=${layers.maximumBytes}`",
+    text: "`mode=0755,size=${maximumBytes}`",
     replacement: '"mode=0755"',
     library: true,
     tests: `${sandboxes}/image_test.ts`,

@@ -10,11 +10,18 @@
 
 import { RuncError } from "../../errors.ts";
 import { Errno } from "../errno.ts";
-import { alloc, bind, cString, type Kernel, syscallError } from "../kernel.ts";
+import { alloc, cString, type Kernel, syscallError } from "../kernel.ts";
 import { isThere, memfd } from "../files.ts";
+import { type LibraryFunctions, openLibrary, type WantedLibrary } from "./open_library.ts";
 
 const NAME = "libseccomp.so.2";
-const RTLD_NOW = 2;
+
+const library: WantedLibrary = {
+  name: NAME,
+  purpose: "to compile seccomp profiles",
+  field: "/linux/seccomp",
+  hint: "install libseccomp 2.5 or newer: libseccomp2 (Debian, Ubuntu), libseccomp (Fedora, Alpine)",
+};
 
 const functions = {
   seccomp_version: { parameters: [], result: "pointer" },
@@ -29,7 +36,7 @@ const functions = {
   seccomp_export_bpf: { parameters: ["pointer", "i32"], result: "i32" },
 } as const;
 
-type Functions = { readonly [Name in keyof typeof functions]: Deno.UnsafeFnPointer<(typeof functions)[Name]> };
+type Functions = LibraryFunctions<typeof functions>;
 
 /** enum scmp_filter_attr, seccomp.h */
 const SCMP_FLTATR_CTL_OPTIMIZE = 8;
@@ -81,14 +88,7 @@ export class Libseccomp {
   /** @throws {RuncError} `host-lacks` if the library is not installed. */
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
-    const library = kernel.call("dlopen", cString(NAME), RTLD_NOW);
-    if (library === 0) throw missing(`cannot open ${NAME}, which is needed to compile seccomp profiles`);
-    const bound = Object.entries(functions).map(([name, signature]) => {
-      const address = Deno.UnsafePointer.create(BigInt(kernel.call("dlsym", library, cString(name))));
-      if (address === null) throw missing(`${NAME} has no function ${name}`);
-      return [name, bind<Deno.ForeignFunction>(address, signature)];
-    });
-    this.#functions = Object.fromEntries(bound);
+    this.#functions = openLibrary(kernel, library, functions);
   }
 
   /** `2.5.4`. */
@@ -186,11 +186,4 @@ export class SeccompContext implements Disposable {
   [Symbol.dispose](): void {
     this.#functions.seccomp_release.call(this.#context);
   }
-}
-
-function missing(message: string): RuncError {
-  return new RuncError("host-lacks", message, {
-    field: "/linux/seccomp",
-    hint: "install libseccomp 2.5 or newer: libseccomp2 (Debian, Ubuntu), libseccomp (Fedora, Alpine)",
-  });
 }

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { inContext } from "../../errors.ts";
 import { withFileErrors } from "../../ffi/file_error.ts";
 import type { SandboxMount } from "./options.ts";
 
@@ -73,7 +74,7 @@ function entryAt(path: string): HostEntry | undefined {
  */
 export function readSources(mounts: readonly SandboxMount[] = []): ReadonlyMap<string, "directory" | "file"> {
   return new Map(mounts.map(({ source }) => {
-    const { isDirectory } = withFileErrors(() => Deno.statSync(source));
+    const { isDirectory } = inContext("mounts", () => withFileErrors(() => Deno.statSync(source)));
     return [source, isDirectory ? "directory" : "file"];
   }));
 }

@@ -230,6 +230,9 @@ function environment({ env = {} }: IsolationOptions, root: RootRequest, user: Sa
   );
 }
 
+/** PID_MAX_LIMIT, include/linux/threads.h */
+const MOST_PIDS = 4_194_304;
+
 /** The kernel's period, and the shortest quota: kernel/sched/core.c */
 const PERIOD_US = 100_000, MINIMUM_QUOTA_US = 1000;
 
@@ -239,7 +242,9 @@ function resourcesOf(
 ): { resources: Resources; unlimited: SandboxConfig["unlimited"] } {
   const bytes = parseSize("memory", memory ?? defaults.memory);
   const tasks = pids ?? defaults.pids;
-  if (!Number.isSafeInteger(tasks) || tasks < 1) throw badOption("pids", pids, "a number of processes, 1 or more");
+  if (!Number.isSafeInteger(tasks) || tasks < 1 || tasks > MOST_PIDS) {
+    throw badOption("pids", pids, `a number of processes from 1 to ${MOST_PIDS}`);
+  }
   if (cpus !== undefined && !(cpus * PERIOD_US >= MINIMUM_QUOTA_US && cpus <= 65536)) {
     throw badOption("cpus", cpus, "a number of processors, 0.01 or more");
   }

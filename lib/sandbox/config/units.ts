@@ -14,7 +14,24 @@ export type Duration = number | string;
 
 /** The error for a value of an option. `name`: the option. */
 export function badOption(name: string, value: unknown, wanted: string): RuncError {
-  return new RuncError("usage", `${name}: ${JSON.stringify(value) ?? String(value)} is not ${wanted}`);
+  return new RuncError("usage", `${name}: ${shownValue(value)} is not ${wanted}`);
+}
+
+/** JSON has no NaN, no bigint, and no circles. */
+function shownValue(value: unknown): string {
+  if (typeof value === "number") return String(value);
+  try {
+    return JSON.stringify(value) ?? String(value);
+  } catch {
+    return String(value);
+  }
+}
+
+/** A path, given as such or as a `file:` URL. @throws {TypeError} for anything else. */
+export function pathText(path: string | URL): string {
+  if (typeof path === "string") return path;
+  if (path instanceof URL && path.protocol === "file:") return decodeURIComponent(path.pathname);
+  throw new TypeError(`${path} is neither a path nor a file: URL`);
 }
 
 /** As IEC and SI have them. One letter alone is binary, as for Docker and systemd. */

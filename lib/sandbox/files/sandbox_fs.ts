@@ -11,12 +11,12 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import type { SandboxOutput, SandboxProcess } from "../process/sandbox_process.ts";
+import { howEnded, type SandboxOutput, type SandboxProcess } from "../process/sandbox_process.ts";
 import type { SandboxSpawnOptions } from "../run/options.ts";
 import { withFileErrors } from "../../ffi/file_error.ts";
 import { removeIfThere } from "../../ffi/files.ts";
 import type { Kernel } from "../../ffi/kernel.ts";
-import { parseSize, type Size } from "../config/units.ts";
+import { parseSize, pathText, type Size } from "../config/units.ts";
 import { collect } from "../process/collect.ts";
 import { type ByteSource, streamSource } from "../rootfs/byte_reader.ts";
 import { pack } from "./pack.ts";
@@ -195,9 +195,10 @@ export class SandboxFs {
   }
 
   /** Makes a symlink at `path` that leads to `target`. @throws {RuncError} `command-failed` */
-  async symlink(target: string, path: string | URL): Promise<void> {
-    if (target === "" || target.includes("\0")) throw new TypeError(`${JSON.stringify(target)} is not a path`);
-    await this.#run("make a symlink at", path, "symlink", { args: [target] });
+  async symlink(target: string | URL, path: string | URL): Promise<void> {
+    const text = pathText(target);
+    if (text === "" || text.includes("\0")) throw new TypeError(`${JSON.stringify(text)} is not a path`);
+    await this.#run("make a symlink at", path, "symlink", { args: [text] });
   }
 
   /** What a symlink leads to. @throws {RuncError} `command-failed`; EINVAL if it is none. */
@@ -266,7 +267,11 @@ export class SandboxFs {
    * @returns Names of devices, FIFOs and sockets, which are not copied.
    * @throws {RuncError} `command-failed`, `syscall-failed`
    */
-  async upload(path: string, to: string | URL, { signal }: SandboxReadOptions = {}): Promise<readonly string[]> {
+  async upload(
+    path: string | URL,
+    to: string | URL,
+    { signal }: SandboxReadOptions = {},
+  ): Promise<readonly string[]> {
     const { isDirectory, mode } = withFileErrors(() => Deno.statSync(path));
     if (!isDirectory) {
       const file = withFileErrors(() => Deno.openSync(path));
@@ -276,7 +281,7 @@ export class SandboxFs {
     }
     const leftOut: string[] = [];
     const leaveOut = (name: string) => void leftOut.push(name);
-    const data = ReadableStream.from(pack(this.#kernel, { directory: path, leaveOut }));
+    const data = ReadableStream.from(pack(this.#kernel, { directory: pathText(path), leaveOut }));
     await this.#run("write", to, "unpack", { signal }, data);
     return leftOut;
   }
@@ -286,15 +291,16 @@ export class SandboxFs {
    * and directories are made, without setuid. A directory needs `tar` in the sandbox.
    *
    * @param path In the sandbox.
-   * @param to On the host: the file's name, or the directory, which is made if it is not there.
+   * @param local On the host: the file's name, or the directory, which is made if it is not there.
    * @returns Names of symlinks and special files, which are not copied.
    * @throws {RuncError} `command-failed`; EFBIG beyond `maxSize`: of a directory, the beginning is there then.
    */
   async download(
     path: string | URL,
-    to: string,
+    local: string | URL,
     { maxSize = "1GiB", signal }: SandboxDownloadOptions = {},
   ): Promise<readonly string[]> {
+    const to = pathText(local);
     const maximumBytes = parseSize("maxSize", maxSize);
     const { isDirectory, isFile, mode } = await this.stat(path);
     if (isDirectory) {
@@ -372,6 +378,9 @@ export class SandboxFs {
     if (result.success && !result.truncated) return result;
     if (signal?.aborted) throw signal.reason;
     if (result.truncated) throw new RuncError("command-failed", `cannot ${what} ${path}: the answer is too long`);
+    const ended = howEnded(result);
+    // A program that the kernel has ended has no errno to tell.
+    if (ended !== undefined) throw fileError(what, String(path), `the sandbox's program ${ended}`);
     throw fileError(what, String(path), result.stderrText!);
   }
 }

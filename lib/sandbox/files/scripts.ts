@@ -10,6 +10,7 @@
 import { RuncError } from "../../errors.ts";
 import { FileType } from "../../ffi/constants.ts";
 import { errnos } from "../../ffi/errno.ts";
+import { pathText } from "../config/units.ts";
 
 /** A file in a directory. */
 export interface SandboxDirEntry {
@@ -37,6 +38,14 @@ export interface SandboxFileInfo {
   readonly isDirectory: boolean;
   /** Whether it is a symlink: only for `lstat`. */
   readonly isSymlink: boolean;
+  /** Whether it is a block device. */
+  readonly isBlockDevice: boolean;
+  /** Whether it is a character device. */
+  readonly isCharDevice: boolean;
+  /** Whether it is a FIFO. */
+  readonly isFifo: boolean;
+  /** Whether it is a socket. */
+  readonly isSocket: boolean;
   /** In bytes. */
   readonly size: number;
   /** Type and permissions. */
@@ -120,7 +129,7 @@ export const scripts = {
 
 /** A path as an argument: no program takes it for an option. @throws {TypeError} */
 export function pathArgument(path: string | URL): string {
-  const text = typeof path === "string" ? path : decodeURIComponent(path.pathname);
+  const text = pathText(path);
   if (text === "" || text.includes("\0")) throw new TypeError(`${JSON.stringify(text)} is not a path`);
   return text.startsWith("/") ? text : `./${text}`;
 }
@@ -172,6 +181,10 @@ export function parseFileInfo(text: string): SandboxFileInfo {
     isFile: type === FileType.S_IFREG,
     isDirectory: type === FileType.S_IFDIR,
     isSymlink: type === FileType.S_IFLNK,
+    isBlockDevice: type === FileType.S_IFBLK,
+    isCharDevice: type === FileType.S_IFCHR,
+    isFifo: type === FileType.S_IFIFO,
+    isSocket: type === FileType.S_IFSOCK,
     size,
     mode,
     uid,

@@ -75,6 +75,7 @@ export class SandboxProcess implements AsyncDisposable {
   readonly #hold: Hold;
   #hasTimedOut = false;
   #hasEnded = false;
+  #output?: Promise<SandboxOutput>;
   /** The pid on the host. */
   readonly pid: number;
   /** How it ended, when it has ended. It is never rejected because of what the process does. */
@@ -146,9 +147,14 @@ export class SandboxProcess implements AsyncDisposable {
 
   /**
    * Waits for its end, and collects what it writes to piped streams, at most `maxOutputBytes` of each. The rest is
-   * dropped.
+   * dropped. Further calls give the same.
    */
-  async output(): Promise<SandboxOutput> {
+  output(): Promise<SandboxOutput> {
+    // A stream can be read once.
+    return this.#output ??= this.#collect();
+  }
+
+  async #collect(): Promise<SandboxOutput> {
     const { pipes, inherited, maxOutputBytes } = this.#parts;
     const collected = (["stdout", "stderr"] as const).map((name) =>
       pipes[name] === undefined || inherited.includes(name) ? null : collect(pipes[name].readable, maxOutputBytes)
@@ -223,14 +229,16 @@ async function copy(
 }
 
 /** The error for a command that has failed. */
-export function commandError(what: string, { code, signal, oom, timedOut, stderrText }: SandboxOutput): RuncError {
-  const how = timedOut
-    ? "has reached its timeout"
-    : oom
-    ? "was ended: the sandbox has reached its limit of memory"
-    : signal === null
-    ? `has ended with code ${code}`
-    : `was ended by ${signal}`;
+export function commandError(what: string, output: SandboxOutput): RuncError {
+  const how = howEnded(output) ?? `has ended with code ${output.code}`;
+  const { stderrText } = output;
   const said = stderrText?.trim().slice(-1000);
   return new RuncError("command-failed", `${what} ${how}${said ? `: ${said}` : ""}`);
+}
+
+/** How a program was ended by somebody else; undefined if it has ended itself. */
+export function howEnded({ signal, oom, timedOut }: SandboxStatus): string | undefined {
+  if (timedOut) return "has reached its timeout";
+  if (oom) return "was ended: the sandbox has reached its limit of memory";
+  return signal === null ? undefined : `was ended by ${signal}`;
 }

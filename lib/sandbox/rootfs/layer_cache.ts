@@ -17,6 +17,7 @@ import type { Fd } from "../../ffi/fd.ts";
 import { withFileErrors } from "../../ffi/file_error.ts";
 import { isThere, open } from "../../ffi/files.ts";
 import { cString, type Kernel, syscallError } from "../../ffi/kernel.ts";
+import { ZstdStream } from "../../ffi/libraries/libzstd.ts";
 import { fstat } from "../../ffi/stat.ts";
 import { RuncError } from "../../errors.ts";
 import { ByteReader } from "./byte_reader.ts";
@@ -81,6 +82,8 @@ export class LayerCache {
         // Who comes now begins anew.
         this.#end(hex, work);
         work.abort.abort(signal?.reason);
+        // Nothing of it is left once the caller knows of its end.
+        await work.path.catch(() => {});
       }
     }
   }
@@ -120,7 +123,7 @@ export class LayerCache {
   }
 
   async #fill(layer: Layer, partial: string, signal: AbortSignal): Promise<void> {
-    const source = await LayerSource.open(await layer.open(), layer);
+    const source = await LayerSource.open(await layer.open(), layer, () => new ZstdStream(this.#kernel));
     // A read may wait for a pipe or a network.
     const onAbort = () => void source.close();
     signal.addEventListener("abort", onAbort);

@@ -6,7 +6,7 @@
 
 import { RuncError } from "../../errors.ts";
 import { type ByteSource, streamSource, toStream } from "./byte_reader.ts";
-import { Sha256 } from "./sha256.ts";
+import { layerHash } from "./layer_hash.ts";
 
 /** What the manifest and the image's config say about a layer. */
 export interface LayerDigests {
@@ -14,6 +14,16 @@ export interface LayerDigests {
   readonly diffId: string;
   /** `sha256:…` of the blob as it is stored; absent where the format does not tell. */
   readonly digest?: string;
+}
+
+/** What decompresses zstd. */
+export interface Decompressor extends Disposable {
+  /** Whether the file may end here. */
+  readonly isAtEnd: boolean;
+  /** Takes the next piece of the file, after {@link next} has returned undefined. */
+  feed(piece: Uint8Array<ArrayBuffer>): void;
+  /** The next decompressed bytes; undefined if it needs another piece. @throws {RuncError} `image-invalid` */
+  next(): Uint8Array<ArrayBuffer> | undefined;
 }
 
 /** First bytes of compressed files. */
@@ -32,7 +42,7 @@ export function compressionOf(start: Uint8Array): string | undefined {
 /** A source that counts what it yields into a digest. */
 class HashedSource implements ByteSource {
   readonly #source: ByteSource;
-  readonly #hash = new Sha256();
+  readonly #hash = layerHash();
   #first: Uint8Array<ArrayBuffer> | undefined;
   #digest: string | undefined;
 
@@ -62,7 +72,7 @@ class HashedSource implements ByteSource {
   /** Reads the rest. Returns the digest of everything: `sha256:…`. */
   async digest(): Promise<string> {
     while (await this.read() !== undefined);
-    this.#digest ??= `sha256:${this.#hash.hex()}`;
+    this.#digest ??= `sha256:${this.#hash.digest("hex")}`;
     return this.#digest;
   }
 }
@@ -80,17 +90,24 @@ export class LayerSource implements ByteSource {
     this.#digests = digests;
   }
 
-  /** Takes ownership of `blob`. @throws {RuncError} `unsupported` for a compression other than gzip. */
-  static async open(blob: ByteSource, digests: LayerDigests): Promise<LayerSource> {
+  /**
+   * Takes ownership of `blob`.
+   *
+   * @param openZstd Makes what decompresses zstd.
+   * @throws {RuncError} `unsupported` for another compression than gzip and zstd.
+   */
+  static async open(blob: ByteSource, digests: LayerDigests, openZstd: () => Decompressor): Promise<LayerSource> {
     const stored = new HashedSource(blob);
     try {
       const start = await stored.read();
       const format = compressionOf(start ?? new Uint8Array(0));
-      if (format !== undefined && format !== "gzip") throw unsupportedCompression(format);
+      if (format !== undefined && format !== "gzip" && format !== "zstd") throw unsupportedCompression(format);
       // What is not compressed is hashed once.
-      const content = format === undefined
-        ? stored.from(start)
-        : new HashedSource(streamSource(toStream(stored, start).pipeThrough(gunzip())));
+      const content = format === undefined ? stored.from(start) : new HashedSource(
+        format === "gzip"
+          ? streamSource(toStream(stored, start).pipeThrough(gunzip()))
+          : zstdSource(stored.from(start), openZstd()),
+      );
       return new LayerSource(stored, content, digests);
     } catch (error) {
       await stored.close();
@@ -121,6 +138,26 @@ export class LayerSource implements ByteSource {
     const digest = await this.#stored.digest();
     if (this.#digests.digest !== undefined) compare("layer", digest, this.#digests.digest);
   }
+}
+
+/** The decompressed content of `compressed`, which somebody else closes. Takes ownership of `decompressor`. */
+function zstdSource(compressed: ByteSource, decompressor: Decompressor): ByteSource {
+  return {
+    read: async () => {
+      for (;;) {
+        const bytes = decompressor.next();
+        if (bytes !== undefined) return bytes;
+        const piece = await compressed.read();
+        if (piece !== undefined) decompressor.feed(piece);
+        else if (decompressor.isAtEnd) return undefined;
+        else throw new RuncError("image-invalid", "the layer's zstd data is broken: it ends within a frame");
+      }
+    },
+    close: () => {
+      decompressor[Symbol.dispose]();
+      return Promise.resolve();
+    },
+  };
 }
 
 /** What is used of node:zlib and node:stream. Their own types are a package. */

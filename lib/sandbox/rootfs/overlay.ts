@@ -11,13 +11,19 @@ import { alloc, cString, type Kernel } from "../../ffi/kernel.ts";
 import { utf8ByteString } from "./tar/byte_string.ts";
 import { opaqueAttribute, Target } from "./unpack/target.ts";
 
-/** The layers that count: those from the highest opaque root on. `layers`: the lowest first. */
+/**
+ * The layers that count: those from the highest opaque root on. `layers`: the lowest first.
+ *
+ * Of a layer that occurs several times only the highest one counts: it has everything that the lower ones have, and
+ * overlayfs refuses a directory that it has already. Images often have the same empty layer several times.
+ */
 export function visibleLayers(kernel: Kernel, layers: readonly string[], rootless: boolean): readonly string[] {
   const name = opaqueAttribute(rootless);
   const value = alloc(1);
   const isOpaque = (path: string) =>
     kernel.call("getxattr", cString(path), cString(name), value, 1) === 1 && value[0] === "y".charCodeAt(0);
-  return layers.slice(Math.max(0, layers.findLastIndex(isOpaque)));
+  const highest = layers.filter((layer, index) => layers.lastIndexOf(layer) === index);
+  return highest.slice(Math.max(0, highest.findLastIndex(isOpaque)));
 }
 
 /**

@@ -1,5 +1,5 @@
 /**
- * SHA-256 of a stream. Web Crypto only has it of bytes that are all in memory, and a layer may be larger than that.
+ * SHA-256 of small data, without a wait: Web Crypto's gives a promise, and to load Node's takes longer than a sandbox.
  *
  * @see FIPS 180-4, section 6.2
  * @module

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { RuncError } from "../../errors.ts";
 import { withFileErrors } from "../../ffi/file_error.ts";
 import { isWritable } from "../../ffi/files.ts";
 import type { Kernel } from "../../ffi/kernel.ts";
@@ -11,7 +12,7 @@ import type { Arch } from "../../ffi/syscalls.ts";
 import type { RootLayers } from "../../libcontainer/config/launch_request.ts";
 import { userHome } from "../config/facts.ts";
 import type { RootRequest } from "../config/sandbox_config.ts";
-import { badOption } from "../config/units.ts";
+import { invalidImage, type Layer } from "../rootfs/image/image.ts";
 import { imageProcess } from "../rootfs/image/image_process.ts";
 import { openImage } from "../rootfs/image/open_image.ts";
 import { LayerCache } from "../rootfs/layer_cache.ts";
@@ -29,6 +30,9 @@ export interface PreparedImage {
 /** Larger files of users are no image's. */
 const ACCOUNTS_LIMIT = 1024 * 1024;
 
+/** As many layers are unpacked at the same time: enough for what decompresses on other threads. */
+const AT_ONCE = 4;
+
 /** As Go names it, and images. */
 const architectures: Readonly<Record<Arch, string>> = { x86_64: "amd64", aarch64: "arm64" };
 
@@ -41,13 +45,19 @@ const caches = new Map<string, LayerCache>();
  * @throws {RuncError} `usage` for a wrong option; `image-invalid`, `unsupported`.
  */
 export async function prepareImage(kernel: Kernel, wanted: ImageRoot, signal?: AbortSignal): Promise<PreparedImage> {
-  const { image: path, name, cache = defaultCache(kernel) } = wanted;
-  for (const [option, value] of Object.entries({ "root.image": path, "root.cache": cache })) {
-    if (!value.startsWith("/") || value.includes("\0")) throw badOption(option, value, "an absolute path");
+  try {
+    return await prepare(kernel, wanted, signal);
+  } catch (error) {
+    throw error instanceof RuncError ? error.within(`root.image ${wanted.image}`) : error;
   }
+}
+
+async function prepare(kernel: Kernel, wanted: ImageRoot, signal: AbortSignal | undefined): Promise<PreparedImage> {
+  const { image: path, name, cache = defaultCache(kernel) } = wanted;
   const isRootless = Deno.uid() !== 0;
   const image = await openImage(path, { reference: name, architecture: architectures[kernel.arch] });
-  const unpacked = await Promise.all(image.layers.map((layer) => cacheIn(kernel, cache).unpacked(layer, signal)));
+  if (image.layers.length === 0) throw invalidImage("it has no layers, and so no files");
+  const unpacked = await unpackAll(cacheIn(kernel, cache), image.layers, signal);
   const visible = visibleLayers(kernel, unpacked, isRootless);
   const accounts = (file: string) =>
     new TextDecoder().decode(readInLayers(kernel, visible, `etc/${file}`, ACCOUNTS_LIMIT));
@@ -65,6 +75,30 @@ export async function prepareImage(kernel: Kernel, wanted: ImageRoot, signal?: A
     },
     command: args,
   };
+}
+
+/** Unpacks some at a time: each has files open. If one fails, the work on the others ends. */
+async function unpackAll(
+  cache: LayerCache,
+  layers: readonly Layer[],
+  signal?: AbortSignal,
+): Promise<readonly string[]> {
+  const failure = new AbortController();
+  const either = signal === undefined ? failure.signal : AbortSignal.any([signal, failure.signal]);
+  const paths: string[] = [];
+  const rest = layers.entries();
+  const work = async () => {
+    for (const [index, layer] of rest) paths[index] = await cache.unpacked(layer, either);
+  };
+  const works = Array.from({ length: AT_ONCE }, work);
+  try {
+    await Promise.all(works);
+    return paths;
+  } catch (error) {
+    failure.abort(error);
+    await Promise.allSettled(works);
+    throw error;
+  }
 }
 
 function cacheIn(kernel: Kernel, directory: string): LayerCache {

@@ -85,5 +85,7 @@ function checkLimits(unlimited: Recipe["unlimited"], { requireLimits, log }: San
 async function isRunning({ kernel }: Runtime, lifeline: Fd): Promise<void> {
   await pollAsync(kernel, [{ fd: lifeline.number, events: POLLIN }]);
   if (kernel.retry("read", lifeline.number, alloc(1), 1) === 1) return;
-  throw new RuncError("container-state", "the sandbox's first process has ended");
+  throw new RuncError("container-state", "the sandbox's first process has ended", {
+    hint: "the option memory may be too low",
+  });
 }

@@ -33,8 +33,8 @@ export interface ImageRoot {
 export interface SandboxOptions extends IsolationOptions {
   /** `host` by default. */
   readonly root?: SandboxRoot;
-  /** The sandbox is closed after this time: no limit by default. */
-  readonly timeout?: Duration;
+  /** The sandbox is closed after this time: no limit by default, which `session` means, too. */
+  readonly timeout?: Duration | "session";
   /** How much `output()` keeps of each stream: 16 MiB by default. */
   readonly maxOutput?: Size;
   /** A limit that the host cannot set is an error. Otherwise it is logged, and in {@link Sandbox.unlimited}. */
@@ -68,7 +68,7 @@ export interface SandboxSpawnOptions {
   /** Only `env`, and nothing of the sandbox's environment. */
   readonly clearEnv?: boolean;
   /** Absolute, in the sandbox; the sandbox's own by default. */
-  readonly cwd?: string;
+  readonly cwd?: string | URL;
   /** Aborting it ends the process with SIGKILL. */
   readonly signal?: AbortSignal;
   /** The process is ended with SIGKILL after this time. */

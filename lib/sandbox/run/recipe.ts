@@ -6,6 +6,8 @@
  * @module
  */
 
+import { inContext } from "../../errors.ts";
+import { withFileErrors } from "../../ffi/file_error.ts";
 import { isThere } from "../../ffi/files.ts";
 import { loadSpec, type Spec } from "../../libcontainer/container/bundle.ts";
 import type { RootLayers } from "../../libcontainer/config/launch_request.ts";
@@ -133,6 +135,7 @@ async function plan(home: Home, options: SandboxOptions): Promise<Planned> {
     return planned(config, { rootLayers: { ...image.layers, maximumBytes }, command: image.command });
   }
   if (typeof root === "object" && "directory" in root && `${root.directory}`.startsWith("/")) {
+    inContext("root.directory", () => withFileErrors(() => Deno.statSync(root.directory)));
     return planned(make({ root: { kind: "directory" }, rootPath: root.directory }), {});
   }
   throw badOption("root", root, '"host", or an object with the absolute path of a directory or an image');

@@ -6,8 +6,10 @@
 
 import { oomKills } from "../../cgroups/stats/oom.ts";
 import { RuncError } from "../../errors.ts";
+import { Errno } from "../../ffi/errno.ts";
 import { openFlag } from "../../ffi/constants.ts";
 import { open } from "../../ffi/files.ts";
+import { alloc, cString, type Kernel } from "../../ffi/kernel.ts";
 import { parseDuration, parseSize } from "../config/units.ts";
 import { SandboxFs } from "../files/sandbox_fs.ts";
 import { InputPipe } from "../process/input_pipe.ts";
@@ -15,12 +17,13 @@ import { OutputPipe } from "../process/output_pipe.ts";
 import { type ProcessPipes, SandboxProcess } from "../process/sandbox_process.ts";
 import { ShellCommand } from "../shell/command.ts";
 import { shellScript } from "../shell/script.ts";
+import { checkSandboxOptions, checkSpawnOptions } from "./check_options.ts";
 import { endAtExit, forgetAtExit } from "./exit.ts";
 import { launch, type LaunchedSandbox } from "./launch.ts";
 import type { SandboxOptions, SandboxSpawnOptions } from "./options.ts";
 import { SandboxPool, type SandboxPoolOptions } from "./pool.ts";
 import { SandboxEnv } from "./sandbox_env.ts";
-import { spawnedProcess, stdioKinds } from "./spawning.ts";
+import { creationError, spawnedProcess, spawnError, stdioKinds } from "./spawning.ts";
 
 /** What `output()` keeps by default. */
 const MAX_OUTPUT = "16MiB";
@@ -35,13 +38,27 @@ interface SandboxUse {
 }
 
 /** @throws {RuncError} `usage` */
-function readUse({ maxOutput = MAX_OUTPUT, timeout, signal }: SandboxOptions): SandboxUse {
+function readUse(options: SandboxOptions): SandboxUse {
+  checkSandboxOptions(options);
+  const { maxOutput = MAX_OUTPUT, timeout, signal } = options;
   return {
     maxOutputBytes: parseSize("maxOutput", maxOutput),
-    timeoutMs: timeout === undefined ? undefined : parseDuration("timeout", timeout),
+    timeoutMs: timeout === undefined || timeout === "session" ? undefined : parseDuration("timeout", timeout),
     signal,
   };
 }
+
+async function launched(options: SandboxOptions): Promise<LaunchedSandbox> {
+  try {
+    return await launch(options);
+  } catch (error) {
+    throw creationError(error);
+  }
+}
+
+/** A process that ends loses its namespaces before it can be waited for. */
+const isEnding = (kernel: Kernel, pid: number): boolean =>
+  kernel.call("readlink", cString(`/proc/${pid}/ns/ipc`), alloc(1), 1) === -Errno.ENOENT;
 
 /**
  * A sandbox. `await using` closes it: its processes are ended, and nothing of it is left. The same happens when the
@@ -57,6 +74,8 @@ export class Sandbox implements AsyncDisposable {
   #signal?: AbortSignal;
   #timer?: ReturnType<typeof setTimeout>;
   #hasTimedOut = false;
+  /** It is ending, but the kernel does not say so yet. */
+  #wasEnded = false;
   #closing?: Promise<void>;
   readonly #onAbort = () => void this.close().catch(() => {});
   /** Reads and writes files in it, as its user. */
@@ -81,7 +100,7 @@ export class Sandbox implements AsyncDisposable {
   static async create(options: SandboxOptions = {}): Promise<Sandbox> {
     const use = readUse(options);
     options.signal?.throwIfAborted();
-    const sandbox = new Sandbox(await launch(options), use.maxOutputBytes);
+    const sandbox = new Sandbox(await launched(options), use.maxOutputBytes);
     sandbox.#begin(use);
     return sandbox;
   }
@@ -98,15 +117,18 @@ export class Sandbox implements AsyncDisposable {
    */
   static pool(options: SandboxPoolOptions): SandboxPool<Sandbox> {
     const { size, max, signal: ofAll, ...rest } = options;
-    const use = readUse(rest);
+    const use = readUse({ ...rest, signal: ofAll });
     ofAll?.throwIfAborted();
     const pool = new SandboxPool<Sandbox>({
       size,
       max,
-      make: async (signal) => new Sandbox(await launch({ ...rest, signal }), use.maxOutputBytes),
+      make: async (signal) => new Sandbox(await launched({ ...rest, signal }), use.maxOutputBytes),
       begin: (sandbox, { signal }) => {
         const signals = [ofAll, signal].filter((each) => each !== undefined);
-        sandbox.#begin({ ...use, signal: signals.length > 1 ? AbortSignal.any(signals) : signals[0] });
+        sandbox.#begin({
+          timeoutMs: use.timeoutMs,
+          signal: signals.length > 1 ? AbortSignal.any(signals) : signals[0],
+        });
       },
     });
     ofAll?.addEventListener("abort", () => void pool.close().catch(() => {}), { once: true });
@@ -163,7 +185,7 @@ export class Sandbox implements AsyncDisposable {
    * @throws {RuncError} `command-failed` if it does not exist or cannot be executed; `container-state` if the sandbox is
    * closed.
    */
-  async spawn(program: string, options: SandboxSpawnOptions = {}): Promise<SandboxProcess> {
+  async spawn(program: string | URL, options: SandboxSpawnOptions = {}): Promise<SandboxProcess> {
     const starting = this.#spawn(program, options);
     this.#starting.add(starting);
     try {
@@ -173,12 +195,14 @@ export class Sandbox implements AsyncDisposable {
     }
   }
 
-  async #spawn(program: string, options: SandboxSpawnOptions): Promise<SandboxProcess> {
+  async #spawn(program: string | URL, options: SandboxSpawnOptions): Promise<SandboxProcess> {
+    checkSpawnOptions(program, options);
     const timeoutMs = options.timeout === undefined ? undefined : parseDuration("timeout", options.timeout);
     const kinds = stdioKinds(options);
     options.signal?.throwIfAborted();
     this.#refuseClosed();
     const { container, runtime: { kernel }, recipe: { seccomp, process, images } } = this.#launched;
+    const wanted = spawnedProcess({ ...process, env: this.env.variables }, program, options);
     using nowhere = open(kernel, "/dev/null", openFlag(kernel.arch).O_RDWR);
     const pipes: ProcessPipes = {
       stdin: kinds.stdin === "null" ? undefined : new InputPipe(kernel),
@@ -188,7 +212,7 @@ export class Sandbox implements AsyncDisposable {
     const their = (pipe: InputPipe | OutputPipe | undefined) => pipe?.theirs ?? nowhere.number;
     try {
       const started = await container.exec({
-        process: spawnedProcess({ ...process, env: this.env.variables }, program, options),
+        process: wanted,
         seccomp,
         images,
         stdio: [their(pipes.stdin), their(pipes.stdout), their(pipes.stderr)],
@@ -208,14 +232,15 @@ export class Sandbox implements AsyncDisposable {
       );
     } catch (error) {
       for (const pipe of [pipes.stdin, pipes.stdout, pipes.stderr]) pipe?.[Symbol.dispose]();
+      if (!this.hasEnded && isEnding(kernel, this.pid)) this.#wasEnded = true;
       this.#refuseClosed(error);
-      throw error;
+      throw spawnError(error, wanted.cwd);
     }
   }
 
   #refuseClosed(cause?: unknown): void {
-    if (this.#closing === undefined) return;
-    const why = this.#hasTimedOut ? "has reached its timeout" : "is closed";
+    if (!this.hasEnded) return;
+    const why = this.#hasTimedOut ? "has reached its timeout" : this.closed ? "is closed" : "was ended";
     throw new RuncError("container-state", `the sandbox ${why}`, { cause });
   }
 
@@ -257,7 +282,7 @@ export class Sandbox implements AsyncDisposable {
 
   /** Whether its first process has ended, and all others with it. */
   get hasEnded(): boolean {
-    return this.closed || this.#launched.first.hasEnded;
+    return this.closed || this.#wasEnded || this.#launched.first.hasEnded;
   }
 
   /** Settled when it is closed and removed, or could not be removed. */
@@ -267,6 +292,7 @@ export class Sandbox implements AsyncDisposable {
 
   /** Ends all its processes at once. {@link close} removes the rest. */
   kill(): void {
+    this.#wasEnded = true;
     this.#launched.first.signal(SIGKILL);
   }
 

@@ -1,49 +1,16 @@
 /** Docker: its daemon with the containerd that it starts, and its client. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { existsSync } from "@std/fs";
-import { COUNTING, criuPath, hasCriu } from "../criu_harness.ts";
+import { COUNTING, hasCriu } from "../criu_harness.ts";
 import { until } from "../harness.ts";
-import { type Case, type Engine, engineTest, must, printed, run, status, usual, withSleeper } from "./engine.ts";
+import { docker, dockersNeeds } from "./docker.ts";
+import { type Case, engineTest, must, printed, run, status, usual, withSleeper } from "./engine.ts";
 import { cgroupCases } from "./engine_limits.ts";
 import { usualCases } from "./engine_suite.ts";
-import { runtime, subordinate, type Workshop } from "./workshop.ts";
+import { subordinate } from "./workshop.ts";
 
-const docker = "/usr/bin/docker", daemon = "/usr/sbin/dockerd";
-const needed = [{ program: daemon, package: "docker.io" }, { program: docker, package: "docker.io" }];
-
-/** The runtime as the README gives it. Docker knows runc, which is Debian's, without being told. */
-const configuration = { runtimes: { ts: { path: runtime } }, "default-runtime": "ts" };
 /** Checkpoints need an experimental daemon, whose runtime finds CRIU. */
 const experimental = hasCriu ? { experimental: true } : {};
-
-function open(workshop: Workshop, more: Readonly<Record<string, unknown>> = {}): Engine {
-  const { directory, name } = workshop;
-  const socket = `${directory}/docker.sock`;
-  const argv = [
-    daemon,
-    `--config-file=${workshop.write("daemon.json", JSON.stringify({ ...configuration, ...more }))}`,
-    `--data-root=${directory}/data`,
-    `--exec-root=${directory}/exec`,
-    `--pidfile=${directory}/pid`,
-    `--host=unix://${socket}`,
-    `--cgroup-parent=/${name}`,
-    "--exec-opt=native.cgroupdriver=cgroupfs",
-    // An overlay is not possible on every file system, nor are bridges and filters in every kernel.
-    "--storage-driver=vfs",
-    "--bridge=none",
-    "--iptables=false",
-    "--ip6tables=false",
-    "--ip-forward=false",
-    "--ip-masq=false",
-  ];
-  const call: Engine["call"] = (args, options) =>
-    workshop.execute([docker, `--host=unix://${socket}`, ...args], options);
-  workshop.daemon(argv, () => existsSync(socket) && call(["version"]).code === 0, { env: { PATH: criuPath } });
-  const engine = { call, image: "busybox", directory };
-  must(engine, "import", "--change", "ENV PATH=/bin", workshop.rootfs(), engine.image);
-  return engine;
-}
 
 const dockersCases: readonly Case[] = [
   ["the default runtime is the one that was given", (engine) => {
@@ -110,7 +77,7 @@ const remappedCases: readonly Case[] = [
   }],
 ];
 
-engineTest("docker", needed, (workshop) => open(workshop, experimental), [
+engineTest("docker", dockersNeeds, (workshop) => docker(workshop, experimental), [
   ...usualCases,
   ...cgroupCases,
   ...dockersCases,
@@ -118,7 +85,7 @@ engineTest("docker", needed, (workshop) => open(workshop, experimental), [
 ]);
 engineTest(
   "docker with user namespaces",
-  needed,
-  (workshop) => open(workshop, { "userns-remap": "tester" }),
+  dockersNeeds,
+  (workshop) => docker(workshop, { "userns-remap": "tester" }),
   remappedCases,
 );

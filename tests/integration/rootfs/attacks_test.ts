@@ -173,5 +173,9 @@ Deno.test("an archive cannot fill the disk", async () => {
     assertMatch(entries.message, /more than 1 entries/);
     assertEquals(workshop.kept(), []);
     await workshop.unpack(large, { maximumBytes: 200_000, maximumEntries: 2 });
+    // A sparse file of 900 terabytes, in a few blocks.
+    const pax = { "GNU.sparse.map": "0,1", "GNU.sparse.size": "900000000000000" };
+    const sparse = await assertRejects(() => workshop.unpack(tar({ name: "a", content: "x", pax })), RuncError);
+    assertMatch(sparse.message, /more than \d+ bytes/);
   });
 });

@@ -14,7 +14,7 @@ import {
   type MadeFiles,
   ociLayout,
 } from "../../unit/sandbox/rootfs/image_maker.ts";
-import { digestOf, gzip, tar } from "../../unit/sandbox/rootfs/tar_writer.ts";
+import { digestOf, gzip, join as concat, tar } from "../../unit/sandbox/rootfs/tar_writer.ts";
 import { untilAsync } from "../foreground_harness.ts";
 import { inWorkshop, layerOf, listing, output, type Workshop } from "./workshop.ts";
 
@@ -54,6 +54,46 @@ Deno.test("a layer is unpacked once, and never again", async () => {
     assertEquals(Deno.statSync(path).mode! & 0o7777, 0o755);
     // Nobody else can enter: the archive may have programs with setuid, and devices.
     assertEquals(Deno.statSync(workshop.cachePath).mode! & 0o7777, 0o700);
+  });
+});
+
+/** Deno compresses with zstd as Node does, whose types are a package. */
+function zstd(bytes: Uint8Array): Uint8Array {
+  const { process } = globalThis as unknown as {
+    process: { getBuiltinModule(name: string): { zstdCompressSync(bytes: Uint8Array): Uint8Array } };
+  };
+  return process.getBuiltinModule("node:zlib").zstdCompressSync(bytes);
+}
+
+Deno.test("a layer of zstd is unpacked: frames, frames to be skipped, large blocks; broken ones leave nothing", async () => {
+  const random = crypto.getRandomValues(new Uint8Array(60_000));
+  const content = concat([...Array.from({ length: 20 }, () => random), new Uint8Array(10_000_000)]);
+  const bytes = tar({ name: "d/", type: "5" }, { name: "d/large", content });
+  const skipped = Uint8Array.of(0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3);
+  const parts = [bytes.subarray(0, 1), bytes.subarray(1, 5_000_000), bytes.subarray(5_000_000)];
+  const compressed = concat([...parts.flatMap((part) => [zstd(part), skipped])]);
+  assert(compressed.length < bytes.length / 10);
+  await inWorkshop(async (workshop) => {
+    const layer = await layerOf(compressed, { diffId: await digestOf(bytes), digest: await digestOf(compressed) });
+    const path = await workshop.cache().unpacked(layer);
+    assertEquals(await digestOf(Deno.readFileSync(join(path, "d/large"))), await digestOf(content));
+  });
+  const changed = compressed.slice();
+  changed[compressed.length >> 1]! ^= 0xff;
+  const cases = [[compressed.slice(0, -30), /ends within|broken/], [changed, /broken|digest/]] as const;
+  for (const [broken, message] of cases) {
+    await inWorkshop(async (workshop) => {
+      const layer = await layerOf(broken, { diffId: await digestOf(bytes) });
+      const error = await assertRejects(() => workshop.cache().unpacked(layer), RuncError);
+      assertEquals(error.code, "image-invalid");
+      assertMatch(error.message, message);
+      assertEquals(workshop.kept(), []);
+    });
+  }
+  await inWorkshop(async (workshop) => {
+    const layer = await layerOf(compressed, { diffId: await digestOf(bytes) });
+    const cache = workshop.cache({ maximumBytes: 1_000_000 });
+    await assertRejects(() => cache.unpacked(layer), RuncError, "more than 1000000 bytes");
   });
 });
 

@@ -13,6 +13,8 @@ const capability = Uint8Array.of(1, 0, 0, 2, 0, 0x20, 0, 0, ...new Array(12).fil
 function makeTree(path: string): void {
   const script = `
     mkdir -p d/e/f g "$(printf 'not-utf8-\\377')" && cd d
+    truncate -s 5M sparse; for at in 0 70 200 1000; do echo data | dd of=sparse bs=4096 seek=$at conv=notrunc status=none; done
+    for at in 0 1 2 3 4 5 6 7 8 9; do echo many | dd of=holes bs=4096 seek=$((at * 20)) conv=notrunc status=none; done
     head -c 300000 /dev/urandom > large; : > empty; echo text > "$(printf 'b\\nl')"
     mkdir -p "$(printf 'l%.0s' $(seq 120))/$(printf 'm%.0s' $(seq 120))"
     echo long > "$(printf 'l%.0s' $(seq 120))/$(printf 'm%.0s' $(seq 120))/$(printf 'n%.0s' $(seq 200))"
@@ -33,6 +35,9 @@ const formats: readonly (readonly string[])[] = [
   ["--format=pax"],
   // Other formats have no fractions of seconds, no attributes, and ustar no long names or large ids.
   ["--format=gnu"],
+  ["--format=gnu", "--sparse"],
+  ["--format=pax", "--sparse", "--sparse-version=1.0"],
+  ["--format=pax", "--sparse", "--sparse-version=0.1"],
   ["--format=pax", "--pax-option=delete=atime,delete=ctime", "--sort=name"],
 ];
 

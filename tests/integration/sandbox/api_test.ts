@@ -255,20 +255,29 @@ Deno.test("an abort ends the creation, and later the sandbox", async () => {
 });
 
 Deno.test("wrong options are errors that name them, and nothing is left", async () => {
-  const wrong: readonly [SandboxOptions, RegExp][] = [
-    [{ memory: "much" }, /^memory: /],
-    [{ timeout: "30" }, /^timeout: /],
-    [{ maxOutput: 0 }, /^maxOutput: /],
-    [{ root: "image" as "host" }, /^root: /],
-    [{ root: { directory: "relative" } }, /^root: /],
-    [{ mounts: [{ source: "/tmp", target: "/dev/x" }] }, /^mounts: /],
+  await (await Sandbox.create({ directory })).close();
+  const before = descriptors();
+  const wrong: readonly (readonly [name: string, options: Record<string, unknown>, code?: string])[] = [
+    ["memory", { memory: "much" }],
+    ["timeout", { timeout: "30" }],
+    ["maxOutput", { maxOutput: 0 }],
+    ["pids", { pids: 1e15 }],
+    ["memroy", { memroy: "1GiB" }],
+    ["seccomp", { seccomp: true }],
+    ["root", { root: "image" }],
+    ["root.directory", { root: { directory: "relative" } }],
+    ["root.directory", { root: { directory: "/nonexistent" } }, "syscall-failed"],
+    ["root.image /nonexistent", { root: { image: "/nonexistent" } }, "syscall-failed"],
+    ["root.image /etc/passwd", { root: { image: "/etc/passwd" } }, "image-invalid"],
+    ["mounts", { mounts: [{ source: "/tmp", target: "/dev/x" }] }],
+    ["mounts", { mounts: [{ source: "/nonexistent", target: "/a" }] }, "syscall-failed"],
+    ["mounts", { mounts: [{ source: "/etc/passwd", target: "/usr/bin/nonexistent" }] }, "step-failed"],
   ];
-  for (const [options, message] of wrong) {
+  for (const [name, options, code = "usage"] of wrong) {
     const error = await assertRejects(() => Sandbox.create({ directory, ...options }), RuncError);
-    assertMatch(error.message, message);
-    assertEquals(error.code, "usage");
+    assertEquals([error.message.split(": ")[0], error.code], [name, code]);
   }
-  assertEquals(states(), []);
+  assertEquals([states(), descriptors()], [[], before]);
 });
 
 sandboxTest("files: written, read, listed, looked at, removed", {}, async ({ fs }) => {
@@ -514,4 +523,38 @@ Deno.test("a pool: sandboxes that are ready, each for one use, closed by signals
   // Errors of the creation are those of the one who wants a sandbox.
   await using wrong = Sandbox.pool({ size: 1, directory, memory: "much" });
   await assertRejects(() => wrong.acquire(), RuncError, "memory");
+});
+
+sandboxTest("a program that cannot be started: the option is named", { pids: 4, cwd: "/nowhere" }, async (sandbox) => {
+  const refusal = async (options: Parameters<Sandbox["spawn"]>[1]) =>
+    (await assertRejects(() => sandbox.spawn("true", options), RuncError)).message;
+  assertEquals(await refusal({}), 'cwd: the sandbox cannot enter "/nowhere": no such file or directory');
+  assertMatch(await refusal({ uid: 0 } as Record<string, number>), /^uid: there is no such option/);
+  const url = { cwd: new URL("file:///tmp"), stdout: "piped" } as const;
+  const script = "sleep 1000 & sleep 1000 & echo started; wait";
+  const child = await sandbox.spawn(new URL("file:///bin/sh"), { args: ["-c", script], ...url });
+  await child.stdout.getReader().read();
+  assertMatch(await refusal(url), /as many processes as its option pids allows$/);
+});
+
+sandboxTest("output() gives the same again", {}, async (sandbox) => {
+  const child = await sandbox.spawn("echo", { args: ["text"], stdout: "piped" });
+  assertEquals([(await child.output()).stdoutText, (await child.output()).stdoutText], ["text\n", "text\n"]);
+});
+
+for (const how of ["kill()", "a signal from outside"]) {
+  sandboxTest(`after ${how} nothing can be started in a sandbox, and the error says so`, {}, async (sandbox) => {
+    if (how === "kill()") sandbox.kill();
+    else Deno.kill(sandbox.pid, "SIGKILL");
+    // At once, while it ends, and when it has ended.
+    for (let round = 0; round < 20; round++) {
+      const error = await assertRejects(() => sandbox.spawn("true"), RuncError);
+      assertEquals([error.code, error.message], ["container-state", "the sandbox was ended"]);
+    }
+  });
+}
+
+sandboxTest("an access to a file that the timeout ends says so", { timeout: "1s" }, async (sandbox) => {
+  await sandbox.sh`mkfifo /tmp/fifo`;
+  await assertRejects(() => sandbox.fs.readTextFile("/tmp/fifo"), RuncError, "has reached its timeout");
 });

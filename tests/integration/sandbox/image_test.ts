@@ -85,6 +85,25 @@ imageTest(
   },
 );
 
+imageTest("an image has many layers, and the same one several times", async (workshop, create) => {
+  const numbered = (index: number) =>
+    tar({ name: `f${index}`, content: "text" }, { name: "last", content: `${index}` });
+  const removing = tar({ name: "d/.wh.f" }, { name: "d/g" });
+  const twice = tar(directory("d"), { name: "d/f", content: "again" });
+  const layers = [
+    tar(...base()),
+    twice,
+    removing,
+    ...Array.from({ length: 150 }, (_, index) => numbered(index)),
+    twice,
+  ];
+  const image = join(workshop.path, "image");
+  writeFiles(image, await ociLayout({ layers }));
+  await using sandbox = await create(image, { readonly: false, disk: "64KiB" });
+  const script = "ls -d /f* | wc -l; cat /last; rm /f0; ls /d; cat /d/f; ls -d /f* | wc -l";
+  assertEquals(await sandbox.sh`eval ${script}`.text(), "150\n149f\ng\nagain149\n");
+});
+
 imageTest("an image cannot reach the host: links for its own files, devices, whiteouts", async (workshop, create) => {
   const secret = join(workshop.path, "secret");
   Deno.writeTextFileSync(secret, "evil:x:7:7::/:/bin/sh\n");

@@ -93,6 +93,16 @@ function denoFfi(host: FakeHost): Record<string, unknown> {
     mmap: (_, length) => BigInt(memory.map(Number(length))),
     mprotect: () => 0,
   };
+  /** The code of `Kernel.callAllAsync`: rows of a function and three arguments; the result replaces the function. */
+  const callAll = async ([rows, count]: readonly bigint[]): Promise<bigint> => {
+    const view = memory.view(Number(rows), 32 * Number(count));
+    for (let at = 0; at < view.byteLength; at += 32) {
+      const [address, ...words] = [0, 8, 16, 24].map((offset) => view.getBigInt64(at + offset, true));
+      const [name] = [...pointers].find(([, pointer]) => BigInt(pointer.address) === address)!;
+      view.setBigInt64(at, BigInt(await invokeAsync(host, name, words)), true);
+    }
+    return 0n;
+  };
   class FunctionPointer {
     readonly #pointer: Pointer;
     readonly #isAsync: boolean;
@@ -104,6 +114,7 @@ function denoFfi(host: FakeHost): Record<string, unknown> {
       const { name } = this.#pointer;
       if (name !== undefined) return direct[name]!(...args as (number | bigint)[]);
       const [target, ...words] = args as [Pointer, ...bigint[]];
+      if (target.name === undefined && this.#isAsync) return callAll(words);
       if (target.name === undefined) throw new MachineCode();
       const { name: called } = target;
       return this.#isAsync ? invokeAsync(host, called, words).then(BigInt) : BigInt(invoke(host, called, words));

@@ -4,6 +4,9 @@
  * Both file systems are mounted in the container's own mount namespace. When its last process has ended, the kernel
  * removes them, and the changes with them: nobody has to clean up, and nothing appears in the host's mounts.
  *
+ * mount(2) takes one page of options, which is room for some 60 layers with their digests as names. So the tmpfs has a
+ * symlink with a short name for each layer, itself so short that it takes no memory of the tmpfs. fsconfig(2) with `lowerdir+` would do without, but only since Linux 6.5.
+ *
  * @see https://docs.kernel.org/filesystems/overlayfs.html
  * @module
  */
@@ -14,43 +17,39 @@ import { call, step } from "../../../plan/build.ts";
 import type { Step } from "../../../plan/op.ts";
 import type { RootLayers } from "../../config/launch_request.ts";
 
-/** mount(2) takes one page. */
-const OPTIONS_LIMIT = 4095;
-
-/** A path as an option of overlayfs. */
-const escaped = (path: string) => path.replace(/[\\:,]/g, "\\$&");
-
-/**
- * The options of the overlay. The layers' names are relative: the working directory is theirs. `place`: the tmpfs.
- *
- * @throws {RuncError} `unsupported` if they are too long for the kernel.
- */
-export function overlayOptions({ names, userXattrs }: RootLayers, place: string): string {
-  const lower = names.toReversed().map(escaped).join(":");
-  const options = [`lowerdir=${lower}`, `upperdir=${escaped(place)}/upper`, `workdir=${escaped(place)}/work`];
-  const text = [...options, ...(userXattrs ? ["userxattr"] : [])].join(",");
-  if (new TextEncoder().encode(text).length <= OPTIONS_LIMIT) return text;
-  throw new RuncError("unsupported", `${names.length} layers are too many for an overlay`, {
-    hint: "make an image with fewer layers",
-  });
-}
+/** OVL_MAX_STACK, fs/overlayfs/params.h. Their symlinks' names have 1890 bytes. */
+const MOST_LAYERS = 500;
 
 /** Mounts the layers on `rootfs`, a directory that is only their place. The mount namespace is the container's own. */
 export function rootLayerSteps(layers: RootLayers | undefined, rootfs: string): readonly Step[] {
   if (layers === undefined) return [];
+  const { directory, names, maximumBytes, userXattrs } = layers;
+  if (names.length > MOST_LAYERS) {
+    throw new RuncError(
+      "unsupported",
+      `${names.length} layers are too many for an overlay: ${MOST_LAYERS} is the limit`,
+      {
+        hint: "make an image with fewer layers, for example with `buildah build --squash-all`",
+      },
+    );
+  }
   // Nothing in an image is a device or gives rights, also before the process has no_new_privs.
   const flags = MountFlag.MS_NOSUID | MountFlag.MS_NODEV;
+  const lower = names.map((_, index) => index).toReversed().join(":");
+  const options = `lowerdir=${lower},upperdir=upper,workdir=work${userXattrs ? ",userxattr" : ""}`;
   return [
     step(`mount a tmpfs for changes on ${rootfs}`, "/root/path", [
-      call("mount", ["tmpfs", rootfs, "tmpfs", flags, `mode=0755,size=${layers.maximumBytes}`]),
-      call("mkdirat", [AT_FDCWD, `${rootfs}/upper`, 0o755]),
-      call("mkdirat", [AT_FDCWD, `${rootfs}/work`, 0o700]),
+      call("mount", ["tmpfs", rootfs, "tmpfs", flags, `mode=0755,size=${maximumBytes}`]),
+      // The working directory is the root's later.
+      call("chdir", [rootfs]),
+      call("mkdirat", [AT_FDCWD, "upper", 0o755]),
+      call("mkdirat", [AT_FDCWD, "work", 0o700]),
     ]),
-    step(`mount ${layers.names.length} layers of ${layers.directory} on ${rootfs}`, "/root/path", [
-      // Names that are relative to it leave room for more layers. The working directory is the root's later.
-      call("chdir", [layers.directory]),
+    step(`mount ${names.length} layers of ${directory} on ${rootfs}`, "/root/path", [
+      call("symlinkat", [directory, AT_FDCWD, "layers"]),
+      ...names.map((name, index) => call("symlinkat", [`layers/${name}`, AT_FDCWD, `${index}`])),
       // Over the tmpfs: only the overlay reaches it from now on.
-      call("mount", ["overlay", rootfs, "overlay", flags, overlayOptions(layers, rootfs)]),
+      call("mount", ["overlay", rootfs, "overlay", flags, options]),
     ]),
   ];
 }

@@ -1,5 +1,6 @@
 /**
- * Archives of `docker save` before Docker 25 and of `podman save`: `manifest.json`, a config, and `layer.tar` files.
+ * Archives of `docker save` before Docker 25 and of `podman save`: `manifest.json`, a config, and `layer.tar` files. And
+ * directories of `skopeo copy … dir:DIR` and `podman save --format docker-dir`, whose `manifest.json` is one manifest.
  *
  * @see https://github.com/moby/docker-image-spec/blob/v1.3.1/spec.md
  * @module
@@ -19,25 +20,31 @@ import {
   parseJson,
   textOf,
 } from "./image.ts";
-import { type ImageChoice, isSameReference } from "./oci_layout.ts";
+import { type ImageChoice, isSameReference, readImage } from "./oci_layout.ts";
 
 const decode = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 
 /** Finds the image in the archive. @throws {RuncError} `image-invalid` */
 export async function readDockerArchive(files: ImageFiles, { reference }: ImageChoice): Promise<Image> {
   const text = decode(await readDocument(files, "manifest.json"));
-  const images = listOf(parseJson(text, "manifest.json"), "manifest.json").map((item) => objectOf(item, "an image"));
+  const document = parseJson(text, "manifest.json");
+  if (isManifest(document)) return await readImage(files, document, (digest) => digest.slice("sha256:".length));
+  const images = listOf(document, "manifest.json").map((item) => objectOf(item, "an image"));
   const image = choose(images, reference);
-  const document = parseImageDocument(decode(await readDocument(files, pathOf(image.Config, "Config"))));
+  const { config, diffIds } = parseImageDocument(decode(await readDocument(files, pathOf(image.Config, "Config"))));
   const paths = listOf(image.Layers, "Layers").map((path) => pathOf(path, "Layers"));
-  if (paths.length !== document.diffIds.length) {
-    throw invalidImage(`manifest.json has ${paths.length} layers, and the config ${document.diffIds.length}`);
+  if (paths.length !== diffIds.length) {
+    throw invalidImage(`manifest.json has ${paths.length} layers, and the config ${diffIds.length}`);
   }
   const layers = paths.map((path, index): Layer => ({
-    diffId: document.diffIds[index]!,
+    diffId: diffIds[index]!,
     open: () => files.open(path),
   }));
-  return { config: document.config, layers };
+  return { config, layers };
+}
+
+function isManifest(document: unknown): document is JsonObject {
+  return typeof document === "object" && document !== null && "config" in document && "layers" in document;
 }
 
 const tagsOf = (image: JsonObject) => listOf(image.RepoTags, "RepoTags").map((tag) => textOf(tag, "RepoTags"));

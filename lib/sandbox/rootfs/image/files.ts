@@ -125,7 +125,9 @@ async function placesIn(source: ByteSource): Promise<ReadonlyMap<string, Place>>
   const reader = new TarReader(new ByteReader(await uncompressed(source)));
   for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {
     const path = cleanPath(entry.name);
-    const { offset, size, type } = entry;
+    const { offset, size, type, isSparse } = entry;
+    // Its files are read at their offsets.
+    if (isSparse) throw invalidImage(`${shown(joined(path))} is a sparse file in the archive`);
     if (type === "file") places.set(joined(path), { offset, size });
     else if (type === "link") places.set(joined(path), { to: joined(cleanPath(entry.linkName)) });
     else if (type === "symlink") places.set(joined(path), { to: besideLink(path.parent, entry.linkName) });

@@ -37,12 +37,13 @@ const decode = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 const blobPath = (digest: string): string => `blobs/sha256/${checkDigest(digest).slice("sha256:".length)}`;
 
 /** A document that is stored under its digest, which is checked. */
-async function readBlob(files: ImageFiles, digest: string): Promise<string> {
-  const bytes = await readDocument(files, blobPath(digest));
+async function readBlob(files: ImageFiles, digest: string, pathOf = blobPath): Promise<string> {
+  const path = pathOf(digest);
+  const bytes = await readDocument(files, path);
   const hash = new Sha256();
   hash.update(bytes);
   const found = `sha256:${hash.hex()}`;
-  if (found !== digest) throw invalidImage(`${blobPath(digest)} has the digest ${found}`);
+  if (found !== digest) throw invalidImage(`${path} has the digest ${found}`);
   return decode(bytes);
 }
 
@@ -74,10 +75,13 @@ function hasName(descriptor: JsonObject, reference: string | undefined): boolean
   return reference === undefined || namesOf(descriptor).some((name) => isSameReference(name, reference));
 }
 
-/** Whether both mean the same: `alpine:3` is `docker.io/library/alpine:3`. Pure. */
-export function isSameReference(one: string, other: string): boolean {
-  const short = (name: string) => name.replace(/^docker\.io\/(?:library\/)?/, "").replace(/^localhost\//, "");
-  return short(one) === short(other);
+/**
+ * Whether an image's name is what `reference` means: `alpine:3` is `docker.io/library/alpine:3`, and `alpine` is
+ * `alpine:latest`. Pure.
+ */
+export function isSameReference(name: string, reference: string): boolean {
+  const short = (text: string) => text.replace(/^docker\.io\/(?:library\/)?/, "").replace(/^localhost\//, "");
+  return [reference, `${reference}:latest`].some((text) => short(text) === short(name));
 }
 
 /** The digest of the manifest for the platform. */
@@ -111,8 +115,17 @@ function fitsPlatform(descriptor: JsonObject, architecture: string): boolean {
 
 async function readManifest(files: ImageFiles, digest: string): Promise<Image> {
   const manifest = objectOf(parseJson(await readBlob(files, digest), "the manifest"), "the manifest");
+  return await readImage(files, manifest, blobPath);
+}
+
+/** The image of a manifest. `pathOf`: where the file with a digest is. @throws {RuncError} `image-invalid` */
+export async function readImage(
+  files: ImageFiles,
+  manifest: JsonObject,
+  pathOf: (digest: string) => string,
+): Promise<Image> {
   const config = objectOf(manifest.config, "config of the manifest");
-  const { config: defaults, diffIds } = parseImageDocument(await readBlob(files, checkDigest(config.digest)));
+  const { config: defaults, diffIds } = parseImageDocument(await readBlob(files, checkDigest(config.digest), pathOf));
   const blobs = listOf(manifest.layers, "layers").map((layer) => checkDigest(objectOf(layer, "a layer").digest));
   if (blobs.length !== diffIds.length) {
     throw invalidImage(`the manifest has ${blobs.length} layers, and the config ${diffIds.length}`);
@@ -120,7 +133,7 @@ async function readManifest(files: ImageFiles, digest: string): Promise<Image> {
   const layers = blobs.map((blob, index): Layer => ({
     digest: blob,
     diffId: diffIds[index]!,
-    open: () => files.open(blobPath(blob)),
+    open: () => files.open(pathOf(blob)),
   }));
   return { config: defaults, layers };
 }

@@ -66,15 +66,16 @@ function text(block: Uint8Array, name: Field): ByteString {
 }
 
 /** An octal number in ASCII, or GNU's base-256: the first bit set, the rest a big-endian two's complement. */
-function number(block: Uint8Array, name: Field): number {
-  const bytes = field(block, name);
+export function parseNumber(bytes: Uint8Array, name: string): number {
   if ((bytes[0]! & 0x80) !== 0) return base256(bytes, name);
   const digits = byteString(bytes).replace(/^[ \0]+/, "").replace(/[ \0][^]*$/, "");
   if (!/^[0-7]*$/.test(digits)) throw invalidArchive(`the header's ${name} is not an octal number`);
   return digits === "" ? 0 : parseInt(digits, 8);
 }
 
-function base256(bytes: Uint8Array, name: Field): number {
+const number = (block: Uint8Array, name: Field): number => parseNumber(field(block, name), name);
+
+function base256(bytes: Uint8Array, name: string): number {
   let value = (bytes[0]! & 0x40) !== 0 ? -1n : 0n;
   for (const [index, byte] of bytes.entries()) {
     value = value << 8n | BigInt(index === 0 && value === 0n ? byte & 0x7f : byte);

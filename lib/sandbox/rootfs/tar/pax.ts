@@ -40,7 +40,7 @@ export interface Extension {
   readonly mtimeNanoseconds: number;
 }
 
-/** `header` with what the records say. @throws {RuncError} `image-invalid`; `unsupported` for a sparse file. */
+/** `header` with what the records say. @throws {RuncError} `image-invalid` */
 export function extend(header: Header, records: Records): Extension {
   const given = new Map([...records].filter(([, value]) => value !== ""));
   const xattrs = new Map<string, Uint8Array<ArrayBuffer>>();
@@ -56,7 +56,8 @@ export function extend(header: Header, records: Records): Extension {
   return {
     header: {
       ...header,
-      name: given.get("path") ?? header.name,
+      // The path of a sparse file is for readers that do not know them.
+      name: given.get("GNU.sparse.name") ?? given.get("path") ?? header.name,
       linkName: given.get("linkpath") ?? header.linkName,
       uid: integer("uid", header.uid),
       gid: integer("gid", header.gid),

@@ -135,6 +135,8 @@ class Unpacker {
 
   async #file(entry: TarEntry, path: EntryPath): Promise<void> {
     const whole = joined(path);
+    // A few bytes can describe a sparse file of any size.
+    this.#count(entry.size);
     const O = openFlag(this.#kernel.arch);
     const flags = O.O_WRONLY | O.O_CREAT | O.O_EXCL;
     using file = this.#target.openIn(this.#target.parent(path.parent), path.name, flags, 0o600);
@@ -142,16 +144,19 @@ class Unpacker {
       const piece = await entry.read();
       if (piece === undefined) break;
       this.#options.signal?.throwIfAborted();
-      this.#bytes += piece.length;
-      if (this.#bytes > this.#options.maximumBytes) {
-        throw invalidArchive(`it has more than ${this.#options.maximumBytes} bytes of content`);
-      }
       this.#target.write(file, whole, piece);
     }
     // In this order: chown(2) clears setuid and capabilities.
     this.#own(entry, file, whole);
     this.#target.must(whole, "fchmod", file.number, entry.mode);
     this.#target.setTimes(this.#target.parent(path.parent), path.name, entry.mtime);
+  }
+
+  #count(bytes: number): void {
+    this.#bytes += bytes;
+    if (this.#bytes > this.#options.maximumBytes) {
+      throw invalidArchive(`it has more than ${this.#options.maximumBytes} bytes of content`);
+    }
   }
 
   /** Owner and extended attributes of a file or directory. */

@@ -1,14 +1,41 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { RuncError } from "../../../../lib/errors.ts";
 import { ByteReader, streamSource } from "../../../../lib/sandbox/rootfs/byte_reader.ts";
-import { type LayerDigests, LayerSource } from "../../../../lib/sandbox/rootfs/layer_source.ts";
+import { type Decompressor, type LayerDigests, LayerSource } from "../../../../lib/sandbox/rootfs/layer_source.ts";
 import { digestOf, gzip, join, tar, utf8 } from "./tar_writer.ts";
 
 const archive = tar({ name: "a", content: "x".repeat(200_000) });
 const zeroes = `sha256:${"0".repeat(64)}`;
 
-const open = (bytes: Uint8Array<ArrayBuffer>, digests: LayerDigests) =>
-  LayerSource.open(streamSource(new Blob([bytes]).stream()), digests);
+const magic = [0x28, 0xb5, 0x2f, 0xfd];
+
+/** As if zstd were each byte after the magic twice, up to a zero. */
+class Doubling implements Decompressor {
+  #left: number[] = [];
+  #count = -magic.length;
+  isAtEnd = false;
+  isDisposed = false;
+
+  feed(piece: Uint8Array<ArrayBuffer>): void {
+    this.#left = [...piece];
+  }
+
+  next(): Uint8Array<ArrayBuffer> | undefined {
+    for (let byte = this.#left.shift(); byte !== undefined; byte = this.#left.shift()) {
+      if (this.#count++ < 0) continue;
+      this.isAtEnd = byte === 0;
+      if (byte !== 0) return Uint8Array.of(byte, byte);
+    }
+    return undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.isDisposed = true;
+  }
+}
+
+const open = (bytes: Uint8Array<ArrayBuffer>, digests: LayerDigests, decompressor = new Doubling()) =>
+  LayerSource.open(streamSource(new Blob([bytes]).stream()), digests, () => decompressor);
 
 async function read(bytes: Uint8Array<ArrayBuffer>, digests: LayerDigests): Promise<Uint8Array> {
   const source = await open(bytes, digests);
@@ -54,8 +81,22 @@ Deno.test("LayerSource refuses broken gzip: changed, cut, with more behind it", 
   }
 });
 
+Deno.test("LayerSource decompresses zstd to its end, and checks both digests", async () => {
+  const bytes = Uint8Array.of(...magic, 1, 2, 0);
+  const digests = { diffId: await digestOf(Uint8Array.of(1, 1, 2, 2)), digest: await digestOf(bytes) };
+  assertEquals(await read(bytes, digests), Uint8Array.of(1, 1, 2, 2));
+  await assertRejects(() => read(bytes, { ...digests, digest: zeroes }), RuncError, "the layer has the digest");
+  await assertRejects(() => read(bytes, { diffId: zeroes }), RuncError, "uncompressed layer has the digest");
+  await assertRejects(() => read(bytes.slice(0, -1), digests), RuncError, "ends within a frame");
+  const decompressor = new Doubling();
+  const source = await open(bytes, digests, decompressor);
+  await source.read();
+  await source.close();
+  assert(decompressor.isDisposed);
+});
+
 Deno.test("LayerSource refuses other compressions by name", async () => {
-  for (const [name, magic] of [["zstd", [0x28, 0xb5, 0x2f, 0xfd]], ["xz", [0xfd, 0x37, 0x7a, 0x58, 0x5a]]] as const) {
+  for (const [name, magic] of [["bzip2", [0x42, 0x5a, 0x68]], ["xz", [0xfd, 0x37, 0x7a, 0x58, 0x5a]]] as const) {
     const error = await assertRejects(() => open(Uint8Array.from(magic), { diffId: zeroes }), RuncError);
     assertEquals(error.code, "unsupported");
     assert(error.message.includes(name));

@@ -13,6 +13,9 @@ Deno.test("a further process has the sandbox's settings, with its own arguments 
     env: ["B=x=y", "A=2", "C="],
     noNewPrivileges: true,
   });
+  const urls = { program: new URL("file:///bin/l%20s"), cwd: new URL("file:///tmp") };
+  const { args, cwd } = spawnedProcess(process, urls.program, urls);
+  assertEquals([args, cwd], [["/bin/l s"], "/tmp"]);
   assertEquals(spawnedProcess(process, "ls", { cwd: "/tmp", clearEnv: true }), {
     user,
     args: ["ls"],

@@ -1,7 +1,7 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { RuncError } from "../../../../../lib/errors.ts";
 import type { RootLayers } from "../../../../../lib/libcontainer/config/launch_request.ts";
-import { overlayOptions } from "../../../../../lib/libcontainer/steps/root/layers.ts";
+import { rootLayerSteps } from "../../../../../lib/libcontainer/steps/root/layers.ts";
 import { prepareRootSteps } from "../../../../../lib/libcontainer/steps/root/rootfs.ts";
 import { callLines, labels } from "../../../plan_reader.ts";
 import { config, request } from "../../fixed.ts";
@@ -17,10 +17,13 @@ Deno.test("a root of layers is mounted when the host cannot see it any more, and
   ]);
   assertEquals(callLines(steps.slice(1, 3)), [
     'mount("tmpfs", "/r", "tmpfs", MS_NOSUID|MS_NODEV, "mode=0755,size=1000")',
-    'mkdirat(AT_FDCWD, "/r/upper", 0755)',
-    'mkdirat(AT_FDCWD, "/r/work", 0700)',
-    'chdir("/l")',
-    'mount("overlay", "/r", "overlay", MS_NOSUID|MS_NODEV, "lowerdir=2\\\\:x\\\\,\\\\\\\\:1,upperdir=/r/upper,workdir=/r/work")',
+    'chdir("/r")',
+    'mkdirat(AT_FDCWD, "upper", 0755)',
+    'mkdirat(AT_FDCWD, "work", 0700)',
+    'symlinkat("/l", AT_FDCWD, "layers")',
+    'symlinkat("layers/1", AT_FDCWD, "0")',
+    'symlinkat("layers/2:x,\\\\", AT_FDCWD, "1")',
+    'mount("overlay", "/r", "overlay", MS_NOSUID|MS_NODEV, "lowerdir=1:0,upperdir=upper,workdir=work")',
   ]);
 });
 
@@ -34,12 +37,13 @@ Deno.test("a root of layers needs a mount namespace of its own", () => {
   }
 });
 
-Deno.test("overlayOptions() escapes what separates, and refuses what does not fit into a page", () => {
-  assertEquals(
-    overlayOptions({ ...rootLayers, userXattrs: true }, "/r,"),
-    "lowerdir=2\\:x\\,\\\\:1,upperdir=/r\\,/upper,workdir=/r\\,/work,userxattr",
-  );
-  const names = Array.from({ length: 127 }, () => "0".repeat(64));
-  const error = assertThrows(() => overlayOptions({ ...rootLayers, names }, "/r"), RuncError);
-  assertEquals([error.code, error.message.includes("127 layers")], ["unsupported", true]);
+Deno.test("marks of a user are read as such; as many layers as the kernel takes fit into a page of options", () => {
+  const withLayers = (count: number) => {
+    const names = Array.from({ length: count }, () => "0".repeat(64));
+    return callLines(rootLayerSteps({ ...rootLayers, names, userXattrs: true }, "/r")).at(-1)!;
+  };
+  assertMatch(withLayers(2), /"lowerdir=1:0,upperdir=upper,workdir=work,userxattr"\)$/);
+  assert(withLayers(500).length < 4096);
+  const error = assertThrows(() => withLayers(501), RuncError);
+  assertEquals([error.code, error.message.includes("501 layers")], ["unsupported", true]);
 });

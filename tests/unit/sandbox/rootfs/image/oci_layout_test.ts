@@ -7,6 +7,7 @@ import {
   isSameReference,
   readOciLayout,
 } from "../../../../../lib/sandbox/rootfs/image/oci_layout.ts";
+import { readDockerArchive } from "../../../../../lib/sandbox/rootfs/image/docker_archive.ts";
 import { type MadeFiles, nestedLayout, ociLayout } from "../image_maker.ts";
 import { digestOf, gzip, tar, utf8 } from "../tar_writer.ts";
 
@@ -135,13 +136,36 @@ Deno.test("readOciLayout() ends where indexes contain each other without end", a
   assertMatch((await refusal(files)).message, /too many indexes/);
 });
 
+Deno.test("readDockerArchive() reads a directory of skopeo, whose blobs have digests as names", async () => {
+  const layout = await ociLayout({ layers: [one, two], config });
+  const { manifests: [{ digest }] } = JSON.parse(new TextDecoder().decode(layout.get("index.json")));
+  const blobs = [...layout].filter(([path]) => path.startsWith("blobs/"));
+  const files: MadeFiles = new Map(blobs.map(([path, content]) => [path.slice("blobs/sha256/".length), content]));
+  const manifest = `${digest}`.slice("sha256:".length);
+  files.set("manifest.json", files.get(manifest)!);
+  const image = await readDockerArchive(filesOf(files), { architecture: "amd64" });
+  assertEquals([image.config.user, image.layers.map(({ diffId }) => diffId)], [
+    "app",
+    [await digestOf(one), await digestOf(two)],
+  ]);
+  const source = await image.layers[1]!.open();
+  assertEquals(await new ByteReader(source).upTo(100_000), await gzip(two));
+  const name = image.layers[0]!.digest!.slice("sha256:".length);
+  files.delete(name);
+  await assertRejects(() => image.layers[0]!.open(), RuncError, `there is no file ${name}`);
+});
+
 Deno.test("isSameReference() knows Docker's short names", () => {
-  const same: readonly [string, string, boolean][] = [
+  const same: readonly [name: string, reference: string, isSame: boolean][] = [
     ["docker.io/library/a:1", "a:1", true],
     ["localhost/a:1", "a:1", true],
     ["docker.io/x/a:1", "x/a:1", true],
     ["quay.io/a:1", "a:1", false],
     ["a:1", "a:2", false],
+    ["localhost/a:latest", "a", true],
+    ["localhost:5000/a:latest", "localhost:5000/a", true],
+    ["a", "a:latest", false],
+    ["a:1", "a", false],
   ];
   for (const [a, b, expected] of same) assertEquals(isSameReference(a, b), expected, `${a} ${b}`);
 });
