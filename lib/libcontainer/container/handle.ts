@@ -58,6 +58,7 @@ import { type ContainerParts, ContainerWorld, hookStateOf, readStatus } from "./
 import { createContainer } from "./creation.ts";
 import { saveProcesses } from "./criu/checkpointing.ts";
 import { restoreContainer, type RestoreOptions } from "./criu/restoration.ts";
+import { hasLiveInit } from "./killing.ts";
 import { awaitingExit, knownExit } from "./exit.ts";
 import { type DebugOptions, type ExecContainer, type PlannedExec, planningExec } from "./exec_planning.ts";
 import { execProcess } from "./exec_process.ts";
@@ -294,6 +295,13 @@ export class ContainerHandle {
 
   *exec(options: DebugOptions): Waits<ProcessHandle> {
     yield* this.refuseExec(options);
-    return yield* execProcess(this.#runtime, this.#execContainer, options);
+    try {
+      return yield* execProcess(this.#runtime, this.#execContainer, options);
+    } catch (error) {
+      // The container has ended meanwhile: then this is why, whatever could not be done without it.
+      const isKnown = !(error instanceof RuncError) || ["interrupted", "container-state"].includes(error.code);
+      if (isKnown || hasLiveInit(this.#state)) throw error;
+      throw new RuncError("container-state", EXEC_IN_STOPPED, { step: error.step, cause: error });
+    }
   }
 }

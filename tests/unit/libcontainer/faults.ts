@@ -48,6 +48,7 @@ export const troubles: Readonly<Record<Verb["verb"], readonly Trouble[]>> = {
   reapStage: ["interrupted"],
   checkProgram: ["ENOENT", "interrupted"],
   requireInit: ["ESRCH"],
+  requireLiveInit: ["ESRCH", "EMFILE", "ENOMEM"],
   // readlink(2), open(2)
   refuseTracers: ["EACCES", "EMFILE"],
   // pidfd_open(2), pidfd_send_signal(2)

@@ -30,6 +30,7 @@ import {
   needErrno,
   readShortFile,
   repeatUntil,
+  sub,
   whenLess,
   whenWord,
   wordOf,
@@ -182,6 +183,53 @@ export const lookAtInit: readonly Op[] = [
     when(isGone, "==", 0, [
       when(processState, "!=", 0x5a, [when(processState, "!=", 0x58, [set(isAlive, 1)])]),
     ]),
+  ]),
+];
+
+/** Whether a SIGKILL is pending for init: 1 or 0. */
+export const isKilled: Slot = slot("init is killed");
+
+/** Spaces between the start time and the pending signals, of which the first is read already. */
+const FIELDS_BETWEEN = 8;
+const pending = slot("pending signals"), twice = slot("twice"), tenfold = slot("tenfold");
+/** Bit of SIGKILL. */
+const KILLED = 1 << 8;
+
+/** Sets {@link isKilled}. After {@link lookAtInit}, whose process is alive. */
+export const lookForKill: readonly Op[] = [
+  set(isKilled, 0),
+  when(isAlive, "==", 1, [
+    set(fields, 0),
+    repeatUntil(
+      [
+        load(place, 1, character),
+        when(character, "==", 0, [leave]),
+        when(character, "==", 0x20, [advance(fields, 1)]),
+        advance(place, 1),
+      ],
+      fields,
+      FIELDS_BETWEEN,
+    ),
+    set(pending, 0),
+    load(place, 1, character),
+    repeatUntil(
+      [
+        when(character, "==", 0, [leave]),
+        // Ten times as much, and the digit.
+        add(pending, pending, twice),
+        add(twice, twice, tenfold),
+        add(tenfold, tenfold, tenfold),
+        add(tenfold, twice, tenfold),
+        sub(character, 0x30, character),
+        add(tenfold, character, pending),
+        advance(place, 1),
+        load(place, 1, character),
+      ],
+      character,
+      0x20,
+    ),
+    and(pending, KILLED, found),
+    when(found, "!=", 0, [set(isKilled, 1)]),
   ]),
 ];
 
