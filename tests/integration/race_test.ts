@@ -70,7 +70,10 @@ class Racer implements Disposable {
     const errors = records.filter(({ level }) => level === "error");
     if (records.length > 0) Deno.removeSync(this.#log);
     const warnings = records.filter(({ level }) => level === "warning").map(({ msg }) => ` (${msg})`);
-    return [code === 0 ? "ok" : `${code}`, ...errors.map(({ code, msg }) => code === "internal" ? msg : code!)].join(
+    return [
+      code === 0 ? "ok" : `${code}`,
+      ...errors.map(({ code, msg }) => ["internal", "syscall-failed"].includes(code!) ? msg : code!),
+    ].join(
       " ",
     ) +
       warnings.join("");
@@ -104,8 +107,10 @@ function look(box: Box, isKilled: boolean): Place {
 
 /** Carries out commands of which it is known that they succeed. */
 function prepare(box: Box, path: readonly Name[]): void {
-  for (const name of path) box.runc(wordsOf(name, box.id));
-  if (path.at(-1) === "kill") look(box, true);
+  for (const name of path) {
+    box.runc(wordsOf(name, box.id));
+    if (name === "kill") look(box, true);
+  }
 }
 
 const outcome = (answers: readonly Answer[], place: Place) => `${answers.join(" | ")} -> ${place}`;
@@ -153,7 +158,22 @@ class Serial {
     return new Set([
       outcome(forwards.answers, forwards.place),
       outcome(backwards.answers.toReversed(), backwards.place),
+      ...this.#between(beginning, place, one, other).map(({ answers, place }) => outcome(answers, place)),
+      ...this.#between(beginning, place, other, one).map(({ answers, place }) => outcome(answers.toReversed(), place)),
+      // A process that has been killed can be killed until it has ended.
+      ...(one === "kill" && other === "kill" ? [outcome(["ok", "ok"], forwards.place)] : []),
     ]);
+  }
+
+  /** A removal ends init first. What comes of `other` in between. */
+  #between(beginning: readonly Name[], place: Place, remover: Name, other: Name) {
+    if (!remover.startsWith("delete") || (remover === "delete" && !place.startsWith("created"))) return [];
+    const killed = this.#after(beginning, place, "kill");
+    if (killed.answer !== "ok") return [];
+    const path = [...beginning, "kill"] as const;
+    const middle = this.#after(path, killed.place, other);
+    const last = this.#after([...path, other], middle.place, remover);
+    return [{ answers: [last.answer, middle.answer], place: last.place }];
   }
 }
 

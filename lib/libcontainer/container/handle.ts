@@ -35,7 +35,7 @@ import type { Runtime } from "../runtime.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
 import { compileStored } from "../seccomp/seccomp.ts";
 import { type Exit, UNKNOWN_EXIT } from "../state/exit_record.ts";
-import { EXEC_IN_STOPPED } from "../state/process_status.ts";
+import { EXEC_IN_STOPPED, livesOn } from "../state/process_status.ts";
 import {
   bundleOf,
   hooksOf,
@@ -58,7 +58,6 @@ import { type ContainerParts, ContainerWorld, hookStateOf, readStatus } from "./
 import { createContainer } from "./creation.ts";
 import { saveProcesses } from "./criu/checkpointing.ts";
 import { restoreContainer, type RestoreOptions } from "./criu/restoration.ts";
-import { hasLiveInit } from "./killing.ts";
 import { awaitingExit, knownExit } from "./exit.ts";
 import { type DebugOptions, type ExecContainer, type PlannedExec, planningExec } from "./exec_planning.ts";
 import { execProcess } from "./exec_process.ts";
@@ -300,7 +299,8 @@ export class ContainerHandle {
     } catch (error) {
       // The container has ended meanwhile: then this is why, whatever could not be done without it.
       const isKnown = !(error instanceof RuncError) || ["interrupted", "container-state"].includes(error.code);
-      if (isKnown || hasLiveInit(this.#state)) throw error;
+      const { pid, startTime } = initOf(this.#state);
+      if (isKnown || livesOn(pid, startTime)) throw error;
       throw new RuncError("container-state", EXEC_IN_STOPPED, { step: error.step, cause: error });
     }
   }
