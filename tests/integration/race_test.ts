@@ -115,6 +115,12 @@ function prepare(box: Box, path: readonly Name[]): void {
 
 const outcome = (answers: readonly Answer[], place: Place) => `${answers.join(" | ")} -> ${place}`;
 
+/** What ends a creation that has not ended by itself: a removal by force, and a signal once there is a state. */
+function interrupted(one: Name, other: Name): readonly string[] {
+  const isInterrupted = one === "create" && (other === "kill" || other === "delete --force");
+  return isInterrupted ? [outcome(["1 step-failed", "ok"], "missing")] : [];
+}
+
 /** What each command does in each place, as far as it has been tried. */
 class Serial {
   readonly #known = new Map<string, { readonly answer: Answer; readonly place: Place }>();
@@ -160,6 +166,7 @@ class Serial {
       outcome(backwards.answers.toReversed(), backwards.place),
       ...this.#between(beginning, place, one, other).map(({ answers, place }) => outcome(answers, place)),
       ...this.#between(beginning, place, other, one).map(({ answers, place }) => outcome(answers.toReversed(), place)),
+      ...(place === "missing" ? interrupted(one, other) : []),
       // A process that has been killed can be killed until it has ended.
       ...(one === "kill" && other === "kill" ? [outcome(["ok", "ok"], forwards.place)] : []),
     ]);
