@@ -11,6 +11,7 @@ import { oomFileOf } from "../../cgroups/stats/oom.ts";
 import type { RdtPlace } from "../../cgroups/rdt/stats.ts";
 import { resctrlRoot } from "../../cgroups/rdt/resctrl.ts";
 import { RuncError } from "../../errors.ts";
+import { fileError } from "../../ffi/file_error.ts";
 import type { Waits } from "../../ffi/waits.ts";
 import type { Resources } from "../../specs/config.ts";
 import type { State, Status } from "../../specs/state.ts";
@@ -298,10 +299,11 @@ export class ContainerHandle {
       return yield* execProcess(this.#runtime, this.#execContainer, options);
     } catch (error) {
       // The container has ended meanwhile: then this is why, whatever could not be done without it.
-      const isKnown = !(error instanceof RuncError) || ["interrupted", "container-state"].includes(error.code);
+      const known = error instanceof RuncError ? error : fileError(error);
+      const isOther = known === undefined || known.code === "interrupted" || known.code === "container-state";
       const { pid, startTime } = initOf(this.#state);
-      if (isKnown || livesOn(pid, startTime)) throw error;
-      throw new RuncError("container-state", EXEC_IN_STOPPED, { step: error.step, cause: error });
+      if (isOther || livesOn(pid, startTime)) throw error;
+      throw new RuncError("container-state", EXEC_IN_STOPPED, { step: known.step, cause: error });
     }
   }
 }

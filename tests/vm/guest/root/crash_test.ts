@@ -19,7 +19,7 @@ function unitsOf(name: string): string {
 }
 
 /** Whose acts depend on the cgroup most. */
-const usual = ["create", "exec --detach", "delete --force", "update"];
+const usual = ["create"];
 
 for (const { driver, flags, cgroupsPath } of drivers) {
   for (const each of doomedCommands) {
