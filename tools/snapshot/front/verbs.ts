@@ -22,9 +22,8 @@ import {
   findText,
   hasFifo,
   isAlive,
-  isKilled,
   lookAtInit,
-  lookForKill,
+  needLiveInit,
   pid,
   rootDirectory,
   status,
@@ -269,13 +268,8 @@ const performersWith = (signal: Operand): Performers => ({
     ops: freezeV1,
   }),
   requireLiveInit: () => ({
-    // What happens then is the snapshot's to say.
-    ops: [
-      ...lookAtInit,
-      ...lookForKill,
-      when(isKilled, "==", 1, [set(isAlive, 0)]),
-      when(isAlive, "==", 0, [...thaw, leave]),
-    ],
+    // What happens then is the snapshot's to say, which begins again.
+    ops: needLiveInit([...thaw, leave]),
   }),
   thaw: () => ({ ops: thaw }),
   removeCgroups: () => ({
