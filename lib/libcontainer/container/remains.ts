@@ -163,7 +163,12 @@ function* findCgroups(runtime: Runtime, layout: CgroupLayout, id: string): Waits
   // Rootless systemd supports only v2.
   if (booted && !(runtime.rootlessCgroups && layout.mode !== "v2")) {
     const options = systemdOptions(runtime, runtime.rootlessCgroups);
-    found.push(yield* createSystemdManager(layout, { id, annotations: {} }, options));
+    try {
+      found.push(yield* createSystemdManager(layout, { id, annotations: {} }, options));
+    } catch (error) {
+      // A user without a systemd to ask has no container whose cgroup it has made.
+      if (!(error instanceof RuncError) || error.code !== "host-lacks") throw error;
+    }
   }
   return found.filter((cgroup) => directoriesOf(cgroup).length > 0);
 }
