@@ -205,6 +205,8 @@ function race(box: Box, [one, other]: readonly [Name, Name], round: number): str
 }
 
 const pairs = names.flatMap((one, index) => names.slice(index).map((other) => [one, other] as const))
+  // A process that is frozen while exec sets it up goes on when the container is resumed: exec waits until then.
+  .filter(([one, other]) => !(one === "exec" && other === "pause"))
   .filter(([one, other]) => new RegExp(wanted).test(`${one} ${other}`));
 
 boxTest(`${pairs.length} pairs of commands at the same time: as one after the other`, (box) => {
