@@ -92,6 +92,10 @@ function limitOf({ cgroup }: Box): string {
   return ["pids", ""].map((hierarchy) => contentOf(`/sys/fs/cgroup/${hierarchy}${cgroup}/pids.max`).trim()).join("");
 }
 
+function hasFifo(box: Box): boolean {
+  return [...Deno.readDirSync(`${box.root}/${box.id}`)].some(({ name }) => name === "exec.fifo");
+}
+
 /** Looks at the container, once a killed one has ended. */
 function look(box: Box, isKilled: boolean): Place {
   const status = () => {
@@ -102,7 +106,9 @@ function look(box: Box, isKilled: boolean): Place {
   if (isKilled) until("the end of a killed container", () => ["stopped", "missing"].includes(found = status()));
   if (found === "missing") return found;
   const processes: readonly number[] = JSON.parse(box.must(["ps", "--format", "json", box.id])) ?? [];
-  return `${found}, ${processes.length} processes, limit ${limitOf(box)}`;
+  // One that is paused may have been started or not.
+  const waits = hasFifo(box) ? ", waits for start" : "";
+  return `${found}${waits}, ${processes.length} processes, limit ${limitOf(box)}`;
 }
 
 /** Carries out commands of which it is known that they succeed. */
