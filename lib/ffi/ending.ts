@@ -79,11 +79,12 @@ export class OtherProcess implements Ending, Disposable {
     return this.pidfd === undefined ? this.#isGone() : poll(this.#kernel, [watchEnd(this)], 0)[0] !== 0;
   }
 
-  /** Whether it is gone, or a zombie. @see proc_pid_stat(5) */
+  /** Whether it is gone, or a zombie. @see proc_pid_stat(5) @throws {RuncError} if that is not known. */
   #isGone(): boolean {
     const { O_CLOEXEC } = openFlag(this.#kernel.arch);
     const file = this.#kernel.retry("openat", this.#fd.number, cString("stat"), O_CLOEXEC, 0);
-    if (file < 0) return true;
+    if (file === -Errno.ENOENT || file === -Errno.ESRCH) return true;
+    if (file < 0) throw syscallError(`openat(${this.#fd.label}, "stat")`, -file);
     const bytes = alloc(512);
     const length = this.#kernel.retry("read", file, bytes, bytes.length);
     this.#kernel.call("close", file);

@@ -4,94 +4,75 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { criuPath, criuTest } from "./criu_harness.ts";
-import { type Box, boxTest, execute, until } from "./harness.ts";
-import { Watchman } from "./leftovers.ts";
+import { crashEverywhere, type Doomed, doomedCommands, killBefore, writeSleeping } from "./crash_harness.ts";
+import { contentOf } from "./foreground_harness.ts";
+import { criuTest } from "./criu_harness.ts";
+import { type Box, boxTest, until } from "./harness.ts";
 
-const here = new URL(".", import.meta.url).pathname;
-
-/** More than any command has. */
-const MOST_ACTS = 100;
-
-/** Runs a command that is killed before its act `number`. Returns the acts that it has begun, and its status. */
-function crash(box: Box, command: string, number: number): { acts: readonly string[]; code: number; stderr: string } {
-  const { stdout, code, stderr } = execute([
-    Deno.execPath(),
-    "run",
-    "--allow-all",
-    "--no-check",
-    `--config=${here}../../deno.json`,
-    `${here}crash_program.ts`,
-    ...[command, box.root, box.id, box.bundle, String(number)],
-  ], { env: { PATH: criuPath } });
-  return { acts: stdout.trimEnd().split("\n"), code, stderr };
-}
-
-/** What there is of the box's, but for its files. */
-function left(box: Box, watchman: Watchman): readonly string[] {
-  return [...box.containers().map((id) => `container ${id}`), ...watchman.find()];
-}
-
-/**
- * Kills a command before each of its acts, and after the last one. `prepare` makes what the command needs. Returns the
- * command's acts.
- */
-function crashEverywhere(box: Box, command: string, prepare: () => void): readonly string[] {
-  const watchman = new Watchman(box.name);
-  for (let number = 0; number < MOST_ACTS; number++) {
-    prepare();
-    const { acts, code, stderr } = crash(box, command, number);
-    const last = acts.at(-1)!;
-    assertEquals([code, acts.length], [128 + 9, number + 1], `${command} was not killed before "${last}": ${stderr}`);
-    const removed = box.runc(["delete", "--force", box.id]);
-    const where = `${command} was killed before "${last}"; delete --force said: ${removed.stderr}`;
-    assertEquals([removed.code, left(box, watchman)], [0, []], where);
-    if (last === "(the end)") return acts;
-  }
-  throw new Error(`${command} has more than ${MOST_ACTS} acts`);
-}
-
-/** A container that sleeps. */
-function writeSleeping(box: Box): void {
-  box.write((config) => {
-    config.process.args = ["sleep", "1000"];
-    config.linux.resources = { ...config.linux.resources, pids: { limit: 50 } };
-  });
-}
-
-const prepared: Readonly<Record<string, (box: Box) => void>> = {
-  create: () => {},
-  start: (box) => box.must(["create", box.id]),
-  exec: (box) => box.must(["run", "--detach", box.id]),
-  update: (box) => box.must(["run", "--detach", box.id]),
-  delete: (box) => box.must(["run", "--detach", box.id]),
-};
-
-for (const [command, prepare] of Object.entries(prepared)) {
-  boxTest(`${command} is killed before and after each act: delete --force leaves nothing`, (box) => {
+for (const each of doomedCommands) {
+  boxTest(`${each.name} is killed before and after each act: delete --force leaves nothing`, (box) => {
     writeSleeping(box);
-    const acts = crashEverywhere(box, command, () => prepare(box));
-    assert(acts.length > 3, acts.join());
+    const acts = crashEverywhere(box, each);
+    assert(acts.length > 2, acts.join());
   });
 }
 
-criuTest("checkpoint is killed before and after each act: delete --force leaves nothing", (box) => {
-  const acts = crashEverywhere(box.box, "checkpoint", () => box.start("exec sleep 1000"));
-  assert(acts.includes("wait for CRIU: the processes are saved"), acts.join());
+/** The images of a checkpoint. */
+const images = (box: Box) => `${box.bundle}/images`;
+const saving = (...options: readonly string[]): Doomed => ({
+  name: ["checkpoint", ...options].join(" "),
+  words: (box) => ["checkpoint", "--image-path", images(box), ...options, box.id],
+});
+const restoring = (...options: readonly string[]): Doomed => ({
+  name: ["restore", ...options].join(" "),
+  words: (box) => ["restore", ...options, "--image-path", images(box), box.id],
 });
 
-criuTest("restore is killed before and after each act: delete --force leaves nothing", (box) => {
-  box.start("exec sleep 1000");
-  box.must(["checkpoint", "--image-path", `${box.box.bundle}/images`, box.id]);
-  const acts = crashEverywhere(box.box, "restore", () => {});
-  assert(acts.includes("wait for CRIU: the processes run"), acts.join());
+for (
+  const each of [
+    saving(),
+    { ...saving("--leave-running"), isSampled: true },
+    saving("--pre-dump"),
+  ]
+) {
+  criuTest(`${each.name} is killed before and after each act: delete --force leaves nothing`, (box) => {
+    const acts = crashEverywhere(box.box, { ...each, prepare: () => box.start("exec sleep 1000") });
+    assert(acts.some((act) => act.startsWith("wait for CRIU: ")), acts.join());
+  }, each.name.includes("pre-dump") ? "mem_dirty_track" : undefined);
+}
+
+for (const each of [restoring(), { ...restoring("--detach"), isSampled: true }]) {
+  criuTest(`${each.name} is killed before and after each act: delete --force leaves nothing`, (box) => {
+    box.start("exec sleep 1000");
+    box.must(["checkpoint", "--image-path", images(box.box), box.id]);
+    const acts = crashEverywhere(box.box, each);
+    assert(acts.includes("wait for CRIU: the processes run"), acts.join());
+  });
+}
+
+boxTest("hooks run is killed while the hook runs: the container runs on", (box) => {
+  const gate = `${box.directory}/gate`;
+  new Deno.Command("mkfifo", { args: [gate] }).outputSync();
+  box.startSleeping((config) => {
+    const script = `[ ! -e ${gate}.open ] || { echo >${gate}.runs; cat ${gate}; }`;
+    config.hooks = { poststart: [{ path: "/bin/sh", args: ["sh", "-c", script] }] };
+  });
+  Deno.writeTextFileSync(`${gate}.open`, "");
+  using running = box.start(["hooks", "run", box.id, "poststart"]);
+  until("the hook runs", () => contentOf(`${gate}.runs`) !== "");
+  running.signal(9);
+  assertEquals([running.wait().code, box.state().status], [128 + 9, "running"]);
+  // The hook is a program of the host, which nobody but its maker may kill.
+  Deno.writeTextFileSync(gate, "");
+  box.remove();
 });
 
 boxTest("what a killed create has noted is no state: list, state and other commands find no container", (box) => {
   writeSleeping(box);
-  const { acts } = crash(box, "create", MOST_ACTS);
+  const [create] = doomedCommands;
+  const { acts } = killBefore(box, create!, 1000);
   box.remove();
-  crash(box, "create", acts.indexOf("describe the container"));
+  killBefore(box, create!, acts.indexOf("describe the container"));
   const note = JSON.parse(Deno.readTextFileSync(`${box.root}/${box.id}/creating.json`));
   assert(Object.values(note.cgroupPaths as object).every((path) => path.endsWith(box.cgroup)));
   assertEquals(box.refused(["state", box.id]).code, "container-missing");

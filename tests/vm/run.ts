@@ -22,7 +22,13 @@ interface Suite extends Pick<Job, "user" | "kernelArguments"> {
 const everything: readonly Suite[] = [
   { paths: ["root/systemd_test.ts"], user: "root" },
   {
-    paths: ["root/apparmor_test.ts", "root/cgroup2_test.ts", "root/controllers_test.ts", "root/limits_test.ts"],
+    paths: [
+      "root/apparmor_test.ts",
+      "root/cgroup2_test.ts",
+      "root/controllers_test.ts",
+      "root/crash_test.ts",
+      "root/limits_test.ts",
+    ],
     user: "root",
   },
   { paths: ["tester"], user: "tester" },

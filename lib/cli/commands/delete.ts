@@ -7,8 +7,8 @@
 import { RuncError } from "../../errors.ts";
 import { runWaits } from "../../ffi/waits.ts";
 import { ContainerHandle } from "../../libcontainer/container/handle.ts";
-import { removeRemains } from "../../libcontainer/container/remains.ts";
-import { isMissing, StateDirectory } from "../../libcontainer/state/store.ts";
+import { removeRemains, removeStateless } from "../../libcontainer/container/remains.ts";
+import { isMissing } from "../../libcontainer/state/store.ts";
 import type { Command } from "../context.ts";
 import { makeRuntime } from "../runtime.ts";
 
@@ -25,7 +25,7 @@ export const run: Command<"delete"> = (context, invocation) => {
   } catch (error) {
     if (!isMissing(error) && !isBroken(error)) throw error;
     if (!force) {
-      if (isMissing(error)) new StateDirectory(context.root, id).remove(context.kernel);
+      if (isMissing(error) && !removeStateless(runtime, id)) return run(context, invocation);
       throw error;
     }
     return runWaits(runtime, removeRemains(runtime, id)) ? 0 : run(context, invocation);

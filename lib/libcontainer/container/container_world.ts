@@ -20,6 +20,7 @@ import type { Act, Flag, VerbOf } from "../plans/parent/act.ts";
 import type { Runtime } from "../runtime.ts";
 import { annotationsOf, bundleOf, idOf, initOf, rdtGroupOf, type RuncState, versionOf } from "../state/runc_state.ts";
 import { missingContainer, type StateDirectory } from "../state/store.ts";
+import { livesOn } from "../state/process_status.ts";
 import { withResources } from "../state/to_runc_state.ts";
 import { readExecFifo } from "./exec_fifo.ts";
 import { awaitInitEnd, hasLiveInit, killCgroup, openInit, signalInit } from "./killing.ts";
@@ -169,10 +170,27 @@ export class ContainerWorld implements World, Disposable {
           if (!optional || !(error instanceof RuncError) || error.code !== "container-state") throw error;
         }
       },
+      requireLiveInit: () => this.#requireLiveInit(),
       awaitInitEnd: () => this.#init === undefined ? undefined : awaitInitEnd(this.#runtime, this.#target, this.#init),
       killCgroup: (does) => this.#killCgroup(does),
       awaitCriuGone: ({ limitMs }) => this.#awaitCriuGone(limitMs),
     };
+  }
+
+  /** @throws {RuncError} `container-state` */
+  #requireLiveInit(cause?: unknown): void {
+    const { pid, startTime } = initOf(this.#state);
+    if (!livesOn(pid, startTime)) throw new RuncError("container-state", "container not running", { cause });
+  }
+
+  /** A cgroup in which the processes end meanwhile may be refused. */
+  *#freeze(): Waits<void> {
+    try {
+      yield* this.#cgroup.freeze();
+    } catch (error) {
+      if (error instanceof RuncError && error.code === "cgroup-failed") this.#requireLiveInit(error);
+      throw error;
+    }
   }
 
   get #target(): { state: RuncState; cgroup: CgroupManager } {
@@ -194,7 +212,7 @@ export class ContainerWorld implements World, Disposable {
 
   #cgroupVerbs(): Performers {
     return {
-      freeze: () => this.#cgroup.freeze(),
+      freeze: () => this.#freeze(),
       thaw: () => this.#cgroup.thaw(),
       thawToKill: () => this.#cgroup.thawToKill(),
       removeCgroups: () => this.#cgroup.destroy(),

@@ -7,6 +7,7 @@
 import type { CgroupManager } from "../../cgroups/manager.ts";
 import { parseSystemdPath } from "../../cgroups/path.ts";
 import { RuncError } from "../../errors.ts";
+import type { Fd } from "../../ffi/fd.ts";
 import type { Waits } from "../../ffi/waits.ts";
 import { copyTree, type Trees } from "../launch/copy_tree.ts";
 import { runHook } from "../launch/host_hooks.ts";
@@ -68,6 +69,8 @@ class Creation implements Disposable {
   readonly #world: LaunchWorld;
   readonly #cgroups: NewCgroups;
   #state?: RuncState;
+  /** As long as the creation goes on: `delete` does not take it for one that was killed. */
+  #lock?: Fd;
 
   constructor(
     runtime: Runtime,
@@ -115,6 +118,8 @@ class Creation implements Disposable {
     } catch (error) {
       world.close();
       throw error;
+    } finally {
+      this.#lock?.close();
     }
     return { ...this.#pending, process: this.#process() };
   }
@@ -131,10 +136,10 @@ class Creation implements Disposable {
   }
 
   #stateVerbs(): Performers {
-    const { kernel, root } = this.#runtime;
+    const { kernel } = this.#runtime;
     const directory = this.#directory;
     return {
-      makeStateDirectory: () => directory.make(kernel, root),
+      makeStateDirectory: () => this.#makeStateDirectory(),
       removeStateDirectory: () => directory.remove(),
       makeDirectory: ({ path, mode }) => Deno.mkdirSync(path, { mode }),
       makeExecFifo: ({ uid, gid }) => {
@@ -153,6 +158,10 @@ class Creation implements Disposable {
       noteCreation: ({ cgroups }) => this.#noteCreation(cgroups),
       runHook: (does, span) => this.#runHook(does, span),
     };
+  }
+
+  *#makeStateDirectory(): Waits<void> {
+    this.#lock = yield* this.#directory.makeLocked(this.#runtime.kernel, this.#runtime.root);
   }
 
   #noteCreation(cgroupPaths: VerbOf<"noteCreation">["cgroups"]): void {

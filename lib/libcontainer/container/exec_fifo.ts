@@ -21,8 +21,9 @@ import { missingContainer, type StateDirectory } from "../state/store.ts";
  * @throws {RuncError} if another command has started or removed the container meanwhile, or init has ended.
  */
 export function* readExecFifo(kernel: Kernel, directory: StateDirectory, pid: number): Waits<void> {
-  using fifo = openFifo(kernel, directory);
   using init = OtherProcess.find(kernel, pid);
+  // From here on init is not blocked any more: what else may fail for lack of descriptors comes before.
+  using fifo = openFifo(kernel, directory);
   const byte = alloc(1);
   for (;;) {
     const pidfd = init?.pidfd?.number;

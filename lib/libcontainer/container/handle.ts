@@ -11,7 +11,9 @@ import { oomFileOf } from "../../cgroups/stats/oom.ts";
 import type { RdtPlace } from "../../cgroups/rdt/stats.ts";
 import { resctrlRoot } from "../../cgroups/rdt/resctrl.ts";
 import { RuncError } from "../../errors.ts";
-import type { Waits } from "../../ffi/waits.ts";
+import { fileError } from "../../ffi/file_error.ts";
+import { Errno } from "../../ffi/errno.ts";
+import { pause, type Waits } from "../../ffi/waits.ts";
 import type { Resources } from "../../specs/config.ts";
 import type { State, Status } from "../../specs/state.ts";
 import { inSpan } from "../../trace/tracer.ts";
@@ -35,7 +37,7 @@ import type { Runtime } from "../runtime.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
 import { compileStored } from "../seccomp/seccomp.ts";
 import { type Exit, UNKNOWN_EXIT } from "../state/exit_record.ts";
-import { EXEC_IN_STOPPED } from "../state/process_status.ts";
+import { EXEC_IN_STOPPED, livesOn } from "../state/process_status.ts";
 import {
   bundleOf,
   hooksOf,
@@ -64,6 +66,9 @@ import { execProcess } from "./exec_process.ts";
 import type { PlanOptions } from "./planning.ts";
 import { removalOf } from "./removal.ts";
 import type { RdtSchemas } from "./update_rdt.ts";
+
+/** Time for a process without namespaces to end, and how often it is looked at. */
+const END_MS = 100, LOOK_MS = 10;
 
 /** The options of {@link ContainerHandle.create}. */
 export interface CreateHandleOptions extends PlanOptions, ProcessOptions {
@@ -292,8 +297,26 @@ export class ContainerHandle {
     return yield* planningExec(this.#runtime, this.#execContainer, options);
   }
 
+  /** Whether init lives on after a failure. A process that ends loses its namespaces first, before it is seen to end. */
+  *#livesOn({ errno }: RuncError): Waits<boolean> {
+    const { pid, startTime } = initOf(this.#state);
+    const isGone = errno === Errno.ENOENT || errno === Errno.ESRCH;
+    for (let waitedMs = 0; isGone && waitedMs < END_MS && livesOn(pid, startTime); waitedMs += LOOK_MS) {
+      yield* pause(LOOK_MS);
+    }
+    return livesOn(pid, startTime);
+  }
+
   *exec(options: DebugOptions): Waits<ProcessHandle> {
     yield* this.refuseExec(options);
-    return yield* execProcess(this.#runtime, this.#execContainer, options);
+    try {
+      return yield* execProcess(this.#runtime, this.#execContainer, options);
+    } catch (error) {
+      // The container has ended meanwhile: then this is why, whatever could not be done without it.
+      const known = error instanceof RuncError ? error : fileError(error);
+      const isOther = known === undefined || known.code === "interrupted" || known.code === "container-state";
+      if (isOther || (yield* this.#livesOn(known))) throw error;
+      throw new RuncError("container-state", EXEC_IN_STOPPED, { step: known.step, cause: error });
+    }
   }
 }

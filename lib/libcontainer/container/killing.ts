@@ -30,11 +30,14 @@ export function hasLiveInit(state: RuncState): boolean {
 /** Opens init. Its pid alone is not safe: another process can get it between a check of the start time and kill(2). */
 export function openInit({ kernel }: Runtime, state: RuncState): OtherProcess | undefined {
   if (isUnfinished(state)) return undefined;
+  using kept = new DisposableStack();
   const init = OtherProcess.find(kernel, initOf(state).pid);
+  if (init === undefined) return undefined;
+  kept.use(init);
   // The process is open before its start time is checked. If the start time is still init's, the process is init.
-  if (init === undefined || hasLiveInit(state)) return init;
-  init[Symbol.dispose]();
-  return undefined;
+  if (!hasLiveInit(state)) return undefined;
+  kept.move();
+  return init;
 }
 
 /** Sends a signal to init. @throws {RuncError} `container-state` (`container not running`) if it has ended. */

@@ -18,6 +18,7 @@ import { isThere } from "../../cgroups/driver.ts";
 import { RuncError } from "../../errors.ts";
 import { monotonicMs } from "../../ffi/clock.ts";
 import { endTimeout, OtherProcess } from "../../ffi/ending.ts";
+import type { Fd } from "../../ffi/fd.ts";
 import { kill } from "../../ffi/process/process.ts";
 import { pause, readable, type Waits } from "../../ffi/waits.ts";
 import { cgroupOptions, systemdOptions } from "./container_cgroups.ts";
@@ -45,12 +46,12 @@ const UNIT = /\.(?:slice|scope|service|socket|mount|swap)$/;
  */
 export function* removeRemains(runtime: Runtime, id: string): Waits<boolean> {
   const directory = new StateDirectory(runtime.root, id);
-  using lock = yield* directory.lock(runtime.kernel);
-  if (lock === undefined) return true;
+  using lock = yield* lockRemains(runtime, directory);
+  if (lock === undefined && !directory.exists()) return true;
   const why = reasonIn(runtime, directory);
   if (why === undefined) return false;
   const layout = readCgroupLayout(runtime.kernel);
-  const note = directory.readNote(runtime.kernel, layout.hierarchies.map(({ mountPoint }) => mountPoint));
+  const note = noteIn(runtime, directory, layout);
   if (note !== undefined) yield* endStage(runtime, note);
   const cgroups = note === undefined ? yield* findCgroups(runtime, layout, id) : notedCgroups(runtime, note);
   const removed: string[] = [];
@@ -68,6 +69,53 @@ export function* removeRemains(runtime: Runtime, id: string): Waits<boolean> {
   }
   directory.remove(runtime.kernel);
   return true;
+}
+
+/** Time for a creation that still goes on, and whose stage has been killed, to take back what it has made. */
+const CREATION_LIMIT_MS = 2000;
+
+/**
+ * Locks the directory. If a creation still goes on, it is ended first. Undefined if there is no directory, or if the
+ * other command does not let go in time: then it hangs, perhaps in a hook.
+ */
+function* lockRemains(runtime: Runtime, directory: StateDirectory): Waits<Fd | undefined> {
+  const { kernel } = runtime;
+  const deadline = monotonicMs(kernel) + CREATION_LIMIT_MS;
+  for (;;) {
+    const lock = directory.tryLock(kernel);
+    if (lock !== "busy") return lock;
+    const note = noteIn(runtime, directory);
+    if (note !== undefined) yield* endStage(runtime, note);
+    if (monotonicMs(kernel) >= deadline) return undefined;
+    yield* pause(10);
+  }
+}
+
+/**
+ * Removes the directory of a creation that was killed before it had made anything. Returns false if a container is there
+ * now. A creation that still goes on is left alone.
+ */
+export function removeStateless({ kernel, root }: Pick<Runtime, "kernel" | "root">, id: string): boolean {
+  const directory = new StateDirectory(root, id);
+  const lock = directory.tryLock(kernel);
+  if (lock === "busy" || lock === undefined) return true;
+  using _lock = lock;
+  try {
+    directory.load(kernel);
+    return false;
+  } catch (error) {
+    if (!isMissing(error)) return false;
+  }
+  directory.remove(kernel);
+  return true;
+}
+
+function noteIn(
+  { kernel }: Runtime,
+  directory: StateDirectory,
+  layout = readCgroupLayout(kernel),
+): CreationNote | undefined {
+  return directory.readNote(kernel, layout.hierarchies.map(({ mountPoint }) => mountPoint));
 }
 
 /** Why the state cannot be read; undefined if it can. */
@@ -115,7 +163,12 @@ function* findCgroups(runtime: Runtime, layout: CgroupLayout, id: string): Waits
   // Rootless systemd supports only v2.
   if (booted && !(runtime.rootlessCgroups && layout.mode !== "v2")) {
     const options = systemdOptions(runtime, runtime.rootlessCgroups);
-    found.push(yield* createSystemdManager(layout, { id, annotations: {} }, options));
+    try {
+      found.push(yield* createSystemdManager(layout, { id, annotations: {} }, options));
+    } catch (error) {
+      // A user without a systemd to ask has no container whose cgroup it has made.
+      if (!(error instanceof RuncError) || error.code !== "host-lacks") throw error;
+    }
   }
   return found.filter((cgroup) => directoriesOf(cgroup).length > 0);
 }

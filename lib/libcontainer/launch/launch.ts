@@ -6,9 +6,10 @@
  */
 
 import { RuncError } from "../../errors.ts";
+import { Errno } from "../../ffi/errno.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { readMemfd } from "../../ffi/files.ts";
-import { alloc, type Kernel } from "../../ffi/kernel.ts";
+import { alloc, type Kernel, syscallError } from "../../ffi/kernel.ts";
 import { Child } from "../../ffi/process/child.ts";
 import { hasEnded, reapIfEnded } from "../../ffi/process/process.ts";
 import { endSending, type Packet, receive, receiveIfThere, send, sendFd } from "../../ffi/sockets.ts";
@@ -76,8 +77,10 @@ export class Launch implements Disposable {
     if (this.#runtime.executor !== "native") this.#nameBefore = processStat(this.initPid)?.name ?? "";
     const bytes = alloc(text.length);
     bytes.set(text);
-    // EPIPE: the process is gone; the next message says why.
-    send(this.#kernel, this.#stage.sync.number, bytes);
+    const result = send(this.#kernel, this.#stage.sync.number, bytes);
+    // The process is gone: the next message says why. Any other failure would let both wait for ever.
+    if (result >= 0 || result === -Errno.EPIPE || result === -Errno.ECONNRESET) return;
+    throw syscallError(`send(${this.#stage.sync.label}, "go")`, -result);
   }
 
   /** Sends init a file and its copy: init copies the content, so that its memory and CPU limits apply. */

@@ -17,6 +17,8 @@ export interface ProcessStat {
   readonly parent: number;
   /** Field 22, in clock ticks since boot: together with the pid it identifies a process for good. */
   readonly startTime: number;
+  /** Field 31: signals pending for its first thread, the lowest bit for signal 1. */
+  readonly pendingSignals: number;
   /** Field 52, of a zombie: as wait4(2) returns it. 0 for readers without the right to see it. */
   readonly exitStatus: number;
 }
@@ -50,6 +52,7 @@ export function parseStat(text: string): ProcessStat {
     state: fields[0]!,
     parent: Number(fields[1]),
     startTime: Number(fields[19]),
+    pendingSignals: Number(fields[28] ?? 0),
     exitStatus: Number(fields[49]),
   };
 }
@@ -59,9 +62,22 @@ export const EXEC_IN_STOPPED = "cannot exec in a stopped container";
 
 /** Whether the process `pid` that began at `startTime` is alive: it exists, is the same process, and is no zombie. */
 export function isAlive(pid: number, startTime: number): boolean {
-  if (pid <= 0) return false;
+  return livingStat(pid, startTime) !== undefined;
+}
+
+/** Bit of SIGKILL in {@link ProcessStat.pendingSignals}. */
+const KILLED = 1 << 8;
+
+/** Whether the process is alive, and no SIGKILL is on its way. A frozen process of cgroup v1 does not end of that. */
+export function livesOn(pid: number, startTime: number): boolean {
+  const stat = livingStat(pid, startTime);
+  return stat !== undefined && (stat.pendingSignals & KILLED) === 0;
+}
+
+function livingStat(pid: number, startTime: number): ProcessStat | undefined {
+  if (pid <= 0) return undefined;
   const stat = processStat(pid);
-  return stat !== undefined && stat.startTime === startTime && stat.state !== "Z" && stat.state !== "X";
+  return stat?.startTime === startTime && stat.state !== "Z" && stat.state !== "X" ? stat : undefined;
 }
 
 /**

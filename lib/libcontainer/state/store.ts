@@ -5,7 +5,7 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import { FileType, openFlag, STAT_SIZE, UmountFlag } from "../../ffi/constants.ts";
+import { FileType, Flock, openFlag, STAT_SIZE, UmountFlag } from "../../ffi/constants.ts";
 import { Errno } from "../../ffi/errno.ts";
 import { Fd } from "../../ffi/fd.ts";
 import { fileError, withFileErrors } from "../../ffi/file_error.ts";
@@ -115,6 +115,23 @@ export class StateDirectory {
     throw syscallError(`chmod(${this.path}, 0711)`, -changed);
   }
 
+  /**
+   * Makes the directory, and locks it. `delete` may remove one without a state, before it is locked: then it is made
+   * again. @throws {RuncError} as {@link make}; nothing is left then.
+   */
+  *makeLocked(kernel: Kernel, root: string): Waits<Fd> {
+    for (;;) {
+      this.make(kernel, root);
+      try {
+        const lock = yield* this.lock(kernel);
+        if (lock !== undefined) return lock;
+      } catch (error) {
+        kernel.call("rmdir", cString(this.path));
+        throw error;
+      }
+    }
+  }
+
   /** Creates the exec fifo, which the container's root can open. `owner`: host ids of the container's root. */
   makeFifo(kernel: Kernel, owner: { uid: number; gid: number }): void {
     const path = cString(this.fifo);
@@ -143,12 +160,9 @@ export class StateDirectory {
    * Do not hold it while something runs that may call the runtime for the same container, such as a hook.
    */
   *lock(kernel: Kernel): Waits<Fd | undefined> {
-    const { O_DIRECTORY, O_CLOEXEC } = openFlag(kernel.arch);
     for (;;) {
-      const number = kernel.retry("open", cString(this.path), O_DIRECTORY | O_CLOEXEC);
-      if (number === -Errno.ENOENT) return undefined;
-      if (number < 0) throw syscallError(`open(${JSON.stringify(this.path)}, O_DIRECTORY)`, -number);
-      const fd = new Fd(kernel, number, this.path);
+      const fd = this.#open(kernel);
+      if (fd === undefined) return undefined;
       try {
         const result = yield* exclusiveLock(fd.number);
         if (result < 0) throw syscallError(`flock(${fd.label}, LOCK_EX)`, -result);
@@ -159,6 +173,29 @@ export class StateDirectory {
       }
       fd.close();
     }
+  }
+
+  /** {@link lock} that does not wait: `busy` if another command has the lock. */
+  tryLock(kernel: Kernel): Fd | "busy" | undefined {
+    const fd = this.#open(kernel);
+    if (fd === undefined) return undefined;
+    using kept = new DisposableStack();
+    kept.use(fd);
+    const result = kernel.retry("flock", fd.number, Flock.LOCK_EX | Flock.LOCK_NB);
+    if (result === -Errno.EAGAIN) return "busy";
+    if (result < 0) throw syscallError(`flock(${fd.label}, LOCK_EX|LOCK_NB)`, -result);
+    // What is there now is another container's, which has just been made.
+    if (!this.#isAt(fd)) return "busy";
+    kept.move();
+    return fd;
+  }
+
+  #open(kernel: Kernel): Fd | undefined {
+    const { O_DIRECTORY, O_CLOEXEC } = openFlag(kernel.arch);
+    const number = kernel.retry("open", cString(this.path), O_DIRECTORY | O_CLOEXEC);
+    if (number === -Errno.ENOENT) return undefined;
+    if (number < 0) throw syscallError(`open(${JSON.stringify(this.path)}, O_DIRECTORY)`, -number);
+    return new Fd(kernel, number, this.path);
   }
 
   /** Whether the opened directory is still the container's. It may have been removed and created again. */

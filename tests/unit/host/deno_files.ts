@@ -98,6 +98,7 @@ export function denoFiles(host: FakeHost): Record<string, unknown> {
     <Args extends readonly unknown[], Result>(call: string, action: (...args: Args) => Result) =>
     (...args: Args): Result => {
       try {
+        host.begin(call);
         return action(...args);
       } catch (error) {
         if (error instanceof Refusal) throw denoError(error.errno, call, String(args[0]));

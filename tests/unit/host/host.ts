@@ -57,6 +57,10 @@ export class FakeHost {
   readonly refusals = new Map<string, number>();
   /** Every call to libc that succeeded or not, by name: `kill 1002 9`. */
   readonly calls: string[] = [];
+  /** The calls so far that {@link fails} could have failed, by name. */
+  readonly fallible: string[] = [];
+  /** Decides which of them fails, with which errno. `index`: of {@link fallible}. */
+  fails?: (name: string, index: number) => typeof Errno[keyof typeof Errno] | undefined;
   /** prctl(PR_GET_SECCOMP): a filter is in force. */
   isFiltered = false;
   /** The file owner of the thread. @see setfsuid(2) */
@@ -85,6 +89,13 @@ export class FakeHost {
   /** The kernel refuses a call from now on. `what`: see {@link refusals}. */
   refuse(what: string, errno: typeof Errno[keyof typeof Errno]): void {
     this.refusals.set(what, errno);
+  }
+
+  /** A call of libc, or of Deno's functions on files, begins. @throws {Refusal} if the test wants it to fail. */
+  begin(name: string): void {
+    this.fallible.push(name);
+    const errno = this.fails?.(name, this.fallible.length - 1);
+    if (errno !== undefined) throw new Refusal(errno);
   }
 
   /** Something happens right before a call, once. `what`: see {@link refusals}. */

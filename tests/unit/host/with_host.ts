@@ -29,10 +29,11 @@ export class MachineCode extends Error {}
 export class Deadlock extends Error {}
 
 /** A call, as the program's machine code makes it: its result or −errno; undefined where it has to wait. */
-function attempt(host: FakeHost, name: string, called: Called): number | undefined {
+function attempt(host: FakeHost, name: string, called: Called, isFirst: boolean): number | undefined {
   const call = functions[name];
   if (call === undefined) throw new Error(`the fake host has no function ${name}`);
   try {
+    if (isFirst) host.begin(name);
     host.check(name);
     return call(called);
   } catch (error) {
@@ -55,8 +56,8 @@ function deadlock(name: string): Deadlock {
 /** Calls a libc function by name. Other processes go on while it waits. */
 function invoke(host: FakeHost, name: string, words: readonly bigint[]): number {
   const called = new Called(host, words);
-  for (;;) {
-    const result = attempt(host, name, called);
+  for (let isFirst = true;; isFirst = false) {
+    const result = attempt(host, name, called, isFirst);
     if (result !== undefined) return result;
     if (!host.goOn(called.deadlineMs) && !passTime(host, called)) throw deadlock(name);
   }
@@ -69,8 +70,8 @@ const IDLE_TURNS = 20;
 async function invokeAsync(host: FakeHost, name: string, words: readonly bigint[]): Promise<number> {
   const called = new Called(host, words);
   let idle = 0;
-  for (;;) {
-    const result = attempt(host, name, called);
+  for (let isFirst = true;; isFirst = false) {
+    const result = attempt(host, name, called, isFirst);
     if (result !== undefined) return result;
     if (host.goOn(host.nowMs)) idle = 0;
     else if (idle++ > IDLE_TURNS) {

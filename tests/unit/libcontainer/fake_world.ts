@@ -253,6 +253,7 @@ export class FakeWorld implements World {
         host.signalled.push(`pidfd ${pids.init}`);
         if (signal === 9) host.end(pids.init, this.#pids);
       },
+      requireLiveInit: () => void this.#known(pids.init),
       awaitInitEnd: () => {
         if (host.processes.has(pids.init)) throw new RuncError("container-state", "container init still running");
       },

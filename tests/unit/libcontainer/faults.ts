@@ -10,21 +10,32 @@ import type { Fault, Trouble } from "./fake_world.ts";
 /** The failures of what a verb calls, as the manual pages have them; see the performers of each. */
 export const troubles: Readonly<Record<Verb["verb"], readonly Trouble[]>> = {
   // mkdir(2), chmod(2)
-  makeStateDirectory: ["EEXIST", "ENOENT", "EACCES", "ENOSPC", "EDQUOT", "EROFS", "ENAMETOOLONG", "EMLINK"],
-  noteCreation: ["ENOSPC", "EDQUOT", "EROFS"],
-  makeDirectory: ["EEXIST", "ENOSPC", "EDQUOT", "EROFS"],
+  makeStateDirectory: [
+    "EEXIST",
+    "ENOENT",
+    "EACCES",
+    "ENOSPC",
+    "EDQUOT",
+    "EROFS",
+    "ENAMETOOLONG",
+    "EMLINK",
+    "ENOMEM",
+    "EIO",
+  ],
+  noteCreation: ["ENOSPC", "EDQUOT", "EROFS", "EMFILE", "ENOMEM", "EIO"],
+  makeDirectory: ["EEXIST", "ENOSPC", "EDQUOT", "EROFS", "ENOMEM", "EIO"],
   // unlink(2), rmdir(2), opendir(3)
-  removeStateDirectory: ["EACCES", "EBUSY", "EROFS", "EIO", "EMFILE"],
+  removeStateDirectory: ["EACCES", "EBUSY", "EROFS", "EIO", "EMFILE", "ENOMEM"],
   // mkfifo(3), chown(2), open(2)
-  makeExecFifo: ["ENOSPC", "EPERM", "EINVAL", "EMFILE", "ENFILE"],
-  readExecFifo: ["ENOENT", "EMFILE", "EIO", "interrupted"],
+  makeExecFifo: ["ENOSPC", "EPERM", "EINVAL", "EMFILE", "ENFILE", "ENOMEM", "EIO"],
+  readExecFifo: ["ENOENT", "EMFILE", "EIO", "interrupted", "ENOMEM"],
   // open(2), write(2), rename(2)
-  saveState: ["ENOSPC", "EDQUOT", "EROFS", "EIO", "EMFILE", "ENOENT"],
+  saveState: ["ENOSPC", "EDQUOT", "EROFS", "EIO", "EMFILE", "ENOENT", "ENOMEM"],
   // open(2), flock(2)
-  lockState: ["ENOENT", "EMFILE", "ENOLCK", "EINTR", "interrupted"],
+  lockState: ["ENOENT", "EMFILE", "ENOLCK", "EINTR", "interrupted", "ENOMEM", "EIO"],
   // close(2) releases the lock, whatever it returns.
   unlockState: [],
-  openNamespace: ["ENOENT", "EACCES", "EMFILE", "ENFILE", "ELOOP"],
+  openNamespace: ["ENOENT", "EACCES", "EMFILE", "ENFILE", "ELOOP", "ENOMEM", "EIO"],
   // socketpair(2), memfd_create(2)
   pairSockets: ["EMFILE", "ENFILE", "ENOMEM"],
   makeHookFiles: ["EMFILE", "ENFILE", "ENOMEM"],
@@ -37,6 +48,7 @@ export const troubles: Readonly<Record<Verb["verb"], readonly Trouble[]>> = {
   reapStage: ["interrupted"],
   checkProgram: ["ENOENT", "interrupted"],
   requireInit: ["ESRCH"],
+  requireLiveInit: ["ESRCH", "EMFILE", "ENOMEM"],
   // readlink(2), open(2)
   refuseTracers: ["EACCES", "EMFILE"],
   // pidfd_open(2), pidfd_send_signal(2)
@@ -47,7 +59,7 @@ export const troubles: Readonly<Record<Verb["verb"], readonly Trouble[]>> = {
   tellCaller: ["ENOSPC", "EROFS", "ENOENT"],
   await: ["interrupted", "dies", "lies"],
   // open(2), write(2), rename(2)
-  writePidFile: ["ENOENT", "EACCES", "ENOSPC", "EROFS", "EDQUOT"],
+  writePidFile: ["ENOENT", "EACCES", "ENOSPC", "EROFS", "EDQUOT", "EMFILE", "ENOMEM", "EIO"],
   // execve(2)
   becomeMonitor: ["EACCES", "ENOMEM", "EMFILE"],
   // A home directory that is too long.
@@ -104,8 +116,8 @@ export const troubles: Readonly<Record<Verb["verb"], readonly Trouble[]>> = {
   checkCriu: ["dies", "lies", "interrupted"],
   checkStatusFd: ["EBADF"],
   // mkdir(2), open(2)
-  openImages: ["ENOENT", "EACCES", "ENOSPC", "EROFS", "EMFILE"],
-  writeImageFacts: ["ENOSPC", "EDQUOT", "EROFS"],
+  openImages: ["ENOENT", "EACCES", "ENOSPC", "EROFS", "EMFILE", "ENOMEM", "EIO"],
+  writeImageFacts: ["ENOSPC", "EDQUOT", "EROFS", "EMFILE", "ENOMEM", "EIO"],
   // A request is made of files that can be missing.
   requestCriu: ["ENOENT", "EPIPE"],
   awaitCriu: ["dies", "lies", "interrupted"],

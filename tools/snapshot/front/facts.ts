@@ -30,6 +30,7 @@ import {
   needErrno,
   readShortFile,
   repeatUntil,
+  sub,
   whenLess,
   whenWord,
   wordOf,
@@ -125,8 +126,8 @@ export const isGone: Slot = slot("init is gone");
 /** Spaces between the state and the start time. proc_pid_stat(5) */
 const FIELDS_BEFORE = 19;
 
-/** Sets {@link isAlive} and {@link isGone}. */
-export const lookAtInit: readonly Op[] = [
+/** Sets {@link isAlive} and {@link isGone}. `failed`: what to do where that is not known. */
+const lookAtInitOr = (failed: readonly Op[]): readonly Op[] => [
   set(isAlive, 0),
   set(isGone, 0),
   ...findText("processFile", path, size),
@@ -135,13 +136,16 @@ export const lookAtInit: readonly Op[] = [
     onError: [{
       errnos: ["ENOENT"],
       // Without /proc, nobody is known to be gone.
-      ops: [set(isGone, 1), call("newfstatat", [AT_FDCWD, "/proc/self/stat", stat, 0])],
-    }],
+      ops: [
+        set(isGone, 1),
+        call("newfstatat", [AT_FDCWD, "/proc/self/stat", stat, 0], { onError: [{ errnos: ["*"], ops: failed }] }),
+      ],
+    }, { errnos: ["*"], ops: failed }],
   }),
   when(isGone, "==", 0, [
     call("read", [file, at(processStat, 8), STAT_TEXT], {
       out: size,
-      onError: [{ errnos: ["ESRCH"], ops: [set(isGone, 1)] }],
+      onError: [{ errnos: ["ESRCH"], ops: [set(isGone, 1)] }, { errnos: ["*"], ops: failed }],
     }),
     ...close(file),
   ]),
@@ -158,7 +162,7 @@ export const lookAtInit: readonly Op[] = [
     repeatUntil(
       [
         load(place, 1, character),
-        when(character, "==", 0, [leave]),
+        when(character, "==", 0, failed),
         when(character, "==", 0x20, [advance(fields, 1)]),
         advance(place, 1),
       ],
@@ -183,6 +187,59 @@ export const lookAtInit: readonly Op[] = [
       when(processState, "!=", 0x5a, [when(processState, "!=", 0x58, [set(isAlive, 1)])]),
     ]),
   ]),
+];
+
+/** The same; what is not known is left to the snapshot. */
+export const lookAtInit: readonly Op[] = lookAtInitOr([leave]);
+
+/** Whether a SIGKILL is pending for init: 1 or 0. */
+const isKilled = slot("init is killed");
+
+/** Spaces between the start time and the pending signals, of which the first is read already. */
+const FIELDS_BETWEEN = 8;
+const pending = slot("pending signals"), twice = slot("twice"), tenfold = slot("tenfold");
+/** Bit of SIGKILL. */
+const KILLED = 1 << 8;
+
+/** Does `failed` unless init is alive and no SIGKILL is pending for it. */
+export const needLiveInit = (failed: readonly Op[]): readonly Op[] => [
+  ...lookAtInitOr(failed),
+  set(isKilled, 0),
+  when(isAlive, "==", 1, [
+    set(fields, 0),
+    repeatUntil(
+      [
+        load(place, 1, character),
+        when(character, "==", 0, failed),
+        when(character, "==", 0x20, [advance(fields, 1)]),
+        advance(place, 1),
+      ],
+      fields,
+      FIELDS_BETWEEN,
+    ),
+    set(pending, 0),
+    load(place, 1, character),
+    repeatUntil(
+      [
+        when(character, "==", 0, failed),
+        // Ten times as much, and the digit.
+        add(pending, pending, twice),
+        add(twice, twice, tenfold),
+        add(tenfold, tenfold, tenfold),
+        add(tenfold, twice, tenfold),
+        sub(character, 0x30, character),
+        add(tenfold, character, pending),
+        advance(place, 1),
+        load(place, 1, character),
+      ],
+      character,
+      0x20,
+    ),
+    and(pending, KILLED, found),
+    when(found, "!=", 0, [set(isKilled, 1)]),
+  ]),
+  when(isAlive, "==", 0, failed),
+  when(isKilled, "==", 1, failed),
 ];
 
 const first = slot("first word of the file"), second = slot("second word of the file");

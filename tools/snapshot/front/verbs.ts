@@ -23,6 +23,7 @@ import {
   hasFifo,
   isAlive,
   lookAtInit,
+  needLiveInit,
   pid,
   rootDirectory,
   status,
@@ -266,6 +267,10 @@ const performersWith = (signal: Operand): Performers => ({
     check: [...findFreezer, when(size, "==", 0, [leave]), when(isFreezerV1, "==", 0, [leave])],
     ops: freezeV1,
   }),
+  requireLiveInit: () => ({
+    // What happens then is the snapshot's to say, which begins again.
+    ops: needLiveInit([...thaw, leave]),
+  }),
   thaw: () => ({ ops: thaw }),
   removeCgroups: () => ({
     ops: [
@@ -318,9 +323,11 @@ function conditional(conditions: readonly Condition[], ops: readonly Op[]): read
  */
 export function opsOf(acts: readonly Act[], signal?: Operand): readonly Op[] {
   const compiled = acts.map(({ label, does, undo = [], when = [] }, index) => {
-    // Leaving the command to the snapshot releases the lock.
-    const hasUndo = undo.some(({ does }) => does.verb !== "unlockState");
-    if (hasUndo && index < acts.length - 1) throw new RangeError(`cannot undo: ${label}`);
+    // Leaving the command to the snapshot releases the lock. What may fail after `freeze` thaws by itself.
+    const hasUndo = undo.some(({ does }) => does.verb !== "unlockState" && does.verb !== "thaw");
+    // A lock is released whatever happens.
+    const isLast = acts.slice(index + 1).every(({ does }) => does.verb === "unlockState");
+    if (hasUndo && !isLast) throw new RangeError(`cannot undo: ${label}`);
     const performers = performersWith(signal ?? ("signal" in does ? does.signal : 0));
     const perform = performers[does.verb] as ((does: Verb) => Performed) | undefined;
     if (perform === undefined) throw new RangeError(`the front cannot: ${label}`);

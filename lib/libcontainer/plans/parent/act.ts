@@ -184,6 +184,8 @@ export type CgroupVerb =
   | { readonly verb: "mergeLimits"; readonly resources: Resources; readonly rdt: Partial<IntelRdt> }
   | Plain<"rememberLimits" | "restoreLimits" | "rememberSchemata" | "setSchemata" | "restoreSchemata">
   | Plain<"freeze" | "thaw" | "thawToKill">
+  /** Init must be alive, and must not be about to die. */
+  | Plain<"requireLiveInit">
   /** Kills the processes of the cgroup. `ifThere`: only if it exists. */
   | { readonly verb: "killCgroup"; readonly ifThere?: true }
   /** Kills what a failed creation has left. */

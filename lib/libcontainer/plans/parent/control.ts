@@ -35,8 +35,11 @@ const CRIU_LIMIT_MS = 2000;
 export const ALREADY_RUNNING = "cannot start an already running container";
 
 /** Starts a created container. */
-export function startCreatedActs({ bundle, directory, hooks }: Controlled): readonly Act[] {
+export function startCreatedActs(container: Controlled): readonly Act[] {
+  const { bundle, directory, hooks } = container;
   return [
+    // A `delete` of a created container must not find it running.
+    lockState(container),
     readStatus(["created"], {
       message: "cannot start a container in the {} state",
       messages: { stopped: "cannot start a container that has stopped", running: ALREADY_RUNNING },
@@ -48,6 +51,8 @@ export function startCreatedActs({ bundle, directory, hooks }: Controlled): read
       { verb: "readExecFifo", path: `${directory}/exec.fifo` },
       killInit,
     ),
+    // The hooks may call this runtime for the same container.
+    unlockState,
     ...hookActs("poststart", hooks.poststart, { status: "running", cwd: bundle }),
   ];
 }
@@ -149,10 +154,14 @@ export function pauseActs(container: Controlled): readonly Act[] {
       message: "container not running",
       hints: { paused: "it is paused already" },
     }),
-    act("freeze the cgroup", "", { verb: "freeze" }),
+    act("freeze the cgroup", "", { verb: "freeze" }, thawAgain),
+    // `kill` takes no lock. A frozen process does not end on v1, and without init a frozen cgroup would be paused for ever.
+    act("check that init was not killed meanwhile", "", { verb: "requireLiveInit" }),
     unlockState,
   ];
 }
+
+const thawAgain = { undo: [{ label: "thaw the cgroup", does: { verb: "thaw" } }] } as const;
 
 /** Thaws the container's processes. */
 export function resumeActs(container: Controlled): readonly Act[] {

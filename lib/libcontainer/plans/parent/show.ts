@@ -84,6 +84,7 @@ const shows: Show = {
   mergeLimits: ({ resources, rdt }) => [...leaves(resources), ...leaves(rdt, "intelRdt")],
   freeze: () => ["freeze all processes, and wait until they are frozen"],
   thaw: () => ["thaw all processes"],
+  requireLiveInit: () => ["init must not have ended, and must have no SIGKILL pending"],
   killCgroup: () => ["SIGKILL to all processes of the cgroup"],
   killLeft: () => ["SIGKILL to all processes of the cgroup"],
   makeRdtGroup: ({ root, rdt }) => [`make a group below ${root}`, ...leaves(rdt)],

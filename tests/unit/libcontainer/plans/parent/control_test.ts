@@ -30,14 +30,18 @@ const removal = ["remove the cgroups", "remove the state directory", unlocked];
 
 const lists: readonly (readonly [string, readonly Act[], readonly string[]])[] = [
   ["start", startCreatedActs(typical), [
+    locked,
     status,
     "prepare for the start",
     "read the exec fifo, which init waits to open",
+    unlocked,
   ]],
   ["start with hooks", startCreatedActs(everything), [
+    locked,
     status,
     "prepare for the start",
     "read the exec fifo, which init waits to open",
+    unlocked,
     "run poststart hook /started",
     "run poststart hook /watched",
   ]],
@@ -91,7 +95,13 @@ const lists: readonly (readonly [string, readonly Act[], readonly string[]])[] =
     "kill what is left in the cgroup",
     ...removal,
   ]],
-  ["pause", pauseActs(typical), [locked, status, "freeze the cgroup", unlocked]],
+  ["pause", pauseActs(typical), [
+    locked,
+    status,
+    "freeze the cgroup",
+    "check that init was not killed meanwhile",
+    unlocked,
+  ]],
   ["resume", resumeActs(typical), [locked, status, "thaw the cgroup", unlocked]],
   ["update", updateActs(typical, update), [
     locked,
