@@ -35,6 +35,9 @@ export const extremes: readonly string[] = [
     '"../../x"',
     '"MPOL_BIND"',
     '"SCHED_FIFO"',
+    // What every JavaScript object has.
+    '"constructor"',
+    '"__proto__"',
   ],
   ...["null", "true", "false", "{}", "[]", '{"a":1}', '[""]', "[null]", '{"":""}', '{"__proto__":null}'],
   ...[JSON.stringify(long), JSON.stringify(`/${"a/".repeat(5_000)}`), JSON.stringify(`A=${long}`), deep(5_000)],
