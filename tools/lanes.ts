@@ -8,7 +8,13 @@
 const alone: readonly RegExp[] = [/\/event_loop_test\.ts$/, /\/stress_test\.ts$/];
 
 /** Files that take long. They start first, so that no lane is left with one at the end. */
-const long: readonly RegExp[] = [/\/callers\//, /\/install_test\.ts$/, /\/snapshot_test\.ts$/, /\/mounts_test\.ts$/];
+const long: readonly RegExp[] = [
+  /\/callers\//,
+  /\/install_test\.ts$/,
+  /\/snapshot_test\.ts$/,
+  /\/mounts_test\.ts$/,
+  /^tests\/fuzz\//,
+];
 
 /** The order in which files run: those that run side by side, and those that run afterwards, one at a time. */
 export function ordered(

@@ -32,7 +32,7 @@ export const allParts: readonly Part[] = [
   ...fastParts,
   // Without the build, the later parts would test an older program.
   { args: ["task", "build"], isNeeded: true },
-  { args: ["run", "--allow-all", "tools/test_lanes.ts", "tests/integration", "tests/security"] },
+  { args: ["run", "--allow-all", "tools/test_lanes.ts", "tests/integration", "tests/security", "tests/fuzz"] },
   // Checks that the tests above fail when a protection is removed.
   { args: ["test", "--allow-all", "--no-check", "tests/mutations"] },
 ];
