@@ -13,6 +13,7 @@ const long: readonly RegExp[] = [
   /\/(install|release)_test\.ts$/,
   /\/snapshot_test\.ts$/,
   /\/mounts_test\.ts$/,
+  /^tests\/fuzz\//,
 ];
 
 /** The order in which files run: those that run side by side, and those that run afterwards, one at a time. */

@@ -32,7 +32,7 @@ export const allParts: readonly Part[] = [
   ...fastParts,
   // Without the build, the later parts would test an older program.
   { args: ["task", "build"], isNeeded: true },
-  { args: ["run", "--allow-all", "tools/test_lanes.ts", "tests/integration", "tests/security"] },
+  { args: ["run", "--allow-all", "tools/test_lanes.ts", "tests/integration", "tests/security", "tests/fuzz"] },
   // Two minutes, with nothing beside it: it compares what the machine has before and after.
   { args: ["test", "--allow-all", "--no-check", "tests/soak"] },
   { args: ["task", "test:deploy"] },

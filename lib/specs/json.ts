@@ -188,3 +188,13 @@ function readFirstValue(text: string): FirstValue {
     }
   }
 }
+
+/** The upper levels of a value: JSON.stringify is recursive, and the value may be deeper than the stack. */
+export function upperLevels(value: unknown, levels: number): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  if (levels === 0) return {};
+  if (Array.isArray(value)) return value.slice(0, 60).map((item) => upperLevels(item, levels - 1));
+  return Object.fromEntries(
+    Object.entries(value).slice(0, 60).map(([key, item]) => [key, upperLevels(item, levels - 1)]),
+  );
+}

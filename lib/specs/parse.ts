@@ -12,17 +12,10 @@
 
 import { RuncError } from "../errors.ts";
 import type { Config, Process, Resources } from "./config.ts";
-import { parseJson } from "./json.ts";
+import { parseJson, upperLevels } from "./json.ts";
 import { configError, pointerToken, type Problem } from "./problem.ts";
-import {
-  configFields,
-  type FieldRules,
-  integerRanges,
-  type IntegerType,
-  processFields,
-  resourcesFields,
-  type Rule,
-} from "./schema.ts";
+import { isInteger } from "./shape.ts";
+import { configFields, type FieldRules, integerRanges, processFields, resourcesFields, type Rule } from "./schema.ts";
 import { OCI_VERSION } from "./state.ts";
 
 /** How to parse a text. */
@@ -179,12 +172,6 @@ function zero(rule: Rule): unknown {
   return "map" in rule ? {} : readFields(rule.fields, {}, "", { problems: [], ignored: [] });
 }
 
-function isInteger(type: IntegerType, value: unknown): boolean {
-  if (typeof value === "number" ? !Number.isSafeInteger(value) : typeof value !== "bigint") return false;
-  const [minimum, maximum] = integerRanges[type];
-  return (value as number) >= minimum && (value as number) <= maximum;
-}
-
 function ignoreForeign(at: string, value: unknown, { ignored }: Report): undefined {
   ignored.push({ at, found: value, wanted: "nothing", message: `${at} is for another platform` });
 }
@@ -245,14 +232,9 @@ function isObject(value: unknown): value is JsonObject {
 function show(value: unknown): string {
   if (typeof value === "number" || typeof value === "bigint") return String(value);
   // 60: a value that fits into one line together with its pointer. No more levels can be seen in it.
-  const text = JSON.stringify(upper(value, 60), (_key, inner) => typeof inner === "bigint" ? String(inner) : inner);
+  const text = JSON.stringify(
+    upperLevels(value, 60),
+    (_key, inner) => typeof inner === "bigint" ? String(inner) : inner,
+  );
   return text.length > 60 ? `${text.slice(0, 60)}...` : text;
-}
-
-/** The upper levels of a value: JSON.stringify is recursive, and the value may be deeper than the stack. */
-function upper(value: unknown, levels: number): unknown {
-  if (typeof value !== "object" || value === null) return value;
-  if (levels === 0) return {};
-  if (Array.isArray(value)) return value.slice(0, 60).map((item) => upper(item, levels - 1));
-  return Object.fromEntries(Object.entries(value).slice(0, 60).map(([key, item]) => [key, upper(item, levels - 1)]));
 }

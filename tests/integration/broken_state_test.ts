@@ -19,6 +19,11 @@ const broken: readonly [name: string, content: string | readonly string[]][] = [
   ["a symlink to itself", ["/bin/ln", "-s", "state.json"]],
   ["larger than memory", ["/usr/bin/truncate", "-s", "1T"]],
   ["a state whose cgroups are no paths", '{"id":"box","init_process_pid":1,"config":{},"cgroup_paths":{"pids":1}}'],
+  [
+    "a state whose namespaces are a text",
+    '{"id":"box","init_process_pid":1,"init_process_start":1,"created":"","namespace_paths":{},' +
+    '"config":{"rootfs":"/","namespaces":"pid"}}',
+  ],
 ];
 
 for (const [name, content] of broken) {

@@ -49,11 +49,17 @@ export function linesOf(text: string): readonly string[] {
   return text.split("\n").filter((line) => line !== "");
 }
 
-/** The members of a list such as `0-2,5`. */
+/** The kernel has at most 8192 processors and 1024 memory nodes: arch/x86/Kconfig, NR_CPUS and NODES_SHIFT. */
+const LARGEST_ID = 65535;
+
+/** The members of a list such as `0-2,5`. @throws {RuncError} for anything else. */
 export function parseIdList(text: string): readonly number[] {
   return text.trim().split(",").filter((part) => part !== "").flatMap((part) => {
-    const [from = 0, to = from] = part.split("-").map(Number);
-    return Array.from({ length: to - from + 1 }, (_, index) => from + index);
+    const [, from, to = from] = /^(\d+)(?:-(\d+))?$/.exec(part) ?? [];
+    if (from === undefined || Number(to) < Number(from) || Number(to) > LARGEST_ID) {
+      throw new RuncError("cgroup-failed", `parsing ${JSON.stringify(part)}: invalid list of numbers`);
+    }
+    return Array.from({ length: Number(to) - Number(from) + 1 }, (_, index) => Number(from) + index);
   });
 }
 

@@ -130,12 +130,12 @@ function usedSwap(meminfo: string): bigint {
 }
 
 /** The v1 table and operation for each key in io.stat. */
-const ioKeys: Readonly<Record<string, readonly [field: "serviceBytes" | "serviced", op: string]>> = {
-  rbytes: ["serviceBytes", "Read"],
-  wbytes: ["serviceBytes", "Write"],
-  rios: ["serviced", "Read"],
-  wios: ["serviced", "Write"],
-};
+const ioKeys: ReadonlyMap<string, readonly [field: "serviceBytes" | "serviced", op: string]> = new Map([
+  ["rbytes", ["serviceBytes", "Read"]],
+  ["wbytes", ["serviceBytes", "Write"]],
+  ["rios", ["serviced", "Read"]],
+  ["wios", ["serviced", "Write"]],
+]);
 
 function readBlockIo(directory: string): BlockIoStats {
   return readAs(directory, "io.stat", parseIoStat) ?? noBlockIo;
@@ -153,7 +153,7 @@ export function parseIoStat(text: string): BlockIoStats {
     if (major === undefined || minor === undefined) continue;
     for (const item of items) {
       const [key = "", value = ""] = item.split("=");
-      const [field, op] = ioKeys[key] ?? [];
+      const [field, op] = ioKeys.get(key) ?? [];
       if (field === undefined || op === undefined) continue;
       tables[field].push({ major: BigInt(major), minor: BigInt(minor), op, value: parseCount(value) });
     }

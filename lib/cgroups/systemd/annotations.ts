@@ -6,7 +6,14 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import { basicTypes, type BusValue, type BusVariant, encodeNumber, isBasic } from "../../ffi/libraries/dbus_value.ts";
+import {
+  basicTypes,
+  type BusValue,
+  type BusVariant,
+  completeTypes,
+  encodeNumber,
+  isBasic,
+} from "../../ffi/libraries/dbus_value.ts";
 
 /** A property of a unit. */
 export type UnitProperty = readonly [name: string, value: BusVariant];
@@ -99,7 +106,18 @@ export function parseVariant(text: string): BusVariant {
   const rest = tokens(text);
   const variant = parseValue(rest, "");
   if (rest.length > 0) throw new SyntaxError(`unexpected ${JSON.stringify(rest[0]!.text)}`);
+  requireType(variant.signature);
   return variant;
+}
+
+/** A type annotation may have any letters, and an array may be deeper than D-Bus allows. */
+function requireType(signature: string): void {
+  try {
+    if (completeTypes(signature).length === 1) return;
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+  }
+  throw new SyntaxError(`${JSON.stringify(signature)} is not a D-Bus type`);
 }
 
 /** Takes one value from `rest`. `wanted`: its type, if known. */

@@ -39,29 +39,34 @@ export function isBasic(type: string): type is BasicType {
   return Object.hasOwn(basicTypes, type);
 }
 
+/** The specification's limits of a signature: its length, and how deep arrays and structs are. */
+const LENGTH_LIMIT = 255, DEPTH_LIMIT = 32;
+
 /**
  * Splits a signature into complete types: `sa(sv)u` gives `s`, `a(sv)`, `u`.
  *
  * @throws {TypeError} if it is not a signature.
  */
 export function completeTypes(signature: string): readonly string[] {
+  if (signature.length > LENGTH_LIMIT) throw new TypeError(`a D-Bus signature has at most ${LENGTH_LIMIT} letters`);
   const types: string[] = [];
   for (let at = 0; at < signature.length;) {
-    const end = endOfType(signature, at);
+    const end = endOfType(signature, at, 0);
     types.push(signature.slice(at, end));
     at = end;
   }
   return types;
 }
 
-/** Index after the complete type that starts at `at`. */
-function endOfType(signature: string, at: number): number {
+/** Index after the complete type that starts at `at`, below `depth` arrays and structs. */
+function endOfType(signature: string, at: number, depth: number): number {
+  if (depth > DEPTH_LIMIT) throw new TypeError(`a D-Bus signature has at most ${DEPTH_LIMIT} levels`);
   const letter = signature[at] ?? "";
   if (letter === "v" || isBasic(letter)) return at + 1;
-  if (letter === "a") return endOfType(signature, at + 1);
+  if (letter === "a") return endOfType(signature, at + 1, depth + 1);
   if (letter !== "(") throw new TypeError(`${JSON.stringify(signature)} is not a D-Bus signature`);
   let end = at + 1;
-  while (signature[end] !== ")") end = endOfType(signature, end);
+  while (signature[end] !== ")") end = endOfType(signature, end, depth + 1);
   return end + 1;
 }
 

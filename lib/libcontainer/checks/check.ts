@@ -6,6 +6,7 @@
 
 import { RuncError } from "../../errors.ts";
 import type { Config } from "../../specs/config.ts";
+import { upperLevels } from "../../specs/json.ts";
 import { parseConfig } from "../../specs/parse.ts";
 import { configFields, type FieldRules } from "../../specs/schema.ts";
 import type { Problem } from "../../specs/problem.ts";
@@ -73,7 +74,9 @@ export function checkConfig(
 function toFinding(rule: string, subject: Subject, text: RuleText, problem: Problem): Finding {
   const { severity, why, fix } = text;
   const { at: pointer, found, wanted, message, hint } = problem;
-  return { rule, severity, subject, pointer, found, wanted, message, why, fix: hint ?? fix };
+  // 60: as many levels as a message shows. A value may be deeper than JSON.stringify can write.
+  const shown = upperLevels(found, 60);
+  return { rule, severity, subject, pointer, found: shown, wanted, message, why, fix: hint ?? fix };
 }
 
 /** Whether one of the pointers contains the other. */

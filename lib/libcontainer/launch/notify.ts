@@ -191,8 +191,11 @@ export class NotifyProxy implements Disposable {
   }
 }
 
-/** Assignments are lines in any order (sd_notify(3)); runc accepts READY only as the first one. */
-function readyLine(message: string): string | undefined {
+/**
+ * The first READY in a datagram of at most {@link DATAGRAM_LIMIT} bytes. Pure. Assignments are lines in any order
+ * (sd_notify(3)); runc accepts READY only as the first one.
+ */
+export function readyLine(message: string): string | undefined {
   return message.split("\n").find((line) => line.startsWith("READY="));
 }
 

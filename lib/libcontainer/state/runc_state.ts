@@ -26,18 +26,20 @@ import {
   type TimeOffsets,
 } from "../../specs/config.ts";
 import { parseJson } from "../../specs/json.ts";
+import { misfit } from "../../specs/shape.ts";
 import { OCI_VERSION } from "../../specs/state.ts";
 import { namespaceKinds } from "../config/namespaces.ts";
 import type { SeccompProfile } from "../seccomp/profile.ts";
 import type { RuncLimits } from "./limits_state.ts";
 import type { RuncProcess } from "./process_state.ts";
+import { stateRule } from "./state_schema.ts";
 
 /** state.json. Optional fields may also be `null` or zero in a file of runc 1.1. */
 export interface RuncState {
   readonly id: string;
   readonly init_process_pid: number;
-  /** Field 22 of /proc/PID/stat: clock ticks after boot. */
-  readonly init_process_start: number;
+  /** Field 22 of /proc/PID/stat: clock ticks after boot. Absent if there is no process yet. */
+  readonly init_process_start?: number;
   /** RFC 3339, UTC, with nanoseconds. */
   readonly created: string;
   readonly config: RuncConfig;
@@ -199,19 +201,26 @@ export interface RuncCgroup extends RuncLimits {
  */
 export function parseRuncState(text: string): RuncState {
   const state = parseStateJson(text);
-  const paths = Object.values(state?.cgroup_paths ?? {});
-  if (
-    typeof state?.config !== "object" || state.config === null || typeof state.init_process_pid !== "number" ||
-    typeof state.id !== "string" || paths.some((path) => typeof path !== "string")
-  ) {
-    throw brokenState("state.json is not the state of a container");
+  // A value that is no object has none of the fields either.
+  const wrong = misfit({ required: stateRule }, state);
+  if (wrong !== undefined) {
+    throw brokenState(`state.json is not the state of a container: ${wrong || "it"} is missing or of another type`);
   }
+  if (isDeeper(state, LEVELS)) throw brokenState(`state.json has more than ${LEVELS} levels`);
   return state as RuncState;
 }
 
-function parseStateJson(text: string): Partial<RuncState> | null {
+/** More than any state has. Who writes the state again is not stopped by the depth of fields that it does not know. */
+const LEVELS = 100;
+
+function isDeeper(value: unknown, levels: number): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return levels === 0 || Object.values(value).some((item) => isDeeper(item, levels - 1));
+}
+
+function parseStateJson(text: string): unknown {
   try {
-    return parseJson(text, "state.json") as Partial<RuncState> | null;
+    return parseJson(text, "state.json");
   } catch (error) {
     throw error instanceof RuncError ? brokenState(error.message, error) : error;
   }
@@ -237,7 +246,7 @@ export function createdOf({ created }: RuncState): string {
 
 /** Its first process: the host's pid, and when it started, in clock ticks after boot. */
 export function initOf(state: RuncState): { readonly pid: number; readonly startTime: number } {
-  return { pid: state.init_process_pid, startTime: state.init_process_start };
+  return { pid: state.init_process_pid, startTime: state.init_process_start ?? 0 };
 }
 
 /** Whether its first process does not exist yet: a restore is at work, or was killed. */

@@ -285,8 +285,17 @@ function toRuncHook({ path, args, env, timeout }: Hook): RuncHook {
     args: args ?? null,
     env: env ?? null,
     dir: "",
-    timeout: timeout === undefined ? null : timeout * 1e9,
+    timeout: timeout === undefined ? null : nanoseconds(timeout),
   };
+}
+
+/** The longest time.Duration of Go: 292 years. runc cannot read a longer one. */
+const LONGEST = 2n ** 63n - 1n;
+
+function nanoseconds(seconds: number): number | bigint {
+  const exact = BigInt(seconds) * 1_000_000_000n;
+  const limited = exact > LONGEST ? LONGEST : exact;
+  return limited <= Number.MAX_SAFE_INTEGER ? Number(limited) : limited;
 }
 
 /** specconv, CreateCgroupConfig. The limits are among these fields. */

@@ -23,6 +23,12 @@ export interface ImageFiles {
   open(path: string): Promise<ByteSource>;
 }
 
+/** A part of an archive. */
+export interface ArchivePart {
+  readonly offset: number;
+  readonly size: number;
+}
+
 /** The whole of a document, as text. @throws {RuncError} `image-invalid` if it is missing or too long. */
 export async function readDocument(files: ImageFiles, path: string): Promise<Uint8Array<ArrayBuffer>> {
   const source = await files.open(path);
@@ -38,7 +44,7 @@ export async function readDocument(files: ImageFiles, path: string): Promise<Uin
 /** `path` is a directory (an OCI image layout) or an archive. @throws {RuncError} `syscall-failed`, `image-invalid` */
 export async function openImageFiles(path: string): Promise<ImageFiles> {
   const { isDirectory } = withFileErrors(() => Deno.statSync(path));
-  return isDirectory ? new DirectoryFiles(path) : await ArchiveFiles.open(path);
+  return isDirectory ? new DirectoryFiles(path) : await openArchive(path);
 }
 
 class DirectoryFiles implements ImageFiles {
@@ -74,31 +80,20 @@ class DirectoryFiles implements ImageFiles {
 
 /** A part of a file on disk. */
 // deno-lint-ignore require-await -- an error is a rejection
-async function opened(path: string, { offset, size }: { offset: number; size: number }): Promise<ByteSource> {
+async function opened(path: string, { offset, size }: ArchivePart): Promise<ByteSource> {
   return fileSource(withFileErrors(() => Deno.openSync(path)), offset, size);
 }
 
 /** Where a file is in the archive, or the path of another file that it is a link to. */
-type Place = { readonly offset: number; readonly size: number } | { readonly to: string };
+type Place = ArchivePart | { readonly to: string };
 
 class ArchiveFiles implements ImageFiles {
-  readonly #path: string;
+  readonly #open: (part: ArchivePart) => Promise<ByteSource>;
   readonly #places: ReadonlyMap<string, Place>;
 
-  private constructor(path: string, places: ReadonlyMap<string, Place>) {
-    this.#path = path;
+  constructor(open: (part: ArchivePart) => Promise<ByteSource>, places: ReadonlyMap<string, Place>) {
+    this.#open = open;
     this.#places = places;
-  }
-
-  /** Reads the headers of the archive. */
-  static async open(path: string): Promise<ArchiveFiles> {
-    const file = withFileErrors(() => Deno.openSync(path));
-    const source = fileSource(file, 0, withFileErrors(() => Deno.statSync(path)).size);
-    try {
-      return new ArchiveFiles(path, await placesIn(source));
-    } finally {
-      await source.close();
-    }
   }
 
   has(path: string): Promise<boolean> {
@@ -108,16 +103,39 @@ class ArchiveFiles implements ImageFiles {
   open(path: string): Promise<ByteSource> {
     const place = this.#find(path);
     if (place === undefined) return Promise.reject(invalidImage(`there is no file ${path}`));
-    return opened(this.#path, place);
+    return this.#open(place);
   }
 
   /** Follows links: docker before 25 stores a layer that occurs twice as a link. */
-  #find(path: string): { offset: number; size: number } | undefined {
+  #find(path: string): ArchivePart | undefined {
     let place = this.#places.get(utf8ByteString(path));
     // 8: more links in a row are no image's.
     for (let links = 0; place !== undefined && "to" in place && links < 8; links++) place = this.#places.get(place.to);
     return place === undefined || "to" in place ? undefined : place;
   }
+}
+
+/** Opens an archive on disk, and reads its headers. */
+async function openArchive(path: string): Promise<ImageFiles> {
+  const file = withFileErrors(() => Deno.openSync(path));
+  const source = fileSource(file, 0, withFileErrors(() => Deno.statSync(path)).size);
+  try {
+    return await readArchive(source, (part) => opened(path, part));
+  } finally {
+    await source.close();
+  }
+}
+
+/**
+ * The files of an archive. `source`: all of it, of which the headers are read. `open`: a part of it.
+ *
+ * @throws {RuncError} `image-invalid`
+ */
+export async function readArchive(
+  source: ByteSource,
+  open: (part: ArchivePart) => Promise<ByteSource>,
+): Promise<ImageFiles> {
+  return new ArchiveFiles(open, await placesIn(source));
 }
 
 async function placesIn(source: ByteSource): Promise<ReadonlyMap<string, Place>> {

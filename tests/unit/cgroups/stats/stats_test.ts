@@ -26,6 +26,12 @@ Deno.test("parseIdList() reads ranges", () => {
   for (const [text, expected] of cases) assertEquals(parseIdList(text), expected);
 });
 
+Deno.test("parseIdList() refuses what is no list, and lists that no kernel has", () => {
+  for (const text of ["a", "1-", "-1", "5-2", "0-99999999", "0-4294967296", "1-2-3", "0x1", "1.5"]) {
+    assertThrows(() => parseIdList(text), RuncError, "invalid list of numbers");
+  }
+});
+
 Deno.test("parsePressure() reads both lines, or the only one", () => {
   const some = "some avg10=1.50 avg60=0.12 avg300=0.02 total=3141\n";
   const times = { avg10: 1.5, avg60: 0.12, avg300: 0.02, total: 3141n };
@@ -55,6 +61,11 @@ Deno.test("parseIoStat() sorts what it knows into v1's tables", () => {
   assertEquals(serviceBytes, [on(8n, "Read", 90430464n), on(8n, "Write", 0n)]);
   assertEquals(serviced, [on(8n, "Read", 8950n), on(8n, "Write", 1n), on(259n, "Read", 2n)]);
   assertEquals(queued, []);
+});
+
+Deno.test("parseIoStat() leaves out keys that are names of every JavaScript object", () => {
+  const { serviced } = parseIoStat("8:0 constructor=1 __proto__=2 toString=3 rios=4\n");
+  assertEquals(serviced.map(({ value }) => value), [4n]);
 });
 
 Deno.test("parseUsageAll() and parseRdma() read tables", () => {

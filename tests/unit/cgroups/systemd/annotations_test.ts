@@ -31,8 +31,20 @@ Deno.test("parseVariant() reads values with and without their types", () => {
 Deno.test("parseVariant() refuses what is no value", () => {
   const texts = ["", "[]", "text", "'open", "1 2", "[1, 'a']", "[1", "byte 256", "uint32 -1", "2147483648", "1.5.5"];
   const wrongTexts = ["'a\\u0000b'", "objectpath 'a'", "objectpath '/a/'", "signature '!'", "[objectpath '/', 'a']"];
+  // A type is one type, and no deeper than D-Bus allows.
+  const wrongTypes = ["@asaa []", "@asa{ss} []", `@${"a".repeat(300)}s []`, `${"[".repeat(40)}1${"]".repeat(40)}`];
   for (
-    const text of [...texts, ...wrongTexts, "uint32 'a'", "uint32 1.5", "@as 'a'", "int32 uint32 5", "{'a': 1}", "<5>"]
+    const text of [
+      ...texts,
+      ...wrongTexts,
+      ...wrongTypes,
+      "uint32 'a'",
+      "uint32 1.5",
+      "@as 'a'",
+      "int32 uint32 5",
+      "{'a': 1}",
+      "<5>",
+    ]
   ) {
     let error: unknown;
     try {

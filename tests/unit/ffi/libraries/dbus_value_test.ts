@@ -8,7 +8,10 @@ Deno.test("completeTypes() takes a signature apart", () => {
     ["aas(i(tt))v", ["aas", "(i(tt))", "v"]],
   ];
   for (const [signature, types] of cases) assertEquals(completeTypes(signature), types);
-  for (const signature of ["a", "(s", "z", ")"]) assertThrows(() => completeTypes(signature), TypeError);
+  for (const signature of ["a", "(s", "z", ")", `${"a".repeat(33)}s`, "s".repeat(256), "(".repeat(200_000)]) {
+    assertThrows(() => completeTypes(signature), TypeError);
+  }
+  assertEquals(completeTypes(`${"a".repeat(32)}s`).length, 1);
 });
 
 Deno.test("encodeNumber() writes what C reads, and refuses what does not fit", () => {

@@ -2,6 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { checkConfig, checkText } from "../../../../lib/libcontainer/checks/check.ts";
 import { problemsFirst } from "../../../../lib/libcontainer/checks/check_bundle.ts";
 import { otherRules, ruleGroups } from "../../../../lib/libcontainer/checks/table.ts";
+import { findingsJson } from "../../../../lib/cli/output/findings.ts";
 import { parseMounts } from "../../../../lib/libcontainer/config/mounts.ts";
 import { defaultSpec } from "../../../../lib/specs/default_spec.ts";
 import { findingsOf, host, withUser } from "./fixture.ts";
@@ -23,6 +24,13 @@ Deno.test("there are more than 60 rules, each with an id of its own and with tex
     assert(/^[a-z][a-z0-9-]*$/.test(id), id);
     for (const phrase of [finds, why, fix]) assert(phrase !== "" && !/[.|]$|\|/.test(phrase), `${id}: ${phrase}`);
   }
+});
+
+Deno.test("checkText() shows the upper levels of a value that is deeper than JSON can be written", () => {
+  const deep = "[".repeat(9000) + "]".repeat(9000);
+  const { findings } = checkText(text({}).replace('"hostname":"runc"', `"hostname":${deep}`));
+  assertEquals(shown(findings), [["field-type", "problem", "/hostname"]]);
+  assert(findingsJson("/b", findings).length < 20_000);
 });
 
 Deno.test("checkText() reports every wrong type, every unknown field, and reads the rest", () => {

@@ -9,21 +9,11 @@ import { makesNamespace } from "../../../../lib/libcontainer/config/namespaces.t
 import type { Await } from "../../../../lib/libcontainer/plans/parent/act.ts";
 import { createActs } from "../../../../lib/libcontainer/plans/parent/create.ts";
 import { MessageKind } from "../../../../lib/libcontainer/steps/protocol.ts";
+import { Random } from "../../../fuzz/random.ts";
 import { FakeHost, pids } from "../fake_host.ts";
 import { type FakeMessage, fakeMessage, type Kind } from "../fake_message.ts";
 import { FakeWorld, usualPeer } from "../fake_world.ts";
 import { type CreationName, creationNames, creations } from "../parent_plans.ts";
-
-/** Numbers that follow from a seed. Mulberry32, public domain */
-function randomOf(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
-  };
-}
 
 const kinds = Object.values(MessageKind);
 const senders = [0, 1, ...Object.values(pids), 4242];
@@ -31,17 +21,16 @@ const values = [0n, 1n, -1n, -28n, 7n, 0x1000000n, 1n << 32n, 0xffffffffn, 41943
 const lengths = [0, 1, 8, 15, 16, 17, 24, 25, 16 + 4096, 16 + 4097];
 
 /** Any message: often one that is nearly right. */
-function anyMessage(random: (below: number) => number): FakeMessage {
-  const pick = <Type>(list: readonly Type[]): Type => list[random(list.length)]!;
-  const number = random(8) === 0 ? random(1000) : pick(kinds);
+function anyMessage(random: Random): FakeMessage {
+  const number = random.below(8) === 0 ? random.below(1000) : random.pick(kinds);
   const [name = "created"] = Object.entries(MessageKind).flatMap(([name, kind]) => kind === number ? [name] : []);
   const kind = name === "time" ? "created" : name as Kind;
-  return fakeMessage(kind, pick(senders), {
+  return fakeMessage(kind, random.pick(senders), {
     kind: number,
-    value: random(2) === 0 ? 0n : pick(values),
-    isCut: random(20) === 0,
-    ...(random(4) === 0 ? { length: pick(lengths) } : {}),
-    ...(random(4) === 0 ? { descriptors: random(3) } : {}),
+    value: random.below(2) === 0 ? 0n : random.pick(values),
+    isCut: random.below(20) === 0,
+    ...(random.below(4) === 0 ? { length: random.pick(lengths) } : {}),
+    ...(random.below(4) === 0 ? { descriptors: random.below(3) } : {}),
   });
 }
 
@@ -71,14 +60,14 @@ function checkWaits(talked: readonly Talked[], what: string): void {
 
 /** One conversation about a plan. `lies`: how many of a hundred messages are any. */
 function talk(name: CreationName, seed: number, lies: number) {
-  const random = randomOf(seed);
+  const random = new Random(seed);
   const acts = createActs(creations[name]);
   const host = new FakeHost();
   // A stranger runs on the host, and is nobody's child.
   for (const pid of [1, pids.stranger, 4242]) host.start(pid, false);
   const talked: Talked[] = [];
   const peer = (awaits: Await, world: FakeWorld) => {
-    const message = random(100) < lies ? anyMessage(random) : usualPeer(awaits, world);
+    const message = random.chance(lies) ? anyMessage(random) : usualPeer(awaits, world);
     talked.push({ awaits, message });
     return message;
   };

@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import stateOfRunc from "../../../fixtures/runc_1_1_5_state.json" with { type: "json" };
 import configOfRunc from "../../../fixtures/runc_1_1_5_config.json" with { type: "json" };
+import { exactInteger } from "../../../../lib/specs/json.ts";
 import { RuncError } from "../../../../lib/errors.ts";
 import {
   annotationsOf,
@@ -10,6 +11,8 @@ import {
   cgroupPathsOf,
   deviceRulesOf,
   hooksOf,
+  initOf,
+  isUnfinished,
   mappingsOfState,
   namespacesOf,
   parseRuncState,
@@ -59,7 +62,8 @@ function toState(changes: Partial<Omit<StateInput, "mounts">> = {}) {
 }
 
 /** As it comes back from the file. */
-const written = (changes: Partial<Omit<StateInput, "mounts">> = {}) => parseRuncState(JSON.stringify(toState(changes)));
+const written = (changes: Partial<Omit<StateInput, "mounts">> = {}) =>
+  parseRuncState(JSON.stringify(toState(changes), exactInteger));
 
 Deno.test("toRuncState() writes what runc 1.1.5 wrote for the same config", () => {
   const expected = withoutZeros(stateOfRunc) as { config: { version: string; mounts: object[] } };
@@ -121,9 +125,17 @@ Deno.test("a hook's timeout comes back from the file, however long it is", () =>
   }
 });
 
+Deno.test("a hook's timeout that Go cannot hold is written as the longest one", () => {
+  for (const timeout of [9_223_372_037, Number.MAX_SAFE_INTEGER]) {
+    const state = written({ config: { ...config, hooks: { poststop: [{ path: "/bin/true", timeout }] } } });
+    assertEquals(state.config.Hooks!.poststop![0]!.timeout, 9223372036854775807n);
+  }
+});
+
 Deno.test("the accessors take what older files leave out for empty", () => {
   const state = parseRuncState(
-    '{"id": "a", "init_process_pid": 1, "config": {"cgroups": null}, "namespace_paths": {}}',
+    '{"id": "a", "init_process_pid": 1, "init_process_start": 2, "created": "", "namespace_paths": {}, ' +
+      '"config": {"rootfs": "/r", "cgroups": null}}',
   );
   assertEquals(
     [
@@ -155,6 +167,46 @@ Deno.test("parseRuncState() refuses what is no state", () => {
     assertEquals(error.code, "state-invalid");
   }
   assertEquals(assertThrows(() => parseRuncState("{"), RuncError, "state.json:1:2").code, "state-invalid");
+});
+
+Deno.test("the state of a restore that has no process yet is one", () => {
+  const state = written({ pid: -1, startTime: 0 });
+  assertEquals([initOf(state), isUnfinished(state)], [{ pid: -1, startTime: 0 }, true]);
+});
+
+Deno.test("parseRuncState() names the first field of another type, wherever it is", () => {
+  type Json = Record<string, unknown>;
+  const cases: readonly [at: string, change: (state: Json, config: Json) => void][] = [
+    ["/init_process_pid", (state) => state.init_process_pid = 1.5],
+    ["/init_process_pid", (state) => state.init_process_pid = 2 ** 31],
+    ["/created", (state) => delete state.created],
+    ["/external_descriptors/0", (state) => state.external_descriptors = [1]],
+    ["/config/labels", (_, config) => config.labels = 5],
+    ["/config/namespaces", (_, config) => config.namespaces = "pid"],
+    ["/config/mounts/0/destination", (_, config) => config.mounts = [{ source: "a", device: "bind" }]],
+    ["/config/mask_paths", (_, config) => config.mask_paths = {}],
+    ["/config/uid_mappings", (_, config) => config.uid_mappings = { size: 1 }],
+    ["/config/devices/0/type", (_, config) => config.devices = [{}]],
+    ["/config/Hooks/prestart/0", (_, config) => config.Hooks = { prestart: [null] }],
+    ["/config/cgroups/memory", (_, config) => config.cgroups = { memory: "1" }],
+    ["/config/cgroups/devices/0", (_, config) => config.cgroups = { devices: ["a"] }],
+    ["/config/scheduler/policy", (_, config) => config.scheduler = {}],
+    ["/config/seccomp/syscalls/0/name", (_, config) => config.seccomp = { default_action: 1, syscalls: [{}] }],
+  ];
+  for (const [at, change] of cases) {
+    const state = structuredClone(stateOfRunc) as unknown as Json;
+    change(state, state.config as Json);
+    assertThrows(() => parseRuncState(JSON.stringify(state)), RuncError, `container: ${at} is missing or of another`);
+  }
+});
+
+Deno.test("parseRuncState() keeps fields that it does not know, and refuses those that could not be written again", () => {
+  const withUnknown = (levels: number) => {
+    const deep = "[".repeat(levels) + "]".repeat(levels);
+    return JSON.stringify(stateOfRunc).replace("{", `{"unknown":${deep},`);
+  };
+  assertEquals(JSON.stringify(parseRuncState(withUnknown(90))), withUnknown(90));
+  assertThrows(() => parseRuncState(withUnknown(5000)), RuncError, "more than 100 levels");
 });
 
 Deno.test("toRuncState() says who started it and how", () => {

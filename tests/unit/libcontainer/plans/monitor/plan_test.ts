@@ -9,103 +9,10 @@ import {
   planMonitor,
 } from "../../../../../lib/libcontainer/plans/monitor/plan.ts";
 import { encode } from "../../../../../lib/plan/native/encode.ts";
-import { lockstep } from "../../../plan/lockstep.ts";
 import type { CallOp } from "../../../../../lib/plan/op.ts";
 import { callsOf } from "../../../plan_reader.ts";
-import { FakeKernel, File, type Happening, type Made, SIGNALS } from "../../monitor/fake_kernel.ts";
-
-const PID = 1234;
-const fds = {
-  sync: -1,
-  "caught signals": 9,
-  signals: SIGNALS,
-  stdin: 10,
-  stdout: 11,
-  stderr: 12,
-  "stdin pipe": 13,
-  "stdout pipe": 14,
-  "stderr pipe": 15,
-  master: 16,
-  slave: 17,
-  "host terminal": 18,
-  notify: 19,
-  "state directory": 20,
-};
-type FdName = Exclude<keyof typeof fds, "sync">;
-
-const pipes: MonitorStdio = {
-  kind: "pipes",
-  manners: { stdin: "nonblocking", stdout: "pipe", stderr: "blocking" },
-};
-const terminal: MonitorStdio = {
-  kind: "terminal",
-  manners: { stdin: "socket", stdout: "nonblocking" },
-  attributes: new TextEncoder().encode("termios"),
-};
-
-/** A monitor in its world. */
-class Scene {
-  readonly kernel: FakeKernel;
-  readonly request: MonitorRequest;
-  readonly #happenings: Happening[] = [];
-
-  constructor(request: Partial<MonitorRequest> = {}, beforeWait?: (scene: Scene) => void) {
-    const open = request.stdio === terminal
-      ? ["stdin", "stdout", "master", "slave", "host terminal"]
-      : ["stdin", "stdout", "stderr", "stdin pipe", "stdout pipe", "stderr pipe"];
-    const files = new Map([...open, "notify", "caught signals"].map((name) => [fds[name as FdName], new File()]));
-    files.get(fds["caught signals"])!.ends();
-    this.kernel = new FakeKernel({ files, happenings: this.#happenings, beforeWait: () => beforeWait?.(this) });
-    this.request = {
-      arch: "x86_64",
-      pid: PID,
-      stdio: pipes,
-      removal: { kind: "none" },
-      id: "box",
-      again: { path: "/runc", args: ["runc", "--root", "/r"], ownArguments: 3 },
-      debug: false,
-      ...request,
-    };
-  }
-
-  file(name: FdName): File {
-    return this.kernel.files.get(fds[name]) ?? new File();
-  }
-
-  /** The next thing that happens while nothing else does. */
-  then(happening: Happening): this {
-    this.#happenings.push(happening);
-    return this;
-  }
-
-  /** The process ends, and its ends of the pipes close. */
-  ends(status: number): this {
-    return this.then(() => {
-      this.kernel.ends(PID, status);
-      this.closesOutput();
-    });
-  }
-
-  closesOutput(): void {
-    this.file("stdout pipe").ends();
-    this.file("stderr pipe").ends();
-  }
-
-  /** Runs it to its end. Returns the exit status; undefined for a child that has executed something. */
-  run(): number | undefined {
-    const { arch } = this.request;
-    const options = { arch, fds, from: "stage", answer: this.kernel.answer, fold: false } as const;
-    const { end } = lockstep(planMonitor(this.request), options);
-    if (end === "exec") return undefined;
-    const last = this.kernel.made.at(-1)!;
-    assertEquals([end, last[0]], ["exit", "exit_group"]);
-    return Number(last[1]);
-  }
-
-  made(...names: readonly string[]): readonly Made[] {
-    return this.kernel.made.filter(([name]) => names.includes(name));
-  }
-}
+import { File } from "../../monitor/fake_kernel.ts";
+import { fds, notify, PID, pipes, Scene, terminal } from "../../monitor/scene.ts";
 
 Deno.test("no call ends the monitor by failing", () => {
   for (const stdio of [pipes, terminal, { kind: "inherited" } as const]) {
@@ -521,7 +428,6 @@ Deno.test("a socket of READY that cannot be read is not waited for any more", ()
 
 // --- sd_notify -------------------------------------------------------------------------------------------------------
 
-const notify = { address: new TextEncoder().encode("\x01\0/m\0"), name: "/m", mainPid: 42 };
 const TOLD = ["READY=1\n", "MAINPID=42\n", "fd"];
 /** The barrier: the manager's socket is opened before, 101. */
 const BARRIER = 102;
