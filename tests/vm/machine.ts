@@ -46,6 +46,7 @@ function directoryOf(path: string): string {
   return path.replace(/\/[^/]*$/, "");
 }
 
-function quote(word: string): string {
+/** A word of a shell command. */
+export function quote(word: string): string {
   return `'${word.replaceAll("'", `'\\''`)}'`;
 }

@@ -10,10 +10,13 @@ import {
   boxTest,
   type Change,
   comparing,
+  execute,
   kernel,
+  program,
   type TestConfig,
   until,
 } from "../../../integration/harness.ts";
+import { MACHINE_VARIABLE } from "../../machine.ts";
 
 const mountPoint = "/sys/fs/cgroup";
 const read = (path: string) => Deno.readTextFileSync(path).trim();
@@ -39,6 +42,12 @@ const writableCgroup: Change = (config: TestConfig) => {
   const mount = { destination: mountPoint, type: "cgroup", source: "cgroup", options: ["nosuid", "rw"] };
   config.mounts = [...config.mounts.filter(({ destination }) => destination !== mountPoint), mount];
 };
+
+Deno.test({
+  name: "the program is a snapshot that was taken in this machine (not in qemu, which is too slow)",
+  ignore: Deno.env.get(MACHINE_VARIABLE) === "qemu",
+  fn: () => assertMatch(execute([program, "--version"]).stdout, /^program: snapshot$/m),
+});
 
 Deno.test("the machine has cgroup v2 alone, and systemd is its first process", () => {
   const [top] = read("/proc/self/mountinfo").split("\n").filter((line) => line.includes(` ${mountPoint} `));
