@@ -13,10 +13,12 @@ import type { Kernel } from "./kernel.ts";
 /** How long work runs before other work of the program gets a turn. */
 const SLICE_MS = 1;
 /**
- * How long the event loop waits in a long turn. If it has nothing to wait for, because more answers have come meanwhile,
- * Deno does not look at its timers.
+ * How long the event loop waits in a long turn, on another thread. If it has nothing to wait for, because more answers
+ * have come meanwhile, Deno does not look at its timers.
  */
-const TURN_MS = 1;
+const TURN_US = 200;
+/** Work that has waited for as long has had its turn. */
+const WAITED_MS = 1;
 
 /** Two readings lie in one process, so where this clock begins does not matter; libc's costs fifty times as much. */
 const now = () => performance.now();
@@ -29,8 +31,8 @@ class Slices {
   #worked = 0;
   #turn?: Promise<void>;
   /**
-   * The next turn is a short one, in which the event loop does not wait: every second one. With long ones alone, half of
-   * all time is lost; with more short ones, timers are late.
+   * The next turn is a short one, in which the event loop does not wait: every second one. Long ones cost more; with more
+   * short ones, timers are late.
    */
   #isShort = true;
 
@@ -43,7 +45,7 @@ class Slices {
     if (this.#turn !== undefined) return true;
     const nowMs = now();
     // It has waited, so it has had its turn.
-    if (nowMs - this.#worked >= TURN_MS) {
+    if (nowMs - this.#worked >= WAITED_MS) {
       this.#began = nowMs;
       this.#isShort = true;
     }
@@ -62,7 +64,7 @@ class Slices {
 
   async #giveTurn(): Promise<void> {
     if (this.#isShort) await immediate();
-    else await this.#kernel.callAsync("poll", null, 0, TURN_MS);
+    else await this.#kernel.callAsync("usleep", TURN_US);
     this.#isShort = !this.#isShort;
     this.#turn = undefined;
     this.#began = this.#worked = now();

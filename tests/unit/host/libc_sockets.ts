@@ -135,6 +135,13 @@ function poll(called: Called): number | undefined {
   return ready > 0 ? ready : host.nowMs >= called.deadlineMs ? 0 : undefined;
 }
 
+/** usleep(3) */
+function usleep(called: Called): number | undefined {
+  const { host } = called;
+  called.deadlineMs ??= host.nowMs + called.number(0) / 1000;
+  return host.nowMs >= called.deadlineMs ? 0 : undefined;
+}
+
 function ioctl(called: Called): number {
   const opened = called.file(0);
   const request = called.number(1);
@@ -205,6 +212,7 @@ export const socketCalls: Readonly<Record<string, Call>> = {
     return 0;
   },
   poll,
+  usleep,
   ioctl,
   tcgetattr: (called) => {
     called.bytes(1, 60).set(terminal(called).attributes);

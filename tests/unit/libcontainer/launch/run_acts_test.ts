@@ -286,7 +286,7 @@ Deno.test("the asynchronous driver lets others work between acts", async () => {
     Reflect.deleteProperty(clock, "now");
   }
   assertEquals(world.notes.length, 50);
-  assertEquals([turns > 4, calls.includes("poll")], [true, true]);
+  assertEquals([turns > 4, calls.includes("usleep")], [true, true]);
 });
 
 Deno.test("an interrupted wait ends the acts, which are taken back", () => {
