@@ -64,6 +64,8 @@ function makeRoot(path: string): void {
 /** One container's directory. A valid id has no slash and is not `..`, so the path stays below the root. */
 export class StateDirectory {
   readonly path: string;
+  /** What was read or written last, and of which file. */
+  #known?: { readonly identity: Identity; readonly state: RuncState };
 
   /** @throws {RuncError} `id-invalid`. */
   constructor(root: string, readonly id: string) {
@@ -240,7 +242,7 @@ export class StateDirectory {
   save(kernel: Kernel, state: RuncState): void {
     // A process killed here may have left a file, and may have had our pid: a pid namespace has few of them.
     const temporary = `${this.path}/state-${kernel.pid}`;
-    const text = JSON.stringify(state, exactInteger);
+    const text = textOf(state);
     try {
       withFileErrors(() => Deno.writeTextFileSync(temporary, text, { mode: 0o600 }));
       withFileErrors(() => Deno.renameSync(temporary, `${this.path}/state.json`));
@@ -248,15 +250,16 @@ export class StateDirectory {
       removing(temporary);
       throw error;
     }
-    this.#saveResident(kernel, state);
+    const identity = this.#stateIdentity(kernel);
+    this.#known = identity && { identity, state };
+    this.#saveResident(kernel, state, identity);
   }
 
   /**
    * Writes the file of resident.ts, after state.json: it contains the identity of that file. If it cannot be written,
    * commands do without.
    */
-  #saveResident(kernel: Kernel, state: RuncState): void {
-    const identity = this.#stateIdentity(kernel);
+  #saveResident(kernel: Kernel, state: RuncState, identity: Identity | undefined): void {
     const content = identity && encodeResident(state, identity);
     if (content === undefined) return void removing(this.resident);
     const temporary = `${this.path}/${RESIDENT}-${kernel.pid}`;
@@ -269,24 +272,30 @@ export class StateDirectory {
     }
   }
 
-  #stateIdentity(kernel: Kernel): readonly bigint[] | undefined {
+  #stateIdentity(kernel: Kernel): Identity | undefined {
     const number = kernel.retry("open", cString(`${this.path}/state.json`), openFlag(kernel.arch).O_CLOEXEC);
     if (number < 0) return undefined;
-    const buffer = alloc(STAT_SIZE);
-    const result = kernel.retry("fstat", number, buffer);
+    const identity = identityOf(kernel, number);
     kernel.call("close", number);
-    const view = new DataView(buffer.buffer);
-    return result < 0 ? undefined : identityOffsets.map((offset) => view.getBigUint64(offset, true));
+    return identity;
   }
 
-  /** @throws {RuncError} `container-missing` where there is no state, `state-invalid` where it is broken. */
+  /**
+   * Reads state.json; what was read or written before is returned if it is still the same file.
+   *
+   * @throws {RuncError} `container-missing` where there is no state, `state-invalid` where it is broken.
+   */
   load(kernel: Kernel): RuncState {
-    return parseRuncState(new TextDecoder().decode(this.#read(kernel)));
+    using file = this.#openState(kernel);
+    const identity = identityOf(kernel, file.number);
+    if (identity !== undefined && isSame(identity, this.#known?.identity)) return this.#known!.state;
+    const state = parseRuncState(new TextDecoder().decode(this.#read(kernel, file)));
+    this.#known = identity && { identity, state };
+    return state;
   }
 
   /** state.json, a regular file: a read of anything else may wait without end, or have none. */
-  #read(kernel: Kernel): Uint8Array<ArrayBuffer> {
-    using file = this.#openState(kernel);
+  #read(kernel: Kernel, file: Fd): Uint8Array<ArrayBuffer> {
     const status = fstat(kernel, file.number);
     if (typeof status === "number") throw syscallError(`fstat(${file.label})`, -status);
     if ((status.mode & FileType.S_IFMT) !== FileType.S_IFREG) throw brokenState("state.json is no regular file");
@@ -355,6 +364,29 @@ export class StateDirectory {
     }
   }
 }
+
+/** A replacer is called for hundreds of values, and hardly any state has a large integer. */
+function textOf(state: RuncState): string {
+  try {
+    return JSON.stringify(state);
+  } catch (error) {
+    // For a bigint.
+    if (!(error instanceof TypeError)) throw error;
+    return JSON.stringify(state, exactInteger);
+  }
+}
+
+/** The words of {@link identityOffsets}: those of a file that is written again, or renamed, are others. */
+type Identity = readonly bigint[];
+
+function identityOf(kernel: Kernel, fd: number): Identity | undefined {
+  const buffer = alloc(STAT_SIZE);
+  if (kernel.retry("fstat", fd, buffer) < 0) return undefined;
+  const view = new DataView(buffer.buffer);
+  return identityOffsets.map((offset) => view.getBigUint64(offset, true));
+}
+
+const isSame = (one: Identity, other: Identity | undefined) => one.every((word, index) => word === other?.[index]);
 
 /** Removes a file or directory; ignores a missing one. Returns the system's error text. */
 function removing(path: string, options?: Deno.RemoveOptions): RuncError | undefined {
