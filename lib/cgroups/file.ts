@@ -233,8 +233,15 @@ function cgroupError(verb: string, path: string, errno: number): RuncError {
   return new RuncError("cgroup-failed", `${verb} ${path}: ${errnoText(errno)}`, {
     errno,
     errnoName: errnoName(errno),
-    hint: errno === Errno.EACCES || errno === Errno.EPERM
-      ? "without root, use a delegated cgroup or leave out linux.cgroupsPath"
-      : undefined,
+    hint: hintFor(verb, errno),
   });
+}
+
+/** mkdir: kernel/cgroup/cgroup.c, cgroup_check_hierarchy_limits(). */
+function hintFor(verb: string, errno: number): string | undefined {
+  if (errno === Errno.EACCES || errno === Errno.EPERM) {
+    return "without root, use a delegated cgroup or leave out linux.cgroupsPath";
+  }
+  if (verb !== "mkdir" || errno !== Errno.EAGAIN) return undefined;
+  return "a cgroup above has reached its cgroup.max.descendants or cgroup.max.depth";
 }

@@ -91,7 +91,8 @@ class Killing {
 /** A command of which a process is killed. Returns whether its process has been killed before it was a program. */
 type Launch = (box: Box, runtime: Runtime) => boolean;
 
-using nothing = open(kernel, "/dev/null", 2);
+// As long as the tests: `using` would close it when this file has been loaded.
+const nothing = open(kernel, "/dev/null", 2);
 const stdio = [nothing.number, nothing.number, nothing.number] as const;
 
 function create(box: Box, runtime: Runtime, startBy: "fifo" | "parent") {

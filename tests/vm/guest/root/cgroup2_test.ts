@@ -82,6 +82,33 @@ boxTest("create, start, state, kill and delete", (box) => {
   assert(!isThere(mountPoint + box.cgroup));
 });
 
+for (const [file, below] of [["cgroup.max.descendants", "box"], ["cgroup.max.depth", "a/box"]] as const) {
+  boxTest(`where ${file} of a cgroup above is reached, create says so and leaves nothing`, (box) => {
+    const full = `/full-${Deno.pid}`;
+    box.write((config) => {
+      config.process.args = ["sleep", "1000"];
+      config.linux.cgroupsPath = `${full}/${below}`;
+    });
+    Deno.mkdirSync(mountPoint + full);
+    try {
+      // Room for the cgroup between them, and not for the container's.
+      Deno.writeTextFileSync(`${mountPoint}${full}/${file}`, below === "box" ? "0" : "1");
+      const { code, errno, msg, hint } = box.refused(["create", box.id]);
+      assertEquals([code, errno], ["cgroup-failed", "EAGAIN"], msg);
+      assertMatch(hint!, /cgroup\.max\.descendants or cgroup\.max\.depth/);
+      assertEquals([...Deno.readDirSync(mountPoint + full)].filter(({ isDirectory }) => isDirectory), []);
+      assertMatch(box.refused(["state", box.id]).msg, /does not exist/);
+      Deno.writeTextFileSync(`${mountPoint}${full}/${file}`, "max");
+      box.must(["create", box.id]);
+      box.must(["delete", "--force", box.id]);
+    } finally {
+      for (const path of [`${full}/a`, full]) {
+        if (isThere(mountPoint + path)) Deno.removeSync(mountPoint + path);
+      }
+    }
+  });
+}
+
 comparing("a process of exec joins the container's cgroup", (box) => {
   box.startSleeping();
   assertEquals(box.must(["exec", box.id, "cat", "/proc/self/cgroup"]), `0::${box.cgroup}\n`);
