@@ -13,7 +13,7 @@ import { open, readUpTo } from "../../ffi/files.ts";
 import { alloc, cString, type Kernel, syscallError } from "../../ffi/kernel.ts";
 import { fstat } from "../../ffi/stat.ts";
 import { exclusiveLock, type Waits } from "../../ffi/waits.ts";
-import { exactInteger } from "../../specs/json.ts";
+import { exactText } from "../../specs/json.ts";
 import { EXIT_RECORD } from "./exit_record.ts";
 import { type CreationNote, NOTE_LIMIT, parseNote } from "./creation_note.ts";
 import { encodeResident, identityOffsets, RESIDENT } from "./resident.ts";
@@ -242,7 +242,7 @@ export class StateDirectory {
   save(kernel: Kernel, state: RuncState): void {
     // A process killed here may have left a file, and may have had our pid: a pid namespace has few of them.
     const temporary = `${this.path}/state-${kernel.pid}`;
-    const text = textOf(state);
+    const text = exactText(state);
     try {
       withFileErrors(() => Deno.writeTextFileSync(temporary, text, { mode: 0o600 }));
       withFileErrors(() => Deno.renameSync(temporary, `${this.path}/state.json`));
@@ -362,17 +362,6 @@ export class StateDirectory {
       const error = removing(path);
       if (error !== undefined) throw error;
     }
-  }
-}
-
-/** A replacer is called for hundreds of values, and hardly any state has a large integer. */
-function textOf(state: RuncState): string {
-  try {
-    return JSON.stringify(state);
-  } catch (error) {
-    // For a bigint.
-    if (!(error instanceof TypeError)) throw error;
-    return JSON.stringify(state, exactInteger);
   }
 }
 
