@@ -125,8 +125,14 @@ export class StateDirectory {
     for (;;) {
       this.make(kernel, root);
       try {
+        using kept = new DisposableStack();
         const lock = yield* this.lock(kernel);
-        if (lock !== undefined) return lock;
+        if (lock === undefined) continue;
+        kept.use(lock);
+        // Another creation was faster to make it again: then it has the other's files.
+        if (!this.#isEmpty()) continue;
+        kept.move();
+        return lock;
       } catch (error) {
         kernel.call("rmdir", cString(this.path));
         throw error;
@@ -168,7 +174,7 @@ export class StateDirectory {
       try {
         const result = yield* exclusiveLock(fd.number);
         if (result < 0) throw syscallError(`flock(${fd.label}, LOCK_EX)`, -result);
-        if (this.#isAt(fd)) return fd;
+        if (this.isAt(fd)) return fd;
       } catch (error) {
         fd.close();
         throw error;
@@ -187,7 +193,7 @@ export class StateDirectory {
     if (result === -Errno.EAGAIN) return "busy";
     if (result < 0) throw syscallError(`flock(${fd.label}, LOCK_EX|LOCK_NB)`, -result);
     // What is there now is another container's, which has just been made.
-    if (!this.#isAt(fd)) return "busy";
+    if (!this.isAt(fd)) return "busy";
     kept.move();
     return fd;
   }
@@ -201,7 +207,7 @@ export class StateDirectory {
   }
 
   /** Whether the opened directory is still the container's. It may have been removed and created again. */
-  #isAt({ number }: Fd): boolean {
+  isAt({ number }: Fd): boolean {
     const opened = Deno.statSync(`/proc/self/fd/${number}`);
     try {
       const there = Deno.statSync(this.path);
@@ -210,6 +216,10 @@ export class StateDirectory {
       if (error instanceof Deno.errors.NotFound) return false;
       throw error;
     }
+  }
+
+  #isEmpty(): boolean {
+    return withFileErrors(() => Deno.readDirSync(this.path)[Symbol.iterator]().next().done) === true;
   }
 
   /** Notes what a creation makes, until {@link removeNote}. */
