@@ -25,8 +25,6 @@ import {
   type Spec,
   Timeline,
 } from "../../mod.ts";
-import { runWaits, type Waits } from "../../lib/ffi/waits.ts";
-import { ContainerHandle } from "../../lib/libcontainer/container/handle.ts";
 import { checkTrace, readChrome, readOtlp } from "../unit/trace_reader.ts";
 import { untilAsync } from "./foreground_harness.ts";
 import { lacks } from "./interpreter_harness.ts";
@@ -320,7 +318,7 @@ libraryTest("an aborted create leaves nothing, and rejects with the reason", asy
 libraryTest("start() tells where somebody was faster: with a start, or a delete", async (library) => {
   const runtime = library.runtime();
   const spec = library.spec(["sleep", "100"]);
-  const faster: readonly [by: (other: ContainerHandle) => Waits<void>, message: string][] = [
+  const faster: readonly [by: (other: Container) => Promise<void>, message: string][] = [
     [(other) => other.start(), "cannot start an already running container"],
     [(other) => other.delete({ force: true }), "container does not exist"],
   ];
@@ -333,9 +331,10 @@ libraryTest("start() tells where somebody was faster: with a start, or a delete"
     });
     using _process = process;
     try {
-      // The other one blocks, as a command does.
-      const other = () => runWaits(runtime, by(ContainerHandle.load(runtime, "a")));
-      await assertRejects(() => container.start(other), RuncError, message);
+      // The other one has the lock first.
+      const other = by(Container.load(runtime, "a"));
+      await assertRejects(() => container.start(), RuncError, message);
+      await other;
     } finally {
       await container.delete({ force: true });
     }
