@@ -37,13 +37,21 @@ release_command() {
 wanted() { sha256sum <"$release/sbom.cdx.json"; }
 found() { on_node cat "$prefix/release" 2>/dev/null || :; }
 
-# containerd's configuration, and the same without our tables.
-configured() { on_node cat "$config" 2>/dev/null || echo 'version = 2'; }
-without_ours() { configured | sed "/^$begin\$/,/^$end\$/d"; }
+# Reads containerd's configuration; a node without one gets a new one. One that cannot be read must not be replaced.
+read_configuration() {
+  configured=$(on_node sh -c 'if [ -e "$1" ]; then cat "$1"; else echo "version = 2"; fi' sh "$config") ||
+    die "cannot read $config"
+  ! has "$begin" || has "$end" || die "$config has the line \"$begin\", and not \"$end\""
+}
+
+has() { echo "$configured" | grep -qxF "$1"; }
+
+# The configuration without our tables.
+without_ours() { echo "$configured" | sed "/^$begin\$/,/^$end\$/d"; }
 
 # Our tables for the version of the configuration.
 tables() {
-  case $(configured | sed -n 's/^ *version *= *\([0-9]*\).*/\1/p' | head -n 1) in
+  case $(echo "$configured" | sed -n 's/^ *version *= *\([0-9]*\).*/\1/p' | head -n 1) in
     2) plugin=io.containerd.grpc.v1.cri ;;
     3) plugin=io.containerd.cri.v1.runtime ;;
     *) die "$config has neither version 2 nor version 3" ;;
@@ -62,10 +70,12 @@ $end
 TABLES
 }
 
-# Replaces the configuration by the first argument, and lets containerd read it, if it is another one.
+# Replaces the configuration by the first argument, and lets containerd read it, if it is another one. The file keeps its
+# owner and its mode: it may have passwords of registries.
 configure() {
-  [ "$1" != "$(configured)" ] || return 0
-  echo "$1" | on_node sh -c 'mkdir -p "$(dirname "$1")" && cat >"$1.new" && mv "$1.new" "$1"' sh "$config"
+  [ "$1" != "$configured" ] || return 0
+  echo "$1" | on_node sh -c 'mkdir -p "$(dirname "$1")" && rm -f "$1.new" && { [ ! -e "$1" ] || cp -p "$1" "$1.new"; } &&
+    cat >"$1.new" && mv "$1.new" "$1"' sh "$config"
   on_node sh -c "$restart"
 }
 
@@ -75,11 +85,13 @@ case ${1:-} in
       release_command install
       wanted | on_node sh -c 'cat >"$1"' sh "$prefix/release"
     fi
+    read_configuration
     ours=$(tables)
     configure "$(without_ours; echo "$ours")"
     echo "runc-ts is installed"
     ;;
   uninstall)
+    read_configuration
     configure "$(without_ours)"
     if [ -n "$(found)" ]; then
       on_node rm "$prefix/release"

@@ -61,6 +61,17 @@ export function exactInteger(_key: string, value: unknown): unknown {
   return typeof value === "bigint" ? rawJSON(String(value)) : value;
 }
 
+/** JSON with exact integers. A replacer is called for hundreds of values, and hardly any text has a large integer. */
+export function exactText(value: unknown): string {
+  try {
+    return JSON.stringify(value);
+  } catch (error) {
+    // For a bigint.
+    if (!(error instanceof TypeError)) throw error;
+    return JSON.stringify(value, exactInteger);
+  }
+}
+
 /** Line and column, both from 1. */
 function placeOf(text: string, offset: number): string {
   const before = text.slice(0, offset);

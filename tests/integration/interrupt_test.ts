@@ -5,6 +5,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { RuncError } from "../../lib/errors.ts";
+import { pipe } from "../../lib/ffi/files.ts";
 import { alloc } from "../../lib/ffi/kernel.ts";
 import { poll, POLLIN } from "../../lib/ffi/poll.ts";
 import { kill } from "../../lib/ffi/process/process.ts";
@@ -220,4 +221,30 @@ Deno.test("a pipe within another one's time takes only its own signals, and give
     assertEquals(outer.take(), []);
   }
   awaited(outer, SIGTERM);
+});
+
+Deno.test("a pipe within another one's time of the same kind gives the signals back to it", () => {
+  const SIGTERM = 15;
+  using outer = new SignalPipe(kernel, { endingOnly: true });
+  new SignalPipe(kernel, { endingOnly: true })[Symbol.dispose]();
+  kill(kernel, Deno.pid, SIGTERM);
+  until("the signal", () => outer.take().includes(SIGTERM));
+});
+
+Deno.test("a handler that is late writes into no file that has the descriptor's number by then", () => {
+  const SIGTERM = 15;
+  const signals = new SignalPipe(kernel, { endingOnly: true });
+  // The handler is the first word of the struct. sigaction(2)
+  const action = alloc(152);
+  kernel.must("sigaction", "sigaction", SIGTERM, null, action);
+  const handler = Deno.UnsafePointer.create(new DataView(action.buffer).getBigUint64(0, true))!;
+  const number = signals.fd;
+  kernel.callAt(handler, SIGTERM);
+  assertEquals(signals.take(), [SIGTERM]);
+  signals[Symbol.dispose]();
+  const { read, write } = pipe(kernel, "another", { nonblocking: true });
+  using input = read, _output = write;
+  assertEquals(input.number, number, "the numbers are used again");
+  kernel.callAt(handler, SIGTERM);
+  assertEquals(poll(kernel, [{ fd: input.number, events: POLLIN }], 0), [0]);
 });

@@ -8,6 +8,7 @@ import {
   type Change,
   comparing,
   everyone,
+  execute,
   executors,
   kernel,
   type Result,
@@ -16,6 +17,7 @@ import {
   until,
 } from "./harness.ts";
 import { cgroupsNamed } from "./leftovers.ts";
+import { UnixServer } from "./unix_server.ts";
 
 /** A container whose program writes a line to /out for every start of it, and sleeps. */
 function create(box: Box, script = "echo started >> /out; exec sleep 1000"): void {
@@ -31,6 +33,14 @@ const output = (box: Box): string => {
     return Deno.readTextFileSync(`${box.rootfs}/out`);
   } catch {
     return "";
+  }
+};
+
+const isFile = (path: string): boolean => {
+  try {
+    return Deno.lstatSync(path).isFile;
+  } catch {
+    return false;
   }
 };
 
@@ -653,6 +663,43 @@ boxTest("a poststop hook may call for the container that was", (box) => {
     config.hooks = { poststop: [{ path: "/bin/sh", args, timeout: 60 }] };
   });
   box.must(["run", box.id]);
+});
+
+boxTest("delete --force ends a creation that waits for a seccomp agent, which does not answer", (box) => {
+  using agent = new UnixServer(`${box.directory}/agent.sock`);
+  box.write((config) => {
+    config.process.noNewPrivileges = false;
+    config.linux.seccomp = {
+      defaultAction: "SCMP_ACT_ALLOW",
+      listenerPath: `${box.directory}/agent.sock`,
+      // A call of init's, between the state and `created`.
+      syscalls: [{ names: ["chdir"], action: "SCMP_ACT_NOTIFY" }],
+    };
+  });
+  using create = box.start(["create", box.id]);
+  const { fds: [listener] } = agent.receive({ andNoMore: false, isHopeless: () => create.isOver });
+  using _listener = listener;
+  assertEquals(box.state().status, "created");
+  // A delete that waits for the creation would never end.
+  using remove = box.start(["delete", "--force", box.id]);
+  assertEquals(remove.wait(), { code: 0, stdout: "", stderr: "" });
+  assertEquals([create.wait().code, box.containers()], [1, []]);
+});
+
+boxTest("a creation that was removed while its hook hung leaves alone what has its name by then", (box) => {
+  const gate = `${box.directory}/gate`;
+  execute(["/usr/bin/mkfifo", gate]);
+  box.write((config) => {
+    config.hooks = { createRuntime: [{ path: "/bin/sh", args: ["sh", "-c", `touch ${gate}.reached; cat ${gate}`] }] };
+  });
+  using create = box.start(["create", box.id]);
+  until("the hook runs", () => isFile(`${gate}.reached`));
+  assertEquals(box.runc(["delete", "--force", box.id]).code, 0);
+  const pid = box.startSleeping();
+  Deno.writeTextFileSync(gate, "");
+  assertEquals(create.wait().code, 1);
+  assertEquals([box.state().status, isAlive(pid)], ["running", true]);
+  box.remove();
 });
 
 // --- a cgroup that is there already ----------------------------------------------------------------------------------------

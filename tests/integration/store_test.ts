@@ -42,6 +42,27 @@ Deno.test("waits for a held lock take no thread of the program, and end with the
   }
 });
 
+Deno.test("a directory that was removed before it was locked, and made by another creation, is the other's", () => {
+  const root = Deno.makeTempDirSync({ prefix: "runc-test-" });
+  try {
+    const directory = new StateDirectory(root, "box"), other = new StateDirectory(root, "box");
+    const making = directory.makeLocked(kernel, root);
+    // It waits for the lock, which a `delete` has, of an empty directory.
+    making.next();
+    Deno.removeSync(directory.path);
+    runWaits({ kernel }, other.makeLocked(kernel, root)).close();
+    Deno.writeTextFileSync(`${other.path}/state.json`, "{}");
+    const goOn = () => {
+      // Each wait is for a lock that is free.
+      while (making.next(0).done !== true) { /* the next one */ }
+    };
+    const error = assertThrows(goOn, RuncError);
+    assertEquals([error.code, [...Deno.readDirSync(other.path)].length], ["container-exists", 1]);
+  } finally {
+    Deno.removeSync(root, { recursive: true });
+  }
+});
+
 Deno.test("a state is parsed once for as long as its file is the same", () => {
   const root = Deno.makeTempDirSync({ prefix: "runc-test-" });
   try {

@@ -87,7 +87,8 @@ function signalSet(signals: readonly number[]): Bytes {
 /** A handler's code, and the descriptor that it writes to. */
 interface Handler {
   readonly address: Deno.PointerObject;
-  setDescriptor(number: number): void;
+  /** Returns the one before; -1 if there was none. */
+  setDescriptor(number: number): number;
 }
 
 /** Two kinds, because one pipe may exist within the other's time. */
@@ -111,7 +112,13 @@ function makeHandler(kernel: Kernel): Handler {
   const cell = alloc(4);
   const code = listingBytes(signalHandlerListing[kernel.arch], addressOf(cell));
   const view = new DataView(cell.buffer);
-  return { address: kernel.mapCode(code), setDescriptor: (number) => view.setInt32(0, number, true) };
+  const setDescriptor = (number: number) => {
+    const before = view.getInt32(0, true);
+    view.setInt32(0, number, true);
+    return before;
+  };
+  setDescriptor(-1);
+  return { address: kernel.mapCode(code), setDescriptor };
 }
 
 /**
@@ -128,6 +135,8 @@ export class SignalPipe implements Disposable, Interrupts {
   /** The previous dispositions: signal → `struct sigaction`. */
   readonly #before = new Map<number, Bytes>();
   #maskBefore?: Bytes;
+  /** Gives the handler the descriptor that it had before. */
+  #leaveHandler = () => {};
   readonly #ending: Set<number>;
   /** Numbers of signals that {@link check} has read but not reported: {@link holdBack} writes them back. */
   #found: number[] = [];
@@ -140,7 +149,8 @@ export class SignalPipe implements Disposable, Interrupts {
     ({ read: this.#read, write: this.#write } = pipe(kernel, "signals", { nonblocking: true }));
     try {
       const { address, setDescriptor } = handlerOf(kernel, endingOnly ? "ending" : "all");
-      setDescriptor(this.#write.number);
+      const before = setDescriptor(this.#write.number);
+      this.#leaveHandler = () => void setDescriptor(before);
       const action = handlerAction(address);
       for (const signal of endingOnly ? endingSignals : caughtSignals) this.#catch(signal, action, endingOnly);
       if (endingOnly) return;
@@ -217,7 +227,10 @@ export class SignalPipe implements Disposable, Interrupts {
     this.#maskBefore = undefined;
     for (const [signal, action] of this.#before) this.#kernel.call("sigaction", signal, action, null);
     this.#before.clear();
-    // Closed last: until here, a handler that still runs on another thread can write.
+    // From here on, the number may be another file's, into which a late handler must not write.
+    this.#leaveHandler();
+    this.#leaveHandler = () => {};
+    // Closed last: a handler that runs on another thread may have the number already.
     this.#write.close();
     this.#read.close();
   }

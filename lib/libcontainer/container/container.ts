@@ -156,8 +156,9 @@ export class Container {
   }
 
   /**
-   * Starts a container in state `created`, and runs its poststart hooks. `beforeStart` runs once the state is checked.
-   * If a hook fails, the container is killed.
+   * Starts a container in state `created`, and runs its poststart hooks. `beforeStart` runs once the state is checked,
+   * with the container's lock: it must not wait for another change of the container. If a hook fails, the container is
+   * killed.
    *
    * @throws {RuncError} `container-state` in any other state; `hook-failed`.
    */

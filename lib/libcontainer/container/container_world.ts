@@ -15,19 +15,24 @@ import { pause, type Waits } from "../../ffi/waits.ts";
 import type { IntelRdt, Resources } from "../../specs/config.ts";
 import type { State, Status } from "../../specs/state.ts";
 import { runHook } from "../launch/host_hooks.ts";
+import { INIT_NAME } from "../launch/launch.ts";
 import { type Performers, runActs, type World } from "../launch/run_acts.ts";
 import type { Act, Flag, VerbOf } from "../plans/parent/act.ts";
 import type { Runtime } from "../runtime.ts";
 import { annotationsOf, bundleOf, idOf, initOf, rdtGroupOf, type RuncState, versionOf } from "../state/runc_state.ts";
 import { missingContainer, type StateDirectory } from "../state/store.ts";
-import { livesOn } from "../state/process_status.ts";
+import { livesOn, processStat } from "../state/process_status.ts";
 import { withResources } from "../state/to_runc_state.ts";
 import { readExecFifo } from "./exec_fifo.ts";
 import { awaitInitEnd, hasLiveInit, killCgroup, openInit, signalInit } from "./killing.ts";
 import { type MergedLimits, mergeLimits } from "./update_container.ts";
 
-/** How often to look whether CRIU is still there, in milliseconds. */
+/** How often to look whether CRIU, or another command, is still there, in milliseconds. */
 const LOOK_MS = 10;
+
+const SIGKILL = 9;
+/** Time for a creation to end by itself, in milliseconds. */
+const PATIENCE_MS = 2000;
 
 /** A container's parts. */
 export interface ContainerParts {
@@ -42,6 +47,15 @@ function isInOurPids(pid: number): boolean {
     return Deno.readLinkSync(`/proc/${pid}/ns/pid`) === Deno.readLinkSync("/proc/self/ns/pid");
   } catch {
     return false;
+  }
+}
+
+/** As {@link signalInit}; an init that has ended is no error. */
+function signalIfAlive(runtime: Runtime, state: RuncState, signal: number): void {
+  try {
+    signalInit(runtime, state, signal);
+  } catch (error) {
+    if (!(error instanceof RuncError) || error.code !== "container-state") throw error;
   }
 }
 
@@ -112,7 +126,7 @@ export class ContainerWorld implements World, Disposable {
     const { kernel } = this.#runtime;
     const directory = this.#directory;
     return {
-      lockState: () => this.#lockState(),
+      lockState: (does) => this.#lockState(does),
       unlockState: () => this.#lock?.close(),
       readStatus: (does) => this.#readStatus(does),
       saveState: () => directory.save(kernel, this.#state),
@@ -126,8 +140,9 @@ export class ContainerWorld implements World, Disposable {
     };
   }
 
-  *#lockState(): Waits<void> {
+  *#lockState({ force }: VerbOf<"lockState">): Waits<void> {
     const { kernel } = this.#runtime;
+    if (force) yield* this.#endHangingCreation();
     const lock = yield* this.#directory.lock(kernel);
     if (lock !== undefined) this.#lock = this.#kept.use(lock);
     const state = this.#directory.load(kernel);
@@ -136,6 +151,22 @@ export class ContainerWorld implements World, Disposable {
     if (init.pid !== known.pid || init.startTime !== known.startTime) throw missingContainer();
     // Another update can have changed the state.
     this.#state = state;
+  }
+
+  /**
+   * A creation has the lock until its end, and may wait for a seccomp agent or a file system that does not answer. If
+   * init is killed, it ends.
+   */
+  *#endHangingCreation(): Waits<void> {
+    const { kernel } = this.#runtime;
+    const { pid } = initOf(this.#state);
+    const deadline = monotonicMs(kernel) + PATIENCE_MS;
+    while (processStat(pid)?.name === INIT_NAME) {
+      const lock = this.#directory.tryLock(kernel);
+      if (lock !== "busy") return void lock?.close();
+      if (monotonicMs(kernel) >= deadline) return signalIfAlive(this.#runtime, this.#state, SIGKILL);
+      yield* pause(LOOK_MS);
+    }
   }
 
   *#readStatus({ allowed, refusal }: VerbOf<"readStatus">): Waits<void> {
@@ -163,13 +194,7 @@ export class ContainerWorld implements World, Disposable {
         const init = openInit(this.#runtime, this.#state);
         if (init !== undefined) this.#init = this.#kept.use(init);
       },
-      signalInit: ({ signal, optional }) => {
-        try {
-          signalInit(this.#runtime, this.#state, signal);
-        } catch (error) {
-          if (!optional || !(error instanceof RuncError) || error.code !== "container-state") throw error;
-        }
-      },
+      signalInit: ({ signal, optional }) => (optional ? signalIfAlive : signalInit)(this.#runtime, this.#state, signal),
       requireLiveInit: () => this.#requireLiveInit(),
       awaitInitEnd: () => this.#init === undefined ? undefined : awaitInitEnd(this.#runtime, this.#target, this.#init),
       killCgroup: (does) => this.#killCgroup(does),

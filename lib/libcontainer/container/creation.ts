@@ -21,7 +21,7 @@ import { IN_INIT, NOT_STARTED, startActs } from "../plans/parent/create.ts";
 import type { Runtime } from "../runtime.ts";
 import { processStat } from "../state/process_status.ts";
 import type { RuncState } from "../state/runc_state.ts";
-import { StateDirectory } from "../state/store.ts";
+import { missingContainer, StateDirectory } from "../state/store.ts";
 import { directoryOf } from "../steps/devices.ts";
 import type { ParsedMount } from "../config/mounts.ts";
 import { mountPrefix } from "../steps/mounts/messages.ts";
@@ -106,7 +106,12 @@ class Creation implements Disposable {
       entrant: () => this.#world.launch.stagePid,
       flags: this.#world.flags,
     });
-    this.#world.add({ ...this.#stateVerbs(), ...this.#settingVerbs(), ...this.#cgroups.performers });
+    this.#world.add({
+      ...this.#stateVerbs(),
+      ...this.#settingVerbs(),
+      ...this.#cgroups.performers,
+      ...this.#undoVerbs(),
+    });
   }
 
   /** Carries out the acts. */
@@ -140,7 +145,6 @@ class Creation implements Disposable {
     const directory = this.#directory;
     return {
       makeStateDirectory: () => this.#makeStateDirectory(),
-      removeStateDirectory: () => directory.remove(),
       makeDirectory: ({ path, mode }) => Deno.mkdirSync(path, { mode }),
       makeExecFifo: ({ uid, gid }) => {
         directory.makeFifo(kernel, { uid, gid });
@@ -152,12 +156,33 @@ class Creation implements Disposable {
       writeHookStates: () => this.#writeHookStates(),
       describe: () => this.#describe(),
       saveState: () => {
+        // Removed while it hung in a hook.
+        if (this.#lock !== undefined && !directory.isAt(this.#lock)) throw missingContainer();
         directory.save(kernel, this.#pending.state);
         directory.removeNote();
       },
       noteCreation: ({ cgroups }) => this.#noteCreation(cgroups),
       runHook: (does, span) => this.#runHook(does, span),
     };
+  }
+
+  /**
+   * `delete --force` does not wait long for a creation that hangs, and removes what there is. Then the id is free: what is
+   * there later is another container's.
+   */
+  #undoVerbs(): Performers {
+    const { performers: { killLeft, removeCgroups } } = this.#cgroups;
+    const unlessTaken = <Does>(undo: (does: Does) => void | Waits<void>) => (does: Does) =>
+      this.#isTaken ? undefined : undo(does);
+    return {
+      removeStateDirectory: unlessTaken(() => this.#directory.remove()),
+      killLeft: unlessTaken(killLeft!),
+      removeCgroups: unlessTaken(removeCgroups!),
+    };
+  }
+
+  get #isTaken(): boolean {
+    return this.#lock !== undefined && this.#directory.exists() && !this.#directory.isAt(this.#lock);
   }
 
   *#makeStateDirectory(): Waits<void> {

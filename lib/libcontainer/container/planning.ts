@@ -12,6 +12,7 @@ import { requireSystemd } from "../../cgroups/path.ts";
 import { createSystemdManager } from "../../cgroups/systemd/manager.ts";
 import type { Plan } from "../../plan/op.ts";
 import { runWaits, TURN, type Waits } from "../../ffi/waits.ts";
+import type { Config } from "../../specs/config.ts";
 import { once } from "../../once.ts";
 import { inSpan } from "../../trace/tracer.ts";
 import { readFacts } from "../config/facts.ts";
@@ -98,7 +99,7 @@ export function* planning(
   yield TURN;
   const make = () => withoutRefused(planCreate(spec.config, facts, request, mounts), facts.refused, facts.arch);
   const plan = once(() => inSpan(runtime.trace, "plan", make));
-  const kept = keptFor(options, { id, facts, request });
+  const kept = keptFor(options, { id, facts, request }, withoutCgroup(spec.config));
   if (kept === undefined) plan();
   yield TURN;
   const resctrl = spec.config.linux?.intelRdt === undefined ? undefined : resctrlRoot(runtime.kernel);
@@ -123,6 +124,9 @@ export function* planning(
     kept,
   };
 }
+
+/** The plan has the cgroups from the facts and the request. */
+const withoutCgroup = (config: Config) => ({ ...config, linux: { ...config.linux, cgroupsPath: undefined } });
 
 /** The cgroups of a container, not made yet. @throws {RuncError} */
 export function* cgroupOf(runtime: Runtime, { id, spec }: Pick<PlanOptions, "id" | "spec">): Waits<CgroupManager> {

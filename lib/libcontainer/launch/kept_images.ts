@@ -47,8 +47,10 @@ export class KeptImages {
     return image;
   }
 
-  /** Keeps the image that was encoded for `id`. */
-  keep(key: string, id: string, image: Uint8Array<ArrayBuffer>): void {
+  /** Keeps the image that was encoded for `id`. `same`: what all launches have in common, and the key does not have. */
+  keep(key: string, id: string, image: Uint8Array<ArrayBuffer>, same?: unknown): void {
+    // There it stands for itself, and not for the launch's own id.
+    if (JSON.stringify(same, plain)?.includes(id)) return;
     // The oldest one goes: a map keeps the order.
     if (this.#images.size >= MOST_IMAGES) {
       for (const oldest of this.#images.keys()) {
@@ -69,7 +71,10 @@ function plain(_name: string, value: unknown): unknown {
 function placesOf(image: Uint8Array, name: Uint8Array): readonly number[] {
   const places: number[] = [];
   for (let at = image.indexOf(name[0]!); at !== -1; at = image.indexOf(name[0]!, at + 1)) {
-    if (name.every((byte, index) => image[at + index] === byte)) places.push(at);
+    if (!name.every((byte, index) => image[at + index] === byte)) continue;
+    places.push(at);
+    // As in the key: an id may begin again within itself.
+    at += name.length - 1;
   }
   return places;
 }
@@ -80,6 +85,8 @@ export interface KeptFor {
   readonly id: string;
   /** All that the plan depends on, and that may differ between the launches with these images. */
   readonly parts: readonly unknown[];
+  /** What else it depends on, and that is the same for all of them. */
+  readonly same?: unknown;
 }
 
 /** What a launch depends on. */
@@ -89,11 +96,12 @@ interface Dependencies {
   readonly [more: string]: unknown;
 }
 
-/** What a launch has of the images in its options. The profile is the same in all of them. */
+/** What a launch has of the images in its options. The profile is the same in all of them, and `same`. */
 export function keptFor(
   { images }: { readonly images?: KeptImages },
   { id, request, ...more }: Dependencies,
+  same?: unknown,
 ): KeptFor | undefined {
   if (images === undefined) return undefined;
-  return { images, id, parts: [{ ...request, seccomp: undefined }, more] };
+  return { images, id, parts: [{ ...request, seccomp: undefined }, more], same };
 }

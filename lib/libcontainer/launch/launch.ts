@@ -311,7 +311,7 @@ const END_LIMIT_MS = 5000;
 /** A socket's buffer (net.core.wmem_default, 212,992 bytes) holds less than 300 messages. */
 const QUEUE_LIMIT = 1024;
 /** The plan's name for the process until it executes its program. */
-const INIT_NAME = "runc:[2:INIT]";
+export const INIT_NAME = "runc:[2:INIT]";
 
 const END: Packet = { bytes: alloc(0), fds: [], sender: 0, isCut: false };
 

@@ -109,13 +109,13 @@ function* encodedFor(
 }
 
 /** The image of an earlier launch, if there is one. */
-function* encodedOnce(plan: () => Plan, { images, id, parts }: KeptFor, how: EncodeOptions): Waits<Encoded> {
+function* encodedOnce(plan: () => Plan, { images, id, parts, same }: KeptFor, how: EncodeOptions): Waits<Encoded> {
   const key = KeptImages.keyOf(id, [...parts, how]);
   const image = key === undefined ? undefined : images.get(key, id);
   // A report is rare, and needs the plan.
   if (image !== undefined) return { image, instructionAt: (...place) => encode(plan(), how).instructionAt(...place) };
   const encoded = yield* encoding(plan(), how);
-  if (key !== undefined) images.keep(key, id, encoded.image);
+  if (key !== undefined) images.keep(key, id, encoded.image, same);
   return encoded;
 }
 

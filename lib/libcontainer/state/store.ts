@@ -13,7 +13,7 @@ import { open, readUpTo } from "../../ffi/files.ts";
 import { alloc, cString, type Kernel, syscallError } from "../../ffi/kernel.ts";
 import { fstat } from "../../ffi/stat.ts";
 import { exclusiveLock, type Waits } from "../../ffi/waits.ts";
-import { exactInteger } from "../../specs/json.ts";
+import { exactText } from "../../specs/json.ts";
 import { EXIT_RECORD } from "./exit_record.ts";
 import { type CreationNote, NOTE_LIMIT, parseNote } from "./creation_note.ts";
 import { encodeResident, identityOffsets, RESIDENT } from "./resident.ts";
@@ -125,8 +125,14 @@ export class StateDirectory {
     for (;;) {
       this.make(kernel, root);
       try {
+        using kept = new DisposableStack();
         const lock = yield* this.lock(kernel);
-        if (lock !== undefined) return lock;
+        if (lock === undefined) continue;
+        kept.use(lock);
+        // Another creation was faster to make it again: then it has the other's files.
+        if (!this.#isEmpty()) continue;
+        kept.move();
+        return lock;
       } catch (error) {
         kernel.call("rmdir", cString(this.path));
         throw error;
@@ -168,7 +174,7 @@ export class StateDirectory {
       try {
         const result = yield* exclusiveLock(fd.number);
         if (result < 0) throw syscallError(`flock(${fd.label}, LOCK_EX)`, -result);
-        if (this.#isAt(fd)) return fd;
+        if (this.isAt(fd)) return fd;
       } catch (error) {
         fd.close();
         throw error;
@@ -187,7 +193,7 @@ export class StateDirectory {
     if (result === -Errno.EAGAIN) return "busy";
     if (result < 0) throw syscallError(`flock(${fd.label}, LOCK_EX|LOCK_NB)`, -result);
     // What is there now is another container's, which has just been made.
-    if (!this.#isAt(fd)) return "busy";
+    if (!this.isAt(fd)) return "busy";
     kept.move();
     return fd;
   }
@@ -201,7 +207,7 @@ export class StateDirectory {
   }
 
   /** Whether the opened directory is still the container's. It may have been removed and created again. */
-  #isAt({ number }: Fd): boolean {
+  isAt({ number }: Fd): boolean {
     const opened = Deno.statSync(`/proc/self/fd/${number}`);
     try {
       const there = Deno.statSync(this.path);
@@ -210,6 +216,10 @@ export class StateDirectory {
       if (error instanceof Deno.errors.NotFound) return false;
       throw error;
     }
+  }
+
+  #isEmpty(): boolean {
+    return withFileErrors(() => Deno.readDirSync(this.path)[Symbol.iterator]().next().done) === true;
   }
 
   /** Notes what a creation makes, until {@link removeNote}. */
@@ -242,7 +252,7 @@ export class StateDirectory {
   save(kernel: Kernel, state: RuncState): void {
     // A process killed here may have left a file, and may have had our pid: a pid namespace has few of them.
     const temporary = `${this.path}/state-${kernel.pid}`;
-    const text = textOf(state);
+    const text = exactText(state);
     try {
       withFileErrors(() => Deno.writeTextFileSync(temporary, text, { mode: 0o600 }));
       withFileErrors(() => Deno.renameSync(temporary, `${this.path}/state.json`));
@@ -362,17 +372,6 @@ export class StateDirectory {
       const error = removing(path);
       if (error !== undefined) throw error;
     }
-  }
-}
-
-/** A replacer is called for hundreds of values, and hardly any state has a large integer. */
-function textOf(state: RuncState): string {
-  try {
-    return JSON.stringify(state);
-  } catch (error) {
-    // For a bigint.
-    if (!(error instanceof TypeError)) throw error;
-    return JSON.stringify(state, exactInteger);
   }
 }
 

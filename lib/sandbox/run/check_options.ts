@@ -9,6 +9,8 @@
 
 import { RuncError } from "../../errors.ts";
 import { badOption, pathText } from "../config/units.ts";
+import type { SandboxOptions } from "./options.ts";
+import type { SandboxPoolOptions } from "./pool.ts";
 
 /** Whether a value has the shape, and what the shape is. */
 interface Shape {
@@ -77,7 +79,8 @@ const sandboxShapes: Shapes = {
   cwd: { isFitting: isPath, wanted: "an absolute path in the sandbox" },
   hostname,
   root: {
-    isFitting: (value) => value === "host" || isObject(value) && ("directory" in value !== "image" in value),
+    isFitting: (value) =>
+      value === "host" || isObject(value) && (value.directory === undefined) !== (value.image === undefined),
     wanted: '"host", or an object with the absolute path of a directory or an image',
   },
   timeout: duration,
@@ -110,39 +113,74 @@ const spawnShapes: Shapes = {
   timeout: duration,
 };
 
-/** Checks each option of an object. `within`: the option that the object is the value of. */
-function check(options: unknown, shapes: Shapes, within = ""): void {
+/**
+ * The options of an object, each read once and checked. `within`: the option that the object is the value of.
+ *
+ * A getter's value, and one of a prototype, is an option, too.
+ */
+function read(options: unknown, shapes: Shapes, within = ""): Record<string, unknown> {
   if (!isObject(options)) throw badOption(within === "" ? "options" : within, options, "an object");
-  for (const [name, value] of Object.entries(options)) {
+  const whole = (name: string) => within === "" ? name : `${within}.${name}`;
+  for (const name of Object.keys(options)) {
+    if (Object.hasOwn(shapes, name) || options[name] === undefined) continue;
+    throw new RuncError("usage", `${whole(name)}: there is no such option`, {
+      hint: `there are: ${Object.keys(shapes).join(", ")}`,
+    });
+  }
+  const own: Record<string, unknown> = {};
+  for (const [name, shape] of Object.entries(shapes)) {
+    const value = options[name];
     if (value === undefined) continue;
-    const whole = within === "" ? name : `${within}.${name}`;
-    const shape = Object.hasOwn(shapes, name) ? shapes[name] : undefined;
-    if (shape === undefined) {
-      throw new RuncError("usage", `${whole}: there is no such option`, {
-        hint: `there are: ${Object.keys(shapes).join(", ")}`,
-      });
-    }
-    if (!shape.isFitting(value)) throw badOption(whole, value, shape.wanted);
+    if (!shape.isFitting(value)) throw badOption(whole(name), value, shape.wanted);
+    own[name] = Array.isArray(value) ? [...value] : value;
+  }
+  return own;
+}
+
+function readMount(mount: unknown, name: string): Record<string, unknown> {
+  const own = read(mount, mountShapes, name);
+  for (const key of ["source", "target"]) {
+    if (own[key] === undefined) throw badOption(name, mount, `complete: no ${key}`);
+  }
+  return own;
+}
+
+/** A profile is data: what cannot be copied is none. */
+function readProfile(profile: unknown): unknown {
+  try {
+    return structuredClone(profile);
+  } catch {
+    throw badOption("seccomp", profile, "a profile without functions");
   }
 }
 
-/** The options of `Sandbox.create`. @throws {RuncError} `usage`, which names the option. */
-export function checkSandboxOptions(options: unknown): void {
-  check(options, sandboxShapes);
-  const { mounts = [], user, root } = options as {
-    readonly mounts?: readonly unknown[];
-    readonly user?: unknown;
-    readonly root?: unknown;
-  };
-  for (const [index, mount] of mounts.entries()) {
-    const name = `mounts[${index}]`;
-    check(mount, mountShapes, name);
-    for (const key of ["source", "target"]) {
-      if ((mount as Record<string, unknown>)[key] === undefined) throw badOption(name, mount, `complete: no ${key}`);
-    }
+/** Copies of what the caller may change later. */
+const copies: Readonly<Record<string, (value: unknown) => unknown>> = {
+  mounts: (value) => (value as readonly unknown[]).map((mount, index) => readMount(mount, `mounts[${index}]`)),
+  user: (value) => isObject(value) ? read(value, userShapes, "user") : value,
+  root: (value) => isObject(value) ? read(value, rootShapes, "root") : value,
+  env: (value) => ({ ...value as object }),
+  seccomp: (value) => value === false ? false : readProfile(value),
+};
+
+function copied(options: Record<string, unknown>): Record<string, unknown> {
+  for (const [name, copy] of Object.entries(copies)) {
+    if (options[name] !== undefined) options[name] = copy(options[name]);
   }
-  if (isObject(user)) check(user, userShapes, "user");
-  if (isObject(root)) check(root, rootShapes, "root");
+  return options;
+}
+
+/**
+ * The options of `Sandbox.create`: a copy of their own. Sandboxes with equal options share what is made from them, so
+ * what a caller changes later must not reach it. @throws {RuncError} `usage`, which names the option.
+ */
+export function checkSandboxOptions(options: unknown): SandboxOptions {
+  return copied(read(options, sandboxShapes));
+}
+
+/** The options of `Sandbox.pool`. The pool checks its sizes. @see checkSandboxOptions */
+export function checkPoolOptions(options: unknown): SandboxPoolOptions {
+  return copied(read(options, { ...sandboxShapes, size: any, max: any })) as unknown as SandboxPoolOptions;
 }
 
 /** The options of `spawn`. @throws {RuncError} `usage`, which names the option. */
@@ -150,5 +188,5 @@ export function checkSpawnOptions(program: unknown, options: unknown): void {
   if (!isText(pathOf(program)) || program === "") {
     throw badOption("program", program, "a path or the name of a program");
   }
-  check(options, spawnShapes);
+  read(options, spawnShapes);
 }

@@ -7,9 +7,11 @@
  * @module
  */
 
+import { RuncError } from "../../errors.ts";
 import { waitChild } from "../../ffi/process/process.ts";
 import { runWaits } from "../../ffi/waits.ts";
 import { ContainerHandle } from "../../libcontainer/container/handle.ts";
+import { StateDirectory } from "../../libcontainer/state/store.ts";
 import { dirname } from "../../std/path.ts";
 import type { Runtime } from "../../libcontainer/runtime.ts";
 
@@ -58,6 +60,7 @@ function endAll(): void {
     try {
       // The kernel ends process 1 only when all others are reaped.
       for (const pid of [...pids(), first.pid]) waitChild(runtime.kernel, pid);
+      requireFree(runtime, id);
       runWaits(runtime, ContainerHandle.load(runtime, id).destroy());
     } catch {
       // The processes have ended. The next program removes the rest: home.ts.
@@ -71,4 +74,11 @@ function endAll(): void {
       // It is removed already, or the next program removes it.
     }
   }
+}
+
+/** A close of this program that has begun has the lock, and does not go on any more. @throws {RuncError} */
+function requireFree({ kernel, root }: Runtime, id: string): void {
+  const lock = new StateDirectory(root, id).tryLock(kernel);
+  if (lock === "busy") throw new RuncError("container-state", "the sandbox is being closed");
+  lock?.close();
 }

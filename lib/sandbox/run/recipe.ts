@@ -16,6 +16,7 @@ import type { Runtime } from "../../libcontainer/runtime.ts";
 import type { SeccompFilter } from "../../libcontainer/seccomp/filter.ts";
 import { compileSeccomp } from "../../libcontainer/seccomp/seccomp.ts";
 import type { Config, Process } from "../../specs/config.ts";
+import { exactText } from "../../specs/json.ts";
 import { readSandboxFacts } from "../config/facts.ts";
 import { readHostLayout, readSources } from "../config/host_layout.ts";
 import { defaults } from "../config/options.ts";
@@ -82,7 +83,7 @@ export async function recipeFor(home: Home, runtime: Runtime, options: SandboxOp
 
 /** What of the options a recipe depends on, and the sources of mounts. @throws {RuncError} if a source is missing. */
 function keyOf({ signal: _signal, log: _log, timeout: _timeout, maxOutput: _output, ...options }: SandboxOptions) {
-  return JSON.stringify([options, ...readSources(options.mounts)]);
+  return exactText([options, ...readSources(options.mounts)]);
 }
 
 /** Whether its root is still there. */
@@ -93,7 +94,7 @@ async function makeRecipe(home: Home, runtime: Runtime, options: SandboxOptions,
   const { config, ...planned } = await plan(home, options);
   const spec = loadSpec(runtime, config, home.program);
   const seccomp = compileSeccomp(runtime, spec.config);
-  const isSame = before !== undefined && JSON.stringify(before.spec) === JSON.stringify(spec);
+  const isSame = before !== undefined && exactText(before.spec) === exactText(spec);
   return { ...planned, spec, seccomp, images: isSame ? before.images : new KeptImages() };
 }
 

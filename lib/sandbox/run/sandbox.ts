@@ -17,7 +17,7 @@ import { OutputPipe } from "../process/output_pipe.ts";
 import { type ProcessPipes, SandboxProcess } from "../process/sandbox_process.ts";
 import { ShellCommand } from "../shell/command.ts";
 import { shellScript } from "../shell/script.ts";
-import { checkSandboxOptions, checkSpawnOptions } from "./check_options.ts";
+import { checkPoolOptions, checkSandboxOptions, checkSpawnOptions } from "./check_options.ts";
 import { endAtExit, forgetAtExit } from "./exit.ts";
 import { launch, type LaunchedSandbox } from "./launch.ts";
 import type { SandboxOptions, SandboxSpawnOptions } from "./options.ts";
@@ -39,7 +39,6 @@ interface SandboxUse {
 
 /** @throws {RuncError} `usage` */
 function readUse(options: SandboxOptions): SandboxUse {
-  checkSandboxOptions(options);
   const { maxOutput = MAX_OUTPUT, timeout, signal } = options;
   return {
     maxOutputBytes: parseSize("maxOutput", maxOutput),
@@ -98,9 +97,10 @@ export class Sandbox implements AsyncDisposable {
    * with `requireLimits` cannot limit it.
    */
   static async create(options: SandboxOptions = {}): Promise<Sandbox> {
-    const use = readUse(options);
-    options.signal?.throwIfAborted();
-    const sandbox = new Sandbox(await launched(options), use.maxOutputBytes);
+    const own = checkSandboxOptions(options);
+    const use = readUse(own);
+    own.signal?.throwIfAborted();
+    const sandbox = new Sandbox(await launched(own), use.maxOutputBytes);
     sandbox.#begin(use);
     return sandbox;
   }
@@ -116,8 +116,8 @@ export class Sandbox implements AsyncDisposable {
    * @throws {RuncError} `usage` for wrong numbers, sizes and times. Other errors are those of `acquire()`.
    */
   static pool(options: SandboxPoolOptions): SandboxPool<Sandbox> {
-    const { size, max, signal: ofAll, ...rest } = options;
-    const use = readUse({ ...rest, signal: ofAll });
+    const { size, max, signal: ofAll, ...rest } = checkPoolOptions(options);
+    const use = readUse(rest);
     ofAll?.throwIfAborted();
     const pool = new SandboxPool<Sandbox>({
       size,

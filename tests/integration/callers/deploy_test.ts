@@ -171,8 +171,35 @@ Deno.test("deploy: containerd's configuration gets the tables of its version, an
   assertMatch(stderr, /^error: .* has neither version 2 nor version 3\n$/);
 });
 
-/** What `install` makes of a configuration, on a node that has this release; nsenter only executes the rest. */
-function configured(text: string): { readonly code: number; readonly stdout: string; readonly stderr: string } {
+Deno.test("deploy: a configuration that may have passwords stays readable for its owner alone", () => {
+  const { code, stdout, mode } = configured("version = 2\n");
+  assertEquals([code, mode], [0, 0o600]);
+  assertMatch(stdout, /runc-ts/);
+});
+
+Deno.test("deploy: a configuration that cannot be read, or is cut, is not replaced", () => {
+  const text = "version = 2\n# BEGIN runc-ts\n[a]\n";
+  const { code, stdout, stderr } = configured(text);
+  assertEquals([code, stdout], [1, text]);
+  assertMatch(stderr, /^error: .* has the line "# BEGIN runc-ts", and not "# END runc-ts"\n$/);
+  const unread = configured("version = 2\n", false);
+  assertEquals([unread.code, unread.stdout], [1, "version = 2\n"]);
+  assertMatch(unread.stderr, /error: cannot read .*config.toml\n$/);
+});
+
+/** What came of a configuration. */
+interface Configured {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly mode: number;
+}
+
+/**
+ * What `install` makes of a configuration, on a node that has this release; nsenter only executes the rest.
+ * `isReadable`: the node can read it.
+ */
+function configured(text: string, isReadable = true): Configured {
   const directory = Deno.makeTempDirSync({ prefix: "runc-test-" });
   try {
     for (const name of ["release/deploy", "prefix", "bin"]) Deno.mkdirSync(`${directory}/${name}`, { recursive: true });
@@ -180,7 +207,10 @@ function configured(text: string): { readonly code: number; readonly stdout: str
     Deno.writeTextFileSync(`${directory}/release/sbom.cdx.json`, "");
     Deno.writeTextFileSync(`${directory}/prefix/release`, execute(["/usr/bin/sha256sum"], { stdin: "" }).stdout);
     Deno.writeTextFileSync(`${directory}/bin/nsenter`, '#!/bin/sh\nshift 4\nexec "$@"\n', { mode: 0o755 });
-    Deno.writeTextFileSync(`${directory}/config.toml`, text);
+    const found = `[ "$1" != ${directory}/prefix/release ] || exec /bin/cat "$1"`;
+    const cat = `#!/bin/sh\n${found}\n${isReadable ? 'exec /bin/cat "$@"' : "exit 1"}\n`;
+    Deno.writeTextFileSync(`${directory}/bin/cat`, cat, { mode: 0o755 });
+    Deno.writeTextFileSync(`${directory}/config.toml`, text, { mode: 0o600 });
     const env = {
       PATH: `${directory}/bin:/usr/bin:/bin`,
       PREFIX: `${directory}/prefix`,
@@ -188,7 +218,8 @@ function configured(text: string): { readonly code: number; readonly stdout: str
       CONTAINERD_RESTART: ":",
     };
     const { code, stderr } = execute(["/bin/sh", `${directory}/release/deploy/node.sh`, "install"], { env });
-    return { code, stdout: Deno.readTextFileSync(`${directory}/config.toml`), stderr };
+    const config = `${directory}/config.toml`;
+    return { code, stdout: Deno.readTextFileSync(config), stderr, mode: Deno.statSync(config).mode! & 0o777 };
   } finally {
     Deno.removeSync(directory, { recursive: true });
   }

@@ -110,3 +110,37 @@ Deno.test("a file that becomes a directory is mounted as what it is", async () =
   assertNotEquals(kinds[0], kinds[1]);
   assertEquals(kinds, ["regular file", "directory"]);
 });
+
+Deno.test("what a caller changes in its options reaches no other sandbox, and no process of this one", async () => {
+  const user = { uid: 1000, gid: 1000 };
+  const mine = { directory, hostname: "changed", user };
+  await using first = await Sandbox.create(mine);
+  user.uid = 0;
+  assertEquals(await first.sh`id -u`.text(), "1000\n");
+  await using second = await Sandbox.create({ ...mine, user: { uid: 1000, gid: 1000 } });
+  assertEquals(await second.sh`id -u`.text(), "1000\n");
+});
+
+Deno.test("an option of a prototype reaches only its own sandbox", async () => {
+  await using first = await Sandbox.create(Object.create({ hostname: "inherited" }, {
+    directory: { value: directory, enumerable: true },
+  }));
+  assertEquals(await first.sh`hostname`.text(), "inherited\n");
+  await using second = await Sandbox.create({ directory });
+  assertEquals(await second.sh`hostname`.text(), "sandbox\n");
+});
+
+Deno.test("a profile may have numbers that JSON cannot hold", async () => {
+  const compared = (value: number | bigint) => ({
+    names: ["sethostname"],
+    action: "SCMP_ACT_ERRNO",
+    errnoRet: 1,
+    args: [{ index: 1, value, op: "SCMP_CMP_NE" }],
+  });
+  const options = (value: number | bigint) =>
+    ({ directory, seccomp: { defaultAction: "SCMP_ACT_ALLOW", syscalls: [compared(value)] } }) as const;
+  for (const value of [0xffff_ffff_ffff_fffen, 0xffff_ffff_ffff_ffffn, 0xffff_ffff_ffff_ffffn, 1]) {
+    await using sandbox = await Sandbox.create(options(value));
+    assertEquals(await sandbox.sh`echo there`.text(), "there\n");
+  }
+});

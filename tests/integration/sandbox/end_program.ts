@@ -23,6 +23,18 @@ const reader = child.stdout.getReader();
 await reader.read();
 console.log(JSON.stringify({ id: sandbox.id, pid: sandbox.pid, pids: [sandbox.pid, child.pid] }));
 if (how === "exit") Deno.exit(3);
+if (how === "closing") {
+  // Exits in the middle of a close: it has the lock then, and removes the state.
+  const remove = Deno.removeSync;
+  Deno.removeSync = (path, options) => {
+    if (`${path}`.endsWith(`/${sandbox.id}`)) {
+      Deno.removeSync = remove;
+      Deno.exit(3);
+    }
+    remove(path, options);
+  };
+  await sandbox.close();
+}
 if (how === "unref") child.unref();
 if (how === "throw") throw new Error("thrown");
 if (how === "wait") await child.status;

@@ -8,6 +8,7 @@ import { cgroupsNamed } from "../leftovers.ts";
 const program = new URL("./end_program.ts", import.meta.url).pathname;
 
 interface Started {
+  readonly code: number;
   readonly id: string;
   readonly pids: readonly number[];
 }
@@ -26,8 +27,8 @@ async function run(directory: string, how: string, end: (child: Deno.ChildProces
     text += new TextDecoder().decode(bytes);
     if (text.endsWith("\n")) end(child);
   }
-  await child.status;
-  return JSON.parse(text) as Started;
+  const { code } = await child.status;
+  return { ...JSON.parse(text), code } as Started;
 }
 
 function isAlive(pid: number): boolean {
@@ -69,6 +70,19 @@ endTest("a process that was unref()ed does not keep the program running, and end
   const { id, pids } = await run(directory, "unref");
   assertEquals(pids.filter(isAlive), []);
   assertEquals([cgroupsNamed(id), programs(directory)], [[], []]);
+});
+
+endTest("a program that exits while it closes a sandbox ends; the next program removes the rest", async (directory) => {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  // A bound for what takes milliseconds, or would never end.
+  const end = (child: Deno.ChildProcess) => void (timer = setTimeout(() => child.kill("SIGKILL"), 60_000));
+  const { code, id, pids } = await run(directory, "closing", end);
+  clearTimeout(timer);
+  assertEquals([code, pids.filter(isAlive)], [3, []]);
+  const [left] = programs(directory);
+  await using _sandbox = await Sandbox.create({ directory });
+  assert(left !== undefined && !programs(directory).includes(left), left);
+  assertEquals(cgroupsNamed(id), []);
 });
 
 for (const how of ["throw", "SIGKILL"] as const) {

@@ -95,8 +95,8 @@ export type StateVerb =
   | { readonly verb: "saveState"; readonly path: string }
   /** Writes down, until there is a state, what a killed creation would leave. */
   | { readonly verb: "noteCreation"; readonly path: string; readonly cgroups: Readonly<Record<string, string>> }
-  /** Takes the container's lock, and reads its state again. */
-  | { readonly verb: "lockState"; readonly path: string }
+  /** Takes the container's lock, and reads its state again. `force`: ends a creation that hangs. */
+  | { readonly verb: "lockState"; readonly path: string; readonly force?: true }
   | { readonly verb: "unlockState" };
 
 /** Descriptors for stage and init. */

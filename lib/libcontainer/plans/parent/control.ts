@@ -103,7 +103,7 @@ export function deleteActs(container: Controlled, { force }: { readonly force: b
     act("wait for init's end", "", { verb: "awaitInitEnd" }),
   ];
   return [
-    lockState(container),
+    lockState(container, { force }),
     readStatus(force ? undefined : ["stopped", "created"], { message, hint }),
     ...awaitCriu(container),
     // In a shared pid namespace, --force ends what init has left.
@@ -203,8 +203,12 @@ const unlock: Undo = { label: "release the container's lock", does: { verb: "unl
 export const unlockState: Act = { from: "", ...unlock };
 
 /** Locks the container, and reads its state again. */
-export function lockState({ directory }: Pick<Controlled, "directory">): Act {
-  return act("lock the container and read its state", "", { verb: "lockState", path: directory }, { undo: [unlock] });
+export function lockState(
+  { directory }: Pick<Controlled, "directory">,
+  { force = false }: { readonly force?: boolean } = {},
+): Act {
+  const does = { verb: "lockState", path: directory, ...(force ? { force } : {}) } as const;
+  return act("lock the container and read its state", "", does, { undo: [unlock] });
 }
 
 /** Finds out the status, and refuses others than those allowed. */

@@ -79,6 +79,23 @@ Deno.test("a short id may be a part of other texts, so its image is not kept", (
   assertEquals(KeptImages.keyOf("box", []), undefined);
 });
 
+Deno.test("an id that begins again within itself is replaced where the key has it", () => {
+  const [first, second] = ["a".repeat(32), "b".repeat(32)];
+  assertEquals(KeptImages.keyOf(first, [`${first}a`]), KeptImages.keyOf(second, [`${second}a`]));
+  const images = new KeptImages();
+  images.keep("key", first, new TextEncoder().encode(`${first}a ${first}`));
+  assertEquals(new TextDecoder().decode(images.get("key", second)), `${second}a ${second}`);
+});
+
+Deno.test("a config that has the id for itself, as in the source of a mount, gives no image for other ids", () => {
+  const images = new KeptImages();
+  const image = new TextEncoder().encode(`/data/${one}`);
+  images.keep("key", one, image, { mounts: [{ source: `/data/${one}` }], limit: 1n });
+  assertEquals(images.get("key", other), undefined);
+  images.keep("key", one, image, { mounts: [{ source: `/data/${other}` }], limit: 1n });
+  assert(images.get("key", other) !== undefined);
+});
+
 Deno.test("of many images the last ones are kept", () => {
   const images = new KeptImages();
   for (let number = 0; number < 100; number++) images.keep(`${number}`, one, new Uint8Array(1));
@@ -90,5 +107,5 @@ Deno.test("a launch without images plans as ever; with them, its key has all but
   assertEquals(keptFor({}, { id: one, request: {} }), undefined);
   const images = new KeptImages();
   const kept = keptFor({ images }, { id: one, request: { seccomp: "large", umask: 1 }, facts: 2 });
-  assertEquals(kept, { images, id: one, parts: [{ seccomp: undefined, umask: 1 }, { facts: 2 }] });
+  assertEquals(kept, { images, id: one, parts: [{ seccomp: undefined, umask: 1 }, { facts: 2 }], same: undefined });
 });

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { RuncError } from "../../../../lib/errors.ts";
-import { checkSandboxOptions, checkSpawnOptions } from "../../../../lib/sandbox/run/check_options.ts";
+import { checkPoolOptions, checkSandboxOptions, checkSpawnOptions } from "../../../../lib/sandbox/run/check_options.ts";
 
 function refusal(check: () => void): RuncError {
   const error = assertThrows(check, RuncError);
@@ -33,7 +33,7 @@ Deno.test("options of every shape that the types allow", () => {
     log: () => {},
   });
   checkSandboxOptions({ user: "root", root: "host", seccomp: { defaultAction: "SCMP_ACT_ALLOW" } });
-  checkSandboxOptions({ root: { directory: "/a" }, memory: undefined });
+  checkSandboxOptions({ root: { directory: "/a", image: undefined }, memory: undefined });
   const streams = { stdin: "null", stdout: "piped", stderr: "inherit" };
   checkSpawnOptions("ls", { args: ["-l"], env: {}, clearEnv: true, cwd: "/tmp", timeout: 5, ...streams });
   checkSpawnOptions(new URL("file:///bin/ls"), { cwd: new URL("file:///tmp") });
@@ -106,4 +106,46 @@ Deno.test("an option of another shape is named, whatever it is", () => {
   for (const program of ["", 5, undefined, null]) {
     assertMatch(refusal(() => checkSpawnOptions(program, {})).message, /^program: /);
   }
+});
+
+Deno.test("the options are a copy: what the caller changes later is not in it", () => {
+  const options = {
+    user: { uid: 1, gid: 1, additionalGids: [1] },
+    capabilities: ["KILL"],
+    mounts: [{ source: "/a", target: "/b" }],
+    env: { A: "b" },
+    root: { directory: "/a" },
+    seccomp: { defaultAction: "SCMP_ACT_ALLOW", syscalls: [{ names: ["read"], action: "SCMP_ACT_ALLOW" }] },
+  };
+  const before = structuredClone(options);
+  const own = checkSandboxOptions(options);
+  options.user.uid = 0;
+  options.user.additionalGids.push(0);
+  options.capabilities[0] = "SYS_ADMIN";
+  options.mounts[0]!.source = "/etc";
+  options.mounts.push({ source: "/", target: "/host" });
+  options.env.A = "c";
+  options.root.directory = "/";
+  options.seccomp.syscalls[0]!.names[0] = "write";
+  assertEquals(own as unknown, before);
+});
+
+Deno.test("an option of a prototype is an option, and is checked", () => {
+  class Options {
+    get memory() {
+      return "64MiB";
+    }
+  }
+  assertEquals(checkSandboxOptions(new Options()), { memory: "64MiB" });
+  assertEquals(checkSandboxOptions(Object.create({ network: "host" })), { network: "host" });
+  assertMatch(refusal(() => checkSandboxOptions(Object.create({ pids: "5" }))).message, /^pids: "5" is not a number/);
+  assertEquals({ ...checkPoolOptions(Object.create({ size: 2, user: "root" })) } as unknown, {
+    size: 2,
+    user: "root",
+  });
+});
+
+Deno.test("a profile with something that is no data is refused", () => {
+  const seccomp = { defaultAction: "SCMP_ACT_ALLOW", syscalls: () => {} };
+  assertMatch(refusal(() => checkSandboxOptions({ seccomp })).message, /^seccomp: /);
 });
