@@ -81,6 +81,18 @@ boxTest("installing again leaves no moment without a program; the one before goe
   assertEquals(existsSync(prefix), false);
 });
 
+/** Whether the command line of a process has this text. */
+function isNamed(text: string): boolean {
+  return [...Deno.readDirSync("/proc")].some(({ name }) => {
+    try {
+      return /^\d+$/.test(name) && Deno.readTextFileSync(`/proc/${name}/cmdline`).includes(text);
+    } catch {
+      // It has ended meanwhile.
+      return false;
+    }
+  });
+}
+
 boxTest("an installation that was cut off is uninstalled, or done once more", (box) => {
   const prefix = `${box.directory}/prefix`;
   for (const next of ["uninstall", "install"] as const) {
@@ -88,6 +100,8 @@ boxTest("an installation that was cut off is uninstalled, or done once more", (b
     until("it has begun", () => existsSync(`${prefix}/lib/runc/manifest`));
     cut.signal(9);
     cut.wait();
+    // The bundler is its child, and lives on.
+    until("all of it has ended", () => !isNamed(prefix));
     must(next, prefix, ...(next === "install" ? ["--no-snapshot"] : []));
     assertEquals(existsSync(prefix), next === "install");
   }
