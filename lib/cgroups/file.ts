@@ -113,9 +113,16 @@ export function* makeCgroup(directory: string, made: string[], first?: number): 
   return true;
 }
 
-/** Tries to create each of `directories`. Returns 0 or −errno for each, for {@link makeCgroup}. */
-export function* tryMakeCgroups(directories: readonly string[]): Waits<readonly number[]> {
-  return yield* callAll(directories.map((directory) => ({ call: "mkdir", args: [cString(directory), MODE] })));
+/**
+ * Tries to create each of `directories`. Returns 0 or −errno for each, for {@link makeCgroup}. Appends every new one to
+ * `made`.
+ */
+export function* tryMakeCgroups(directories: readonly string[], made: string[]): Waits<readonly number[]> {
+  const results = yield* callAll(
+    directories.map((directory) => ({ call: "mkdir", args: [cString(directory), MODE] })),
+  );
+  made.push(...directories.filter((_, index) => results[index] === 0));
+  return results;
 }
 
 /** Tries to remove each of `directories`. Returns those that are left, for {@link removeCgroup}. */

@@ -87,13 +87,11 @@ export class CgroupV1 implements CgroupManager {
   /** Makes the directories that are missing. `isOurs`: those that are there may have our processes. */
   protected *makeGroups(limits: Resources | undefined, { isOurs }: { readonly isOurs: boolean }): Waits<void> {
     const groups = this.#groups();
-    const results = yield* tryMakeCgroups(groups.map(({ directory }) => directory));
-    // All of them, before the first one fails: what was made is undone.
-    const isNew = groups.map(({ directory }, index) => results[index] === 0 && this.#made.push(directory) > 0);
+    const results = yield* tryMakeCgroups(groups.map(({ directory }) => directory), this.#made);
     try {
       for (const [index, group] of groups.entries()) {
-        const failed = isNew[index] ? undefined : results[index];
-        yield* this.#tolerant(group, () => createGroup(group, this.#made, { limits, isOurs, failed }));
+        const result = results[index]!;
+        yield* this.#tolerant(group, () => createGroup(group, this.#made, { limits, isOurs, result }));
         if (limits !== undefined && group.controllers.includes("memory")) yield* this.#limitMemory(limits);
         yield TURN;
       }
@@ -279,14 +277,14 @@ function isDispensable({ controllers }: Group): boolean {
 function* createGroup(
   { directory, controllers }: Group,
   made: string[],
-  { limits, isOurs, failed }: {
+  { limits, isOurs, result }: {
     readonly limits: Resources | undefined;
     readonly isOurs: boolean;
-    /** −errno of the attempt to make it; absent: it is new. */
-    readonly failed?: number;
+    /** Of the attempt to make it. */
+    readonly result: number;
   },
 ): Waits<void> {
-  const fresh = failed === undefined || (yield* makeCgroup(directory, made, failed));
+  const fresh = result === 0 || (yield* makeCgroup(directory, made, result));
   if (!fresh && !isOurs && controllers.includes("devices")) refuseProcesses(directory);
   if (!fresh && !isOurs && controllers.includes("freezer")) yield* refuseFrozen(freezerV1, directory);
   if (controllers.includes("cpuset")) yield* giveCpus(directory, fresh, limits);
