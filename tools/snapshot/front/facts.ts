@@ -126,6 +126,21 @@ export const isGone: Slot = slot("init is gone");
 /** Spaces between the state and the start time. proc_pid_stat(5) */
 const FIELDS_BEFORE = 19;
 
+/** Moves {@link place} behind so many spaces of the text. `failed`: what to do at the text's end. */
+const skipFields = (count: number, failed: readonly Op[]): readonly Op[] => [
+  set(fields, 0),
+  repeatUntil(
+    [
+      load(place, 1, character),
+      when(character, "==", 0, failed),
+      when(character, "==", 0x20, [advance(fields, 1)]),
+      advance(place, 1),
+    ],
+    fields,
+    count,
+  ),
+];
+
 /** Sets {@link isAlive} and {@link isGone}. `failed`: what to do where that is not known. */
 const lookAtInitOr = (failed: readonly Op[]): readonly Op[] => [
   set(isAlive, 0),
@@ -158,17 +173,7 @@ const lookAtInitOr = (failed: readonly Op[]): readonly Op[] => [
     repeatUntil([advance(place, -1), load(place, 1, character)], character, 0x29),
     advance(place, 2),
     load(place, 1, processState),
-    set(fields, 0),
-    repeatUntil(
-      [
-        load(place, 1, character),
-        when(character, "==", 0, failed),
-        when(character, "==", 0x20, [advance(fields, 1)]),
-        advance(place, 1),
-      ],
-      fields,
-      FIELDS_BEFORE,
-    ),
+    ...skipFields(FIELDS_BEFORE, failed),
     ...findText("startTime", path, size),
     repeatUntil(
       [
@@ -206,17 +211,7 @@ export const needLiveInit = (failed: readonly Op[]): readonly Op[] => [
   ...lookAtInitOr(failed),
   set(isKilled, 0),
   when(isAlive, "==", 1, [
-    set(fields, 0),
-    repeatUntil(
-      [
-        load(place, 1, character),
-        when(character, "==", 0, failed),
-        when(character, "==", 0x20, [advance(fields, 1)]),
-        advance(place, 1),
-      ],
-      fields,
-      FIELDS_BETWEEN,
-    ),
+    ...skipFields(FIELDS_BETWEEN, failed),
     set(pending, 0),
     load(place, 1, character),
     repeatUntil(
