@@ -16,6 +16,8 @@ export interface Stat {
   /** The device number of a device file, in the kernel's encoding. */
   readonly rdev: number;
   readonly sizeBytes: number;
+  /** The whole `struct stat`. */
+  readonly view: DataView;
 }
 
 /** fstat(2). Returns −errno on failure. */
@@ -31,5 +33,6 @@ export function fstat(kernel: Kernel, fd: number): Stat | number {
     gid: view.getUint32(at.gid, true),
     rdev: Number(view.getBigUint64(at.rdev, true)),
     sizeBytes: Number(view.getBigUint64(at.size, true)),
+    view,
   };
 }

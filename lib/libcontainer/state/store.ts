@@ -5,13 +5,13 @@
  */
 
 import { RuncError } from "../../errors.ts";
-import { FileType, Flock, openFlag, STAT_SIZE, UmountFlag } from "../../ffi/constants.ts";
+import { FileType, Flock, openFlag, UmountFlag } from "../../ffi/constants.ts";
 import { Errno } from "../../ffi/errno.ts";
 import { Fd } from "../../ffi/fd.ts";
 import { fileError, withFileErrors } from "../../ffi/file_error.ts";
 import { open, readUpTo } from "../../ffi/files.ts";
-import { alloc, cString, type Kernel, syscallError } from "../../ffi/kernel.ts";
-import { fstat } from "../../ffi/stat.ts";
+import { cString, type Kernel, syscallError } from "../../ffi/kernel.ts";
+import { fstat, type Stat } from "../../ffi/stat.ts";
 import { exclusiveLock, type Waits } from "../../ffi/waits.ts";
 import { exactText } from "../../specs/json.ts";
 import { EXIT_RECORD } from "./exit_record.ts";
@@ -285,9 +285,9 @@ export class StateDirectory {
   #stateIdentity(kernel: Kernel): Identity | undefined {
     const number = kernel.retry("open", cString(`${this.path}/state.json`), openFlag(kernel.arch).O_CLOEXEC);
     if (number < 0) return undefined;
-    const identity = identityOf(kernel, number);
+    const status = fstat(kernel, number);
     kernel.call("close", number);
-    return identity;
+    return typeof status === "number" ? undefined : identityOf(status);
   }
 
   /**
@@ -297,17 +297,17 @@ export class StateDirectory {
    */
   load(kernel: Kernel): RuncState {
     using file = this.#openState(kernel);
-    const identity = identityOf(kernel, file.number);
-    if (identity !== undefined && isSame(identity, this.#known?.identity)) return this.#known!.state;
-    const state = parseRuncState(new TextDecoder().decode(this.#read(kernel, file)));
-    this.#known = identity && { identity, state };
+    const status = fstat(kernel, file.number);
+    if (typeof status === "number") throw syscallError(`fstat(${file.label})`, -status);
+    const identity = identityOf(status);
+    if (this.#known !== undefined && isSame(identity, this.#known.identity)) return this.#known.state;
+    const state = parseRuncState(new TextDecoder().decode(this.#read(kernel, file, status)));
+    this.#known = { identity, state };
     return state;
   }
 
   /** state.json, a regular file: a read of anything else may wait without end, or have none. */
-  #read(kernel: Kernel, file: Fd): Uint8Array<ArrayBuffer> {
-    const status = fstat(kernel, file.number);
-    if (typeof status === "number") throw syscallError(`fstat(${file.label})`, -status);
+  #read(kernel: Kernel, file: Fd, status: Stat): Uint8Array<ArrayBuffer> {
     if ((status.mode & FileType.S_IFMT) !== FileType.S_IFREG) throw brokenState("state.json is no regular file");
     if (status.sizeBytes > SIZE_LIMIT) throw brokenState("state.json is larger than 256 MiB");
     return readUpTo(kernel, file, status.sizeBytes);
@@ -378,14 +378,9 @@ export class StateDirectory {
 /** The words of {@link identityOffsets}: those of a file that is written again, or renamed, are others. */
 type Identity = readonly bigint[];
 
-function identityOf(kernel: Kernel, fd: number): Identity | undefined {
-  const buffer = alloc(STAT_SIZE);
-  if (kernel.retry("fstat", fd, buffer) < 0) return undefined;
-  const view = new DataView(buffer.buffer);
-  return identityOffsets.map((offset) => view.getBigUint64(offset, true));
-}
+const identityOf = ({ view }: Stat): Identity => identityOffsets.map((offset) => view.getBigUint64(offset, true));
 
-const isSame = (one: Identity, other: Identity | undefined) => one.every((word, index) => word === other?.[index]);
+const isSame = (one: Identity, other: Identity) => one.every((word, index) => word === other[index]);
 
 /** Removes a file or directory; ignores a missing one. Returns the system's error text. */
 function removing(path: string, options?: Deno.RemoveOptions): RuncError | undefined {
