@@ -51,13 +51,9 @@ export class KeptImages {
   keep(key: string, id: string, image: Uint8Array<ArrayBuffer>, same?: unknown): void {
     // There it stands for itself, and not for the launch's own id.
     if (JSON.stringify(same, plain)?.includes(id)) return;
-    // The oldest one goes: a map keeps the order.
-    if (this.#images.size >= MOST_IMAGES) {
-      for (const oldest of this.#images.keys()) {
-        this.#images.delete(oldest);
-        break;
-      }
-    }
+    // A map keeps the order.
+    const [oldest] = this.#images.keys();
+    if (this.#images.size >= MOST_IMAGES) this.#images.delete(oldest!);
     this.#images.set(key, { image: image.slice(), places: placesOf(image, new TextEncoder().encode(id)) });
   }
 }
