@@ -4,7 +4,7 @@
  * @module
  */
 
-import { at, buffer, bytes, call, fail, load, set, slot, store, when } from "../../../lib/plan/build.ts";
+import { at, buffer, bytes, call, fail, load, set, slot, store, struct, when } from "../../../lib/plan/build.ts";
 import type { At, Buffer, Op, Operand, Slot } from "../../../lib/plan/op.ts";
 
 /** Leaves the command to the snapshot, which repeats all of it. */
@@ -179,3 +179,15 @@ export const whenWord = (word: Slot, text: string, then: readonly Op[], otherwis
 
 /** The descriptor to close if the command is left to the snapshot. */
 export const shortFile: Slot = file;
+
+const SIGPIPE = 13, SIGXFSZ = 25, SIG_IGN = 1, SIGACTION_SIZE = 32, SIGSET_SIZE = 8;
+
+/** As in the snapshot: a write without a reader, and one beyond the limit of the file's size, are errors. */
+export const ignoreSignals: readonly Op[] = [SIGPIPE, SIGXFSZ].map((signal) =>
+  call("rt_sigaction", [
+    signal,
+    struct("{SIG_IGN}", SIGACTION_SIZE, [{ at: 0, size: 8, value: SIG_IGN }]),
+    0,
+    SIGSET_SIZE,
+  ])
+);
