@@ -380,9 +380,7 @@ for (const [name, argsOf, output] of interrupted) {
     assertEquals(twice(box, args, options)[1], expected);
     const calls = callsOf(box, args, options);
     assert(calls.length > 60, `${calls.length} calls`);
-    const processes = () => execute(["/usr/bin/pgrep", "--ns", String(box.state().pid), "--nslist", "pid"]).stdout;
     endAll(box);
-    const before = processes();
     for (const [call, nth] of calls) {
       const prefix = [strace, "-qqq", "-o", "/dev/null", "-e", `inject=${call}:error=EIO:when=${nth}`];
       // The first one has kept it for the program.
@@ -392,19 +390,53 @@ for (const [name, argsOf, output] of interrupted) {
         assertMatch(contentOf(`/proc/${contentOf(`${box.directory}/pid`)}/cmdline`), /^sleep/);
         endAll(box);
       }
-      assertEquals(processes(), before, `after ${call} ${nth}`);
+      until(`no process is left after ${call} ${nth}`, () => processesOf(box).length === 1);
     }
     assertEquals([...Deno.readDirSync(box.directory)].filter(({ name }) => name.startsWith(".")), []);
   });
 }
 
+for (const [name, argsOf] of interrupted) {
+  frontTest(`exec ${name}: killed at any call, the front leaves no process (needs ${strace})`, (box) => {
+    if (!existsSync(strace)) return;
+    bring(box, "running");
+    const args = argsOf(box);
+    assertEquals(twice(box, args)[1].code, 0);
+    const calls = callsOf(box, args, {});
+    let alive = 0;
+    for (const [call, nth] of calls) {
+      endAll(box);
+      const prefix = [strace, "-qqq", "-o", "/dev/null", "-e", `inject=${call}:signal=KILL:when=${nth}`];
+      assertEquals(runBy(box, "front", args, { prefix }).code, 137, `${call} ${nth}`);
+      // What init has become is a process of the container, as one of another exec is.
+      const left = () => processesOf(box).filter((pid) => !/^(sleep|cat)\0/.test(contentOf(`/proc/${pid}/cmdline`)));
+      until(`only the container's processes, after ${call} ${nth}`, () => left().length === 0);
+      alive += processesOf(box).length - 1;
+      if (existsSync(`${box.directory}/.pid`)) Deno.removeSync(`${box.directory}/.pid`);
+    }
+    assert(alive <= 12, `${alive} processes have started`);
+  });
+}
+
+/** The processes of the container's pid namespace. */
+function processesOf(box: Box): readonly number[] {
+  const namespaceOf = (pid: string) => {
+    try {
+      return Deno.readLinkSync(`/proc/${pid}/ns/pid`);
+    } catch {
+      // It has ended.
+      return undefined;
+    }
+  };
+  const own = namespaceOf(String(box.state().pid));
+  return [...Deno.readDirSync("/proc")].map(({ name }) => name).filter((name) => /^\d+$/.test(name))
+    .filter((pid) => namespaceOf(pid) === own).map(Number);
+}
+
 /** Ends the processes of the container, but for its first one. */
 function endAll(box: Box): void {
   const { pid } = box.state();
-  const others = () => {
-    const { stdout } = execute(["/usr/bin/pgrep", "--ns", String(pid), "--nslist", "pid"]);
-    return stdout.split("\n").map(Number).filter((each) => each > 0 && each !== pid);
-  };
+  const others = () => processesOf(box).filter((each) => each !== pid);
   for (const each of others()) kill(kernel, each, 9);
   until("they have ended", () => others().length === 0);
 }
