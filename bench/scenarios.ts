@@ -39,9 +39,10 @@ function life(contestant: Contestant): readonly Timed[] {
   const started = contestant.call("start", id);
   const state = contestant.call("state", id);
   const executed = contestant.call("exec", id, "true");
+  const again = contestant.call("exec", id, "true");
   const killed = contestant.call("kill", id, "KILL");
   waitForEnd(pid);
-  return [created, started, state, executed, killed, contestant.call("delete", id)];
+  return [created, started, state, executed, again, killed, contestant.call("delete", id)];
 }
 
 function forcedDelete(contestant: Contestant): Timed {
@@ -119,7 +120,7 @@ export const scenarios: readonly Scenario[] = [
   one("--version", (contestant) => contestant.call("--version")),
   ...bundles.map(([row, bundle]) => one(row, (contestant) => contestant.run(bundle))),
   one("the same, no cached filter", firstTime, 1 / 4),
-  { rows: ["create", "start", "state", "exec", "kill", "delete"], share: 1, measure: life },
+  { rows: ["create", "start", "state", "exec", "the same exec again", "kill", "delete"], share: 1, measure: life },
   one("delete -f of a running container", forcedDelete, 1 / 4),
   { rows: [`${IN_SEQUENCE} runs in sequence`], share: 1 / 10, measure: (contestant) => [inSequence(contestant)] },
   {

@@ -7,6 +7,7 @@
 import { resolve } from "../std/path.ts";
 import { HostTerminal, receiveMaster } from "../libcontainer/launch/host_terminal.ts";
 import { type ForegroundStdio, Monitor, type MonitorOptions } from "../libcontainer/launch/hand_over.ts";
+import type { Reexec } from "../libcontainer/plans/monitor/reexec.ts";
 import type { Runtime } from "../libcontainer/runtime.ts";
 import { type fexecve, processEnvironment } from "../ffi/process/process.ts";
 import { withTraceparent } from "../trace/context.ts";
@@ -86,6 +87,12 @@ export class Foreground implements Disposable {
       : { height: size.rows, width: size.columns };
   }
 
+  /** How the monitor executes this program again. */
+  get again(): Reexec {
+    const { path, args } = this.#runtime.reexec;
+    return { path, args: [path, ...args, ...this.#own.globalWords], ownArguments: this.#own.words.length + 1 };
+  }
+
   /**
    * Prepares the monitor while the process is being set up, when this process would otherwise only wait. With a
    * terminal, which does not exist yet, {@link run} does it.
@@ -117,8 +124,7 @@ export class Foreground implements Disposable {
   }
 
   #makeMonitor({ pid, id, removal, notify, record, started }: MonitoredProcess, stdio: ForegroundStdio): Monitor {
-    const { path, args } = this.#runtime.reexec;
-    const { words, globalWords, debug, traceFile } = this.#own;
+    const { words, debug, traceFile } = this.#own;
     const options: MonitorOptions = {
       pid,
       stdio,
@@ -131,7 +137,7 @@ export class Foreground implements Disposable {
         : { kind: "runtime", options: ["--trace", traceFile] },
       id,
       argv: ["runc", ...words],
-      again: { path, args: [path, ...args, ...globalWords] },
+      again: this.again,
       debug,
     };
     return inSpan(this.#runtime.trace, "make the monitor", () => new Monitor(this.#runtime, options));

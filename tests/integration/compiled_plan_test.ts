@@ -35,7 +35,7 @@ function programOf(
 ): Uint8Array {
   const compile = (constants: number) => {
     const named = steps.map((ops, index) => ({ label: `step ${index}`, from: "", ops }));
-    const plan = compileSteps(named, opened, { constants, zeroed: ZEROED });
+    const plan = compileSteps(named, { steps: [], opened }, { constants, zeroed: ZEROED });
     return { ...plan, code: assemble([...plan.rows, ...after]).code };
   };
   const length = Math.ceil(compile(BASE).code.length / 8) * 8;

@@ -9,8 +9,10 @@ import { RuncError } from "../../errors.ts";
 import { runWaits } from "../../ffi/waits.ts";
 import { readConfig } from "../../libcontainer/container/bundle.ts";
 import { ContainerHandle } from "../../libcontainer/container/handle.ts";
+import type { Kept } from "../../libcontainer/container/keep_exec.ts";
 import type { ProcessHandle } from "../../libcontainer/container/container_process.ts";
 import { runAct } from "../../libcontainer/launch/run_acts.ts";
+import type { Reexec } from "../../libcontainer/plans/monitor/reexec.ts";
 import { pidFileAct } from "../../libcontainer/plans/parent/create.ts";
 import type { Process } from "../../specs/config.ts";
 import { ignoredText, parseProcess } from "../../specs/parse.ts";
@@ -18,10 +20,11 @@ import type { Runtime } from "../../libcontainer/runtime.ts";
 import type { ToolRoot } from "../../libcontainer/steps/root/tool_root.ts";
 import type { SeccompFilter } from "../../libcontainer/seccomp/filter.ts";
 import { inSpan } from "../../trace/tracer.ts";
-import type { Command } from "../context.ts";
+import type { Command, Context } from "../context.ts";
 import type { Invocation } from "../parse.ts";
 import { foregroundOf, type MakeForeground, type MonitoredProcess } from "../foreground.ts";
 import { Interruptible } from "../interruption.ts";
+import { knownArgv } from "../known_words.ts";
 import {
   checkTerminal,
   inheritedDescriptors,
@@ -94,10 +97,10 @@ function processFromConfig(
   args: readonly string[],
   options: Overrides,
   given: ReadonlySet<string>,
-  runtime: Runtime,
+  { runtime, onText }: { readonly runtime: Runtime; readonly onText?: OnText },
 ): Process {
   withSystemErrors(`chdir ${bundle}`, () => Deno.chdir(bundle));
-  const { process } = readConfig(bundle, runtime.log);
+  const { process } = readConfig(bundle, runtime.log, (text) => onText?.(text, `${bundle}/config.json`));
   if (args.length === 0) throw new RuncError("usage", "exec args cannot be empty");
   if (process === undefined) {
     throw new RuncError("config-invalid", "process property must not be empty", { field: "/process" });
@@ -116,19 +119,27 @@ function processFromConfig(
   };
 }
 
+/** Receives what the process was read from. `path`: of config.json; empty for the file of --process. */
+type OnText = (text: string, path: string) => void;
+
 /** The process that the command line asks for: from a file, or the config's with other arguments. */
 export function readProcess(
   runtime: Runtime,
   container: ContainerHandle,
   { args, options, given }: Pick<Invocation<"exec">, "args" | "options" | "given">,
+  onText?: OnText,
 ): Process {
   const { process: name = "" } = options;
-  const parse = () =>
-    parseProcess(withSystemErrors(`open ${name}`, () => Deno.readTextFileSync(name)), {
+  const parse = () => {
+    const text = withSystemErrors(`open ${name}`, () => Deno.readTextFileSync(name));
+    onText?.(text, "");
+    return parseProcess(text, {
       file: name,
       onIgnored: (ignored) => runtime.log("debug", `${name}: ${ignoredText(ignored)}`),
     });
-  const read = () => name === "" ? processFromConfig(container.bundle, args, options, given, runtime) : parse();
+  };
+  const read = () =>
+    name === "" ? processFromConfig(container.bundle, args, options, given, { runtime, onText }) : parse();
   return inSpan(runtime.trace, "read the process", read);
 }
 
@@ -139,17 +150,44 @@ export const run: Command<"exec"> = (context, { args: [id = "", ...args], option
   const runtime = makeRuntime(context);
   const container = ContainerHandle.load(runtime, id);
   runWaits(runtime, container.refuseExec({ ignorePaused: options["ignore-paused"] }));
-  const process = readProcess(runtime, container, { args, options, given });
+  let source: Source | undefined;
+  const process = readProcess(runtime, container, { args, options, given }, (text, path) => source = { text, path });
   const seccomp = container.compileSeccomp();
   using interruptible = new DisposableStack();
   if (options.detach) interruptible.use(new Interruptible(context.kernel, context.interruption));
-  return execute(runtime, { makeForeground, container }, process, { ...options, pidFile, seccomp });
+  const keep = (again?: Reexec) => source && keptOf(context, source, { again, owner: container.rootOwner });
+  return execute(runtime, { makeForeground, container, keep }, process, { ...options, pidFile, seccomp });
 };
+
+/** What the process was read from. */
+interface Source {
+  readonly text: string;
+  readonly path: string;
+}
+
+/** What the front of the program compares the next command line with; undefined if it would not know it. */
+function keptOf(
+  { words, global, root, trace, programKind }: Context,
+  { text, path }: Source,
+  more: Pick<Kept, "again" | "owner">,
+): Kept | undefined {
+  const argv = knownArgv(words);
+  if (argv === undefined || programKind() !== "snapshot" || trace !== undefined || global.debug) return undefined;
+  const { log = "", "log-format": format } = global;
+  // The monitor has its absolute path.
+  if (more.again !== undefined && log !== "" && !log.startsWith("/")) return undefined;
+  return { ...more, argv, root, log, format, request: new TextEncoder().encode(text), requestPath: path };
+}
 
 /** Starts the process, and in the foreground becomes its monitor. */
 export function execute(
   runtime: Runtime,
-  { makeForeground, container }: { makeForeground: MakeForeground | undefined; container: ContainerHandle },
+  { makeForeground, container, keep }: {
+    readonly makeForeground: MakeForeground | undefined;
+    readonly container: ContainerHandle;
+    /** What is kept of the exec. `again`: of the monitor, in the foreground. */
+    readonly keep?: (again?: Reexec) => Kept | undefined;
+  },
   process: Process,
   options: {
     readonly detach: boolean;
@@ -184,6 +222,7 @@ export function execute(
     consoleSocket: io.consoleSocket,
     pidfdSocket: pidfd,
     inheritedFds,
+    kept: keep?.(foreground?.again),
     onProcess: (pid) => foreground?.prepare(monitored(pid), io),
   });
   using started: ProcessHandle = runWaits(runtime, starting);

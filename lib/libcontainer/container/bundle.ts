@@ -32,8 +32,12 @@ export interface Spec {
   readonly layout: CgroupLayout;
 }
 
-/** Reads and parses `<bundle>/config.json`. @throws {RuncError} `config-invalid`. */
-export function readConfig(bundle: string, log: Runtime["log"]): Config {
+/**
+ * Reads and parses `<bundle>/config.json`. `onText`: receives its text.
+ *
+ * @throws {RuncError} `config-invalid`.
+ */
+export function readConfig(bundle: string, log: Runtime["log"], onText?: (text: string) => void): Config {
   let text: string;
   try {
     text = Deno.readTextFileSync(`${bundle}/config.json`);
@@ -46,6 +50,7 @@ export function readConfig(bundle: string, log: Runtime["log"]): Config {
     }
     throw new RuncError("config-invalid", `cannot read ${bundle}/config.json: ${(cause as Error).message}`, { cause });
   }
+  onText?.(text);
   return parseConfig(text, { onIgnored: (ignored) => log("debug", `config.json: ${ignoredText(ignored)}`) });
 }
 

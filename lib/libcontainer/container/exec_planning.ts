@@ -46,6 +46,8 @@ import {
   systemdOf,
   systemdPathOf,
 } from "../state/runc_state.ts";
+import type { StateDirectory } from "../state/store.ts";
+import type { Kept } from "./keep_exec.ts";
 import { hasSelinux } from "../config/facts.ts";
 import { cgroupEntry, cgroupOptions, systemdOptions } from "./container_cgroups.ts";
 import { type ProcessOptions, requireFilter } from "./container_process.ts";
@@ -70,6 +72,8 @@ export interface ExecOptions extends ProcessOptions {
 
 /** Options of a debugger: an exec with programs of the host. */
 export interface DebugOptions extends ExecOptions {
+  /** Keeps the exec for the next one with the same request. */
+  readonly kept?: Kept;
   /** Absent: the process has the container's root. */
   readonly tools?: ToolRoot;
 }
@@ -80,6 +84,7 @@ export interface ExecContainer {
   readonly cgroup: CgroupManager;
   /** The container's state, for a seccomp agent. */
   readonly hookState: State;
+  readonly directory: StateDirectory;
 }
 
 /** What an exec does. */

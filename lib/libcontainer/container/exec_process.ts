@@ -19,6 +19,7 @@ import { affinityText } from "../steps/cpu_affinity.ts";
 import { ProcessHandle } from "./container_process.ts";
 import type { Kernel } from "../../ffi/kernel.ts";
 import { type DebugOptions, type ExecContainer, type PlannedExec, planningExec } from "./exec_planning.ts";
+import { keepExec, type LaunchedImage } from "./keep_exec.ts";
 import { StageDescriptors } from "./stage_descriptors.ts";
 import { refuseTracers } from "./tracers.ts";
 
@@ -32,6 +33,7 @@ export function* execProcess(runtime: Runtime, container: ExecContainer, options
   }
   using descriptors = new StageDescriptors(runtime.kernel, options);
   const killsBefore = planned.cgroup.oomKills();
+  let launched: Pick<LaunchedImage, "image" | "numbers"> | undefined;
   // Always native: the container's mount namespace has no Deno, nor the libraries that it needs.
   const world: LaunchWorld = new LaunchWorld({ ...runtime, executor: "native" }, {
     acts: planned.parent,
@@ -43,11 +45,17 @@ export function* execProcess(runtime: Runtime, container: ExecContainer, options
       inheritedFds: options.inheritedFds ?? 0,
       waits: false,
       refused: planned.facts.refused,
+      onImage: options.kept === undefined ? undefined : (image, numbers) => launched = { image, numbers },
     }),
     hookOutput: () => descriptors.handOver(),
     seccomp: options.seccomp,
     hookState: () => container.hookState,
-    onProcess: options.onProcess,
+    onProcess: (pid) => {
+      options.onProcess?.(pid);
+      if (options.kept === undefined || launched === undefined) return;
+      const { passwdBytes: passwd } = world.conversation;
+      keepExec(runtime, container, planned, { ...launched, passwd }, options.kept);
+    },
     explain: (error) => explained(error, { world, cgroup: planned.cgroup, killsBefore }),
   });
   world.add(verbs(world, { kernel: runtime.kernel, container, planned, descriptors }));

@@ -289,7 +289,7 @@ export class ContainerHandle {
   }
 
   get #execContainer(): ExecContainer {
-    return { state: this.#state, cgroup: this.#cgroup, hookState: this.hookState("running") };
+    return { ...this.#parts, hookState: this.hookState("running") };
   }
 
   /** Plans an exec, without doing any of it. */

@@ -142,6 +142,17 @@ export class Conversation<Held extends Message = Message> {
     return this.#passwd.map((piece) => decoder.decode(piece, { stream: true })).join("") + decoder.decode();
   }
 
+  /** The same, as bytes. */
+  get passwdBytes(): Uint8Array<ArrayBuffer> {
+    const all = new Uint8Array(this.#passwd.reduce((sum, { length }) => sum + length, 0));
+    let end = 0;
+    for (const piece of this.#passwd) {
+      all.set(piece, end);
+      end += piece.length;
+    }
+    return all;
+  }
+
   /** The driver has sent a file, whose content init copies: `copied` is due. */
   expectCopied(): void {
     this.#isCopying = true;

@@ -40,6 +40,8 @@ export interface StageOptions {
   readonly waits: boolean;
   /** System calls that a sandbox around this runtime refuses. */
   readonly refused?: HostFacts["refused"];
+  /** Called with the image, and the numbers of its descriptors. They are then such as another launch can use, too. */
+  readonly onImage?: (image: Uint8Array, numbers: Readonly<Record<string, number>>) => void;
 }
 
 /** A stage that has just been started. It waits for a message, or soon will. */
@@ -67,6 +69,7 @@ export function* startStage(runtime: Runtime, options: StageOptions): Waits<Stag
     // The JavaScript executor reads the image that the stage is started from.
     if (self !== undefined) numbers.image = spare;
     const { encoded, times } = yield* encodedFor(runtime, options, numbers, self !== undefined);
+    options.onImage?.(encoded.image, numbers);
     yield TURN;
     using opened = executable(kernel, { name: "runc-init", content: encoded.image, directory: runtime.root });
     using moved = opened.number > numbers["last foreign"]! ? duplicateFrom(kernel, opened, spare + 1) : undefined;
@@ -172,7 +175,8 @@ function fixNumbers(
   // Plus two: the image gets the lowest free number, which is one above those in use unless another thread of Deno took
   // it.
   const least = Math.max(2 + options.inheritedFds, ...used, ...options.stdio) + 2;
-  let next = options.kept === undefined ? least : roundNumber(kernel, least);
+  const isShared = options.kept !== undefined || options.onImage !== undefined;
+  let next = isShared ? roundNumber(kernel, least) : least;
   const numbers: Record<string, number> = {};
   numbers["last foreign"] = next - 1;
   for (const name of Object.keys(sources)) numbers[name] = next++;

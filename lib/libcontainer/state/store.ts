@@ -16,6 +16,7 @@ import { exclusiveLock, type Waits } from "../../ffi/waits.ts";
 import { exactText } from "../../specs/json.ts";
 import { EXIT_RECORD } from "./exit_record.ts";
 import { type CreationNote, NOTE_LIMIT, parseNote } from "./creation_note.ts";
+import { addKnownExec, KNOWN, KNOWN_LIMIT, type KnownExec, type KnownFor } from "./known_exec.ts";
 import { encodeResident, identityOffsets, RESIDENT } from "./resident.ts";
 import { brokenState, parseRuncState, type RuncState } from "./runc_state.ts";
 
@@ -89,6 +90,11 @@ export class StateDirectory {
   /** What commands without an engine know of the container. @see resident.ts */
   get resident(): string {
     return `${this.path}/${RESIDENT}`;
+  }
+
+  /** The last few execs. @see known_exec.ts */
+  get known(): string {
+    return `${this.path}/${KNOWN}`;
   }
 
   /** How the first process ended. */
@@ -271,15 +277,40 @@ export class StateDirectory {
    */
   #saveResident(kernel: Kernel, state: RuncState, identity: Identity | undefined): void {
     const content = identity && encodeResident(state, identity);
-    if (content === undefined) return void removing(this.resident);
-    const temporary = `${this.path}/${RESIDENT}-${kernel.pid}`;
+    if (content === undefined) removing(this.resident);
+    else this.#replace(kernel, RESIDENT, content);
+  }
+
+  /** Writes a file that commands can do without; leaves nothing if it fails. */
+  #replace(kernel: Kernel, name: string, content: Uint8Array): void {
+    const temporary = `${this.path}/${name}-${kernel.pid}`;
     try {
       Deno.writeFileSync(temporary, content, { mode: 0o600 });
-      Deno.renameSync(temporary, this.resident);
+      Deno.renameSync(temporary, `${this.path}/${name}`);
     } catch (error) {
       if (fileError(error) === undefined) throw error;
       removing(temporary);
     }
+  }
+
+  /**
+   * Keeps an exec of the state that was read or written last. Of two that are kept at the same time, one may be lost. If
+   * commands on the container need an engine anyway, nothing is kept.
+   */
+  keepExec(kernel: Kernel, head: Omit<KnownFor, "identity">, known: KnownExec): void {
+    if (this.#known === undefined || !isThere(this.resident)) return;
+    const file = addKnownExec(this.#readKnown(kernel), { ...head, identity: this.#known.identity }, known);
+    if (file !== undefined) this.#replace(kernel, KNOWN, file);
+  }
+
+  #readKnown(kernel: Kernel): Uint8Array | undefined {
+    const O = openFlag(kernel.arch);
+    const number = kernel.retry("open", cString(this.known), O.O_NONBLOCK | O.O_NOFOLLOW | O.O_CLOEXEC);
+    if (number < 0) return undefined;
+    using file = new Fd(kernel, number, this.known);
+    const status = fstat(kernel, file.number);
+    if (typeof status === "number" || (status.mode & FileType.S_IFMT) !== FileType.S_IFREG) return undefined;
+    return status.sizeBytes > KNOWN_LIMIT ? undefined : readUpTo(kernel, file, status.sizeBytes);
   }
 
   #stateIdentity(kernel: Kernel): Identity | undefined {
@@ -356,13 +387,13 @@ export class StateDirectory {
   /** Works without a descriptor: nothing is read from the directory. */
   #removeKnown(): void {
     const socket = `${this.notify}/notify.sock`;
-    const resident = this.resident;
     for (
       const path of [
         this.fifo,
         this.note,
         this.exit,
-        resident,
+        this.resident,
+        this.known,
         `${this.path}/state.json`,
         socket,
         this.notify,
@@ -378,7 +409,9 @@ export class StateDirectory {
 /** The words of {@link identityOffsets}: those of a file that is written again, or renamed, are others. */
 type Identity = readonly bigint[];
 
-const identityOf = ({ view }: Stat): Identity => identityOffsets.map((offset) => view.getBigUint64(offset, true));
+/** The words of a file. */
+export const identityOf = ({ view }: Pick<Stat, "view">): readonly bigint[] =>
+  identityOffsets.map((offset) => view.getBigUint64(offset, true));
 
 const isSame = (one: Identity, other: Identity) => one.every((word, index) => word === other[index]);
 

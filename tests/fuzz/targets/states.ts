@@ -31,6 +31,12 @@ import { decodeExit, encodeExit, exitOf, RECORD_BY_MONITOR } from "../../../lib/
 import { limitsOf } from "../../../lib/libcontainer/state/limits_state.ts";
 import { completeProcess } from "../../../lib/libcontainer/state/process_state.ts";
 import {
+  addKnownExec,
+  CAPABILITY_BYTES,
+  type KnownExec,
+  knownHead,
+} from "../../../lib/libcontainer/state/known_exec.ts";
+import {
   encodeResident,
   RESIDENT_LIMIT,
   residentOffsets,
@@ -224,5 +230,49 @@ const keptFilter: Target = {
   },
 };
 
+const knownFor = {
+  identity,
+  program: identity,
+  namespaces: [1n, 2n, 3n, 4n],
+  capabilities: new Uint8Array(CAPABILITY_BYTES),
+};
+
+const knownExec = (request: string): KnownExec => ({
+  flags: 2,
+  argv: ["box", "true"],
+  root: "/run/runc",
+  log: "",
+  format: "text",
+  request: new TextEncoder().encode(request),
+  requestPath: "",
+  passwd: new Uint8Array(),
+  home: new Uint8Array(2),
+  rlimits: [],
+  init: 17,
+  namespaces: [{ number: 33, file: "mnt" }],
+  numbers: { lowest: 32, sync: 34, proc: 35 },
+  image: new Uint8Array(64),
+  monitor: new Uint8Array(),
+  pidPlace: 0,
+  streams: [0, 0, 0],
+  owner: { uid: 0, gid: 0 },
+});
+
+const knownFile = addKnownExec(addKnownExec(undefined, knownFor, knownExec("{}")), knownFor, knownExec("[]"))!;
+
+const known: Target = {
+  name: "known execs",
+  share: 20,
+  make: (random) => mutateBytes(knownFile, random),
+  run: (input) => {
+    const file = addKnownExec(asBytes(input), knownFor, knownExec("new"))!;
+    const view = new DataView(file.buffer);
+    hold(view.getUint32(knownHead.length, true) === file.length, () => "the length of known execs is wrong");
+    hold(view.getUint32(knownHead.count, true) >= 1, () => "the new exec is not kept");
+    hold(file.subarray(-8).every((byte) => byte === 0), () => "known execs do not end with zeroes");
+    return file.length;
+  },
+};
+
 /** Targets of files that the runtime has written. */
-export const stateTargets: readonly Target[] = [state, resident, creationNote, exitRecord, keptFilter];
+export const stateTargets: readonly Target[] = [state, resident, known, creationNote, exitRecord, keptFilter];

@@ -1,4 +1,5 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { ExecOption, execOptionWords } from "../../../lib/cli/known_words.ts";
 import { parse } from "../../../lib/cli/parse.ts";
 import { parseSignal } from "../../../lib/cli/signal_name.ts";
 import { type CommandName, globalOptions, type OptionSpec, specOf } from "../../../lib/cli/table.ts";
@@ -11,10 +12,14 @@ import {
   resumeActs,
   startCreatedActs,
 } from "../../../lib/libcontainer/plans/parent/control.ts";
+import { execActs } from "../../../lib/libcontainer/plans/parent/exec.ts";
+import { usualExec } from "../../../lib/libcontainer/plans/parent/known_exec.ts";
 import { Trait } from "../../../lib/libcontainer/state/resident.ts";
 import type { Op } from "../../../lib/plan/op.ts";
+import { execOpsOf } from "../../../tools/snapshot/front/exec.ts";
 import { compileFront } from "../../../tools/snapshot/front/front.ts";
 import { commandOps, opsOf } from "../../../tools/snapshot/front/verbs.ts";
+import { executionNames, executions } from "../libcontainer/parent_plans.ts";
 import { options, served, signals } from "../../../tools/snapshot/front/words.ts";
 
 const container: Controlled = { id: "", bundle: "", directory: "", ownsPids: true, hooks: {}, cgroups: [] };
@@ -52,10 +57,28 @@ Deno.test("the front's words mean what they mean to the parser", () => {
       assertEquals([parsed.kind, parsed.kind === "command" && [...parsed.given].length], ["command", 1], word);
     }
     assertEquals(specOf(command).args.min, 1);
-    assertEquals(specOf(command).args.max, name === "kill" ? 2 : 1);
+    assertEquals(specOf(command).args.max, { kill: 2, exec: Infinity }[name] ?? 1);
   }
   const types = Object.keys(options).map((name) => (globalOptions as Readonly<Record<string, OptionSpec>>)[name]!.type);
   assertEquals(types, ["string", "string", "string", "bool"]);
+});
+
+Deno.test("the front knows of exec what the parser knows", () => {
+  for (const [word, kind] of Object.entries(execOptionWords)) {
+    const value = kind === ExecOption.flag ? [] : ["1"];
+    const parsed = parse(["exec", word, ...value, "box", "true"], () => undefined);
+    assertEquals([parsed.kind, parsed.kind === "command" && parsed.args], ["command", ["box", "true"]], word);
+  }
+});
+
+Deno.test("the usual acts of an exec are carried out, others are an error when the program is built", () => {
+  for (const name of executionNames) {
+    const acts = execActs(executions[name]);
+    if (usualExec(acts) !== undefined) assert(execOpsOf(acts).length > 0, name);
+  }
+  assertThrows(() => execOpsOf(execActs(executions["user namespace"])), RangeError, "move the stage into the cgroups");
+  const listener = execActs(executions["early filter with a listener"]);
+  assertThrows(() => execOpsOf(listener), RangeError, "await seccomp of init");
 });
 
 Deno.test("the front's code does not depend on where its constants are, except for their addresses", () => {

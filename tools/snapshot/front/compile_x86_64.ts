@@ -251,17 +251,31 @@ function storeOf(size: Operand | Label | undefined): Row {
   return store(at("rdx", 0), size === 1 ? "cl" : size === 4 ? "ecx" : "rcx");
 }
 
+/** What happens where the steps do not do everything. */
+export interface Leaving {
+  /** Takes back what was done. Where it fails, too, it ends there. */
+  readonly steps: readonly Step[];
+  /** Slots of descriptors, which are closed then. */
+  readonly opened: readonly Slot[];
+}
+
 /**
- * Compiles steps. The address of the initial stack is in rsp. Where an op fails, and at the end of the steps, the
- * descriptors in the slots `opened` are closed, and what follows the code runs; rsp is unchanged.
+ * Compiles steps. The address of the initial stack is in rsp. Where an op fails, and at the end of the steps, `leaving`
+ * follows, and then what follows the code runs; rsp is unchanged.
  */
-export function compileSteps(steps: readonly Step[], opened: readonly Slot[], places: DataPlaces): CompiledPlan {
+export function compileSteps(
+  steps: readonly Step[],
+  { steps: last, opened }: Leaving,
+  places: DataPlaces,
+): CompiledPlan {
+  const leaves = ["leave:"] as const;
   const memory = new Memory(places);
-  const compiler = new Compiler(memory, "leave");
-  const { instructions } = lower({ stage: steps, init: [] });
+  const { instructions, initEntry } = lower({ stage: steps, init: last });
+  const [compiler, lastCompiler] = [new Compiler(memory, "leave"), new Compiler(memory, "close")];
   const rows = instructions.flatMap((instruction, index): Row[] => [
+    ...(index === initEntry ? leaves : []),
     `${labelAt(index)}:`,
-    ...compiler.instruction(instruction, index),
+    ...(index < initEntry ? compiler : lastCompiler).instruction(instruction, index),
   ]);
   const all: readonly Row[] = [
     mov("rax", "rsp"),
@@ -269,7 +283,8 @@ export function compileSteps(steps: readonly Step[], opened: readonly Slot[], pl
     store(at("rdx", 0), "rax"),
     ...rows,
     `${labelAt(instructions.length)}:`,
-    "leave:",
+    ...(initEntry === instructions.length ? leaves : []),
+    "close:",
     ...opened.flatMap((slot, index): Row[] => [
       movImm("edx", memory.slot(slot)),
       load("rdi", at("rdx", 0)),

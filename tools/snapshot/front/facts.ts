@@ -18,7 +18,7 @@ import {
   residentTexts,
 } from "../../../lib/libcontainer/state/resident.ts";
 import { at, buffer, call, load, set, slot, step, store, when } from "../../../lib/plan/build.ts";
-import type { Op, Slot, Step } from "../../../lib/plan/op.ts";
+import type { Buffer, Op, Slot, Step } from "../../../lib/plan/op.ts";
 import type { Status } from "../../../lib/specs/state.ts";
 import {
   add,
@@ -46,9 +46,9 @@ export const rootDirectory: Slot = slot("state directory"), directory: Slot = sl
 export const pid: Slot = slot("pid"), traits: Slot = slot("traits");
 
 const resident = buffer("resident", RESIDENT_LIMIT + 8);
-const stat = buffer("struct stat", STAT_SIZE);
-const file = slot("file"),
-  length = slot("length of resident"),
+export const stat: Buffer = buffer("struct stat", STAT_SIZE);
+export const file: Slot = slot("file");
+const length = slot("length of resident"),
   found = slot("found"),
   wanted = slot("wanted"),
   mask = slot("mask");
@@ -63,9 +63,12 @@ const openDirectory: Step = step("open the container's directory", "", [
   call("openat", [rootDirectory, id, O.O_DIRECTORY | O.O_CLOEXEC], { out: directory }),
 ]);
 
-/** Only this user can have written it: the container's directory is nobody else's. */
-const readResident: Step = step("read what is known of the container", "", [
-  call("openat", [directory, RESIDENT, O.O_NOFOLLOW | O.O_NONBLOCK | O.O_CLOEXEC], { out: file }),
+/**
+ * Opens a file of the container's directory as {@link file}, with its `struct stat` in {@link stat}. Only this user can
+ * have written it: the directory is nobody else's.
+ */
+export const openOwn = (name: string): readonly Op[] => [
+  call("openat", [directory, name, O.O_NOFOLLOW | O.O_NONBLOCK | O.O_CLOEXEC], { out: file }),
   call("fstat", [file, stat]),
   load(at(stat, statAt.mode), 4, found),
   and(found, FileType.S_IFMT | 0o022, found),
@@ -73,6 +76,10 @@ const readResident: Step = step("read what is known of the container", "", [
   load(at(stat, statAt.uid), 4, found),
   call("geteuid", [], { out: wanted }),
   need(found, wanted),
+];
+
+const readResident: Step = step("read what is known of the container", "", [
+  ...openOwn(RESIDENT),
   call("read", [file, resident, RESIDENT_LIMIT], { out: length }),
   ...close(file),
   ...whenLess(length, residentOffsets.texts + 8 * residentTexts.length + 1, [leave]),
@@ -85,12 +92,16 @@ const readResident: Step = step("read what is known of the container", "", [
   load(field("traits"), 4, traits),
 ]);
 
+/** A word of the identity of state.json. */
+export const identityWord = (index: number, out: Slot): Op =>
+  load(at(resident, residentOffsets.identity + IDENTITY_WORD * index), IDENTITY_WORD, out);
+
 /** state.json must be the file that the facts were written for. Its directory may have been replaced, too. */
 export const checkIdentity: readonly Op[] = [
   call("newfstatat", [directory, "state.json", stat, 0]),
   ...identityOffsets.flatMap((offset, index): Op[] => [
     load(at(stat, offset), IDENTITY_WORD, found),
-    load(at(resident, residentOffsets.identity + IDENTITY_WORD * index), IDENTITY_WORD, wanted),
+    identityWord(index, wanted),
     need(found, wanted),
   ]),
 ];

@@ -22,16 +22,18 @@ import {
   startCreatedActs,
 } from "../../../lib/libcontainer/plans/parent/control.ts";
 import { EXIT_RECORD } from "../../../lib/libcontainer/state/exit_record.ts";
-import { at, buffer, call, load, set, slot, step, store, struct, when } from "../../../lib/plan/build.ts";
+import { at, buffer, call, load, set, slot, step, store, when } from "../../../lib/plan/build.ts";
 import type { Op, Slot, Step } from "../../../lib/plan/op.ts";
 import { type CompiledPlan, compileSteps, type DataPlaces } from "./compile_x86_64.ts";
+import { execOps, opened as openedByExec } from "./exec.ts";
 import { findStatus, findText, isGone, needMissing, opened, readFacts, status, statusNumber } from "./facts.ts";
-import { advance, leave, repeatUntil, shortFile, sub } from "./ops.ts";
+import { takeBackExec } from "./launch.ts";
+import { advance, ignoreSignals, leave, repeatUntil, shortFile, sub } from "./ops.ts";
 import { commandOps, opened as openedByVerbs } from "./verbs.ts";
 import { command, log, option, readWords, served, type ServedName, signal } from "./words.ts";
 
 const O = openFlag("x86_64");
-const SIGKILL = 9, SIGTERM = 15, SIGPIPE = 13, SIGXFSZ = 25, SIG_IGN = 1, SIGACTION_SIZE = 32, SIGSET_SIZE = 8;
+const SIGKILL = 9, SIGTERM = 15;
 const POLLOUT = 4;
 
 const logFile = slot("log file"), character = slot("character");
@@ -58,16 +60,6 @@ const awaitRoom: readonly Op[] = [
   call("ppoll", [watch, 1, 0, 0, 0]),
   set(written, 0),
 ];
-
-/** As in the snapshot: a write without a reader, and one beyond the limit of the file's size, are errors. */
-const ignoreSignals: readonly Op[] = [SIGPIPE, SIGXFSZ].map((signal) =>
-  call("rt_sigaction", [
-    signal,
-    struct("{SIG_IGN}", SIGACTION_SIZE, [{ at: 0, size: 8, value: SIG_IGN }]),
-    0,
-    SIGSET_SIZE,
-  ])
-);
 
 /** Prints what is at `text`. */
 const print: readonly Op[] = [
@@ -120,6 +112,7 @@ const bodies: Readonly<Record<ServedName, readonly Op[]>> = {
   ],
   pause: commandOps(pauseActs),
   resume: commandOps(resumeActs),
+  exec: execOps,
 };
 
 const commandSteps = Object.entries(bodies).map(([name, ops]) =>
@@ -129,9 +122,11 @@ const commandSteps = Object.entries(bodies).map(([name, ops]) =>
 /** The whole front, in order. */
 export const frontSteps: readonly Step[] = [...readWords, ...readFacts, openLog, ...commandSteps];
 
-const descriptors: readonly Slot[] = [...opened, ...openedByVerbs, shortFile, logFile];
+const descriptors: readonly Slot[] = [...opened, ...openedByVerbs, ...openedByExec, shortFile, logFile];
+
+const takeBack: readonly Step[] = [step("take back what was done", "", takeBackExec)];
 
 /** The front's code. What follows it resumes the snapshot. */
 export function compileFront(places: DataPlaces): CompiledPlan {
-  return compileSteps(frontSteps, descriptors, places);
+  return compileSteps(frontSteps, { steps: takeBack, opened: descriptors }, places);
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { at, buffer, bytes, call, fail, load, set, slot, store, when } from "../../../lib/plan/build.ts";
+import { at, buffer, bytes, call, fail, load, set, slot, store, struct, when } from "../../../lib/plan/build.ts";
 import type { At, Buffer, Op, Operand, Slot } from "../../../lib/plan/op.ts";
 
 /** Leaves the command to the snapshot, which repeats all of it. */
@@ -179,3 +179,41 @@ export const whenWord = (word: Slot, text: string, then: readonly Op[], otherwis
 
 /** The descriptor to close if the command is left to the snapshot. */
 export const shortFile: Slot = file;
+
+const SIGPIPE = 13, SIGXFSZ = 25, SIG_IGN = 1, SIGACTION_SIZE = 32, SIGSET_SIZE = 8;
+
+/** As in the snapshot: a write without a reader, and one beyond the limit of the file's size, are errors. */
+export const ignoreSignals: readonly Op[] = [SIGPIPE, SIGXFSZ].map((signal) =>
+  call("rt_sigaction", [
+    signal,
+    struct("{SIG_IGN}", SIGACTION_SIZE, [{ at: 0, size: 8, value: SIG_IGN }]),
+    0,
+    SIGSET_SIZE,
+  ])
+);
+
+const digit = slot("digit"), value = slot("value of digits"), rest = slot("rest of it"), isLess = slot("is less");
+const ZERO = 0x30;
+
+/** Writes the decimal digits of a number below ten millions to `start`. `end`: receives the address behind the last. */
+export const writeDigits = (number: Slot, start: Operand, end: Slot): readonly Op[] => [
+  set(end, start),
+  set(value, number),
+  ...[1e6, 1e5, 1e4, 1e3, 100, 10, 1].flatMap((power): readonly Op[] => [
+    set(digit, ZERO),
+    repeatUntil(
+      [
+        sub(value, power, rest),
+        { op: "shr", left: rest, right: 63, out: isLess },
+        when(isLess, "==", 0, [set(value, rest), advance(digit, 1)]),
+      ],
+      isLess,
+      1,
+    ),
+    // No zero comes first.
+    when(digit, "==", ZERO, [when(end, "!=", start, [store(end, 1, digit), advance(end, 1)])], [
+      store(end, 1, digit),
+      advance(end, 1),
+    ]),
+  ]),
+];

@@ -12,6 +12,7 @@ import { POLLIN } from "../../../lib/ffi/poll.ts";
 import type { Act, Condition, Verb, VerbOf } from "../../../lib/libcontainer/plans/parent/act.ts";
 import type { Controlled } from "../../../lib/libcontainer/plans/parent/control.ts";
 import { EXIT_RECORD } from "../../../lib/libcontainer/state/exit_record.ts";
+import { KNOWN } from "../../../lib/libcontainer/state/known_exec.ts";
 import { RESIDENT, Trait } from "../../../lib/libcontainer/state/resident.ts";
 import { at, buffer, call, load, set, slot, store, text, when } from "../../../lib/plan/build.ts";
 import type { Op, Operand, Slot } from "../../../lib/plan/op.ts";
@@ -166,8 +167,10 @@ const count = slot("count"), length = slot("length of an entry");
  */
 const needKnownFiles: readonly Op[] = [
   call("getdents64", [directory, entries, ENTRIES], { out: size }),
-  // `.`, `..`, state.json and resident, and the fifo.
+  // `.`, `..`, state.json and resident, the fifo, and the execs that are known.
   add(hasFifo, 4, count),
+  call("newfstatat", [directory, KNOWN, stat, AtFlag.AT_SYMLINK_NOFOLLOW], { out: found, tolerate: ["ENOENT"] }),
+  when(found, "==", 0, [advance(count, 1)]),
   add(entries, size, size),
   set(place, entries),
   repeatUntil(
@@ -294,6 +297,7 @@ const performersWith = (signal: Operand): Performers => ({
     ops: [
       ...needKnownFiles,
       unlink("exec.fifo"),
+      unlink(KNOWN),
       unlink(RESIDENT),
       unlink("state.json"),
       // Whoever waits for the container's end may have left its record meanwhile, without the lock.

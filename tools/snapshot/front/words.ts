@@ -4,6 +4,7 @@
  * @module
  */
 
+import { ExecOption, execOptionWords } from "../../../lib/cli/known_words.ts";
 import type { CommandName, globalOptions } from "../../../lib/cli/table.ts";
 import { signalNames } from "../../../lib/ffi/constants.ts";
 import { bytes, load, set, slot, stack, step, text, when } from "../../../lib/plan/build.ts";
@@ -12,12 +13,20 @@ import { add, advance, choose, leave, need, readShort, repeatUntil } from "./ops
 
 /** Addresses of words; 0 if they are not there. */
 export const root: Slot = slot("root"), log: Slot = slot("log"), id: Slot = slot("id");
+/** The value of --log-format; 0 without it. */
+export const format: Slot = slot("log format");
 /** The number of a command in {@link served}. */
 export const command: Slot = slot("command");
 /** Whether the command's option was given. */
 export const option: Slot = slot("option");
 /** Of `kill`. */
 export const signal: Slot = slot("signal");
+/** Of `exec`: the address of the word `exec` in argv, and how many words follow it. */
+export const execWords: Slot = slot("exec words"), execCount: Slot = slot("number of exec words");
+/** Of `exec`: the files of `--process` and `--pid-file`. */
+export const processFile: Slot = slot("process file"), pidFile: Slot = slot("pid file");
+/** The address of the environment's first entry. */
+export const environment: Slot = slot("environment");
 
 /** A command that the front knows. */
 export interface Served {
@@ -35,6 +44,8 @@ export const served = {
   delete: { number: 4, option: ["--force", "-f"] },
   pause: { number: 5, option: [] },
   resume: { number: 6, option: [] },
+  // Its options are read apart from the others'.
+  exec: { number: 7, option: [] },
 } as const satisfies Partial<Record<CommandName, Served>>;
 
 /** The name of a command that the front knows. */
@@ -49,7 +60,7 @@ export const options = { root: 1, log: 2, "log-format": 3, "systemd-cgroup": 4 }
 const variables = { RUNC_INIT: 1, XDG_RUNTIME_DIR: 2, NOTIFY_SOCKET: 3 } as const;
 
 const next = slot("next word"), word = slot("word"), value = slot("value"), choice = slot("choice");
-const format = slot("log format"), character = slot("character"), place = slot("place");
+const character = slot("character"), place = slot("place");
 
 const nextWord = (out: Slot): readonly Op[] => [advance(next, 8), load(next, 8, out)];
 
@@ -84,11 +95,45 @@ const globalOptionSteps: Step = step("read the options", "", [
   need(value, 0),
 ]);
 
+const kind = slot("kind of option");
+
+/** The value of an option, a word of its own. */
+const fileValue = (out: Slot): readonly Op[] => [need(value, 0), ...nextWord(out), needWord(out)];
+
+/** The options of `exec`, up to the id. What follows is compared as a whole. */
+const readExecWords: readonly Op[] = [
+  set(execWords, next),
+  repeatUntil(
+    [
+      ...nextWord(id),
+      needWord(id),
+      load(id, 1, character),
+      set(kind, 0),
+      when(character, "==", 0x2d, [
+        ...readShort(id, value),
+        ...choose(execOptionWords, kind),
+        needWord(kind),
+        when(kind, "==", ExecOption.flag, [need(value, 0)]),
+        when(kind, "==", ExecOption.value, [when(value, "==", 0, [...nextWord(word), needWord(word)])]),
+        when(kind, "==", ExecOption.process, fileValue(processFile)),
+        when(kind, "==", ExecOption.pidFile, fileValue(pidFile)),
+      ]),
+    ],
+    kind,
+    0,
+  ),
+];
+
+/** Skips the words of `exec`. */
+const countExecWords: readonly Op[] = [
+  set(next, execWords),
+  repeatUntil([...nextWord(word), when(word, "!=", 0, [advance(execCount, 1)])], word, 0),
+];
+
 const commandSteps: Step = step("read the command and its arguments", "", [
   ...choose(Object.fromEntries(Object.entries(served).map(([name, { number }]) => [name, number])), command),
   needWord(command),
-  ...nextWord(id),
-  needWord(id),
+  when(command, "==", served.exec.number, readExecWords, [...nextWord(id), needWord(id)]),
   ...Object.values(served).filter(({ option }) => option.length > 0).map(({ number, option: names }) =>
     when(command, "==", number, [
       ...readShort(id),
@@ -112,7 +157,7 @@ const signalSteps: Step = step("read the signal", "", [
   when(command, "==", served.kill.number, [
     ...nextWord(word),
     when(word, "!=", 0, [...readShort(word), ...choose(signals, signal), needWord(signal), ...nextWord(word)]),
-  ], nextWord(word)),
+  ], [when(command, "==", served.exec.number, countExecWords, nextWord(word))]),
   // Nothing follows.
   need(word, 0),
 ]);
@@ -169,6 +214,7 @@ const rootSteps: Step = step("check the state directory", "", [
 ]);
 
 const environmentSteps: Step = step("look at the environment", "", [
+  add(next, 8, environment),
   ...nextWord(word),
   when(word, "!=", 0, [
     repeatUntil(

@@ -30,8 +30,9 @@ import {
   when,
   whenFailed,
 } from "../../../plan/build.ts";
-import type { Op, Plan, Slot } from "../../../plan/op.ts";
+import type { Bytes, Op, Plan, Slot, Step } from "../../../plan/op.ts";
 import { EXIT_RECORD } from "../../state/exit_record.ts";
+import { KNOWN } from "../../state/known_exec.ts";
 import { RESIDENT } from "../../state/resident.ts";
 import { errnoOf, type Reexec, runAgain, say } from "./reexec.ts";
 import { awaited, type NotifyRequest, NotifySteps } from "./notify.ts";
@@ -78,6 +79,8 @@ export interface MonitorRequest {
   readonly arch: Arch;
   /** Our child. It is not reaped yet, so no other process can have the pid. A slot: a plan that is only printed. */
   readonly pid: number | Slot;
+  /** The pid is in the first four bytes of this, and becomes the slot's value. */
+  readonly pidWord?: Bytes;
   readonly stdio: MonitorStdio;
   /** The container's socket is the fixed descriptor `notify`. */
   readonly notify?: NotifyRequest;
@@ -168,6 +171,7 @@ class Monitor {
     ];
     return {
       stage: [
+        ...this.#readPid(),
         step("take the process name runc", "", [
           call("prctl", [Prctl.PR_SET_NAME, "runc", 0, 0, 0], { tolerate: ["*"] }),
         ]),
@@ -183,6 +187,12 @@ class Monitor {
       ],
       init: [],
     };
+  }
+
+  #readPid(): readonly Step[] {
+    const { pid, pidWord } = this.#request;
+    if (pidWord === undefined || typeof pid === "number") return [];
+    return [step("read the pid of the process", "", [load(pidWord, 4, pid)])];
   }
 
   /** Waits once, and handles all events. */
@@ -466,6 +476,7 @@ function removeAll(
       // Last: without the state, a failed removal could not be continued.
       when(left, "==", 0, [
         ...(hasRecord ? [unlink(`${state}/${EXIT_RECORD}`, 0)] : []),
+        unlink(`${state}/${KNOWN}`, 0),
         unlink(`${state}/${RESIDENT}`, 0),
         unlink(`${state}/state.json`, 0),
         // From here on only this process knows whose directory it is.

@@ -66,7 +66,7 @@ Deno.test("the record is written and unlocked before the cgroups and the state a
   const closed = calls.findIndex(([name, fd]) => name === "close" && fd === 21);
   assertEquals(closed >= 0 && closed < calls.findIndex(([name]) => name === "unlinkat"), true);
   const removed = calls.filter(([name]) => name === "unlinkat").map(([, , path]) => path);
-  assertEquals(removed, ["/c", "/r/box/exit", "/r/box/resident", "/r/box/state.json", "/r/box"]);
+  assertEquals(removed, ["/c", "/r/box/exit", "/r/box/known", "/r/box/resident", "/r/box/state.json", "/r/box"]);
 });
 
 Deno.test("a supervisor leaves its caller, and tells it then", () => {
