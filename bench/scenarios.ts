@@ -40,9 +40,11 @@ function life(contestant: Contestant): readonly Timed[] {
   const state = contestant.call("state", id);
   const executed = contestant.call("exec", id, "true");
   const again = contestant.call("exec", id, "true");
+  const paused = contestant.call("pause", id);
+  const resumed = contestant.call("resume", id);
   const killed = contestant.call("kill", id, "KILL");
   waitForEnd(pid);
-  return [created, started, state, executed, again, killed, contestant.call("delete", id)];
+  return [created, started, state, executed, again, paused, resumed, killed, contestant.call("delete", id)];
 }
 
 function forcedDelete(contestant: Contestant): Timed {
@@ -120,7 +122,11 @@ export const scenarios: readonly Scenario[] = [
   one("--version", (contestant) => contestant.call("--version")),
   ...bundles.map(([row, bundle]) => one(row, (contestant) => contestant.run(bundle))),
   one("the same, no cached filter", firstTime, 1 / 4),
-  { rows: ["create", "start", "state", "exec", "the same exec again", "kill", "delete"], share: 1, measure: life },
+  {
+    rows: ["create", "start", "state", "exec", "the same exec again", "pause", "resume", "kill", "delete"],
+    share: 1,
+    measure: life,
+  },
   one("delete -f of a running container", forcedDelete, 1 / 4),
   { rows: [`${IN_SEQUENCE} runs in sequence`], share: 1 / 10, measure: (contestant) => [inSequence(contestant)] },
   {

@@ -6,15 +6,20 @@
 
 import { open } from "../lib/ffi/files.ts";
 import { monotonicMs } from "../lib/ffi/clock.ts";
-import { Prctl } from "../lib/ffi/constants.ts";
+import { AT_FDCWD, CloneFlag, openFlag, Prctl } from "../lib/ffi/constants.ts";
 import { alloc, Kernel } from "../lib/ffi/kernel.ts";
 import { spawn } from "../lib/ffi/process/process.ts";
+import { buffer, call, slot, step, store, stringPointers } from "../lib/plan/build.ts";
+import { encode } from "../lib/plan/native/encode.ts";
+import type { Op } from "../lib/plan/op.ts";
 
 /** The result of a run. */
 export interface Timed extends Ended {
   /** From posix_spawn to the end, in milliseconds. */
   readonly ms: number;
 }
+
+const environment: readonly string[] = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"];
 
 /** libc. */
 export const kernel = new Kernel();
@@ -29,7 +34,7 @@ const rusage = { size: 144, userTime: 0, systemTime: 16, maxRss: 32, minorFaults
  */
 export function start(argv: readonly string[]): number {
   const [path = ""] = argv;
-  const pid = spawn(kernel, { path, argv, env: ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], fds: stdio, closeFrom: 3 });
+  const pid = spawn(kernel, { path, argv, env: environment, fds: stdio, closeFrom: 3 });
   if (pid < 0) throw new Error(`cannot start ${path}: errno ${-pid}`);
   return pid;
 }
@@ -64,24 +69,46 @@ export function finish(pid: number): Ended {
 }
 
 /**
- * Runs a program and returns its peak memory, in KiB. A shell starts it, because the shell is small: the kernel also
- * counts the memory from before execve(2). @throws if it fails.
+ * Runs a program and returns its peak memory, in KiB. The kernel also counts the memory from before execve(2). So a program
+ * of two pages starts it. `file`: a path that is free. @throws if it fails.
  */
-export function peakRssKib(argv: readonly string[], pidFile: string): number {
-  // A first shell ends at once, so that the second one, which becomes the program, is our child. A shell that still does
-  // something would reap it if it ended meanwhile.
+export function peakRssKib(argv: readonly string[], file: string): number {
   kernel.must("prctl(PR_SET_CHILD_SUBREAPER, 1)", "prctl", Prctl.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   try {
-    Deno.writeTextFileSync(pidFile, "");
-    const second = `echo $$ > ${pidFile}; exec "$@"`;
-    finish(start(["/bin/sh", "-c", 'sh -c "$@" &', "sh", second, "sh", ...argv]));
-    while (!Deno.readTextFileSync(pidFile).endsWith("\n")) kernel.call("usleep", 1000);
-    const { code, maxRssKib } = finish(Number(Deno.readTextFileSync(pidFile)));
+    const starter = `${file}-starter`;
+    Deno.writeFileSync(starter, starterOf(argv, file), { mode: 0o755 });
+    // It ends at once, so that its child is ours.
+    finish(start([starter]));
+    const pid = new DataView(Deno.readFileSync(file).buffer).getInt32(0, true);
+    Deno.removeSync(starter);
+    const { code, maxRssKib } = finish(pid);
     if (code !== 0) throw new Error(`${argv.join(" ")} failed with status ${code}`);
     return maxRssKib;
   } finally {
     kernel.must("prctl(PR_SET_CHILD_SUBREAPER, 0)", "prctl", Prctl.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
   }
+}
+
+/** A program that executes another one in a child, and writes the child's pid to a file. */
+function starterOf(argv: readonly string[], file: string): Uint8Array {
+  const [path = ""] = argv;
+  const { O_WRONLY, O_CREAT, O_TRUNC, O_CLOEXEC } = openFlag(kernel.arch);
+  const [child, opened, word] = [slot("child"), slot("file"), buffer("pid", 8)];
+  const strings = (words: readonly string[]) => stringPointers(words, words.join(" "));
+  const ops: readonly Op[] = [{
+    op: "fork",
+    flags: CloneFlag.SIGCHLD,
+    out: child,
+    child: [call("execve", [path, strings(argv), strings(environment)]), call("exit_group", [127])],
+    parent: [
+      store(word, 8, child),
+      call("openat", [AT_FDCWD, file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600], { out: opened }),
+      call("write", [opened, word, 8]),
+      call("exit_group", [0]),
+    ],
+  }];
+  const plan = { stage: [step("start the program", "", ops)], init: [] };
+  return encode(plan, { arch: kernel.arch, fds: { sync: -1 } }).image;
 }
 
 /** Runs a program and times it. */
