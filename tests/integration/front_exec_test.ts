@@ -418,6 +418,38 @@ for (const [name, argsOf] of interrupted) {
   });
 }
 
+/** What happens once init may have executed the program: at the last call of a name. */
+const late: readonly (readonly [name: string, call: string, injection: string])[] = [
+  ["a signal that the caller ignores", "sendto", "signal=HUP"],
+  ["a full disk at the pid file", "write", "error=ENOSPC:delay_enter=500000"],
+];
+
+for (const [name, call, injection] of late) {
+  frontTest(`${name}: the program runs once (needs ${strace})`, (box) => {
+    if (!existsSync(strace)) return;
+    bring(box, "running", (config) => config.root.readonly = false);
+    const pidFile = `${box.directory}/pid`;
+    const args = ["exec", "--detach", "--pid-file", pidFile, box.id, "sh", "-c", "echo run >> /runs; exec sleep 1000"];
+    assertEquals(twice(box, args)[1].code, 0);
+    const calls = callsOf(box, args, {});
+    const lastOf = (call: string) => calls.findLast(([name]) => name === call)![1];
+    assertEquals(runBy(box, "program", args).code, 0);
+    endAll(box);
+    Deno.removeSync(`${box.rootfs}/runs`);
+    const injections = [
+      // The program has begun when the front asks whether init has.
+      `inject=ppoll:delay_enter=500000:when=${lastOf("ppoll")}`,
+      `inject=${call}:${injection}:when=${lastOf(call)}`,
+    ];
+    const tracer = [strace, "-qqq", "-o", "/dev/null", ...injections.flatMap((each) => ["-e", each])];
+    const prefix = ["/usr/bin/env", "--ignore-signal=HUP", ...tracer];
+    assertEquals(runBy(box, "program", args, { prefix }), { code: 0, stdout: "", stderr: "" });
+    until("it sleeps", () => contentOf(`/proc/${contentOf(pidFile)}/cmdline`) === "sleep\x001000\0");
+    assertEquals(contentOf(`${box.rootfs}/runs`), "run\n");
+    endAll(box);
+  });
+}
+
 /** The processes of the container's pid namespace. */
 function processesOf(box: Box): readonly number[] {
   const namespaceOf = (pid: string) => {

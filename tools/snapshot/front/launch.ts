@@ -22,7 +22,7 @@ import type { Buffer, CallOp, Data, Op, Operand, Slot } from "../../../lib/plan/
 import { isAlive, lookAtInit, stat } from "./facts.ts";
 import { entryNumber, findSection, forgetKnown, whenFlag } from "./known.ts";
 import { add, advance, and, close, ignoreSignals, leave, need, repeatUntil, sub, whenLess } from "./ops.ts";
-import { endPidFile, forgetPidFile } from "./pid_file.ts";
+import { endPidFile, forgetPidFile, writePidFile } from "./pid_file.ts";
 import { environment } from "./words.ts";
 
 const O = openFlag("x86_64");
@@ -280,17 +280,25 @@ const checkMessage: readonly Op[] = [
 
 const isThere = slot("message is there");
 
-/** Waits for a message of a process. If the process or a signal ends it, the command is left to the snapshot. */
-const receive = (speaker: Slot): readonly Op[] => [
+const needNoSignal: readonly Op[] = [revents(1, found), need(found, 0)];
+
+/**
+ * Waits for a message of a process. If the process or a signal ends it, the command is left to the snapshot. `isLast`:
+ * after the message, init executes the program. It would run twice if a signal counted that has come since then.
+ */
+const receive = (speaker: Slot, { isLast = false } = {}): readonly Op[] => [
   set(isThere, 0),
   repeatUntil(
     [
       ...watch([sync, endings, speaker]),
       call("ppoll", [watches, 3, 0, 0, 0]),
-      revents(1, found),
-      need(found, 0),
+      ...(isLast ? [] : needNoSignal),
       revents(0, found),
-      when(found, "!=", 0, [...readMessage(), set(isThere, 1)], [revents(2, found), need(found, 0)]),
+      when(found, "!=", 0, [...readMessage(), set(isThere, 1)], [
+        ...needNoSignal,
+        revents(2, found),
+        need(found, 0),
+      ]),
     ],
     isThere,
     1,
@@ -304,9 +312,13 @@ const speakers: Readonly<Record<"stage" | "init", { readonly pid: Slot; readonly
 };
 
 /** Waits for a message without more than its head. */
-function awaitMessage(name: keyof typeof MessageKind, by: "stage" | "init"): readonly Op[] {
+function awaitMessage(
+  name: keyof typeof MessageKind,
+  by: "stage" | "init",
+  options?: { readonly isLast: boolean },
+): readonly Op[] {
   return [
-    ...receive(speakers[by].fd),
+    ...receive(speakers[by].fd, options),
     need(got, MESSAGE_SIZE),
     ...checkMessage,
     need(sender, speakers[by].pid),
@@ -363,8 +375,12 @@ const awaitReady: readonly Op[] = [
 /** Waits for a message, or for the end of the socket. */
 export function awaited(kind: Awaited, by: Speaker): readonly Op[] {
   if (kind === "ready" && by === "init") return awaitReady;
-  if (kind === "end" && by === "init") return whenFlag("end", [...receive(initFd), need(got, 0)]);
-  if (kind === "created" && by === "init") return whenFlag("created", awaitMessage("created", "init"));
+  if (kind === "end" && by === "init") {
+    return whenFlag("end", [...receive(initFd, { isLast: true }), need(got, 0)]);
+  }
+  if (kind === "created" && by === "init") {
+    return whenFlag("created", awaitMessage("created", "init", { isLast: true }));
+  }
   if (kind === "child" && by === "stage") return awaitMessage("child", "stage");
   throw new RangeError(`the front does not await ${kind} of ${by}`);
 }
@@ -381,6 +397,7 @@ export const adopt: readonly Op[] = [
   when(init, "==", stage, [leave]),
   call("pidfd_open", [init, 0], { out: initFd }),
   call("waitid", [P_PIDFD, initFd, info, WEXITED | WNOHANG | WNOWAIT, 0]),
+  ...writePidFile(init),
 ];
 
 const limit = slot("limit");
@@ -422,7 +439,7 @@ export const prepareMonitor: readonly Op[] = whenFlag("detached", [], [
 
 /** The process executes its program: the command ends, or becomes the monitor. */
 export const finish: readonly Op[] = [
-  ...endPidFile(init),
+  ...endPidFile,
   ...whenFlag("detached", [call("exit_group", [0])], [
     add(stack, 8, address),
     load(address, 8, nameBefore),

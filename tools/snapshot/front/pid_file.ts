@@ -99,13 +99,19 @@ const writeDigits = (number: Slot): readonly Op[] => [
   ]),
 ];
 
-/** Writes the pid, and gives the file its name. */
-export const endPidFile = (pid: Slot): readonly Op[] => [
+/** Writes the pid. Before the program is executed: a disk may be full. */
+export const writePidFile = (pid: Slot): readonly Op[] => [
   when(pidFile, "!=", 0, [
     ...writeDigits(pid),
     sub(to, digits, length),
     call("write", [pidFd, digits, length], { out: found }),
     need(found, length),
+  ]),
+];
+
+/** Gives the file its name. */
+export const endPidFile: readonly Op[] = [
+  when(pidFile, "!=", 0, [
     call("renameat", [AT_FDCWD, temporary, AT_FDCWD, pidFile]),
     ...close(pidFd),
   ]),
