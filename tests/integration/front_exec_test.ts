@@ -161,6 +161,7 @@ const others: readonly (readonly [
   }],
   ["no config.json", (box) => Deno.removeSync(`${box.bundle}/config.json`)],
   ["a log", (box) => ({ args: ["--log", `${box.directory}/log`, ...exec(box, "echo", "one")] })],
+  ["more words before it", (box) => ({ args: ["--log-format", "text", ...exec(box, "echo", "one")] })],
   ["another form of the log", (box) => ({ args: ["--log-format", "json", ...exec(box, "echo", "one")] })],
   ["an update", (box) => void box.must(["update", "--pids-limit", "100", box.id])],
   ["an update of Debian's runc", (box) => {

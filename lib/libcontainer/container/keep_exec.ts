@@ -91,6 +91,7 @@ function knownExec(
     home,
     rlimits: acts.rlimits,
     init: initOf(state).pid,
+    ownArguments: kept.again?.ownArguments ?? 0,
     namespaces: acts.namespaces.map(({ fd, path }) => ({ number: numbers[fd]!, file: path.replace(/^.*\//, "") })),
     numbers: {
       lowest: Math.min(...names.map((name) => numbers[name]!)),
