@@ -143,7 +143,8 @@ export function writePidFile(path: string, pid: number): void {
   const temporary = `${dirname(path)}/.${basename(path)}`;
   withSystemErrors(
     `open ${temporary}`,
-    () => Deno.writeTextFileSync(temporary, String(pid), { createNew: true, mode: 0o666 }),
+    // Deno would set a mode in spite of the caller's umask.
+    () => Deno.writeTextFileSync(temporary, String(pid), { createNew: true }),
   );
   withSystemErrors(`rename ${temporary} ${path}`, () => Deno.renameSync(temporary, path));
 }

@@ -56,6 +56,7 @@ export const syscalls = {
   geteuid: { x86_64: 107, aarch64: 175, args: "" },
   getpid: { x86_64: 39, aarch64: 172, args: "" },
   getppid: { x86_64: 110, aarch64: 173, args: "" },
+  getuid: { x86_64: 102, aarch64: 174, args: "" },
   ioctl: { x86_64: 16, aarch64: 29, args: "fd enum:Ioctl ptr" },
   ioprio_set: { x86_64: 251, aarch64: 30, args: "int int int" },
   kcmp: { x86_64: 312, aarch64: 272, args: "int int int int int" },

@@ -69,7 +69,7 @@ function processFile(box: Box, process: object, name = "process.json"): string {
   return path;
 }
 
-const script = "id; pwd; env | sort; ulimit -n; cat; grep -E '^(Sig|Cap|NoNew|Seccomp)' /proc/self/status; " +
+const script = "id; pwd; env | sort; ulimit -n; cat; grep -E '^(Sig[^Q]|Cap|NoNew|Seccomp)' /proc/self/status; " +
   "ls /proc/self/fd; cat /proc/self/cgroup; readlink /proc/self/ns/* 2>/dev/null; ps; exit 7";
 
 frontTest(
@@ -161,6 +161,7 @@ const others: readonly (readonly [
   }],
   ["no config.json", (box) => Deno.removeSync(`${box.bundle}/config.json`)],
   ["a log", (box) => ({ args: ["--log", `${box.directory}/log`, ...exec(box, "echo", "one")] })],
+  ["more words before it", (box) => ({ args: ["--log-format", "text", ...exec(box, "echo", "one")] })],
   ["another form of the log", (box) => ({ args: ["--log-format", "json", ...exec(box, "echo", "one")] })],
   ["an update", (box) => void box.must(["update", "--pids-limit", "100", box.id])],
   ["an update of Debian's runc", (box) => {
@@ -435,6 +436,38 @@ for (const [name, argsOf] of interrupted) {
       if (existsSync(`${box.directory}/.pid`)) Deno.removeSync(`${box.directory}/.pid`);
     }
     assert(alive <= 12, `${alive} processes have started`);
+  });
+}
+
+/** What happens once init may have executed the program: at the last call of a name. */
+const late: readonly (readonly [name: string, call: string, injection: string])[] = [
+  ["a signal that the caller ignores", "sendto", "signal=HUP"],
+  ["a full disk at the pid file", "write", "error=ENOSPC:delay_enter=500000"],
+];
+
+for (const [name, call, injection] of late) {
+  frontTest(`${name}: the program runs once (needs ${strace})`, (box) => {
+    if (!existsSync(strace)) return;
+    bring(box, "running", (config) => config.root.readonly = false);
+    const pidFile = `${box.directory}/pid`;
+    const args = ["exec", "--detach", "--pid-file", pidFile, box.id, "sh", "-c", "echo run >> /runs; exec sleep 1000"];
+    assertEquals(twice(box, args)[1].code, 0);
+    const calls = callsOf(box, args, {});
+    const lastOf = (call: string) => calls.findLast(([name]) => name === call)![1];
+    assertEquals(runBy(box, "program", args).code, 0);
+    endAll(box);
+    Deno.removeSync(`${box.rootfs}/runs`);
+    const injections = [
+      // The program has begun when the front asks whether init has.
+      `inject=ppoll:delay_enter=500000:when=${lastOf("ppoll")}`,
+      `inject=${call}:${injection}:when=${lastOf(call)}`,
+    ];
+    const tracer = [strace, "-qqq", "-o", "/dev/null", ...injections.flatMap((each) => ["-e", each])];
+    const prefix = ["/usr/bin/env", "--ignore-signal=HUP", ...tracer];
+    assertEquals(runBy(box, "program", args, { prefix }), { code: 0, stdout: "", stderr: "" });
+    until("it sleeps", () => contentOf(`/proc/${contentOf(pidFile)}/cmdline`) === "sleep\x001000\0");
+    assertEquals(contentOf(`${box.rootfs}/runs`), "run\n");
+    endAll(box);
   });
 }
 

@@ -227,7 +227,12 @@ frontTest("without --root, the state directory is /run/runc if it does not depen
     const state = (env: Record<string, string>) => execute([frontOf(box), "state", box.name], { env });
     assertEquals(state({}), execute([program, "--init", "native", "state", box.name]));
     assertEquals(state({}).code, 0);
-    assertEquals(state({ XDG_RUNTIME_DIR: box.directory }), left);
+    // Podman passes it on.
+    const session = { XDG_RUNTIME_DIR: box.directory };
+    assertEquals(state(session), state({}));
+    for (const other of [["/usr/bin/setpriv", "--ruid", "1"], ["/usr/bin/unshare", "--user", "--map-root-user"]]) {
+      assertEquals(execute([...other, frontOf(box), "state", box.name], { env: session }), left, other.join(" "));
+    }
   } finally {
     assertEquals(execute([program, "--init", "native", "delete", "--force", box.name]).code, 0);
   }

@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { open } from "../../lib/ffi/files.ts";
 import {
+  afterShell,
   type Box,
   boxTest,
   type Change,
@@ -210,6 +211,17 @@ comparing("a pid file takes an old one's place, which nobody sees half written",
   const execPath = `${box.directory}/exec-pid`;
   box.must(["exec", "--pid-file", execPath, box.id, "true"]);
   assertMatch(Deno.readTextFileSync(execPath), /^\d+$/);
+  box.remove();
+}, everyone);
+
+comparing("a pid file has no permissions that the caller's umask takes away", (box) => {
+  box.write((config) => config.process.args = ["sleep", "1000"]);
+  const path = `${box.directory}/pid`;
+  const modes = [["create", box.id], ["exec", box.id, "true"], ["exec", box.id, "true"]].map(([command, ...rest]) => {
+    box.must([command!, "--pid-file", path, ...rest], { prefix: afterShell("umask 027") });
+    return Deno.statSync(path).mode! & 0o777;
+  });
+  assertEquals(modes, [0o640, 0o640, 0o640]);
   box.remove();
 }, everyone);
 

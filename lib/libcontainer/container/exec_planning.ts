@@ -97,6 +97,8 @@ export interface PlannedExec {
   readonly facts: HostFacts;
   /** The cgroups that the process enters: the container's, or some below. */
   readonly cgroup: CgroupManager;
+  /** The process enters init's cgroup, because the container's takes no processes. Init may leave it. */
+  readonly followsInit: boolean;
   /** The process, with what the container gives it. */
   readonly process: Process;
   /** Images of earlier launches; `plan` is then made when it is read for the first time. */
@@ -147,6 +149,7 @@ export function* planningExec(
     parent,
     facts,
     cgroup,
+    followsInit: selfJoin.cloneInto !== cgroup.selfJoin.cloneInto,
     process,
     kept,
   };

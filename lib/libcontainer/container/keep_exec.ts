@@ -51,11 +51,13 @@ export interface LaunchedImage {
   readonly passwd: Uint8Array;
 }
 
+type PlannedParts = Pick<PlannedExec, "parent" | "process" | "followsInit">;
+
 /** Keeps the exec, if it is a usual one. Where that is not possible, the next one is as this one. */
 export function keepExec(
   { kernel }: Pick<Runtime, "kernel">,
   { state, directory }: { readonly state: RuncState; readonly directory: StateDirectory },
-  planned: Pick<PlannedExec, "parent" | "process">,
+  planned: PlannedParts,
   launched: LaunchedImage,
   kept: Kept,
 ): void {
@@ -67,14 +69,15 @@ export function keepExec(
 function knownExec(
   kernel: Kernel,
   state: RuncState,
-  { parent, process }: Pick<PlannedExec, "parent" | "process">,
+  { parent, process, followsInit }: PlannedParts,
   { image, numbers, passwd }: LaunchedImage,
   kept: Kept,
 ): KnownExec | undefined {
   const acts = usualExec(parent);
   // Whether the profile has to be stacked depends on the caller's own.
   const mayStack = process.noNewPrivileges === true && !!process.apparmorProfile;
-  if (acts === undefined || mayStack || process.terminal || kept.request.length > REQUEST_LIMIT) return undefined;
+  if (acts === undefined || mayStack || followsInit || process.terminal) return undefined;
+  if (kept.request.length > REQUEST_LIMIT) return undefined;
   // One that is ours, too, may be another one the next time.
   if (acts.namespaces.length !== namespacesOf(state).length) return undefined;
   const monitor = kept.again === undefined ? noMonitor : monitorOf(kernel, kept.again);
@@ -91,6 +94,7 @@ function knownExec(
     home,
     rlimits: acts.rlimits,
     init: initOf(state).pid,
+    ownArguments: kept.again?.ownArguments ?? 0,
     namespaces: acts.namespaces.map(({ fd, path }) => ({ number: numbers[fd]!, file: path.replace(/^.*\//, "") })),
     numbers: {
       lowest: Math.min(...names.map((name) => numbers[name]!)),

@@ -74,7 +74,9 @@ export const entryOffsets = {
   /** The owner of the process's pipes. */
   uid: 48,
   gid: 52,
-  sections: 56,
+  /** In the foreground: how many arguments the program has, with its name. */
+  arguments: 56,
+  sections: 64,
 } as const;
 
 /** The sections of an entry, in the order of their places: offset from the entry and length in bytes, 4 bytes each. */
@@ -144,6 +146,7 @@ export interface KnownExec {
   readonly pidPlace: number;
   readonly streams: readonly [stdin: number, stdout: number, stderr: number];
   readonly owner: { readonly uid: number; readonly gid: number };
+  readonly ownArguments: number;
 }
 
 /** What has to be the same for all execs of a file. */
@@ -187,6 +190,7 @@ export function encodeKnownExec(known: KnownExec): Uint8Array<ArrayBuffer> {
     stderr: known.streams[2],
     pidPlace: known.pidPlace,
     ...known.owner,
+    arguments: known.ownArguments,
   };
   for (const [name, number] of Object.entries(numbers)) {
     view.setUint32(entryOffsets[name as keyof typeof numbers], number, true);

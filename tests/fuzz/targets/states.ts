@@ -256,6 +256,7 @@ const knownExec = (request: string): KnownExec => ({
   pidPlace: 0,
   streams: [0, 0, 0],
   owner: { uid: 0, gid: 0 },
+  ownArguments: 7,
 });
 
 const knownFile = addKnownExec(addKnownExec(undefined, knownFor, knownExec("{}")), knownFor, knownExec("[]"))!;

@@ -22,7 +22,7 @@ const numbers = `
   landlock_create_ruleset 444 444 | landlock_add_rule 445 445 | landlock_restrict_self 446 446 | setxattr 188 5 |
   ioprio_set 251 30 | personality 135 92 | sched_setattr 314 274 | set_mempolicy 238 237 |
   capget 125 90 | mmap 9 222 | munmap 11 215 | pwrite64 18 68 | renameat 264 38 | setsockopt 54 208 | shutdown 48 210 |
-  signalfd4 289 74 | waitid 247 95 |
+  signalfd4 289 74 | waitid 247 95 | getuid 102 174 |
   umask 95 166 | umount2 166 39 | unlinkat 263 35 | unshare 272 97 | wait4 61 260 | write 1 64
 `.trim().split("|").map((row) => row.trim().split(" ") as [string, string, string]);
 

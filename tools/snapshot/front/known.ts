@@ -22,7 +22,7 @@ import {
   REQUEST_LIMIT,
 } from "../../../lib/libcontainer/state/known_exec.ts";
 import { IDENTITY_WORD, identityOffsets } from "../../../lib/libcontainer/state/resident.ts";
-import { at, buffer, call, load, set, slot, step, store, text, when } from "../../../lib/plan/build.ts";
+import { at, buffer, call, load, set, slot, stack, step, store, text, when } from "../../../lib/plan/build.ts";
 import type { Op, Slot, Step } from "../../../lib/plan/op.ts";
 import { file, identityWord, openOwn, stat } from "./facts.ts";
 import { add, advance, and, close, leave, need, repeatUntil, whenLess, wordOf } from "./ops.ts";
@@ -220,6 +220,10 @@ const compareForeground: readonly Op[] = [
   ...compareText("root", root),
   ...compareText("log", log),
   ...compareText("format", format, globalOptions["log-format"].default),
+  // The monitor finds its environment behind its arguments.
+  load(stack, 8, left),
+  ...entryNumber("arguments", right),
+  when(left, "!=", right, [set(isSame, 0)]),
   ...(["stdin", "stdout", "stderr"] as const).flatMap((name, fd) => [
     call("fstat", [fd, stat]),
     load(at(stat, statAt.mode), 4, left),

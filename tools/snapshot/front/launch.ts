@@ -37,7 +37,7 @@ import {
   wordOf,
   writeDigits,
 } from "./ops.ts";
-import { endPidFile, forgetPidFile } from "./pid_file.ts";
+import { endPidFile, forgetPidFile, writePidFile } from "./pid_file.ts";
 import { environment } from "./words.ts";
 
 const O = openFlag("x86_64");
@@ -302,17 +302,25 @@ const checkMessage: readonly Op[] = [
 
 const isThere = slot("message is there");
 
-/** Waits for a message of a process. If the process or a signal ends it, the command is left to the snapshot. */
-const receive = (speaker: Slot): readonly Op[] => [
+const needNoSignal: readonly Op[] = [revents(1, found), need(found, 0)];
+
+/**
+ * Waits for a message of a process. If the process or a signal ends it, the command is left to the snapshot. `isLast`:
+ * after the message, init executes the program. It would run twice if a signal counted that has come since then.
+ */
+const receive = (speaker: Slot, { isLast = false } = {}): readonly Op[] => [
   set(isThere, 0),
   repeatUntil(
     [
       ...watch([sync, endings, speaker]),
       call("ppoll", [watches, 3, 0, 0, 0]),
-      revents(1, found),
-      need(found, 0),
+      ...(isLast ? [] : needNoSignal),
       revents(0, found),
-      when(found, "!=", 0, [...readMessage(), set(isThere, 1)], [revents(2, found), need(found, 0)]),
+      when(found, "!=", 0, [...readMessage(), set(isThere, 1)], [
+        ...needNoSignal,
+        revents(2, found),
+        need(found, 0),
+      ]),
     ],
     isThere,
     1,
@@ -379,11 +387,13 @@ const receiveInit: readonly Op[] = [
   need(sender, init),
 ];
 
-/** A message of init without more than its head. */
-const awaitInit = (name: keyof typeof MessageKind): readonly Op[] => [
-  ...receiveInit,
+/** Init's last message, if its socket is not closed instead. */
+const awaitCreated: readonly Op[] = [
+  ...receive(initFd, { isLast: true }),
+  ...checkMessage,
+  need(sender, init),
   need(got, MESSAGE_SIZE),
-  need(kind, MessageKind[name]),
+  need(kind, MessageKind.created),
 ];
 
 const isStage = slot("is the stage's");
@@ -470,15 +480,13 @@ const awaitProgram: readonly Op[] = [
       ...watch([sync, endings, initFd]),
       ...storeSeconds(LOOK_AGAIN_S),
       call("ppoll", [watches, 3, timeout, 0, 0]),
-      revents(1, found),
-      need(found, 0),
       revents(0, found),
       when(found, "!=", 0, [...readMessage(), need(got, 0), set(isThere, 1)], [
         ...nameInit,
         ...readShortFile(end, {
           words: [name, more],
           missing: [leave],
-          then: whenWord(name, INIT_WORD, [revents(2, found), need(found, 0)], [set(isThere, 1)]),
+          then: whenWord(name, INIT_WORD, [...needNoSignal, revents(2, found), need(found, 0)], [set(isThere, 1)]),
         }),
       ]),
     ],
@@ -491,7 +499,7 @@ const awaitProgram: readonly Op[] = [
 export function awaited(kind: Awaited, by: Speaker): readonly Op[] {
   if (kind === "ready" && by === "init") return awaitReady;
   if (kind === "end" && by === "init") return whenFlag("end", awaitProgram);
-  if (kind === "created" && by === "init") return whenFlag("created", awaitInit("created"));
+  if (kind === "created" && by === "init") return whenFlag("created", awaitCreated);
   if (kind === "child" && by === "stage") return awaitChild;
   throw new RangeError(`the front does not await ${kind} of ${by}`);
 }
@@ -508,6 +516,7 @@ export const adopt: readonly Op[] = [
   when(init, "==", stage, [leave]),
   call("pidfd_open", [init, 0], { out: initFd }),
   call("waitid", [P_PIDFD, initFd, info, WEXITED | WNOHANG | WNOWAIT, 0]),
+  ...writePidFile(init),
 ];
 
 const limit = slot("limit");
@@ -549,7 +558,7 @@ export const prepareMonitor: readonly Op[] = whenFlag("detached", [], [
 
 /** The process executes its program: the command ends, or becomes the monitor. */
 export const finish: readonly Op[] = [
-  ...endPidFile(init),
+  ...endPidFile,
   ...whenFlag("detached", [call("exit_group", [0])], [
     add(stack, 8, address),
     load(address, 8, nameBefore),

@@ -76,13 +76,19 @@ export const beginPidFile: readonly Op[] = [
 
 const digits = buffer("decimal digits", 16);
 
-/** Writes the pid, and gives the file its name. */
-export const endPidFile = (pid: Slot): readonly Op[] => [
+/** Writes the pid. Before the program is executed: a disk may be full. */
+export const writePidFile = (pid: Slot): readonly Op[] => [
   when(pidFile, "!=", 0, [
     ...writeDigits(pid, digits, to),
     sub(to, digits, length),
     call("write", [pidFd, digits, length], { out: found }),
     need(found, length),
+  ]),
+];
+
+/** Gives the file its name. */
+export const endPidFile: readonly Op[] = [
+  when(pidFile, "!=", 0, [
     call("renameat", [AT_FDCWD, temporary, AT_FDCWD, pidFile]),
     ...close(pidFd),
   ]),

@@ -6,8 +6,8 @@
 
 import { ExecOption, execOptionWords } from "../../../lib/cli/known_words.ts";
 import type { CommandName, globalOptions } from "../../../lib/cli/table.ts";
-import { signalNames } from "../../../lib/ffi/constants.ts";
-import { bytes, load, set, slot, stack, step, text, when } from "../../../lib/plan/build.ts";
+import { AT_FDCWD, signalNames, STAT_SIZE, statOffsets } from "../../../lib/ffi/constants.ts";
+import { at, buffer, bytes, call, load, set, slot, stack, step, text, when } from "../../../lib/plan/build.ts";
 import type { Op, Slot, Step } from "../../../lib/plan/op.ts";
 import { add, advance, choose, leave, need, readShort, repeatUntil } from "./ops.ts";
 
@@ -213,6 +213,19 @@ const rootSteps: Step = step("check the state directory", "", [
   ),
 ]);
 
+/** USER_NS_INIT_INO, include/uapi/linux/nsfs.h: the host's user namespace. */
+const HOST_USERS = 0xeffffffd;
+const users = buffer("struct stat of the user namespace", STAT_SIZE);
+
+/** Root on the host has the same default directory, whatever its session says. */
+const needHostRoot: readonly Op[] = [
+  call("getuid", [], { out: choice }),
+  need(choice, 0),
+  call("newfstatat", [AT_FDCWD, "/proc/self/ns/user", users, 0]),
+  load(at(users, statOffsets.x86_64.ino), 8, choice),
+  need(choice, HOST_USERS),
+];
+
 const environmentSteps: Step = step("look at the environment", "", [
   add(next, 8, environment),
   ...nextWord(word),
@@ -223,7 +236,7 @@ const environmentSteps: Step = step("look at the environment", "", [
         ...choose(variables, choice),
         when(choice, "==", variables.RUNC_INIT, [leave]),
         // The default directory then depends on the caller.
-        when(choice, "==", variables.XDG_RUNTIME_DIR, [when(root, "==", text("/run/runc"), [leave])]),
+        when(choice, "==", variables.XDG_RUNTIME_DIR, [when(root, "==", text("/run/runc"), needHostRoot)]),
         when(choice, "==", variables.NOTIFY_SOCKET, [when(command, "==", served.start.number, [leave])]),
         ...nextWord(word),
       ],

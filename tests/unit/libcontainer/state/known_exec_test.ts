@@ -42,6 +42,7 @@ const exec: KnownExec = {
   pidPlace: 3,
   streams: [1, 2, 3],
   owner: { uid: 4, gid: 5 },
+  ownArguments: 7,
 };
 
 const word = (file: Uint8Array, at: number) => new DataView(file.buffer, file.byteOffset).getUint32(at, true);
@@ -82,7 +83,7 @@ Deno.test("an entry has its numbers and its sections, each where a word can be r
   );
   assertEquals(numbers, {
     ...{ length: entry!.length, flags: 2, words: 6, namespaces: 2, rlimits: 1, lowest: 32, sync: 35, proc: 36 },
-    ...{ stdin: 1, stdout: 2, stderr: 3, pidPlace: 3, uid: 4, gid: 5, sections: entryOffsets.sections },
+    ...{ stdin: 1, stdout: 2, stderr: 3, pidPlace: 3, uid: 4, gid: 5, arguments: 7, sections: entryOffsets.sections },
   });
   for (const [index, name] of knownSections.entries()) {
     assertEquals(word(entry!, entryOffsets.sections + 8 * index) % 8, 0, name);

@@ -194,6 +194,12 @@ boxTest("exec follows init out of a cgroup that passes controllers on", (box) =>
   const pids: number[] = JSON.parse(box.must(["ps", "--format", "json", box.id]));
   assertEquals(pids.map(cgroupOf), [`${box.cgroup}/init`, `${box.cgroup}/init`]);
   // One that is asked for by its name is that one or none.
+  // Without the option --init, an exec may be carried out as the one before.
+  const where = () =>
+    execute([program, "--root", box.root, "exec", box.id, "cat", "/proc/self/cgroup"], { stdin: "" }).stdout;
+  assertEquals([where(), where()], ["0::/init\n", "0::/init\n"]);
+  box.must(["exec", box.id, "sh", "-c", `cd ${mountPoint} && mkdir next && echo 1 > next/cgroup.procs`]);
+  assertEquals([where(), where()], ["0::/next\n", "0::/next\n"]);
   const { msg } = box.refused(["exec", "--cgroup", "/", box.id, "true"]);
   assertMatch(msg, /error adding pid \d+ to cgroups: .*device or resource busy$/);
   box.remove();
