@@ -115,7 +115,8 @@ frontTest("with --process and --detach: the pid file names the process, and the 
     const pid = contentOf(pidFile);
     assertMatch(pid, /^[1-9]\d*$/);
     started.push(pid);
-    assertEquals(contentOf(`/proc/${pid}/cmdline`), "sleep\x001000\0");
+    // The command ends once init has found the program, which it then executes.
+    until("it sleeps", () => contentOf(`/proc/${pid}/cmdline`) === "sleep\x001000\0");
     assertMatch(
       contentOf(`/proc/${pid}/limits`),
       /Max processes +70 +80 [^]*Max core file size +1 +2|core file size +1 +2 [^]*Max processes +70 +80/,
@@ -388,7 +389,8 @@ for (const [name, argsOf, output] of interrupted) {
       assertEquals(runBy(box, "program", args, options), expected);
       assertEquals(runBy(box, "program", args, { ...options, prefix }), expected, `${call} ${nth}`);
       if (name === "detached") {
-        assertMatch(contentOf(`/proc/${contentOf(`${box.directory}/pid`)}/cmdline`), /^sleep/);
+        const pid = contentOf(`${box.directory}/pid`);
+        until(`it sleeps, after ${call} ${nth}`, () => contentOf(`/proc/${pid}/cmdline`).startsWith("sleep"));
         endAll(box);
       }
       until(`no process is left after ${call} ${nth}`, () => processesOf(box).length === 1);
