@@ -115,7 +115,8 @@ frontTest("with --process and --detach: the pid file names the process, and the 
     const pid = contentOf(pidFile);
     assertMatch(pid, /^[1-9]\d*$/);
     started.push(pid);
-    until("its program", () => contentOf(`/proc/${pid}/cmdline`) === "sleep\x001000\0");
+    // The command ends once init has found the program, which it then executes.
+    until("it sleeps", () => contentOf(`/proc/${pid}/cmdline`) === "sleep\x001000\0");
     assertMatch(
       contentOf(`/proc/${pid}/limits`),
       /Max processes +70 +80 [^]*Max core file size +1 +2|core file size +1 +2 [^]*Max processes +70 +80/,
@@ -408,7 +409,7 @@ for (const [name, argsOf, output] of interrupted) {
       assertEquals(runBy(box, "program", args, { ...options, prefix }), expected, `${call} ${nth}`);
       if (name === "detached") {
         const pid = contentOf(`${box.directory}/pid`);
-        until(`its program, after ${call} ${nth}`, () => contentOf(`/proc/${pid}/cmdline`).startsWith("sleep"));
+        until(`it sleeps, after ${call} ${nth}`, () => contentOf(`/proc/${pid}/cmdline`).startsWith("sleep"));
         endAll(box);
       }
       until(`no process is left after ${call} ${nth}`, () => processesOf(box).length === 1);
