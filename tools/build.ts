@@ -212,7 +212,13 @@ async function snapshotInto(directory: string, deno: string, scripts?: string): 
     takeSnapshot(new Kernel(), {
       deno,
       args: ["run", ...denoFlags, ...snapshotFlags, script, work, String(REHEARSALS)],
-      sample: ["--root", join(work, "state"), "run", "--bundle", join(work, "usual"), "rehearsal"],
+      samples: [
+        {
+          words: ["--root", join(work, "state"), "run", "--bundle", join(work, "usual"), "rehearsal"],
+          hasWord: ["run", "create", "exec", "restore"],
+        },
+        { words: ["--version"] },
+      ],
       output,
       secrets: traces({ deno, work, script, scripts }),
       front: compileFront,

@@ -55,6 +55,10 @@ Deno.test({
     const point = { registers: 0x1234_5678_9abcn, environ: 2n, threadPointer: 3n, robustList: 4n, rseq: 5n };
     const places = {
       table: { from: 0x400800, to: 0x402000 },
+      populate: [
+        { hasWord: ["run", "create"], table: { from: 0x403200, to: 0x403300 } },
+        { hasWord: [], table: { from: 0x403300, to: 0x403300 } },
+      ],
       reserve: { from: 0x402000, to: 0x403000 },
       canaries: { from: 0x403000, to: 0x403100 },
       guards: { from: 0x403100, to: 0x403108 },

@@ -41,7 +41,7 @@ function withSnapshot(name: string, body: (frozen: Frozen) => void, taker: Kerne
         takeSnapshot(taker, {
           deno: Deno.execPath(),
           args: [...flags.split(" "), script, report],
-          sample: ["sample"],
+          samples: [{ words: ["much"], hasWord: ["much"] }, { words: ["sample"] }],
           output: path,
         });
         const guards = JSON.parse(Deno.readTextFileSync(report));
@@ -120,6 +120,25 @@ for (const [kind, code] of [["segv", 139], ["abort", 134]] as const) {
     assertEquals(stderr.split("\n")[0], said);
   });
 }
+
+withSnapshot(
+  "the pages that a command writes to are populated for commands that resemble it",
+  ({ directory, path }) => {
+    const log = `${directory}/strace.log`;
+    const populated = (words: readonly string[]) => {
+      assertEquals(execute(["/usr/bin/strace", "-o", log, "-e", "trace=madvise", path, ...words]).code, 7);
+      const calls = Deno.readTextFileSync(log).matchAll(/^madvise\(\w+, (\d+), MADV_POPULATE_WRITE\)/gm);
+      return [...calls].reduce((sum, [, length]) => sum + Number(length), 0);
+    };
+    const area = 1 << 20;
+    const little = populated(["mice"]);
+    assert(little > 0 && little < area, `${little} bytes`);
+    assertEquals(populated([]), little);
+    for (const words of [["much"], ["a", "much"], ["muchness"]]) {
+      assert(populated(words) >= area, `${words}: ${populated(words)} bytes`);
+    }
+  },
+);
 
 /** As in containers, whose engines let seccomp refuse the call. */
 class WithoutPersonality extends Kernel {

@@ -24,7 +24,7 @@ import type { Touched } from "./touched.ts";
 
 /** mmap(2), asm-generic/mman-common.h */
 const MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000, MAP_FIXED_NOREPLACE = 0x100000;
-const MADV_POPULATE_READ = 22, MADV_POPULATE_WRITE = 23;
+const MADV_POPULATE_WRITE = 23;
 /** asm/prctl.h, rseq.h of glibc: the signature that it registers with */
 const ARCH_SET_FS = 0x1002, RSEQ_SIGNATURE = 0x53053053, RSEQ_SIZE = 32, ROBUST_LIST_SIZE = 24;
 const SIGPIPE = 13, SIGCHLD = 17, SIGXFSZ = 25, SIG_IGN = 1;
@@ -34,8 +34,8 @@ const CRASHES = [4, 5, 6, 7, 8, 11];
 /** The parts of the file. */
 export interface FileParts {
   readonly pieces: readonly Piece[];
-  /** Pages to populate in advance. */
-  readonly touched: readonly Touched[];
+  /** Pages to populate in advance, for command lines with one of the words. The last entry is for all others. */
+  readonly populated: readonly { readonly hasWord: readonly string[]; readonly touched: readonly Touched[] }[];
   readonly point: SnapshotPoint;
   readonly threadId: bigint;
   readonly cpu: readonly CpuRequirement[];
@@ -84,7 +84,7 @@ interface Sizes {
   readonly constants: number;
 }
 
-function layOut({ pieces, point, threadId, guarded }: FileParts, sizes: Sizes): Layout {
+function layOut({ pieces, populated, point, threadId, guarded }: FileParts, sizes: Sizes): Layout {
   let end = BASE + CODE_AT + sizes.code;
   const place = (length: number) => {
     const at = Math.ceil(end / 8) * 8;
@@ -102,6 +102,10 @@ function layOut({ pieces, point, threadId, guarded }: FileParts, sizes: Sizes): 
   const constants = place(sizes.constants);
   const places = {
     table: placeTable(sizes.table),
+    populate: populated.map(({ hasWord, touched }) => ({
+      hasWord,
+      table: placeTable(encodeTable(touched.map(populateCall)).length),
+    })),
     reserve: placeTable(encodeTable(reserveCalls(pieces)).length),
     canaries: placeWords(guarded.canaries),
     guards: placeWords(guarded.guards),
@@ -119,12 +123,7 @@ function layOut({ pieces, point, threadId, guarded }: FileParts, sizes: Sizes): 
 
 function buildHead(parts: FileParts): Uint8Array<ArrayBuffer> {
   const { pieces, guarded, cpu } = parts;
-  const calls = (layout: Layout) =>
-    encodeTable([
-      ...mapCalls(pieces, layout.length),
-      ...parts.touched.map(populateCall),
-      ...threadCalls(parts, layout),
-    ]);
+  const calls = (layout: Layout) => encodeTable([...mapCalls(pieces, layout.length), ...threadCalls(parts, layout)]);
   // A first layout with dummy addresses gives the sizes, which do not depend on addresses.
   const first = layOut(parts, { code: PAGE, table: PAGE, constants: 0 });
   const unplaced = parts.front({ constants: BASE, zeroed: ZEROED });
@@ -144,6 +143,9 @@ function buildHead(parts: FileParts): Uint8Array<ArrayBuffer> {
   put(layout.saidAt, encodeSayings(layout.saidAt).bytes);
   put(layout.constants, front.constants);
   put(layout.table.from, calls(layout));
+  parts.populated.forEach(({ touched }, index) => {
+    put(layout.populate[index]!.table.from, encodeTable(touched.map(populateCall)));
+  });
   put(layout.reserve.from, encodeTable(reserveCalls(pieces)));
   for (const name of ["canaries", "guards", "pointers"] as const) {
     put(layout[name].from, new Uint8Array(BigUint64Array.from(guarded[name]).buffer));
@@ -192,9 +194,8 @@ function mapCall({ start, length, prot, content }: Piece, offset: number): Table
 }
 
 /** On kernels before 5.14 the call fails, and each page is populated by a fault. @see madvise(2) */
-function populateCall({ start, length, isWritten }: Touched): TableCall {
-  const advice = isWritten ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
-  return { number: Sys.madvise, args: [start, BigInt(length), BigInt(advice), 0n], last: 0n };
+function populateCall({ start, length }: Touched): TableCall {
+  return { number: Sys.madvise, args: [start, BigInt(length), BigInt(MADV_POPULATE_WRITE), 0n], last: 0n };
 }
 
 /** The calls that register the resumed thread with the kernel, as the stopped one was. */

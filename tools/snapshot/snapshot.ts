@@ -26,7 +26,7 @@ import { removeGuards } from "./guards.ts";
 import { type Area, PAGE, type Piece, ProcessMemory, split } from "./memory.ts";
 import { requirements, withoutFeatures } from "./processor.ts";
 import { stopSignal, waitStop } from "./ptrace.ts";
-import { type Touched, touchedPages } from "./touched.ts";
+import { touchedPages } from "./touched.ts";
 import { standIn } from "./vdso.ts";
 
 /** The program to snapshot, and the output file. */
@@ -36,12 +36,19 @@ export interface SnapshotOptions {
   readonly args: readonly string[];
   /** The output file. If it cannot restore the memory, it executes the program of the same name with `.sh` appended. */
   readonly output: string;
-  /** A typical command line of the program. */
-  readonly sample: readonly string[];
+  /** Typical command lines of the program. The last one stands for all that resemble none of the others. */
+  readonly samples: readonly Sample[];
   /** Texts that identify the host and the build. None of them will be in the file. */
   readonly secrets?: readonly string[];
   /** Runs first in each process, and may end it. Absent: nothing does. */
   readonly front?: CompileFront;
+}
+
+/** A typical command line. The pages that it writes to are populated for command lines that resemble it. */
+export interface Sample {
+  readonly words: readonly string[];
+  /** A command line that has one of these words resembles it. Only their first four characters count. */
+  readonly hasWord?: readonly string[];
 }
 
 const noFront: CompileFront = () => ({ rows: [], constants: new Uint8Array(), zeroLength: 0 });
@@ -85,10 +92,10 @@ export function takeSnapshot(kernel: Kernel, options: SnapshotOptions): void {
       ...readParts(kernel, { pid, point, secrets: options.secrets ?? [] }),
       front: options.front ?? noFront,
     };
-    const touched = touchedBy(kernel, options, parts);
+    const populated = populatedFor(kernel, options, parts);
     // Written to a new file: the old one may be running. An empty file, which a crash of the host could leave, would
     // succeed as an empty shell script.
-    writeWhole(options.output, 0o755, (write) => writeParts({ ...parts, touched }, write));
+    writeWhole(options.output, 0o755, (write) => writeParts({ ...parts, populated }, write));
   } finally {
     kill(kernel, pid, SIGKILL);
     waitChild(kernel, pid);
@@ -110,18 +117,25 @@ function readParts(
     stackPointer: stack.pointer,
     stackEnd: stack.end,
   });
-  return { pieces, touched: [], point, guarded, threadId: threadIdIn(memory, point, pid), cpu: requirements(kernel) };
+  return { pieces, populated: [], point, guarded, threadId: threadIdIn(memory, point, pid), cpu: requirements(kernel) };
 }
 
-/** Finds the pages that a typical command uses, with a first version of the file, which is then removed. */
-function touchedBy(kernel: Kernel, { output, sample }: SnapshotOptions, parts: FileParts): readonly Touched[] {
+/** Finds the pages that typical commands write to, with a first version of the file, which is then removed. */
+function populatedFor(
+  kernel: Kernel,
+  { output, samples }: SnapshotOptions,
+  parts: FileParts,
+): FileParts["populated"] {
   const first = `${output}.first`;
   try {
     {
       using file = Deno.openSync(first, { write: true, create: true, truncate: true, mode: 0o755 });
       writeParts(parts, (bytes) => writeFully(file, bytes));
     }
-    return touchedPages(kernel, [first, ...sample], parts.pieces);
+    return samples.map(({ words, hasWord = [] }) => ({
+      hasWord,
+      touched: touchedPages(kernel, [first, ...words], parts.pieces),
+    }));
   } finally {
     Deno.removeSync(first);
   }
