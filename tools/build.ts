@@ -11,7 +11,7 @@ import { Kernel } from "../lib/ffi/kernel.ts";
 import { bundle, bundleSnapshot, distDir, giveUp, projectDir, runTool } from "./bundle.ts";
 import { settleAll, writeWholeText } from "./durable.ts";
 import { compileFront } from "./snapshot/front/front.ts";
-import { takeSnapshot } from "./snapshot/snapshot.ts";
+import { type Sample, takeSnapshot } from "./snapshot/snapshot.ts";
 import { v8WithoutFeatures } from "./snapshot/processor.ts";
 import { makeRehearsalBundles, rehearsalCgroup } from "./snapshot/rehearsal.ts";
 
@@ -199,12 +199,29 @@ function traces(
     .toSorted((one, other) => other.length - one.length);
 }
 
+/** Typical commands, with bundles of tools/snapshot/rehearsal.ts in `work`. The first one makes the state directory. */
+function samples(work: string): readonly Sample[] {
+  const root = ["--root", join(work, "samples")];
+  const bundle = (name: string) => ["--bundle", join(work, name), "rehearsal"];
+  return [
+    { words: [...root, "create", ...bundle("engine")] },
+    { words: [...root, "exec", "rehearsal", "/program"], populateFor: ["exec"] },
+    { words: [...root, "list"] },
+    { words: [...root, "delete", "--force", "rehearsal"] },
+    { words: [...root, "run", ...bundle("mapped")] },
+    { words: [...root, "run", ...bundle("usual")], populateFor: ["run", "create", "restore"] },
+    { words: ["--version"], populateFor: [] },
+  ];
+}
+
 /** Writes a snapshot of the program into `directory`, see tools/snapshot/snapshot.ts. If it fails, returns why. */
 async function snapshotInto(directory: string, deno: string, scripts?: string): Promise<string | undefined> {
   if (Deno.build.arch !== "x86_64") {
     return `snapshots need x86_64, this machine is ${Deno.build.arch}`;
   }
   const work = Deno.makeTempDirSync({ prefix: "runc-snapshot-" });
+  // The root of a container in a user namespace is another user here, and needs the way to its root file system.
+  Deno.chmodSync(work, 0o711);
   try {
     const script = scripts === undefined ? bundleSnapshot(work) : copyInto(work, join(scripts, "entry.js"));
     await makeRehearsalBundles(work);
@@ -212,13 +229,7 @@ async function snapshotInto(directory: string, deno: string, scripts?: string): 
     takeSnapshot(new Kernel(), {
       deno,
       args: ["run", ...denoFlags, ...snapshotFlags, script, work, String(REHEARSALS)],
-      samples: [
-        {
-          words: ["--root", join(work, "state"), "run", "--bundle", join(work, "usual"), "rehearsal"],
-          hasWord: ["run", "create", "exec", "restore"],
-        },
-        { words: ["--version"] },
-      ],
+      samples: samples(work),
       output,
       secrets: traces({ deno, work, script, scripts }),
       front: compileFront,

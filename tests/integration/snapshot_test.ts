@@ -41,7 +41,7 @@ function withSnapshot(name: string, body: (frozen: Frozen) => void, taker: Kerne
         takeSnapshot(taker, {
           deno: Deno.execPath(),
           args: [...flags.split(" "), script, report],
-          samples: [{ words: ["much"], hasWord: ["much"] }, { words: ["sample"] }],
+          samples: [{ words: ["much"], populateFor: ["much"] }, { words: ["sample"], populateFor: [] }],
           output: path,
         });
         const guards = JSON.parse(Deno.readTextFileSync(report));
@@ -137,6 +137,27 @@ withSnapshot(
     for (const words of [["much"], ["a", "much"], ["muchness"]]) {
       assert(populated(words) >= area, `${words}: ${populated(words)} bytes`);
     }
+  },
+);
+
+withSnapshot(
+  "a file that is not in the page cache is read at once, and only what commands use",
+  ({ directory, path }) => {
+    const log = `${directory}/strace.log`;
+    const read = (answer: string) => {
+      const inject = ["-e", "trace=preadv2,madvise", "-e", `inject=preadv2:${answer}`];
+      assertEquals(execute(["/usr/bin/strace", "-o", log, ...inject, path]).code, 7);
+      return [...Deno.readTextFileSync(log).matchAll(/^madvise\(\w+, (\d+), MADV_WILLNEED\) += 0$/gm)].map(
+        ([, length]) => Number(length),
+      );
+    };
+    assertEquals(read("retval=1"), [], "it is in the page cache");
+    assertEquals(read("error=EOPNOTSUPP"), [], "the file system does not say");
+    const lengths = read("error=EAGAIN");
+    // Linux would read less of a longer range.
+    assert(Math.max(...lengths) <= 128 << 10);
+    const sum = lengths.reduce((sum, length) => sum + length, 0), size = Deno.statSync(path).size;
+    assert(sum > 1 << 20 && sum < size / 4, `${sum} bytes of ${size}`);
   },
 );
 

@@ -31,6 +31,7 @@ export const Sys = {
   set_tid_address: 218,
   exit_group: 231,
   set_robust_list: 273,
+  preadv2: 327,
   rseq: 334,
 } as const;
 

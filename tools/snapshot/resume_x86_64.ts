@@ -3,8 +3,9 @@
  *
  *     check that the file is complete and that the processor has the needed features
  *     map every area of memory at its old address
- *     set fs, tid, robust list and restartable sequences for this thread
+ *     if the file is not in the page cache, read what commands use
  *     populate the pages that a command like this one writes to
+ *     set fs, tid, robust list and restartable sequences for this thread
  *     reserve the addresses that V8 had reserved, unless the caller limits the address space
  *     draw the stack canary and the pointer guard
  *     load the registers, return
@@ -27,6 +28,7 @@ import {
   cmpImm,
   cpuid,
   element,
+  int3,
   lea,
   load,
   mov,
@@ -83,8 +85,15 @@ export interface Populate {
 
 /** Addresses that the code contains. */
 export interface ResumePlaces extends FallbackPlaces {
-  /** The calls that restore the memory and the thread. */
-  readonly table: Table;
+  /** The calls that map the memory. */
+  readonly map: Table;
+  /** The calls that restore the kernel's records of the thread. */
+  readonly thread: Table;
+  /** The calls that read pages from the disk. They are made if the page at the file offset `lastRead` is not cached. */
+  readonly readAhead: Table;
+  readonly lastRead: number;
+  /** Whether the process is traced, and raises SIGTRAP when the memory is mapped. */
+  readonly isTraced: boolean;
   /** The calls that populate pages: one of the tables, chosen by the words of the command line. */
   readonly populate: readonly Populate[];
   /** The calls that reserve addresses. They are skipped if the caller limits the address space. */
@@ -133,8 +142,11 @@ export function resumeCode(
     ...openFile(places),
     ...checkProcessor(cpu),
     [mov("rbx", "r12"), "the descriptor"],
-    ...makeCalls("next", places.table),
+    ...makeCalls("next", places.map),
+    ...(places.isTraced ? [int3()] : []),
+    ...readPages(places),
     ...populatePages(places.populate),
+    ...makeCalls("next_of_thread", places.thread),
     ...reserveAddresses(places),
     ...becomeThread(places),
     ...drawGuards(places),
@@ -228,6 +240,32 @@ const makeCalls = (label: string, { from, to }: Table): readonly Row[] =>
     lea("r13", at("r13", ENTRY_SIZE)),
     cmpImm("r13", to),
     short("jb", label),
+  ];
+
+/** linux/fs.h */
+const RWF_NOWAIT = 8;
+
+/**
+ * Reads the pages that commands use, if the last one of them is not in the page cache. Otherwise each of their first
+ * faults would wait for the disk, which reads much around it. If the kernel does not say, the pages are cached.
+ */
+const readPages = ({ readAhead, lastRead }: ResumePlaces): readonly Row[] =>
+  readAhead.from === readAhead.to ? [] : [
+    [lea("rax", at("rbp", -24)), "a byte below the stack"],
+    store(at("rbp", -16), "rax"),
+    movImm("eax", 1),
+    store(at("rbp", -8), "rax"),
+    mov("edi", "ebx"),
+    [lea("rsi", at("rbp", -16)), "struct iovec"],
+    movImm("edx", 1),
+    movImm("r10d", lastRead),
+    xor("r8d", "r8d"),
+    movImm("r9d", RWF_NOWAIT),
+    ...call("preadv2"),
+    cmpImm("rax", -Errno.EAGAIN),
+    short("jne", "cached"),
+    ...makeCalls("next_read", readAhead),
+    "cached:",
   ];
 
 /**

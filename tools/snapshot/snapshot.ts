@@ -26,7 +26,7 @@ import { removeGuards } from "./guards.ts";
 import { type Area, PAGE, type Piece, ProcessMemory, split } from "./memory.ts";
 import { requirements, withoutFeatures } from "./processor.ts";
 import { stopSignal, waitStop } from "./ptrace.ts";
-import { touchedPages } from "./touched.ts";
+import { rangesToRead, scatter, touchedPages } from "./touched.ts";
 import { standIn } from "./vdso.ts";
 
 /** The program to snapshot, and the output file. */
@@ -36,7 +36,7 @@ export interface SnapshotOptions {
   readonly args: readonly string[];
   /** The output file. If it cannot restore the memory, it executes the program of the same name with `.sh` appended. */
   readonly output: string;
-  /** Typical command lines of the program. The last one stands for all that resemble none of the others. */
+  /** Typical command lines of the program, in the order in which they are tried. */
   readonly samples: readonly Sample[];
   /** Texts that identify the host and the build. None of them will be in the file. */
   readonly secrets?: readonly string[];
@@ -44,11 +44,14 @@ export interface SnapshotOptions {
   readonly front?: CompileFront;
 }
 
-/** A typical command line. The pages that it writes to are populated for command lines that resemble it. */
+/** A typical command line. The pages that it uses are read at once if the file is not in the page cache. */
 export interface Sample {
   readonly words: readonly string[];
-  /** A command line that has one of these words resembles it. Only their first four characters count. */
-  readonly hasWord?: readonly string[];
+  /**
+   * The pages that it writes to are populated for command lines that have one of these words, of which the first four
+   * characters count. None: for all other command lines; then this is the last sample. Absent: for no command line.
+   */
+  readonly populateFor?: readonly string[];
 }
 
 const noFront: CompileFront = () => ({ rows: [], constants: new Uint8Array(), zeroLength: 0 });
@@ -92,10 +95,10 @@ export function takeSnapshot(kernel: Kernel, options: SnapshotOptions): void {
       ...readParts(kernel, { pid, point, secrets: options.secrets ?? [] }),
       front: options.front ?? noFront,
     };
-    const populated = populatedFor(kernel, options, parts);
+    const found = touchedBy(kernel, options, parts);
     // Written to a new file: the old one may be running. An empty file, which a crash of the host could leave, would
     // succeed as an empty shell script.
-    writeWhole(options.output, 0o755, (write) => writeParts({ ...parts, populated }, write));
+    writeWhole(options.output, 0o755, (write) => writeParts({ ...parts, ...found }, write));
   } finally {
     kill(kernel, pid, SIGKILL);
     waitChild(kernel, pid);
@@ -117,25 +120,37 @@ function readParts(
     stackPointer: stack.pointer,
     stackEnd: stack.end,
   });
-  return { pieces, populated: [], point, guarded, threadId: threadIdIn(memory, point, pid), cpu: requirements(kernel) };
+  return {
+    ...{ pieces, readAhead: [], populated: [], point, guarded },
+    threadId: threadIdIn(memory, point, pid),
+    cpu: requirements(kernel),
+  };
 }
 
-/** Finds the pages that typical commands write to, with a first version of the file, which is then removed. */
-function populatedFor(
+/** Finds the pages that typical commands use, with a first version of the file, which is then removed. */
+function touchedBy(
   kernel: Kernel,
   { output, samples }: SnapshotOptions,
   parts: FileParts,
-): FileParts["populated"] {
+): Pick<FileParts, "readAhead" | "populated"> {
   const first = `${output}.first`;
   try {
     {
       using file = Deno.openSync(first, { write: true, create: true, truncate: true, mode: 0o755 });
-      writeParts(parts, (bytes) => writeFully(file, bytes));
+      const scattered = { ...parts, pieces: scatter(parts.pieces), front: noFront, isTraced: true };
+      writeParts(scattered, (bytes) => writeFully(file, bytes));
     }
-    return samples.map(({ words, hasWord = [] }) => ({
-      hasWord,
-      touched: touchedPages(kernel, [first, ...words], parts.pieces),
+    const touched = samples.map((sample) => ({
+      ...sample,
+      ...touchedPages(kernel, [first, ...sample.words], parts.pieces),
     }));
+    const used = new Set(touched.flatMap(({ used }) => [...used]));
+    return {
+      readAhead: rangesToRead(parts.pieces, used),
+      populated: touched.flatMap(({ populateFor, written }) =>
+        populateFor === undefined ? [] : [{ hasWord: populateFor, written }]
+      ),
+    };
   } finally {
     Deno.removeSync(first);
   }
