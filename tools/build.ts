@@ -202,10 +202,12 @@ function traces(
 /** Typical commands, with bundles of tools/snapshot/rehearsal.ts in `work`. The first one makes the state directory. */
 function samples(work: string): readonly Sample[] {
   const root = ["--root", join(work, "samples")];
+  // As engines call it.
+  const log = ["--log", join(work, "log"), "--log-format", "json"], pidFile = ["--pid-file", join(work, "pid")];
   const bundle = (name: string) => ["--bundle", join(work, name), "rehearsal"];
   return [
-    { words: [...root, "create", ...bundle("engine")] },
-    { words: [...root, "exec", "rehearsal", "/program"], populateFor: ["exec"] },
+    { words: [...root, ...log, "create", ...pidFile, ...bundle("engine")] },
+    { words: [...root, ...log, "exec", ...pidFile, "rehearsal", "program"], populateFor: ["exec"] },
     { words: [...root, "list"] },
     { words: [...root, "delete", "--force", "rehearsal"] },
     { words: [...root, "run", ...bundle("mapped")] },

@@ -57,7 +57,7 @@ Deno.test({
       map: { from: 0x400800, to: 0x401f00 },
       thread: { from: 0x401f00, to: 0x402000 },
       readAhead: { from: 0x403400, to: 0x403500 },
-      lastRead: 0x600_0000,
+      lastRead: { address: 0x2000_0000_0000n, offset: 0x600_0000 },
       isTraced: true,
       populate: [
         { hasWord: ["run", "create"], table: { from: 0x403200, to: 0x403300 } },

@@ -19,6 +19,7 @@ export const Sys = {
   ioctl: 16,
   writev: 20,
   access: 21,
+  mincore: 27,
   madvise: 28,
   getpid: 39,
   execve: 59,

@@ -123,7 +123,7 @@ function layOut(parts: FileParts, sizes: Sizes): Layout {
   const sayings = encodeSayings(saidAt).places;
   return {
     ...{ ignore, byDefault, sayCrash, ownPath, saidAt, constants, sayings, fileSize, length, point, threadId },
-    lastRead: lastOffset(parts, length),
+    lastRead: lastPage(parts, length),
     isTraced: parts.isTraced ?? false,
     ...places,
     ...leastLimits(pieces),
@@ -213,15 +213,17 @@ function adviseCall({ start, length }: PageRange, advice: number): TableCall {
   return { number: Sys.madvise, args: [start, BigInt(length), BigInt(advice), 0n], last: 0n };
 }
 
-/** The file offset of the last page to read ahead. */
-function lastOffset({ pieces, readAhead }: FileParts, headLength: number): number {
+/** The last page to read ahead: its address and file offset. */
+function lastPage({ pieces, readAhead }: FileParts, headLength: number): ResumePlaces["lastRead"] {
   const last = readAhead.at(-1);
-  if (last === undefined) return 0;
+  if (last === undefined) return { address: 0n, offset: 0 };
   const address = last.start + BigInt(last.length - PAGE);
   let offset = headLength;
   for (const { start, length, content } of pieces) {
     if (content === undefined) continue;
-    if (address >= start && address < start + BigInt(length)) return offset + Number(address - start);
+    if (address >= start && address < start + BigInt(length)) {
+      return { address, offset: offset + Number(address - start) };
+    }
     offset += length;
   }
   throw new RangeError(`0x${address.toString(16)} is in no piece`);

@@ -46,6 +46,7 @@ function asEnginesDo(config: Config): Config {
   };
   return {
     ...config,
+    process: { ...config.process!, args: ["/program"] },
     mounts: [...config.mounts ?? [], ...mounts],
     linux: { ...config.linux, resources, seccomp: profile },
   };
@@ -79,15 +80,16 @@ export const rehearsalCgroup = (): string => `runc-rehearsal-${Deno.pid}`;
  */
 export async function makeRehearsalBundles(directory: string): Promise<void> {
   const rootfs = join(directory, "rootfs");
-  ensureDirSync(rootfs);
-  Deno.writeFileSync(join(rootfs, "program"), idleProgram(), { mode: 0o755 });
+  ensureDirSync(join(rootfs, "bin"));
+  for (const path of ["program", "bin/program"]) Deno.writeFileSync(join(rootfs, path), idleProgram(), { mode: 0o755 });
   const isRoot = Deno.uid() === 0;
   const byDefault = defaultSpec({ cgroup2: hasOnlyCgroup2() });
   const suitable = isRoot ? byDefault : rootlessSpec(byDefault, { uid: Deno.uid()!, gid: Deno.gid()! });
   const usual: Config = {
     ...suitable,
     root: { ...suitable.root!, path: rootfs },
-    process: { ...suitable.process!, terminal: false, args: ["/program"] },
+    // Looked for in PATH, as most programs of containers.
+    process: { ...suitable.process!, terminal: false, args: ["program"] },
     linux: { ...suitable.linux!, cgroupsPath: `/${rehearsalCgroup()}` },
   };
   const configs = { usual, engine: asEnginesDo(usual), mapped: isRoot ? withUserNamespace(usual) : usual };

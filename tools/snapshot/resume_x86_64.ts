@@ -42,12 +42,14 @@ import {
   shrImm,
   store,
   syscall,
+  testByteImm,
   xor,
 } from "../../lib/plan/native/asm_x86_64.ts";
 import { assemble, type Assembly, type Row } from "../../lib/plan/native/assembler.ts";
 import { call } from "./calls.ts";
 import { drawAgain, type FallbackPlaces, findRandomBytes, sayCrash, startAnew } from "./fallback_x86_64.ts";
 import { ROTATION } from "./guards.ts";
+import { PAGE } from "./memory.ts";
 
 /** A system call in the table. The fifth argument is always the file's own descriptor. Only mmap(2) uses it. */
 export interface TableCall {
@@ -89,9 +91,9 @@ export interface ResumePlaces extends FallbackPlaces {
   readonly map: Table;
   /** The calls that restore the kernel's records of the thread. */
   readonly thread: Table;
-  /** The calls that read pages from the disk. They are made if the page at the file offset `lastRead` is not cached. */
+  /** The calls that read pages from the disk. They are made if the last one of these pages is not cached. */
   readonly readAhead: Table;
-  readonly lastRead: number;
+  readonly lastRead: { readonly address: bigint; readonly offset: number };
   /** Whether the process is traced, and raises SIGTRAP when the memory is mapped. */
   readonly isTraced: boolean;
   /** The calls that populate pages: one of the tables, chosen by the words of the command line. */
@@ -247,23 +249,34 @@ const RWF_NOWAIT = 8;
 
 /**
  * Reads the pages that commands use, if the last one of them is not in the page cache. Otherwise each of their first
- * faults would wait for the disk, which reads much around it. If the kernel does not say, the pages are cached.
+ * faults would wait for the disk, which reads much around it.
+ *
+ * mincore(2) tells the file's owner and root, and says yes to everybody else. For them, a byte of the page is read
+ * without waiting; rarely, this is late enough to find what it has requested itself. If the kernel does not say, the
+ * pages are cached.
  */
 const readPages = ({ readAhead, lastRead }: ResumePlaces): readonly Row[] =>
   readAhead.from === readAhead.to ? [] : [
-    [lea("rax", at("rbp", -24)), "a byte below the stack"],
+    movImm64("rdi", lastRead.address),
+    movImm("esi", PAGE),
+    [lea("rdx", at("rbp", -24)), "a byte below the stack"],
+    ...call("mincore"),
+    testByteImm(at("rbp", -24), 1),
+    short("je", "read"),
+    [lea("rax", at("rbp", -24)), "the same byte"],
     store(at("rbp", -16), "rax"),
     movImm("eax", 1),
     store(at("rbp", -8), "rax"),
     mov("edi", "ebx"),
     [lea("rsi", at("rbp", -16)), "struct iovec"],
     movImm("edx", 1),
-    movImm("r10d", lastRead),
+    movImm("r10d", lastRead.offset),
     xor("r8d", "r8d"),
     movImm("r9d", RWF_NOWAIT),
     ...call("preadv2"),
     cmpImm("rax", -Errno.EAGAIN),
     short("jne", "cached"),
+    "read:",
     ...makeCalls("next_read", readAhead),
     "cached:",
   ];
