@@ -205,13 +205,16 @@ function samples(work: string): readonly Sample[] {
   // As engines call it.
   const log = ["--log", join(work, "log"), "--log-format", "json"], pidFile = ["--pid-file", join(work, "pid")];
   const bundle = (name: string) => ["--bundle", join(work, name), "rehearsal"];
+  const remove = { words: [...root, "delete", "--force", "rehearsal"] };
   return [
     { words: [...root, ...log, "create", ...pidFile, ...bundle("engine")] },
     { words: [...root, ...log, "exec", ...pidFile, "rehearsal", "program"], populateFor: ["exec"] },
     { words: [...root, "list"] },
-    { words: [...root, "delete", "--force", "rehearsal"] },
+    remove,
+    { words: [...root, "create", ...bundle("usual")], populateFor: ["create"] },
+    remove,
     { words: [...root, "run", ...bundle("mapped")] },
-    { words: [...root, "run", ...bundle("usual")], populateFor: ["run", "create", "restore"] },
+    { words: [...root, "run", ...bundle("usual")], populateFor: ["run", "restore"] },
     { words: ["--version"], populateFor: [] },
   ];
 }

@@ -48,6 +48,8 @@ const SYS_execveat = 322n;
 
 /** A page fault costs as much as populating a few unneeded pages, and a request to a disk as much as reading them. */
 const GAP_PAGES = 2;
+/** Beside code that typical commands run is often code that others run. */
+const CODE_GAP_PAGES = 4;
 /** Linux reads at most this much, if it is told to read more: the usual read-ahead of a disk. @see madvise(2) */
 const READ_AT_ONCE = 32;
 /** vm.max_map_count is 65,530, unless somebody has changed it. */
@@ -156,19 +158,24 @@ function readTouched(kernel: Kernel, pid: number, pieces: readonly Piece[]): Tou
 
 /** Ranges of the pages with these addresses, as Linux reads them at once. Pure. */
 export function rangesToRead(pieces: readonly Piece[], used: ReadonlySet<bigint>): readonly PageRange[] {
-  return pieces.flatMap(({ start, length }) => {
+  return pieces.flatMap(({ start, length, prot }) => {
+    const gap = (prot & Prot.EXEC) === 0 ? GAP_PAGES : CODE_GAP_PAGES;
     const isUsed = Array.from({ length: length / PAGE }, (_, page) => used.has(start + BigInt(page * PAGE)));
-    return rangesOf(start, isUsed, READ_AT_ONCE);
+    return rangesOf(start, isUsed, { gap, most: READ_AT_ONCE });
   });
 }
 
-/** Ranges of set pages from `start` on. Small gaps between two ranges are included. `most`: pages of a range. */
-function rangesOf(start: bigint, isSet: readonly boolean[], most = Infinity): readonly PageRange[] {
+/** Ranges of set pages from `start` on. Gaps of up to `gap` pages are included. `most`: pages of a range. */
+function rangesOf(
+  start: bigint,
+  isSet: readonly boolean[],
+  { gap = GAP_PAGES, most = Infinity }: { readonly gap?: number; readonly most?: number } = {},
+): readonly PageRange[] {
   const ranges: [from: number, to: number][] = [];
   isSet.forEach((value, page) => {
     if (!value) return;
     const last = ranges.at(-1);
-    if (last !== undefined && page - last[1] <= GAP_PAGES && page < last[0] + most) last[1] = page + 1;
+    if (last !== undefined && page - last[1] <= gap && page < last[0] + most) last[1] = page + 1;
     else ranges.push([page, page + 1]);
   });
   return ranges.map(([from, to]) => ({ start: start + BigInt(from * PAGE), length: (to - from) * PAGE }));

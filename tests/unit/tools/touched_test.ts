@@ -38,6 +38,7 @@ Deno.test("rangesToRead() has every used page, small gaps, and nothing across pi
   const one = [piece(0, 100)];
   assertEquals(ranges(one, []), []);
   assertEquals(ranges(one, [3, 4, 7, 11]), [[3, 8], [11, 12]]);
+  assertEquals(ranges([{ ...piece(0, 100), prot: 5 }], [3, 4, 9, 15]), [[3, 10], [15, 16]]);
   assertEquals(ranges([piece(0, 4), piece(4, 8)], [3, 4]), [[3, 4], [4, 5]]);
   const all = Array.from({ length: 70 }, (_, page) => page);
   assertEquals(ranges(one, all), [[0, 32], [32, 64], [64, 70]]);
