@@ -11,7 +11,7 @@ import { Kernel } from "../lib/ffi/kernel.ts";
 import { bundle, bundleSnapshot, distDir, giveUp, projectDir, runTool } from "./bundle.ts";
 import { settleAll, writeWholeText } from "./durable.ts";
 import { compileFront } from "./snapshot/front/front.ts";
-import { takeSnapshot } from "./snapshot/snapshot.ts";
+import { type Sample, takeSnapshot } from "./snapshot/snapshot.ts";
 import { v8WithoutFeatures } from "./snapshot/processor.ts";
 import { makeRehearsalBundles, rehearsalCgroup } from "./snapshot/rehearsal.ts";
 
@@ -199,12 +199,34 @@ function traces(
     .toSorted((one, other) => other.length - one.length);
 }
 
+/** Typical commands, with bundles of tools/snapshot/rehearsal.ts in `work`. The first one makes the state directory. */
+function samples(work: string): readonly Sample[] {
+  const root = ["--root", join(work, "samples")];
+  // As engines call it.
+  const log = ["--log", join(work, "log"), "--log-format", "json"], pidFile = ["--pid-file", join(work, "pid")];
+  const bundle = (name: string) => ["--bundle", join(work, name), "rehearsal"];
+  const remove = { words: [...root, "delete", "--force", "rehearsal"] };
+  return [
+    { words: [...root, ...log, "create", ...pidFile, ...bundle("engine")] },
+    { words: [...root, ...log, "exec", ...pidFile, "rehearsal", "program"], populateFor: ["exec"] },
+    { words: [...root, "list"] },
+    remove,
+    { words: [...root, "create", ...bundle("usual")], populateFor: ["create"] },
+    remove,
+    { words: [...root, "run", ...bundle("mapped")] },
+    { words: [...root, "run", ...bundle("usual")], populateFor: ["run", "restore"] },
+    { words: ["--version"], populateFor: [] },
+  ];
+}
+
 /** Writes a snapshot of the program into `directory`, see tools/snapshot/snapshot.ts. If it fails, returns why. */
 async function snapshotInto(directory: string, deno: string, scripts?: string): Promise<string | undefined> {
   if (Deno.build.arch !== "x86_64") {
     return `snapshots need x86_64, this machine is ${Deno.build.arch}`;
   }
   const work = Deno.makeTempDirSync({ prefix: "runc-snapshot-" });
+  // The root of a container in a user namespace is another user here, and needs the way to its root file system.
+  Deno.chmodSync(work, 0o711);
   try {
     const script = scripts === undefined ? bundleSnapshot(work) : copyInto(work, join(scripts, "entry.js"));
     await makeRehearsalBundles(work);
@@ -212,7 +234,7 @@ async function snapshotInto(directory: string, deno: string, scripts?: string): 
     takeSnapshot(new Kernel(), {
       deno,
       args: ["run", ...denoFlags, ...snapshotFlags, script, work, String(REHEARSALS)],
-      sample: ["--root", join(work, "state"), "run", "--bundle", join(work, "usual"), "rehearsal"],
+      samples: samples(work),
       output,
       secrets: traces({ deno, work, script, scripts }),
       front: compileFront,

@@ -54,7 +54,15 @@ Deno.test({
     const { command, args } = disassemblers.x86_64;
     const point = { registers: 0x1234_5678_9abcn, environ: 2n, threadPointer: 3n, robustList: 4n, rseq: 5n };
     const places = {
-      table: { from: 0x400800, to: 0x402000 },
+      map: { from: 0x400800, to: 0x401f00 },
+      thread: { from: 0x401f00, to: 0x402000 },
+      readAhead: { from: 0x403400, to: 0x403500 },
+      lastRead: { address: 0x2000_0000_0000n, offset: 0x600_0000 },
+      isTraced: true,
+      populate: [
+        { hasWord: ["run", "create"], table: { from: 0x403200, to: 0x403300 } },
+        { hasWord: [], table: { from: 0x403300, to: 0x403300 } },
+      ],
       reserve: { from: 0x402000, to: 0x403000 },
       canaries: { from: 0x403000, to: 0x403100 },
       guards: { from: 0x403100, to: 0x403108 },

@@ -41,7 +41,7 @@ function withSnapshot(name: string, body: (frozen: Frozen) => void, taker: Kerne
         takeSnapshot(taker, {
           deno: Deno.execPath(),
           args: [...flags.split(" "), script, report],
-          sample: ["sample"],
+          samples: [{ words: ["much"], populateFor: ["much"] }, { words: ["sample"], populateFor: [] }],
           output: path,
         });
         const guards = JSON.parse(Deno.readTextFileSync(report));
@@ -120,6 +120,49 @@ for (const [kind, code] of [["segv", 139], ["abort", 134]] as const) {
     assertEquals(stderr.split("\n")[0], said);
   });
 }
+
+withSnapshot(
+  "the pages that a command writes to are populated for commands that resemble it",
+  ({ directory, path }) => {
+    const log = `${directory}/strace.log`;
+    const populated = (words: readonly string[]) => {
+      assertEquals(execute(["/usr/bin/strace", "-o", log, "-e", "trace=madvise", path, ...words]).code, 7);
+      const calls = Deno.readTextFileSync(log).matchAll(/^madvise\(\w+, (\d+), MADV_POPULATE_WRITE\)/gm);
+      return [...calls].reduce((sum, [, length]) => sum + Number(length), 0);
+    };
+    const area = 1 << 20;
+    const little = populated(["mice"]);
+    assert(little > 0 && little < area, `${little} bytes`);
+    assertEquals(populated([]), little);
+    for (const words of [["much"], ["a", "much"], ["muchness"]]) {
+      assert(populated(words) >= area, `${words}: ${populated(words)} bytes`);
+    }
+  },
+);
+
+withSnapshot(
+  "a file that is not in the page cache is read at once, and only what commands use",
+  ({ directory, path }) => {
+    const log = `${directory}/strace.log`;
+    const read = (answer: string) => {
+      const inject = ["-e", "trace=mincore,preadv2,madvise", "-e", `inject=${answer}`];
+      assertEquals(execute(["/usr/bin/strace", "-o", log, ...inject, path]).code, 7);
+      return [...Deno.readTextFileSync(log).matchAll(/^madvise\(\w+, (\d+), MADV_WILLNEED\) += 0$/gm)].map(
+        ([, length]) => Number(length),
+      );
+    };
+    // mincore(2) says that it is cached, as to everybody who is not the file's owner.
+    assertEquals(read("preadv2:retval=1"), [], "it is in the page cache");
+    assertEquals(read("preadv2:error=EOPNOTSUPP"), [], "the file system does not say");
+    const lengths = read("preadv2:error=EAGAIN");
+    // The byte for its answer is zero.
+    assertEquals(read("mincore:retval=0"), lengths);
+    // Linux would read less of a longer range.
+    assert(Math.max(...lengths) <= 128 << 10);
+    const sum = lengths.reduce((sum, length) => sum + length, 0), size = Deno.statSync(path).size;
+    assert(sum > 1 << 20 && sum < size / 4, `${sum} bytes of ${size}`);
+  },
+);
 
 /** As in containers, whose engines let seccomp refuse the call. */
 class WithoutPersonality extends Kernel {

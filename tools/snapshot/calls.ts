@@ -19,6 +19,7 @@ export const Sys = {
   ioctl: 16,
   writev: 20,
   access: 21,
+  mincore: 27,
   madvise: 28,
   getpid: 39,
   execve: 59,
@@ -31,6 +32,7 @@ export const Sys = {
   set_tid_address: 218,
   exit_group: 231,
   set_robust_list: 273,
+  preadv2: 327,
   rseq: 334,
 } as const;
 

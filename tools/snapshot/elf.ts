@@ -22,7 +22,9 @@ export const ZEROED = BASE + (1 << 20);
  */
 export function executableHead(content: Uint8Array, zeroLength = 0): Uint8Array<ArrayBuffer> {
   const head = new Uint8Array(Math.ceil((CODE_AT + content.length) / PAGE) * PAGE);
-  if (BASE + head.length > ZEROED) throw new RangeError(`${head.length} bytes of code and tables are too many`);
+  if (zeroLength > 0 && BASE + head.length > ZEROED) {
+    throw new RangeError(`${head.length} bytes of code and tables are too many`);
+  }
   head.set(content, CODE_AT);
   const { PF_R, PF_W, PF_X } = SegmentFlag;
   const code: LoadedSegment = {

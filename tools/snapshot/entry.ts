@@ -117,6 +117,8 @@ const words = stopForSnapshot(kernel, (point) => {
   collectGarbage();
   // Overwriting freed memory costs time, see tools/snapshot/snapshot.ts.
   kernel.call("mallopt", M_PERTURB, 0);
+  // Returns free pages to the kernel. In the file they would be as they were overwritten.
+  kernel.call("malloc_trim", 0);
   const text = JSON.stringify(point, (_, value) => typeof value === "bigint" ? String(value) : value);
   worldOf(kernel).stdout.write(`${text}\n`);
 });

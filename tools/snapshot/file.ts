@@ -20,11 +20,11 @@ import {
   type TableCall,
 } from "./resume_x86_64.ts";
 import { encodeSayings } from "./sayings.ts";
-import type { Touched } from "./touched.ts";
+import type { PageRange } from "./touched.ts";
 
 /** mmap(2), asm-generic/mman-common.h */
 const MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000, MAP_FIXED_NOREPLACE = 0x100000;
-const MADV_POPULATE_READ = 22, MADV_POPULATE_WRITE = 23;
+const MADV_WILLNEED = 3, MADV_POPULATE_WRITE = 23;
 /** asm/prctl.h, rseq.h of glibc: the signature that it registers with */
 const ARCH_SET_FS = 0x1002, RSEQ_SIGNATURE = 0x53053053, RSEQ_SIZE = 32, ROBUST_LIST_SIZE = 24;
 const SIGPIPE = 13, SIGCHLD = 17, SIGXFSZ = 25, SIG_IGN = 1;
@@ -34,8 +34,12 @@ const CRASHES = [4, 5, 6, 7, 8, 11];
 /** The parts of the file. */
 export interface FileParts {
   readonly pieces: readonly Piece[];
-  /** Pages to populate in advance. */
-  readonly touched: readonly Touched[];
+  /** Pages to read at once if the last one of them is not in the page cache. */
+  readonly readAhead: readonly PageRange[];
+  /** Pages to populate in advance, for command lines with one of the words. The last entry is for all others. */
+  readonly populated: readonly { readonly hasWord: readonly string[]; readonly written: readonly PageRange[] }[];
+  /** The process is traced, and raises SIGTRAP when its memory is mapped. */
+  readonly isTraced?: boolean;
   readonly point: SnapshotPoint;
   readonly threadId: bigint;
   readonly cpu: readonly CpuRequirement[];
@@ -80,11 +84,12 @@ function leastLimits(pieces: readonly Piece[]): Pick<ResumePlaces, "leastAddress
 /** Sizes in bytes of the parts of the head that do not have a fixed one. */
 interface Sizes {
   readonly code: number;
-  readonly table: number;
+  readonly thread: number;
   readonly constants: number;
 }
 
-function layOut({ pieces, point, threadId, guarded }: FileParts, sizes: Sizes): Layout {
+function layOut(parts: FileParts, sizes: Sizes): Layout {
+  const { pieces, readAhead, populated, point, threadId, guarded } = parts;
   let end = BASE + CODE_AT + sizes.code;
   const place = (length: number) => {
     const at = Math.ceil(end / 8) * 8;
@@ -101,7 +106,13 @@ function layOut({ pieces, point, threadId, guarded }: FileParts, sizes: Sizes): 
   const saidAt = place(encodeSayings(0).bytes.length);
   const constants = place(sizes.constants);
   const places = {
-    table: placeTable(sizes.table),
+    map: placeTable(encodeTable(mapCalls(pieces, 0)).length),
+    thread: placeTable(sizes.thread),
+    readAhead: placeTable(encodeTable(readAhead.map(readCall)).length),
+    populate: populated.map(({ hasWord, written }) => ({
+      hasWord,
+      table: placeTable(encodeTable(written.map(populateCall)).length),
+    })),
     reserve: placeTable(encodeTable(reserveCalls(pieces)).length),
     canaries: placeWords(guarded.canaries),
     guards: placeWords(guarded.guards),
@@ -112,6 +123,8 @@ function layOut({ pieces, point, threadId, guarded }: FileParts, sizes: Sizes): 
   const sayings = encodeSayings(saidAt).places;
   return {
     ...{ ignore, byDefault, sayCrash, ownPath, saidAt, constants, sayings, fileSize, length, point, threadId },
+    lastRead: lastPage(parts, length),
+    isTraced: parts.isTraced ?? false,
     ...places,
     ...leastLimits(pieces),
   };
@@ -119,18 +132,13 @@ function layOut({ pieces, point, threadId, guarded }: FileParts, sizes: Sizes): 
 
 function buildHead(parts: FileParts): Uint8Array<ArrayBuffer> {
   const { pieces, guarded, cpu } = parts;
-  const calls = (layout: Layout) =>
-    encodeTable([
-      ...mapCalls(pieces, layout.length),
-      ...parts.touched.map(populateCall),
-      ...threadCalls(parts, layout),
-    ]);
+  const thread = (layout: Layout) => encodeTable(threadCalls(parts, layout));
   // A first layout with dummy addresses gives the sizes, which do not depend on addresses.
-  const first = layOut(parts, { code: PAGE, table: PAGE, constants: 0 });
+  const first = layOut(parts, { code: PAGE, thread: PAGE, constants: 0 });
   const unplaced = parts.front({ constants: BASE, zeroed: ZEROED });
   const layout = layOut(parts, {
     code: resumeCode(first, cpu, unplaced.rows).code.length,
-    table: calls(first).length,
+    thread: thread(first).length,
     constants: unplaced.constants.length,
   });
   const front = parts.front({ constants: layout.constants, zeroed: ZEROED });
@@ -143,7 +151,12 @@ function buildHead(parts: FileParts): Uint8Array<ArrayBuffer> {
   put(layout.ownPath, new TextEncoder().encode(OWN_PATH));
   put(layout.saidAt, encodeSayings(layout.saidAt).bytes);
   put(layout.constants, front.constants);
-  put(layout.table.from, calls(layout));
+  put(layout.map.from, encodeTable(mapCalls(pieces, layout.length)));
+  put(layout.thread.from, thread(layout));
+  put(layout.readAhead.from, encodeTable(parts.readAhead.map(readCall)));
+  parts.populated.forEach(({ written }, index) => {
+    put(layout.populate[index]!.table.from, encodeTable(written.map(populateCall)));
+  });
   put(layout.reserve.from, encodeTable(reserveCalls(pieces)));
   for (const name of ["canaries", "guards", "pointers"] as const) {
     put(layout[name].from, new Uint8Array(BigUint64Array.from(guarded[name]).buffer));
@@ -192,9 +205,28 @@ function mapCall({ start, length, prot, content }: Piece, offset: number): Table
 }
 
 /** On kernels before 5.14 the call fails, and each page is populated by a fault. @see madvise(2) */
-function populateCall({ start, length, isWritten }: Touched): TableCall {
-  const advice = isWritten ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
+const populateCall = (range: PageRange): TableCall => adviseCall(range, MADV_POPULATE_WRITE);
+
+const readCall = (range: PageRange): TableCall => adviseCall(range, MADV_WILLNEED);
+
+function adviseCall({ start, length }: PageRange, advice: number): TableCall {
   return { number: Sys.madvise, args: [start, BigInt(length), BigInt(advice), 0n], last: 0n };
+}
+
+/** The last page to read ahead: its address and file offset. */
+function lastPage({ pieces, readAhead }: FileParts, headLength: number): ResumePlaces["lastRead"] {
+  const last = readAhead.at(-1);
+  if (last === undefined) return { address: 0n, offset: 0 };
+  const address = last.start + BigInt(last.length - PAGE);
+  let offset = headLength;
+  for (const { start, length, content } of pieces) {
+    if (content === undefined) continue;
+    if (address >= start && address < start + BigInt(length)) {
+      return { address, offset: offset + Number(address - start) };
+    }
+    offset += length;
+  }
+  throw new RangeError(`0x${address.toString(16)} is in no piece`);
 }
 
 /** The calls that register the resumed thread with the kernel, as the stopped one was. */

@@ -46,6 +46,7 @@ function asEnginesDo(config: Config): Config {
   };
   return {
     ...config,
+    process: { ...config.process!, args: ["/program"] },
     mounts: [...config.mounts ?? [], ...mounts],
     linux: { ...config.linux, resources, seccomp: profile },
   };
@@ -57,7 +58,8 @@ const profile = {
   defaultErrnoRet: 1,
   architectures: ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
   syscalls: [
-    { names: ["arch_prctl", "exit_group", "execve", "read", "write"], action: "SCMP_ACT_ALLOW" },
+    // `close` and `openat` are init's: without them it ends after `create`.
+    { names: ["arch_prctl", "close", "execve", "exit_group", "openat", "read", "write"], action: "SCMP_ACT_ALLOW" },
     { names: ["personality"], action: "SCMP_ACT_ALLOW", args: [{ index: 0, value: 8, op: "SCMP_CMP_EQ" }] },
   ],
 };
@@ -78,15 +80,16 @@ export const rehearsalCgroup = (): string => `runc-rehearsal-${Deno.pid}`;
  */
 export async function makeRehearsalBundles(directory: string): Promise<void> {
   const rootfs = join(directory, "rootfs");
-  ensureDirSync(rootfs);
-  Deno.writeFileSync(join(rootfs, "program"), idleProgram(), { mode: 0o755 });
+  ensureDirSync(join(rootfs, "bin"));
+  for (const path of ["program", "bin/program"]) Deno.writeFileSync(join(rootfs, path), idleProgram(), { mode: 0o755 });
   const isRoot = Deno.uid() === 0;
   const byDefault = defaultSpec({ cgroup2: hasOnlyCgroup2() });
   const suitable = isRoot ? byDefault : rootlessSpec(byDefault, { uid: Deno.uid()!, gid: Deno.gid()! });
   const usual: Config = {
     ...suitable,
     root: { ...suitable.root!, path: rootfs },
-    process: { ...suitable.process!, terminal: false, args: ["/program"] },
+    // Looked for in PATH, as most programs of containers.
+    process: { ...suitable.process!, terminal: false, args: ["program"] },
     linux: { ...suitable.linux!, cgroupsPath: `/${rehearsalCgroup()}` },
   };
   const configs = { usual, engine: asEnginesDo(usual), mapped: isRoot ? withUserNamespace(usual) : usual };

@@ -3,8 +3,10 @@
  *
  *     check that the file is complete and that the processor has the needed features
  *     map every area of memory at its old address
- *     reserve the addresses that V8 had reserved, unless the caller limits the address space
+ *     if the file is not in the page cache, read what commands use
+ *     populate the pages that a command like this one writes to
  *     set fs, tid, robust list and restartable sequences for this thread
+ *     reserve the addresses that V8 had reserved, unless the caller limits the address space
  *     draw the stack canary and the pointer guard
  *     load the registers, return
  *
@@ -26,6 +28,7 @@ import {
   cmpImm,
   cpuid,
   element,
+  int3,
   lea,
   load,
   mov,
@@ -39,12 +42,14 @@ import {
   shrImm,
   store,
   syscall,
+  testByteImm,
   xor,
 } from "../../lib/plan/native/asm_x86_64.ts";
 import { assemble, type Assembly, type Row } from "../../lib/plan/native/assembler.ts";
 import { call } from "./calls.ts";
 import { drawAgain, type FallbackPlaces, findRandomBytes, sayCrash, startAnew } from "./fallback_x86_64.ts";
 import { ROTATION } from "./guards.ts";
+import { PAGE } from "./memory.ts";
 
 /** A system call in the table. The fifth argument is always the file's own descriptor. Only mmap(2) uses it. */
 export interface TableCall {
@@ -74,10 +79,25 @@ export interface Table {
   readonly to: number;
 }
 
+/** Calls for command lines with one of the words, of which the first four characters count. */
+export interface Populate {
+  readonly hasWord: readonly string[];
+  readonly table: Table;
+}
+
 /** Addresses that the code contains. */
 export interface ResumePlaces extends FallbackPlaces {
-  /** The calls that restore the memory and the thread. */
-  readonly table: Table;
+  /** The calls that map the memory. */
+  readonly map: Table;
+  /** The calls that restore the kernel's records of the thread. */
+  readonly thread: Table;
+  /** The calls that read pages from the disk. They are made if the last one of these pages is not cached. */
+  readonly readAhead: Table;
+  readonly lastRead: { readonly address: bigint; readonly offset: number };
+  /** Whether the process is traced, and raises SIGTRAP when the memory is mapped. */
+  readonly isTraced: boolean;
+  /** The calls that populate pages: one of the tables, chosen by the words of the command line. */
+  readonly populate: readonly Populate[];
   /** The calls that reserve addresses. They are skipped if the caller limits the address space. */
   readonly reserve: Table;
   /** The tables of {@link GuardedWords}: addresses of 8 bytes each. */
@@ -110,7 +130,7 @@ export function encodeTable(calls: readonly TableCall[]): Uint8Array<ArrayBuffer
 }
 
 /**
- * Assembles the code. Its length depends on `cpu` and `front` alone. `front`: runs before everything else, and leaves rsp
+ * Assembles the code. Its length does not depend on addresses. `front`: runs before everything else, and leaves rsp
  * as it is.
  */
 export function resumeCode(
@@ -124,7 +144,11 @@ export function resumeCode(
     ...openFile(places),
     ...checkProcessor(cpu),
     [mov("rbx", "r12"), "the descriptor"],
-    ...makeCalls("next", places.table),
+    ...makeCalls("next", places.map),
+    ...(places.isTraced ? [int3()] : []),
+    ...readPages(places),
+    ...populatePages(places.populate),
+    ...makeCalls("next_of_thread", places.thread),
     ...reserveAddresses(places),
     ...becomeThread(places),
     ...drawGuards(places),
@@ -196,28 +220,95 @@ function checkProcessor(cpu: readonly CpuRequirement[]): readonly Row[] {
   ]);
 }
 
-/** Makes the calls of a non-empty table. `label`: the loop's label. */
-const makeCalls = (label: string, { from, to }: Table): readonly Row[] => [
-  [movImm64("r13", BigInt(from)), "the current entry"],
-  `${label}:`,
-  load("rax", at("r13", 0)),
-  load("rdi", at("r13", 8)),
-  load("rsi", at("r13", 16)),
-  load("rdx", at("r13", 24)),
-  load("r10", at("r13", 32)),
-  mov("r8", "rbx"),
-  load("r9", at("r13", 40)),
-  syscall(),
-  load("rcx", at("r13", 48)),
-  cmp("rax", "rcx"),
-  short("je", `${label}_good`),
-  cmpImm("rcx", -1),
-  near("jne", "not_mapped"),
-  `${label}_good:`,
-  lea("r13", at("r13", ENTRY_SIZE)),
-  cmpImm("r13", to),
-  short("jb", label),
-];
+/** Makes the calls of a table. `label`: the loop's label. */
+const makeCalls = (label: string, { from, to }: Table): readonly Row[] =>
+  from === to ? [] : [
+    [movImm64("r13", BigInt(from)), "the current entry"],
+    `${label}:`,
+    load("rax", at("r13", 0)),
+    load("rdi", at("r13", 8)),
+    load("rsi", at("r13", 16)),
+    load("rdx", at("r13", 24)),
+    load("r10", at("r13", 32)),
+    mov("r8", "rbx"),
+    load("r9", at("r13", 40)),
+    syscall(),
+    load("rcx", at("r13", 48)),
+    cmp("rax", "rcx"),
+    short("je", `${label}_good`),
+    cmpImm("rcx", -1),
+    near("jne", "not_mapped"),
+    `${label}_good:`,
+    lea("r13", at("r13", ENTRY_SIZE)),
+    cmpImm("r13", to),
+    short("jb", label),
+  ];
+
+/** linux/fs.h */
+const RWF_NOWAIT = 8;
+
+/**
+ * Reads the pages that commands use, if the last one of them is not in the page cache. Otherwise each of their first
+ * faults would wait for the disk, which reads much around it.
+ *
+ * mincore(2) tells the file's owner and root, and says yes to everybody else. For them, a byte of the page is read
+ * without waiting; rarely, this is late enough to find what it has requested itself. If the kernel does not say, the
+ * pages are cached.
+ */
+const readPages = ({ readAhead, lastRead }: ResumePlaces): readonly Row[] =>
+  readAhead.from === readAhead.to ? [] : [
+    movImm64("rdi", lastRead.address),
+    movImm("esi", PAGE),
+    [lea("rdx", at("rbp", -24)), "a byte below the stack"],
+    ...call("mincore"),
+    testByteImm(at("rbp", -24), 1),
+    short("je", "read"),
+    [lea("rax", at("rbp", -24)), "the same byte"],
+    store(at("rbp", -16), "rax"),
+    movImm("eax", 1),
+    store(at("rbp", -8), "rax"),
+    mov("edi", "ebx"),
+    [lea("rsi", at("rbp", -16)), "struct iovec"],
+    movImm("edx", 1),
+    movImm("r10d", lastRead.offset),
+    xor("r8d", "r8d"),
+    movImm("r9d", RWF_NOWAIT),
+    ...call("preadv2"),
+    cmpImm("rax", -Errno.EAGAIN),
+    short("jne", "cached"),
+    "read:",
+    ...makeCalls("next_read", readAhead),
+    "cached:",
+  ];
+
+/**
+ * Populates pages by the first table of which the command line has a word, or by the last one. This is a guess: a wrong
+ * one costs time only.
+ */
+const populatePages = (tables: readonly Populate[]): readonly Row[] =>
+  tables.length === 0 ? [] : [
+    [lea("r13", at("rbp", 8)), "argv"],
+    "next_word:",
+    load("rcx", at("r13", 0)),
+    cmpImm("rcx", 0),
+    near("je", `populate_${tables.length - 1}`),
+    [load("eax", at("rcx", 0)), "a shorter word is followed by the next one or the environment"],
+    ...tables.flatMap(({ hasWord }, index) =>
+      hasWord.flatMap((word): Row[] => [cmpImm("eax", firstFour(word)), near("je", `populate_${index}`)])
+    ),
+    lea("r13", at("r13", 8)),
+    short("jmp", "next_word"),
+    ...tables.flatMap(({ table }, index): Row[] => [
+      `populate_${index}:`,
+      ...makeCalls(`next_populated_${index}`, table),
+      near("jmp", "populated"),
+    ]),
+    "populated:",
+  ];
+
+/** The first four bytes of a word as it is in memory. */
+const firstFour = (word: string) =>
+  new DataView(new TextEncoder().encode(`${word}\0`.slice(0, 4)).buffer).getInt32(0, true);
 
 /**
  * Reserves addresses, unless the caller has limits. Limits count reserved addresses even though they hold no memory.
@@ -232,7 +323,7 @@ const reserveAddresses = ({ reserve, leastAddresses, leastData }: ResumePlaces):
     cmpImm("rax", -1),
     near("jne", "mapped"),
   ]),
-  ...(reserve.from === reserve.to ? [] : makeCalls("next_reserved", reserve)),
+  ...makeCalls("next_reserved", reserve),
   "mapped:",
   mov("edi", "ebx"),
   ...call("close"),

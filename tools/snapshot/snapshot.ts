@@ -26,7 +26,7 @@ import { removeGuards } from "./guards.ts";
 import { type Area, PAGE, type Piece, ProcessMemory, split } from "./memory.ts";
 import { requirements, withoutFeatures } from "./processor.ts";
 import { stopSignal, waitStop } from "./ptrace.ts";
-import { type Touched, touchedPages } from "./touched.ts";
+import { rangesToRead, scatter, touchedPages } from "./touched.ts";
 import { standIn } from "./vdso.ts";
 
 /** The program to snapshot, and the output file. */
@@ -36,12 +36,22 @@ export interface SnapshotOptions {
   readonly args: readonly string[];
   /** The output file. If it cannot restore the memory, it executes the program of the same name with `.sh` appended. */
   readonly output: string;
-  /** A typical command line of the program. */
-  readonly sample: readonly string[];
+  /** Typical command lines of the program, in the order in which they are tried. */
+  readonly samples: readonly Sample[];
   /** Texts that identify the host and the build. None of them will be in the file. */
   readonly secrets?: readonly string[];
   /** Runs first in each process, and may end it. Absent: nothing does. */
   readonly front?: CompileFront;
+}
+
+/** A typical command line. The pages that it uses are read at once if the file is not in the page cache. */
+export interface Sample {
+  readonly words: readonly string[];
+  /**
+   * The pages that it writes to are populated for command lines that have one of these words, of which the first four
+   * characters count. None: for all other command lines; then this is the last sample. Absent: for no command line.
+   */
+  readonly populateFor?: readonly string[];
 }
 
 const noFront: CompileFront = () => ({ rows: [], constants: new Uint8Array(), zeroLength: 0 });
@@ -85,10 +95,10 @@ export function takeSnapshot(kernel: Kernel, options: SnapshotOptions): void {
       ...readParts(kernel, { pid, point, secrets: options.secrets ?? [] }),
       front: options.front ?? noFront,
     };
-    const touched = touchedBy(kernel, options, parts);
+    const found = touchedBy(kernel, options, parts);
     // Written to a new file: the old one may be running. An empty file, which a crash of the host could leave, would
     // succeed as an empty shell script.
-    writeWhole(options.output, 0o755, (write) => writeParts({ ...parts, touched }, write));
+    writeWhole(options.output, 0o755, (write) => writeParts({ ...parts, ...found }, write));
   } finally {
     kill(kernel, pid, SIGKILL);
     waitChild(kernel, pid);
@@ -110,18 +120,37 @@ function readParts(
     stackPointer: stack.pointer,
     stackEnd: stack.end,
   });
-  return { pieces, touched: [], point, guarded, threadId: threadIdIn(memory, point, pid), cpu: requirements(kernel) };
+  return {
+    ...{ pieces, readAhead: [], populated: [], point, guarded },
+    threadId: threadIdIn(memory, point, pid),
+    cpu: requirements(kernel),
+  };
 }
 
-/** Finds the pages that a typical command uses, with a first version of the file, which is then removed. */
-function touchedBy(kernel: Kernel, { output, sample }: SnapshotOptions, parts: FileParts): readonly Touched[] {
+/** Finds the pages that typical commands use, with a first version of the file, which is then removed. */
+function touchedBy(
+  kernel: Kernel,
+  { output, samples }: SnapshotOptions,
+  parts: FileParts,
+): Pick<FileParts, "readAhead" | "populated"> {
   const first = `${output}.first`;
   try {
     {
       using file = Deno.openSync(first, { write: true, create: true, truncate: true, mode: 0o755 });
-      writeParts(parts, (bytes) => writeFully(file, bytes));
+      const scattered = { ...parts, pieces: scatter(parts.pieces), front: noFront, isTraced: true };
+      writeParts(scattered, (bytes) => writeFully(file, bytes));
     }
-    return touchedPages(kernel, [first, ...sample], parts.pieces);
+    const touched = samples.map((sample) => ({
+      ...sample,
+      ...touchedPages(kernel, [first, ...sample.words], parts.pieces),
+    }));
+    const used = new Set(touched.flatMap(({ used }) => [...used]));
+    return {
+      readAhead: rangesToRead(parts.pieces, used),
+      populated: touched.flatMap(({ populateFor, written }) =>
+        populateFor === undefined ? [] : [{ hasWord: populateFor, written }]
+      ),
+    };
   } finally {
     Deno.removeSync(first);
   }

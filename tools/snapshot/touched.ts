@@ -1,6 +1,9 @@
 /**
- * Finds the pages that a resumed snapshot uses. They are then populated in one call, which is many times cheaper than
- * one page fault each.
+ * Finds the pages that a resumed snapshot uses.
+ *
+ * - Those that a command writes to are populated by a few calls, which is several times cheaper than one page fault
+ *   each. Pages that are only read are not worth it: a fault maps sixteen of them.
+ * - If the file is not in the page cache, those that any typical command uses are read all at once, and nothing else.
  *
  * @module
  */
@@ -25,31 +28,72 @@ import {
   waitStop,
 } from "./ptrace.ts";
 
-/** A range of used pages. */
-export interface Touched {
+/** A range of pages. */
+export interface PageRange {
   readonly start: bigint;
   readonly length: number;
-  /** The pages are written to, so each becomes private to the process. */
-  readonly isWritten: boolean;
+}
+
+/** The pages that a command uses. */
+export interface Touched {
+  /** Addresses of the pages that the file has. */
+  readonly used: ReadonlySet<bigint>;
+  /** Pages that are written to, so that each becomes private to the process. */
+  readonly written: readonly PageRange[];
 }
 
 const SIGTRAP = 5, SIGCONT = 18, SIGKILL = 9;
 /** fexecve(3) uses this call; the shell uses another one. x86_64. */
 const SYS_execveat = 322n;
 
-/** A page fault costs as much as populating a few unneeded pages. */
+/** A page fault costs as much as populating a few unneeded pages, and a request to a disk as much as reading them. */
 const GAP_PAGES = 2;
+/** Beside code that typical commands run is often code that others run. */
+const CODE_GAP_PAGES = 4;
+/** Linux reads at most this much, if it is told to read more: the usual read-ahead of a disk. @see madvise(2) */
+const READ_AT_ONCE = 32;
+/** vm.max_map_count is 65,530, unless somebody has changed it. */
+const MOST_AREAS = 60_000;
+
+/** An environment like most callers': the program looks at some of it. */
+const environment: readonly string[] = [
+  "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+  "HOME=/root",
+  "LANG=C.UTF-8",
+  "TERM=linux",
+];
+
+const nothing: Touched = { used: new Set(), written: [] };
 
 /**
- * Runs the program and reads its memory's state when it exits or executes another program. Empty if this process may
- * not trace another one: every page is then populated by a fault.
+ * The pieces in an order in which no page is followed by the next one. In a program with such a file, each page is an
+ * area of its own. So a page fault maps this page alone, and none around it that nobody uses.
  */
-export function touchedPages(kernel: Kernel, argv: readonly string[], pieces: readonly Piece[]): readonly Touched[] {
+export function scatter(pieces: readonly Piece[]): readonly Piece[] {
+  const pages = pieces.flatMap((piece): readonly Piece[] => {
+    const { start, length, content } = piece;
+    if (content === undefined) return [piece];
+    return Array.from({ length: length / PAGE }, (_, page) => ({
+      ...piece,
+      start: start + BigInt(page * PAGE),
+      length: PAGE,
+      content: content.subarray(page * PAGE, (page + 1) * PAGE),
+    }));
+  });
+  return pages.length > MOST_AREAS ? pieces : pages.toReversed();
+}
+
+/**
+ * Runs the program and reads its memory's state when it exits or executes another program. The program raises SIGTRAP
+ * when its memory is mapped. Nothing is found if this process may not trace another one: every page is then populated
+ * by a fault.
+ */
+export function touchedPages(kernel: Kernel, argv: readonly string[], pieces: readonly Piece[]): Touched {
   // The child stops before the program starts, so that it cannot end before it is traced.
   const pid = spawn(kernel, {
     path: "/bin/sh",
     argv: ["sh", "-c", 'kill -STOP $$; exec "$@" >/dev/null 2>&1', "sh", ...argv],
-    env: [],
+    env: environment,
     fds: [],
     closeFrom: 3,
     cwd: "/",
@@ -59,23 +103,28 @@ export function touchedPages(kernel: Kernel, argv: readonly string[], pieces: re
   try {
     waitStop(kernel, pid);
     const options = PTRACE_O_TRACEEXIT | PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL;
-    if (kernel.call("ptrace", PTRACE_SEIZE, pid, 0, options) < 0) return [];
+    if (kernel.call("ptrace", PTRACE_SEIZE, pid, 0, options) < 0) return nothing;
     kill(kernel, pid, SIGCONT);
+    // Thousands of calls map the memory. None of them is of interest.
+    let request = PTRACE_CONT;
     for (
       let status = waitStop(kernel, pid);
       stopSignal(status) !== undefined;
       status = waitStop(kernel, pid)
     ) {
+      if (status >> 8 === SIGTRAP) request = PTRACE_SYSCALL;
       if (isLast(kernel, pid, status)) {
         const touched = readTouched(kernel, pid, pieces);
         // The program becomes the monitor, which deletes the container.
         isOver = kernel.call("ptrace", PTRACE_DETACH, pid, 0, 0) === 0;
         return touched;
       }
-      kernel.call("ptrace", PTRACE_SYSCALL, pid, 0, 0);
+      // The program gets its signals, but not those that only the tracer sees.
+      const signal = status >> 16 === 0 && !isSyscallStop(status) ? stopSignal(status)! : 0;
+      kernel.call("ptrace", request, pid, 0, signal === SIGTRAP ? 0 : signal);
     }
     isOver = true;
-    return [];
+    return nothing;
   } finally {
     if (!isOver) {
       kill(kernel, pid, SIGKILL);
@@ -93,30 +142,41 @@ function isLast(kernel: Kernel, pid: number, status: number): boolean {
   return isEntry(call) && call.number === SYS_execveat;
 }
 
-function readTouched(kernel: Kernel, pid: number, pieces: readonly Piece[]): readonly Touched[] {
+function readTouched(kernel: Kernel, pid: number, pieces: readonly Piece[]): Touched {
   using memory = new ProcessMemory(kernel, pid);
-  return pieces.flatMap(({ start, length, prot }) => {
+  const used = new Set<bigint>();
+  const written = pieces.flatMap(({ start, length, prot, content }) => {
     if (prot === 0) return [];
     const pages = memory.pages({ start, end: start + BigInt(length) });
-    const range = (from: number, to: number, isWritten: boolean): Touched => ({
-      start: start + BigInt(from * PAGE),
-      length: (to - from) * PAGE,
-      isWritten,
+    pages.forEach(({ isPresent }, page) => {
+      if (isPresent && content !== undefined) used.add(start + BigInt(page * PAGE));
     });
-    const written = rangesOf(pages.map(({ isOwn }) => isOwn)).map(([from, to]) => range(from, to, true));
-    if ((prot & Prot.WRITE) !== 0) return written;
-    return rangesOf(pages.map(({ isPresent }) => isPresent)).map(([from, to]) => range(from, to, false));
+    return (prot & Prot.WRITE) === 0 ? [] : rangesOf(start, pages.map(({ isOwn }) => isOwn));
+  });
+  return { used, written };
+}
+
+/** Ranges of the pages with these addresses, as Linux reads them at once. Pure. */
+export function rangesToRead(pieces: readonly Piece[], used: ReadonlySet<bigint>): readonly PageRange[] {
+  return pieces.flatMap(({ start, length, prot }) => {
+    const gap = (prot & Prot.EXEC) === 0 ? GAP_PAGES : CODE_GAP_PAGES;
+    const isUsed = Array.from({ length: length / PAGE }, (_, page) => used.has(start + BigInt(page * PAGE)));
+    return rangesOf(start, isUsed, { gap, most: READ_AT_ONCE });
   });
 }
 
-/** Ranges of set indices. Small gaps between two ranges are included. */
-function rangesOf(isSet: readonly boolean[]): readonly (readonly [from: number, to: number])[] {
-  const ranges: [number, number][] = [];
-  isSet.forEach((value, index) => {
+/** Ranges of set pages from `start` on. Gaps of up to `gap` pages are included. `most`: pages of a range. */
+function rangesOf(
+  start: bigint,
+  isSet: readonly boolean[],
+  { gap = GAP_PAGES, most = Infinity }: { readonly gap?: number; readonly most?: number } = {},
+): readonly PageRange[] {
+  const ranges: [from: number, to: number][] = [];
+  isSet.forEach((value, page) => {
     if (!value) return;
     const last = ranges.at(-1);
-    if (last !== undefined && index - last[1] <= GAP_PAGES) last[1] = index + 1;
-    else ranges.push([index, index + 1]);
+    if (last !== undefined && page - last[1] <= gap && page < last[0] + most) last[1] = page + 1;
+    else ranges.push([page, page + 1]);
   });
-  return ranges;
+  return ranges.map(([from, to]) => ({ start: start + BigInt(from * PAGE), length: (to - from) * PAGE }));
 }

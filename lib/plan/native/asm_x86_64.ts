@@ -148,6 +148,8 @@ export const andImm = (left: Register, mask: number) => oneRegister("and", 0x81,
 /** The result is in rax; rcx and r11 are overwritten. */
 export const syscall = (): Instruction => ({ text: "syscall", bytes: [0x0f, 0x05] });
 /** Raises SIGILL. */
+/** Raises SIGTRAP, by which a tracer knows that this point is reached. */
+export const int3 = (): Instruction => ({ text: "int3", bytes: [0xcc] });
 export const ud2 = (): Instruction => ({ text: "ud2", bytes: [0x0f, 0x0b] });
 
 /** jae and jb also test the carry flag: clear and set. */
