@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { existsSync } from "@std/fs";
 import lock from "../../package-lock.json" with { type: "json" };
-import { projectDir } from "../../tools/bundle.ts";
+import { minify, projectDir } from "../../tools/bundle.ts";
 import { type Box, boxTest, execute, makeRootfs, type Result, Running, until } from "./harness.ts";
 
 const deno = Deno.execPath();
@@ -299,6 +299,23 @@ Deno.test("the bundle is made with the esbuild that package-lock.json pins, and 
     const env = { DENO_DIR: `${directory}/empty` };
     await must(["unshare", "--net", deno, ...flags, `${directory}/program.ts`], env);
     assert(existsSync(`${directory}/runc.js`) && !existsSync(`${directory}/empty/dl`));
+  } finally {
+    Deno.removeSync(directory, { recursive: true });
+  }
+});
+
+Deno.test("a smaller script still disposes of what it declares with `using`", async () => {
+  const directory = Deno.makeTempDirSync({ prefix: "runc-release-" }), path = `${directory}/program.js`;
+  try {
+    Deno.writeTextFileSync(
+      path,
+      `const made = () => ({ name: "it", [Symbol.dispose]: () => console.log("disposed") });
+       function work() { using one = made(); console.log(one.name); }
+       work();`,
+    );
+    minify(path);
+    assert(Deno.statSync(path).size < 130);
+    assertEquals(await must([deno, "run", "--no-config", path]), "it\ndisposed\n");
   } finally {
     Deno.removeSync(directory, { recursive: true });
   }
