@@ -78,6 +78,7 @@ export function bundleTool(source: string, directory: string): string {
 function bundleRaw(source: string, directory: string): string {
   runBundler(["--outdir", directory, join(projectDir, source)]);
   const path = join(directory, basename(source).replace(/\.ts$/, ".js"));
+  minify(path);
   embedCommit(path);
   return path;
 }
@@ -100,13 +101,49 @@ function makeWhole(path: string): void {
 function runBundler(args: readonly string[]): void {
   const bundler = pinnedBundler();
   const environment: Record<string, string> = bundler === undefined ? {} : { DENO_DIR: bundler };
-  const flags = ["bundle", "--quiet", "--minify", "--platform=deno", ...args];
+  const flags = ["bundle", "--quiet", "--platform=deno", ...args];
   const { success, stderr } = runTool(Deno.execPath(), flags, environment);
   if (!success) giveUp(`deno bundle failed (it needs esbuild, which it fetches from npm once): ${reason(stderr)}`);
   if (bundler === undefined) return;
   const other = [...Deno.readDirSync(join(bundler, "dl"))].find(({ name }) => name !== bundlerName());
   if (other !== undefined) giveUp(`deno bundle has used ${other.name}: pin this version in package.json`);
 }
+
+/**
+ * Makes a script smaller: names and blanks only. esbuild before 0.28.1 also simplifies `using x = f(); g(x);` to
+ * `g(f());`, which never disposes of `x`; so `deno bundle --minify` does not do.
+ * https://github.com/evanw/esbuild/issues/4482
+ */
+export function minify(path: string): void {
+  const before = usingsIn(path);
+  const how = ["--minify-whitespace", "--minify-identifiers", "--format=esm", "--tree-shaking=true"];
+  const { success, stderr } = runTool(bundlerFile(), [
+    path,
+    ...how,
+    "--log-level=error",
+    "--allow-overwrite",
+    `--outfile=${path}`,
+  ]);
+  if (!success) giveUp(`esbuild failed: ${reason(stderr)}`);
+  const after = usingsIn(path);
+  if (after !== before) giveUp(`esbuild has removed ${before - after} of ${before} declarations with "using"`);
+}
+
+const usingsIn = (path: string) => [...Deno.readTextFileSync(path).matchAll(/\busing [\w$]+ ?=/g)].length;
+
+/** The program esbuild: npm's, otherwise the one that Deno has just used. */
+function bundlerFile(): string {
+  const installed = installedBundler();
+  if (existsSync(installed)) return installed;
+  const { denoDir } = JSON.parse(runTool(Deno.execPath(), ["info", "--json"]).stdout);
+  const found = join(denoDir, "dl", bundlerName(), `esbuild-${bundlerTarget}`);
+  return existsSync(found)
+    ? found
+    : giveUp(`Deno has used another esbuild than ${found}: pin its version in package.json`);
+}
+
+const bundlerTarget = `linux-${Deno.build.arch === "aarch64" ? "arm64" : "x64"}`;
+const installedBundler = () => join(projectDir, `node_modules/@esbuild/${bundlerTarget}/bin/esbuild`);
 
 /** The name that Deno gives the directory of the esbuild of this version. */
 const bundlerName = () => `esbuild-${packages.optionalDependencies["@esbuild/linux-x64"]}-1`;
@@ -116,15 +153,14 @@ const bundlerName = () => `esbuild-${packages.optionalDependencies["@esbuild/lin
  * npm has not installed that esbuild, or if this user may not write there: Deno then uses its usual directory.
  */
 function pinnedBundler(): string | undefined {
-  const target = `linux-${Deno.build.arch === "aarch64" ? "arm64" : "x64"}`;
-  const installed = join(projectDir, `node_modules/@esbuild/${target}/bin/esbuild`);
+  const installed = installedBundler();
   const directory = join(projectDir, "node_modules/.cache/bundler"), place = join(directory, "dl", bundlerName());
   if (!existsSync(installed) || !mayMake(place)) return undefined;
   // Under another name first: another build may be running.
   const temporary = Deno.makeTempFileSync({ dir: directory });
   Deno.copyFileSync(installed, temporary);
   Deno.chmodSync(temporary, 0o755);
-  Deno.renameSync(temporary, join(place, `esbuild-${target}`));
+  Deno.renameSync(temporary, join(place, `esbuild-${bundlerTarget}`));
   return directory;
 }
 

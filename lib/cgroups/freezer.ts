@@ -70,13 +70,15 @@ export const freezerV1: Freezer = {
 export const freezerV2: Freezer = {
   *state(directory) {
     if (!isFrozenV2(directory)) return "running";
-    yield* waitUntilFrozen(directory);
-    return "frozen";
+    return (yield* waitUntilFrozen(directory)) ? "frozen" : "running";
   },
   *freeze(directory) {
     try {
-      yield* writeWaits(directory, "cgroup.freeze", "1");
-      yield* waitUntilFrozen(directory);
+      for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+        yield* writeWaits(directory, "cgroup.freeze", "1");
+        if (yield* waitUntilFrozen(directory)) return;
+      }
+      throw unableToFreeze();
     } catch (error) {
       freezerV2.thaw(directory);
       throw error;
@@ -95,12 +97,15 @@ export const freezerV2: Freezer = {
   },
 };
 
+/** How often a cgroup is frozen that does not stay so. */
+const ATTEMPTS = 1000;
+
 /**
  * v1 cannot freeze reliably while new processes appear. So the freeze is repeated, and every now and then the cgroup is
  * thawed for a moment. runc found these numbers by trial (cgroups/fs/freezer.go).
  */
 function* freezeV1(directory: string): Waits<void> {
-  for (let attempt = 0; attempt < 1000; attempt++) {
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     if (attempt % 50 === 49) {
       freezerV1.thaw(directory);
       yield* pause(10);
@@ -108,16 +113,20 @@ function* freezeV1(directory: string): Waits<void> {
     yield* writeWaits(directory, "freezer.state", "FROZEN");
     const state = readIfThere(directory, "freezer.state")?.trim();
     if (state === "FROZEN") return;
-    if (state !== "FREEZING") throw unknownState("freezer.state", state ?? "");
+    // `kill` takes no lock, and thaws what it finds frozen.
+    if (state !== "FREEZING" && state !== "THAWED") throw unknownState("freezer.state", state ?? "");
   }
-  throw new RuncError("cgroup-failed", "unable to freeze");
+  throw unableToFreeze();
 }
 
-/** Waits 1000 times 10 ms, as runc does. */
-function* waitUntilFrozen(directory: string): Waits<void> {
+const unableToFreeze = () => new RuncError("cgroup-failed", "unable to freeze");
+
+/** Waits 1000 times 10 ms, as runc does. Returns false if somebody has thawed it meanwhile. */
+function* waitUntilFrozen(directory: string): Waits<boolean> {
   for (let tries = 0; tries < 1000; tries++) {
     const events = readIfThere(directory, "cgroup.events");
-    if (events === undefined || /^frozen 1$/m.test(events)) return;
+    if (events === undefined || /^frozen 1$/m.test(events)) return true;
+    if (!isFrozenV2(directory)) return false;
     yield* pause(10);
   }
   throw new RuncError("cgroup-failed", "timeout of 10 s reached waiting for the cgroup to freeze");

@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { readCgroupLayout } from "../../lib/cgroups/layout.ts";
+import { contentOf } from "./foreground_harness.ts";
 import { type Box, boxTest, execute, kernel, Running, until } from "./harness.ts";
 import { cgroupsNamed } from "./leftovers.ts";
 
@@ -139,3 +140,20 @@ if (!needsV1.ignore) {
     },
   );
 }
+
+boxTest(
+  "delete --force finds no state, but one that is written before it has the lock: it removes the container",
+  (box) => {
+    box.startSleeping();
+    const directory = `${box.root}/${box.id}`, aside = `${box.directory}/state.json`, trace = `${box.directory}/trace`;
+    Deno.renameSync(`${directory}/state.json`, aside);
+    const lock = Deno.openSync(directory);
+    lock.lockSync(true);
+    const strace = ["/usr/bin/strace", "--follow-forks", "--trace=flock", `--output=${trace}`];
+    using running = box.start(["delete", "--force", box.id], { prefix: strace });
+    until("it wants the lock", () => contentOf(trace).includes("EAGAIN"));
+    Deno.renameSync(aside, `${directory}/state.json`);
+    lock.close();
+    assertEquals([running.wait(), box.containers()], [{ code: 0, stdout: "", stderr: "" }, []]);
+  },
+);

@@ -1,10 +1,11 @@
 /** Commands that are killed on their way, and what has to be true afterwards. */
 
 import { assertEquals } from "@std/assert";
+import { existsSync } from "@std/fs";
 import { criuPath } from "./criu_harness.ts";
 import { contentOf } from "./foreground_harness.ts";
 import { type Box, type Change, execute, type Result, until } from "./harness.ts";
-import { Watchman } from "./leftovers.ts";
+import { removeCgroupsNamed, Watchman } from "./leftovers.ts";
 
 const here = new URL(".", import.meta.url).pathname;
 
@@ -133,11 +134,55 @@ export function cleanUp(box: Box, flags: readonly string[], watchman: Watchman, 
   assertEquals([removed.code, left(box, watchman)], [0, []], `${where}; delete --force said: ${removed.stderr}`);
 }
 
+/** What has to be true after a command was killed. `where`: which one, and before which act. */
+export type Aftermath = (box: Box, flags: readonly string[], watchman: Watchman, where: string) => void;
+
+/** Commands that look give answers, and `delete --force` leaves nothing. */
+const bearable: Aftermath = (box, flags, watchman, where) => {
+  lookAround(box, flags, where);
+  cleanUp(box, flags, watchman, where);
+};
+
+/** Thaws the box's cgroup by hand, on v1. */
+function thaw({ cgroup }: Box): void {
+  const file = `/sys/fs/cgroup/freezer${cgroup}/freezer.state`;
+  if (existsSync(file)) Deno.writeTextFileSync(file, "THAWED");
+}
+
+/** Runs commands as a machine does that has just started: nothing is in /run. */
+const freshRun: readonly string[] = [
+  ...["/usr/bin/unshare", "--mount", "--propagation=private"],
+  ...["/bin/sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "sh"],
+];
+
 /**
- * Kills a command before each of its acts, and after the last one. Afterwards, commands that look give answers, and
- * `delete --force` leaves nothing. Returns the acts.
+ * After a power loss: all processes are gone, and so is the state. `cgroups`: they are gone, too, or stay, as where only a
+ * container is started anew in which the runtime runs. A container of the same id is made, with its own limits.
  */
-export function crashEverywhere(box: Box, doomed: Doomed): readonly string[] {
+export const afterPowerLoss = (cgroups: "gone" | "left"): Aftermath => (box, flags, watchman, where) => {
+  // On v1 a frozen process does not end.
+  thaw(box);
+  watchman.endProcesses();
+  box.loseState();
+  if (cgroups === "gone") removeCgroupsNamed(box.name);
+  const run = (...words: readonly string[]) => {
+    const { code, stdout, stderr } = box.runc([...flags, ...words], { prefix: freshRun });
+    assertEquals([code, stderr], [0, ""], `${where}; after a power loss, ${words.join(" ")}`);
+    return stdout;
+  };
+  assertEquals(run("list", "--quiet"), "", where);
+  run("create", box.id);
+  assertEquals(box.pidsLimit(), "50", where);
+  run("start", box.id);
+  assertEquals(JSON.parse(run("state", box.id)).status, "running", where);
+  run("delete", "--force", box.id);
+  assertEquals(left(box, watchman), [], where);
+};
+
+/**
+ * Kills a command before each of its acts, and after the last one. Looks at what comes then. Returns the acts.
+ */
+export function crashEverywhere(box: Box, doomed: Doomed, look: Aftermath = bearable): readonly string[] {
   const { name, prepare, flags = [], isSampled = false } = doomed;
   const watchman = new Watchman(box.name);
   for (let number = 0; number < MOST_ACTS; number += isSampled ? STRIDE : 1) {
@@ -147,8 +192,7 @@ export function crashEverywhere(box: Box, doomed: Doomed): readonly string[] {
     const isDue = last === "(the end)" || acts.length === number + 1;
     assertEquals([code, isDue], [128 + 9, true], `${name} was not killed before "${last}": ${stderr}`);
     const where = `${name} was killed before "${last}"`;
-    lookAround(box, flags, where);
-    cleanUp(box, flags, watchman, where);
+    look(box, flags, watchman, where);
     if (last === "(the end)") return acts;
   }
   throw new Error(`${name} has more than ${MOST_ACTS} acts`);

@@ -4,7 +4,14 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { crashEverywhere, type Doomed, doomedCommands, killBefore, writeSleeping } from "./crash_harness.ts";
+import {
+  afterPowerLoss,
+  crashEverywhere,
+  type Doomed,
+  doomedCommands,
+  killBefore,
+  writeSleeping,
+} from "./crash_harness.ts";
 import { contentOf } from "./foreground_harness.ts";
 import { criuTest } from "./criu_harness.ts";
 import { type Box, boxTest, until } from "./harness.ts";
@@ -15,6 +22,22 @@ for (const each of doomedCommands) {
     const acts = crashEverywhere(box, each);
     assert(acts.length > 2, acts.join());
   });
+}
+
+/** What a power loss can find half done. */
+const unfinished = doomedCommands.filter(({ name }) => ["create", "start", "update", "pause", "delete"].includes(name));
+
+for (const cgroups of ["gone", "left"] as const) {
+  for (const each of unfinished) {
+    boxTest(
+      `${each.name} ends with all processes, and the state is lost: the id is created again; cgroups ${cgroups}`,
+      (box) => {
+        writeSleeping(box);
+        const acts = crashEverywhere(box, { ...each, isSampled: true }, afterPowerLoss(cgroups));
+        assert(acts.length > 2, acts.join());
+      },
+    );
+  }
 }
 
 /** The images of a checkpoint. */

@@ -313,6 +313,19 @@ export class Box {
     return text.replaceAll(this.directory, "<directory>").replaceAll(this.cgroup, "<cgroup>");
   }
 
+  /** Removes what is in the state directory, as a power loss does. */
+  loseState(): void {
+    Deno.mkdirSync(this.root, { recursive: true });
+    for (const { name } of Deno.readDirSync(this.root)) Deno.removeSync(`${this.root}/${name}`, { recursive: true });
+  }
+
+  /** The limit of processes of its cgroup, on cgroup v1 or v2. */
+  pidsLimit(): string {
+    return ["pids", ""].map((hierarchy) => contentOf(`/sys/fs/cgroup/${hierarchy}${this.cgroup}/pids.max`).trim()).join(
+      "",
+    );
+  }
+
   /** Containers that are in the state directory, which has files of the runtime's too. */
   containers(): string[] {
     try {

@@ -25,6 +25,11 @@ export function cgroupsNamed(name: string): string[] {
   return hierarchies.flatMap(({ place }) => directoriesBelow(place)).filter((path) => basename(path).includes(name));
 }
 
+/** Removes them. They must be empty. */
+export function removeCgroupsNamed(name: string): void {
+  for (const path of cgroupsNamed(name).reverse()) Deno.removeSync(path);
+}
+
 /** Others make and remove cgroups meanwhile: one that is gone has nothing below it. */
 function directoriesBelow(path: string): string[] {
   try {
@@ -127,15 +132,20 @@ export class Watchman {
     return mountsOf(this.#name).filter(({ line }) => !this.#mounts.has(line));
   }
 
-  /** Removes what {@link find} finds, but for descriptors and for mounts elsewhere, which may be somebody else's. */
-  clear(): void {
+  /** Ends the processes that are left. */
+  endProcesses(): void {
     for (const { pid } of livingChildren()) kill(kernel, pid, 9);
     waitForChildren();
+  }
+
+  /** Removes what {@link find} finds, but for descriptors and for mounts elsewhere, which may be somebody else's. */
+  clear(): void {
+    this.endProcesses();
     for (const { line, place } of this.#newMounts().toReversed()) {
       if (!line.includes(this.#name)) continue;
       new Deno.Command("umount", { args: ["-l", place] }).outputSync();
     }
-    for (const path of cgroupsNamed(this.#name).reverse()) Deno.removeSync(path);
+    removeCgroupsNamed(this.#name);
     setSubreaper(false);
   }
 }

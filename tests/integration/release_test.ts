@@ -3,8 +3,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { existsSync } from "@std/fs";
 import lock from "../../package-lock.json" with { type: "json" };
-import { projectDir } from "../../tools/bundle.ts";
-import { type Box, boxTest, execute, makeRootfs, type Result, Running, until } from "./harness.ts";
+import { minify, projectDir } from "../../tools/bundle.ts";
+import { type Box, boxTest, execute, inBoxAsync, makeRootfs, type Result, Running, until } from "./harness.ts";
 
 const deno = Deno.execPath();
 const out = Deno.makeTempDirSync({ prefix: "runc-release-" });
@@ -121,6 +121,49 @@ Deno.test("both packages have the same files, and dpkg reads them", async () => 
   assertEquals(fields, "Package: runc-ts\nArchitecture: arm64\n");
 });
 
+/** Runs `body` with the files and the control files of a package. */
+async function unpackedDebian(architecture: string, body: (directory: string) => Promise<void>): Promise<void> {
+  const directory = Deno.makeTempDirSync({ prefix: "runc-release-" });
+  try {
+    await must(["dpkg-deb", "--raw-extract", debian(architecture), directory]);
+    await body(directory);
+  } finally {
+    Deno.removeSync(directory, { recursive: true });
+  }
+}
+
+Deno.test("the package for arm64 differs from the other one in Deno, its name and its sums alone", async () => {
+  await unpackedDebian("arm64", async (theirs) => {
+    await unpackedDebian("amd64", async (ours) => {
+      const { stdout } = await outcome(["diff", "--recursive", "--brief", "--no-dereference", ours, theirs]);
+      const different = stdout.trimEnd().split("\n").map((line) => line.split(" ")[1]?.replace(`${ours}/`, ""));
+      const documents = "usr/share/doc/runc-ts";
+      assertEquals(different, [
+        "DEBIAN/control",
+        "DEBIAN/md5sums",
+        "usr/lib/runc-ts/deno",
+        `${documents}/sbom.cdx.json`,
+      ]);
+      const fields = (directory: string) =>
+        Deno.readTextFileSync(`${directory}/DEBIAN/control`).replace(/^(Architecture|Installed-Size): .*\n/gm, "");
+      assertEquals(fields(theirs), fields(ours));
+    });
+    await must(["env", "-C", theirs, "md5sum", "--check", "--strict", "--quiet", "DEBIAN/md5sums"]);
+    // The one program for a processor.
+    const programs = await must([
+      "grep",
+      "--recursive",
+      "--files-with-matches",
+      "--text",
+      "--perl-regexp",
+      "^\\x7fELF",
+      theirs,
+    ]);
+    assertEquals(programs, `${theirs}/usr/lib/runc-ts/deno\n`);
+    assertMatch(await must(["readelf", "--file-header", programs.trim()]), /Machine: +AArch64/);
+  });
+});
+
 /** This machine with all its files, in a mount namespace that keeps changes to itself. */
 class Copy implements Disposable {
   readonly #running: Running;
@@ -180,9 +223,9 @@ class Copy implements Disposable {
 }
 
 /** Puts a package where the copy finds it. */
-function brought(box: Box): string {
+function brought(box: Box, architecture = "amd64"): string {
   const path = `${box.directory}/package.deb`;
-  Deno.copyFileSync(debian("amd64"), path);
+  Deno.copyFileSync(debian(architecture), path);
   return path;
 }
 
@@ -228,6 +271,39 @@ boxTest("where the package cannot take a snapshot, it says so in one line, and D
   assertMatch(launcher, /install the package runc-ts again/);
   copy.must("/usr/bin/dpkg", "--purge", "runc-ts");
   assertEquals(copy.execute(["/bin/ls", "/usr/lib/runc-ts"]).code, 2);
+});
+
+/** Lets a package's Deno, which is for arm64, be run by an emulator. */
+const emulate = `set -e
+cd /usr/lib/runc-ts
+mv deno deno-arm64
+printf '#!/bin/sh\\nexec /usr/bin/qemu-aarch64-static -L %s /usr/lib/runc-ts/deno-arm64 "$@"\\n' "$1" >deno
+chmod +x deno`;
+
+Deno.test("the package for arm64 is installed and answers where an emulator runs its Deno", async () => {
+  const script = `${projectDir}/tests/integration/arm64_libraries.ts`;
+  const libraries = (await must([deno, "run", "--allow-all", "--no-check", script])).trim();
+  await inBoxAsync("native", async (box) => {
+    using copy = new Copy(box);
+    const before = copy.changes(), path = brought(box, "arm64");
+    // An emulated Deno may take longer than the harness waits.
+    const there = (...argv: readonly string[]) => outcome(copy.there(["/usr/bin/env", "-C", box.bundle, ...argv]));
+    copy.must("/usr/bin/dpkg", "--force-architecture", "--force-depends", "--unpack", path);
+    copy.must("/bin/sh", "-c", emulate, "sh", libraries);
+    // Its postinst runs Deno.
+    const configured = await there("/usr/bin/dpkg", "--force-depends", "--configure", "runc-ts");
+    assertEquals(configured.code, 0, configured.stderr);
+    assertMatch(configured.stderr, /^warning: no snapshot.*: snapshots need x86_64, this machine is aarch64$/m);
+    assertMatch((await there("/usr/bin/runc-ts", "--version")).stdout, /^program: launcher$/m);
+    // It asks this kernel for what it has, through the libc for arm64.
+    box.write();
+    const plan = await there("/usr/bin/runc-ts", "plan");
+    assertEquals([plan.code, plan.stderr], [0, ""]);
+    assertMatch(plan.stdout, /^ *\d+\. mount proc on \/proc /m);
+    copy.must("/bin/mv", "/usr/lib/runc-ts/deno-arm64", "/usr/lib/runc-ts/deno");
+    copy.must("/usr/bin/dpkg", "--purge", "runc-ts");
+    assertEquals(copy.changes(), before);
+  });
 });
 
 /** Unpacks the tarball; returns its directory. */
@@ -299,6 +375,23 @@ Deno.test("the bundle is made with the esbuild that package-lock.json pins, and 
     const env = { DENO_DIR: `${directory}/empty` };
     await must(["unshare", "--net", deno, ...flags, `${directory}/program.ts`], env);
     assert(existsSync(`${directory}/runc.js`) && !existsSync(`${directory}/empty/dl`));
+  } finally {
+    Deno.removeSync(directory, { recursive: true });
+  }
+});
+
+Deno.test("a smaller script still disposes of what it declares with `using`", async () => {
+  const directory = Deno.makeTempDirSync({ prefix: "runc-release-" }), path = `${directory}/program.js`;
+  try {
+    Deno.writeTextFileSync(
+      path,
+      `const made = () => ({ name: "it", [Symbol.dispose]: () => console.log("disposed") });
+       function work() { using one = made(); console.log(one.name); }
+       work();`,
+    );
+    minify(path);
+    assert(Deno.statSync(path).size < 130);
+    assertEquals(await must([deno, "run", "--no-config", path]), "it\ndisposed\n");
   } finally {
     Deno.removeSync(directory, { recursive: true });
   }

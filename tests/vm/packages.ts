@@ -21,8 +21,8 @@ export class Suite implements Disposable {
   readonly #directory: string;
   readonly #options: readonly string[];
 
-  /** `directory`: a new one, for as long as this is used. */
-  constructor(name: "bookworm" | "sid", directory: string) {
+  /** `directory`: a new one, for as long as this is used. `architecture`: another one than this machine's. */
+  constructor(name: "bookworm" | "sid", directory: string, architecture?: "arm64") {
     this.#directory = directory;
     Deno.mkdirSync(`${directory}/lists/partial`, { recursive: true });
     const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -33,6 +33,9 @@ export class Suite implements Disposable {
       `-oDir::State::Lists=${directory}/lists`,
       `-oDir::Cache=${directory}`,
       "-oAPT::Sandbox::User=root",
+      ...(architecture === undefined
+        ? []
+        : [`-oAPT::Architecture=${architecture}`, `-oAPT::Architectures=${architecture}`]),
     ];
     // Otherwise lists that could not be fetched are warnings, and packages are missing afterwards.
     this.#apt("apt-get", "-oAPT::Update::Error-Mode=any", "update");

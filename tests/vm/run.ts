@@ -2,7 +2,8 @@
  * `deno task test:vm`: boots virtual machines and runs tests/vm/guest in them, as root and as a user. With `--prepare` it makes the
  * machine and boots none. With other words, runs these as a command in one machine:
  *
- *     deno task test:vm [--machine=debian|full|qemu] [--prepare] [--user] [COMMAND...]
+ *     deno task test:vm [--machine=debian|full|qemu] [--prepare] [--crash]
+ *     deno task test:vm [--machine=debian|full|qemu] [--user] [--snapshot] [--minutes=N] COMMAND...
  *
  * @module
  */
@@ -16,6 +17,10 @@ import { type Kind, kinds, type Machine } from "./prepare.ts";
 /** Tests below tests/vm/guest, and the machine that they want. */
 interface Suite extends Pick<Job, "user" | "kernelArguments"> {
   readonly paths: readonly string[];
+  /** Arguments of the tests. */
+  readonly words?: readonly string[];
+  /** Absent: a quarter of an hour. */
+  readonly timeoutSeconds?: number;
 }
 
 /** The one that takes longest comes first. */
@@ -36,6 +41,11 @@ const everything: readonly Suite[] = [
   { paths: ["hybrid"], user: "root", kernelArguments: ["systemd.unified_cgroup_hierarchy=0"] },
 ];
 
+/** Every command is killed before its acts, on cgroup v2 with both drivers and as a user. */
+const crashes: readonly Suite[] = (["root", "tester"] as const).map((user) => (
+  { paths: [`${user}/crash_test.ts`], user, words: ["--", "all"], timeoutSeconds: 2 * 3600 }
+));
+
 const suites: Readonly<Record<Kind, readonly Suite[]>> = {
   debian: everything,
   full: everything,
@@ -47,27 +57,43 @@ const suites: Readonly<Record<Kind, readonly Suite[]>> = {
 interface Options {
   kind: Kind;
   prepare: boolean;
+  crash: boolean;
   user: Job["user"];
+  /** Whether the program is built in the machine, too. */
+  snapshot: boolean;
+  minutes: number;
 }
 
+const others = "--prepare, --crash, --user, --snapshot and --minutes=N";
+
 function parse(words: readonly string[]): Options & { command: readonly string[] } {
-  const options: Options = { kind: "debian", prepare: false, user: "root" };
+  const options: Options = {
+    kind: "debian",
+    prepare: false,
+    crash: false,
+    user: "root",
+    snapshot: false,
+    minutes: 10,
+  };
   const end = words.findIndex((word) => !word.startsWith("--"));
   const flags = end < 0 ? words : words.slice(0, end);
   for (const flag of flags) {
     const kind = kinds.find((kind) => flag === `--machine=${kind}`);
     if (kind !== undefined) options.kind = kind;
     else if (flag === "--prepare") options.prepare = true;
+    else if (flag === "--crash") options.crash = true;
     else if (flag === "--user") options.user = "tester";
-    else giveUp(`no such option: ${flag} (there are --machine=${kinds.join("|")}, --prepare and --user)`);
+    else if (flag === "--snapshot") options.snapshot = true;
+    else if (/^--minutes=\d+$/.test(flag)) options.minutes = Number(flag.slice("--minutes=".length));
+    else giveUp(`no such option: ${flag}; there are --machine=${kinds.join("|")}, ${others}`);
   }
   return { ...options, command: words.slice(flags.length) };
 }
 
 /** Runs as many machines at a time as there are processors: one keeps little more than one busy. */
-async function runTests(machine: Machine): Promise<number> {
+async function runTests(machine: Machine, suites: readonly Suite[]): Promise<number> {
   const failed = await inLanes(
-    suites[machine.kind],
+    suites,
     navigator.hardwareConcurrency,
     (suite) => runSuite(machine, suite),
   );
@@ -86,15 +112,15 @@ NO_COLOR=1 ${quote(Deno.realPathSync(Deno.execPath()))} run --allow-all tools/bu
 }
 
 /** Prints what a machine has printed when it has ended. */
-async function runSuite(machine: Machine, { paths, ...how }: Suite): Promise<boolean> {
+async function runSuite(machine: Machine, { paths, words = [], ...how }: Suite): Promise<boolean> {
   const files = paths.map((path) => `tests/vm/guest/${path}`);
   const printed: Uint8Array[] = [];
   const output = new WritableStream<Uint8Array>({ write: (chunk) => void printed.push(chunk) });
-  const args = ["deno", "test", "--allow-all", "--no-check", ...files];
+  const args = ["deno", "test", "--allow-all", "--no-check", ...files, ...words];
   const isSlow = machine.kind === "qemu";
   const timeoutSeconds = isSlow ? 3600 : 900;
   const before = isSlow ? undefined : takeSnapshot(projectDir);
-  const status = await runInMachine(machine, { ...how, args, timeoutSeconds, output, before });
+  const status = await runInMachine(machine, { timeoutSeconds, ...how, args, output, before });
   console.log(`$ deno test ${files.join(" ")} (in a virtual machine, as ${how.user})`);
   for (const chunk of printed) Deno.stdout.writeSync(chunk);
   if (status === undefined) console.error("error: the virtual machine did not run the tests");
@@ -102,11 +128,13 @@ async function runSuite(machine: Machine, { paths, ...how }: Suite): Promise<boo
 }
 
 async function main(words: readonly string[]): Promise<number> {
-  const { kind, prepare, user, command } = parse(words);
+  const { kind, prepare, crash, user, snapshot, minutes, command } = parse(words);
   const machine = projectMachine(kind);
   if (prepare) return 0;
-  if (command.length === 0) return await runTests(machine);
-  return await runInMachine(machine, { user, args: command }) ?? giveUp("the virtual machine did not run the command");
+  if (command.length === 0) return await runTests(machine, crash ? crashes : suites[kind]);
+  const before = snapshot ? takeSnapshot(projectDir) : undefined;
+  const errand = { user, args: command, before, timeoutSeconds: 60 * minutes };
+  return await runInMachine(machine, errand) ?? giveUp("the virtual machine did not run the command");
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

@@ -1,9 +1,11 @@
 /**
- * Writes archives whose bytes depend only on their content: tar in the ustar format, the ar format of Debian packages,
- * gzip. Pure.
+ * Writes archives whose bytes depend only on their content: tar, the ar format of Debian packages, gzip. Pure.
  *
  * @module
  */
+
+import { type ByteString, utf8ByteString } from "../../lib/sandbox/rootfs/tar/byte_string.ts";
+import { padding, tarEnd, tarHeader, type WrittenEntry } from "../../lib/sandbox/rootfs/tar/tar_header.ts";
 
 /** One file of an archive. */
 export type Entry =
@@ -18,73 +20,6 @@ const encoder = new TextEncoder();
 /** A file of text, readable for everybody. */
 export function textFile(text: string, mode = 0o644): Entry {
   return { kind: "file", content: encoder.encode(text), mode };
-}
-
-const BLOCK = 512;
-
-/** `struct posix_header`: offset and size in bytes. POSIX.1-2017, pax, "ustar Interchange Format". */
-const ustar = {
-  name: [0, 100],
-  mode: [100, 8],
-  uid: [108, 8],
-  gid: [116, 8],
-  size: [124, 12],
-  mtime: [136, 12],
-  chksum: [148, 8],
-  typeflag: [156, 1],
-  linkname: [157, 100],
-  magic: [257, 6],
-  version: [263, 2],
-  uname: [265, 32],
-  gname: [297, 32],
-} as const;
-
-/** Writes the fields' texts into a header of blanks or zeros. @throws {RangeError} if one is too long. */
-function put(
-  header: Uint8Array,
-  layout: Readonly<Record<string, readonly [number, number]>>,
-  fields: Record<string, string>,
-): void {
-  for (const [name, text] of Object.entries(fields)) {
-    const [offset, size] = layout[name]!;
-    const bytes = encoder.encode(text);
-    if (bytes.length > size) throw new RangeError(`"${text}" is longer than the ${size} bytes of ${name}`);
-    header.set(bytes, offset);
-  }
-}
-
-/** A number as tar has it: octal digits, and a zero byte at the end. */
-const octal = (value: number, size: number) => value.toString(8).padStart(size - 1, "0");
-
-interface Header {
-  readonly path: string;
-  readonly mode: number;
-  readonly size: number;
-  readonly type: "0" | "2" | "5";
-  readonly linkname?: string;
-}
-
-function tarHeader({ path, mode, size, type, linkname = "" }: Header, epoch: number): Uint8Array<ArrayBuffer> {
-  const header = new Uint8Array(BLOCK);
-  put(header, ustar, {
-    name: path,
-    mode: octal(mode, 8),
-    uid: octal(0, 8),
-    gid: octal(0, 8),
-    size: octal(size, 12),
-    mtime: octal(epoch, 12),
-    // The sum is made with blanks in its own place.
-    chksum: " ".repeat(8),
-    typeflag: type,
-    linkname,
-    magic: "ustar",
-    version: "00",
-    uname: "root",
-    gname: "root",
-  });
-  const sum = header.reduce((total, byte) => total + byte, 0);
-  put(header, ustar, { chksum: `${octal(sum, 7)}\0 ` });
-  return header;
 }
 
 /** The directories that the paths are in, parents first. */
@@ -102,22 +37,23 @@ function directoriesOf(paths: readonly string[]): readonly string[] {
  */
 export function tar(tree: Tree, { epoch, prefix = "" }: { epoch: number; prefix?: string }): Uint8Array<ArrayBuffer> {
   const parts: Uint8Array[] = [];
+  const add = (type: WrittenEntry["type"], path: string, mode: number, { size = 0, to = "" } = {}) => {
+    const [name, linkName, owner] = [path, to, "root"].map(utf8ByteString) as [ByteString, ByteString, ByteString];
+    parts.push(tarHeader({ type, name, linkName, mode, size, mtime: epoch, owner }));
+  };
   const directories = new Set(directoriesOf([...tree.keys()]));
-  if (prefix !== "") parts.push(tarHeader({ path: prefix, mode: 0o755, size: 0, type: "5" }, epoch));
+  if (prefix !== "") add("directory", prefix, 0o755);
   for (const name of [...directories, ...tree.keys()].toSorted()) {
     const entry = tree.get(name), path = `${prefix}${name}`;
-    if (entry === undefined) {
-      parts.push(tarHeader({ path: `${path}/`, mode: 0o755, size: 0, type: "5" }, epoch));
-    } else if (entry.kind === "link") {
-      parts.push(tarHeader({ path, mode: 0o777, size: 0, type: "2", linkname: entry.to }, epoch));
-    } else {
-      const { content, mode } = entry;
-      parts.push(tarHeader({ path, mode, size: content.length, type: "0" }, epoch), content);
-      parts.push(new Uint8Array((BLOCK - content.length % BLOCK) % BLOCK));
+    if (entry === undefined) add("directory", `${path}/`, 0o755);
+    else if (entry.kind === "link") add("symlink", path, 0o777, { to: entry.to });
+    else {
+      const { content, mode } = entry, size = content.length;
+      add("file", path, mode, { size });
+      parts.push(content, padding(size));
     }
   }
-  // The end: two blocks of zeros.
-  return join([...parts, new Uint8Array(2 * BLOCK)]);
+  return join([...parts, tarEnd()]);
 }
 
 /** The header of a member in the ar format, deb(5). */
@@ -131,6 +67,15 @@ const ar = {
   end: [58, 2],
 } as const;
 
+/** Writes the fields' texts into a header. @throws {RangeError} if one is too long. */
+function put(header: Uint8Array, fields: Readonly<Record<keyof typeof ar, string>>): void {
+  for (const name of Object.keys(ar) as (keyof typeof ar)[]) {
+    const [offset, size] = ar[name], bytes = encoder.encode(fields[name]);
+    if (bytes.length > size) throw new RangeError(`"${fields[name]}" is longer than the ${size} bytes of ${name}`);
+    header.set(bytes, offset);
+  }
+}
+
 /** An ar archive, with the members in their order. */
 export function arArchive(
   members: ReadonlyMap<string, Uint8Array<ArrayBuffer>>,
@@ -140,7 +85,7 @@ export function arArchive(
   for (const [name, content] of members) {
     const header = new Uint8Array(60).fill(" ".charCodeAt(0));
     const size = String(content.length);
-    put(header, ar, { name, mtime: String(epoch), uid: "0", gid: "0", mode: "100644", size, end: "`\n" });
+    put(header, { name, mtime: String(epoch), uid: "0", gid: "0", mode: "100644", size, end: "`\n" });
     // Members begin at even offsets.
     parts.push(header, content, encoder.encode("\n").subarray(0, content.length % 2));
   }

@@ -119,6 +119,8 @@ export class StateDirectory {
     // chmod, because of the umask.
     const changed = kernel.retry("chmod", cString(this.path), 0o711);
     if (changed >= 0) return;
+    // A `delete` may remove it before there is a state.
+    if (changed === -Errno.ENOENT) return this.make(kernel, root);
     kernel.call("rmdir", cString(this.path));
     throw syscallError(`chmod(${this.path}, 0711)`, -changed);
   }

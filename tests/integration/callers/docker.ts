@@ -1,22 +1,30 @@
 /** Docker: its daemon, and its client. */
 
+import { assertEquals } from "@std/assert";
 import { existsSync } from "@std/fs";
 import { criuPath } from "../criu_harness.ts";
 import { type Engine, must } from "./engine.ts";
 import { type Needed, runtime, type Workshop } from "./workshop.ts";
 
-const client = "/usr/bin/docker", daemon = "/usr/sbin/dockerd";
+const client = "/usr/bin/docker", daemon = "/usr/sbin/dockerd", containerdsClient = "/usr/bin/ctr";
 /** What it needs. */
 export const dockersNeeds: readonly Needed[] = [
   { program: daemon, package: "docker.io" },
   { program: client, package: "docker.io" },
+  { program: containerdsClient, package: "containerd" },
 ];
+
+/** Docker, and what its containerd keeps. */
+export interface Docker extends Engine {
+  /** Whether there is anything in containerd's content store. */
+  hasContent(): boolean;
+}
 
 /** The runtime as the README gives it. Docker knows runc, which is Debian's, without being told. */
 const configuration = { runtimes: { ts: { path: runtime } }, "default-runtime": "ts" };
 
 /** Docker with its own daemon, which keeps everything in the workshop. `more`: of the daemon's configuration. */
-export function docker(workshop: Workshop, more: Readonly<Record<string, unknown>> = {}): Engine {
+export function docker(workshop: Workshop, more: Readonly<Record<string, unknown>> = {}): Docker {
   const { directory, name } = workshop;
   const socket = `${directory}/docker.sock`;
   const argv = [
@@ -39,7 +47,15 @@ export function docker(workshop: Workshop, more: Readonly<Record<string, unknown
   const call: Engine["call"] = (args, options) =>
     workshop.execute([client, `--host=unix://${socket}`, ...args], options);
   workshop.daemon(argv, () => existsSync(socket) && call(["version"]).code === 0, { env: { PATH: criuPath } });
-  const engine = { call, image: "busybox", directory };
+  const contents = `--address=${directory}/exec/containerd/containerd.sock --namespace=moby content ls --quiet`.split(
+    " ",
+  );
+  const hasContent = () => {
+    const { code, stdout, stderr } = workshop.execute([containerdsClient, ...contents]);
+    assertEquals(code, 0, stderr);
+    return stdout !== "";
+  };
+  const engine = { call, hasContent, image: "busybox", directory };
   must(engine, "import", "--change", "ENV PATH=/bin", workshop.rootfs(), engine.image);
   return engine;
 }

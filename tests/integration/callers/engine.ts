@@ -15,7 +15,7 @@ export interface Engine {
 }
 
 /** One thing that users of an engine do. */
-export type Case = readonly [name: string, body: (engine: Engine) => void];
+export type Case<Given extends Engine = Engine> = readonly [name: string, body: (engine: Given) => void];
 
 /** What the containers of all tests are given; everything else is the default. */
 export const usual = ["--network=none"];
@@ -56,11 +56,11 @@ export function withSleeper(engine: Engine, options: readonly string[], body: (n
 export const status = (engine: Engine, name: string) => must(engine, "inspect", "--format", "{{.State.Status}}", name);
 
 /** Declares the test of one engine, with `cases` as its steps. `open` starts it in a workshop. */
-export function engineTest(
+export function engineTest<Given extends Engine>(
   name: string,
   needed: readonly Needed[],
-  open: (workshop: Workshop) => Engine,
-  cases: readonly Case[],
+  open: (workshop: Workshop) => Given,
+  cases: readonly Case<Given>[],
 ): void {
   const lacking = missing(needed);
   Deno.test({

@@ -37,8 +37,14 @@ Deno.test("tar() has each directory before what is in it, by name, whatever the 
   assertEquals(archive.length % 512, 0);
 });
 
-Deno.test("tar() refuses a path that its header cannot hold", () => {
-  assertThrows(() => tar(new Map([["x".repeat(101), textFile("")]]), { epoch: 0 }), RangeError, "100 bytes of name");
+Deno.test("tar() says that everything is root's", () => {
+  const archive = tar(tree, { epoch: 0 });
+  assertEquals([265, 297].map((offset) => text(archive, offset, 5)), ["root\0", "root\0"]);
+});
+
+Deno.test("arArchive() refuses a name that its header cannot hold", () => {
+  const members = new Map([["x".repeat(17), new Uint8Array()]]);
+  assertThrows(() => arArchive(members, 0), RangeError, "16 bytes of name");
 });
 
 Deno.test("arArchive() aligns its members to even offsets", () => {

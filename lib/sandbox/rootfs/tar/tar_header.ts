@@ -19,11 +19,13 @@ export interface WrittenEntry {
   readonly size: number;
   /** In seconds. */
   readonly mtime: number;
+  /** Name of the owner and of the group, whose numbers are 0; by default there is none. */
+  readonly owner?: ByteString;
 }
 
 const typeFlags = { file: "0", directory: "5", symlink: "2" } as const;
 /** Fields of ustar. */
-const NAME_LENGTH = 100, OCTAL_SIZE_LIMIT = 8 ** 11;
+const NAME_LENGTH = 100, OWNER_LENGTH = 31, OCTAL_SIZE_LIMIT = 8 ** 11;
 
 const ascii = (text: string) => byteString(new TextEncoder().encode(text));
 
@@ -51,7 +53,7 @@ function longName(flag: "K" | "L", name: ByteString): readonly Uint8Array<ArrayB
 }
 
 function block(flag: string, entry: Omit<WrittenEntry, "type">): Uint8Array<ArrayBuffer> {
-  const { name, linkName = "" as ByteString, mode, size, mtime } = entry;
+  const { name, linkName = "" as ByteString, mode, size, mtime, owner } = entry;
   const bytes = new Uint8Array(BLOCK);
   const put = (at: number, text: ByteString) => bytes.set(bytesOf(text), at);
   const octal = (value: number, width: number) => ascii(value.toString(8).padStart(width - 1, "0"));
@@ -66,6 +68,7 @@ function block(flag: string, entry: Omit<WrittenEntry, "type">): Uint8Array<Arra
   put(156, ascii(flag));
   put(157, linkName.slice(0, NAME_LENGTH) as ByteString);
   put(257, ascii("ustar  "));
+  if (owner !== undefined) { for (const at of [265, 297]) put(at, owner.slice(0, OWNER_LENGTH) as ByteString); }
   const sum = bytes.reduce((total, byte) => total + byte, 0);
   put(148, ascii(`${sum.toString(8).padStart(6, "0")}\0 `));
   return bytes;

@@ -152,6 +152,29 @@ for (const cgroups of versions) {
     }, { cgroups });
   });
 
+  Deno.test(`pause of a container that a kill thaws meanwhile finds that it is not running: ${cgroups}`, () => {
+    withHost((host) => {
+      const { container, logged } = running(host);
+      const { fs } = host;
+      const file = fs.find(
+        cgroups === "v1" ? "/sys/fs/cgroup/freezer/box/freezer.state" : "/sys/fs/cgroup/box/cgroup.freeze",
+      )!;
+      const { write } = file;
+      const thaw = cgroups === "v1" ? "THAWED" : "0";
+      let freezes = 0;
+      // The first time that it is frozen, the sender of a signal thaws it; the second time, init has ended.
+      file.write = (text) => {
+        write!(text);
+        if (text === thaw) return;
+        if (freezes++ === 0) write!(thaw);
+        else host.process(container.pid)!.end({ signal: 9 });
+      };
+      const error = assertThrows(() => logged.wait(container.pause()), RuncError);
+      assertEquals([error.code, error.message], ["container-state", "container not running"]);
+      assertEquals(logged.wait(container.status()), "stopped");
+    }, { cgroups });
+  });
+
   Deno.test(`delete --force ends a paused container and removes everything: ${cgroups}`, () => {
     withHost((host) => {
       const { container, logged } = running(host);

@@ -58,3 +58,14 @@ Deno.test("a state directory that cannot get its mode is not left", () => {
   assertEquals([error.errnoName, error.call], ["EPERM", "chmod(/run/runc/box, 0711)"]);
   assertEquals(calls, ["mkdir", "chmod", "rmdir"]);
 });
+
+Deno.test("a state directory that is removed before it has its mode is made again", () => {
+  const calls: string[] = [];
+  const call = (name: string) => {
+    calls.push(name);
+    return name === "chmod" && calls.length === 2 ? -Errno.ENOENT : 0;
+  };
+  const kernel = { call, retry: call } as unknown as Kernel;
+  new StateDirectory("/run/runc", "box").make(kernel, "/run/runc");
+  assertEquals(calls, ["mkdir", "chmod", "mkdir", "chmod"]);
+});
