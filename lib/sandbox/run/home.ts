@@ -51,7 +51,7 @@ let kernel: Kernel | undefined;
 
 /** The home in `directory`. @throws {RuncError} `usage` if the directory is not the caller's alone. */
 export function homeIn(directory: string | undefined): Promise<Home> {
-  kernel ??= new Kernel();
+  kernel ??= new Kernel({ isLasting: true });
   const path = directory ?? defaultDirectory(kernel);
   let home = homes.get(path);
   if (home === undefined) {
