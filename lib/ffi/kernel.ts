@@ -232,7 +232,9 @@ export class Kernel {
    * function ignores it, and it stays referenced until the call returns.
    */
   call(name: string, ...args: Argument[]): number {
-    return this.#fast === undefined ? this.#invoke(this.#address(name), args) : this.#invokeFast(this.#fast, name, args);
+    return this.#fast === undefined
+      ? this.#invoke(this.#address(name), args)
+      : this.#invokeFast(this.#fast, name, args);
   }
 
   #invokeFast(fast: FastCalls, name: string, args: readonly Argument[]): number {

@@ -6,13 +6,14 @@
 
 import type { Kernel } from "../ffi/kernel.ts";
 import type { Interrupts } from "../ffi/poll.ts";
+import type { HasRecent } from "./recent_facts.ts";
 import type { RuntimeTrace } from "./runtime_trace.ts";
 
 /** Receives log records; the library itself prints nothing. */
 export type Log = (level: "debug" | "info" | "warning" | "error", message: string) => void;
 
 /** The surroundings of a container. */
-export interface Runtime {
+export interface Runtime extends HasRecent {
   /** libc. */
   readonly kernel: Kernel;
   /** State directory, absolute, with one directory for each container. */

@@ -145,6 +145,7 @@ function* systemdCgroup(runtime: Runtime, id: string, { config, mounts, layout }
 function factsFor(runtime: Runtime, { spec, noPivot = false }: PlanOptions, cgroup: CgroupManager): HostFacts {
   return readFacts({
     kernel: runtime.kernel,
+    recent: runtime.recent,
     layout: spec.layout,
     cgroupPaths: cgroup.paths,
     rootlessCgroups: runtime.rootlessCgroups,
