@@ -8,7 +8,7 @@ import { isThere } from "../../cgroups/driver.ts";
 import type { CgroupManager } from "../../cgroups/manager.ts";
 import { createCgroupManager } from "../../cgroups/open.ts";
 import { resctrlRoot } from "../../cgroups/rdt/resctrl.ts";
-import { requireSystemd } from "../../cgroups/path.ts";
+import { neededControllers, requireSystemd } from "../../cgroups/path.ts";
 import { createSystemdManager } from "../../cgroups/systemd/manager.ts";
 import type { Plan } from "../../plan/op.ts";
 import { runWaits, TURN, type Waits } from "../../ffi/waits.ts";
@@ -50,6 +50,8 @@ export interface PlanOptions extends Omit<ProcessOptions, "stdio">, StartFlags {
   readonly notify?: boolean;
   /** From {@link compileSeccomp}; needed where the config has a profile. */
   readonly seccomp?: SeccompFilter;
+  /** On cgroup v1, cgroups only in the hierarchies that the container needs. @see neededControllers */
+  readonly fewCgroups?: boolean;
   /** Layers that are mounted on root.path, an empty directory. */
   readonly rootLayers?: RootLayers;
 }
@@ -129,9 +131,13 @@ export function* planning(
 const withoutCgroup = (config: Config) => ({ ...config, linux: { ...config.linux, cgroupsPath: undefined } });
 
 /** The cgroups of a container, not made yet. @throws {RuncError} */
-export function* cgroupOf(runtime: Runtime, { id, spec }: Pick<PlanOptions, "id" | "spec">): Waits<CgroupManager> {
+export function* cgroupOf(
+  runtime: Runtime,
+  { id, spec, fewCgroups = false }: Pick<PlanOptions, "id" | "spec" | "fewCgroups">,
+): Waits<CgroupManager> {
   if (runtime.systemdCgroup) return yield* systemdCgroup(runtime, id, spec);
-  const request = { id, cgroupsPath: spec.config.linux?.cgroupsPath };
+  const { cgroupsPath, resources = {} } = spec.config.linux ?? {};
+  const request = { id, cgroupsPath, controllers: fewCgroups ? neededControllers(resources) : undefined };
   return createCgroupManager(spec.layout, request, cgroupOptions(runtime, runtime.rootlessCgroups));
 }
 
