@@ -151,7 +151,7 @@ export class ContainerHandle {
       bundle: this.bundle,
       directory: this.#directory.path,
       ownsPids: ownsPids(this.#state),
-      isUnfinished: isUnfinished(this.#state) || this.#directory.isRestoring(),
+      isUnfinished: isUnfinished(this.#state) || this.#directory.isRestoring(this.#runtime.kernel),
       hooks: hooksOf(this.#state),
       cgroups: [...new Set(Object.values(this.#cgroup.paths))],
       rdtGroup: rdtGroupOf(this.#state)?.path,
@@ -159,7 +159,7 @@ export class ContainerHandle {
   }
 
   *status(): Waits<Status> {
-    return yield* readStatus(this.#parts);
+    return yield* readStatus(this.#runtime.kernel, this.#parts);
   }
 
   *state(): Waits<ContainerState> {

@@ -50,8 +50,11 @@ export interface PlanOptions extends Omit<ProcessOptions, "stdio">, StartFlags {
   readonly notify?: boolean;
   /** From {@link compileSeccomp}; needed where the config has a profile. */
   readonly seccomp?: SeccompFilter;
-  /** On cgroup v1, cgroups only in the hierarchies that the container needs. @see neededControllers */
-  readonly fewCgroups?: boolean;
+  /**
+   * A container of a program that makes many, and that hardly any command is for: on cgroup v1 it has cgroups only in
+   * the hierarchies that it needs, and commands that are without an engine for others start one. @see neededControllers
+   */
+  readonly isBrief?: boolean;
   /** Layers that are mounted on root.path, an empty directory. */
   readonly rootLayers?: RootLayers;
 }
@@ -133,11 +136,11 @@ const withoutCgroup = (config: Config) => ({ ...config, linux: { ...config.linux
 /** The cgroups of a container, not made yet. @throws {RuncError} */
 export function* cgroupOf(
   runtime: Runtime,
-  { id, spec, fewCgroups = false }: Pick<PlanOptions, "id" | "spec" | "fewCgroups">,
+  { id, spec, isBrief = false }: Pick<PlanOptions, "id" | "spec" | "isBrief">,
 ): Waits<CgroupManager> {
   if (runtime.systemdCgroup) return yield* systemdCgroup(runtime, id, spec);
   const { cgroupsPath, resources = {} } = spec.config.linux ?? {};
-  const request = { id, cgroupsPath, controllers: fewCgroups ? neededControllers(resources) : undefined };
+  const request = { id, cgroupsPath, controllers: isBrief ? neededControllers(resources) : undefined };
   return createCgroupManager(spec.layout, request, cgroupOptions(runtime, runtime.rootlessCgroups));
 }
 
