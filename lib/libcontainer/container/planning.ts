@@ -44,8 +44,11 @@ export interface PlanOptions extends Omit<ProcessOptions, "stdio">, StartFlags {
   readonly id: string;
   /** From {@link loadSpec}. */
   readonly spec: Spec;
-  /** `fifo`: the caller may leave, {@link Container.start} starts it. `parent`: {@link ContainerProcess.start} does. */
-  readonly startBy: "fifo" | "parent";
+  /**
+   * `fifo`: the caller may leave, {@link Container.start} starts it. `parent`: {@link ContainerProcess.start} does.
+   * `creation`: it is started as soon as it is created, and an error of its start is one of the creation.
+   */
+  readonly startBy: "fifo" | "parent" | "creation";
   /** Makes `<state directory>/notify` for an sd_notify proxy and binds it into the container. */
   readonly notify?: boolean;
   /** From {@link compileSeccomp}; needed where the config has a profile. */

@@ -53,12 +53,11 @@ export async function launch(options: SandboxOptions): Promise<LaunchedSandbox> 
       images: recipe.images,
       isBrief: true,
       signal,
-      startBy: "parent",
+      startBy: "creation",
       stdio: [theirs.number, nowhere.number, nowhere.number],
     });
     theirs.close();
     try {
-      await first.start();
       await isRunning(runtime, lifeline);
       signal?.throwIfAborted();
     } catch (error) {
