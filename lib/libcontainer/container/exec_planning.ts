@@ -81,6 +81,8 @@ export interface ExecContainer {
   readonly cgroup: CgroupManager;
   /** The container's state, for a seccomp agent. */
   readonly hookState: State;
+  /** This program has made the container, and all its namespaces. */
+  readonly hasNewNamespaces?: boolean;
 }
 
 /** What an exec does. */
@@ -111,7 +113,7 @@ export function* planningExec(
   // A debugger has no filter: the container's allows what its program needs, and not what a debugger does.
   requireFilter(tools === undefined && seccompOf(state) !== undefined, options.seccomp);
   const process = checkedProcess(runtime, state, options.process);
-  const namespaces = joinable(runtime, state);
+  const namespaces = joinable(runtime, container);
   if (tools !== undefined) requireDebuggable(state, namespaces);
   const { subCgroups = {} } = options;
   const isBelow = Object.keys(subCgroups).length > 0;
@@ -250,8 +252,9 @@ function subCgroup(runtime: Runtime, container: ExecContainer, sub: SubCgroups):
 }
 
 /** The namespaces of the config except our own: setns(2) fails for the own user namespace. */
-function joinable(runtime: Runtime, state: RuncState): readonly NamespaceType[] {
-  return namespacesOf(state).map(({ type }) => type).filter((type) => {
+function joinable(runtime: Runtime, { state, hasNewNamespaces }: ExecContainer): readonly NamespaceType[] {
+  const types = namespacesOf(state).map(({ type }) => type);
+  return hasNewNamespaces ? types : types.filter((type) => {
     const { file } = namespaceKinds[type];
     const theirs = Deno.statSync(`/proc/${initOf(state).pid}/ns/${file}`);
     const ours = recentFact(runtime, `own namespace ${file}`, () => Deno.statSync(`/proc/self/ns/${file}`));
