@@ -558,3 +558,40 @@ sandboxTest("an access to a file that the timeout ends says so", { timeout: "1s"
   await sandbox.sh`mkfifo /tmp/fifo`;
   await assertRejects(() => sandbox.fs.readTextFile("/tmp/fifo"), RuncError, "has reached its timeout");
 });
+
+Deno.test("output() reads what nobody has asked for as a stream; afterwards the stream has a reader", async () => {
+  await using sandbox = await Sandbox.create({ directory, maxOutput: 100_000 });
+  const script = "head -c 300000 /dev/zero; echo last >&2";
+  const child = await sandbox.spawn("sh", { args: ["-c", script], stdout: "piped", stderr: "piped" });
+  const { stdout, stderrText, truncated } = await child.output();
+  assertEquals([stdout!.length, stderrText, truncated], [100_000, "last\n", true]);
+  assertEquals([child.stdout.locked, child.stderr.locked], [true, true]);
+  assertThrows(() => child.stdout.getReader(), TypeError);
+});
+
+Deno.test("output() ends with the process, though another one holds the pipe", async () => {
+  await using sandbox = await Sandbox.create({ directory });
+  const args = ["-c", "echo first; sleep 1000 & echo second"];
+  const child = await sandbox.spawn("sh", { args, stdout: "piped" });
+  assertEquals((await child.output()).stdoutText, "first\nsecond\n");
+});
+
+Deno.test("workers have sandboxes of their own, beside those of the program", async () => {
+  const path = Deno.makeTempDirSync({ dir: directory, prefix: "workers-" });
+  const inWorker = () =>
+    new Promise<{ texts: readonly string[]; ids: readonly string[] }>((resolve, reject) => {
+      const worker = new Worker(new URL("worker_program.ts", import.meta.url), { type: "module" });
+      worker.onerror = (event) => reject(event.error ?? new Error(event.message));
+      worker.onmessage = ({ data }) => {
+        worker.terminate();
+        resolve(data);
+      };
+      worker.postMessage(path);
+    });
+  await using sandbox = await Sandbox.create({ directory: path });
+  const wanted = [0, 1, 2, 3, 4].map((round) => `${round} sandbox `);
+  const answers = await Promise.all([inWorker(), inWorker()]);
+  assertEquals(answers.map(({ texts }) => texts), [wanted, wanted]);
+  assertEquals(await sandbox.sh`echo still here`.text(), "still here\n");
+  for (const { ids } of answers) assertEquals(ids.flatMap(cgroupsNamed), []);
+});
