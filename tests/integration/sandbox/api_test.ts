@@ -5,7 +5,7 @@ import { join } from "@std/path";
 import { RuncError, Sandbox, type SandboxOptions } from "../../../mod.ts";
 import { SandboxFs } from "../../../lib/sandbox/files/sandbox_fs.ts";
 import { tar, type Written } from "../../unit/sandbox/rootfs/tar_writer.ts";
-import { kernel } from "../harness.ts";
+import { execute, kernel, program } from "../harness.ts";
 import { cgroupsNamed } from "../leftovers.ts";
 
 /** Below which the sandboxes of this file keep their state. */
@@ -594,4 +594,24 @@ Deno.test("workers have sandboxes of their own, beside those of the program", as
   assertEquals(answers.map(({ texts }) => texts), [wanted, wanted]);
   assertEquals(await sandbox.sh`echo still here`.text(), "still here\n");
   for (const { ids } of answers) assertEquals(ids.flatMap(cgroupsNamed), []);
+});
+
+Deno.test("the command line lists, pauses, inspects, kills and deletes a sandbox", async () => {
+  const path = Deno.makeTempDirSync({ dir: directory, prefix: "commands-" });
+  await using sandbox = await Sandbox.create({ directory: path, pids: 17 });
+  const [name] = [...Deno.readDirSync(join(path, "programs"))].map((entry) => entry.name);
+  const runc = (...args: readonly string[]) => {
+    const { code, stdout, stderr } = execute([program, "--root", join(path, "programs", name!, "state"), ...args]);
+    assertEquals(code, 0, `${args.join(" ")}: ${stderr}`);
+    return stdout;
+  };
+  assertEquals(runc("list", "--quiet"), `${sandbox.id}\n`);
+  runc("pause", sandbox.id);
+  assertEquals(JSON.parse(runc("state", sandbox.id)).status, "paused");
+  await assertRejects(() => sandbox.spawn("true"), RuncError, "paused");
+  runc("resume", sandbox.id);
+  assertMatch(runc("inspect", sandbox.id), new RegExp(sandbox.id));
+  runc("kill", sandbox.id, "KILL");
+  runc("delete", "--force", sandbox.id);
+  assertEquals([isAlive(sandbox.pid), cgroupsNamed(sandbox.id)], [false, []]);
 });
