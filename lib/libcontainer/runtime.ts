@@ -6,14 +6,14 @@
 
 import type { Kernel } from "../ffi/kernel.ts";
 import type { Interrupts } from "../ffi/poll.ts";
-import type { HasRecent } from "./recent_facts.ts";
+import type { RecentFacts } from "./recent_facts.ts";
 import type { RuntimeTrace } from "./runtime_trace.ts";
 
 /** Receives log records; the library itself prints nothing. */
 export type Log = (level: "debug" | "info" | "warning" | "error", message: string) => void;
 
 /** The surroundings of a container. */
-export interface Runtime extends HasRecent {
+export interface Runtime {
   /** libc. */
   readonly kernel: Kernel;
   /** State directory, absolute, with one directory for each container. */
@@ -44,6 +44,8 @@ export interface Runtime extends HasRecent {
    * Interrupts operations that wait for a container's process or for a hook. What they have created is then removed.
    */
   readonly interrupts?: Interrupts;
+  /** For a program that makes many containers: facts of the host that may be a second old. Absent: each is read anew. */
+  readonly recent?: RecentFacts;
   /** Receives log records. */
   readonly log: Log;
   /** Records everything that is done, and how long it takes. */
