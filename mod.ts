@@ -29,6 +29,7 @@
 
 // The runtime, the kernel, errors.
 export { createRuntime } from "./lib/libcontainer/container/create_runtime.ts";
+export { RecentFacts } from "./lib/libcontainer/recent_facts.ts";
 export type { Log, Runtime } from "./lib/libcontainer/runtime.ts";
 export { type Argument, type Call, Kernel } from "./lib/ffi/kernel.ts";
 export type { Ending } from "./lib/ffi/ending.ts";

@@ -40,8 +40,9 @@ async function run(request: Request, [program, ...args]: readonly string[]): Pro
   if (script.length > LONGEST_SCRIPT) return new Response("the script is too long\n", { status: 413 });
   await using sandbox = await pool.acquire({ signal: request.signal });
   const child = await sandbox.spawn(program!, { args, stdin: "piped", stdout: "piped", stderr: "piped" });
+  const stdin = child.stdin.getWriter();
   // A program need not read its script to the end.
-  ReadableStream.from([script]).pipeTo(child.stdin).catch(() => {});
+  for (const written of [stdin.write(script), stdin.close()]) written.catch(() => {});
   const { code, oom, timedOut, truncated, stdoutText: stdout, stderrText: stderr } = await child.output();
   return Response.json({ code, oom, timedOut, truncated, stdout, stderr });
 }

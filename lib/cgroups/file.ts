@@ -58,6 +58,40 @@ function* writeErrno(path: string, bytes: Uint8Array<ArrayBuffer>): Waits<number
   }
 }
 
+/** A text to write to a file of a cgroup. */
+export interface CgroupWrite {
+  /** Absolute. */
+  readonly directory: string;
+  /** The file. */
+  readonly file: string;
+  /** One write(2). */
+  readonly value: string;
+}
+
+/**
+ * Makes several writes, in order, whatever becomes of each: as {@link writeWaits}, in one wait. Returns which of them
+ * have failed; a repeated one tells why.
+ */
+export function* writeAllWaits<Write extends CgroupWrite>(writes: readonly Write[]): Waits<readonly Write[]> {
+  const { O_WRONLY, O_TRUNC, O_CLOEXEC } = openFlag(hostArch());
+  const opened: { readonly write: Write; readonly fd: number; readonly bytes: Uint8Array<ArrayBuffer> }[] = [];
+  const failed: Write[] = [];
+  try {
+    for (const write of writes) {
+      const path = cString(`${write.directory}/${write.file}`);
+      const fd = yield* retried(callQuick, "open", path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+      if (fd < 0) failed.push(write);
+      else opened.push({ write, fd, bytes: new TextEncoder().encode(write.value) });
+    }
+    const calls = opened.map(({ fd, bytes }) => ({ call: "write", args: [fd, bytes, bytes.length] }));
+    const results = yield* callAll(calls);
+    failed.push(...opened.filter((_, index) => results[index]! < 0).map(({ write }) => write));
+  } finally {
+    for (const { fd } of opened) yield* callQuick("close", fd);
+  }
+  return writes.filter((write) => failed.includes(write));
+}
+
 /** A call that a signal does not end. Returns its result, or −errno. */
 function* retried(how: typeof callQuick, call: string, ...args: readonly Argument[]): Waits<number> {
   for (;;) {

@@ -12,6 +12,7 @@
 
 import { dirname, resolve } from "../std/path.ts";
 import { RuncError } from "../errors.ts";
+import type { Resources } from "../specs/config.ts";
 import { type CgroupLayout, directoryOf, type Hierarchy } from "./layout.ts";
 
 /** The controllers that runc manages on v1, in joining order. "" is the cgroup2 mount of a hybrid host. */
@@ -39,6 +40,30 @@ export interface CgroupRequest {
   readonly id: string;
   /** `linux.cgroupsPath`. If absent or empty, the id is the name. */
   readonly cgroupsPath?: string;
+  /** On v1, only cgroups of these controllers; all if absent. {@link neededControllers} */
+  readonly controllers?: ReadonlySet<string>;
+}
+
+/**
+ * The v1 controllers that a container needs with these limits: those that limit something, `devices` and, to be paused,
+ * `freezer`. In other hierarchies it may as well be where its creator is.
+ */
+export function neededControllers({ memory, cpu, pids, ...others }: Resources): ReadonlySet<string> {
+  const { blockIO, hugepageLimits = [], network, rdma } = others;
+  const wanted: readonly (readonly [controller: string, isNeeded: boolean])[] = [
+    ["devices", true],
+    ["freezer", true],
+    ["memory", memory !== undefined],
+    ["cpu", cpu !== undefined],
+    ["cpuset", cpu?.cpus !== undefined || cpu?.mems !== undefined],
+    ["pids", pids !== undefined],
+    ["blkio", blockIO !== undefined],
+    ["hugetlb", hugepageLimits.length > 0],
+    ["net_cls", network !== undefined],
+    ["net_prio", network !== undefined],
+    ["rdma", rdma !== undefined],
+  ];
+  return new Set(wanted.filter(([, isNeeded]) => isNeeded).map(([controller]) => controller));
 }
 
 /**
@@ -58,7 +83,8 @@ export function cgroupPaths(layout: CgroupLayout, request: CgroupRequest): Recor
   const paths: Record<string, string> = {};
   for (const controller of layout.mode === "v2" ? [""] : v1Controllers) {
     const hierarchy = findHierarchy(layout, controller);
-    if (hierarchy !== undefined) {
+    const isWanted = layout.mode === "v2" || (request.controllers?.has(controller) ?? true);
+    if (hierarchy !== undefined && isWanted) {
       paths[controller] = below(path.startsWith("/") ? hierarchy.mountPoint : parentOf(hierarchy), path);
     }
   }

@@ -272,6 +272,12 @@ export function isThere(kernel: Kernel, path: string): boolean {
   return link >= 0 || link === -Errno.EINVAL;
 }
 
+/** Whether it is certain that `path` does not exist. False also if that cannot be found out. @see faccessat(2) */
+export function isAbsent(kernel: Kernel, path: string): boolean {
+  const result = kernel.call("faccessat", AT_FDCWD, cString(path), F_OK, AtFlag.AT_SYMLINK_NOFOLLOW);
+  return result === -Errno.ENOENT;
+}
+
 /**
  * Whether this process may write to `path` now, by its effective ids. The answer can change later. @see faccessat(2)
  */

@@ -118,6 +118,50 @@ export const callsListing: Record<Arch, Listing> = {
 };
 
 /**
+ * `int row(word *row)`: calls the row's function by the trampoline, with seven arguments, and puts the result into the
+ * function's place. `imm64` is the address of the trampoline.
+ */
+export const rowListing: Record<Arch, Listing> = {
+  x86_64: [
+    ["53", "push rbx"],
+    ["48 89 fb", "mov rbx,rdi"],
+    // The last two arguments are on the stack. Three pushes align it to 16 bytes for the call.
+    ["ff 73 38", "push QWORD PTR [rbx+0x38]"],
+    ["ff 73 30", "push QWORD PTR [rbx+0x30]"],
+    ["4c 8b 4b 28", "mov r9,QWORD PTR [rbx+0x28]"],
+    ["4c 8b 43 20", "mov r8,QWORD PTR [rbx+0x20]"],
+    ["48 8b 4b 18", "mov rcx,QWORD PTR [rbx+0x18]"],
+    ["48 8b 53 10", "mov rdx,QWORD PTR [rbx+0x10]"],
+    ["48 8b 73 08", "mov rsi,QWORD PTR [rbx+0x8]"],
+    ["48 8b 3b", "mov rdi,QWORD PTR [rbx]"],
+    ["48 b8 {imm64}", "movabs rax,{imm64}"],
+    ["ff d0", "call rax"],
+    ["48 89 03", "mov QWORD PTR [rbx],rax"],
+    ["48 83 c4 10", "add rsp,0x10"],
+    ["5b", "pop rbx"],
+    ["31 c0", "xor eax,eax"],
+    ["c3", "ret"],
+  ],
+  aarch64: [
+    ["fd 7b be a9", "stp x29, x30, [sp, #-32]!"],
+    ["f3 0b 00 f9", "str x19, [sp, #16]"],
+    ["f3 03 00 aa", "mov x19, x0"],
+    ["60 06 40 a9", "ldp x0, x1, [x19]"],
+    ["62 0e 41 a9", "ldp x2, x3, [x19, #16]"],
+    ["64 16 42 a9", "ldp x4, x5, [x19, #32]"],
+    ["66 1e 43 a9", "ldp x6, x7, [x19, #48]"],
+    ["f0 00 00 58", "ldr x16, 0x38"],
+    ["00 02 3f d6", "blr x16"],
+    ["60 02 00 f9", "str x0, [x19]"],
+    ["e0 03 1f aa", "mov x0, xzr"],
+    ["f3 0b 40 f9", "ldr x19, [sp, #16]"],
+    ["fd 7b c2 a8", "ldp x29, x30, [sp], #32"],
+    ["c0 03 5f d6", "ret"],
+    ["{imm64}", ".quad"],
+  ],
+};
+
+/**
  * `void handler(int signal)`: writes the signal's number as one byte to the descriptor that is at the address `imm64`.
  * It makes one system call and nothing else, so it cannot be interrupted half way and does not change errno.
  */

@@ -10,7 +10,6 @@
  * @module
  */
 
-import { monotonicMs } from "./clock.ts";
 import { Errno } from "./errno.ts";
 import { eventfd, raiseEventfd, readEventfd } from "./event_fds.ts";
 import type { Fd } from "./fd.ts";
@@ -39,11 +38,14 @@ export class Hold {
   }
 }
 
+/** In milliseconds. Only differences matter, so where this clock begins does not; libc's costs more. */
+const now = () => performance.now();
+
 /** One wait. */
 interface Waiting {
   readonly hold?: Hold;
   readonly watches: readonly Watch[];
-  /** By the monotonic clock, in milliseconds. */
+  /** By {@link now}. */
   readonly deadline: number;
   settle(ready: number[]): void;
   fail(error: unknown): void;
@@ -65,7 +67,7 @@ class Poller {
   }
 
   wait(watches: readonly Watch[], timeoutMs: number, hold: Hold | undefined): Promise<number[]> {
-    const deadline = timeoutMs < 0 ? Infinity : monotonicMs(this.#kernel) + timeoutMs;
+    const deadline = timeoutMs < 0 ? Infinity : now() + timeoutMs;
     return new Promise((settle, fail) => {
       this.#waiting.add({ watches, deadline, hold, settle, fail });
       if (this.#wake === undefined) this.#run();
@@ -102,7 +104,7 @@ class Poller {
     const waiting = [...this.#waiting];
     const table = encodeWatches([{ fd: wake.number, events: POLLIN }, ...waiting.flatMap(({ watches }) => watches)]);
     const deadline = Math.min(...waiting.map((each) => each.deadline));
-    const timeoutMs = deadline === Infinity ? -1 : Math.max(0, Math.ceil(deadline - monotonicMs(this.#kernel)));
+    const timeoutMs = deadline === Infinity ? -1 : Math.max(0, Math.ceil(deadline - now()));
     const isHeld = waiting.some(({ hold }) => hold?.isHeld ?? true);
     if (!isHeld) await this.#pause(timeoutMs < 0 ? LOOK_MS : Math.min(timeoutMs, LOOK_MS));
     let result = this.#kernel.call("poll", table, table.length / 8, 0);
@@ -130,11 +132,11 @@ class Poller {
   }
 
   #settle(waiting: readonly Waiting[], ready: readonly number[]): void {
-    const now = monotonicMs(this.#kernel);
+    const nowMs = now();
     let at = 0;
     for (const each of waiting) {
       const bits = each.watches.map(() => ready[at++] ?? 0);
-      if (now < each.deadline && bits.every((bit) => bit === 0)) continue;
+      if (nowMs < each.deadline && bits.every((bit) => bit === 0)) continue;
       this.#waiting.delete(each);
       each.settle(bits);
     }

@@ -17,6 +17,8 @@ const SLICE_MS = 1;
  * have come meanwhile, Deno does not look at its timers.
  */
 const TURN_US = 200;
+/** How many short turns follow each other, if no other work of the program needs one. */
+const SHORT_TURNS_ALONE = 4;
 /** Work that has waited for as long has had its turn. */
 const WAITED_MS = 1;
 
@@ -30,11 +32,10 @@ class Slices {
   /** When work of it last ended. */
   #worked = 0;
   #turn?: Promise<void>;
-  /**
-   * The next turn is a short one, in which the event loop does not wait: every second one. Long ones cost more; with more
-   * short ones, timers are late.
-   */
-  #isShort = true;
+  /** Short turns since the last long one, and since work last waited. */
+  #shortTurns = 0;
+  /** How much work had its turn together last. */
+  #together = 0;
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
@@ -47,7 +48,7 @@ class Slices {
     // It has waited, so it has had its turn.
     if (nowMs - this.#worked >= WAITED_MS) {
       this.#began = nowMs;
-      this.#isShort = true;
+      this.#shortTurns = 0;
     }
     return nowMs - this.#began >= SLICE_MS;
   }
@@ -59,13 +60,26 @@ class Slices {
 
   /** The turn of the event loop. Then others may use up the new slice first, so {@link isOver} must be asked again. */
   turn(): Promise<void> {
-    return this.#turn ??= this.#giveTurn();
+    if (this.#turn === undefined) {
+      this.#turn = this.#giveTurn(this.#together > 1 ? 1 : SHORT_TURNS_ALONE);
+      this.#together = 0;
+    }
+    this.#together++;
+    return this.#turn;
   }
 
-  async #giveTurn(): Promise<void> {
-    if (this.#isShort) await immediate();
-    else await this.#kernel.callAsync("usleep", TURN_US);
-    this.#isShort = !this.#isShort;
+  /**
+   * In a short turn, the event loop does not wait. Long ones cost more; with more short ones, timers are late. So every
+   * second one is long, unless work is alone: then it soon waits by itself.
+   */
+  async #giveTurn(shortTurns: number): Promise<void> {
+    if (this.#shortTurns < shortTurns) {
+      this.#shortTurns++;
+      await immediate();
+    } else {
+      this.#shortTurns = 0;
+      await this.#kernel.callAsync("usleep", TURN_US);
+    }
     this.#turn = undefined;
     this.#began = this.#worked = now();
   }

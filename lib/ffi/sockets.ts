@@ -223,20 +223,45 @@ export function receiveIfThere(kernel: Kernel, socket: Fd, limit: number, maxFds
 const HEADER = 16, CREDENTIALS = HEADER + 16;
 const padded = (length: number) => (length + 7) & ~7;
 
+/** Memory for a message: the call fills it, and nothing else runs before it is read. */
+interface Room {
+  readonly payload: Uint8Array<ArrayBuffer>;
+  readonly control: Uint8Array<ArrayBuffer>;
+  readonly header: Uint8Array<ArrayBuffer>;
+  readonly vector: Uint8Array<ArrayBuffer>;
+}
+
+/** The room that was used last. New memory for each message costs as much as the call. */
+const rooms = new WeakMap<Kernel, Room>();
+
+function roomFor(kernel: Kernel, limit: number, maxFds: number): Room {
+  const controlSize = CREDENTIALS + HEADER + padded(4 * maxFds);
+  const known = rooms.get(kernel);
+  if (known?.payload.length === limit && known.control.length === controlSize) {
+    const view = new DataView(known.header.buffer);
+    view.setBigUint64(40, BigInt(controlSize), true);
+    view.setInt32(48, 0, true);
+    return known;
+  }
+  const payload = alloc(limit), control = alloc(controlSize);
+  const [header, vector] = messageHeader(payload, control);
+  const room = { payload, control, header, vector };
+  rooms.set(kernel, room);
+  return room;
+}
+
 function receiveWith(
   kernel: Kernel,
   socket: Fd,
   { limit, maxFds, flags }: { limit: number; maxFds: number; flags: number },
 ): Packet | undefined {
-  const payload = alloc(limit);
-  const control = alloc(CREDENTIALS + HEADER + padded(4 * maxFds));
-  const [header, vector] = messageHeader(payload, control);
+  const { payload, control, header, vector } = roomFor(kernel, limit, maxFds);
   const length = receiveInto(kernel, socket, header, flags | MsgFlag.MSG_CMSG_CLOEXEC, [vector, payload, control]);
   if (length === -Errno.EAGAIN) return undefined;
   if (length < 0) throw syscallError(`recvmsg(${socket.label})`, -length);
   const view = new DataView(header.buffer);
   const isCut = (view.getInt32(48, true) & (MsgFlag.MSG_TRUNC | MsgFlag.MSG_CTRUNC)) !== 0;
-  return { bytes: payload.subarray(0, length), ...readControl(kernel, view, control), isCut };
+  return { bytes: payload.slice(0, length), ...readControl(kernel, view, control), isCut };
 }
 
 /** The result owns every descriptor that has arrived. */

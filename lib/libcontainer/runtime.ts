@@ -6,6 +6,7 @@
 
 import type { Kernel } from "../ffi/kernel.ts";
 import type { Interrupts } from "../ffi/poll.ts";
+import type { RecentFacts } from "./recent_facts.ts";
 import type { RuntimeTrace } from "./runtime_trace.ts";
 
 /** Receives log records; the library itself prints nothing. */
@@ -43,6 +44,8 @@ export interface Runtime {
    * Interrupts operations that wait for a container's process or for a hook. What they have created is then removed.
    */
   readonly interrupts?: Interrupts;
+  /** For a program that makes many containers: facts of the host that may be a second old. Absent: each is read anew. */
+  readonly recent?: RecentFacts;
   /** Receives log records. */
   readonly log: Log;
   /** Records everything that is done, and how long it takes. */

@@ -5,6 +5,7 @@ import {
   callsListing,
   type Listing,
   listingBytes,
+  rowListing,
   signalHandlerListing,
   snapshotListing,
   trampolineListing,
@@ -41,6 +42,7 @@ interface Row {
 const listings: readonly [name: string, listing: Partial<Record<Arch, Listing>>, immediate: bigint][] = [
   ["trampoline", trampolineListing, 0x123456789abcdef0n],
   ["calls", callsListing, 0n],
+  ["row", rowListing, 0x123456789abcdef0n],
   ["signal handler", signalHandlerListing, 0x123456789abcdef0n],
   ["trap", trapListing, 0n],
   ["freeze", { x86_64: snapshotListing }, 0n],
@@ -76,7 +78,7 @@ for (const arch of ["x86_64", "aarch64"] as const) {
   }
 }
 
-for (const [name, { aarch64: listing }] of Object.entries({ trampolineListing, signalHandlerListing })) {
+for (const [name, { aarch64: listing }] of Object.entries({ trampolineListing, rowListing, signalHandlerListing })) {
   Deno.test(`the address that ${name}'s aarch64 code loads is at its end, aligned to its size`, () => {
     const rows = rowsOf(listing);
     const quad = rows.find(({ mnemonic }) => mnemonic === ".quad")!;

@@ -81,11 +81,18 @@ export const alwaysAllowed: readonly (SpecDeviceRule & { readonly path?: string 
  * number that is not a u32, or it denies part of a wildcard.
  */
 export function containerDeviceFilter(rules: readonly SpecDeviceRule[]): DeviceFilter {
-  return [...rules, ...alwaysAllowed].reduce((filter, rule, index) => {
+  const known = filters.get(rules);
+  if (known !== undefined) return known;
+  const made = [...rules, ...alwaysAllowed].reduce((filter, rule, index) => {
     const field = index < rules.length ? `/linux/resources/devices/${index}` : "/linux/resources/devices";
     return applyRule(filter, parseRule(rule, index, field), field);
   }, DENY_ALL);
+  filters.set(rules, made);
+  return made;
 }
+
+/** What was made of the rules of a config, which does not change. */
+const filters = new WeakMap<readonly SpecDeviceRule[], DeviceFilter>();
 
 /** Whether the filter allows everything. */
 export function allowsAll(filter: DeviceFilter): boolean {

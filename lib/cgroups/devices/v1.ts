@@ -17,12 +17,40 @@ import { readCgroupFile, writeCgroupLines } from "../file.ts";
  * device), or if the filter read back differs.
  */
 export function* setDevicesV1(directory: string, filter: DeviceFilter): Waits<void> {
-  const current = parseDevicesList(readCgroupFile(directory, "devices.list"));
-  for (const { file, rules } of runs(transition(current, filter))) {
-    writeCgroupLines(directory, file, rules.map(formatRule));
+  const change = changeFrom(readCgroupFile(directory, "devices.list"), filter);
+  for (const { file, lines } of change.writes) {
+    writeCgroupLines(directory, file, lines);
     yield TURN;
   }
-  verify(parseDevicesList(readCgroupFile(directory, "devices.list")), filter);
+  const after = readCgroupFile(directory, "devices.list");
+  if (after !== change.after) verify(parseDevicesList(after), filter);
+  change.after = after;
+}
+
+/** How a list becomes that of a filter. */
+interface Change {
+  /** The list before. */
+  readonly before: string;
+  readonly writes: readonly { readonly file: string; readonly lines: readonly string[] }[];
+  /** A list that is known to be the filter's. */
+  after?: string;
+}
+
+/** The last change to each filter: a program that makes many containers changes all their cgroups alike. */
+const changes = new WeakMap<DeviceFilter, Change>();
+
+function changeFrom(before: string, filter: DeviceFilter): Change {
+  const known = changes.get(filter);
+  if (known?.before === before) return known;
+  const change = {
+    before,
+    writes: runs(transition(parseDevicesList(before), filter)).map(({ file, rules }) => ({
+      file,
+      lines: rules.map(formatRule),
+    })),
+  };
+  changes.set(filter, change);
+  return change;
 }
 
 /** Groups consecutive rules for the same file, so that each file is opened once per group. */

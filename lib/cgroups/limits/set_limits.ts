@@ -9,7 +9,7 @@
 import { RuncError } from "../../errors.ts";
 import { TURN, type Waits } from "../../ffi/waits.ts";
 import { inSpanWaits, type Tracer } from "../../trace/tracer.ts";
-import { isErrno, readCgroupFile, writeWaits } from "../file.ts";
+import { isErrno, readCgroupFile, writeAllWaits, writeWaits } from "../file.ts";
 import { limitFields, type LimitWrite } from "./limit.ts";
 import type { CgroupFile } from "./remember_files.ts";
 
@@ -43,7 +43,7 @@ export function byController(writes: readonly LimitWrite[]): readonly (readonly 
 
 function* setAll(writes: readonly LimitWrite[], directoryOf: DirectoryOf): Waits<void> {
   const again: LimitWrite[] = [];
-  for (const limit of writes) {
+  for (const limit of yield* setAtOnce(writes, directoryOf)) {
     const directory = directoryOf(limit.controller);
     if (directory === undefined) {
       throw new RuncError(
@@ -61,6 +61,21 @@ function* setAll(writes: readonly LimitWrite[], directoryOf: DirectoryOf): Waits
     yield TURN;
   }
   if (again.length > 0) yield* setAll(again, directoryOf);
+}
+
+/**
+ * Makes the writes in one wait, if there are several and each is alone: one that is refused changes nothing about the
+ * others. Returns those that are left, or have failed.
+ */
+function* setAtOnce(writes: readonly LimitWrite[], directoryOf: DirectoryOf): Waits<readonly LimitWrite[]> {
+  if (writes.length < 2 || writes.some(({ readBack }) => readBack)) return writes;
+  const placed = writes.flatMap((limit) => {
+    const directory = directoryOf(limit.controller);
+    return directory === undefined ? [] : [{ ...limit, directory, limit }];
+  });
+  if (placed.length < writes.length) return writes;
+  const failed = yield* writeAllWaits(placed);
+  return failed.map(({ limit }) => limit);
 }
 
 function withField(error: unknown, { controller }: LimitWrite): unknown {

@@ -49,6 +49,8 @@ export class CgroupV1 implements CgroupManager {
   /** Directories that `create` made. */
   readonly #made: string[] = [];
   #refused: boolean;
+  /** The limits of memory that {@link create} has set, until all are set. */
+  #early?: { readonly memory: MemoryResources; readonly facts: MemoryFactsV1; readonly writes: readonly LimitWrite[] };
 
   /** `paths`: by controller. The driver takes over the object and changes it. */
   constructor(paths: Record<string, string>, options: DriverOptions) {
@@ -125,27 +127,31 @@ export class CgroupV1 implements CgroupManager {
    */
   *#limitMemory({ memory = {} }: Resources): Waits<void> {
     // Without the OOM killer, setting up the container would fail for lack of memory, without a report.
-    const early = { memory: { ...memory, disableOOMKiller: undefined } };
-    yield* this.#set(early);
+    const facts = this.#memoryFacts(memory);
+    const writes = limitsV1({ memory: { ...memory, disableOOMKiller: undefined } }, facts);
+    yield* this.#write(writes);
+    this.#early = { memory, facts, writes };
   }
 
   *set(resources: Resources): Waits<void> {
     if (Object.keys(resources.unified ?? {}).length > 0) {
       throw new RuncError("config-invalid", "invalid configuration: cannot use unified on cgroup v1");
     }
-    yield* this.#set(resources);
+    const early = this.#early?.memory === resources.memory ? this.#early : undefined;
+    this.#early = undefined;
+    yield* this.#write(this.#writes(resources, early?.facts).filter((write) => !early?.writes.some(isSame(write))));
   }
 
   remember(resources: Resources, _stored: Resources): () => Waits<void> {
     return rememberFiles(limitFiles(this.#writes(resources), (controller) => this.#paths[controller]));
   }
 
-  *#set(resources: Resources): Waits<void> {
-    yield* setLimits(this.#writes(resources), (controller) => this.#paths[controller], this.#options.tracer);
+  *#write(writes: readonly LimitWrite[]): Waits<void> {
+    yield* setLimits(writes, (controller) => this.#paths[controller], this.#options.tracer);
   }
 
-  #writes(resources: Resources): readonly LimitWrite[] {
-    return limitsV1(resources, this.#memoryFacts(resources.memory ?? {}));
+  #writes(resources: Resources, facts?: MemoryFactsV1): readonly LimitWrite[] {
+    return limitsV1(resources, facts ?? this.#memoryFacts(resources.memory ?? {}));
   }
 
   oomKills(): number {
@@ -265,6 +271,8 @@ export class CgroupV1 implements CgroupManager {
     }
   }
 }
+
+const isSame = (one: LimitWrite) => (other: LimitWrite) => one.file === other.file && one.value === other.value;
 
 function isDispensable({ controllers }: Group): boolean {
   return controllers.every((controller) => dispensable.includes(controller));

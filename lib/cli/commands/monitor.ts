@@ -21,7 +21,7 @@ import { makeRuntime } from "../runtime.ts";
  */
 export const run: Command<"monitor"> = (context, { args: [task, ...args] }) => {
   if (task === "end" && args.length === 2) end(context, args[0]!, Number(args[1]));
-  else if (task === "dir" && args.length === 2) new StateDirectory(context.root, args[0]!).remove();
+  else if (task === "dir" && args.length === 2) new StateDirectory(context.root, args[0]!).remove(context.kernel);
   else if (task === "say" && args.length >= 2) say(context, args[0] as Level, args[1]!, args.slice(2).map(numberOf));
   else throw new RuncError("usage", "monitor is internal: only the monitors of run and exec start it");
   return 0;

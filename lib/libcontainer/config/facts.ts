@@ -12,11 +12,12 @@ import { alloc, Kernel } from "../../ffi/kernel.ts";
 import { refusedCalls } from "../../ffi/process/refused_calls.ts";
 import { type Config, type NamespaceType, namespaceTypes, type Process } from "../../specs/config.ts";
 import { type HostFacts, mayHaveToStack } from "./launch_request.ts";
+import { type HasRecent, recentFact } from "../recent_facts.ts";
 import { hostRoot, isHostIdMap } from "./id_mappings.ts";
 import { namespaceKinds } from "./namespaces.ts";
 
 /** What the reader must know already. */
-export interface FactsInput {
+export interface FactsInput extends HasRecent {
   readonly kernel: Kernel;
   readonly layout: CgroupLayout;
   /** The container's cgroups by controller. */
@@ -24,7 +25,7 @@ export interface FactsInput {
   readonly rootlessCgroups: boolean;
   readonly noPivot: boolean;
   readonly rootfs: string;
-  /** A process of the container whose namespaces are to be joined. */
+  /** A process of the container whose user namespace is to be joined. */
   readonly joinedPid?: number;
   /** The user namespace to join denies setgroups(2). */
   readonly deniesSetgroups?: boolean;
@@ -69,11 +70,14 @@ export function deniesSetgroups(pid: number | "self"): boolean {
 }
 
 /**
- * Whether a process sets its additional groups in the user namespace of `pid`. Without root, a process that requests
- * none keeps the current ones, like in runc. Validation has already rejected groups that cannot be set.
+ * Whether the process sets its additional groups in its user namespace. Without root, a process that requests none keeps
+ * the current ones, like in runc. Validation has already rejected groups that cannot be set.
  */
-function setsGroups(pid: number | "self", { user }: Process): boolean {
-  return (Deno.uid() === 0 || (user.additionalGids ?? []).length > 0) && !deniesSetgroups(pid);
+function setsGroups(input: FactsInput): boolean {
+  const { joinedPid, process: { user } } = input;
+  if (Deno.uid() !== 0 && (user.additionalGids ?? []).length === 0) return false;
+  if (joinedPid !== undefined) return !deniesSetgroups(joinedPid);
+  return !recentFact(input, "setgroups(2) is denied", () => deniesSetgroups("self"));
 }
 
 /** Whether an AppArmor profile confines us. Without AppArmor the file is missing or belongs to another module. */
@@ -103,22 +107,28 @@ function hasPtrace(kernel: Kernel): boolean {
   return ((new DataView(sets.buffer).getUint32(0, true) >> capabilityNames.indexOf("CAP_SYS_PTRACE")) & 1) === 1;
 }
 
+/** What depends on the machine and this process alone. */
+function readMachine(kernel: Kernel) {
+  return {
+    lastCapability: Number(readText("/proc/sys/kernel/cap_last_cap") ?? capabilityNames.length - 1),
+    kcore: isThere(kernel, "/proc/kcore"),
+    inUserNamespace: inUserNamespace(),
+    refused: refusedCalls(kernel),
+    processorSetBytes: processorSetBytes(kernel),
+    mayTrace: Deno.uid() === 0 && hasPtrace(kernel),
+  };
+}
+
 /** Reads only the facts that the plan needs. */
 export function readFacts(input: FactsInput): HostFacts {
-  const { layout, cgroupPaths, config } = input;
-  const lastCapability = Number(readText("/proc/sys/kernel/cap_last_cap") ?? capabilityNames.length - 1);
+  const { kernel, layout, cgroupPaths, config } = input;
   return {
-    arch: input.kernel.arch,
-    lastCapability,
-    kcore: isThere(input.kernel, "/proc/kcore"),
+    arch: kernel.arch,
+    ...recentFact(input, "machine", () => readMachine(kernel)),
     isConfined: mayHaveToStack(input.process) && isConfined(),
-    inUserNamespace: inUserNamespace(),
-    refused: refusedCalls(input.kernel),
-    processorSetBytes: processorSetBytes(input.kernel),
     euid: Deno.uid() ?? 0,
-    mayTrace: Deno.uid() === 0 && hasPtrace(input.kernel),
     rootlessCgroups: input.rootlessCgroups,
-    setgroupsAllowed: !input.deniesSetgroups && setsGroups(input.joinedPid ?? "self", input.process),
+    setgroupsAllowed: !input.deniesSetgroups && setsGroups(input),
     cgroupMode: layout.mode,
     cgroupMounts: v1Mounts(layout, cgroupPaths).map(({ name, source, data }) => ({ name, source, controllers: data })),
     cgroup2Path: cgroupPaths[""],

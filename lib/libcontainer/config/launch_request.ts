@@ -119,7 +119,7 @@ export interface LaunchRequest extends Required<StartFlags> {
   /** Whether to send a pidfd to the fixed descriptor `pidfd-socket`. */
   readonly pidfdSocket: boolean;
   /** What ends the wait before execve: the exec fifo (create), or a message from the parent, which stays (run). */
-  readonly startBy: "fifo" | "parent";
+  readonly startBy: "fifo" | "parent" | "creation";
   /** Directory with the notify socket on the host; bound to /run/notify. */
   readonly notifyDirectory?: string;
   /** linux.seccomp, compiled. */

@@ -8,6 +8,7 @@ import type { CgroupManager, SelfJoin } from "../../cgroups/manager.ts";
 import { loadCgroupManager } from "../../cgroups/open.ts";
 import { loadSystemdManager } from "../../cgroups/systemd/manager.ts";
 import { inUserNamespace } from "../config/facts.ts";
+import { recentFact } from "../recent_facts.ts";
 import type { CgroupEntry } from "../config/launch_request.ts";
 import { cgroupPathsOf, rootlessCgroupsOf, type RuncState, systemdOf, systemdPathOf } from "../state/runc_state.ts";
 import type { Runtime } from "../runtime.ts";
@@ -21,7 +22,12 @@ export function cgroupEntry(selfJoin: SelfJoin, userNamespace: boolean): CgroupE
 }
 
 export function cgroupOptions(runtime: Runtime, rootless: boolean) {
-  return { kernel: runtime.kernel, rootless, inUserNamespace: inUserNamespace(), tracer: runtime.trace };
+  return {
+    kernel: runtime.kernel,
+    rootless,
+    inUserNamespace: recentFact(runtime, "in a user namespace", inUserNamespace),
+    tracer: runtime.trace,
+  };
 }
 
 export function systemdOptions(runtime: Runtime, rootless: boolean) {

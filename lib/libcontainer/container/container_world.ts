@@ -10,6 +10,7 @@ import { removeRdtGroup, resctrlRoot } from "../../cgroups/rdt/resctrl.ts";
 import { RuncError } from "../../errors.ts";
 import type { OtherProcess } from "../../ffi/ending.ts";
 import type { Fd } from "../../ffi/fd.ts";
+import type { Kernel } from "../../ffi/kernel.ts";
 import { monotonicMs } from "../../ffi/clock.ts";
 import { pause, type Waits } from "../../ffi/waits.ts";
 import type { IntelRdt, Resources } from "../../specs/config.ts";
@@ -60,10 +61,10 @@ function signalIfAlive(runtime: Runtime, state: RuncState, signal: number): void
 }
 
 /** The status as the kernel sees it. It is not stored. */
-export function* readStatus({ directory, cgroup, state }: ContainerParts): Waits<Status> {
+export function* readStatus(kernel: Kernel, { directory, cgroup, state }: ContainerParts): Waits<Status> {
   if (cgroup.exists() && (yield* cgroup.freezerState()) === "frozen") return "paused";
   if (!hasLiveInit(state)) return "stopped";
-  return directory.hasFifo() ? "created" : "running";
+  return directory.hasFifo(kernel) ? "created" : "running";
 }
 
 /** The state that hooks and agents read. */
@@ -171,7 +172,7 @@ export class ContainerWorld implements World, Disposable {
 
   *#readStatus({ allowed, refusal }: VerbOf<"readStatus">): Waits<void> {
     const parts = { directory: this.#directory, cgroup: this.#cgroup, state: this.#state };
-    const status = yield* readStatus(parts);
+    const status = yield* readStatus(this.#runtime.kernel, parts);
     this.flags.add(status);
     if (allowed === undefined || allowed.includes(status)) return;
     const { message = "", messages = {}, hint, hints = {} } = refusal ?? {};

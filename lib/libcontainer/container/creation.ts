@@ -158,7 +158,7 @@ class Creation implements Disposable {
       saveState: () => {
         // Removed while it hung in a hook.
         if (this.#lock !== undefined && !directory.isAt(this.#lock)) throw missingContainer();
-        directory.save(kernel, this.#pending.state);
+        directory.save(kernel, this.#pending.state, this.#options);
         directory.removeNote();
       },
       noteCreation: ({ cgroups }) => this.#noteCreation(cgroups),
@@ -171,18 +171,20 @@ class Creation implements Disposable {
    * there later is another container's.
    */
   #undoVerbs(): Performers {
+    const { kernel } = this.#runtime;
     const { performers: { killLeft, removeCgroups } } = this.#cgroups;
     const unlessTaken = <Does>(undo: (does: Does) => void | Waits<void>) => (does: Does) =>
       this.#isTaken ? undefined : undo(does);
     return {
-      removeStateDirectory: unlessTaken(() => this.#directory.remove()),
+      removeStateDirectory: unlessTaken(() => this.#directory.remove(kernel)),
       killLeft: unlessTaken(killLeft!),
       removeCgroups: unlessTaken(removeCgroups!),
     };
   }
 
   get #isTaken(): boolean {
-    return this.#lock !== undefined && this.#directory.exists() && !this.#directory.isAt(this.#lock);
+    return this.#lock !== undefined && this.#directory.exists(this.#runtime.kernel) &&
+      !this.#directory.isAt(this.#lock);
   }
 
   *#makeStateDirectory(): Waits<void> {

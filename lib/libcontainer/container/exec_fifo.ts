@@ -34,7 +34,7 @@ export function* readExecFifo(kernel: Kernel, directory: StateDirectory, pid: nu
     if (!isReady && !hasEnded) {
       // If init closed the fifo before we opened it, poll(2) does not report its end, see fifo(7). The faster start
       // removes the fifo.
-      if (!directory.hasFifo()) throw new RuncError("container-state", ALREADY_RUNNING);
+      if (!directory.hasFifo(kernel)) throw new RuncError("container-state", ALREADY_RUNNING);
       continue;
     }
     const got = kernel.retry("read", fifo.number, byte, 1);
@@ -53,7 +53,7 @@ function openFifo(kernel: Kernel, directory: StateDirectory): Fd {
     return open(kernel, directory.fifo, openFlag(kernel.arch).O_NONBLOCK);
   } catch (error) {
     if (!(error instanceof RuncError) || error.errno !== Errno.ENOENT) throw error;
-    throw directory.exists()
+    throw directory.exists(kernel)
       ? new RuncError("container-state", ALREADY_RUNNING, { cause: error })
       : missingContainer(error);
   }

@@ -24,6 +24,7 @@ import { enterWithoutClone3, refusalHint, withoutRefused } from "../plans/outer_
 import type { Act } from "../plans/parent/act.ts";
 import { execActs } from "../plans/parent/exec.ts";
 import { RuncError } from "../../errors.ts";
+import { recentFact } from "../recent_facts.ts";
 import { once } from "../../once.ts";
 import { lacksMountCalls, newMountCalls } from "../steps/mounts/old_mounts.ts";
 import { type KeptFor, keptFor } from "../launch/kept_images.ts";
@@ -85,6 +86,8 @@ export interface ExecContainer {
   /** The container's state, for a seccomp agent. */
   readonly hookState: State;
   readonly directory: StateDirectory;
+  /** This program has made the container, and all its namespaces. */
+  readonly hasNewNamespaces?: boolean;
 }
 
 /** What an exec does. */
@@ -117,12 +120,16 @@ export function* planningExec(
   // A debugger has no filter: the container's allows what its program needs, and not what a debugger does.
   requireFilter(tools === undefined && seccompOf(state) !== undefined, options.seccomp);
   const process = checkedProcess(runtime, state, options.process);
-  const namespaces = joinable(state);
+  const namespaces = joinable(runtime, container);
   if (tools !== undefined) requireDebuggable(state, namespaces);
   const { subCgroups = {} } = options;
   const isBelow = Object.keys(subCgroups).length > 0;
   const cgroup = isBelow ? subCgroup(runtime, container, subCgroups) : container.cgroup;
-  const facts = inSpan(runtime.trace, "read the host's facts", () => factsFor(runtime, container, process));
+  const facts = inSpan(
+    runtime.trace,
+    "read the host's facts",
+    () => factsFor(runtime, container, { process, joinsUser: namespaces.includes("user") }),
+  );
   if (tools !== undefined) requireMountCalls(facts);
   yield TURN;
   const selfJoin = isBelow ? cgroup.selfJoin : cgroup.selfJoinOfExec(init.pid);
@@ -169,15 +176,21 @@ function checkedProcess(runtime: Runtime, state: RuncState, asked: Process): Pro
   return process;
 }
 
-function factsFor({ kernel }: Runtime, { state, cgroup }: ExecContainer, process: Process): HostFacts {
+function factsFor(
+  runtime: Runtime,
+  { state, cgroup }: ExecContainer,
+  { process, joinsUser }: { readonly process: Process; readonly joinsUser: boolean },
+): HostFacts {
+  const { kernel, recent } = runtime;
   return readFacts({
     kernel,
-    layout: readCgroupLayout(kernel),
+    recent,
+    layout: recentFact(runtime, "layout of the cgroups", () => readCgroupLayout(kernel)),
     cgroupPaths: cgroup.paths,
     rootlessCgroups: rootlessCgroupsOf(state),
     noPivot: false,
     rootfs: rootfsOf(state),
-    joinedPid: initOf(state).pid,
+    joinedPid: joinsUser ? initOf(state).pid : undefined,
     config: {},
     process,
   });
@@ -247,11 +260,12 @@ function subCgroup(runtime: Runtime, container: ExecContainer, sub: SubCgroups):
 }
 
 /** The namespaces of the config except our own: setns(2) fails for the own user namespace. */
-function joinable(state: RuncState): readonly NamespaceType[] {
-  return namespacesOf(state).map(({ type }) => type).filter((type) => {
+function joinable(runtime: Runtime, { state, hasNewNamespaces }: ExecContainer): readonly NamespaceType[] {
+  const types = namespacesOf(state).map(({ type }) => type);
+  return hasNewNamespaces ? types : types.filter((type) => {
     const { file } = namespaceKinds[type];
     const theirs = Deno.statSync(`/proc/${initOf(state).pid}/ns/${file}`);
-    const ours = Deno.statSync(`/proc/self/ns/${file}`);
+    const ours = recentFact(runtime, `own namespace ${file}`, () => Deno.statSync(`/proc/self/ns/${file}`));
     return theirs.ino !== ours.ino || theirs.dev !== ours.dev;
   });
 }

@@ -82,12 +82,19 @@ export class ContainerHandle {
   readonly #directory: StateDirectory;
   readonly #cgroup: CgroupManager;
   #state: RuncState;
+  /** @see ExecContainer.hasNewNamespaces */
+  readonly #hasNewNamespaces: boolean;
 
-  private constructor(runtime: Runtime, { directory, state, cgroup }: ContainerParts) {
+  private constructor(
+    runtime: Runtime,
+    { directory, state, cgroup }: ContainerParts,
+    { hasNewNamespaces = false }: Pick<ExecContainer, "hasNewNamespaces"> = {},
+  ) {
     this.#runtime = runtime;
     this.#directory = directory;
     this.#state = state;
     this.#cgroup = cgroup;
+    this.#hasNewNamespaces = hasNewNamespaces;
   }
 
   /** @see Container.load */
@@ -112,7 +119,9 @@ export class ContainerHandle {
       options,
       (container) => options.onProcess?.(new ContainerHandle(runtime, container)),
     );
-    return { container: new ContainerHandle(runtime, created), process: created.process };
+    const { namespaces = [] } = options.spec.config.linux ?? {};
+    const hasNewNamespaces = namespaces.every(({ path = "" }) => path === "");
+    return { container: new ContainerHandle(runtime, created, { hasNewNamespaces }), process: created.process };
   }
 
   /** @see Container.restore */
@@ -151,7 +160,7 @@ export class ContainerHandle {
       bundle: this.bundle,
       directory: this.#directory.path,
       ownsPids: ownsPids(this.#state),
-      isUnfinished: isUnfinished(this.#state) || this.#directory.isRestoring(),
+      isUnfinished: isUnfinished(this.#state) || this.#directory.isRestoring(this.#runtime.kernel),
       hooks: hooksOf(this.#state),
       cgroups: [...new Set(Object.values(this.#cgroup.paths))],
       rdtGroup: rdtGroupOf(this.#state)?.path,
@@ -159,7 +168,7 @@ export class ContainerHandle {
   }
 
   *status(): Waits<Status> {
-    return yield* readStatus(this.#parts);
+    return yield* readStatus(this.#runtime.kernel, this.#parts);
   }
 
   *state(): Waits<ContainerState> {
@@ -289,7 +298,7 @@ export class ContainerHandle {
   }
 
   get #execContainer(): ExecContainer {
-    return { ...this.#parts, hookState: this.hookState("running") };
+    return { ...this.#parts, hookState: this.hookState("running"), hasNewNamespaces: this.#hasNewNamespaces };
   }
 
   /** Plans an exec, without doing any of it. */

@@ -11,6 +11,7 @@ import type { Config } from "../../specs/config.ts";
 import { OCI_VERSION, type State } from "../../specs/state.ts";
 import { startFlags } from "../config/launch_request.ts";
 import { makesNamespace } from "../config/namespaces.ts";
+import { recentFact } from "../recent_facts.ts";
 import type { Runtime } from "../runtime.ts";
 import { processStat } from "../state/process_status.ts";
 import { keptProfile } from "../seccomp/filter.ts";
@@ -65,7 +66,7 @@ export function describeContainer(
     // Now, RFC 3339 with nanoseconds.
     created: formatUtc(realTime(runtime.kernel)),
     cgroupPaths: cgroup.paths,
-    kernelNamespaces: kernelNamespaces(),
+    kernelNamespaces: recentFact(runtime, "namespaces of the kernel", kernelNamespaces),
     externalDescriptors: [0, 1, 2].map((fd) => linkOf(`/proc/${pid}/fd/${fd}`)),
     rootlessEuid: Deno.uid() !== 0,
     rootlessCgroups: runtime.rootlessCgroups,

@@ -8,7 +8,7 @@ import { isThere } from "../../cgroups/driver.ts";
 import type { CgroupManager } from "../../cgroups/manager.ts";
 import { createCgroupManager } from "../../cgroups/open.ts";
 import { resctrlRoot } from "../../cgroups/rdt/resctrl.ts";
-import { requireSystemd } from "../../cgroups/path.ts";
+import { neededControllers, requireSystemd } from "../../cgroups/path.ts";
 import { createSystemdManager } from "../../cgroups/systemd/manager.ts";
 import type { Plan } from "../../plan/op.ts";
 import { runWaits, TURN, type Waits } from "../../ffi/waits.ts";
@@ -44,12 +44,20 @@ export interface PlanOptions extends Omit<ProcessOptions, "stdio">, StartFlags {
   readonly id: string;
   /** From {@link loadSpec}. */
   readonly spec: Spec;
-  /** `fifo`: the caller may leave, {@link Container.start} starts it. `parent`: {@link ContainerProcess.start} does. */
-  readonly startBy: "fifo" | "parent";
+  /**
+   * `fifo`: the caller may leave, {@link Container.start} starts it. `parent`: {@link ContainerProcess.start} does.
+   * `creation`: it is started as soon as it is created, and an error of its start is one of the creation.
+   */
+  readonly startBy: "fifo" | "parent" | "creation";
   /** Makes `<state directory>/notify` for an sd_notify proxy and binds it into the container. */
   readonly notify?: boolean;
   /** From {@link compileSeccomp}; needed where the config has a profile. */
   readonly seccomp?: SeccompFilter;
+  /**
+   * A container of a program that makes many, and that hardly any command is for: on cgroup v1 it has cgroups only in
+   * the hierarchies that it needs, and commands that are without an engine for others start one. @see neededControllers
+   */
+  readonly isBrief?: boolean;
   /** Layers that are mounted on root.path, an empty directory. */
   readonly rootLayers?: RootLayers;
 }
@@ -129,9 +137,13 @@ export function* planning(
 const withoutCgroup = (config: Config) => ({ ...config, linux: { ...config.linux, cgroupsPath: undefined } });
 
 /** The cgroups of a container, not made yet. @throws {RuncError} */
-export function* cgroupOf(runtime: Runtime, { id, spec }: Pick<PlanOptions, "id" | "spec">): Waits<CgroupManager> {
+export function* cgroupOf(
+  runtime: Runtime,
+  { id, spec, isBrief = false }: Pick<PlanOptions, "id" | "spec" | "isBrief">,
+): Waits<CgroupManager> {
   if (runtime.systemdCgroup) return yield* systemdCgroup(runtime, id, spec);
-  const request = { id, cgroupsPath: spec.config.linux?.cgroupsPath };
+  const { cgroupsPath, resources = {} } = spec.config.linux ?? {};
+  const request = { id, cgroupsPath, controllers: isBrief ? neededControllers(resources) : undefined };
   return createCgroupManager(spec.layout, request, cgroupOptions(runtime, runtime.rootlessCgroups));
 }
 
@@ -145,6 +157,7 @@ function* systemdCgroup(runtime: Runtime, id: string, { config, mounts, layout }
 function factsFor(runtime: Runtime, { spec, noPivot = false }: PlanOptions, cgroup: CgroupManager): HostFacts {
   return readFacts({
     kernel: runtime.kernel,
+    recent: runtime.recent,
     layout: spec.layout,
     cgroupPaths: cgroup.paths,
     rootlessCgroups: runtime.rootlessCgroups,

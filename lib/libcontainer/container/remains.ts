@@ -47,7 +47,7 @@ const UNIT = /\.(?:slice|scope|service|socket|mount|swap)$/;
 export function* removeRemains(runtime: Runtime, id: string): Waits<boolean> {
   const directory = new StateDirectory(runtime.root, id);
   using lock = yield* lockRemains(runtime, directory);
-  if (lock === undefined && !directory.exists()) return true;
+  if (lock === undefined && !directory.exists(runtime.kernel)) return true;
   const why = reasonIn(runtime, directory);
   if (why === undefined) return false;
   const layout = readCgroupLayout(runtime.kernel);

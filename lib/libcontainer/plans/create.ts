@@ -157,7 +157,7 @@ function startContainerHooks(config: Config, env: Environment, request: LaunchRe
  * such a filter.
  */
 function startSteps(filter: readonly Step[], request: LaunchRequest, facts: HostFacts): readonly Step[] {
-  if (request.startBy === "parent") {
+  if (request.startBy !== "fifo") {
     // execve closes the socket. Until then it reports failures to load the filter and of startContainer hooks.
     return [
       step("tell the parent that the container is created and wait for its start", "", [tell("created"), ...awaitGo()]),

@@ -9,7 +9,7 @@ import { FileType, Flock, openFlag, UmountFlag } from "../../ffi/constants.ts";
 import { Errno } from "../../ffi/errno.ts";
 import { Fd } from "../../ffi/fd.ts";
 import { fileError, withFileErrors } from "../../ffi/file_error.ts";
-import { open, readUpTo } from "../../ffi/files.ts";
+import { isAbsent, open, readUpTo } from "../../ffi/files.ts";
 import { cString, type Kernel, syscallError } from "../../ffi/kernel.ts";
 import { fstat, type Stat } from "../../ffi/stat.ts";
 import { exclusiveLock, type Waits } from "../../ffi/waits.ts";
@@ -159,13 +159,13 @@ export class StateDirectory {
   }
 
   /** Whether the container still waits for `start`. */
-  hasFifo(): boolean {
-    return isThere(this.fifo);
+  hasFifo(kernel: Kernel): boolean {
+    return isThere(kernel, this.fifo);
   }
 
   /** Whether the directory exists, with or without a state. */
-  exists(): boolean {
-    return isThere(this.path);
+  exists(kernel: Kernel): boolean {
+    return isThere(kernel, this.path);
   }
 
   /**
@@ -255,9 +255,9 @@ export class StateDirectory {
 
   /**
    * Writes state.json atomically; leaves nothing if it fails. The caller has the lock, or nobody else knows of the
-   * container.
+   * container. `isBrief`: commands on it are rare, and it was saved for the first time.
    */
-  save(kernel: Kernel, state: RuncState): void {
+  save(kernel: Kernel, state: RuncState, { isBrief = false }: { readonly isBrief?: boolean } = {}): void {
     // A process killed here may have left a file, and may have had our pid: a pid namespace has few of them.
     const temporary = `${this.path}/state-${kernel.pid}`;
     const text = exactText(state);
@@ -270,7 +270,7 @@ export class StateDirectory {
     }
     const identity = this.#stateIdentity(kernel);
     this.#known = identity && { identity, state };
-    this.#saveResident(kernel, state, identity);
+    if (!isBrief) this.#saveResident(kernel, state, identity);
   }
 
   /**
@@ -363,15 +363,15 @@ export class StateDirectory {
   }
 
   /** Whether a restore has not ended, or was killed: its last act removes this place. */
-  isRestoring(): boolean {
-    return isThere(this.criuRoot);
+  isRestoring(kernel: Kernel): boolean {
+    return isThere(kernel, this.criuRoot);
   }
 
   /**
    * Removes the directory; ignores a missing one. `kernel`: unmounts what a killed restore has left there. @throws
    * {RuncError} if it cannot be removed; a mounted rootfs is never touched.
    */
-  remove(kernel?: Kernel): void {
+  remove(kernel: Kernel): void {
     this.#leaveRootfs(kernel);
     const error = removing(this.path, { recursive: true });
     if (error?.errno === Errno.EMFILE || error?.errno === Errno.ENFILE) this.#removeKnown();
@@ -379,9 +379,9 @@ export class StateDirectory {
   }
 
   /** rmdir(2) fails on a mount point and on a directory with content, so the rootfs cannot be removed with the state. */
-  #leaveRootfs(kernel?: Kernel): void {
-    if (!isThere(this.criuRoot)) return;
-    kernel?.call("umount2", cString(this.criuRoot), UmountFlag.MNT_DETACH);
+  #leaveRootfs(kernel: Kernel): void {
+    if (!isThere(kernel, this.criuRoot)) return;
+    kernel.call("umount2", cString(this.criuRoot), UmountFlag.MNT_DETACH);
     const error = removing(this.criuRoot);
     if (error !== undefined) throw error;
   }
@@ -429,7 +429,9 @@ function removing(path: string, options?: Deno.RemoveOptions): RuncError | undef
   }
 }
 
-function isThere(path: string): boolean {
+/** Most of what is looked for is not there, and an exception costs more than all else that is done about it. */
+function isThere(kernel: Kernel, path: string): boolean {
+  if (isAbsent(kernel, path)) return false;
   try {
     Deno.lstatSync(path);
     return true;

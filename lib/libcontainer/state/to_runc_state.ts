@@ -109,7 +109,47 @@ export function toRuncState(input: StateInput): RuncState {
   }, ["namespace_paths"]);
 }
 
+/** What was made last from these mounts. */
+const made = new WeakMap<StateInput["mounts"], { readonly input: StateInput; readonly config: RuncConfig }>();
+
+/** What differs between containers that are made from one config; it does not tell the path of the cgroups. */
+const own: ReadonlySet<string> = new Set<keyof StateInput>([
+  "id",
+  "pid",
+  "startTime",
+  "created",
+  "cgroupPaths",
+  "kernelNamespaces",
+  "externalDescriptors",
+]);
+
+/** A program that makes many containers makes them from the same parts: only the path of the cgroups is another one. */
 function toRuncConfig(input: StateInput): RuncConfig {
+  const before = made.get(input.mounts);
+  if (before !== undefined && isAlike(before.input, input)) {
+    return { ...before.config, cgroups: { ...before.config.cgroups, ...pathFields(input) } };
+  }
+  const config = newRuncConfig(input);
+  made.set(input.mounts, { input, config });
+  return config;
+}
+
+function isAlike(one: StateInput, other: StateInput): boolean {
+  const hasPath = ({ config }: StateInput) =>
+    config.linux?.cgroupsPath !== undefined && config.linux.cgroupsPath !== "";
+  return hasPath(one) && hasPath(other) && one.systemdCgroup !== true && other.systemdCgroup !== true &&
+    isSame(one, other, (key) => own.has(key) || key === "config") &&
+    isSame(one.config, other.config, (key) => key === "linux") &&
+    isSame(one.config.linux!, other.config.linux!, (key) => key === "cgroupsPath");
+}
+
+/** Whether both have the same fields, but for those that may differ. */
+function isSame<Type extends object>(one: Type, other: Type, mayDiffer: (key: string) => boolean): boolean {
+  const keys = new Set([...Object.keys(one), ...Object.keys(other)]) as Set<keyof Type & string>;
+  return [...keys].every((key) => mayDiffer(key) || one[key] === other[key]);
+}
+
+function newRuncConfig(input: StateInput): RuncConfig {
   const { config, rootlessEuid = false, rootlessCgroups = false } = input;
   const { process, root, linux = {} } = config;
   const kept: RuncProcess = process === undefined ? {} : toRuncProcess(process);

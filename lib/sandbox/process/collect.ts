@@ -12,7 +12,7 @@ export interface Collected {
 }
 
 /** Reads to the end, so that the writer is not held up. Keeps at most `limit` bytes. */
-export async function collect(stream: ReadableStream<Uint8Array>, limit: number): Promise<Collected> {
+export async function collect(stream: AsyncIterable<Uint8Array>, limit: number): Promise<Collected> {
   const pieces: Uint8Array[] = [];
   let length = 0;
   let isTruncated = false;

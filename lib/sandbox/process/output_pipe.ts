@@ -15,11 +15,14 @@ import { pipe, setNonblocking } from "../../ffi/files.ts";
 import { alloc, type Kernel, syscallError } from "../../ffi/kernel.ts";
 import { POLLIN } from "../../ffi/poll.ts";
 import { type Hold, pollAsync } from "../../ffi/poller.ts";
+import { collect, type Collected } from "./collect.ts";
 
 /** The default capacity of a pipe. pipe(7) */
 const CHUNK_SIZE = 64 * 1024;
 /** F_SETPIPE_SZ lets a process of the sandbox enlarge the pipe; this is the default limit of that. pipe(7) */
 const LARGEST_PIPE = 1024 * 1024;
+
+const NOTHING = new Uint8Array();
 
 /** The reading end of a pipe, and its stream. */
 export class OutputPipe implements Disposable {
@@ -29,12 +32,13 @@ export class OutputPipe implements Disposable {
   #process?: Ending;
   #hold?: Hold;
   #controller!: ReadableByteStreamController;
+  #readable?: ReadableStream<Uint8Array<ArrayBuffer>>;
   /** The pull that waits for the pipe. */
   #pull?: Promise<void>;
   /** What was in the pipe when the process had ended. */
   #rest?: Uint8Array<ArrayBuffer>;
   #isCancelled = false;
-  readonly readable: ReadableStream<Uint8Array<ArrayBuffer>>;
+  #isCollected = false;
 
   constructor(kernel: Kernel, label: string) {
     this.#kernel = kernel;
@@ -43,12 +47,34 @@ export class OutputPipe implements Disposable {
     this.#write = write;
     setNonblocking(kernel, read.number, true);
     allowReopening(kernel, write);
-    this.readable = new ReadableStream({
+  }
+
+  /** What it writes, as a stream: one for all callers. */
+  get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    return this.#readable ??= this.#isCollected ? readElsewhere() : new ReadableStream({
       type: "bytes",
       start: (controller) => void (this.#controller = controller),
       pull: () => this.#pull = this.#pullOnce(),
       cancel: () => this.#cancel(),
     }, { highWaterMark: 0 });
+  }
+
+  /** Reads it to its end, as {@link collect}. Without a stream, if nobody has asked for it. */
+  async collect(limit: number): Promise<Collected> {
+    if (this.#readable !== undefined) return await collect(this.#readable, limit);
+    this.#isCollected = true;
+    return await collect(this.#pieces(), limit);
+  }
+
+  async *#pieces(): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    for (;;) {
+      const next = this.#next();
+      // The end of the process waits for what reads the pipe.
+      this.#pull = next.then(() => {});
+      const bytes = await next;
+      if (bytes.length === 0) return this.#read.close();
+      yield bytes;
+    }
   }
 
   /** The process's end. */
@@ -64,19 +90,26 @@ export class OutputPipe implements Disposable {
   }
 
   async #pullOnce(): Promise<void> {
+    const bytes = await this.#next();
+    if (this.#isCancelled) return this.#read.close();
+    this.#pass(bytes);
+  }
+
+  /** What it has written next; empty at the end, or after a cancellation. */
+  async #next(): Promise<Uint8Array<ArrayBuffer>> {
     const process = this.#process!;
     for (let hasEnded = false; !hasEnded && this.#rest === undefined;) {
       const watches = [watchEnd(process), { fd: this.#read.number, events: POLLIN }];
       const [end, ready] = await pollAsync(this.#kernel, watches, endTimeout(process, -1), this.#hold);
-      if (this.#isCancelled) return this.#read.close();
+      if (this.#isCancelled) return NOTHING;
       if (this.#rest !== undefined) break;
-      if (ready !== 0) return this.#pass(readPipe(this.#kernel, this.#read, CHUNK_SIZE));
+      if (ready !== 0) return readPipe(this.#kernel, this.#read, CHUNK_SIZE);
       hasEnded = sawEnd(process, end);
     }
     this.#drain();
     const rest = this.#rest!;
     this.#rest = new Uint8Array();
-    this.#pass(rest);
+    return rest;
   }
 
   #pass(bytes: Uint8Array<ArrayBuffer>): void {
@@ -120,6 +153,13 @@ export class OutputPipe implements Disposable {
   }
 }
 
+/** A stream that has a reader already. */
+function readElsewhere(): ReadableStream<Uint8Array<ArrayBuffer>> {
+  const stream = new ReadableStream<Uint8Array<ArrayBuffer>>();
+  stream.getReader();
+  return stream;
+}
+
 function isUsable(fd: Fd): boolean {
   try {
     return fd.number >= 0;
@@ -129,10 +169,13 @@ function isUsable(fd: Fd): boolean {
   }
 }
 
+/** What is read next comes here first: new memory for each read costs more than the copy. */
+const chunk = alloc(CHUNK_SIZE);
+
 /** Reads at most `size` bytes; empty at the end. */
 function readPipe(kernel: Kernel, fd: Fd, size: number): Uint8Array<ArrayBuffer> {
-  const bytes = alloc(size);
-  const length = kernel.retry("read", fd.number, bytes, bytes.length);
+  const bytes = size <= CHUNK_SIZE ? chunk : alloc(size);
+  const length = kernel.retry("read", fd.number, bytes, size);
   if (length < 0 && length !== -Errno.EAGAIN) throw syscallError(`read(${fd.label})`, -length);
   return bytes.slice(0, Math.max(length, 0));
 }

@@ -10,7 +10,6 @@ import type { Kernel } from "../../ffi/kernel.ts";
 import { Hold } from "../../ffi/poller.ts";
 import { type ExitStatus, shellStatus } from "../../ffi/process/process.ts";
 import type { ContainerProcess } from "../../libcontainer/container/container.ts";
-import { collect } from "./collect.ts";
 import type { InputPipe } from "./input_pipe.ts";
 import type { OutputPipe } from "./output_pipe.ts";
 
@@ -157,7 +156,7 @@ export class SandboxProcess implements AsyncDisposable {
   async #collect(): Promise<SandboxOutput> {
     const { pipes, inherited, maxOutputBytes } = this.#parts;
     const collected = (["stdout", "stderr"] as const).map((name) =>
-      pipes[name] === undefined || inherited.includes(name) ? null : collect(pipes[name].readable, maxOutputBytes)
+      pipes[name] === undefined || inherited.includes(name) ? null : pipes[name].collect(maxOutputBytes)
     );
     const [status, stdout, stderr] = await Promise.all([this.status, ...collected]);
     const text = (bytes: Uint8Array | undefined) => bytes === undefined ? null : new TextDecoder().decode(bytes);

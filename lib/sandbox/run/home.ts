@@ -25,6 +25,7 @@ import { runWaitsAsync } from "../../ffi/waits.ts";
 import { Container } from "../../libcontainer/container/container.ts";
 import { createRuntime } from "../../libcontainer/container/create_runtime.ts";
 import { removeRemains } from "../../libcontainer/container/remains.ts";
+import { RecentFacts } from "../../libcontainer/recent_facts.ts";
 import type { Runtime } from "../../libcontainer/runtime.ts";
 import { Sha256 } from "../rootfs/sha256.ts";
 import { removeAtExit } from "./exit.ts";
@@ -51,7 +52,7 @@ let kernel: Kernel | undefined;
 
 /** The home in `directory`. @throws {RuncError} `usage` if the directory is not the caller's alone. */
 export function homeIn(directory: string | undefined): Promise<Home> {
-  kernel ??= new Kernel();
+  kernel ??= new Kernel({ isLasting: true });
   const path = directory ?? defaultDirectory(kernel);
   let home = homes.get(path);
   if (home === undefined) {
@@ -85,7 +86,7 @@ async function makeHome(kernel: Kernel, directory: string): Promise<Home> {
 
 function runtimeIn(kernel: Kernel, directory: string, program: string): Runtime {
   const cache = Deno.uid() === 0 ? {} : { filterCache: `${directory}/filters` };
-  return createRuntime({ kernel, root: `${program}/state`, ...cache });
+  return createRuntime({ kernel, root: `${program}/state`, recent: new RecentFacts(), ...cache });
 }
 
 function makeDirectory(path: string): void {

@@ -51,13 +51,13 @@ export async function launch(options: SandboxOptions): Promise<LaunchedSandbox> 
       seccomp: recipe.seccomp,
       rootLayers: recipe.rootLayers,
       images: recipe.images,
+      isBrief: true,
       signal,
-      startBy: "parent",
+      startBy: "creation",
       stdio: [theirs.number, nowhere.number, nowhere.number],
     });
     theirs.close();
     try {
-      await first.start();
       await isRunning(runtime, lifeline);
       signal?.throwIfAborted();
     } catch (error) {

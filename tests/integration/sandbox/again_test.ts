@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { KeptImages } from "../../../lib/libcontainer/launch/kept_images.ts";
 import { RuncError, Sandbox, type SandboxOptions } from "../../../mod.ts";
+import { cgroupsNamed } from "../leftovers.ts";
 
 const directory = Deno.makeTempDirSync({ prefix: "runc-sandbox-again-" });
 addEventListener("unload", () => Deno.removeSync(directory, { recursive: true }));
@@ -142,5 +143,31 @@ Deno.test("a profile may have numbers that JSON cannot hold", async () => {
   for (const value of [0xffff_ffff_ffff_fffen, 0xffff_ffff_ffff_ffffn, 0xffff_ffff_ffff_ffffn, 1]) {
     await using sandbox = await Sandbox.create(options(value));
     assertEquals(await sandbox.sh`echo there`.text(), "there\n");
+  }
+});
+
+Deno.test("later sandboxes have the same limits and device rules, and on v1 only cgroups that they need", async () => {
+  const read = (path: string) => Deno.readTextFileSync(path).trim();
+  const names = (path: string) => [...Deno.readDirSync(path)].map(({ name }) => name);
+  const of = ({ id }: Sandbox) =>
+    cgroupsNamed(id).map((path) => {
+      const files = ["devices.list", "memory.limit_in_bytes", "memory.max", "pids.max", "cpu.cfs_quota_us", "cpu.max"];
+      const values = files.filter((file) => names(path).includes(file)).map((file) =>
+        `${file} ${read(`${path}/${file}`)}`
+      );
+      return [path.replace(id, "ID"), ...values];
+    });
+  const options = { directory, memory: "64MiB", pids: 17, cpus: 0.5 };
+  await using first = await Sandbox.create(options);
+  await using second = await Sandbox.create(options);
+  assertEquals(of(second), of(first));
+  const all = of(first).flat().join("\n");
+  for (const limit of ["pids.max 17", "67108864", "50000", "c 1:3 rwm"]) {
+    // Device rules of v2 are a program, which has no file.
+    if (limit.startsWith("c ") && !all.includes("devices.list")) continue;
+    assert(all.includes(limit), all);
+  }
+  for (const name of ["blkio", "cpuset", "cpuacct", "perf_event", "systemd"]) {
+    assert(!all.includes(`/sys/fs/cgroup/${name}/`), all);
   }
 });

@@ -5,7 +5,7 @@ import { join } from "@std/path";
 import { RuncError, Sandbox, type SandboxOptions } from "../../../mod.ts";
 import { SandboxFs } from "../../../lib/sandbox/files/sandbox_fs.ts";
 import { tar, type Written } from "../../unit/sandbox/rootfs/tar_writer.ts";
-import { kernel } from "../harness.ts";
+import { execute, kernel, program } from "../harness.ts";
 import { cgroupsNamed } from "../leftovers.ts";
 
 /** Below which the sandboxes of this file keep their state. */
@@ -557,4 +557,61 @@ for (const how of ["kill()", "a signal from outside"]) {
 sandboxTest("an access to a file that the timeout ends says so", { timeout: "1s" }, async (sandbox) => {
   await sandbox.sh`mkfifo /tmp/fifo`;
   await assertRejects(() => sandbox.fs.readTextFile("/tmp/fifo"), RuncError, "has reached its timeout");
+});
+
+Deno.test("output() reads what nobody has asked for as a stream; afterwards the stream has a reader", async () => {
+  await using sandbox = await Sandbox.create({ directory, maxOutput: 100_000 });
+  const script = "head -c 300000 /dev/zero; echo last >&2";
+  const child = await sandbox.spawn("sh", { args: ["-c", script], stdout: "piped", stderr: "piped" });
+  const { stdout, stderrText, truncated } = await child.output();
+  assertEquals([stdout!.length, stderrText, truncated], [100_000, "last\n", true]);
+  assertEquals([child.stdout.locked, child.stderr.locked], [true, true]);
+  assertThrows(() => child.stdout.getReader(), TypeError);
+});
+
+Deno.test("output() ends with the process, though another one holds the pipe", async () => {
+  await using sandbox = await Sandbox.create({ directory });
+  const args = ["-c", "echo first; sleep 1000 & echo second"];
+  const child = await sandbox.spawn("sh", { args, stdout: "piped" });
+  assertEquals((await child.output()).stdoutText, "first\nsecond\n");
+});
+
+Deno.test("workers have sandboxes of their own, beside those of the program", async () => {
+  const path = Deno.makeTempDirSync({ dir: directory, prefix: "workers-" });
+  const inWorker = () =>
+    new Promise<{ texts: readonly string[]; ids: readonly string[] }>((resolve, reject) => {
+      const worker = new Worker(new URL("worker_program.ts", import.meta.url), { type: "module" });
+      worker.onerror = (event) => reject(event.error ?? new Error(event.message));
+      worker.onmessage = ({ data }) => {
+        worker.terminate();
+        resolve(data);
+      };
+      worker.postMessage(path);
+    });
+  await using sandbox = await Sandbox.create({ directory: path });
+  const wanted = [0, 1, 2, 3, 4].map((round) => `${round} sandbox `);
+  const answers = await Promise.all([inWorker(), inWorker()]);
+  assertEquals(answers.map(({ texts }) => texts), [wanted, wanted]);
+  assertEquals(await sandbox.sh`echo still here`.text(), "still here\n");
+  for (const { ids } of answers) assertEquals(ids.flatMap(cgroupsNamed), []);
+});
+
+Deno.test("the command line lists, pauses, inspects, kills and deletes a sandbox", async () => {
+  const path = Deno.makeTempDirSync({ dir: directory, prefix: "commands-" });
+  await using sandbox = await Sandbox.create({ directory: path, pids: 17 });
+  const [name] = [...Deno.readDirSync(join(path, "programs"))].map((entry) => entry.name);
+  const runc = (...args: readonly string[]) => {
+    const { code, stdout, stderr } = execute([program, "--root", join(path, "programs", name!, "state"), ...args]);
+    assertEquals(code, 0, `${args.join(" ")}: ${stderr}`);
+    return stdout;
+  };
+  assertEquals(runc("list", "--quiet"), `${sandbox.id}\n`);
+  runc("pause", sandbox.id);
+  assertEquals(JSON.parse(runc("state", sandbox.id)).status, "paused");
+  await assertRejects(() => sandbox.spawn("true"), RuncError, "paused");
+  runc("resume", sandbox.id);
+  assertMatch(runc("inspect", sandbox.id), new RegExp(sandbox.id));
+  runc("kill", sandbox.id, "KILL");
+  runc("delete", "--force", sandbox.id);
+  assertEquals([isAlive(sandbox.pid), cgroupsNamed(sandbox.id)], [false, []]);
 });

@@ -1,7 +1,14 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import type { CgroupLayout, Hierarchy } from "../../../lib/cgroups/layout.ts";
-import { cgroupPaths, cleanCgroupsPath, parseSystemdPath, requireSystemd } from "../../../lib/cgroups/path.ts";
+import {
+  cgroupPaths,
+  cleanCgroupsPath,
+  neededControllers,
+  parseSystemdPath,
+  requireSystemd,
+} from "../../../lib/cgroups/path.ts";
 import { RuncError } from "../../../lib/errors.ts";
+import type { Resources } from "../../../lib/specs/config.ts";
 
 const v1 = (controllers: readonly string[], ownPath = "/own"): Hierarchy => ({
   controllers,
@@ -92,4 +99,33 @@ Deno.test("requireSystemd() says that systemd is not there", () => {
   assertEquals(message, "systemd not running on this host, cannot use systemd cgroups manager");
   assertEquals(code, "host-lacks");
   requireSystemd(true);
+});
+
+Deno.test("neededControllers() are those of the limits, devices, and the freezer", () => {
+  const cases: readonly [resources: Resources, wanted: readonly string[]][] = [
+    [{}, ["devices", "freezer"]],
+    [{ devices: [{ allow: false }] }, ["devices", "freezer"]],
+    [{ memory: { limit: 1 }, pids: { limit: 1 } }, ["devices", "freezer", "memory", "pids"]],
+    [{ cpu: { quota: 1000 } }, ["cpu", "devices", "freezer"]],
+    [{ cpu: { mems: "0" } }, ["cpu", "cpuset", "devices", "freezer"]],
+    [{ blockIO: {}, rdma: {}, network: {}, hugepageLimits: [{ pageSize: "2MB", limit: 0 }] }, [
+      "blkio",
+      "devices",
+      "freezer",
+      "hugetlb",
+      "net_cls",
+      "net_prio",
+      "rdma",
+    ]],
+  ];
+  for (const [resources, wanted] of cases) assertEquals([...neededControllers(resources)].sort(), wanted);
+});
+
+Deno.test("cgroupPaths() has only the controllers that are asked for, on v1; v2 has one cgroup", () => {
+  const controllers = new Set(["cpu", "devices", "memory"]);
+  assertEquals(cgroupPaths(hybrid, { id: "c1", cgroupsPath: "/c1", controllers }), {
+    devices: "/sys/fs/cgroup/devices/c1",
+    cpu: "/sys/fs/cgroup/cpu,cpuacct/c1",
+  });
+  assertEquals(cgroupPaths(v2, { id: "c1", cgroupsPath: "/c1", controllers }), { "": "/sys/fs/cgroup/c1" });
 });

@@ -40,7 +40,7 @@ export interface Conduct {
   /** Called in init when it has been let go on to its program: a report may come instead. */
   readonly atStart?: (init: Speaker) => void;
   /** How init waits to be started; exec does not wait. */
-  readonly startBy?: "fifo" | "parent" | "nothing";
+  readonly startBy?: "fifo" | "parent" | "creation" | "nothing";
   /** What the program does. Default: it runs until it is killed. */
   readonly program?: (process: Process, host: FakeHost) => Script;
   /** The program's name. */
@@ -198,7 +198,7 @@ function* init(me: Speaker, conduct: Conduct): Script {
 
 /** Init waits for the word, and executes its program. */
 function* start(me: Speaker, { startBy = "nothing", lateListener, atStart }: Conduct): Script {
-  if (startBy === "parent") {
+  if (startBy === "parent" || startBy === "creation") {
     yield* me.await();
     if (lateListener !== undefined) {
       me.say("seccomp", lateListener);

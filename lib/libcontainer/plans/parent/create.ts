@@ -54,8 +54,14 @@ export function createActs(input: CreateInput): readonly Act[] {
 
 /** Starts a container whose init waits for the parent's word. */
 export function startActs({ config, request }: Pick<CreateInput, "config" | "request">): readonly Act[] {
+  return [letStart, ...startedActs({ config, request })];
+}
+
+const letStart = act("let init go on to its program", "", { verb: "go" });
+
+/** After init has been let go on to its program. */
+function startedActs({ config, request }: Pick<CreateInput, "config" | "request">): readonly Act[] {
   return [
-    act("let init go on to its program", "", { verb: "go" }),
     ...(isFilteredLate(config, request) ? listenerActs(request) : []),
     act("wait until init has become its program", "/process/args", { verb: "await", kind: "end", by: "init" }),
     act("check that init has become its program", "/process/args", { verb: "checkProgram" }),
@@ -272,9 +278,12 @@ function becomeUser(input: CreateInput): readonly Act[] {
       act("save the state", "", { verb: "saveState", path: `${directory}/state.json` }),
     ]),
     ...(isFilteredLate(config, request) ? [] : listenerActs(request)),
+    // Init reads this when it is created: neither waits for the other once more.
+    ...(request.startBy === "creation" ? [letStart] : []),
     act("wait for init: the container is created", "", { verb: "await", kind: "created", by: "init" }),
     act("log", "", { verb: "debug", text: "init: closing the pipe to signal completion" }),
     ...logHooks(config, containerHookNames),
+    ...(request.startBy === "creation" ? startedActs(input) : []),
   ];
 }
 
@@ -311,7 +320,7 @@ function rlimitActs({ rlimits = [] }: Process): readonly Act[] {
 
 /** The filter is loaded after `created`: see steps/seccomp.ts, placeFilter. */
 function isFilteredLate({ process }: Config, { startBy }: LaunchRequest): boolean {
-  return process!.noNewPrivileges === true && startBy === "parent";
+  return process!.noNewPrivileges === true && startBy !== "fifo";
 }
 
 /** Only a filter with SCMP_ACT_NOTIFY has a listener. Its agent may have to answer before init can go on. */

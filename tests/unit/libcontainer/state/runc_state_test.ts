@@ -371,3 +371,25 @@ Deno.test("completeProcess() takes from the container what the process does not 
   });
   assertEquals(completeProcess(process, { config: {} }).oomScoreAdj, undefined);
 });
+
+Deno.test("toRuncState() of containers that are made from the same parts is that of each alone", () => {
+  const { linux = {} } = config;
+  const mounts = parseMounts(config.mounts, input);
+  const changes: readonly [name: string, Partial<StateInput>][] = [
+    ["another id and cgroup", { id: "other", pid: 7, config: { ...config, linux: { ...linux, cgroupsPath: "/b" } } }],
+    ["the same again", { id: "third", config: { ...config, linux: { ...linux, cgroupsPath: "/c" } } }],
+    ["no path", { id: "fourth", config: { ...config, linux: { ...linux, cgroupsPath: undefined } } }],
+    ["another hostname", { config: { ...config, hostname: "h", linux: { ...linux, cgroupsPath: "/d" } } }],
+    ["other limits", {
+      config: { ...config, linux: { ...linux, cgroupsPath: "/e", resources: { pids: { limit: 3 } } } },
+    }],
+    ["systemd", { systemdCgroup: true, config: { ...config, linux: { ...linux, cgroupsPath: "a:b:c" } } }],
+    ["rootless", { rootlessCgroups: true, config: { ...config, linux: { ...linux, cgroupsPath: "/f" } } }],
+    ["a flag", { noPivot: true, config: { ...config, linux: { ...linux, cgroupsPath: "/g" } } }],
+  ];
+  for (const [name, change] of changes) {
+    const changed = { ...input, ...change };
+    const alone = JSON.stringify(toRuncState({ ...changed, mounts: [...mounts] }), exactInteger);
+    assertEquals(JSON.stringify(toRuncState({ ...changed, mounts }), exactInteger), alone, name);
+  }
+});

@@ -97,6 +97,21 @@ Deno.test("the start of what the parent has created itself, from top to bottom",
   assertEquals(labels(hooked), [begin, ...end, "log what hooks in the container have printed"]);
 });
 
+Deno.test("a creation that starts the program lets init go on before it waits for init", () => {
+  const tail = (name: keyof typeof creations) => {
+    const all = labels(createActs(creations[name]));
+    return all.slice(all.indexOf("save the state") + 1);
+  };
+  const user = "let init become the user", begin = "let init go on to its program";
+  const created = ["wait for init: the container is created", "log"];
+  const listener = ["wait for init: the seccomp listener", "hand the seccomp listener to its agent"];
+  const end = ["wait until init has become its program", "check that init has become its program"];
+  assertEquals(tail("started at once"), [user, begin, ...created, ...end]);
+  // Init waits for the agent before: it would take the word for the agent's.
+  assertEquals(tail("started at once, with a listener"), [user, ...listener, begin, ...created, ...end]);
+  assertEquals(tail("started at once, with a late listener"), [user, begin, ...created, ...listener, ...end]);
+});
+
 /** The places of what matches; empty if nothing does. */
 function places(acts: readonly Act[], matches: (each: Act) => boolean): readonly number[] {
   return acts.flatMap((each, index) => matches(each) ? [index] : []);
