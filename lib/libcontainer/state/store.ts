@@ -300,7 +300,7 @@ export class StateDirectory {
    * commands on the container need an engine anyway, nothing is kept.
    */
   keepExec(kernel: Kernel, head: Omit<KnownFor, "identity">, known: KnownExec): void {
-    if (this.#known === undefined || !isThere(this.resident)) return;
+    if (this.#known === undefined || !isThere(kernel, this.resident)) return;
     const file = addKnownExec(this.#readKnown(kernel), { ...head, identity: this.#known.identity }, known);
     if (file !== undefined) this.#replace(kernel, KNOWN, file);
   }
