@@ -6,7 +6,17 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { processStat } from "../../lib/libcontainer/state/process_status.ts";
 import { contentOf } from "./foreground_harness.ts";
-import { addHostPrograms, type Box, boxTest, type Change, comparing, Running, until } from "./harness.ts";
+import {
+  addHostPrograms,
+  type Box,
+  boxTest,
+  type Change,
+  comparing,
+  execute,
+  program,
+  Running,
+  until,
+} from "./harness.ts";
 
 /**
  * Perl that takes the sockets of process `$pid` (pidfd_open, pidfd_getfd: 434 and 438 on every machine), into @taken. It tells in $D/told what
@@ -156,10 +166,17 @@ comparing("in a container that was created init has no socket any more", (box) =
   box.remove();
 });
 
-boxTest("a process of the container that speaks as the init of an exec has nobody killed", (box) => {
-  using victim = new Running(["/usr/bin/sleep", "1000"]);
-  // It looks for processes that are being set up, and speaks for each that it finds.
-  const attacker = `${take}
+/** Without `--init`, all execs but the first are carried out by the front of the program, if it has one. */
+const waysToExec: readonly (readonly [way: string, argv: (box: Box) => readonly string[]])[] = [
+  ["the runtime", (box) => box.argv()],
+  ["the front, or the snapshot after it", (box) => [program, "--root", box.root]],
+];
+
+for (const [way, argv] of waysToExec) {
+  boxTest(`a process of the container that speaks as the init of an exec has nobody killed; by ${way}`, (box) => {
+    using victim = new Running(["/usr/bin/sleep", "1000"]);
+    // It looks for processes that are being set up, and speaks for each that it finds.
+    const attacker = `${take}
     told("up");
     while (1) {
       for my $directory (glob "/proc/[0-9]*") {
@@ -170,34 +187,36 @@ boxTest("a process of the container that speaks as the init of an exec has nobod
         say_it(message(4, ${victim.pid}));
       }
     }`;
-  box.write(attack(box, "", (config) => {
-    delete config.hooks;
-    config.process.args = ["/usr/bin/perl", "-e", attacker];
-  }));
-  box.must(["run", "--detach", box.id]);
-  until("the attacker", () => logOf(box).includes("up"));
-  // Until it was fast enough, with what it said before anybody was told who init is, and after.
-  let refused = 0;
-  for (let round = 0; round < 300 && refused < 3; round++) {
-    const { code, stderr, stdout } = box.runc(["exec", box.id, "echo", "ran"]);
-    if (code === 0) assertEquals(stdout, "ran\n");
-    else {
-      assertMatch(stderr, /message \\"child\\".*code=protocol/);
-      refused++;
+    box.write(attack(box, "", (config) => {
+      delete config.hooks;
+      config.process.args = ["/usr/bin/perl", "-e", attacker];
+    }));
+    box.must(["run", "--detach", box.id]);
+    until("the attacker", () => logOf(box).includes("up"));
+    // Until it was fast enough, with what it said before anybody was told who init is, and after.
+    let refused = 0;
+    for (let round = 0; round < 300 && refused < 3; round++) {
+      const { code, stderr, stdout } = execute([...argv(box), "exec", box.id, "echo", "ran"]);
+      if (code === 0) assertEquals(stdout, "ran\n");
+      else {
+        assertMatch(stderr, /message \\"child\\".*code=protocol/);
+        refused++;
+      }
+      assert(isAlive(victim.pid));
     }
-    assert(isAlive(victim.pid));
-  }
-  assertStringIncludes(logOf(box), "taken\nsends\n");
-  assert(refused > 0);
-  box.remove();
-});
+    assertStringIncludes(logOf(box), "taken\nsends\n");
+    assert(refused > 0);
+    box.remove();
+  });
+}
 
 for (const noNewPrivileges of [false, true]) {
-  // Init of an exec closes its socket in place of a last word there.
-  const name = `a process that keeps the socket of an exec under a filter does not keep the runtime waiting; ` +
-    `noNewPrivileges ${noNewPrivileges}`;
-  boxTest(name, (box) => {
-    const attacker = `${take}
+  for (const [way, argv] of waysToExec) {
+    // Init of an exec closes its socket in place of a last word there.
+    const name = `a process that keeps the socket of an exec under a filter does not keep the runtime waiting; ` +
+      `noNewPrivileges ${noNewPrivileges}; by ${way}`;
+    boxTest(name, (box) => {
+      const attacker = `${take}
       told("up");
       our %seen;
       while (1) {
@@ -208,23 +227,24 @@ for (const noNewPrivileges of [false, true]) {
           take($pid) unless $seen{$pid}++;
         }
       }`;
-    box.write(attack(box, "", (config) => {
-      delete config.hooks;
-      config.process.args = ["/usr/bin/perl", "-e", attacker];
-      config.process.noNewPrivileges = noNewPrivileges;
-      config.linux.seccomp = {
-        defaultAction: "SCMP_ACT_ALLOW",
-        syscalls: [{ names: ["acct"], action: "SCMP_ACT_ERRNO" }],
-      };
-    }));
-    box.must(["run", "--detach", box.id]);
-    until("the attacker", () => logOf(box).includes("up"));
-    // Until it was fast enough. It has the socket for good then.
-    for (let round = 0; round < 100 && !logOf(box).includes("taken"); round++) {
-      using exec = box.start(["exec", "--detach", box.id, "sleep", "1000"]);
-      assertEquals(exec.wait(), { code: 0, stdout: "", stderr: "" });
-    }
-    assertStringIncludes(logOf(box), "taken");
-    box.remove();
-  });
+      box.write(attack(box, "", (config) => {
+        delete config.hooks;
+        config.process.args = ["/usr/bin/perl", "-e", attacker];
+        config.process.noNewPrivileges = noNewPrivileges;
+        config.linux.seccomp = {
+          defaultAction: "SCMP_ACT_ALLOW",
+          syscalls: [{ names: ["acct"], action: "SCMP_ACT_ERRNO" }],
+        };
+      }));
+      box.must(["run", "--detach", box.id]);
+      until("the attacker", () => logOf(box).includes("up"));
+      // Until it was fast enough. It has the socket for good then.
+      for (let round = 0; round < 100 && !logOf(box).includes("taken"); round++) {
+        const line = [...argv(box), "exec", "--detach", box.id, "sleep", "1000"];
+        assertEquals(execute(line), { code: 0, stdout: "", stderr: "" });
+      }
+      assertStringIncludes(logOf(box), "taken");
+      box.remove();
+    });
+  }
 }

@@ -115,8 +115,7 @@ frontTest("with --process and --detach: the pid file names the process, and the 
     const pid = contentOf(pidFile);
     assertMatch(pid, /^[1-9]\d*$/);
     started.push(pid);
-    // The command ends once init has found the program, which it then executes.
-    until("it sleeps", () => contentOf(`/proc/${pid}/cmdline`) === "sleep\x001000\0");
+    until("its program", () => contentOf(`/proc/${pid}/cmdline`) === "sleep\x001000\0");
     assertMatch(
       contentOf(`/proc/${pid}/limits`),
       /Max processes +70 +80 [^]*Max core file size +1 +2|core file size +1 +2 [^]*Max processes +70 +80/,
@@ -288,6 +287,25 @@ frontTest("init says what the parent is told: a command that is not found is the
   assertEquals(contentOf(`/proc/${box.state().pid}/cgroup`), before);
 });
 
+frontTest(`what init says before the stage has named it is taken when it is named (needs ${strace})`, (box) => {
+  if (!existsSync(strace)) return;
+  bring(box, "running");
+  const line = exec(box, "sh", "-c", "echo $HOME");
+  const [first] = twice(box, line);
+  const log = `${box.directory}/strace`;
+  /** Whether init was early, when the stage's n-th write was late. */
+  const isEarly = (nth: number, lateMs: number) => {
+    const prefix = [strace, "-f", "-qqq", "-o", log, "-e", "trace=write"];
+    const inject = ["-e", `inject=write:delay_enter=${1000 * lateMs}:when=${nth}`];
+    assertEquals(runBy(box, "front", line, { prefix: [...prefix, ...inject] }), first, `write ${nth}`);
+    // Of init: a part of /etc/passwd, or ready.
+    return /"\\4\\0.*unfinished.*\n(.*\n)*?.*"\\[67]\\0(.*\n)*?.*resumed.*DELAYED/.test(contentOf(log));
+  };
+  // One of the stage's writes is its message. Init has fewer writes, and goes on meanwhile, as soon as it can.
+  const writes = Array.from({ length: 16 }, (_, index) => index + 1);
+  assert([50, 500, 5000].some((lateMs) => writes.some((nth) => isEarly(nth, lateMs))), "init was never early");
+});
+
 frontTest("signals reach the process, and the caller's masks and dispositions do not", (box) => {
   bring(box, "running");
   const line = exec(box, "sh", "-c", "trap 'echo got; exit 3' TERM; echo ready; while :; do sleep 0.01; done");
@@ -390,7 +408,7 @@ for (const [name, argsOf, output] of interrupted) {
       assertEquals(runBy(box, "program", args, { ...options, prefix }), expected, `${call} ${nth}`);
       if (name === "detached") {
         const pid = contentOf(`${box.directory}/pid`);
-        until(`it sleeps, after ${call} ${nth}`, () => contentOf(`/proc/${pid}/cmdline`).startsWith("sleep"));
+        until(`its program, after ${call} ${nth}`, () => contentOf(`/proc/${pid}/cmdline`).startsWith("sleep"));
         endAll(box);
       }
       until(`no process is left after ${call} ${nth}`, () => processesOf(box).length === 1);

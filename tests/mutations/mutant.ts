@@ -76,12 +76,15 @@ export class Workshop implements Disposable {
     return tree;
   }
 
-  /** Builds the program with the edits. Returns its path. @throws where it cannot be built. */
-  async build(edits: readonly Edit[]): Promise<string> {
+  /**
+   * Builds the program with the edits. `snapshot`: with its front. Returns its path. @throws where it cannot be built.
+   */
+  async build(edits: readonly Edit[], { snapshot = false }: { readonly snapshot?: boolean } = {}): Promise<string> {
     const tree = await this.copy(edits);
-    const { code, output } = await run([deno, "run", "--allow-all", "--no-check", "tools/build.ts", "--no-snapshot"], {
+    const words = ["tools/build.ts", ...(snapshot ? [] : ["--no-snapshot"])];
+    const { code, output } = await run([deno, "run", "--allow-all", "--no-check", ...words], {
       cwd: tree,
-      seconds: 60,
+      seconds: snapshot ? 180 : 60,
     });
     if (code !== 0) throw new Error(`cannot be built:\n${output}`);
     return join(tree, "dist/runc");

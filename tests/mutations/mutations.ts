@@ -16,6 +16,8 @@ export interface Mutation extends Edit {
   readonly tests: string;
   /** The test imports the code, and does not run the program. */
   readonly library?: true;
+  /** The edit is in the snapshot's front, so the snapshot is taken. */
+  readonly snapshot?: true;
   /** How long the test waits for what never happens then; absent: as long as usual. */
   readonly patienceMs?: number;
   /** Part of the test's name, or of the names of several: one has to fail. */
@@ -34,6 +36,8 @@ const mounts = "integration/mounts_test.ts";
 const layers = "lib/sandbox/rootfs";
 const archives = "integration/rootfs/attacks_test.ts";
 const sandboxes = "integration/sandbox";
+const front = "tools/snapshot/front";
+const knownExecs = "integration/front_exec_test.ts";
 const swaps = "security/swaps_test.ts";
 
 export const mutations: readonly Mutation[] = [
@@ -1087,5 +1091,46 @@ export const mutations: readonly Mutation[] = [
     tests: swaps,
     filter: "restores while",
     says: /^- +"place"/m,
+  },
+  // --- exec by the front ---------------------------------------------------------------------------------------------------
+  {
+    name: "front: a known exec is for a caller with these capabilities",
+    file: `${front}/known.ts`,
+    text: "    load(at(capabilities, 8 * index), 8, wanted),\n    need(found, wanted),\n",
+    replacement: "",
+    tests: knownExecs,
+    snapshot: true,
+    filter: "with a caller with fewer capabilities",
+    says: /^- +0$/m,
+  },
+  {
+    name: "front: a known exec is for this state of the container",
+    file: `${front}/known.ts`,
+    text: "    identityWord(index, wanted),\n    need(found, wanted),\n",
+    replacement: "",
+    tests: knownExecs,
+    snapshot: true,
+    filter: "with an update, it is left",
+    says: /^- +0$/m,
+  },
+  {
+    name: "front: HOME is from the container's /etc/passwd",
+    file: `${front}/launch.ts`,
+    text: "        load(passwd, 1, wanted),\n        need(found, wanted),\n",
+    replacement: "",
+    tests: knownExecs,
+    snapshot: true,
+    filter: "HOME comes from",
+    says: /^- +stdout: "\/one\\n",$/m,
+  },
+  {
+    name: "front: what is known is believed only if nobody else can have written it",
+    file: `${front}/facts.ts`,
+    text: "  and(found, FileType.S_IFMT | 0o022, found),",
+    replacement: "  and(found, FileType.S_IFMT, found),",
+    tests: knownExecs,
+    snapshot: true,
+    filter: "may be written by others",
+    says: /^- +code: 0,$/m,
   },
 ];

@@ -15,12 +15,12 @@ const chosen = mutations.filter(({ name }) => Deno.args.length === 0 || Deno.arg
 /** A test of the library runs the code that it imports, so it has to be the copy's. */
 async function runTests(
   workshop: Workshop,
-  { tests, filter, library, patienceMs }: Mutation,
+  { tests, filter, library, snapshot, patienceMs }: Mutation,
   edits: readonly Edit[],
 ): Promise<Run> {
   const file = `tests/${tests}`;
   if (library) return await workshop.test("/usr/bin/false", file, filter, { cwd: await workshop.copy(edits) });
-  return await workshop.test(await workshop.build(edits), file, filter, { patienceMs });
+  return await workshop.test(await workshop.build(edits, { snapshot }), file, filter, { patienceMs });
 }
 
 /** @throws where no test fails, or one for another reason. */

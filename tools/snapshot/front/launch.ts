@@ -21,7 +21,22 @@ import { at, buffer, bytes, call, load, set, slot, stack, store, text, when } fr
 import type { Buffer, CallOp, Data, Op, Operand, Slot } from "../../../lib/plan/op.ts";
 import { isAlive, lookAtInit, stat } from "./facts.ts";
 import { entryNumber, findSection, forgetKnown, whenFlag } from "./known.ts";
-import { add, advance, and, close, ignoreSignals, leave, need, repeatUntil, sub, whenLess } from "./ops.ts";
+import {
+  add,
+  advance,
+  and,
+  close,
+  ignoreSignals,
+  leave,
+  need,
+  readShortFile,
+  repeatUntil,
+  sub,
+  whenLess,
+  whenWord,
+  wordOf,
+  writeDigits,
+} from "./ops.ts";
 import { endPidFile, forgetPidFile, writePidFile } from "./pid_file.ts";
 import { environment } from "./words.ts";
 
@@ -244,6 +259,13 @@ const watch = (fds: readonly Slot[]): readonly Op[] =>
     store(at(watches, POLL_SIZE * index + 4), 4, POLLIN),
   ]);
 
+const timeout = buffer("time to wait", 16);
+
+/** Linux writes the rest of the time to it. ppoll(2) */
+function storeSeconds(seconds: number): readonly Op[] {
+  return [store(timeout, 8, seconds), store(at(timeout, 8), 8, 0)];
+}
+
 const payload = buffer("message", MESSAGE_SIZE + PASSWD_CHUNK), vector = buffer("struct iovec", 16);
 /** `struct cmsghdr` of 16 bytes, and `struct ucred`, with its padding. Descriptors have no place. unix(7) */
 const CONTROL_SIZE = 32;
@@ -306,25 +328,84 @@ const receive = (speaker: Slot, { isLast = false } = {}): readonly Op[] => [
 ];
 
 const valueOf = at(payload, 8);
-const speakers: Readonly<Record<"stage" | "init", { readonly pid: Slot; readonly fd: Slot }>> = {
-  stage: { pid: stage, fd: stageFd },
-  init: { pid: init, fd: initFd },
-};
+/**
+ * Messages of init that come before the stage has said who init is: it sends at most a part of /etc/passwd, the end of it
+ * and `ready`, and waits then. A length, a sender and the message each.
+ */
+const EARLY_SIZE = 16 + payload.size, MOST_EARLY = 4;
+const early = buffer("early messages", EARLY_SIZE * MOST_EARLY);
+const earlyCount = slot("number of early messages"),
+  earlyRow = slot("early message"),
+  nextEarly = slot("next early one");
+const [source, target, wordsLeft, word] = [slot("source"), slot("target"), slot("words left"), slot("word to copy")];
 
-/** Waits for a message without more than its head. */
-function awaitMessage(
-  name: keyof typeof MessageKind,
-  by: "stage" | "init",
-  options?: { readonly isLast: boolean },
-): readonly Op[] {
-  return [
-    ...receive(speakers[by].fd, options),
-    need(got, MESSAGE_SIZE),
-    ...checkMessage,
-    need(sender, speakers[by].pid),
-    need(kind, MessageKind[name]),
-  ];
-}
+/** Copies the message, whole words of it, from {@link source} to {@link target}. */
+const copyMessage: readonly Op[] = [
+  add(got, 7, wordsLeft),
+  { op: "shr", left: wordsLeft, right: 3, out: wordsLeft },
+  when(wordsLeft, "!=", 0, [
+    repeatUntil(
+      [
+        load(source, 8, word),
+        store(target, 8, word),
+        advance(source, 8),
+        advance(target, 8),
+        advance(wordsLeft, -1),
+      ],
+      wordsLeft,
+      0,
+    ),
+  ]),
+];
+
+const keepEarly: readonly Op[] = [
+  when(earlyCount, "==", MOST_EARLY, [leave]),
+  when(earlyCount, "==", 0, [set(earlyRow, early), set(nextEarly, early)]),
+  store(earlyRow, 8, got),
+  add(earlyRow, 8, target),
+  store(target, 8, sender),
+  add(earlyRow, 16, target),
+  set(source, payload),
+  ...copyMessage,
+  advance(earlyRow, EARLY_SIZE),
+  advance(earlyCount, 1),
+];
+
+/** The next message of init. */
+const receiveInit = (options?: { readonly isLast: boolean }): readonly Op[] => [
+  when(earlyCount, "==", 0, [...receive(initFd, options), ...checkMessage], [
+    load(nextEarly, 8, got),
+    add(nextEarly, 8, source),
+    load(source, 8, sender),
+    add(nextEarly, 16, source),
+    set(target, payload),
+    ...copyMessage,
+    load(payload, 4, kind),
+    advance(nextEarly, EARLY_SIZE),
+    advance(earlyCount, -1),
+  ]),
+  need(sender, init),
+];
+
+/** The last message of init, without more than its head. */
+const awaitLast = (name: keyof typeof MessageKind): readonly Op[] => [
+  ...receiveInit({ isLast: true }),
+  need(got, MESSAGE_SIZE),
+  need(kind, MessageKind[name]),
+];
+
+const isStage = slot("is the stage's");
+
+/** The stage's last message. */
+const awaitChild: readonly Op[] = [
+  repeatUntil(
+    [...receive(stageFd), ...checkMessage, when(sender, "==", stage, [set(isStage, 1)], keepEarly)],
+    isStage,
+    1,
+  ),
+  need(got, MESSAGE_SIZE),
+  need(kind, MessageKind.child),
+];
 
 const passwd = slot("place in passwd"), passwdLeft = slot("length of the rest of passwd"), rest = slot("rest");
 
@@ -356,10 +437,8 @@ const awaitReady: readonly Op[] = [
   ...findSection("passwd", passwd, passwdLeft),
   repeatUntil(
     [
-      ...receive(initFd),
+      ...receiveInit(),
       ...whenLess(got, MESSAGE_SIZE, [leave]),
-      ...checkMessage,
-      need(sender, init),
       when(kind, "==", MessageKind.passwd, comparePasswd, [
         need(kind, MessageKind.ready),
         need(got, MESSAGE_SIZE),
@@ -372,16 +451,54 @@ const awaitReady: readonly Op[] = [
   need(passwdLeft, 0),
 ];
 
+/** The plan's name for init until it executes its program, as far as a word has it. */
+const INIT_WORD = "runc:[2:";
+const LOOK_AGAIN_S = 1;
+const commFile = buffer("path of init's name", 32);
+const [end, name, more] = [slot("end of the path"), slot("name of init"), slot("more of its name")];
+
+/** The path `/proc/PID/comm`. */
+const nameInit: readonly Op[] = [
+  load(wordOf("/proc/"), 8, found),
+  store(commFile, 8, found),
+  ...writeDigits(init, at(commFile, 6), end),
+  load(wordOf("/comm"), 8, found),
+  store(end, 8, found),
+  set(end, commFile),
+];
+
+/**
+ * Waits until init has closed its socket. Another process of the container may have got hold of it, and keep it open: then
+ * the process's name shows that it executes its program.
+ */
+const awaitProgram: readonly Op[] = [
+  set(isThere, 0),
+  repeatUntil(
+    [
+      ...watch([sync, endings, initFd]),
+      ...storeSeconds(LOOK_AGAIN_S),
+      call("ppoll", [watches, 3, timeout, 0, 0]),
+      revents(0, found),
+      when(found, "!=", 0, [...readMessage(), need(got, 0), set(isThere, 1)], [
+        ...nameInit,
+        ...readShortFile(end, {
+          words: [name, more],
+          missing: [leave],
+          then: whenWord(name, INIT_WORD, [...needNoSignal, revents(2, found), need(found, 0)], [set(isThere, 1)]),
+        }),
+      ]),
+    ],
+    isThere,
+    1,
+  ),
+];
+
 /** Waits for a message, or for the end of the socket. */
 export function awaited(kind: Awaited, by: Speaker): readonly Op[] {
   if (kind === "ready" && by === "init") return awaitReady;
-  if (kind === "end" && by === "init") {
-    return whenFlag("end", [...receive(initFd, { isLast: true }), need(got, 0)]);
-  }
-  if (kind === "created" && by === "init") {
-    return whenFlag("created", awaitMessage("created", "init", { isLast: true }));
-  }
-  if (kind === "child" && by === "stage") return awaitMessage("child", "stage");
+  if (kind === "end" && by === "init") return whenFlag("end", awaitProgram);
+  if (kind === "created" && by === "init") return whenFlag("created", awaitLast("created"));
+  if (kind === "child" && by === "stage") return awaitChild;
   throw new RangeError(`the front does not await ${kind} of ${by}`);
 }
 
@@ -448,19 +565,17 @@ export const finish: readonly Op[] = [
   ]),
 ];
 
-const timeout = buffer("time to wait", 16);
 const STAGE_LIMIT_S = 1, END_LIMIT_S = 5, QUEUE_LIMIT = 1024;
 const tolerant = { tolerate: ["*"] } as const;
 
 const awaitEnd = (fd: Slot, seconds: number): readonly Op[] => [
   ...watch([fd]),
-  store(timeout, 8, seconds),
-  store(at(timeout, 8), 8, 0),
+  ...storeSeconds(seconds),
   call("ppoll", [watches, 1, timeout, 0, 0], tolerant),
 ];
 
 /** Kills and reaps a child of ours. */
-const end = (pid: Slot, fd: Slot): readonly Op[] => [
+const killAndReap = (pid: Slot, fd: Slot): readonly Op[] => [
   call("pidfd_send_signal", [fd, SIGKILL, 0, 0], tolerant),
   ...awaitEnd(fd, END_LIMIT_S),
   call("wait4", [pid, 0, WNOHANG, 0], tolerant),
@@ -473,7 +588,7 @@ const end = (pid: Slot, fd: Slot): readonly Op[] => [
 const endStage: readonly Op[] = [
   call("shutdown", [sync, SHUT_WR], tolerant),
   ...awaitEnd(stageFd, STAGE_LIMIT_S),
-  ...end(stage, stageFd),
+  ...killAndReap(stage, stageFd),
   set(turns, QUEUE_LIMIT),
   when(init, "!=", 0, [set(turns, 1)]),
   repeatUntil(
@@ -502,7 +617,7 @@ const endInit: readonly Op[] = [
   ]),
   ...whenLess(0, initFd, [
     call("waitid", [P_PIDFD, initFd, info, WEXITED | WNOHANG | WNOWAIT, 0], { out: result, ...tolerant }),
-    when(result, "==", 0, end(init, initFd)),
+    when(result, "==", 0, killAndReap(init, initFd)),
   ]),
 ];
 

@@ -191,3 +191,29 @@ export const ignoreSignals: readonly Op[] = [SIGPIPE, SIGXFSZ].map((signal) =>
     SIGSET_SIZE,
   ])
 );
+
+const digit = slot("digit"), value = slot("value of digits"), rest = slot("rest of it"), isLess = slot("is less");
+const ZERO = 0x30;
+
+/** Writes the decimal digits of a number below ten millions to `start`. `end`: receives the address behind the last. */
+export const writeDigits = (number: Slot, start: Operand, end: Slot): readonly Op[] => [
+  set(end, start),
+  set(value, number),
+  ...[1e6, 1e5, 1e4, 1e3, 100, 10, 1].flatMap((power): readonly Op[] => [
+    set(digit, ZERO),
+    repeatUntil(
+      [
+        sub(value, power, rest),
+        { op: "shr", left: rest, right: 63, out: isLess },
+        when(isLess, "==", 0, [set(value, rest), advance(digit, 1)]),
+      ],
+      isLess,
+      1,
+    ),
+    // No zero comes first.
+    when(digit, "==", ZERO, [when(end, "!=", start, [store(end, 1, digit), advance(end, 1)])], [
+      store(end, 1, digit),
+      advance(end, 1),
+    ]),
+  ]),
+];

@@ -9,11 +9,11 @@ import { Errno } from "../../../lib/ffi/errno.ts";
 import { at, buffer, call, load, set, slot, store, when } from "../../../lib/plan/build.ts";
 import type { Op, Slot } from "../../../lib/plan/op.ts";
 import { stat } from "./facts.ts";
-import { add, advance, and, close, leave, need, repeatUntil, sub, whenLess } from "./ops.ts";
+import { add, advance, and, close, leave, need, repeatUntil, sub, whenLess, writeDigits } from "./ops.ts";
 import { pidFile } from "./words.ts";
 
 const O = openFlag("x86_64");
-const PATH_LIMIT = 4000, SLASH = 0x2f, DOT = 0x2e, ZERO = 0x30;
+const PATH_LIMIT = 4000, SLASH = 0x2f, DOT = 0x2e;
 
 const temporary = buffer("path of the new pid file", PATH_LIMIT + 96);
 export const pidFd: Slot = slot("pid file's descriptor");
@@ -74,35 +74,12 @@ export const beginPidFile: readonly Op[] = [
   ]),
 ];
 
-const digits = buffer("decimal digits", 16), digit = slot("digit"), value = slot("value"), rest = slot("rest of it");
-const isLess = slot("is less");
-
-/** The digits of `number`, below ten millions, without leading zeroes. Their end is {@link to}. */
-const writeDigits = (number: Slot): readonly Op[] => [
-  set(to, digits),
-  set(value, number),
-  ...[1e6, 1e5, 1e4, 1e3, 100, 10, 1].flatMap((power) => [
-    set(digit, ZERO),
-    repeatUntil(
-      [
-        sub(value, power, rest),
-        { op: "shr", left: rest, right: 63, out: isLess } as const,
-        when(isLess, "==", 0, [set(value, rest), advance(digit, 1)]),
-      ],
-      isLess,
-      1,
-    ),
-    when(digit, "==", ZERO, [when(to, "!=", digits, [store(to, 1, digit), advance(to, 1)])], [
-      store(to, 1, digit),
-      advance(to, 1),
-    ]),
-  ]),
-];
+const digits = buffer("decimal digits", 16);
 
 /** Writes the pid. Before the program is executed: a disk may be full. */
 export const writePidFile = (pid: Slot): readonly Op[] => [
   when(pidFile, "!=", 0, [
-    ...writeDigits(pid),
+    ...writeDigits(pid, digits, to),
     sub(to, digits, length),
     call("write", [pidFd, digits, length], { out: found }),
     need(found, length),
