@@ -372,8 +372,8 @@ const keepEarly: readonly Op[] = [
 ];
 
 /** The next message of init. */
-const receiveInit: readonly Op[] = [
-  when(earlyCount, "==", 0, [...receive(initFd), ...checkMessage], [
+const receiveInit = (options?: { readonly isLast: boolean }): readonly Op[] => [
+  when(earlyCount, "==", 0, [...receive(initFd, options), ...checkMessage], [
     load(nextEarly, 8, got),
     add(nextEarly, 8, source),
     load(source, 8, sender),
@@ -387,13 +387,11 @@ const receiveInit: readonly Op[] = [
   need(sender, init),
 ];
 
-/** Init's last message, if its socket is not closed instead. */
-const awaitCreated: readonly Op[] = [
-  ...receive(initFd, { isLast: true }),
-  ...checkMessage,
-  need(sender, init),
+/** The last message of init, without more than its head. */
+const awaitLast = (name: keyof typeof MessageKind): readonly Op[] => [
+  ...receiveInit({ isLast: true }),
   need(got, MESSAGE_SIZE),
-  need(kind, MessageKind.created),
+  need(kind, MessageKind[name]),
 ];
 
 const isStage = slot("is the stage's");
@@ -439,7 +437,7 @@ const awaitReady: readonly Op[] = [
   ...findSection("passwd", passwd, passwdLeft),
   repeatUntil(
     [
-      ...receiveInit,
+      ...receiveInit(),
       ...whenLess(got, MESSAGE_SIZE, [leave]),
       when(kind, "==", MessageKind.passwd, comparePasswd, [
         need(kind, MessageKind.ready),
@@ -499,7 +497,7 @@ const awaitProgram: readonly Op[] = [
 export function awaited(kind: Awaited, by: Speaker): readonly Op[] {
   if (kind === "ready" && by === "init") return awaitReady;
   if (kind === "end" && by === "init") return whenFlag("end", awaitProgram);
-  if (kind === "created" && by === "init") return whenFlag("created", awaitCreated);
+  if (kind === "created" && by === "init") return whenFlag("created", awaitLast("created"));
   if (kind === "child" && by === "stage") return awaitChild;
   throw new RangeError(`the front does not await ${kind} of ${by}`);
 }
