@@ -104,6 +104,9 @@ export const knownSections = [
   "monitor",
 ] as const;
 
+/** The length of an entry's numbers and places, a multiple of 8 bytes. */
+export const ENTRY_HEAD: number = entryOffsets.sections + 8 * knownSections.length;
+
 /** The name of a section. */
 export type KnownSection = typeof knownSections[number];
 
@@ -175,8 +178,7 @@ export function encodeKnownExec(known: KnownExec): Uint8Array<ArrayBuffer> {
     rlimitTable: rlimitTable(known),
     namespaceTable: namespaceTable(known),
   };
-  const head = entryOffsets.sections + 8 * knownSections.length;
-  const entry = new Uint8Array(knownSections.reduce((sum, name) => sum + padded(contents[name].length), padded(head)));
+  const entry = new Uint8Array(knownSections.reduce((sum, name) => sum + padded(contents[name].length), ENTRY_HEAD));
   const view = new DataView(entry.buffer);
   const numbers: Readonly<Record<Exclude<keyof typeof entryOffsets, "sections">, number>> = {
     length: entry.length,
@@ -195,7 +197,7 @@ export function encodeKnownExec(known: KnownExec): Uint8Array<ArrayBuffer> {
   for (const [name, number] of Object.entries(numbers)) {
     view.setUint32(entryOffsets[name as keyof typeof numbers], number, true);
   }
-  let end = padded(head);
+  let end = ENTRY_HEAD;
   knownSections.forEach((name, index) => {
     const content = contents[name];
     view.setUint32(entryOffsets.sections + 8 * index, end, true);
@@ -276,9 +278,9 @@ function entriesOf(file: Uint8Array | undefined, head: KnownFor): readonly Uint8
   const entries: Uint8Array[] = [];
   let at: number = knownHead.entries;
   for (let index = 0; index < count; index++) {
-    if (at + entryOffsets.sections + 8 * knownSections.length > file.length) return [];
+    if (at + ENTRY_HEAD > file.length) return [];
     const length = view.getUint32(at + entryOffsets.length, true);
-    if (length % 8 !== 0 || length < entryOffsets.sections || at + length > file.length) return [];
+    if (length % 8 !== 0 || length < ENTRY_HEAD || at + length > file.length) return [];
     entries.push(file.subarray(at, at + length));
     at += length;
   }

@@ -11,6 +11,7 @@ import { CAPABILITY_VERSION, NULL_DEVICE } from "../../../lib/libcontainer/conta
 import {
   callersNamespaces,
   CAPABILITY_BYTES,
+  ENTRY_HEAD,
   entryOffsets,
   KNOWN,
   KNOWN_LIMIT,
@@ -252,7 +253,7 @@ const findEntry: readonly Op[] = [
       add(entry, entryLength, found),
       add(known, knownLength, wanted),
       ...whenLess(wanted, found, [leave]),
-      ...whenLess(entryLength, entryOffsets.sections + 8 * knownSections.length, [leave]),
+      ...whenLess(entryLength, ENTRY_HEAD, [leave]),
       set(isSame, 1),
       ...compareArgv,
       whenSame(compareRequest),

@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import {
   addKnownExec,
+  ENTRY_HEAD,
   entryOffsets,
   KNOWN_LIMIT,
   KNOWN_MAGIC,
@@ -125,9 +126,14 @@ Deno.test("nothing is kept of a file for another state, program or caller, or of
     [7, 2],
     [knownHead.count, MOST_KNOWN + 1],
     [knownHead.entries + entryOffsets.length, 4],
+    // Shorter than its places.
+    [knownHead.entries + entryOffsets.length, ENTRY_HEAD - 8],
     [knownHead.entries + entryOffsets.length + 3, 0x7f],
   ];
-  for (const [at, value] of broken) assertEquals(requests(addKnownExec(file.with(at, value), head, next)), ["next"]);
+  // The entry's other bytes of the length are 0 then.
+  const changed = (at: number, value: number) =>
+    file.with(at + 1, at < knownHead.entries ? file[at + 1]! : 0).with(at, value);
+  for (const [at, value] of broken) assertEquals(requests(addKnownExec(changed(at, value), head, next)), ["next"]);
   for (let length = 0; length < knownHead.entries + 100; length += 11) {
     assertEquals(requests(addKnownExec(file.subarray(0, length), head, next)), ["next"]);
   }
