@@ -12,7 +12,13 @@ import type { Fd } from "../../lib/ffi/fd.ts";
 import { open, pipe } from "../../lib/ffi/files.ts";
 import { kill } from "../../lib/ffi/process/process.ts";
 import { fstat } from "../../lib/ffi/stat.ts";
-import { entryOffsets, KNOWN, knownHead } from "../../lib/libcontainer/state/known_exec.ts";
+import {
+  entryOffsets,
+  KNOWN,
+  knownHead,
+  type KnownSection,
+  knownSections,
+} from "../../lib/libcontainer/state/known_exec.ts";
 import { identityOf } from "../../lib/libcontainer/state/store.ts";
 import { contentOf } from "./foreground_harness.ts";
 import { bring, type By, cgroupsOf, filesOf, frontOf, frontTest, left, runBy, strace } from "./front_harness.ts";
@@ -221,6 +227,9 @@ frontTest("what is kept is void for another program, another container, and in a
   assertEquals(runBy(box, "front", line), left);
 });
 
+/** Where the first entry has the place of a section. */
+const sectionAt = (name: KnownSection) => knownHead.entries + entryOffsets.sections + 8 * knownSections.indexOf(name);
+
 /** What can be wrong with the file. */
 const damages: readonly (readonly [name: string, damage: (path: string, box: Box) => void])[] = [
   ["is missing", (path) => Deno.removeSync(path)],
@@ -247,6 +256,18 @@ const damages: readonly (readonly [name: string, damage: (path: string, box: Box
   [
     "has an empty entry",
     (_, box) => changeKnown(box, (view) => view.setUint32(knownHead.entries, 0, true)),
+  ],
+  [
+    "has fewer words than it says",
+    (_, box) => changeKnown(box, (view) => view.setUint32(sectionAt("argv") + 4, 5, true)),
+  ],
+  [
+    "has a cut table of namespaces",
+    (_, box) =>
+      changeKnown(box, (view) => {
+        const at = sectionAt("namespaceTable") + 4;
+        view.setUint32(at, view.getUint32(at, true) - 8, true);
+      }),
   ],
   [
     "has a section beyond its entry",

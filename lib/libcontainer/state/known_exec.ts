@@ -59,24 +59,22 @@ export const entryOffsets = {
   flags: 4,
   /** How many there are. */
   words: 8,
-  namespaces: 12,
-  rlimits: 16,
   /** Numbers of the stage's descriptors. `lowest`: no descriptor that is given one may have this number or a higher one. */
-  lowest: 20,
-  sync: 24,
-  proc: 28,
+  lowest: 12,
+  sync: 16,
+  proc: 20,
   /** In the foreground: S_IFMT of the mode of each standard stream. */
-  stdin: 32,
-  stdout: 36,
-  stderr: 40,
+  stdin: 24,
+  stdout: 28,
+  stderr: 32,
   /** Where the process's pid belongs in the monitor's image. */
-  pidPlace: 44,
+  pidPlace: 36,
   /** The owner of the process's pipes. */
-  uid: 48,
-  gid: 52,
+  uid: 40,
+  gid: 44,
   /** In the foreground: how many arguments the program has, with its name. */
-  arguments: 56,
-  sections: 64,
+  arguments: 48,
+  sections: 56,
 } as const;
 
 /** The sections of an entry, in the order of their places: offset from the entry and length in bytes, 4 bytes each. */
@@ -184,8 +182,6 @@ export function encodeKnownExec(known: KnownExec): Uint8Array<ArrayBuffer> {
     length: entry.length,
     flags: known.flags,
     words: known.argv.length,
-    namespaces: known.namespaces.length,
-    rlimits: known.rlimits.length,
     ...known.numbers,
     stdin: known.streams[0],
     stdout: known.streams[1],

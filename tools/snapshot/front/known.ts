@@ -147,24 +147,28 @@ const compareText = (name: KnownSection, word: Slot, missing = ""): readonly Op[
 ];
 
 const words = slot("words to compare"), word = slot("word to compare"), character = slot("character");
+const argvEnd = slot("end of the known words");
 
 /** Compares the words after `exec`. */
 const compareArgv: readonly Op[] = [
   ...entryNumber("words", words),
   when(words, "!=", execCount, [set(isSame, 0)], [
     ...findSection("argv", one, count),
+    add(one, count, argvEnd),
     set(word, execWords),
     repeatUntil(
       [
         advance(words, -1),
         advance(word, 8),
+        set(isSame, 0),
+        ...whenLess(one, argvEnd, [set(isSame, 1)]),
         load(one, 1, character),
         // A file's path may be any.
         when(character, "==", 1, [advance(one, 2)], [
           load(word, 8, other),
           ...compareTexts,
-          when(isSame, "==", 0, [set(words, 0)]),
         ]),
+        when(isSame, "==", 0, [set(words, 0)]),
       ],
       words,
       0,

@@ -101,14 +101,16 @@ function noAction(): Buffer {
 /** Repeats `body` for each row of a section: {@link address} is its address. */
 const forEachRow = (
   section: "rlimitTable" | "namespaceTable",
-  rows: "rlimits" | "namespaces",
   rowSize: number,
   body: readonly Op[],
 ): readonly Op[] => [
   ...findSection(section, address, size),
-  ...entryNumber(rows, turns),
-  when(turns, "!=", 0, [
-    repeatUntil([...body, advance(address, rowSize), advance(turns, -1)], turns, 0),
+  when(size, "!=", 0, [
+    repeatUntil(
+      [...whenLess(size, rowSize, [leave]), ...body, advance(address, rowSize), advance(size, -rowSize)],
+      size,
+      0,
+    ),
   ]),
 ];
 
@@ -121,10 +123,10 @@ const row = slot("row");
 export const openNamespaces: readonly Op[] = [
   ...blockSignals,
   ...entryNumber("lowest", lowest),
-  ...entryNumber("namespaces", turns),
-  ...whenLess(MOST_NAMESPACES, turns, [leave]),
+  ...findSection("namespaceTable", address, size),
+  ...whenLess(NAMESPACE_SIZE * MOST_NAMESPACES, size, [leave]),
   set(row, namespaceFds),
-  ...forEachRow("namespaceTable", "namespaces", NAMESPACE_SIZE, [
+  ...forEachRow("namespaceTable", NAMESPACE_SIZE, [
     add(address, NAMESPACE_PATH, found),
     call("openat", [AT_FDCWD, found, O.O_CLOEXEC], { out: fd }),
     store(row, 8, fd),
@@ -192,7 +194,7 @@ const stageArgv = buffer("arguments of the stage", 24), noStrings = buffer("no s
 const becomeStage: readonly Op[] = [
   ...whenFlag("detached", [], streams.map(({ theirs }, target) => inChild("dup3", [theirs, target, 0]))),
   set(row, namespaceFds),
-  ...forEachRow("namespaceTable", "namespaces", NAMESPACE_SIZE, [
+  ...forEachRow("namespaceTable", NAMESPACE_SIZE, [
     load(row, 8, fd),
     load(address, 4, number),
     inChild("dup3", [fd, number, 0]),
@@ -519,7 +521,7 @@ export const adopt: readonly Op[] = [
 
 const limit = slot("limit");
 
-export const setRlimits: readonly Op[] = forEachRow("rlimitTable", "rlimits", RLIMIT_SIZE, [
+export const setRlimits: readonly Op[] = forEachRow("rlimitTable", RLIMIT_SIZE, [
   load(address, 8, number),
   add(address, 8, limit),
   call("prlimit64", [init, number, limit, 0]),

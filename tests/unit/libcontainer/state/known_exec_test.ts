@@ -83,7 +83,7 @@ Deno.test("an entry has its numbers and its sections, each where a word can be r
     Object.entries(entryOffsets).map(([name, at]) => [name, name === "sections" ? at : word(entry!, at)]),
   );
   assertEquals(numbers, {
-    ...{ length: entry!.length, flags: 2, words: 6, namespaces: 2, rlimits: 1, lowest: 32, sync: 35, proc: 36 },
+    ...{ length: entry!.length, flags: 2, words: 6, lowest: 32, sync: 35, proc: 36 },
     ...{ stdin: 1, stdout: 2, stderr: 3, pidPlace: 3, uid: 4, gid: 5, arguments: 7, sections: entryOffsets.sections },
   });
   for (const [index, name] of knownSections.entries()) {
