@@ -138,7 +138,7 @@ function isFrozenV1(directory: string): boolean {
 }
 
 function isFrozenV2(directory: string): boolean {
-  return readIfThere(directory, "cgroup.freeze") === "1\n";
+  return readIfThere(directory, "cgroup.freeze")?.trim() === "1";
 }
 
 function* writeWaitsIfThere(directory: string, name: string, text: string): Waits<void> {
