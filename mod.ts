@@ -165,7 +165,7 @@ export {
 export type { CheckpointOptions, CriuOptions, CriuRestoreOptions } from "./lib/libcontainer/config/criu_options.ts";
 export type { RestoreOptions } from "./lib/libcontainer/container/criu/restoration.ts";
 export type { ProcessOptions } from "./lib/libcontainer/container/container_process.ts";
-export type { ExecOptions } from "./lib/libcontainer/container/exec_planning.ts";
+export type { ExecOptions } from "./lib/libcontainer/container/exec/planning.ts";
 export type { Removal } from "./lib/libcontainer/plans/monitor/plan.ts";
 export { rootOwner } from "./lib/libcontainer/config/id_mappings.ts";
 export {

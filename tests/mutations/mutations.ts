@@ -53,11 +53,11 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "debug: the config may give CAP_SYS_PTRACE to the container",
-    file: `${core}/container/exec_planning.ts`,
+    file: `${core}/container/exec/planning.ts`,
     text: "  refuseTracingConfig(state);\n",
     replacement: "",
     also: [{
-      file: `${core}/container/exec_process.ts`,
+      file: `${core}/container/exec/process.ts`,
       text: "refuseTracers: () => refuseTracers(kernel, container.state, container.cgroup.processes()),",
       replacement: "refuseTracers: () => {},",
     }],
@@ -67,7 +67,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "debug: a process of the container may have CAP_SYS_PTRACE from exec",
-    file: `${core}/container/exec_process.ts`,
+    file: `${core}/container/exec/process.ts`,
     text: "refuseTracers: () => refuseTracers(kernel, container.state, container.cgroup.processes()),",
     replacement: "refuseTracers: () => {},",
     tests: debug,

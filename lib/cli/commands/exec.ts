@@ -9,7 +9,7 @@ import { RuncError } from "../../errors.ts";
 import { runWaits } from "../../ffi/waits.ts";
 import { readConfig } from "../../libcontainer/container/bundle.ts";
 import { ContainerHandle } from "../../libcontainer/container/handle.ts";
-import type { Kept } from "../../libcontainer/container/keep_exec.ts";
+import type { Kept } from "../../libcontainer/container/exec/keep.ts";
 import type { ProcessHandle } from "../../libcontainer/container/container_process.ts";
 import { runAct } from "../../libcontainer/launch/run_acts.ts";
 import type { Reexec } from "../../libcontainer/plans/monitor/reexec.ts";
@@ -24,7 +24,7 @@ import type { Command, Context } from "../context.ts";
 import type { Invocation } from "../parse.ts";
 import { foregroundOf, type MakeForeground, type MonitoredProcess } from "../foreground.ts";
 import { Interruptible } from "../interruption.ts";
-import { knownArgv } from "../known_words.ts";
+import { knownArgv } from "../words/known.ts";
 import {
   checkTerminal,
   inheritedDescriptors,
@@ -34,7 +34,7 @@ import {
   writePidFile,
 } from "../process_io.ts";
 import { makeRuntime } from "../runtime.ts";
-import { parseSubCgroups } from "../sub_cgroup.ts";
+import { parseSubCgroups } from "../words/sub_cgroup.ts";
 import { withSystemErrors } from "../system_error.ts";
 
 /** The options that override the config's process. */

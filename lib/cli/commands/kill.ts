@@ -8,7 +8,7 @@ import { runWaits } from "../../ffi/waits.ts";
 import { ContainerHandle } from "../../libcontainer/container/handle.ts";
 import type { Command } from "../context.ts";
 import { makeRuntime } from "../runtime.ts";
-import { parseSignal } from "../signal_name.ts";
+import { parseSignal } from "../words/signal_name.ts";
 
 /** Sends a signal to a container's init. */
 export const run: Command<"kill"> = (context, { args, options }) => {

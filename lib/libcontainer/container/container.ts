@@ -21,7 +21,7 @@ import type { RestoreOptions } from "./criu/restoration.ts";
 import type { SeccompFilter } from "../seccomp/filter.ts";
 import type { Exit } from "../state/exit_record.ts";
 import type { ProcessHandle, ProcessOptions } from "./container_process.ts";
-import type { ExecOptions } from "./exec_planning.ts";
+import type { ExecOptions } from "./exec/planning.ts";
 import type { ContainerState } from "../state/state_text.ts";
 import { ContainerHandle } from "./handle.ts";
 import type { PlanOptions } from "./planning.ts";

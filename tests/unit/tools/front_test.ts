@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { ExecOption, execOptionWords } from "../../../lib/cli/known_words.ts";
+import { ExecOption, execOptionWords } from "../../../lib/cli/words/known.ts";
 import { parse } from "../../../lib/cli/parse.ts";
-import { parseSignal } from "../../../lib/cli/signal_name.ts";
+import { parseSignal } from "../../../lib/cli/words/signal_name.ts";
 import { type CommandName, globalOptions, type OptionSpec, specOf } from "../../../lib/cli/table.ts";
 import { act } from "../../../lib/libcontainer/plans/parent/act.ts";
 import {

@@ -7,7 +7,7 @@
 
 import { AT_FDCWD, FileType, openFlag, Prctl, statOffsets } from "../../../lib/ffi/constants.ts";
 import { globalOptions } from "../../../lib/cli/table.ts";
-import { CAPABILITY_VERSION, NULL_DEVICE } from "../../../lib/libcontainer/container/keep_exec.ts";
+import { CAPABILITY_VERSION, NULL_DEVICE } from "../../../lib/libcontainer/container/exec/keep.ts";
 import {
   callersNamespaces,
   CAPABILITY_BYTES,

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { ExecOption, execOptionWords } from "../../../lib/cli/known_words.ts";
+import { ExecOption, execOptionWords } from "../../../lib/cli/words/known.ts";
 import type { CommandName, globalOptions } from "../../../lib/cli/table.ts";
 import { AT_FDCWD, signalNames, STAT_SIZE, statOffsets } from "../../../lib/ffi/constants.ts";
 import { at, buffer, bytes, call, load, set, slot, stack, step, text, when } from "../../../lib/plan/build.ts";

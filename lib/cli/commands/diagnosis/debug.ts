@@ -9,7 +9,7 @@ import { RuncError } from "../../../errors.ts";
 import { capabilityNames } from "../../../ffi/constants.ts";
 import { runWaits } from "../../../ffi/waits.ts";
 import { ContainerHandle } from "../../../libcontainer/container/handle.ts";
-import { TRACE } from "../../../libcontainer/container/tracers.ts";
+import { TRACE } from "../../../libcontainer/container/exec/tracers.ts";
 import {
   CONTAINER,
   type ToolEntry,

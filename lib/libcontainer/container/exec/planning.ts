@@ -4,35 +4,35 @@
  * @module
  */
 
-import { readCgroupLayout } from "../../cgroups/layout.ts";
-import type { CgroupManager } from "../../cgroups/manager.ts";
-import { loadCgroupManager } from "../../cgroups/open.ts";
-import { subCgroupPaths, type SubCgroups } from "../../cgroups/sub_cgroup.ts";
-import { loadSystemdManager } from "../../cgroups/systemd/manager.ts";
-import { isThere } from "../../ffi/files.ts";
-import { TURN, type Waits } from "../../ffi/waits.ts";
-import type { Plan } from "../../plan/op.ts";
-import type { NamespaceType, Process } from "../../specs/config.ts";
-import type { State } from "../../specs/state.ts";
-import { inSpan } from "../../trace/tracer.ts";
-import { deniesSetgroups, readFacts } from "../config/facts.ts";
-import type { HostFacts } from "../config/launch_request.ts";
-import { namespaceKinds } from "../config/namespaces.ts";
-import { configError, validateProcess } from "../config/validate.ts";
-import { type ExecRequest, planExec } from "../plans/exec.ts";
-import { enterWithoutClone3, refusalHint, withoutRefused } from "../plans/outer_sandbox.ts";
-import type { Act } from "../plans/parent/act.ts";
-import { execActs } from "../plans/parent/exec.ts";
-import { RuncError } from "../../errors.ts";
-import { recentFact } from "../recent_facts.ts";
-import { once } from "../../once.ts";
-import { lacksMountCalls, newMountCalls } from "../steps/mounts/old_mounts.ts";
-import { type KeptFor, keptFor } from "../launch/kept_images.ts";
-import type { ToolRoot } from "../steps/root/tool_root.ts";
-import type { Runtime } from "../runtime.ts";
-import type { SeccompFilter } from "../seccomp/filter.ts";
-import { hasCpusetOf, memoryPolicyOf, noNewKeyringOf, personalityOf, umaskOf } from "../state/exec_state.ts";
-import { completeProcess } from "../state/process_state.ts";
+import { readCgroupLayout } from "../../../cgroups/layout.ts";
+import type { CgroupManager } from "../../../cgroups/manager.ts";
+import { loadCgroupManager } from "../../../cgroups/open.ts";
+import { subCgroupPaths, type SubCgroups } from "../../../cgroups/sub_cgroup.ts";
+import { loadSystemdManager } from "../../../cgroups/systemd/manager.ts";
+import { isThere } from "../../../ffi/files.ts";
+import { TURN, type Waits } from "../../../ffi/waits.ts";
+import type { Plan } from "../../../plan/op.ts";
+import type { NamespaceType, Process } from "../../../specs/config.ts";
+import type { State } from "../../../specs/state.ts";
+import { inSpan } from "../../../trace/tracer.ts";
+import { deniesSetgroups, readFacts } from "../../config/facts.ts";
+import type { HostFacts } from "../../config/launch_request.ts";
+import { namespaceKinds } from "../../config/namespaces.ts";
+import { configError, validateProcess } from "../../config/validate.ts";
+import { type ExecRequest, planExec } from "../../plans/exec.ts";
+import { enterWithoutClone3, refusalHint, withoutRefused } from "../../plans/outer_sandbox.ts";
+import type { Act } from "../../plans/parent/act.ts";
+import { execActs } from "../../plans/parent/exec.ts";
+import { RuncError } from "../../../errors.ts";
+import { recentFact } from "../../recent_facts.ts";
+import { once } from "../../../once.ts";
+import { lacksMountCalls, newMountCalls } from "../../steps/mounts/old_mounts.ts";
+import { type KeptFor, keptFor } from "../../launch/kept_images.ts";
+import type { ToolRoot } from "../../steps/root/tool_root.ts";
+import type { Runtime } from "../../runtime.ts";
+import type { SeccompFilter } from "../../seccomp/filter.ts";
+import { hasCpusetOf, memoryPolicyOf, noNewKeyringOf, personalityOf, umaskOf } from "../../state/exec_state.ts";
+import { completeProcess } from "../../state/process_state.ts";
 import {
   annotationsOf,
   idOf,
@@ -46,12 +46,12 @@ import {
   seccompOf,
   systemdOf,
   systemdPathOf,
-} from "../state/runc_state.ts";
-import type { StateDirectory } from "../state/store.ts";
-import type { Kept } from "./keep_exec.ts";
-import { hasSelinux } from "../config/facts.ts";
-import { cgroupEntry, cgroupOptions, systemdOptions } from "./container_cgroups.ts";
-import { type ProcessOptions, requireFilter } from "./container_process.ts";
+} from "../../state/runc_state.ts";
+import type { StateDirectory } from "../../state/store.ts";
+import type { Kept } from "./keep.ts";
+import { hasSelinux } from "../../config/facts.ts";
+import { cgroupEntry, cgroupOptions, systemdOptions } from "../container_cgroups.ts";
+import { type ProcessOptions, requireFilter } from "../container_process.ts";
 import { refuseTracingConfig } from "./tracers.ts";
 
 /** Options of `exec`. */

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { ANY_WORD } from "../libcontainer/state/known_exec.ts";
-import type { Invocation } from "./parse.ts";
+import { ANY_WORD } from "../../libcontainer/state/known_exec.ts";
+import type { Invocation } from "../parse.ts";
 
 /** What an option of `exec` is for the front: a flag, or what its value is. Others are left to the snapshot. */
 export const ExecOption = { flag: 1, value: 2, process: 3, pidFile: 4 } as const;

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { RuncError } from "../errors.ts";
-import { signalNames } from "../ffi/constants.ts";
+import { RuncError } from "../../errors.ts";
+import { signalNames } from "../../ffi/constants.ts";
 
 /** Aliases, kept for compatibility. signal(7) */
 const aliases: Readonly<Record<string, number>> = { SIGIOT: 6, SIGPOLL: 29, SIGCLD: 17 };

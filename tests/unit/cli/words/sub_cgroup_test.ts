@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { parseSubCgroups } from "../../../lib/cli/sub_cgroup.ts";
+import { parseSubCgroups } from "../../../../lib/cli/words/sub_cgroup.ts";
 
 const accepted: readonly [values: string[], paths: Record<string, string>][] = [
   [[], {}],

@@ -4,23 +4,23 @@
  * @module
  */
 
-import type { CgroupManager } from "../../cgroups/manager.ts";
-import { addToRdtGroup } from "../../cgroups/rdt/resctrl.ts";
-import { requireCgroups } from "../../cgroups/sub_cgroup.ts";
-import { RuncError } from "../../errors.ts";
-import type { Waits } from "../../ffi/waits.ts";
-import { LaunchWorld } from "../launch/launch_world.ts";
-import { type Explained, type Performers, runActs } from "../launch/run_acts.ts";
-import type { VerbOf } from "../plans/parent/act.ts";
-import type { Runtime } from "../runtime.ts";
-import { EXEC_IN_STOPPED, isAlive } from "../state/process_status.ts";
-import { idOf } from "../state/runc_state.ts";
-import { affinityText } from "../steps/cpu_affinity.ts";
-import { ProcessHandle } from "./container_process.ts";
-import type { Kernel } from "../../ffi/kernel.ts";
-import { type DebugOptions, type ExecContainer, type PlannedExec, planningExec } from "./exec_planning.ts";
-import { keepExec, type LaunchedImage } from "./keep_exec.ts";
-import { StageDescriptors } from "./stage_descriptors.ts";
+import type { CgroupManager } from "../../../cgroups/manager.ts";
+import { addToRdtGroup } from "../../../cgroups/rdt/resctrl.ts";
+import { requireCgroups } from "../../../cgroups/sub_cgroup.ts";
+import { RuncError } from "../../../errors.ts";
+import type { Waits } from "../../../ffi/waits.ts";
+import { LaunchWorld } from "../../launch/launch_world.ts";
+import { type Explained, type Performers, runActs } from "../../launch/run_acts.ts";
+import type { VerbOf } from "../../plans/parent/act.ts";
+import type { Runtime } from "../../runtime.ts";
+import { EXEC_IN_STOPPED, isAlive } from "../../state/process_status.ts";
+import { idOf } from "../../state/runc_state.ts";
+import { affinityText } from "../../steps/cpu_affinity.ts";
+import { ProcessHandle } from "../container_process.ts";
+import type { Kernel } from "../../../ffi/kernel.ts";
+import { type DebugOptions, type ExecContainer, type PlannedExec, planningExec } from "./planning.ts";
+import { keepExec, type LaunchedImage } from "./keep.ts";
+import { StageDescriptors } from "../stage_descriptors.ts";
 import { refuseTracers } from "./tracers.ts";
 
 /** Starts another process in a container. @see Container.exec */

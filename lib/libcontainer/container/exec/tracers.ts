@@ -11,12 +11,12 @@
  * @module
  */
 
-import { openFlag } from "../../ffi/constants.ts";
-import { cString, type Kernel } from "../../ffi/kernel.ts";
-import { RuncError } from "../../errors.ts";
-import { processOf } from "../state/process_state.ts";
-import { capabilitiesIn } from "../state/process_status.ts";
-import { initOf, type RuncState } from "../state/runc_state.ts";
+import { openFlag } from "../../../ffi/constants.ts";
+import { cString, type Kernel } from "../../../ffi/kernel.ts";
+import { RuncError } from "../../../errors.ts";
+import { processOf } from "../../state/process_state.ts";
+import { capabilitiesIn } from "../../state/process_status.ts";
+import { initOf, type RuncState } from "../../state/runc_state.ts";
 
 /** The capability that a debugger always has. */
 export const TRACE = "CAP_SYS_PTRACE";

@@ -8,19 +8,19 @@
  * @module
  */
 
-import { FileType, openFlag } from "../../ffi/constants.ts";
-import { fileError } from "../../ffi/file_error.ts";
-import { alloc, cString, type Kernel } from "../../ffi/kernel.ts";
-import { isFiltered } from "../../ffi/process/refused_calls.ts";
-import { fstat, type Stat } from "../../ffi/stat.ts";
-import type { IoMode } from "../../ffi/channel.ts";
-import { bytes, slot } from "../../plan/build.ts";
-import { encode } from "../../plan/native/encode.ts";
-import { homeOf } from "../launch/passwd.ts";
-import { planMonitor } from "../plans/monitor/plan.ts";
-import type { Reexec } from "../plans/monitor/reexec.ts";
-import { usualExec } from "../plans/parent/known_exec.ts";
-import type { Runtime } from "../runtime.ts";
+import { FileType, openFlag } from "../../../ffi/constants.ts";
+import { fileError } from "../../../ffi/file_error.ts";
+import { alloc, cString, type Kernel } from "../../../ffi/kernel.ts";
+import { isFiltered } from "../../../ffi/process/refused_calls.ts";
+import { fstat, type Stat } from "../../../ffi/stat.ts";
+import type { IoMode } from "../../../ffi/channel.ts";
+import { bytes, slot } from "../../../plan/build.ts";
+import { encode } from "../../../plan/native/encode.ts";
+import { homeOf } from "../../launch/passwd.ts";
+import { planMonitor } from "../../plans/monitor/plan.ts";
+import type { Reexec } from "../../plans/monitor/reexec.ts";
+import { usualExec } from "../../plans/parent/known_exec.ts";
+import type { Runtime } from "../../runtime.ts";
 import {
   callersNamespaces,
   CAPABILITY_BYTES,
@@ -29,10 +29,10 @@ import {
   type KnownFor,
   monitorNumbers,
   REQUEST_LIMIT,
-} from "../state/known_exec.ts";
-import { initOf, namespacesOf, type RuncState } from "../state/runc_state.ts";
-import { identityOf, type StateDirectory } from "../state/store.ts";
-import type { PlannedExec } from "./exec_planning.ts";
+} from "../../state/known_exec.ts";
+import { initOf, namespacesOf, type RuncState } from "../../state/runc_state.ts";
+import { identityOf, type StateDirectory } from "../../state/store.ts";
+import type { PlannedExec } from "./planning.ts";
 
 /** What only the command line knows of an exec. */
 export interface Kept extends Pick<KnownExec, "argv" | "root" | "log" | "format" | "request" | "requestPath"> {

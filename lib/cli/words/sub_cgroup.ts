@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { SubCgroups } from "../cgroups/sub_cgroup.ts";
-import { RuncError } from "../errors.ts";
+import type { SubCgroups } from "../../cgroups/sub_cgroup.ts";
+import { RuncError } from "../../errors.ts";
 
 /**
  * Accepts one `path` for every hierarchy, or any number of `controller[,controller]:path`.

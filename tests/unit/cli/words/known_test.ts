@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { knownArgv } from "../../../lib/cli/known_words.ts";
-import { ANY_WORD } from "../../../lib/libcontainer/state/known_exec.ts";
+import { knownArgv } from "../../../../lib/cli/words/known.ts";
+import { ANY_WORD } from "../../../../lib/libcontainer/state/known_exec.ts";
 
 const any = ANY_WORD;
 

@@ -1,9 +1,13 @@
 /** Which threads and which containers could trace a debugger. */
 
 import { assertEquals, assertThrows } from "@std/assert";
-import { couldReach, refuseTracingConfig, type ThreadFacts } from "../../../../lib/libcontainer/container/tracers.ts";
-import { RuncError } from "../../../../lib/errors.ts";
-import type { RuncState } from "../../../../lib/libcontainer/state/runc_state.ts";
+import {
+  couldReach,
+  refuseTracingConfig,
+  type ThreadFacts,
+} from "../../../../../lib/libcontainer/container/exec/tracers.ts";
+import { RuncError } from "../../../../../lib/errors.ts";
+import type { RuncState } from "../../../../../lib/libcontainer/state/runc_state.ts";
 
 const PTRACE = 1n << 19n, ADMIN = 1n << 21n, RESOURCE = 1n << 24n, KILL = 1n << 5n;
 

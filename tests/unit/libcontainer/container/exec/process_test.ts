@@ -1,19 +1,19 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { RuncError } from "../../../../lib/errors.ts";
-import { Errno } from "../../../../lib/ffi/errno.ts";
-import type { ProcessHandle } from "../../../../lib/libcontainer/container/container_process.ts";
-import type { ExecOptions } from "../../../../lib/libcontainer/container/exec_planning.ts";
-import type { ContainerHandle } from "../../../../lib/libcontainer/container/handle.ts";
-import type { SeccompFilter } from "../../../../lib/libcontainer/seccomp/filter.ts";
-import { seccompActions } from "../../../../lib/libcontainer/seccomp/names.ts";
-import { HEADER_SIZE } from "../../../../lib/plan/native/format.ts";
-import { bpfFilter } from "../../host/filters.ts";
-import { createOn, type Creating, type Logged, runtimeOn } from "../../host/containers.ts";
-import { type FakeHost, Server } from "../../host/host.ts";
-import { PlainFile } from "../../host/open_files.ts";
-import { file } from "../../host/file_system.ts";
-import { type Conduct, stageOf } from "../../host/stage.ts";
-import { withHost } from "../../host/with_host.ts";
+import { RuncError } from "../../../../../lib/errors.ts";
+import { Errno } from "../../../../../lib/ffi/errno.ts";
+import type { ProcessHandle } from "../../../../../lib/libcontainer/container/container_process.ts";
+import type { ExecOptions } from "../../../../../lib/libcontainer/container/exec/planning.ts";
+import type { ContainerHandle } from "../../../../../lib/libcontainer/container/handle.ts";
+import type { SeccompFilter } from "../../../../../lib/libcontainer/seccomp/filter.ts";
+import { seccompActions } from "../../../../../lib/libcontainer/seccomp/names.ts";
+import { HEADER_SIZE } from "../../../../../lib/plan/native/format.ts";
+import { bpfFilter } from "../../../host/filters.ts";
+import { createOn, type Creating, type Logged, runtimeOn } from "../../../host/containers.ts";
+import { type FakeHost, Server } from "../../../host/host.ts";
+import { PlainFile } from "../../../host/open_files.ts";
+import { file } from "../../../host/file_system.ts";
+import { type Conduct, stageOf } from "../../../host/stage.ts";
+import { withHost } from "../../../host/with_host.ts";
 
 interface Running {
   readonly container: ContainerHandle;
