@@ -14,11 +14,13 @@ import { alloc, cString, type Kernel } from "../../../ffi/kernel.ts";
 import { isFiltered } from "../../../ffi/process/refused_calls.ts";
 import { fstat, type Stat } from "../../../ffi/stat.ts";
 import type { IoMode } from "../../../ffi/channel.ts";
+import type { Process } from "../../../specs/config.ts";
 import { bytes, slot } from "../../../plan/build.ts";
 import { encode } from "../../../plan/native/encode.ts";
 import { homeOf } from "../../launch/passwd.ts";
 import { planMonitor } from "../../plans/monitor/plan.ts";
 import type { Reexec } from "../../plans/monitor/reexec.ts";
+import type { Act } from "../../plans/parent/act.ts";
 import { usualExec } from "../../plans/parent/known_exec.ts";
 import type { Runtime } from "../../runtime.ts";
 import {
@@ -32,7 +34,6 @@ import {
 } from "../../state/known_exec.ts";
 import { initOf, namespacesOf, type RuncState } from "../../state/runc_state.ts";
 import { identityOf, type StateDirectory } from "../../state/store.ts";
-import type { PlannedExec } from "./planning.ts";
 
 /** What only the command line knows of an exec. */
 export interface Kept extends Pick<KnownExec, "argv" | "root" | "log" | "format" | "request" | "requestPath"> {
@@ -40,6 +41,15 @@ export interface Kept extends Pick<KnownExec, "argv" | "root" | "log" | "format"
   readonly again?: Reexec;
   /** The owner of the process's pipes. */
   readonly owner: KnownExec["owner"];
+}
+
+/** What was planned. */
+export interface PlannedParts {
+  /** What the parent does. */
+  readonly parent: readonly Act[];
+  readonly process: Process;
+  /** It enters the cgroup of init, which has left the container's. */
+  readonly followsInit: boolean;
 }
 
 /** What was launched. */
@@ -50,8 +60,6 @@ export interface LaunchedImage {
   /** What init has sent. */
   readonly passwd: Uint8Array;
 }
-
-type PlannedParts = Pick<PlannedExec, "parent" | "process" | "followsInit">;
 
 /** Keeps the exec, if it is a usual one. Where that is not possible, the next one is as this one. */
 export function keepExec(
