@@ -1104,16 +1104,6 @@ export const mutations: readonly Mutation[] = [
     says: /^- +0$/m,
   },
   {
-    name: "front: a known exec is for this state of the container",
-    file: `${front}/known.ts`,
-    text: "    identityWord(index, wanted),\n    need(found, wanted),\n",
-    replacement: "",
-    tests: knownExecs,
-    snapshot: true,
-    filter: "with an update, it is left",
-    says: /^- +0$/m,
-  },
-  {
     name: "front: HOME is from the container's /etc/passwd",
     file: `${front}/launch.ts`,
     text: "        load(passwd, 1, wanted),\n        need(found, wanted),\n",
@@ -1122,15 +1112,5 @@ export const mutations: readonly Mutation[] = [
     snapshot: true,
     filter: "HOME comes from",
     says: /^- +stdout: "\/one\\n",$/m,
-  },
-  {
-    name: "front: what is known is believed only if nobody else can have written it",
-    file: `${front}/facts.ts`,
-    text: "  and(found, FileType.S_IFMT | 0o022, found),",
-    replacement: "  and(found, FileType.S_IFMT, found),",
-    tests: knownExecs,
-    snapshot: true,
-    filter: "may be written by others",
-    says: /^- +code: 0,$/m,
   },
 ];

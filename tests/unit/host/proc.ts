@@ -42,6 +42,7 @@ function processDirectory(host: FakeHost, process: Process): Inode {
       }),
     );
   }
+  made.add("exe", file("the program"));
   made.add("ns", namespaces(process));
   const fds = made.add("fd", directory(0o500));
   fds.list = () =>
