@@ -73,6 +73,8 @@ export function* removeRemains(runtime: Runtime, id: string): Waits<boolean> {
 
 /** Time for a creation that still goes on, and whose stage has been killed, to take back what it has made. */
 const CREATION_LIMIT_MS = 2000;
+/** Time for a creation to start its stage and to note it: nothing before that hangs, but the machine may be busy. */
+const BEGINNING_LIMIT_MS = 10_000;
 
 /**
  * Locks the directory. If a creation still goes on, it is ended first. Undefined if there is no directory, or if the
@@ -80,12 +82,16 @@ const CREATION_LIMIT_MS = 2000;
  */
 function* lockRemains(runtime: Runtime, directory: StateDirectory): Waits<Fd | undefined> {
   const { kernel } = runtime;
-  const deadline = monotonicMs(kernel) + CREATION_LIMIT_MS;
-  for (;;) {
+  let deadline = monotonicMs(kernel) + BEGINNING_LIMIT_MS;
+  for (let isNoted = false;;) {
     const lock = directory.tryLock(kernel);
     if (lock !== "busy") return lock;
     const note = noteIn(runtime, directory);
-    if (note !== undefined) yield* endStage(runtime, note);
+    if (note !== undefined) {
+      yield* endStage(runtime, note);
+      if (!isNoted) deadline = monotonicMs(kernel) + CREATION_LIMIT_MS;
+      isNoted = true;
+    }
     if (monotonicMs(kernel) >= deadline) return undefined;
     yield* pause(10);
   }

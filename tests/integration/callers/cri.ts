@@ -130,7 +130,12 @@ export class Kubelet {
   /** A call that has to succeed. */
   // deno-lint-ignore no-explicit-any -- the tables tell what is in it, and the tests look at it
   async call(call: CriCall, request: Message = {}): Promise<any> {
-    const { answer, error } = await this.try(call, request);
+    let { answer, error } = await this.try(call, request);
+    // Its socket is there before all of it is. instrumented_service.go of containerd
+    for (let tries = 0; error?.includes("server is not initialized yet") && tries < 600; tries++) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      ({ answer, error } = await this.try(call, request));
+    }
     assert(error === undefined, `${call}: ${error}`);
     return answer;
   }
