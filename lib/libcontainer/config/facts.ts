@@ -96,7 +96,7 @@ function processorSetBytes(kernel: Kernel): number {
 }
 
 /** _LINUX_CAPABILITY_VERSION_3, include/uapi/linux/capability.h */
-const CAPABILITY_VERSION = 0x20080522;
+export const CAPABILITY_VERSION = 0x20080522;
 
 /** Whether CAP_SYS_PTRACE is in our effective set. @see capget(2) */
 function hasPtrace(kernel: Kernel): boolean {

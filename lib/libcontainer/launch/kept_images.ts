@@ -64,7 +64,8 @@ function plain(_name: string, value: unknown): unknown {
   return value instanceof Set ? [...value] : value;
 }
 
-function placesOf(image: Uint8Array, name: Uint8Array): readonly number[] {
+/** Where the bytes of a name are, without overlaps. */
+export function placesOf(image: Uint8Array, name: Uint8Array): readonly number[] {
   const places: number[] = [];
   for (let at = image.indexOf(name[0]!); at !== -1; at = image.indexOf(name[0]!, at + 1)) {
     if (!name.every((byte, index) => image[at + index] === byte)) continue;

@@ -268,7 +268,7 @@ export class StateDirectory {
       removing(temporary);
       throw error;
     }
-    const identity = this.#stateIdentity(kernel);
+    const identity = identityAt(kernel, `${this.path}/state.json`);
     this.#known = identity && { identity, state };
     if (!isBrief) this.#saveResident(kernel, state, identity);
   }
@@ -313,14 +313,6 @@ export class StateDirectory {
     const status = fstat(kernel, file.number);
     if (typeof status === "number" || (status.mode & FileType.S_IFMT) !== FileType.S_IFREG) return undefined;
     return status.sizeBytes > KNOWN_LIMIT ? undefined : readUpTo(kernel, file, status.sizeBytes);
-  }
-
-  #stateIdentity(kernel: Kernel): Identity | undefined {
-    const number = kernel.retry("open", cString(`${this.path}/state.json`), openFlag(kernel.arch).O_CLOEXEC);
-    if (number < 0) return undefined;
-    const status = fstat(kernel, number);
-    kernel.call("close", number);
-    return typeof status === "number" ? undefined : identityOf(status);
   }
 
   /**
@@ -410,6 +402,15 @@ export class StateDirectory {
 
 /** The words of {@link identityOffsets}: those of a file that is written again, or renamed, are others. */
 type Identity = readonly bigint[];
+
+/** The words of the file at a path; undefined if it cannot be opened. */
+export function identityAt(kernel: Kernel, path: string): Identity | undefined {
+  const number = kernel.retry("open", cString(path), openFlag(kernel.arch).O_CLOEXEC);
+  if (number < 0) return undefined;
+  const status = fstat(kernel, number);
+  kernel.call("close", number);
+  return typeof status === "number" ? undefined : identityOf(status);
+}
 
 /** The words of a file. */
 export const identityOf = ({ view }: Pick<Stat, "view">): readonly bigint[] =>

@@ -7,7 +7,8 @@
 
 import { AT_FDCWD, FileType, openFlag, Prctl, statOffsets } from "../../../lib/ffi/constants.ts";
 import { globalOptions } from "../../../lib/cli/table.ts";
-import { CAPABILITY_VERSION, NULL_DEVICE } from "../../../lib/libcontainer/container/exec/keep.ts";
+import { CAPABILITY_VERSION } from "../../../lib/libcontainer/config/facts.ts";
+import { NULL_DEVICE } from "../../../lib/libcontainer/container/exec/keep.ts";
 import {
   callersNamespaces,
   CAPABILITY_BYTES,

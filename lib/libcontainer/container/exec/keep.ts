@@ -8,15 +8,18 @@
  * @module
  */
 
-import { FileType, openFlag } from "../../../ffi/constants.ts";
+import { FileType } from "../../../ffi/constants.ts";
 import { fileError } from "../../../ffi/file_error.ts";
-import { alloc, cString, type Kernel } from "../../../ffi/kernel.ts";
+import { alloc, type Kernel } from "../../../ffi/kernel.ts";
 import { isFiltered } from "../../../ffi/process/refused_calls.ts";
-import { fstat, type Stat } from "../../../ffi/stat.ts";
+import { fstat } from "../../../ffi/stat.ts";
 import type { IoMode } from "../../../ffi/channel.ts";
 import type { Process } from "../../../specs/config.ts";
 import { bytes, slot } from "../../../plan/build.ts";
 import { encode } from "../../../plan/native/encode.ts";
+import { CAPABILITY_VERSION } from "../../config/facts.ts";
+import { mayHaveToStack } from "../../config/launch_request.ts";
+import { placesOf } from "../../launch/kept_images.ts";
 import { homeOf } from "../../launch/passwd.ts";
 import { planMonitor } from "../../plans/monitor/plan.ts";
 import type { Reexec } from "../../plans/monitor/reexec.ts";
@@ -33,7 +36,7 @@ import {
   REQUEST_LIMIT,
 } from "../../state/known_exec.ts";
 import { initOf, namespacesOf, type RuncState } from "../../state/runc_state.ts";
-import { identityOf, type StateDirectory } from "../../state/store.ts";
+import { identityAt, type StateDirectory } from "../../state/store.ts";
 
 /** What only the command line knows of an exec. */
 export interface Kept extends Pick<KnownExec, "argv" | "root" | "log" | "format" | "request" | "requestPath"> {
@@ -82,9 +85,9 @@ function knownExec(
   kept: Kept,
 ): KnownExec | undefined {
   const acts = usualExec(parent);
+  if (acts === undefined || followsInit || process.terminal) return undefined;
   // Whether the profile has to be stacked depends on the caller's own.
-  const mayStack = process.noNewPrivileges === true && !!process.apparmorProfile;
-  if (acts === undefined || mayStack || followsInit || process.terminal) return undefined;
+  if (mayHaveToStack(process)) return undefined;
   if (kept.request.length > REQUEST_LIMIT) return undefined;
   // One that is ours, too, may be another one the next time.
   if (acts.namespaces.length !== namespacesOf(state).length) return undefined;
@@ -161,41 +164,21 @@ function monitorOf(kernel: Kernel, again: Reexec): KnownMonitor | undefined {
   });
   const fds = { ...monitorNumbers, stdin: 0, stdout: 1, stderr: 2, "caught signals": -1, sync: -1 };
   const { image } = encode(plan, { arch, fds, fold: false });
-  return { monitor: image, pidPlace: placeOf(image, PID_WORD), streams: [input, output, errors] };
-}
-
-function placeOf(image: Uint8Array, word: Uint8Array): number {
-  for (let at = image.indexOf(word[0]!); at !== -1; at = image.indexOf(word[0]!, at + 1)) {
-    if (word.every((byte, index) => image[at + index] === byte)) return at;
-  }
-  throw new RangeError("the image does not have the word");
+  return { monitor: image, pidPlace: placesOf(image, PID_WORD)[0]!, streams: [input, output, errors] };
 }
 
 /** What has to be the same the next time; undefined where that cannot be known. */
 function readHead(kernel: Kernel): Omit<KnownFor, "identity"> | undefined {
   // A filter may refuse calls, and images are without them.
   if (isFiltered(kernel)) return undefined;
-  const program = statOf(kernel, "/proc/self/exe");
+  const program = identityAt(kernel, "/proc/self/exe");
   const namespaces = callersNamespaces.map((file) => inodeOf(`/proc/self/ns/${file}`));
   const capabilities = alloc(CAPABILITY_BYTES);
   const header = alloc(8);
   new DataView(header.buffer).setUint32(0, CAPABILITY_VERSION, true);
   const isKnown = program !== undefined && !namespaces.includes(undefined) &&
     kernel.call("capget", header, capabilities) >= 0;
-  return isKnown
-    ? { program: identityOf(program), namespaces: namespaces as readonly bigint[], capabilities }
-    : undefined;
-}
-
-/** _LINUX_CAPABILITY_VERSION_3, include/uapi/linux/capability.h */
-export const CAPABILITY_VERSION = 0x20080522;
-
-function statOf(kernel: Kernel, path: string): Stat | undefined {
-  const number = kernel.retry("open", cString(path), openFlag(kernel.arch).O_CLOEXEC);
-  if (number < 0) return undefined;
-  const status = fstat(kernel, number);
-  kernel.call("close", number);
-  return typeof status === "number" ? undefined : status;
+  return isKnown ? { program, namespaces: namespaces as readonly bigint[], capabilities } : undefined;
 }
 
 function inodeOf(path: string): bigint | undefined {
